@@ -26,6 +26,8 @@ export interface Output {
    */
   write(bytes: Buffer): unknown
   flush?(): unknown
+  /** True where taking a part is the ordinary way; else SimpleHandler warns of it. */
+  readonly partialWrites?: boolean
   once?(event: string, listener: () => void): unknown
   on?(event: 'error', listener: (error: Error) => void): unknown
 }
@@ -107,7 +109,7 @@ export class SimpleHandler extends BaseHandler {
   #drain(pieces: Buffer[], from = 0): Wait {
     try {
       for (let i = from; i < pieces.length; i += 1) {
-        for (let piece = pieces[i]!; piece.length > 0; ) {
+        for (let piece = pieces[i]!; piece.length > 0;) {
           const taken = this.stdout.write(piece)
           if (taken instanceof Promise) {
             const rest = [piece, ...pieces.slice(i + 1)]
@@ -152,7 +154,7 @@ function throwLoss(error: unknown): never {
 const warned = new WeakSet<Output>()
 
 function warnOfPartialWrites(output: Output): void {
-  if (output instanceof DescriptorOutput || warned.has(output)) return
+  if (output.partialWrites || warned.has(output)) return
   warned.add(output)
   process.emitWarning('SimpleHandler.stdout.write() should not do partial writes', {
     type: 'DeprecationWarning',
