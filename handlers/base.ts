@@ -32,6 +32,14 @@ import { FileWrapper, guessScheme, isFileWrapper, isHopByHop } from '../src/util
 /** What a transport's methods return: nothing, or a promise where the caller has to wait. */
 export type Wait = void | Promise<void>
 
+/** What every handler can be told. */
+export interface HandlerOptions extends PathOptions {
+  /** Variables that every request sees, unless its own have the same name. */
+  readonly osEnviron?: Readonly<Record<string, string>> | undefined
+  /** `wsgi.multiprocess`: whether other processes serve the same application. */
+  readonly multiprocess?: boolean | undefined
+}
+
 export class BaseHandler {
   // Configuration parameters; can be overridden in a subclass or an instance
 
@@ -65,6 +73,12 @@ export class BaseHandler {
   errorStatus = '500 Internal Server Error'
   errorHeaders: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
   errorBody: Chunk = 'A server error occurred.  Please contact the administrator.'
+
+  constructor(options: HandlerOptions = {}) {
+    this.paths = options
+    if (options.osEnviron) this.osEnviron = options.osEnviron
+    if (options.multiprocess) this.wsgiMultiprocess = true
+  }
 
   // State variables: to be read, not to be set
 
@@ -117,10 +131,18 @@ export class BaseHandler {
   abort(reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away')): void {
     if (this.#over) return
     this.#over = true
-    this.#controller ??= new AbortController()
-    this.#controller.abort(reason)
+    this.disconnected(reason)
     void this.#closeResult()
     void this._end(false)
+  }
+
+  /**
+   * The peer sends no more, and has probably gone: `portico.signal` is aborted. It may as well have
+   * closed one half of the connection only, so what the application still answers is sent.
+   */
+  disconnected(reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away')): void {
+    this.#controller ??= new AbortController()
+    this.#controller.abort(reason)
   }
 
   /**
@@ -329,11 +351,18 @@ export class BaseHandler {
   preamble(): string {
     if (!this.originServer) return `Status: ${this.status}\r\n`
     let lines = `HTTP/${this.httpVersion} ${this.status}\r\n`
-    if (!this.headers!.has('Date')) lines += `Date: ${new Date().toUTCString()}\r\n`
-    if (this.serverSoftware && !this.headers!.has('Server')) {
-      lines += `Server: ${this.serverSoftware}\r\n`
-    }
+    for (const [name, value] of this.originHeaders()) lines += `${name}: ${value}\r\n`
     return lines
+  }
+
+  /** What an origin server adds: Date and Server, each only if the application has none. */
+  originHeaders(): HeaderList {
+    const list: HeaderList = []
+    if (!this.headers!.has('Date')) list.push(['Date', new Date().toUTCString()])
+    if (this.serverSoftware && !this.headers!.has('Server')) {
+      list.push(['Server', this.serverSoftware])
+    }
+    return list
   }
 
   /** False for HTTP/0.9, whose clients take no head. */

@@ -14,16 +14,9 @@ import { ApplicationError } from '../src/errors.ts'
 import { DescriptorOutput, descriptorSource, writeLog } from '../src/descriptor.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { emptySource, Input } from '../src/input.ts'
-import type { PathOptions } from '../src/quirks.ts'
 import type { Application, ApplicationClass, Environ, InputStream } from '../src/types.ts'
-import type { Wait } from './base.ts'
+import type { HandlerOptions, Wait } from './base.ts'
 import { BaseCGIHandler } from './simple.ts'
-
-/** What a CGI handler can be told. */
-export interface CGIOptions extends PathOptions {
-  /** Variables that the script's requests see unless the web server sets them. */
-  readonly osEnviron?: Readonly<Record<string, string>> | undefined
-}
 
 /**
  * How long, in ms, a script that has answered may go on with what it left running (timers, a pool
@@ -42,16 +35,14 @@ export class CGIHandler extends BaseCGIHandler {
   override wsgiRunOnce = true
   #left = false
 
-  constructor(options: CGIOptions = {}) {
+  constructor(options: HandlerOptions = {}) {
     super(
       new Input(emptySource),
       new DescriptorOutput(1),
       new ErrorLog((text) => writeLog(2, text)),
       readEnviron(),
-      { multithread: false, multiprocess: true },
+      { ...options, multiprocess: true },
     )
-    this.osEnviron = options.osEnviron ?? {}
-    this.paths = options
   }
 
   /** Resolves when the request is answered; the process then ends by itself. */
@@ -114,7 +105,9 @@ export class CGIHandler extends BaseCGIHandler {
 export class IISCGIHandler extends CGIHandler {
   override addCgiVars(): void {
     super.addCgiVars()
-    const { SCRIPT_NAME: script = '', PATH_INFO: path = '' }: Partial<Environ> = this.environ!
+    const { SCRIPT_NAME, PATH_INFO }: Partial<Environ> = this.environ!
+    const script = SCRIPT_NAME ?? ''
+    const path = PATH_INFO ?? ''
     if (`${path}/`.startsWith(`${script}/`)) this.environ!.PATH_INFO = path.slice(script.length)
   }
 }

@@ -16,7 +16,7 @@ import type {
   ErrorStream,
   InputStream,
 } from '../src/types.ts'
-import { BaseHandler, type Wait } from './base.ts'
+import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** Where a SimpleHandler's answer goes: a Node stream will do. */
 export interface Output {
@@ -33,9 +33,8 @@ export interface Output {
 }
 
 /** What a SimpleHandler can be told besides its streams. */
-export interface SimpleOptions {
-  multithread?: boolean
-  multiprocess?: boolean
+export interface SimpleOptions extends HandlerOptions {
+  readonly multithread?: boolean | undefined
 }
 
 /** Below this, pieces are copied into one so that they leave in one write. */
@@ -59,13 +58,12 @@ export class SimpleHandler extends BaseHandler {
     environ: Readonly<Record<string, unknown>>,
     options: SimpleOptions = {},
   ) {
-    super()
+    super(options)
     this.stdin = 'readline' in stdin ? stdin : new Input(streamSource(stdin))
     this.stdout = stdout
     this.stderr = stderr
     this.baseEnv = environ
     this.wsgiMultithread = options.multithread ?? false
-    this.wsgiMultiprocess = options.multiprocess ?? false
     stdout.on?.('error', (error) => this.abort(error))
   }
 
