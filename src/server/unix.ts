@@ -56,13 +56,23 @@ export async function bindSocketFile(
     if (stale !== undefined && isSame(look(path), stale)) unlinkSync(path)
     linkSync(temporary, path)
     const ours = look(path)
-    server.once('close', () => {
-      // A close that never got to the event loop's end leaves the name; the next start removes it.
+    names.set(server, () => {
       if (isSame(look(path), ours)) unlinkSync(path)
     })
+    // Where the process dies before this the name stays, and the next start removes it.
+    server.once('close', () => releaseSocketFile(server))
   } finally {
     unlinkSync(temporary)
   }
+}
+
+/** What takes away the name under which a server is known. */
+const names = new WeakMap<Server, () => void>()
+
+/** Takes the server's name away, if it has one and it is still its own. */
+export function releaseSocketFile(server: Server): void {
+  names.get(server)?.()
+  names.delete(server)
 }
 
 /**

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
 import { allowClients, webServerAddresses } from '../../src/server/clients.ts'
@@ -7,6 +7,8 @@ const peer = (address: string) => ({
   remoteAddress: address,
   remoteFamily: address.includes(':') ? 'IPv6' : 'IPv4',
 })
+
+const text = (bits: number) => [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')
 
 describe('allowedClients', () => {
   test.each([
@@ -67,7 +69,6 @@ describe('allowedClients', () => {
 
   test('a block holds exactly the addresses with its first bits', () => {
     const address = fc.nat(0xff_ff_ff_ff)
-    const text = (bits: number) => [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')
     fc.assert(
       fc.property(address, fc.nat(32), address, fc.boolean(), (base, length, other, near) => {
         const mask = length === 0 ? 0 : (-1 << (32 - length)) >>> 0
