@@ -6,7 +6,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, openSync, closeSync, readFileSync } from 'node:fs'
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -72,7 +72,7 @@ export const workerUser = process.getuid?.() === 0 ? 'www-data' : undefined
  * Whether the program is there, and for the name of a skipped test what would bring it. On CI a
  * missing server is an error: there skipped tests would go unnoticed.
  */
-export function installed(program: ServerProgram): { available: boolean; hint: string } {
+export function installed(program: string): { available: boolean; hint: string } {
   if (findProgram(program) !== undefined) return { available: true, hint: '' }
   const hint = `${program} is not installed: run scripts/install-servers.sh`
   if (process.env['CI'] === 'true') throw new Error(hint)
@@ -93,11 +93,14 @@ export function findProgram(program: string): string | undefined {
   return undefined
 }
 
-/** A new temporary folder in which the workers' user can reach what the test puts there. */
+/** A new temporary folder that the workers' user can use; what a test puts there it can reach. */
 export async function makeFolder(name = 'portico'): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), `${name}-`))
   // mkdtemp makes it 0700, and only root could pass.
   await chmod(folder, 0o755)
+  if (workerUser !== undefined) {
+    await chown(folder, workerId('-u'), workerId('-g'))
+  }
   return folder
 }
 
@@ -106,17 +109,21 @@ export async function openSocket(path: string): Promise<void> {
   await chmod(path, 0o666)
 }
 
+function workerIds(): { uid: number; gid: number } {
+  return { uid: workerId('-u'), gid: workerId('-g') }
+}
+
+function workerId(flag: '-u' | '-g'): number {
+  return Number(execFileSync('id', [flag, workerUser ?? ''], { encoding: 'utf8' }))
+}
+
 /** Throws unless the workers' user can read the path, which 404 and 403 would tell badly. */
 export function assertReachable(path: string): void {
-  const user = workerUser
-  if (user === undefined) return
-  const [uid, gid] = ['-u', '-g'].map((flag) =>
-    Number(execFileSync('id', [flag, user], { encoding: 'utf8' })),
-  )
+  if (workerUser === undefined) return
   try {
-    execFileSync('test', ['-r', path], { uid: uid!, gid: gid! })
+    execFileSync('test', ['-r', path], workerIds())
   } catch {
-    throw new Error(`${path} cannot be read by ${user}: copy it to a makeFolder()`)
+    throw new Error(`${path} cannot be read by ${workerUser}: copy it to a makeFolder()`)
   }
 }
 
