@@ -1,0 +1,224 @@
+/** What a gateway, and each middleware after it, has to put into the environ. */
+import type { Environ } from '../types.ts'
+import { fail, show, type Warn } from './report.ts'
+
+/// ## The environ
+
+/** Throws ApplicationError for an environ that breaks the contract. */
+export function checkEnviron(environ: unknown): asserts environ is Environ {
+  checkObject(environ)
+  checkKeys(environ)
+  checkVariables(environ)
+  checkWsgiKeys(environ)
+  checkServer(environ)
+  checkPaths(environ)
+  checkBodyVariables(environ)
+}
+
+type Variables = Record<string, unknown>
+
+/// - The environ is an object of its own for each request. Applications may change it: it is
+///   neither frozen nor sealed.
+/// - Its prototype chain is empty, save for keys with a dot: `environ[name]` finds what the
+///   request brought and nothing else, whatever the name.
+function checkObject(environ: unknown): asserts environ is Variables {
+  if (typeof environ !== 'object' || environ === null || Array.isArray(environ)) {
+    fail(`environ: must be an object with a null prototype, not ${show(environ)}`)
+  }
+  let prototype: unknown = Object.getPrototypeOf(environ)
+  while (typeof prototype === 'object' && prototype !== null) {
+    const member = Reflect.ownKeys(prototype).find((key) => !String(key).includes('.'))
+    if (member !== undefined) {
+      fail(
+        `environ: must be an object with a null prototype, but ${show(environ)} inherits ` +
+          `${String(member)}, which a program could take for a variable`,
+      )
+    }
+    prototype = Object.getPrototypeOf(prototype)
+  }
+  if (!Object.isExtensible(environ)) {
+    fail('environ: must not be frozen, sealed or closed to new keys; middleware adds to it')
+  }
+}
+
+/// - Always there: `REQUEST_METHOD`, `SCRIPT_NAME`, `PATH_INFO`, `QUERY_STRING`, `SERVER_NAME`,
+///   `SERVER_PORT`, `SERVER_PROTOCOL`, `wsgi.version`, `wsgi.url_scheme`, `wsgi.input`,
+///   `wsgi.errors`, `wsgi.multithread`, `wsgi.multiprocess`, `wsgi.run_once`,
+///   `wsgi.input_terminated`, `portico.signal`, `portico.gateway`.
+const REQUIRED = [
+  'REQUEST_METHOD',
+  'SCRIPT_NAME',
+  'PATH_INFO',
+  'QUERY_STRING',
+  'SERVER_NAME',
+  'SERVER_PORT',
+  'SERVER_PROTOCOL',
+  'wsgi.version',
+  'wsgi.url_scheme',
+  'wsgi.input',
+  'wsgi.errors',
+  'wsgi.multithread',
+  'wsgi.multiprocess',
+  'wsgi.run_once',
+  'wsgi.input_terminated',
+  'portico.signal',
+  'portico.gateway',
+]
+
+/// - Never there: `HTTP_CONTENT_TYPE` and `HTTP_CONTENT_LENGTH` (the names are `CONTENT_TYPE` and
+///   `CONTENT_LENGTH`), and `HTTP_PROXY`, which programs take for their own proxy (httpoxy).
+const FORBIDDEN = {
+  HTTP_CONTENT_TYPE: 'use CONTENT_TYPE instead',
+  HTTP_CONTENT_LENGTH: 'use CONTENT_LENGTH instead',
+  HTTP_PROXY: 'a client could set the proxy of programs that are started from here',
+}
+
+function checkKeys(environ: Variables): void {
+  for (const key of REQUIRED) {
+    if (!(key in environ)) fail(`environ: the required key ${key} is missing`)
+  }
+  for (const [key, reason] of Object.entries(FORBIDDEN)) {
+    if (key in environ) fail(`environ: the key ${key} must not be there; ${reason}`)
+  }
+}
+
+/// - Every key without a dot is a CGI variable (RFC 3875, section 4.1), or one of the deployment.
+///   Its value is a byte string: one character, U+0001 to U+00FF, for each byte. A variable that
+///   is not known has no key.
+function checkVariables(environ: Variables): void {
+  for (const key of Object.keys(environ)) {
+    // Values of keys with a dot are not even looked at: some are made when first asked for.
+    if (key.includes('.')) continue
+    const text = environ[key]
+    if (typeof text !== 'string') fail(`environ: ${key} must be a string, not ${show(text)}`)
+    // oxlint-disable-next-line no-control-regex -- NUL is one of the two things looked for
+    const bad = /[\0\u0100-\uffff]/.exec(text)
+    if (bad) fail(`environ: ${key} must hold bytes other than NUL, not ${show(bad[0])}`)
+  }
+}
+
+/// - `wsgi.version` is the array `[1, 0]`.
+/// - `wsgi.url_scheme` is `'http'` or `'https'`.
+/// - `wsgi.multithread`, `wsgi.multiprocess`, `wsgi.run_once` and `wsgi.input_terminated` are
+///   booleans. `run_once` is true only where a process answers one request and ends (CGI).
+/// - `wsgi.file_wrapper`, if it is there, is a constructor of bodies:
+///   `new environ['wsgi.file_wrapper'](file, { start, length })`.
+/// - `portico.gateway` is `'cgi'`, `'fastcgi'`, `'scgi'` or `'http'`.
+/// - `portico.signal` is an AbortSignal: aborted when the client goes away or the gateway gives
+///   up. It is made when it is first asked for.
+/// - Keys of gateways, middleware and frameworks of their own have a dot: `author.name`. Those
+///   that begin with `portico.` are Portico's.
+function checkWsgiKeys(environ: Variables): void {
+  const version = environ['wsgi.version']
+  if (!Array.isArray(version)) fail(`environ: wsgi.version must be [1, 0], not ${show(version)}`)
+  if (version.length !== 2 || version[0] !== 1 || version[1] !== 0) {
+    fail(`environ: wsgi.version must be [1, 0], not [${version.map(show).join(', ')}]`)
+  }
+  oneOf(environ, 'wsgi.url_scheme', ['http', 'https'])
+  for (const flag of ['multithread', 'multiprocess', 'run_once', 'input_terminated']) {
+    oneOf(environ, `wsgi.${flag}`, [true, false])
+  }
+  oneOf(environ, 'portico.gateway', ['cgi', 'fastcgi', 'scgi', 'http'])
+  const wrapper = environ['wsgi.file_wrapper']
+  if (wrapper !== undefined && typeof wrapper !== 'function') {
+    fail(`environ: wsgi.file_wrapper must be a constructor, not ${show(wrapper)}`)
+  }
+  hasMethods(environ, 'wsgi.input', [
+    'read',
+    'readline',
+    'readlines',
+    'chunks',
+    'stream',
+    Symbol.asyncIterator,
+  ])
+  hasMethods(environ, 'wsgi.errors', ['write', 'writelines', 'flush'])
+}
+
+function oneOf(environ: Variables, key: string, values: readonly unknown[]): void {
+  if (values.includes(environ[key])) return
+  fail(`environ: ${key} must be one of ${values.map(show).join(', ')}, not ${show(environ[key])}`)
+}
+
+function hasMethods(environ: Variables, key: string, methods: readonly PropertyKey[]): void {
+  const value = environ[key]
+  if (typeof value !== 'object' || value === null) {
+    fail(`environ: ${key} must be an object, not ${show(value)}`)
+  }
+  for (const method of methods) {
+    if (typeof Reflect.get(value, method) !== 'function') {
+      fail(`environ: ${key} has no method ${String(method)}`)
+    }
+  }
+}
+
+/** RFC 9110, section 5.6.2. */
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
+/** A name or an IPv4 address, or an IPv6 address with or without its brackets. */
+const HOST = /^(?:\[[\da-f:.]+\]|[\da-f:.]*:[\da-f:.]*|[\w.~%-]+)$/i
+const AUTHORITY = /^(?:\[[\da-f:.]+\]|[\w.~%-]+)(?::\d{1,5})?$/i
+
+/// - `REQUEST_METHOD` is a token of RFC 9110, section 5.6.2. *Warning:* one that is not GET, HEAD,
+///   POST, PUT, DELETE, PATCH, OPTIONS or TRACE.
+/// - `SERVER_NAME` is a host name or an address, never empty; `SERVER_PORT` is digits.
+/// - `SERVER_PROTOCOL` is `HTTP/` with a version, or `INCLUDED` (RFC 3875, section 4.1.16).
+function checkServer(environ: Variables): void {
+  const { REQUEST_METHOD, SERVER_NAME, SERVER_PORT, SERVER_PROTOCOL } = environ
+  matches('REQUEST_METHOD', REQUEST_METHOD, TOKEN, 'an HTTP token')
+  matches('SERVER_NAME', SERVER_NAME, HOST, 'a host name or an address')
+  matches('SERVER_PORT', SERVER_PORT, /^\d{1,5}$/, 'a port number')
+  matches('SERVER_PROTOCOL', SERVER_PROTOCOL, /^(?:HTTP\/\d(?:\.\d)?|INCLUDED)$/, 'like HTTP/1.1')
+}
+
+function matches(key: string, value: unknown, pattern: RegExp, expected: string): void {
+  if (!pattern.test(String(value))) fail(`environ: ${key} must be ${expected}, not ${show(value)}`)
+}
+
+/// - `SCRIPT_NAME` is where the application is mounted: `''` or `/…`, never `/`.
+/// - `PATH_INFO` is the rest: `''` or `/…`, percent-decoded once, repeated slashes kept. It may be
+///   `*` for OPTIONS. One of the two is not empty.
+/// - `REQUEST_URI`, if the gateway knows it, is the request target as the client sent it, with its
+///   query: a path, an absolute URI, `*` for OPTIONS, or `host:port` for CONNECT and nothing else.
+function checkPaths(environ: Variables): void {
+  const { SCRIPT_NAME, PATH_INFO, REQUEST_URI, REQUEST_METHOD } = environ
+  if (SCRIPT_NAME === '/') {
+    fail('environ: SCRIPT_NAME cannot be "/"; it should be "", and PATH_INFO should be "/"')
+  }
+  matches('SCRIPT_NAME', SCRIPT_NAME, /^(?:\/|$)/, 'empty or begin with /')
+  if (!(PATH_INFO === '*' && REQUEST_METHOD === 'OPTIONS')) {
+    matches('PATH_INFO', PATH_INFO, /^(?:\/|$)/, 'empty or begin with / (or be * for OPTIONS)')
+  }
+  if (SCRIPT_NAME === '' && PATH_INFO === '') {
+    fail('environ: one of SCRIPT_NAME and PATH_INFO must be set; PATH_INFO of the root is "/"')
+  }
+  if (REQUEST_URI === undefined) return
+  if (REQUEST_METHOD === 'CONNECT') {
+    matches('REQUEST_URI', REQUEST_URI, AUTHORITY, 'host:port for CONNECT')
+  } else if (!(REQUEST_URI === '*' && REQUEST_METHOD === 'OPTIONS')) {
+    const target = /^(?:\/|[a-z][a-z\d+.-]*:\/\/)[^ #]*$/i
+    matches('REQUEST_URI', REQUEST_URI, target, 'a path or an absolute URI (or * for OPTIONS)')
+  }
+}
+
+/// - `CONTENT_LENGTH` is 1 to 15 digits; it and `CONTENT_TYPE` have no key when they are empty.
+function checkBodyVariables(environ: Variables): void {
+  const { CONTENT_LENGTH, CONTENT_TYPE } = environ
+  if (CONTENT_LENGTH !== undefined) {
+    matches('CONTENT_LENGTH', CONTENT_LENGTH, /^\d{1,15}$/, '1 to 15 digits, or have no key')
+  }
+  if (CONTENT_TYPE === '') fail('environ: CONTENT_TYPE is empty; then it must have no key')
+}
+
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'])
+
+/// - *Warning:* an `HTTP_HOST` that is no `host` or `host:port`. The client chooses it.
+
+/** What is the client's doing and may be fine. */
+export function warnOfClient(environ: Environ, warn: Warn): void {
+  const { REQUEST_METHOD, HTTP_HOST } = environ
+  if (!METHODS.has(REQUEST_METHOD)) {
+    warn(`environ: REQUEST_METHOD ${show(REQUEST_METHOD)} is not a usual one`)
+  }
+  if (HTTP_HOST !== undefined && !AUTHORITY.test(HTTP_HOST)) {
+    warn(`environ: HTTP_HOST must be host or host:port, not ${show(HTTP_HOST)}`)
+  }
+}
