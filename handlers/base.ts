@@ -140,7 +140,9 @@ export class BaseHandler {
    * The peer sends no more, and has probably gone: `portico.signal` is aborted. It may as well have
    * closed one half of the connection only, so what the application still answers is sent.
    */
-  disconnected(reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away')): void {
+  disconnected(
+    reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away'),
+  ): void {
     this.#controller ??= new AbortController()
     this.#controller.abort(reason)
   }

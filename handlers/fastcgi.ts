@@ -154,7 +154,7 @@ class Connection {
   }
 
   #pump(): void {
-    for (let event; (event = this.protocol.next()) !== null; ) {
+    for (let event; (event = this.protocol.next()) !== null;) {
       switch (event.type) {
         case 'request': {
           const Request = this.#options.handlerClass ?? FastCGIRequest
@@ -266,7 +266,8 @@ export class FastCGIRequest extends BaseHandler {
     const [body = ''] = this.#chunks
     this.#connection.socket.cork()
     if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
-      const bytes = typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
+      const bytes =
+        typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
       this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
     } else {
       this.#send()

@@ -5,11 +5,7 @@
  * `node:http` does the parsing; its parser stays strict, and what it lets through although it has
  * two readings is refused here. Nothing that a client sends becomes REMOTE_USER or the like.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { asApplication } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
@@ -17,6 +13,7 @@ import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input, streamSource, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
+import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import type {
   Application,
@@ -95,6 +92,82 @@ export class HTTPHandler {
       },
     })
   }
+}
+
+/**
+ * A server made by `makeServer`, as wsgiref.simple_server.make_server has it: it exists before it
+ * listens.
+ */
+export class WSGIServer {
+  readonly #options: HTTPOptions
+  readonly #application: Application | ApplicationClass
+  #server: GatewayServer | null = null
+
+  constructor(application: Application | ApplicationClass, options: HTTPOptions) {
+    this.#application = application
+    this.#options = options
+  }
+
+  /** Where it listens; null before `start()` and after `close()`. */
+  get address(): Address | null {
+    return this.#server?.address ?? null
+  }
+
+  /**
+   * Resolves when connections are accepted; `serveForever` calls it as well.
+   *
+   * @throws {ConfigurationError} if it cannot listen.
+   */
+  async start(): Promise<Address> {
+    this.#server ??= await new HTTPHandler(this.#options).run(this.#application)
+    return this.#server.address
+  }
+
+  /** Serves until `close()` is called. */
+  async serveForever(): Promise<void> {
+    await this.start()
+    await this.#server?.closed
+  }
+
+  /** Serves one request, then closes. */
+  async handleRequest(): Promise<void> {
+    let answered = () => {}
+    const first = new Promise<void>((resolve) => (answered = resolve))
+    class OneRequest extends (this.#options.handlerClass ?? ServerHandler) {
+      override async run(application: Application): Promise<void> {
+        await super.run(application)
+        answered()
+      }
+    }
+    const options = { ...this.#options, handlerClass: OneRequest }
+    this.#server = await new HTTPHandler(options).run(this.#application)
+    await first
+    await this.close()
+  }
+
+  /** Stops accepting; resolves when what runs has been answered. */
+  async close(): Promise<void> {
+    await this.#server?.close()
+    this.#server = null
+  }
+}
+
+/**
+ * Makes an HTTP server for `application` (wsgiref.simple_server):
+ *
+ *     await makeServer('127.0.0.1', 8000, application).serveForever()
+ *
+ * @param host an address; '' for every address of the machine.
+ * @param port 0 picks one that is free.
+ */
+export function makeServer(
+  host: string,
+  port: number,
+  application: Application | ApplicationClass,
+  options: HTTPOptions = {},
+): WSGIServer {
+  const name = host.includes(':') ? `[${host}]` : host || '*'
+  return new WSGIServer(application, { ...options, listen: `${name}:${port}` })
 }
 
 /** One socket: knows which answer is under way, so that it can be closed behind it. */

@@ -68,7 +68,9 @@ export class GatewayServer {
   readonly #server: Server
   readonly #connections: Map<Socket, Connection>
   readonly #graceTime: number
-  #closed: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+  /** Resolves when the last connection is closed, however that came about. */
+  readonly closed: Promise<void>
 
   /**
    * Makes `server`, which does not listen yet, accept connections.
@@ -121,6 +123,7 @@ export class GatewayServer {
     this.address = address
     this.#connections = connections
     this.#graceTime = graceTime
+    this.closed = new Promise((resolve) => server.once('close', resolve))
   }
 
   /**
@@ -130,8 +133,8 @@ export class GatewayServer {
    * connection is closed; a second call waits for the same.
    */
   close(): Promise<void> {
-    this.#closed ??= this.#close()
-    return this.#closed
+    this.#closing ??= this.#close()
+    return this.#closing
   }
 
   async #close(): Promise<void> {
@@ -139,7 +142,7 @@ export class GatewayServer {
     releaseSocketFile(this.#server)
     for (let turn = 0; turn < TURNS_TO_ACCEPT; turn++) await new Promise(setImmediate)
 
-    const closed = new Promise((resolve) => this.#server.close(resolve))
+    this.#server.close()
     for (const connection of this.#connections.values()) connection.end()
     const timer = setTimeout(() => {
       for (const [socket, connection] of this.#connections) {
@@ -147,7 +150,7 @@ export class GatewayServer {
         socket.destroy()
       }
     }, this.#graceTime)
-    await closed
+    await this.closed
     clearTimeout(timer)
   }
 }
