@@ -282,8 +282,9 @@ export class ServerHandler extends BaseHandler {
 
   override _flush(): Wait {
     const { response } = this
-    if (this.#pending === null) response.flushHeaders()
-    else response.write(this.#pending)
+    if (this.#pending !== null) response.write(this.#pending)
+    // An empty chunk comes through here before there is a head.
+    else if (this.headersSent) response.flushHeaders()
     this.#pending = null
     if (!response.writableNeedDrain || response.destroyed) return
     return new Promise((resolve) => {
