@@ -60,14 +60,18 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   const stderr = new Collector()
   output.on('data', (piece: Buffer) => stdout.add(piece))
   child.stderr?.on('data', (piece: Buffer) => stderr.add(piece))
-  output.on('error', () => {}) // 'close' follows.
-  input.on('error', () => {}) // A script need not read its input.
+  // A script need not read its input; a socket then ends with a reset, behind all that was sent.
+  output.on('error', () => {})
+  input.on('error', () => {})
   input.end(bodyBytes(request.body))
   try {
     const [[code]] = await within(
       options.timeout ?? DEFAULT_TIMEOUT,
       'the script did not end',
-      Promise.all([once(child, 'close') as Promise<[number | null]>, once(output, 'close')]),
+      Promise.all([
+        once(child, 'close') as Promise<[number | null]>,
+        new Promise<void>((resolve) => output.once('close', resolve)),
+      ]),
     )
     const answer = parseCgiAnswer(stdout.bytes())
     return {
