@@ -7,7 +7,7 @@
  * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
 import { Buffer } from 'node:buffer'
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { devNull } from 'node:os'
 import { contentLength } from '../src/environ.ts'
 import { ApplicationError } from '../src/errors.ts'
@@ -33,6 +33,7 @@ const EXIT_AFTER = 30_000
  */
 export class CGIHandler extends BaseCGIHandler {
   override wsgiRunOnce = true
+  #body: InputStream | null = null
   #left = false
 
   constructor(options: HandlerOptions = {}) {
@@ -58,6 +59,7 @@ export class CGIHandler extends BaseCGIHandler {
     })
     try {
       await super.run(application)
+      if (this.#body !== null) await drain(this.#body)
     } finally {
       this.#leave()
     }
@@ -66,7 +68,9 @@ export class CGIHandler extends BaseCGIHandler {
   /** Without CONTENT_LENGTH there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
     const length = contentLength(this.environ!) ?? 0
-    return length === 0 ? this.stdin : new Input(descriptorSource(0), length)
+    if (length === 0) return this.stdin
+    this.#body = new Input(descriptorSource(0), length)
+    return this.#body
   }
 
   override _end(complete: boolean): Wait {
@@ -153,6 +157,21 @@ function readWhole(path: string): string | null {
 
 /** Larger than most environments, so that one read is enough. */
 const BLOCK_SIZE = 65_536
+
+/**
+ * Reads what is left of the body where it comes over a socket: ending with unread bytes in it
+ * resets the connection, and Apache's mod_cgid (2.4.71) then breaks the answer off. It sends the
+ * whole body before it looks at the answer, so this waits for nothing that it would not wait for.
+ */
+async function drain(body: InputStream): Promise<void> {
+  try {
+    if (!fstatSync(0).isSocket()) return
+    const pieces = body.chunks()
+    while (!(await pieces.next()).done);
+  } catch {
+    // Cut short, closed, or still being read by the application: there is nothing to save.
+  }
+}
 
 /** Puts the null device in the place of stdin and stdout. */
 function detach(): void {
