@@ -166,9 +166,12 @@ export class ApplicationConnection {
     return [...this.#requests.keys()]
   }
 
-  /** Whether a request or record has begun whose rest the application has to wait for. */
+  /**
+   * Whether the head of a request has begun and is not complete, which is what a time limit is for.
+   * A body that comes slowly does not count.
+   */
   get awaitingHead(): boolean {
-    if (this.#reader.insideRecord) return true
+    if (this.#requests.size === 0) return this.#reader.insideRecord
     for (const request of this.#requests.values()) if (request.state === 'params') return true
     return false
   }
@@ -206,9 +209,11 @@ export class ApplicationConnection {
   }
 
   #handleEof(): void {
-    if (this.awaitingHead)
+    if (this.#reader.insideRecord || this.awaitingHead) {
       this.#fail('The connection ended inside a record or the PARAMS of a request')
-    else this.#farewell = this.#abortAll('disconnected')
+    } else {
+      this.#farewell = this.#abortAll('disconnected')
+    }
   }
 
   #handleRecord(): ApplicationEvent | null {
@@ -275,7 +280,11 @@ export class ApplicationConnection {
   #announce(request: Request): ApplicationEvent | null {
     const { id, role, keepConn } = request
     const params = decodePairs(request.params.bytes(), this.#maxParams)
-    if (params === 'malformed') return this.#fail(`Malformed PARAMS of request ${id}`)
+    if (params === 'malformed') {
+      // Gone before the others are told: the application has not heard of this one.
+      this.#requests.delete(id)
+      return this.#fail(`Malformed PARAMS of request ${id}`)
+    }
     if (params === 'too many') return this.#refuse(id, keepConn, FCGI_OVERLOADED)
     request.params = new Gathered()
     return { type: 'request', id, role, keepConn, params }
