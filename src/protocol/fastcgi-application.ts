@@ -230,9 +230,9 @@ export class ApplicationConnection {
       case FCGI_ABORT_REQUEST:
         return this.#handleAbort(request)
       default:
-        // A second BEGIN_REQUEST must not run twice (CVE class: a body parsed as records); DATA is
-        // a Filter's; the rest is only ever sent by us.
-        return type > FCGI_UNKNOWN_TYPE
+        // A second BEGIN_REQUEST may be a body read as records by mistake (HAProxy's mux-fcgi once
+        // cut lengths to 16 bits) and must not run. DATA is a Filter's; the rest only we may send.
+        return type < FCGI_BEGIN_REQUEST || type > FCGI_UNKNOWN_TYPE
           ? this.#unknownType(type)
           : this.#fail(`Record of type ${type} for request ${id}, which is active`)
     }

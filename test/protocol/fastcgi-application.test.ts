@@ -174,8 +174,13 @@ const ROWS: Row[] = [
   },
   {
     name: 'an unknown type for an active request is answered with UNKNOWN_TYPE (fact 226)',
-    wire: [head(1), record(12, 1), record(5, 1)],
-    events: [request(1), reply('010b000000080000 0c00000000000000'), { type: 'stdin-end', id: 1 }],
+    wire: [head(1), record(12, 1), record(0, 1), record(5, 1)],
+    events: [
+      request(1),
+      reply('010b000000080000 0c00000000000000'),
+      reply('010b000000080000 0000000000000000'),
+      { type: 'stdin-end', id: 1 },
+    ],
   },
   {
     name: 'a BEGIN_REQUEST with id 0 is no application record',
