@@ -3,7 +3,7 @@
  * only here, it is decided which of them this process is.
  */
 import { ConfigurationError } from '../src/errors.ts'
-import { describeDescriptor, systemdSockets } from '../src/server/inherited.ts'
+import { describeDescriptor } from '../src/server/inherited.ts'
 import { closeOnSignals, type GatewayServer } from '../src/server/lifecycle.ts'
 import type { Application, ApplicationClass, Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'

@@ -26,6 +26,7 @@ import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import { checkStatus, Headers } from '../src/headers.ts'
+import { Lifetime } from '../src/lifetime.ts'
 import type { PathOptions } from '../src/quirks.ts'
 import { FileWrapper, guessScheme, isFileWrapper, isHopByHop } from '../src/util.ts'
 
@@ -103,7 +104,7 @@ export class BaseHandler {
   #overrun = false
   /** Nothing more is to be sent: the answer is complete, or nobody is there to get it. */
   #over = false
-  #controller: AbortController | null = null
+  readonly #lifetime = new Lifetime()
 
   /**
    * Runs `application` for the one request that this handler is for.
@@ -143,8 +144,7 @@ export class BaseHandler {
   disconnected(
     reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away'),
   ): void {
-    this.#controller ??= new AbortController()
-    this.#controller.abort(reason)
+    this.#lifetime.abort(reason)
   }
 
   /**
@@ -155,7 +155,7 @@ export class BaseHandler {
     await this.#closeResult()
     if (this.#over) {
       // Whoever waited on a connection that is gone may well throw what that wait threw.
-      if (!this.#controller?.signal.aborted) this.logException(error)
+      if (!this.#lifetime.aborted) this.logException(error)
       return
     }
     if (error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED') {
@@ -173,8 +173,7 @@ export class BaseHandler {
 
   /** `portico.signal`. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController()
-    return this.#controller.signal
+    return this.#lifetime.signal
   }
 
   /** Builds `environ`: the deployment's variables, the request's, and the keys of PEP 3333. */
@@ -196,11 +195,7 @@ export class BaseHandler {
     environ['wsgi.input_terminated'] = this.inputTerminated
     if (this.wsgiFileWrapper) environ['wsgi.file_wrapper'] = this.wsgiFileWrapper
     environ['portico.gateway'] = this.gateway
-    Object.defineProperty(environ, 'portico.signal', {
-      get: () => this.signal,
-      enumerable: true,
-      configurable: true,
-    })
+    environ['portico.lifetime'] = this.#lifetime // Where `portico.signal` comes from.
   }
 
   /** `wsgi.url_scheme`. */

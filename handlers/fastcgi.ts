@@ -81,7 +81,7 @@ export class FastCGIHandler {
 }
 
 /** One socket, and the requests on it. */
-class Connection {
+export class Connection {
   readonly socket: Socket
   readonly protocol: ApplicationConnection
   readonly #application: Application
