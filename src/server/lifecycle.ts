@@ -13,9 +13,8 @@ import { releaseSocketFile } from './unix.ts'
 /** What a handler makes of an accepted socket. */
 export interface Connection {
   /**
-   * Ends once nothing is left to answer: at once when idle, after the answer when a request runs,
-   * and takes no further request. A connection that was opened for one request and has not
-   * brought it yet is not idle: the request is on its way. Called once.
+   * Ends once nothing is left to answer: at once when idle, after the answer when a request runs
+   * or its first bytes have come, and takes no further request. Called once.
    */
   end(): void
   /** Ends now; what runs is aborted. */
@@ -58,6 +57,12 @@ const MAX_GRACE_TIME = 2 ** 31 - 1
  * one, one that accepts what the kernel has queued, and one that reads from what was accepted.
  */
 const TURNS_TO_ACCEPT = 3
+
+/**
+ * How long, in milliseconds, a connection on which nothing has come yet is waited for by `close()`.
+ * A web server sends the request as soon as its connect succeeds; a browser opens one for later.
+ */
+const FIRST_BYTE_TIME = 500
 
 /** How long the process may still run after its last server has closed, in milliseconds. */
 const EXIT_TIME = 1000
@@ -126,7 +131,7 @@ export class GatewayServer {
   /**
    * Stops accepting, lets what runs finish, and after the grace time ends what is left.
    *
-   * Whatever reached the kernel before the call is accepted and answered. Resolves when the last
+   * Every request that reached the kernel before the call is accepted and answered. Resolves when the last
    * connection is closed; a second call waits for the same.
    */
   close(): Promise<void> {
@@ -140,15 +145,24 @@ export class GatewayServer {
     for (let turn = 0; turn < TURNS_TO_ACCEPT; turn++) await new Promise(setImmediate)
 
     const closed = new Promise((resolve) => this.#server.close(resolve))
-    for (const connection of this.#connections.values()) connection.end()
-    const timer = setTimeout(() => {
-      for (const [socket, connection] of this.#connections) {
-        connection.destroy()
-        socket.destroy()
-      }
-    }, this.#graceTime)
+    const silent: Connection[] = []
+    for (const [socket, connection] of this.#connections) {
+      if (socket.bytesRead === 0) silent.push(connection)
+      else connection.end()
+    }
+    const timers = [
+      setTimeout(() => {
+        for (const connection of silent) connection.end()
+      }, FIRST_BYTE_TIME),
+      setTimeout(() => {
+        for (const [socket, connection] of this.#connections) {
+          connection.destroy()
+          socket.destroy()
+        }
+      }, this.#graceTime),
+    ]
     await closed
-    clearTimeout(timer)
+    for (const timer of timers) clearTimeout(timer)
   }
 }
 
@@ -161,15 +175,15 @@ export function closeOnSignals(
   server: Pick<GatewayServer, 'close'>,
   signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
 ): void {
-  const stop = () => {
-    for (const signal of signals) process.removeListener(signal, stop)
-    void server.close().then(() => {
-      // Not before what was written is out (a pipe takes it later), so the process ends by itself;
-      // the timer does not keep it, and fires only if something else does.
-      setTimeout(() => process.exit(), EXIT_TIME).unref()
-    })
+  const stop = async () => {
+    for (const signal of signals) process.removeListener(signal, onSignal)
+    await server.close()
+    // The process ends by itself, when what it wrote is out: `process.exit` cuts off what a pipe
+    // has not taken. The timer keeps nothing alive, and fires only if something else does.
+    setTimeout(() => process.exit(), EXIT_TIME).unref()
   }
-  for (const signal of signals) process.on(signal, stop)
+  const onSignal = () => void stop()
+  for (const signal of signals) process.on(signal, onSignal)
 }
 
 function checkNumber(option: string, value: number, min: number, max: number): void {
