@@ -6,7 +6,7 @@ import type { Server, Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { allowClients } from './clients.ts'
 import type { Admits, ClientList } from './clients.ts'
-import { listen } from './listen.ts'
+import { DEFAULT_BACKLOG, listen } from './listen.ts'
 import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
 import { releaseSocketFile } from './unix.ts'
 
@@ -53,10 +53,11 @@ export const DEFAULT_GRACE_TIME = 8000
 const MAX_GRACE_TIME = 2 ** 31 - 1
 
 /**
- * Turns of the event loop after which everything sent before `close()` is known: the rest of this
- * one, one that accepts what the kernel has queued, and one that reads from what was accepted.
+ * Turns of the event loop without a new connection, after which all that came before is known: the
+ * rest of this turn, one that would accept, and one that reads from what was accepted last. A turn
+ * accepts one connection (libuv since 1.45).
  */
-const TURNS_TO_ACCEPT = 3
+const QUIET_TURNS = 3
 
 /**
  * How long, in milliseconds, a connection on which nothing has come yet is waited for by `close()`.
@@ -73,6 +74,7 @@ export class GatewayServer {
   readonly #server: Server
   readonly #connections: Map<Socket, Connection>
   readonly #graceTime: number
+  readonly #backlog: number
   #closed: Promise<void> | undefined
 
   /**
@@ -86,7 +88,7 @@ export class GatewayServer {
     policy: ServerPolicy,
   ): Promise<GatewayServer> {
     const { allowedClients, graceTime = DEFAULT_GRACE_TIME } = options
-    const { maxConnections = DEFAULT_MAX_CONNECTIONS } = options
+    const { maxConnections = DEFAULT_MAX_CONNECTIONS, backlog = DEFAULT_BACKLOG } = options
     checkNumber('graceTime', graceTime, 0, MAX_GRACE_TIME)
     checkNumber('maxConnections', maxConnections, 1, Number.MAX_SAFE_INTEGER)
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)
@@ -113,19 +115,20 @@ export class GatewayServer {
     // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
-    return new GatewayServer(server, address, connections, graceTime)
+    return new GatewayServer(server, address, connections, { graceTime, backlog })
   }
 
   private constructor(
     server: Server,
     address: Address,
     connections: Map<Socket, Connection>,
-    graceTime: number,
+    limits: { readonly graceTime: number; readonly backlog: number },
   ) {
     this.#server = server
     this.address = address
     this.#connections = connections
-    this.#graceTime = graceTime
+    this.#graceTime = limits.graceTime
+    this.#backlog = limits.backlog
   }
 
   /**
@@ -142,17 +145,17 @@ export class GatewayServer {
   async #close(): Promise<void> {
     // Nobody new finds a Unix socket from here on, so nobody is cut off when it closes.
     releaseSocketFile(this.#server)
-    for (let turn = 0; turn < TURNS_TO_ACCEPT; turn++) await new Promise(setImmediate)
+    await this.#acceptWaiting()
 
     const closed = new Promise((resolve) => this.#server.close(resolve))
-    const silent: Connection[] = []
+    const silent: Socket[] = []
     for (const [socket, connection] of this.#connections) {
-      if (socket.bytesRead === 0) silent.push(connection)
+      if (socket.bytesRead === 0) silent.push(socket)
       else connection.end()
     }
     const timers = [
       setTimeout(() => {
-        for (const connection of silent) connection.end()
+        for (const socket of silent) this.#connections.get(socket)?.end()
       }, FIRST_BYTE_TIME),
       setTimeout(() => {
         for (const [socket, connection] of this.#connections) {
@@ -163,6 +166,19 @@ export class GatewayServer {
     ]
     await closed
     for (const timer of timers) clearTimeout(timer)
+  }
+
+  /** Accepts what waits in the kernel's queue; not more, or a busy server would never close. */
+  async #acceptWaiting(): Promise<void> {
+    let accepted = 0
+    const count = () => accepted++
+    this.#server.on('connection', count).on('drop', count)
+    for (let quiet = 0; quiet < QUIET_TURNS && accepted <= this.#backlog; quiet++) {
+      const before = accepted
+      await new Promise(setImmediate)
+      if (accepted > before) quiet = -1
+    }
+    this.#server.off('connection', count).off('drop', count)
   }
 }
 
