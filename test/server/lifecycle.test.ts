@@ -145,6 +145,17 @@ describe.each([
     expect(lost).toEqual([])
   })
 
+  test('hears out a peer that has connected and not sent its request yet', async () => {
+    const gateway = await serve({ listen: given })
+    const client = reach(gateway.address)
+    const heard = all(client)
+    await event(client, 'connect')
+    const closed = gateway.close()
+    setTimeout(() => client.write('a'), 50)
+    expect(await heard).toBe('A')
+    await closed
+  })
+
   test('waits for nobody who says nothing', async () => {
     const gateway = await serve({ listen: given })
     const silent = reach(gateway.address)
