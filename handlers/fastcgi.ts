@@ -89,8 +89,6 @@ export class Connection {
   readonly #requests = new Map<number, FastCGIRequest>()
   #queued = 0
   #ending = false
-  /** Opened for a request that has not come yet. */
-  #fresh = true
   #drained: Promise<void> | null = null
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
@@ -160,7 +158,6 @@ export class Connection {
           const Request = this.#options.handlerClass ?? FastCGIRequest
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
-          this.#fresh = false
           void request.run(this.#application)
           break
         }
@@ -201,7 +198,7 @@ export class Connection {
 
   #closeIfDone(): void {
     const { protocol, socket } = this
-    const idle = this.#requests.size === 0 && !protocol.awaitingHead && !this.#fresh
+    const idle = this.#requests.size === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
     if (!done || socket.writableEnded) return
     socket.end()

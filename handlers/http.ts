@@ -174,6 +174,8 @@ export function makeServer(
 class HTTPConnection implements Connection {
   readonly #socket: Socket
   #answer: ServerResponse | null = null
+  /** What had been read when the last answer was over; more is the beginning of a request. */
+  #read = 0
   #ending = false
 
   constructor(socket: Socket) {
@@ -185,14 +187,15 @@ class HTTPConnection implements Connection {
     if (this.#ending) answer.shouldKeepAlive = false
     answer.once('close', () => {
       this.#answer = null
+      this.#read = this.#socket.bytesRead
       if (this.#ending) this.#socket.end()
     })
   }
 
   end(): void {
     this.#ending = true
-    if (this.#answer === null) this.#socket.end()
-    else if (!this.#answer.headersSent) this.#answer.shouldKeepAlive = false
+    if (this.#answer !== null) this.#answer.shouldKeepAlive = false
+    else if (this.#socket.bytesRead === this.#read) this.#socket.end()
   }
 
   destroy(): void {
