@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { httpRequest, type HttpRequest, openHttp } from '../src/testing/http.ts'
@@ -222,6 +223,24 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     }
     connection.close()
     expect(pieces).toEqual(['first', 'second'])
+  })
+
+  it('holds an answer back with the client, and gathers none of it in a file', async () => {
+    const piece = 'x'.repeat(1024 * 1024)
+    let finished = false
+    answer = async function* () {
+      for (let count = 0; count < 64; count += 1) yield piece
+      finished = true
+    }
+    const connection = await openHttp({ port: nginx.port })
+    const { chunks } = await connection.stream()
+    // Time enough to gather all of it, if nginx did.
+    await sleep(500)
+    expect(finished).toBe(false)
+    let size = 0
+    for await (const chunk of chunks()) size += chunk.length
+    connection.close()
+    expect(size).toBe(64 * piece.length)
   })
 
   it('refuses an upload over its limit', async () => {
