@@ -9,12 +9,14 @@ import type { Application, ApplicationClass, Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'
 import type { HTTPOptions } from './http.ts'
 
-/** The options of whichever handler it will be, and the choice itself. */
-export type RunOptions = FastCGIOptions &
-  HTTPOptions & {
-    /** Which gateway to be; without it the surroundings decide. */
-    readonly gateway?: Gateway | undefined
-  }
+/**
+ * The options of whichever handler it will be, and the choice itself. A `handlerClass` belongs to
+ * one gateway, and so to its handler.
+ */
+export type RunOptions = Omit<FastCGIOptions & HTTPOptions, 'handlerClass'> & {
+  /** Which gateway to be; without it the surroundings decide. */
+  readonly gateway?: Gateway | undefined
+}
 
 /** Which gateway the process has been started for, and where that listens if it is known. */
 export interface Surroundings {
