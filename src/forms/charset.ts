@@ -24,6 +24,9 @@ export function decoderFor(label: string): Decode | undefined {
     return undefined
   }
   const isUtf8 = decoder.encoding === 'utf-8'
-  return (bytes) =>
-    isUtf8 && !/[\x80-\xff]/.test(bytes) ? bytes : decoder.decode(Buffer.from(bytes, 'latin1'))
+  return (bytes) => {
+    if (isUtf8 && !/[\x80-\xff]/.test(bytes)) return bytes
+    // Whole texts of windows-1252 Node 20 decodes as ISO 8859-1; pieces of a stream it gets right.
+    return decoder.decode(Buffer.from(bytes, 'latin1'), { stream: true }) + decoder.decode()
+  }
 }
