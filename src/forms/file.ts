@@ -16,8 +16,8 @@ export interface FileDescription {
   /** The name of the form's field. */
   readonly name: string
   /**
-   * The name on the sender's machine, as it came: it may hold `/`, `..` and NUL, so never make a
-   * path of it. '' if the field was left empty (the size is 0 then).
+   * The name on the sender's machine, as it came: it may hold `/` and `..`, so never make a path
+   * of it. '' if the field was left empty (the size is 0 then).
    */
   readonly filename: string
   /** The media type in lower case, without parameters; text/plain if there is none. */

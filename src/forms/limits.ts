@@ -7,13 +7,13 @@ export const MAX_NUM_FIELDS = 1000
 /** Files in one body: each costs a file on the disk. Rack allows 128 too. */
 export const MAX_NUM_FILES = 128
 
-/** Bytes of one part's header: far above any browser's, and what Rack and gunicorn stop at. */
+/** Bytes of one part's header: far above any browser's, and where Rack stops too. */
 export const MAX_PART_HEADER_SIZE = 64 * 1024
 
 /** Bytes that the body may put into memory: text values and the headers of all parts. */
 export const MAX_TEXT_SIZE = 1024 * 1024
 
-/** Bytes of the whole body, mostly files on the disk: Apache's LimitRequestBody since 2.4.53. */
+/** Bytes of the whole body, mostly files on the disk: Apache's LimitRequestBody since 2.4.54. */
 export const MAX_TOTAL_SIZE = 1024 * 1024 * 1024
 
 /** Each limit is on by default; `Infinity` lifts it. */

@@ -23,7 +23,7 @@ const LINE_BREAK = Buffer.from('\n')
 const MAX_PADDING = 256
 
 /** Python's rule; RFC 2046 says 70 characters, and not all of these. */
-const BOUNDARY = /^[ -~]{0,199}[!-~]$/
+const BOUNDARY = /^[ -~]{0,200}[!-~]$/
 
 export class MultipartReader {
   readonly #pull: Pull
@@ -90,7 +90,7 @@ export class MultipartReader {
           return undefined
         }
       } else {
-        const end = this.#hasEnded ? bytes.length : this.#endOfContent(bytes)
+        const end = this.#hasEnded ? beforeLineBreak(bytes) : this.#endOfContent(bytes)
         if (end > this.#lead) return this.#take(end)
         if (this.#hasEnded) {
           this.#state = 'end'
@@ -175,6 +175,12 @@ export class MultipartReader {
       await this.#fill()
     }
   }
+}
+
+/** Where the line break at the end begins: it belongs to the delimiter that never came. */
+function beforeLineBreak(bytes: Buffer): number {
+  if (bytes.at(-1) !== LF) return bytes.length
+  return bytes.at(-2) === CR ? bytes.length - 2 : bytes.length - 1
 }
 
 /** `end` is the place of the line break after it. */

@@ -20,7 +20,7 @@ export type FileSink = (
   pull: Pull,
 ) => Promise<RawField | undefined>
 
-export interface ReaderOptions extends Required<FormLimits>, Omit<QueryOptions, 'maxNumFields'> {
+interface ReaderOptions extends Required<FormLimits>, Omit<QueryOptions, 'maxNumFields'> {
   /** For what names no charset itself. */
   decode: Decode
   sink: FileSink
@@ -32,6 +32,7 @@ export class FormReader {
   readonly #budget: TextBudget
   #numFields = 0
   #numFiles = 0
+  #known: Decode | undefined
 
   constructor(options: ReaderOptions) {
     this.#options = options
@@ -94,7 +95,7 @@ export class FormReader {
       for (const field of await this.readUrlencoded(pull)) fields.push(field)
     } else if (filename !== undefined) {
       if (++this.#numFiles > this.#options.maxNumFiles) throw tooLarge('maxNumFiles')
-      const decode = charsetOf(fields) ?? this.#options.decode
+      const decode = this.#known ?? this.#options.decode
       const field = await this.#options.sink({ name, filename, type, headers }, decode, pull)
       if (field !== undefined) fields.push(field)
     } else if (type === 'multipart/mixed' && outerName === undefined) {
@@ -103,6 +104,7 @@ export class FormReader {
       if (++this.#numFields > this.#options.maxNumFields) throw tooLarge('maxNumFields')
       const text = await this.#readText(pull)
       fields.push(rawText(name, text, type, params['charset'], headers))
+      if (name === '_charset_') this.#known ??= charsetOf(fields)
     }
   }
 

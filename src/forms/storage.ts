@@ -4,9 +4,9 @@
  * `wsgi.input` is read once, in the order in which it comes. Text stays in memory as bytes until
  * the end, since only then is it known in which charset it was.
  */
+import type { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { FormBody } from './body.ts'
-import type { Buffer } from 'node:buffer'
 import type { Decode } from './charset.ts'
 import { charsetOf, type FormField, type RawField } from './field.ts'
 import type { IncomingFile, TempFiles, UploadedFile } from './file.ts'
