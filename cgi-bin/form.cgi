@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+// Asks for a name and greets it: how to read the body of a request, and how to refuse one.
+
+'use strict'
+
+const { markup, page } = require('./html.cjs')
+
+/** In bytes. Room for any name, and nothing to fill the memory with. */
+const MAX_BODY = 8192
+
+const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
+
+const FORM = `<form method="post">
+<label>Your name <input name="name" autofocus required></label>
+<button>Greet</button>
+</form>
+`
+
+async function greet(environ) {
+  if (!FORM_TYPE.test(environ.CONTENT_TYPE ?? '')) {
+    return ['415 Unsupported Media Type', '<p>Only a form can be posted here.</p>\n' + FORM]
+  }
+  // One byte more than is allowed tells a body that is too large from one that just fits.
+  const body = await environ['wsgi.input'].read(MAX_BODY + 1)
+  if (body.length > MAX_BODY) {
+    return ['413 Content Too Large', '<p>Is there a shorter form of your name?</p>\n' + FORM]
+  }
+  const name = new URLSearchParams(body.toString()).get('name')?.trim()
+  if (!name) return ['400 Bad Request', '<p>There was no name in that.</p>\n' + FORM]
+  return ['200 OK', markup`<p>Hello, ${name}!</p>\n`]
+}
+
+async function respond(environ) {
+  switch (environ.REQUEST_METHOD) {
+    case 'GET':
+    case 'HEAD':
+      return ['200 OK', FORM]
+    case 'POST':
+      return greet(environ)
+    default:
+      return [
+        '405 Method Not Allowed',
+        '<p>A form is fetched or posted.</p>\n' + FORM,
+        ['Allow', 'GET, HEAD, POST'],
+      ]
+  }
+}
+
+async function application(environ, startResponse) {
+  const [status, content, ...headers] = await respond(environ)
+  startResponse(status, [['Content-Type', 'text/html; charset=utf-8'], ...headers])
+  return [page('Who is there?', content)]
+}
+
+module.exports = application
+
+if (require.main === module) {
+  const { CGIHandler } = require('./portico.cjs')
+  new CGIHandler().run(application)
+}

@@ -1,0 +1,41 @@
+// What the scripts in this folder share: bytes from the web server into text, text into HTML.
+
+'use strict'
+
+/** A CGI value as text: each of its characters is a byte (PEP 3333), and most bytes are UTF-8. */
+const decodeText = (value) => Buffer.from(value, 'latin1').toString()
+
+const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+
+const escapeHtml = (text) => text.replace(/[&<>"']/g, (character) => ENTITIES[character])
+
+/** A template tag: whatever is put in is escaped, whatever is written out is HTML. */
+const markup = (strings, ...values) => String.raw({ raw: strings }, ...values.map(escapeHtml))
+
+const percent = (byte) => '%' + byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')
+
+/**
+ * A URL within the application, right wherever that is mounted.
+ *
+ * The '/.' keeps a mount point that begins with '//' from being read as another host's name
+ * (RFC 3986, section 4.2).
+ */
+const link = (environ, path) =>
+  environ.SCRIPT_NAME.replace(/[^\w.~/-]/g, percent).replace(/^\/\//, '/.//') + path
+
+/** The beginning of a document. HTML needs no closing tags for it: more can always follow. */
+const page = (title, content) =>
+  markup`<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${title}</title>
+<style>
+  body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 50rem; padding: 0 1rem }
+  th { font-weight: normal; padding-right: 1rem; text-align: left; vertical-align: top }
+  code, td { font-family: monospace; overflow-wrap: anywhere; white-space: pre-wrap }
+</style>
+<h1>${title}</h1>
+` + content
+
+module.exports = { decodeText, link, markup, page }

@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+// An asynchronous generator may wait between its pieces: a clock that ticks ten times.
+import { setTimeout } from 'node:timers/promises'
+import { run } from 'portico'
+
+async function* clock(environ, startResponse) {
+  startResponse('200 OK', [
+    ['Content-Type', 'text/plain; charset=utf-8'],
+    ['X-Accel-Buffering', 'no'], // nginx would keep the ticks back until there are many
+  ])
+  for (let tick = 0; tick < 10; tick++) {
+    if (tick > 0) await setTimeout(1000)
+    yield `${new Date().toISOString()}\n`
+  }
+}
+
+run(clock)

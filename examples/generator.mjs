@@ -1,0 +1,11 @@
+#!/usr/bin/env node
+// A generator is an application: what it yields is sent, piece by piece, as fast as it is taken.
+import { run } from 'portico'
+
+function* countdown(environ, startResponse) {
+  startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
+  for (let n = 10; n > 0; n--) yield `${n}\n`
+  yield 'Lift-off!\n'
+}
+
+run(countdown)

@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+// Takes an upload of any size through without keeping it: curl --data-binary @FILE URL
+import { createHash } from 'node:crypto'
+import { run } from 'portico'
+
+async function upload(environ, startResponse) {
+  const hash = createHash('sha256')
+  let size = 0
+  for await (const piece of environ['wsgi.input'].chunks()) {
+    hash.update(piece)
+    size += piece.length
+  }
+  startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
+  return [`${size} bytes\nsha256 ${hash.digest('hex')}\n`]
+}
+
+run(upload)

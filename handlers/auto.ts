@@ -1,0 +1,102 @@
+/**
+ * `run(app)`: the same file as a CGI script, a FastCGI process and a local HTTP server. Here, and
+ * only here, it is decided which of them this process is.
+ */
+import { ConfigurationError } from '../src/errors.ts'
+import { describeDescriptor, systemdSockets } from '../src/server/inherited.ts'
+import { closeOnSignals, type GatewayServer } from '../src/server/lifecycle.ts'
+import type { Application, ApplicationClass, Gateway } from '../src/types.ts'
+import type { FastCGIOptions } from './fastcgi.ts'
+import type { HTTPOptions } from './http.ts'
+
+/** The options of whichever handler it will be, and the choice itself. */
+export type RunOptions = FastCGIOptions &
+  HTTPOptions & {
+    /** Which gateway to be; without it the surroundings decide. */
+    readonly gateway?: Gateway | undefined
+  }
+
+/** Which gateway the process has been started for, and where that listens if it is known. */
+export interface Surroundings {
+  readonly gateway: Gateway
+  readonly listen?: string
+}
+
+/**
+ * Looks around, in this order:
+ *
+ * 1. PORTICO_GATEWAY says it.
+ * 2. REQUEST_METHOD and GATEWAY_INTERFACE are set: CGI. Before any look at fd 0, which is a socket
+ *    under Apache's mod_cgid, too.
+ * 3. systemd has passed a socket to this process: FastCGI on it.
+ * 4. fd 0 is a listening socket, as from spawn-fcgi, mod_fcgid and lighttpd: FastCGI on it.
+ * 5. Otherwise HTTP.
+ *
+ * @throws {ConfigurationError} if PORTICO_GATEWAY names no gateway.
+ */
+export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surroundings {
+  const named = env['PORTICO_GATEWAY']
+  if (named) return { gateway: asGateway(named, 'PORTICO_GATEWAY') }
+  if (env['REQUEST_METHOD'] && env['GATEWAY_INTERFACE']) return { gateway: 'cgi' }
+  if (Number(env['LISTEN_PID']) === process.pid && Number(env['LISTEN_FDS']) >= 1) {
+    return { gateway: 'fastcgi', listen: 'systemd' }
+  }
+  if (describeDescriptor(0) === 'listening') return { gateway: 'fastcgi', listen: 'fd:0' }
+  return { gateway: 'http' }
+}
+
+/**
+ * Runs an application behind whatever has started this process. Resolves to the server, or to null
+ * when a CGI request has been answered. The HTTP server's URL is printed to stderr.
+ *
+ * @throws {ConfigurationError} if the options cannot work.
+ */
+export async function run(
+  application: Application | ApplicationClass,
+  options: RunOptions = {},
+): Promise<GatewayServer | null> {
+  const { gateway, ...found } = options.gateway
+    ? { gateway: asGateway(options.gateway, 'gateway') }
+    : detectGateway()
+  const settings = { ...found, ...options }
+  switch (gateway) {
+    case 'cgi': {
+      const { CGIHandler } = await import('./cgi.ts')
+      await new CGIHandler(settings).run(application)
+      return null
+    }
+    case 'fastcgi': {
+      const { FastCGIHandler } = await import('./fastcgi.ts')
+      return stoppable(await new FastCGIHandler(settings).run(application))
+    }
+    case 'scgi': {
+      const { SCGIHandler } = await import('./scgi.ts')
+      return stoppable(await new SCGIHandler(settings).run(application))
+    }
+    case 'http': {
+      const { HTTPHandler } = await import('./http.ts')
+      const server = await new HTTPHandler(settings).run(application)
+      process.stderr.write(`Serving on ${urlOf(server)}\n`)
+      return stoppable(server)
+    }
+  }
+}
+
+const GATEWAYS: readonly string[] = ['cgi', 'fastcgi', 'scgi', 'http'] satisfies Gateway[]
+
+function asGateway(name: string, option: string): Gateway {
+  if (GATEWAYS.includes(name)) return name as Gateway
+  throw new ConfigurationError(`${option}: '${name}' is none of ${GATEWAYS.join(', ')}`)
+}
+
+/** SIGTERM and SIGINT let requests finish (FastCGI 1.0, section 7) instead of cutting them off. */
+function stoppable(server: GatewayServer): GatewayServer {
+  closeOnSignals(server)
+  return server
+}
+
+function urlOf({ address }: GatewayServer): string {
+  if (address.kind !== 'tcp') return address.kind === 'unix' ? `unix:${address.path}` : 'fd'
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host
+  return `http://${host}:${address.port}/`
+}

@@ -1,0 +1,550 @@
+/**
+ * `BaseHandler`: runs an application for one request (wsgiref.handlers.BaseHandler).
+ *
+ * Seen from between the two: the application above, a transport below. All behaviour of the
+ * contract is here, once: the order of `startResponse` and the body, Content-Length, HEAD, statuses
+ * without a body, errors, closing. A gateway adds a transport and a few overrides.
+ *
+ * Everything runs in the caller's turn of the event loop for as long as the application and the
+ * transport do not wait: a synchronous application under CGI never leaves it.
+ */
+import { Buffer } from 'node:buffer'
+import { inspect } from 'node:util'
+import type {
+  Application,
+  Body,
+  Chunk,
+  Environ,
+  ErrorStream,
+  Gateway,
+  HeaderList,
+  InputStream,
+  StartResponse,
+  Write,
+} from '../src/types.ts'
+import { completeEnviron, createEnviron } from '../src/environ.ts'
+import { escapeControl } from '../src/error-stream.ts'
+import { ApplicationError, PeerError } from '../src/errors.ts'
+import { checkStatus, Headers } from '../src/headers.ts'
+import type { PathOptions } from '../src/quirks.ts'
+import { FileWrapper, guessScheme, isFileWrapper, isHopByHop } from '../src/util.ts'
+
+/** What a transport's methods return: nothing, or a promise where the caller has to wait. */
+export type Wait = void | Promise<void>
+
+/** What every handler can be told. */
+export interface HandlerOptions extends PathOptions {
+  /** Variables that every request sees, unless its own have the same name. */
+  readonly osEnviron?: Readonly<Record<string, string>> | undefined
+  /** `wsgi.multiprocess`: whether other processes serve the same application. */
+  readonly multiprocess?: boolean | undefined
+}
+
+export class BaseHandler {
+  // Configuration parameters; can be overridden in a subclass or an instance
+
+  wsgiVersion: readonly [number, number] = [1, 0]
+  wsgiMultithread = false
+  wsgiMultiprocess = false
+  wsgiRunOnce = false
+  /** Whether `wsgi.input` has an end of its own (`wsgi.input_terminated`). */
+  inputTerminated = true
+  /** `portico.gateway`. */
+  gateway: Gateway = 'cgi'
+  /** True where the answer goes straight to the client: a status line, Date and Server are sent. */
+  originServer = true
+  /** The version in the status line of an origin server. */
+  httpVersion = '1.0'
+  /** The value of an origin server's Server header and of SERVER_SOFTWARE. */
+  serverSoftware: string | null = null
+  /** Variables that every request sees, unless its own have the same name. */
+  osEnviron: Readonly<Record<string, string>> = {}
+  /** Where SCRIPT_NAME ends and PATH_INFO begins. */
+  paths: PathOptions = {}
+
+  // Collaborator classes
+
+  /** `wsgi.file_wrapper`; null to leave it out. */
+  wsgiFileWrapper: typeof FileWrapper | null = FileWrapper
+  headersClass: typeof Headers = Headers
+
+  // Error handling: what `errorOutput` sends
+
+  errorStatus = '500 Internal Server Error'
+  errorHeaders: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
+  errorBody: Chunk = 'A server error occurred.  Please contact the administrator.'
+
+  constructor(options: HandlerOptions = {}) {
+    this.paths = options
+    if (options.osEnviron) this.osEnviron = options.osEnviron
+    if (options.multiprocess) this.wsgiMultiprocess = true
+  }
+
+  // State variables: to be read, not to be set
+
+  environ: Environ | null = null
+  status: string | null = null
+  headers: Headers | null = null
+  headersSent = false
+  /** Bytes of the body that have been handed to the transport. */
+  bytesSent = 0
+  result: Body | null = null
+
+  /** The result while it has not been closed. */
+  #open: Body | null = null
+  /** What is being iterated of it. */
+  #iterator: Iterator<unknown> | AsyncIterator<unknown> | null = null
+  #exhausted = false
+  /** The bytes that Content-Length announces; infinite if nothing does. */
+  #declared = Infinity
+  /** False for HEAD, 1xx, 204 and 304: the body is dropped (RFC 9110, section 6.4.1). */
+  #wantsBody = true
+  /** The application has sent more than it declared: the rest is not asked for. */
+  #overrun = false
+  /** Nothing more is to be sent: the answer is complete, or nobody is there to get it. */
+  #over = false
+  #controller: AbortController | null = null
+
+  /**
+   * Runs `application` for the one request that this handler is for.
+   *
+   * Resolves when the answer has been handed to the transport. It rejects only if the handling of
+   * an error fails itself; the body has been closed then, and the transport told by `_end`.
+   */
+  async run(application: Application): Promise<void> {
+    try {
+      this.setupEnviron()
+      const result = application(this.environ!, (status, headers, error) =>
+        this.startResponse(status, headers, error),
+      )
+      this.result = this.#open = isPromise(result) ? await result : result
+      await this.finishResponse()
+    } catch (error) {
+      await this.fail(error ?? new ApplicationError(`The application threw ${error}`))
+    }
+  }
+
+  /**
+   * The peer is gone, or the server gives up: `portico.signal` is aborted, the body is closed, and
+   * what the application still sends is discarded. Without effect when the answer is over.
+   */
+  abort(reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away')): void {
+    if (this.#over) return
+    this.#over = true
+    this.disconnected(reason)
+    void this.#closeResult()
+    void this._end(false)
+  }
+
+  /**
+   * The peer sends no more, and has probably gone: `portico.signal` is aborted. It may as well have
+   * closed one half of the connection only, so what the application still answers is sent.
+   */
+  disconnected(
+    reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away'),
+  ): void {
+    this.#controller ??= new AbortController()
+    this.#controller.abort(reason)
+  }
+
+  /**
+   * Ends the request for an error: one that `run` caught, or one that reached the process because
+   * the application let it go (an uncaught exception, an unhandled rejection).
+   */
+  async fail(error: unknown): Promise<void> {
+    await this.#closeResult()
+    if (this.#over) {
+      // Whoever waited on a connection that is gone may well throw what that wait threw.
+      if (!this.#controller?.signal.aborted) this.logException(error)
+      return
+    }
+    if (error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED') {
+      this.abort(error)
+      return
+    }
+    try {
+      await this.handleError(error)
+    } catch (second) {
+      await this.#closeResult()
+      this.abort()
+      throw second
+    }
+  }
+
+  /** `portico.signal`. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    return this.#controller.signal
+  }
+
+  /** Builds `environ`: the deployment's variables, the request's, and the keys of PEP 3333. */
+  setupEnviron(): void {
+    const environ = (this.environ = createEnviron())
+    this.addCgiVars()
+    for (const name in this.osEnviron) {
+      if (!(name in environ)) (environ as Record<string, unknown>)[name] = this.osEnviron[name]
+    }
+    completeEnviron(environ, this.paths)
+    if (this.originServer && this.serverSoftware) environ['SERVER_SOFTWARE'] ??= this.serverSoftware
+    environ['wsgi.version'] = this.wsgiVersion
+    environ['wsgi.url_scheme'] = this.getScheme()
+    environ['wsgi.input'] = this.getStdin()
+    environ['wsgi.errors'] = this.getStderr()
+    environ['wsgi.multithread'] = this.wsgiMultithread
+    environ['wsgi.multiprocess'] = this.wsgiMultiprocess
+    environ['wsgi.run_once'] = this.wsgiRunOnce
+    environ['wsgi.input_terminated'] = this.inputTerminated
+    if (this.wsgiFileWrapper) environ['wsgi.file_wrapper'] = this.wsgiFileWrapper
+    environ['portico.gateway'] = this.gateway
+    Object.defineProperty(environ, 'portico.signal', {
+      get: () => this.signal,
+      enumerable: true,
+      configurable: true,
+    })
+  }
+
+  /** `wsgi.url_scheme`. */
+  getScheme(): string {
+    return guessScheme(this.environ!)
+  }
+
+  /**
+   * The `startResponse` that the application gets.
+   *
+   * @throws {ApplicationError} if the head cannot be sent as it is: a bad status, name or value, a
+   *   hop-by-hop header (PEP 3333, "Other HTTP Features"), a second call without `error`.
+   * @throws `error` itself if the head has been sent.
+   */
+  startResponse(status: string, headers: HeaderList, error?: unknown): Write {
+    if (error !== undefined && error !== null) {
+      if (this.headersSent) throw error
+    } else if (this.headers !== null) {
+      throw new ApplicationError('Headers already set!')
+    }
+    checkStatus(status)
+    const checked = new this.headersClass(headers)
+    for (const [name, value] of headers) {
+      if (isHopByHop(name)) {
+        throw new ApplicationError(`Hop-by-hop header, '${name}: ${value}', not allowed`)
+      }
+    }
+    this.status = status
+    this.headers = checked
+    return async (chunk) => {
+      const wait = this.write(chunk)
+      if (wait) await wait
+    }
+  }
+
+  /**
+   * Sends a chunk, and the head before the first one.
+   *
+   * @throws {ApplicationError} if there is no head to send yet, or `chunk` is none.
+   */
+  write(chunk: Chunk): Wait {
+    const size = sizeOf(chunk)
+    if (this.#over) return
+    if (!this.headersSent) {
+      if (this.headers === null) throw new ApplicationError('write() before startResponse()')
+      this.sendHeaders()
+    }
+    if (size > 0 && this.#wantsBody) this.#send(chunk, size)
+    return this._flush()
+  }
+
+  /** Sends the result, and closes it. */
+  async finishResponse(): Promise<void> {
+    const body: unknown = this.result
+    if (this.#over) {
+      await this.#closeResult() // Aborted before there was a result.
+      return
+    }
+    if (this.resultIsFile() && (await this.sendfile())) {
+      // The override has sent head and body.
+    } else if (isChunk(body)) {
+      this.#sendAll([body])
+    } else if (Array.isArray(body)) {
+      this.#sendAll(body)
+    } else {
+      await this.#iterate(body)
+    }
+    if (this.#over) return
+    this.finishContent()
+    this.#over = true
+    const complete = this.bytesSent >= this.#declared || this.#declared === Infinity
+    if (!complete && this.#wantsBody) {
+      this.#log(`The application sent ${this.bytesSent} of the ${this.#declared} bytes it declared`)
+    }
+    const wait = this._end(complete || !this.#wantsBody)
+    if (wait) await wait
+    await this.close()
+  }
+
+  /**
+   * Platform-specific transmission of a file; called if the result is a `wsgiFileWrapper`. An
+   * override calls `sendHeaders()` if the head is unsent, and returns true if it sent the file.
+   */
+  sendfile(): boolean | Promise<boolean> {
+    return false
+  }
+
+  /** True if the result is a file that `sendfile` could send. */
+  resultIsFile(): boolean {
+    return this.wsgiFileWrapper !== null && isFileWrapper(this.result)
+  }
+
+  /** Sends the head of an answer whose body turned out to be empty. */
+  finishContent(): void {
+    if (this.headersSent) return
+    if (this.headers === null) {
+      throw new ApplicationError('The application ended without calling startResponse()')
+    }
+    this.sendHeaders()
+  }
+
+  /** Closes the result and forgets the request, so that a kept handler keeps nothing of it. */
+  async close(): Promise<void> {
+    await this.#closeResult()
+    this.result = this.headers = this.status = this.environ = null
+  }
+
+  /** Sends the head. */
+  sendHeaders(): void {
+    this.cleanupHeaders()
+    this.headersSent = true
+    if (!this.originServer || this.clientIsModern()) {
+      this._writeHead(this.preamble() + this.headers!.toString())
+    }
+  }
+
+  /** The last chance to change the headers before they are sent. */
+  cleanupHeaders(): void {
+    const headers = this.headers!
+    const bodiless = isBodiless(this.status!)
+    this.#wantsBody = !bodiless && this.environ!.REQUEST_METHOD !== 'HEAD'
+    this.#declared = Infinity
+    if (bodiless) {
+      // RFC 9110, section 8.6: a 304 may say how long the body would be, the others may not.
+      if (!this.status!.startsWith('304')) headers.delete('Content-Length')
+      return
+    }
+    if (!headers.has('Content-Length')) this.setContentLength()
+    const length = headers.get('Content-Length')
+    if (length === null) return
+    if (!/^[0-9]{1,15}$/.test(length)) {
+      throw new ApplicationError(`Content-Length '${length}' is not a number of bytes`)
+    }
+    this.#declared = Number(length)
+  }
+
+  /** Sets Content-Length if the length of the body is known without iterating it. */
+  setContentLength(): void {
+    const body: unknown = this.result
+    let length
+    if (isChunk(body)) length = sizeOf(body)
+    else if (Array.isArray(body)) length = body.reduce((sum, chunk) => sum + sizeOf(chunk), 0)
+    else if (this.#exhausted) length = 0
+    // A HEAD request may be answered without the body that a GET would have.
+    if (length === undefined || (length === 0 && this.environ!.REQUEST_METHOD === 'HEAD')) return
+    this.headers!.set('Content-Length', String(length))
+  }
+
+  /** The lines before the application's headers: the status, and an origin server's own headers. */
+  preamble(): string {
+    if (!this.originServer) return `Status: ${this.status}\r\n`
+    let lines = `HTTP/${this.httpVersion} ${this.status}\r\n`
+    for (const [name, value] of this.originHeaders()) lines += `${name}: ${value}\r\n`
+    return lines
+  }
+
+  /** What an origin server adds: Date and Server, each only if the application has none. */
+  originHeaders(): HeaderList {
+    const list: HeaderList = []
+    if (!this.headers!.has('Date')) list.push(['Date', new Date().toUTCString()])
+    if (this.serverSoftware && !this.headers!.has('Server')) {
+      list.push(['Server', this.serverSoftware])
+    }
+    return list
+  }
+
+  /** False for HTTP/0.9, whose clients take no head. */
+  clientIsModern(): boolean {
+    return this.environ!.SERVER_PROTOCOL.toUpperCase() !== 'HTTP/0.9'
+  }
+
+  /** Writes an error to `wsgi.errors`: a stack trace for ours, one line for the peer's. */
+  logException(error: unknown): void {
+    this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : inspect(error))
+  }
+
+  /** Logs `error`; answers with the error page if the head is unsent, else breaks the answer off. */
+  async handleError(error: unknown): Promise<void> {
+    this.logException(error)
+    if (this.headersSent) {
+      this.#over = true
+      await this._end(false)
+      return
+    }
+    const startResponse: StartResponse = (...head) => this.startResponse(...head)
+    this.result = this.#open = this.errorOutput(this.environ!, startResponse, error)
+    await this.finishResponse()
+  }
+
+  /**
+   * The application that answers when the real one failed. It shows nothing of `error` but, for a
+   * request that cannot be served, its status.
+   */
+  errorOutput(_environ: Environ, startResponse: StartResponse, error: unknown): Body {
+    const headers = this.errorHeaders.map(([name, value]): [string, string] => [name, value])
+    if (error instanceof PeerError) {
+      startResponse(error.status, headers, error)
+      return [`${error.status.slice(4)}\n`]
+    }
+    startResponse(this.errorStatus, headers, error)
+    return [this.errorBody]
+  }
+
+  // What a gateway must override
+
+  /**
+   * Takes a piece of the body; a string is UTF-8. It may wait until `_flush`, and belongs to the
+   * transport until it is sent.
+   */
+  _write(_chunk: Chunk): void {
+    throw new TypeError('_write() must be overridden')
+  }
+
+  /** Takes the head, a byte string. */
+  _writeHead(head: string): void {
+    this._write(Buffer.from(head, 'latin1'))
+  }
+
+  /** Sends what `_write` took; returns a promise where the application has to wait before more. */
+  _flush(): Wait {
+    throw new TypeError('_flush() must be overridden')
+  }
+
+  /**
+   * The answer is over: called once, after the last `_write`. `complete` is false if it is shorter
+   * than its head says, or was broken off.
+   */
+  _end(_complete: boolean): Wait {
+    return this._flush()
+  }
+
+  /** Returns `wsgi.input`. */
+  getStdin(): InputStream {
+    throw new TypeError('getStdin() must be overridden')
+  }
+
+  /** Returns `wsgi.errors`. */
+  getStderr(): ErrorStream {
+    throw new TypeError('getStderr() must be overridden')
+  }
+
+  /** Puts the request's CGI variables into `environ`. */
+  addCgiVars(): void {
+    throw new TypeError('addCgiVars() must be overridden')
+  }
+
+  /** Sends chunks that are all there: the transport is flushed once, by `_end`. */
+  #sendAll(chunks: readonly unknown[]): void {
+    for (const chunk of chunks) this.#emit(chunk)
+  }
+
+  /** Sends chunks as they come, each of them at once (PEP 3333, "Buffering and Streaming"). */
+  async #iterate(body: unknown): Promise<void> {
+    const iterator = (this.#iterator = iteratorOf(body))
+    while (!this.#over && !this.#satisfied()) {
+      const next = iterator.next()
+      const step = isPromise(next) ? await next : next
+      if (step.done) {
+        this.#exhausted = true
+        break
+      }
+      this.#emit(step.value)
+      const wait = this.#over ? undefined : this._flush()
+      if (wait) await wait
+    }
+  }
+
+  /** One chunk of the result; the head goes before the first that is not empty. */
+  #emit(chunk: unknown): void {
+    const size = sizeOf(chunk)
+    if (this.headers === null) throw new ApplicationError('A body chunk before startResponse()')
+    if (size === 0 || this.#over) return
+    if (!this.headersSent) this.sendHeaders()
+    if (this.#wantsBody) this.#send(chunk as Chunk, size)
+  }
+
+  /** True when no further chunk of the result could be sent. */
+  #satisfied(): boolean {
+    return this.#overrun || (this.headersSent && !this.#wantsBody)
+  }
+
+  #send(chunk: Chunk, size: number): void {
+    const room = this.#declared - this.bytesSent
+    if (size > room) {
+      if (!this.#overrun) this.#log(`More than the declared ${this.#declared} bytes were cut off`)
+      this.#overrun = true
+      if (room === 0) return
+      chunk = (typeof chunk === 'string' ? Buffer.from(chunk) : chunk).subarray(0, room)
+      size = room
+    }
+    this.bytesSent += size
+    this._write(chunk)
+  }
+
+  /** Closes the result: `close()`, else the iterator's `return()`; whatever happens, once. */
+  async #closeResult(): Promise<void> {
+    const body = this.#open
+    const iterator = this.#iterator
+    this.#open = this.#iterator = null
+    if (body === null || body === undefined) return
+    try {
+      if (typeof body.close === 'function') await body.close()
+      else await iterator?.return?.()
+    } catch (error) {
+      this.logException(error)
+    }
+  }
+
+  #log(text: string): void {
+    const errors = this.getStderr()
+    errors.write(`${escapeControl(text)}\n`)
+    errors.flush()
+  }
+}
+
+function isChunk(value: unknown): value is Chunk {
+  return typeof value === 'string' || value instanceof Uint8Array
+}
+
+/** The bytes of a chunk. */
+function sizeOf(chunk: unknown): number {
+  if (typeof chunk === 'string') return Buffer.byteLength(chunk)
+  if (chunk instanceof Uint8Array) return chunk.length
+  throw new ApplicationError(
+    `A body chunk must be a string or a Uint8Array (got ${chunk === null ? 'null' : typeof chunk})`,
+  )
+}
+
+/** RFC 9110, sections 15.2, 15.3.5 and 15.4.5. */
+function isBodiless(status: string): boolean {
+  return status.startsWith('1') || status.startsWith('204') || status.startsWith('304')
+}
+
+function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as PromiseLike<T> | null | undefined)?.then === 'function'
+}
+
+function iteratorOf(body: unknown): Iterator<unknown> | AsyncIterator<unknown> {
+  const iterable = body as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined
+  const iterator = iterable?.[Symbol.asyncIterator]?.() ?? iterable?.[Symbol.iterator]?.()
+  if (iterator === undefined) {
+    throw new ApplicationError(
+      `The application must return an iterable of chunks (got ${body === null ? 'null' : typeof body})`,
+    )
+  }
+  return iterator
+}

@@ -1,0 +1,299 @@
+/**
+ * `FastCGIHandler`: a process that answers a web server over FastCGI 1.0, from the process's side.
+ *
+ * The protocol itself is in `src/protocol/`, without a socket. Here are its transport (one
+ * `Connection` for each socket, one writer for each request) and the few overrides by which a
+ * request becomes an environ and an answer.
+ */
+import { Buffer } from 'node:buffer'
+import { createServer, type Socket } from 'node:net'
+import { asApplication } from '../src/application.ts'
+import { contentLength, setVariables } from '../src/environ.ts'
+import { ErrorLog } from '../src/error-stream.ts'
+import { PeerError } from '../src/errors.ts'
+import { Input } from '../src/input.ts'
+import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-application.ts'
+import { webServerAddresses } from '../src/server/clients.ts'
+import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
+import { PushSource } from '../src/server/push-source.ts'
+import type {
+  Application,
+  ApplicationClass,
+  Chunk,
+  ErrorStream,
+  InputStream,
+} from '../src/types.ts'
+import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+
+/** What a FastCGIHandler can be told. */
+export interface FastCGIOptions extends HandlerOptions, ServerOptions {
+  /** False refuses a second request on a connection while one is running. Default: true. */
+  readonly multiplex?: boolean | undefined
+  /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
+  readonly handlerClass?: typeof FastCGIRequest | undefined
+}
+
+/** Bytes of unread input that a connection holds before it stops reading. */
+const INPUT_HIGH_WATER_MARK = 262_144
+
+/**
+ * The same while several requests share the connection: pausing for the one that does not read
+ * would stop the others, so more is held, and only then do all of them wait for the slowest.
+ */
+const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
+
+/** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
+const SMALL_ANSWER = 16_384
+
+/**
+ * How long, in ms, what the web server still sends is read and thrown away after the last answer.
+ * Closing on unread bytes would send a reset, which can destroy the answer on its way.
+ */
+const LINGER = 2_000
+
+/**
+ * Serves an application over FastCGI:
+ *
+ *     const server = await new FastCGIHandler({ listen: 'unix:/run/app.sock' }).run(application)
+ */
+export class FastCGIHandler {
+  readonly options: FastCGIOptions
+
+  /** Without `listen` the socket is descriptor 0, as spawn-fcgi and mod_fcgid hand it over. */
+  constructor(options: FastCGIOptions = {}) {
+    this.options = options
+  }
+
+  /**
+   * Resolves when connections are accepted.
+   *
+   * @throws {ConfigurationError} if the options cannot work.
+   */
+  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+    const { options } = this
+    const run = asApplication(application)
+    return GatewayServer.start(createServer({ allowHalfOpen: true, noDelay: true }), options, {
+      fallback: 'fd:0',
+      admits: webServerAddresses(),
+      connect: (socket) => new Connection(socket, run, options),
+    })
+  }
+}
+
+/** One socket, and the requests on it. */
+class Connection {
+  readonly socket: Socket
+  readonly protocol: ApplicationConnection
+  readonly #application: Application
+  readonly #options: FastCGIOptions
+  readonly #requests = new Map<number, FastCGIRequest>()
+  #queued = 0
+  #ending = false
+  /** Opened for a request that has not come yet. */
+  #fresh = true
+  #drained: Promise<void> | null = null
+
+  constructor(socket: Socket, application: Application, options: FastCGIOptions) {
+    this.socket = socket
+    this.protocol = new ApplicationConnection({ multiplex: options.multiplex ?? true })
+    this.#application = application
+    this.#options = options
+    socket.on('data', (chunk: Buffer) => {
+      this.protocol.receive(chunk)
+      this.#pump()
+    })
+    socket.on('end', () => {
+      this.protocol.receiveEof()
+      this.#pump()
+    })
+    socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
+    socket.on('close', () => {
+      for (const request of this.#requests.values()) request.abort()
+      this.#requests.clear()
+    })
+  }
+
+  end(): void {
+    this.#ending = true
+    this.#closeIfDone()
+  }
+
+  destroy(): void {
+    this.socket.destroy()
+  }
+
+  /** The request is answered: nothing more is written for its id. */
+  finished(request: FastCGIRequest): void {
+    this.#requests.delete(request.id)
+    this.consumed(request.input.queued)
+    this.#closeIfDone()
+  }
+
+  /** Input has left a queue. */
+  consumed(bytes: number): void {
+    this.#queued -= bytes
+    if (this.socket.isPaused() && this.#queued < this.#highWaterMark()) this.socket.resume()
+  }
+
+  write(buffers: Buffer[]): void {
+    for (const buffer of buffers) this.socket.write(buffer)
+  }
+
+  /** Nothing, or a promise to wait for before more is written. */
+  ready(): Wait {
+    if (!this.socket.writableNeedDrain) return
+    this.#drained ??= new Promise((resolve) => {
+      const done = () => {
+        this.#drained = null
+        this.socket.off('drain', done).off('close', done)
+        resolve()
+      }
+      this.socket.on('drain', done).on('close', done)
+    })
+    return this.#drained
+  }
+
+  #pump(): void {
+    for (let event; (event = this.protocol.next()) !== null;) {
+      switch (event.type) {
+        case 'request': {
+          const Request = this.#options.handlerClass ?? FastCGIRequest
+          const request = new Request(this, event.id, event.params, this.#options)
+          this.#requests.set(event.id, request)
+          this.#fresh = false
+          void request.run(this.#application)
+          break
+        }
+        case 'stdin':
+          this.#queued += event.data.length
+          this.#requests.get(event.id)?.input.push(event.data)
+          break
+        case 'stdin-end':
+          this.#requests.get(event.id)?.input.end()
+          break
+        case 'abort':
+          this.#abort(event.id, event.cause)
+          break
+        case 'reply':
+          this.socket.write(event.data)
+          break
+        case 'error':
+          process.stderr.write(`FastCGI: ${event.message}\n`)
+          this.socket.destroySoon()
+      }
+    }
+    if (this.#queued > this.#highWaterMark()) this.socket.pause()
+    this.#closeIfDone()
+  }
+
+  #abort(id: number, cause: AbortCause): void {
+    const request = this.#requests.get(id)
+    if (request === undefined) return
+    request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
+    // A web server that closed its half may still read; one that says ABORT_REQUEST does not.
+    if (cause === 'disconnected') request.disconnected()
+    else request.abort()
+  }
+
+  #highWaterMark(): number {
+    return this.#requests.size > 1 ? MULTIPLEXED_HIGH_WATER_MARK : INPUT_HIGH_WATER_MARK
+  }
+
+  #closeIfDone(): void {
+    const { protocol, socket } = this
+    const idle = this.#requests.size === 0 && !protocol.awaitingHead && !this.#fresh
+    const done = protocol.closing || (this.#ending && idle)
+    if (!done || socket.writableEnded) return
+    socket.end()
+    socket.resume()
+    setTimeout(() => socket.destroy(), LINGER).unref()
+  }
+}
+
+/** Runs an application for one FastCGI request. */
+export class FastCGIRequest extends BaseHandler {
+  override gateway = 'fastcgi' as const
+  override originServer = false
+  readonly id: number
+  readonly input: PushSource
+  readonly #connection: Connection
+  readonly #params: string[]
+  #head = ''
+  #chunks: Chunk[] = []
+  #size = 0
+  #ended = false
+
+  constructor(connection: Connection, id: number, params: string[], options: HandlerOptions) {
+    super(options)
+    this.id = id
+    this.input = new PushSource((bytes) => connection.consumed(bytes))
+    this.#connection = connection
+    this.#params = params
+  }
+
+  override addCgiVars(): void {
+    setVariables(this.environ!, this.#params)
+  }
+
+  override getStdin(): InputStream {
+    return new Input(this.input, contentLength(this.environ!) ?? Infinity)
+  }
+
+  override getStderr(): ErrorStream {
+    return new ErrorLog((text) => {
+      if (this.#ended) process.stderr.write(text)
+      else this.#connection.write(this.#connection.protocol.stderr(this.id, text))
+    })
+  }
+
+  override _writeHead(head: string): void {
+    this.#head = head
+  }
+
+  override _write(chunk: Chunk): void {
+    this.#chunks.push(chunk)
+    this.#size += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length
+  }
+
+  override _flush(): Wait {
+    this.#send()
+    return this.#connection.ready()
+  }
+
+  override _end(complete: boolean): void {
+    const { protocol } = this.#connection
+    const appStatus = complete ? 0 : 1
+    const [body = ''] = this.#chunks
+    this.#connection.socket.cork()
+    if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
+      const bytes =
+        typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
+      this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
+    } else {
+      this.#send()
+      this.#connection.write([protocol.end(this.id, appStatus)])
+    }
+    this.#connection.socket.uncork()
+    this.#ended = true
+    this.#connection.finished(this)
+  }
+
+  #send(): void {
+    const { protocol } = this.#connection
+    this.#connection.socket.cork()
+    if (this.#head !== '') {
+      this.#connection.write(protocol.stdout(this.id, Buffer.from(this.#head, 'latin1')))
+    }
+    for (const chunk of this.#chunks) {
+      const bytes =
+        typeof chunk === 'string'
+          ? Buffer.from(chunk)
+          : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+      this.#connection.write(protocol.stdout(this.id, bytes))
+    }
+    this.#connection.socket.uncork()
+    this.#head = ''
+    this.#chunks = []
+    this.#size = 0
+  }
+}

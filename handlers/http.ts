@@ -1,0 +1,361 @@
+/**
+ * `HTTPHandler` and `makeServer`: an HTTP/1.1 server of its own (wsgiref.simple_server), from the
+ * server's side.
+ *
+ * `node:http` does the parsing; its parser stays strict, and what it lets through although it has
+ * two readings is refused here. Nothing that a client sends becomes REMOTE_USER or the like.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { asApplication } from '../src/application.ts'
+import { contentLength, setVariable } from '../src/environ.ts'
+import { ErrorLog } from '../src/error-stream.ts'
+import { PeerError } from '../src/errors.ts'
+import { Input, streamSource, type ByteSource } from '../src/input.ts'
+import { decodePath } from '../src/quirks.ts'
+import type { Address } from '../src/server/listen.ts'
+import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
+import type {
+  Application,
+  ApplicationClass,
+  Chunk,
+  Environ,
+  ErrorStream,
+  InputStream,
+} from '../src/types.ts'
+import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+
+/** What an HTTPHandler can be told. */
+export interface HTTPOptions extends HandlerOptions, ServerOptions {
+  /** The value of the Server header, where the application sends none; null for no header. */
+  readonly serverSoftware?: string | null | undefined
+  /** Bytes of a request line and its headers; more are refused with a 431. Default: 64 KiB. */
+  readonly maxHeaderSize?: number | undefined
+  /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
+  readonly handlerClass?: typeof ServerHandler | undefined
+}
+
+/** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
+const MAX_HEADER_SIZE = 65_536
+/** Headers of one request; nginx has no such limit, Apache's LimitRequestFields is 100. */
+const MAX_HEADERS = 1_000
+/** Time in ms for a request's head to be complete, and between two requests of a connection. */
+const HEAD_TIMEOUT = 30_000
+const KEEP_ALIVE_TIMEOUT = 60_000
+/** How long, in ms, an unread body is read and thrown away before its connection is closed. */
+const LINGER = 2_000
+
+/** Serves an application over HTTP/1.1. */
+export class HTTPHandler {
+  readonly options: HTTPOptions
+
+  /** Without `listen` the port is 8000 on 127.0.0.1. */
+  constructor(options: HTTPOptions = {}) {
+    this.options = options
+  }
+
+  /**
+   * Resolves when connections are accepted.
+   *
+   * @throws {ConfigurationError} if the options cannot work.
+   */
+  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+    const { options } = this
+    const run = asApplication(application)
+    const server = createServer({
+      maxHeaderSize: options.maxHeaderSize ?? MAX_HEADER_SIZE,
+      headersTimeout: HEAD_TIMEOUT,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
+      requestTimeout: 0, // An upload may take as long as it takes.
+      noDelay: true,
+      insecureHTTPParser: false,
+    })
+    server.maxHeadersCount = MAX_HEADERS
+    // A client that has closed its half still reads (RFC 9112, section 9.6).
+    Object.assign(server, { httpAllowHalfOpen: true })
+    const connections = new WeakMap<Socket, HTTPConnection>()
+    const Handler = options.handlerClass ?? ServerHandler
+    function answer(request: IncomingMessage, response: ServerResponse): void {
+      connections.get(request.socket)?.begin(response)
+      void new Handler(request, response, options).run(run)
+    }
+    server.on('request', answer)
+    // The application says 'go on' by reading (RFC 9110, section 10.1.1).
+    server.on('checkContinue', answer)
+    return GatewayServer.start(server, options, {
+      fallback: ':8000',
+      open: true,
+      connect: (socket) => {
+        const connection = new HTTPConnection(socket)
+        connections.set(socket, connection)
+        return connection
+      },
+    })
+  }
+}
+
+/**
+ * A server made by `makeServer`, as wsgiref.simple_server.make_server has it: it exists before it
+ * listens.
+ */
+export class WSGIServer {
+  readonly #options: HTTPOptions
+  readonly #application: Application | ApplicationClass
+  #server: GatewayServer | null = null
+
+  constructor(application: Application | ApplicationClass, options: HTTPOptions) {
+    this.#application = application
+    this.#options = options
+  }
+
+  /** Where it listens; null before `start()` and after `close()`. */
+  get address(): Address | null {
+    return this.#server?.address ?? null
+  }
+
+  /**
+   * Resolves when connections are accepted; `serveForever` calls it as well.
+   *
+   * @throws {ConfigurationError} if it cannot listen.
+   */
+  async start(): Promise<Address> {
+    this.#server ??= await new HTTPHandler(this.#options).run(this.#application)
+    return this.#server.address
+  }
+
+  /** Serves until `close()` is called. */
+  async serveForever(): Promise<void> {
+    await this.start()
+    await this.#server?.closed
+  }
+
+  /** Serves one request, then closes. */
+  async handleRequest(): Promise<void> {
+    let answered = () => {}
+    const first = new Promise<void>((resolve) => (answered = resolve))
+    class OneRequest extends (this.#options.handlerClass ?? ServerHandler) {
+      override async run(application: Application): Promise<void> {
+        await super.run(application)
+        answered()
+      }
+    }
+    const options = { ...this.#options, handlerClass: OneRequest }
+    this.#server = await new HTTPHandler(options).run(this.#application)
+    await first
+    await this.close()
+  }
+
+  /** Stops accepting; resolves when what runs has been answered. */
+  async close(): Promise<void> {
+    await this.#server?.close()
+    this.#server = null
+  }
+}
+
+/**
+ * Makes an HTTP server for `application` (wsgiref.simple_server):
+ *
+ *     await makeServer('127.0.0.1', 8000, application).serveForever()
+ *
+ * @param host an address; '' for every address of the machine.
+ * @param port 0 picks one that is free.
+ */
+export function makeServer(
+  host: string,
+  port: number,
+  application: Application | ApplicationClass,
+  options: HTTPOptions = {},
+): WSGIServer {
+  const name = host.includes(':') ? `[${host}]` : host || '*'
+  return new WSGIServer(application, { ...options, listen: `${name}:${port}` })
+}
+
+/** One socket: knows which answer is under way, so that it can be closed behind it. */
+class HTTPConnection implements Connection {
+  readonly #socket: Socket
+  #answer: ServerResponse | null = null
+  #ending = false
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+  }
+
+  begin(answer: ServerResponse): void {
+    this.#answer = answer
+    if (this.#ending) answer.shouldKeepAlive = false
+    answer.once('close', () => {
+      this.#answer = null
+      if (this.#ending) this.#socket.end()
+    })
+  }
+
+  end(): void {
+    this.#ending = true
+    if (this.#answer === null) this.#socket.end()
+    else if (!this.#answer.headersSent) this.#answer.shouldKeepAlive = false
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+}
+
+/** Runs an application for one HTTP request. */
+export class ServerHandler extends BaseHandler {
+  override httpVersion = '1.1'
+  override gateway = 'http' as const
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  #pending: Chunk | null = null
+
+  constructor(request: IncomingMessage, response: ServerResponse, options: HTTPOptions = {}) {
+    super(options)
+    this.request = request
+    this.response = response
+    this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
+    request.socket.once('end', this.#halfClosed)
+    response.once('close', () => {
+      request.socket.off('end', this.#halfClosed)
+      if (!response.writableFinished) this.abort()
+    })
+  }
+
+  readonly #halfClosed = () => this.disconnected()
+
+  /** Every CGI variable that the connection and the head of the request give. */
+  override addCgiVars(): void {
+    const { request } = this
+    const environ = this.environ!
+    const { socket } = request
+    const target = request.url ?? '/'
+    const [, query = ''] = /^[^?#]*\?([^#]*)/.exec(target) ?? []
+    environ.REQUEST_METHOD = request.method ?? 'GET'
+    environ.SCRIPT_NAME = ''
+    environ.PATH_INFO = decodePath(target)
+    environ.QUERY_STRING = query
+    environ['REQUEST_URI'] = target
+    environ.SERVER_PROTOCOL = `HTTP/${request.httpVersion}`
+    environ.SERVER_NAME = plainAddress(socket.localAddress) || 'localhost'
+    environ.SERVER_PORT = String(socket.localPort ?? '80')
+    if (socket.remoteAddress !== undefined) {
+      environ['REMOTE_ADDR'] = plainAddress(socket.remoteAddress)
+      environ['REMOTE_PORT'] = String(socket.remotePort)
+    }
+    environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
+    if ('encrypted' in socket) environ['HTTPS'] = 'on'
+    addHeaders(environ, request.rawHeaders)
+    const authority = AUTHORITY.exec(target)?.[1]
+    // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
+    if (authority !== undefined) environ['HTTP_HOST'] = authority
+  }
+
+  override getStdin(): InputStream {
+    const { request, response } = this
+    const source = streamSource(request)
+    const asked = /^100-continue$/i.test(request.headers.expect ?? '')
+    return new Input(
+      asked ? afterContinue(source, response) : source,
+      contentLength(this.environ!) ?? Infinity,
+    )
+  }
+
+  override getStderr(): ErrorStream {
+    return STDERR
+  }
+
+  override sendHeaders(): void {
+    this.cleanupHeaders()
+    this.headersSent = true
+    const { response } = this
+    const status = this.status!
+    response.sendDate = false
+    // A final answer of 1xx leaves a client waiting for another one.
+    if (status.startsWith('1')) response.shouldKeepAlive = false
+    const list = [...this.originHeaders(), ...this.headers!].flat()
+    response.writeHead(Number(status.slice(0, 3)), status.slice(4), list)
+  }
+
+  override _write(chunk: Chunk): void {
+    if (this.#pending !== null) this.response.write(this.#pending)
+    this.#pending = chunk
+  }
+
+  override _flush(): Wait {
+    const { response } = this
+    if (this.#pending === null) response.flushHeaders()
+    else response.write(this.#pending)
+    this.#pending = null
+    if (!response.writableNeedDrain || response.destroyed) return
+    return new Promise((resolve) => {
+      response.once('drain', resolve).once('close', resolve)
+    })
+  }
+
+  override _end(complete: boolean): void {
+    const { request, response } = this
+    const { socket } = request
+    if (complete) {
+      if (this.#pending === null) response.end()
+      else response.end(this.#pending)
+    } else {
+      if (this.#pending !== null) response.write(this.#pending)
+      // Without the end of the body the client knows that there should be more.
+      socket.destroySoon()
+    }
+    this.#pending = null
+    if (request.complete) return
+    const timer = setTimeout(() => socket.destroy(), LINGER)
+    request.once('close', () => clearTimeout(timer))
+    request.resume()
+  }
+}
+
+const STDERR = new ErrorLog((text) => process.stderr.write(text))
+
+const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
+
+/**
+ * Headers → HTTP_*, CONTENT_TYPE, CONTENT_LENGTH. Only letters, digits and '-' are taken: with any
+ * other character two different headers could become one variable ('X_User', 'X-User').
+ *
+ * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length: no reading of two
+ *   is the right one.
+ */
+function addHeaders(environ: Environ, raw: readonly string[]): void {
+  const single = new Set<string>()
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i]!
+    if (!/^[a-z0-9-]+$/i.test(name)) continue
+    const variable = name.toUpperCase().replaceAll('-', '_')
+    const value = raw[i + 1]!
+    if (variable === 'HOST' || variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH') {
+      if (single.has(variable)) {
+        throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${name}`)
+      }
+      single.add(variable)
+    }
+    if (variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH') {
+      setVariable(environ, variable, value)
+    } else if (variable !== 'TRANSFER_ENCODING') {
+      // The body comes decoded: what its coding was would only mislead.
+      setVariable(environ, `HTTP_${variable}`, value)
+    }
+  }
+}
+
+/** Says 'go on' to the client when its body is first asked for. */
+function afterContinue(source: ByteSource, response: ServerResponse): ByteSource {
+  let said = false
+  return {
+    read(size) {
+      if (!said) response.writeContinue()
+      said = true
+      return source.read(size)
+    },
+  }
+}
+
+/** An IPv4 address as such, though the socket is one for both families. */
+function plainAddress(address = ''): string {
+  return address.startsWith('::ffff:') ? address.slice(7) : address
+}

@@ -1,0 +1,35 @@
+/**
+ * Builds the package into dist/: ES modules with their types, and the one CommonJS file behind
+ * `require('portico/cgi')`, which is also put beside the scripts in cgi-bin/.
+ */
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { rolldown } from 'rolldown'
+
+process.chdir(resolve(import.meta.dirname, '..'))
+rmSync('dist', { recursive: true, force: true })
+
+const typescript = createRequire(import.meta.url).resolve('typescript/package.json')
+execFileSync(
+  process.execPath,
+  [join(dirname(typescript), 'bin/tsc'), '-p', 'tsconfig.build.json'],
+  {
+    stdio: 'inherit',
+  },
+)
+
+const bundle = await rolldown({ input: 'handlers/cgi.ts', platform: 'node', logLevel: 'warn' })
+await bundle.write({ file: 'dist/commonjs/handlers/cgi.js', format: 'cjs', minify: false })
+copyFileSync('dist/commonjs/handlers/cgi.js', 'cgi-bin/portico.cjs')
+
+// The same declarations once more, where TypeScript reads them as those of a CommonJS file.
+for (const folder of ['src', 'handlers']) {
+  cpSync(`dist/${folder}`, `dist/commonjs/${folder}`, {
+    recursive: true,
+    filter: (file) => !/\.m?js$/.test(file),
+  })
+}
+mkdirSync('dist/commonjs', { recursive: true })
+writeFileSync('dist/commonjs/package.json', '{ "type": "commonjs" }\n')

@@ -1,0 +1,33 @@
+/** The public list of `portico`: everything here is kept stable, nothing else is. */
+export type {
+  Application,
+  ApplicationClass,
+  Body,
+  Chunk,
+  Environ,
+  ErrorStream,
+  Gateway,
+  HeaderList,
+  InputStream,
+  StartResponse,
+  Write,
+} from './types.ts'
+export { ApplicationError, ConfigurationError, PeerError, PorticoError } from './errors.ts'
+export { decodeText, encodeText } from './environ.ts'
+export { Headers } from './headers.ts'
+export {
+  applicationUri,
+  FileWrapper,
+  guessScheme,
+  isHopByHop,
+  requestUri,
+  setupTestingDefaults,
+  shiftPathInfo,
+} from './util.ts'
+export { GatewayServer } from './server/lifecycle.ts'
+export { BaseHandler } from '../handlers/base.ts'
+export { BaseCGIHandler, SimpleHandler } from '../handlers/simple.ts'
+export { CGIHandler, IISCGIHandler } from '../handlers/cgi.ts'
+export { FastCGIHandler } from '../handlers/fastcgi.ts'
+export { HTTPHandler, makeServer } from '../handlers/http.ts'
+export { run } from '../handlers/auto.ts'

@@ -1,0 +1,434 @@
+/**
+ * The application side of a FastCGI connection (sections 3.3, 4, 5 and 6), without a socket: what
+ * the web server sends goes in, events come out, and the verbs of sending return bytes to write.
+ *
+ * An id is active from BEGIN_REQUEST until our END_REQUEST. Each active request is in one state:
+ *
+ *   params    PARAMS are coming; the application has not heard of the request.
+ *   stdin     PARAMS are complete ('request' was given out); the body is coming.
+ *   received  The body is complete; only the answer is missing.
+ *   aborted   The web server no longer wants the answer, or can send no more: ABORT_REQUEST, the end
+ *             of the connection, or a fault. What it still sends for this id is ignored.
+ *
+ * The application may answer in any state but the first (section 6.2), and its `end()` makes the id
+ * inactive in any of them. Records for inactive ids are ignored, save BEGIN_REQUEST (section 3.3).
+ * What is not in the table is an error of the peer, after which nothing it sends can be trusted.
+ */
+import { Buffer } from 'node:buffer'
+import {
+  FCGI_ABORT_REQUEST,
+  FCGI_AUTHORIZER,
+  FCGI_BEGIN_REQUEST,
+  FCGI_CANT_MPX_CONN,
+  FCGI_GET_VALUES,
+  FCGI_GET_VALUES_RESULT,
+  FCGI_HEADER_LEN,
+  FCGI_KEEP_CONN,
+  FCGI_MAX_CONNS,
+  FCGI_MAX_REQS,
+  FCGI_MPXS_CONNS,
+  FCGI_NULL_REQUEST_ID,
+  FCGI_OVERLOADED,
+  FCGI_PARAMS,
+  FCGI_REQUEST_COMPLETE,
+  FCGI_RESPONDER,
+  FCGI_STDERR,
+  FCGI_STDIN,
+  FCGI_STDOUT,
+  FCGI_UNKNOWN_ROLE,
+  FCGI_UNKNOWN_TYPE,
+  MAX_CONTENT,
+  MAX_PARAMS,
+  MAX_PARAMS_BYTES,
+  decodePairs,
+  encodeEndRequest,
+  encodePairs,
+  encodeRecord,
+  encodeStream,
+  writeEndRequest,
+  writeHeader,
+} from './fastcgi.ts'
+import { Gathered, RecordReader } from './fastcgi-records.ts'
+
+type State = 'params' | 'stdin' | 'received' | 'aborted'
+
+/** What a record does to a request: part of a stream, its end (an empty record), or an abort. */
+type Step = 'PARAMS' | 'PARAMS end' | 'STDIN' | 'STDIN end' | 'ABORT_REQUEST'
+
+const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>>> = {
+  params: { PARAMS: 'params', 'PARAMS end': 'stdin', ABORT_REQUEST: 'aborted' },
+  stdin: { STDIN: 'stdin', 'STDIN end': 'received', ABORT_REQUEST: 'aborted' },
+  received: { ABORT_REQUEST: 'aborted' },
+  aborted: {
+    PARAMS: 'aborted',
+    'PARAMS end': 'aborted',
+    STDIN: 'aborted',
+    'STDIN end': 'aborted',
+    ABORT_REQUEST: 'aborted',
+  },
+}
+
+/** Requests in flight on one connection: each may hold PARAMS up to its limit. */
+const MAX_ACTIVE = 64
+
+export interface ApplicationOptions {
+  /** False refuses a second request while one is active, with CANT_MPX_CONN. Default: true. */
+  readonly multiplex?: boolean
+  /** Requests in flight on this connection; one more is refused with OVERLOADED. Default: 64. */
+  readonly maxActive?: number
+  /** Bytes of PARAMS records of a request, headers included; more: OVERLOADED. Default: 1 MiB. */
+  readonly maxParamsBytes?: number
+  /** Pairs in the PARAMS of a request; more: OVERLOADED. Default: 10,000. */
+  readonly maxParams?: number
+  /** The answer to FCGI_MAX_CONNS; left unanswered if not set. */
+  readonly maxConns?: number
+  /** The answer to FCGI_MAX_REQS; left unanswered if not set. */
+  readonly maxReqs?: number
+}
+
+/** Why a request was aborted: by ABORT_REQUEST, by the end of the connection, by a fault on it. */
+export type AbortCause = 'abort-request' | 'disconnected' | 'protocol-error'
+
+export type ApplicationEvent =
+  /** PARAMS are complete: `[name, value, name, value …]`, byte strings. */
+  | {
+      readonly type: 'request'
+      readonly id: number
+      readonly role: number
+      readonly keepConn: boolean
+      readonly params: string[]
+    }
+  /** A piece of the body, a view of the chunk it came in. */
+  | { readonly type: 'stdin'; readonly id: number; readonly data: Buffer }
+  | { readonly type: 'stdin-end'; readonly id: number }
+  /** Given once for a request that was announced; it stays active until `end()` or `answer()`. */
+  | { readonly type: 'abort'; readonly id: number; readonly cause: AbortCause }
+  /** Bytes to send that need no application; `close` is `closing` as it is after them. */
+  | { readonly type: 'reply'; readonly data: Buffer; readonly close: boolean }
+  /** The peer broke the protocol: the last event of all, the connection has to be closed. */
+  | { readonly type: 'error'; readonly message: string }
+
+class Request {
+  readonly id: number
+  readonly role: number
+  readonly keepConn: boolean
+  state: State = 'params'
+  params = new Gathered()
+  paramsBytes = 0
+  wantsInput = true
+  usedStderr = false
+
+  constructor(id: number, role: number, keepConn: boolean) {
+    this.id = id
+    this.role = role
+    this.keepConn = keepConn
+  }
+}
+
+/**
+ * `receive()` a chunk, then `next()` until it gives null; what the sending verbs return is written
+ * in the order of the calls. After each reply, and after each end of a request, `closing` tells
+ * whether the connection has to be closed once everything is written.
+ *
+ * A chunk is only borrowed: its memory may be used again when `next()` has returned null, unless
+ * it came back as the data of a 'stdin' event.
+ */
+export class ApplicationConnection {
+  readonly #reader = new RecordReader()
+  readonly #requests = new Map<number, Request>()
+  readonly #multiplex: boolean
+  readonly #maxActive: number
+  readonly #maxParamsBytes: number
+  readonly #maxParams: number
+  readonly #values: ReadonlyMap<string, string>
+
+  /** A request without KEEP_CONN has ended: the connection ends when none is in flight. */
+  #last = false
+  #eof = false
+  /** The events left to give out once nothing more is read. */
+  #farewell: ApplicationEvent[] | null = null
+  #broken = false
+
+  constructor(options: ApplicationOptions = {}) {
+    this.#multiplex = options.multiplex ?? true
+    this.#maxActive = options.maxActive ?? MAX_ACTIVE
+    this.#maxParamsBytes = options.maxParamsBytes ?? MAX_PARAMS_BYTES
+    this.#maxParams = options.maxParams ?? MAX_PARAMS
+    // A Map, since a web server may as well ask for 'toString'.
+    const values = new Map([[FCGI_MPXS_CONNS, this.#multiplex ? '1' : '0']])
+    if (options.maxConns !== undefined) values.set(FCGI_MAX_CONNS, String(options.maxConns))
+    if (options.maxReqs !== undefined) values.set(FCGI_MAX_REQS, String(options.maxReqs))
+    this.#values = values
+  }
+
+  /** The ids between BEGIN_REQUEST and END_REQUEST. */
+  get active(): number[] {
+    return [...this.#requests.keys()]
+  }
+
+  /**
+   * Whether the head of a request has begun and is not complete, which is what a time limit is for.
+   * A body that comes slowly does not count.
+   */
+  get awaitingHead(): boolean {
+    if (this.#requests.size === 0) return this.#reader.insideRecord
+    for (const request of this.#requests.values()) if (request.state === 'params') return true
+    return false
+  }
+
+  /** Whether to close the connection once everything is written: nothing can follow on it. */
+  get closing(): boolean {
+    return this.#broken || (this.#requests.size === 0 && (this.#last || this.#farewell !== null))
+  }
+
+  receive(chunk: Buffer): void {
+    if (this.#farewell === null) this.#reader.receive(chunk)
+  }
+
+  /**
+   * The web server will send no more: an abort for every request in flight, behind what it did
+   * send. It may still read, so that answers are worth sending.
+   */
+  receiveEof(): void {
+    this.#eof = true
+  }
+
+  /** No 'stdin' or 'stdin-end' events any more for this request. */
+  discardInput(id: number): void {
+    this.#announced(id).wantsInput = false
+  }
+
+  next(): ApplicationEvent | null {
+    while (this.#farewell === null && this.#reader.read()) {
+      const event = this.#handleRecord()
+      if (event !== null) return event
+    }
+    if (this.#farewell === null && this.#reader.fault !== null) this.#fail(this.#reader.fault)
+    if (this.#farewell === null && this.#eof) this.#handleEof()
+    return this.#farewell?.shift() ?? null
+  }
+
+  #handleEof(): void {
+    if (this.#reader.insideRecord || this.awaitingHead) {
+      this.#fail('The connection ended inside a record or the PARAMS of a request')
+    } else {
+      this.#farewell = this.#abortAll('disconnected')
+    }
+  }
+
+  #handleRecord(): ApplicationEvent | null {
+    const { type, id } = this.#reader
+    if (id === FCGI_NULL_REQUEST_ID) return this.#handleManagement(type)
+    const request = this.#requests.get(id)
+    if (request === undefined) return type === FCGI_BEGIN_REQUEST ? this.#begin(id) : null
+    const empty = this.#reader.start === this.#reader.end
+    switch (type) {
+      case FCGI_PARAMS:
+        return this.#handleParams(request, empty)
+      case FCGI_STDIN:
+        return this.#handleStdin(request, empty)
+      case FCGI_ABORT_REQUEST:
+        return this.#handleAbort(request)
+      default:
+        // A second BEGIN_REQUEST may be a body read as records by mistake (HAProxy's mux-fcgi once
+        // cut lengths to 16 bits) and must not run. DATA is a Filter's; the rest only we may send.
+        return type < FCGI_BEGIN_REQUEST || type > FCGI_UNKNOWN_TYPE
+          ? this.#unknownType(type)
+          : this.#fail(`Record of type ${type} for request ${id}, which is active`)
+    }
+  }
+
+  #advance(request: Request, step: Step): boolean {
+    const state = TRANSITIONS[request.state][step]
+    if (state === undefined) {
+      this.#fail(`${step} for request ${request.id}, which is in the state '${request.state}'`)
+      return false
+    }
+    request.state = state
+    return true
+  }
+
+  #begin(id: number): ApplicationEvent | null {
+    const { bytes, start, end } = this.#reader
+    if (end - start !== 8) return this.#fail(`BEGIN_REQUEST of ${end - start} bytes`)
+    const role = (bytes[start]! << 8) | bytes[start + 1]!
+    const keepConn = (bytes[start + 2]! & FCGI_KEEP_CONN) !== 0
+    const active = this.#requests.size
+    if (active > 0 && !this.#multiplex) return this.#refuse(id, keepConn, FCGI_CANT_MPX_CONN)
+    if (active >= this.#maxActive) return this.#refuse(id, keepConn, FCGI_OVERLOADED)
+    if (role !== FCGI_RESPONDER && role !== FCGI_AUTHORIZER) {
+      return this.#refuse(id, keepConn, FCGI_UNKNOWN_ROLE)
+    }
+    this.#requests.set(id, new Request(id, role, keepConn))
+    return null
+  }
+
+  #handleParams(request: Request, empty: boolean): ApplicationEvent | null {
+    const { id, state } = request
+    if (!this.#advance(request, empty ? 'PARAMS end' : 'PARAMS') || state === 'aborted') return null
+    if (empty) return this.#announce(request)
+    const { bytes, start, end } = this.#reader
+    // Headers count, so that a flood of tiny records meets the limit as well.
+    request.paramsBytes += FCGI_HEADER_LEN + end - start
+    if (request.paramsBytes > this.#maxParamsBytes) {
+      return this.#refuse(id, request.keepConn, FCGI_OVERLOADED)
+    }
+    request.params.append(bytes, start, end)
+    return null
+  }
+
+  #announce(request: Request): ApplicationEvent | null {
+    const { id, role, keepConn } = request
+    const params = decodePairs(request.params.bytes(), this.#maxParams)
+    if (params === 'malformed') {
+      // Gone before the others are told: the application has not heard of this one.
+      this.#requests.delete(id)
+      return this.#fail(`Malformed PARAMS of request ${id}`)
+    }
+    if (params === 'too many') return this.#refuse(id, keepConn, FCGI_OVERLOADED)
+    request.params = new Gathered()
+    return { type: 'request', id, role, keepConn, params }
+  }
+
+  #handleStdin(request: Request, empty: boolean): ApplicationEvent | null {
+    const { id, state, wantsInput } = request
+    if (!this.#advance(request, empty ? 'STDIN end' : 'STDIN')) return null
+    if (state === 'aborted' || !wantsInput) return null
+    if (empty) return { type: 'stdin-end', id }
+    const { bytes, start, end } = this.#reader
+    return { type: 'stdin', id, data: bytes.subarray(start, end) }
+  }
+
+  #handleAbort(request: Request): ApplicationEvent | null {
+    const { id, state, keepConn } = request
+    if (!this.#advance(request, 'ABORT_REQUEST') || state === 'aborted') return null
+    // Nobody but us knows of a request without complete PARAMS: nobody else can end it.
+    if (state === 'params') return this.#refuse(id, keepConn, FCGI_REQUEST_COMPLETE)
+    return { type: 'abort', id, cause: 'abort-request' }
+  }
+
+  #handleManagement(type: number): ApplicationEvent | null {
+    // Also a BEGIN_REQUEST with id 0: there it is no application record (section 3.3).
+    if (type !== FCGI_GET_VALUES) return this.#unknownType(type)
+    const { bytes, start, end } = this.#reader
+    const asked = decodePairs(bytes.subarray(start, end), MAX_CONTENT)
+    if (typeof asked === 'string') return this.#fail('Malformed GET_VALUES')
+    // Each name once, however often it was asked for: the answer is one record.
+    const answered = new Map<string, string>()
+    for (let i = 0; i < asked.length; i += 2) {
+      const value = this.#values.get(asked[i]!)
+      if (value !== undefined) answered.set(asked[i]!, value)
+    }
+    return this.#reply(encodeRecord(FCGI_GET_VALUES_RESULT, 0, encodePairs(answered)))
+  }
+
+  #unknownType(type: number): ApplicationEvent {
+    const content = Buffer.alloc(8)
+    content[0] = type
+    return this.#reply(encodeRecord(FCGI_UNKNOWN_TYPE, 0, content))
+  }
+
+  /** Ends a request of which the application has not heard; what follows for its id is ignored. */
+  #refuse(id: number, keepConn: boolean, protocolStatus: number): ApplicationEvent {
+    this.#finish(id, keepConn)
+    return this.#reply(encodeEndRequest(id, 0, protocolStatus))
+  }
+
+  #reply(data: Buffer): ApplicationEvent {
+    return { type: 'reply', data, close: this.closing }
+  }
+
+  /** The id is free again; without KEEP_CONN the connection is not (section 5.1). */
+  #finish(id: number, keepConn: boolean): void {
+    this.#requests.delete(id)
+    if (!keepConn) this.#last = true
+    // With others still in flight it closes behind the last of them.
+    if (this.#last && this.#requests.size === 0) this.#farewell ??= []
+  }
+
+  #fail(message: string): null {
+    this.#broken = true
+    this.#farewell = [...this.#abortAll('protocol-error'), { type: 'error', message }]
+    return null
+  }
+
+  #abortAll(cause: AbortCause): ApplicationEvent[] {
+    const aborts: ApplicationEvent[] = []
+    for (const request of this.#requests.values()) {
+      if (request.state === 'params') {
+        this.#requests.delete(request.id)
+      } else if (request.state !== 'aborted') {
+        request.state = 'aborted'
+        aborts.push({ type: 'abort', id: request.id, cause })
+      }
+    }
+    return aborts
+  }
+
+  /** Part of the answer (zero-copy, see `encodeStream`); no buffers for no bytes. */
+  stdout(id: number, bytes: Buffer): Buffer[] {
+    this.#announced(id)
+    return encodeStream(FCGI_STDOUT, id, bytes)
+  }
+
+  /** Text for the web server's error log, sent as UTF-8. */
+  stderr(id: number, text: string): Buffer[] {
+    const request = this.#announced(id)
+    request.usedStderr ||= text !== ''
+    return encodeStream(FCGI_STDERR, id, Buffer.from(text))
+  }
+
+  /**
+   * Ends the answer: the ends of the streams and END_REQUEST. The id may be begun again at once.
+   * `appStatus` is what a CGI program would exit with (section 6.2).
+   */
+  end(id: number, appStatus = 0, protocolStatus = FCGI_REQUEST_COMPLETE): Buffer {
+    return this.#finalRecords(id, '', '', appStatus, protocolStatus)
+  }
+
+  /**
+   * A whole small answer in one Buffer: STDOUT with `head` and `body`, then what `end()` sends.
+   * Strings are byte strings. Throws a RangeError if both are more than 65,535 bytes together.
+   */
+  answer(id: number, head: string, body: string | Uint8Array, appStatus = 0): Buffer {
+    return this.#finalRecords(id, head, body, appStatus, FCGI_REQUEST_COMPLETE)
+  }
+
+  #finalRecords(
+    id: number,
+    head: string,
+    body: string | Uint8Array,
+    appStatus: number,
+    protocolStatus: number,
+  ): Buffer {
+    const request = this.#announced(id)
+    const length = head.length + body.length
+    if (length > MAX_CONTENT) throw new RangeError(`${length} bytes are not a small answer`)
+    const content = length === 0 ? 0 : FCGI_HEADER_LEN + length
+    const endOfStderr = request.usedStderr ? FCGI_HEADER_LEN : 0
+    const records = Buffer.allocUnsafe(content + endOfStderr + 3 * FCGI_HEADER_LEN)
+    let at = 0
+    if (length > 0) {
+      at = writeHeader(records, at, FCGI_STDOUT, id, length)
+      // One write for both strings: a write costs more than the concatenation.
+      records.write(typeof body === 'string' ? head + body : head, at, 'latin1')
+      if (typeof body !== 'string') records.set(body, at + head.length)
+      at += length
+    }
+    if (request.usedStderr) at = writeHeader(records, at, FCGI_STDERR, id, 0)
+    // Sent even when nothing was written on it (section 6.1).
+    at = writeHeader(records, at, FCGI_STDOUT, id, 0)
+    writeEndRequest(records, at, id, appStatus, protocolStatus)
+    this.#finish(id, request.keepConn)
+    return records
+  }
+
+  /** The request an application may answer; anything else is a mistake of the caller. */
+  #announced(id: number): Request {
+    const request = this.#requests.get(id)
+    if (request === undefined || request.state === 'params') {
+      throw new Error(`FastCGI request ${id} is not active`)
+    }
+    return request
+  }
+}

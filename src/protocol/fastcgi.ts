@@ -1,0 +1,222 @@
+/**
+ * FastCGI 1.0 on the wire: its constants, record headers and name-value pairs, for both sides.
+ *
+ * Bytes in, values out. What may follow what is decided in `fastcgi-application.ts` and
+ * `fastcgi-web-server.ts`. "Section" is always that of the FastCGI Specification 1.0 (1996).
+ */
+import { Buffer } from 'node:buffer'
+import { knownName } from './fastcgi-names.ts'
+
+export const FCGI_VERSION_1 = 1
+export const FCGI_HEADER_LEN = 8
+export const FCGI_NULL_REQUEST_ID = 0
+
+/** Record types (section 8). */
+export const FCGI_BEGIN_REQUEST = 1
+export const FCGI_ABORT_REQUEST = 2
+export const FCGI_END_REQUEST = 3
+export const FCGI_PARAMS = 4
+export const FCGI_STDIN = 5
+export const FCGI_STDOUT = 6
+export const FCGI_STDERR = 7
+export const FCGI_DATA = 8
+export const FCGI_GET_VALUES = 9
+export const FCGI_GET_VALUES_RESULT = 10
+export const FCGI_UNKNOWN_TYPE = 11
+
+/** The one flag of BEGIN_REQUEST (section 5.1); the other bits are ignored. */
+export const FCGI_KEEP_CONN = 1
+
+/** Roles (section 6). */
+export const FCGI_RESPONDER = 1
+export const FCGI_AUTHORIZER = 2
+export const FCGI_FILTER = 3
+
+/** The protocolStatus of END_REQUEST (section 5.5). */
+export const FCGI_REQUEST_COMPLETE = 0
+export const FCGI_CANT_MPX_CONN = 1
+export const FCGI_OVERLOADED = 2
+export const FCGI_UNKNOWN_ROLE = 3
+
+/** The names a web server can ask for with GET_VALUES (section 4.1). */
+export const FCGI_MAX_CONNS = 'FCGI_MAX_CONNS'
+export const FCGI_MAX_REQS = 'FCGI_MAX_REQS'
+export const FCGI_MPXS_CONNS = 'FCGI_MPXS_CONNS'
+
+/** What the two length bytes of a header can say (section 3.3). */
+export const MAX_CONTENT = 65_535
+
+/**
+ * Where a longer stream is divided: the largest multiple of 8 that is not over MAX_CONTENT. Section
+ * 3.3 recommends records on 8-byte boundaries; slices of this size need no padding to stay there.
+ */
+const SLICE = 65_528
+
+/** The PARAMS of one request: nginx and mod_fcgid send one record of them, 64 KiB, at most. */
+export const MAX_PARAMS_BYTES = 1024 * 1024
+
+/** Pairs in one request: Apache refuses more than 100 header fields unless told otherwise. */
+export const MAX_PARAMS = 10_000
+
+const NO_BYTES = Buffer.alloc(0)
+
+/** Writes a header (section 3.3) at `offset`; returns the offset behind it. */
+export function writeHeader(
+  target: Buffer,
+  offset: number,
+  type: number,
+  id: number,
+  length: number,
+  padding = 0,
+): number {
+  target[offset] = FCGI_VERSION_1
+  target[offset + 1] = type
+  target[offset + 2] = id >>> 8
+  target[offset + 3] = id
+  target[offset + 4] = length >>> 8
+  target[offset + 5] = length
+  target[offset + 6] = padding
+  target[offset + 7] = 0
+  return offset + FCGI_HEADER_LEN
+}
+
+/** One record in one piece, padded to a multiple of 8 bytes. `content` is at most MAX_CONTENT. */
+export function encodeRecord(type: number, id: number, content: Uint8Array = NO_BYTES): Buffer {
+  const { length } = content
+  if (length > MAX_CONTENT) throw new RangeError(`A FastCGI record cannot hold ${length} bytes`)
+  const padding = -length & 7
+  const record = Buffer.allocUnsafe(FCGI_HEADER_LEN + length + padding)
+  const offset = writeHeader(record, 0, type, id, length, padding)
+  record.set(content, offset)
+  return record.fill(0, offset + length)
+}
+
+/**
+ * Part of a stream as records: header, slice, header, slice … None of `bytes` is copied. Nothing at
+ * all for no bytes, since an empty record would end the stream.
+ */
+export function encodeStream(type: number, id: number, bytes: Buffer): Buffer[] {
+  const { length } = bytes
+  if (length === 0) return []
+  const whole = Math.floor(length / SLICE)
+  const rest = length - whole * SLICE
+  // All full slices share one header.
+  const headers = Buffer.allocUnsafe(2 * FCGI_HEADER_LEN)
+  writeHeader(headers, 0, type, id, SLICE)
+  writeHeader(headers, FCGI_HEADER_LEN, type, id, rest)
+  const full = headers.subarray(0, FCGI_HEADER_LEN)
+  const records: Buffer[] = []
+  for (let at = 0; at < length - rest; at += SLICE) {
+    records.push(full, bytes.subarray(at, at + SLICE))
+  }
+  if (rest > 0) {
+    // Not padded: that would be a buffer more per write, for an alignment nobody relies on.
+    records.push(headers.subarray(FCGI_HEADER_LEN), whole === 0 ? bytes : bytes.subarray(-rest))
+  }
+  return records
+}
+
+/** The body of END_REQUEST (section 5.5); `appStatus` is the exit status, a 32-bit number. */
+export function encodeEndRequest(id: number, appStatus: number, protocolStatus: number): Buffer {
+  const record = Buffer.allocUnsafe(2 * FCGI_HEADER_LEN)
+  writeEndRequest(record, 0, id, appStatus, protocolStatus)
+  return record
+}
+
+/** Writes a whole END_REQUEST record at `offset`; returns the offset behind it. */
+export function writeEndRequest(
+  target: Buffer,
+  offset: number,
+  id: number,
+  appStatus: number,
+  protocolStatus: number,
+): number {
+  const at = writeHeader(target, offset, FCGI_END_REQUEST, id, 8)
+  target[at] = appStatus >>> 24
+  target[at + 1] = appStatus >>> 16
+  target[at + 2] = appStatus >>> 8
+  target[at + 3] = appStatus
+  target[at + 4] = protocolStatus
+  target[at + 5] = 0
+  target[at + 6] = 0
+  target[at + 7] = 0
+  return at + 8
+}
+
+/** Name-value pairs (section 3.4) of byte strings, one character (U+0000 to U+00FF) per byte. */
+export function encodePairs(pairs: Iterable<readonly [name: string, value: string]>): Buffer {
+  const parts: Buffer[] = []
+  for (const [name, value] of pairs) {
+    const lengths = [...encodeSize(name.length), ...encodeSize(value.length)]
+    parts.push(Buffer.from(lengths), Buffer.from(name + value, 'latin1'))
+  }
+  return Buffer.concat(parts)
+}
+
+/** One byte up to 127, else four with the highest bit set. */
+function encodeSize(size: number): number[] {
+  return size < 0x80
+    ? [size]
+    : [(size >>> 24) | 0x80, (size >>> 16) & 0xff, (size >>> 8) & 0xff, size & 0xff]
+}
+
+/** Why a block of pairs was refused: a length points behind its end, or there are too many. */
+export type PairsFault = 'malformed' | 'too many'
+
+/**
+ * The pairs of a complete block as `[name, value, name, value …]`, byte strings in the order sent,
+ * repeated names included. Values may be parts of one string as long as the block: a value that is
+ * kept keeps all of it.
+ *
+ * The block is decoded once and cut up; the usual names come from a table by their bytes. Per item
+ * decoding costs twice as much, and a name from `substring()` must be hashed when it becomes a key.
+ */
+export function decodePairs(block: Buffer, maxPairs = MAX_PARAMS): string[] | PairsFault {
+  const end = block.length
+  const text = block.toString('latin1')
+  const pairs: string[] = []
+  let at = 0
+  while (at < end) {
+    if (pairs.length >= 2 * maxPairs) return 'too many'
+    // A length that is itself cut short leaves `at` behind the end, which both checks see.
+    let nameLength = block[at++]!
+    if (nameLength > 0x7f) {
+      nameLength = longSize(block, at)
+      at += 3
+    }
+    if (at >= end) return 'malformed'
+    let valueLength = block[at++]!
+    if (valueLength > 0x7f) {
+      valueLength = longSize(block, at)
+      at += 3
+    }
+    // Compared with what is left, in doubles: sums of 31-bit lengths wrapped in CVE-2025-23016.
+    if (nameLength + valueLength > end - at) return 'malformed'
+    const value = at + nameLength
+    pairs.push(
+      knownName(block, at, nameLength) ?? text.substring(at, value),
+      text.substring(value, value + valueLength),
+    )
+    at = value + valueLength
+  }
+  return pairs
+}
+
+/** The 31 bits of a four-byte length whose first byte is before `at`. */
+function longSize(block: Buffer, at: number): number {
+  return (
+    ((block[at - 1]! & 0x7f) << 24) | (block[at]! << 16) | (block[at + 1]! << 8) | block[at + 2]!
+  )
+}
+
+/**
+ * The entries of FCGI_WEB_SERVER_ADDRS (section 3.2): the only addresses that may connect. `null`
+ * if the variable is not set, so that everybody may; whether an entry is an address is not checked.
+ */
+export function parseWebServerAddrs(value: string | undefined): string[] | null {
+  if (value === undefined) return null
+  return value
+    .split(',')
+    .map((address) => address.trim())
+    .filter((address) => address !== '')
+}

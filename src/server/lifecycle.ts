@@ -1,0 +1,183 @@
+/**
+ * The life of a server that keeps running: FastCGI, SCGI and HTTP handlers start, count, limit and
+ * stop their connections here. No protocol is known; a connection is something that can end.
+ */
+import type { Server, Socket } from 'node:net'
+import { ConfigurationError } from '../errors.ts'
+import { allowClients } from './clients.ts'
+import type { Admits, ClientList } from './clients.ts'
+import { listen } from './listen.ts'
+import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
+import { releaseSocketFile } from './unix.ts'
+
+/** What a handler makes of an accepted socket. */
+export interface Connection {
+  /**
+   * Ends once nothing is left to answer: at once when idle, after the answer when a request runs,
+   * and takes no further request. A connection that was opened for one request and has not
+   * brought it yet is not idle: the request is on its way. Called once.
+   */
+  end(): void
+  /** Ends now; what runs is aborted. */
+  destroy(): void
+}
+
+export interface ServerOptions extends ListenOptions {
+  /** Who may connect by TCP: addresses and CIDR blocks, as an array or separated by commas. */
+  readonly allowedClients?: ClientList | undefined
+  /** How many connections are served at a time; further ones are closed as they come. */
+  readonly maxConnections?: number | undefined
+  /** How long `close()` waits for requests to finish, in milliseconds. */
+  readonly graceTime?: number | undefined
+}
+
+/** What differs between the gateways. */
+export interface ServerPolicy extends Omit<ListenPolicy, 'wildcard'> {
+  /** Called for each peer that is admitted, in the same turn as the socket's 'connection'. */
+  readonly connect: (socket: Socket) => Connection
+  /** A further restriction: FCGI_WEB_SERVER_ADDRS, for FastCGI. */
+  readonly admits?: Admits | undefined
+  /** True where peers are not believed, so that anybody may connect: HTTP. */
+  readonly open?: boolean | undefined
+}
+
+/**
+ * Eight times nginx's worker_connections and sixteen times Apache's MaxRequestWorkers; with the
+ * 256 KiB of unread body that each may hold, 1 GiB at the worst.
+ */
+export const DEFAULT_MAX_CONNECTIONS = 4096
+
+/** Less than the 10 s after which `docker stop` kills; mod_fcgid and systemd wait longer. */
+export const DEFAULT_GRACE_TIME = 8000
+
+/** What a timer of Node can hold. */
+const MAX_GRACE_TIME = 2 ** 31 - 1
+
+/**
+ * Turns of the event loop after which everything sent before `close()` is known: the rest of this
+ * one, one that accepts what the kernel has queued, and one that reads from what was accepted.
+ */
+const TURNS_TO_ACCEPT = 3
+
+/** How long the process may still run after its last server has closed, in milliseconds. */
+const EXIT_TIME = 1000
+
+/** A server that accepts connections: what a handler's `run(app)` resolves to. */
+export class GatewayServer {
+  readonly address: Address
+  readonly #server: Server
+  readonly #connections: Map<Socket, Connection>
+  readonly #graceTime: number
+  #closing: Promise<void> | undefined
+  /** Resolves when the last connection is closed, however that came about. */
+  readonly closed: Promise<void>
+
+  /**
+   * Makes `server`, which does not listen yet, accept connections.
+   *
+   * @throws ConfigurationError for options that cannot work.
+   */
+  static async start(
+    server: Server,
+    options: ServerOptions,
+    policy: ServerPolicy,
+  ): Promise<GatewayServer> {
+    const { allowedClients, graceTime = DEFAULT_GRACE_TIME } = options
+    const { maxConnections = DEFAULT_MAX_CONNECTIONS } = options
+    checkNumber('graceTime', graceTime, 0, MAX_GRACE_TIME)
+    checkNumber('maxConnections', maxConnections, 1, Number.MAX_SAFE_INTEGER)
+    const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)
+    if (allows && String(options.listen ?? policy.fallback).startsWith('unix:')) {
+      throw new ConfigurationError(
+        'allowedClients: the peers of a Unix socket have no address; mode, owner and group say ' +
+          'who may connect',
+      )
+    }
+
+    const connections = new Map<Socket, Connection>()
+    server.maxConnections = maxConnections
+    server.on('connection', (socket) => {
+      if (allows?.(socket) === false || policy.admits?.(socket) === false) {
+        socket.destroy()
+        return
+      }
+      connections.set(socket, policy.connect(socket))
+      socket.once('close', () => connections.delete(socket))
+    })
+    const limited = policy.open || allows || policy.admits
+    const wildcard = limited ? 'allow' : 'refuse'
+    const address = await listen(server, options, { fallback: policy.fallback, wildcard })
+    // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
+    // it cannot do even that Node emits 'error' for each try; the next try may succeed.
+    server.on('error', () => {})
+    return new GatewayServer(server, address, connections, graceTime)
+  }
+
+  private constructor(
+    server: Server,
+    address: Address,
+    connections: Map<Socket, Connection>,
+    graceTime: number,
+  ) {
+    this.#server = server
+    this.address = address
+    this.#connections = connections
+    this.#graceTime = graceTime
+    this.closed = new Promise((resolve) => server.once('close', resolve))
+  }
+
+  /**
+   * Stops accepting, lets what runs finish, and after the grace time ends what is left.
+   *
+   * Whatever reached the kernel before the call is accepted and answered. Resolves when the last
+   * connection is closed; a second call waits for the same.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    // Nobody new finds a Unix socket from here on, so nobody is cut off when it closes.
+    releaseSocketFile(this.#server)
+    for (let turn = 0; turn < TURNS_TO_ACCEPT; turn++) await new Promise(setImmediate)
+
+    this.#server.close()
+    for (const connection of this.#connections.values()) connection.end()
+    const timer = setTimeout(() => {
+      for (const [socket, connection] of this.#connections) {
+        connection.destroy()
+        socket.destroy()
+      }
+    }, this.#graceTime)
+    await this.closed
+    clearTimeout(timer)
+  }
+}
+
+/**
+ * Closes the server on SIGTERM or SIGINT and then lets the process end; a second signal ends it at
+ * once. Whoever started us decides about other signals: Node keeps SIGUSR1 for its debugger,
+ * libfcgi ends on it as on SIGTERM.
+ */
+export function closeOnSignals(
+  server: Pick<GatewayServer, 'close'>,
+  signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
+): void {
+  const stop = () => {
+    for (const signal of signals) process.removeListener(signal, stop)
+    void server.close().then(() => {
+      // Not before what was written is out (a pipe takes it later), so the process ends by itself;
+      // the timer does not keep it, and fires only if something else does.
+      setTimeout(() => process.exit(), EXIT_TIME).unref()
+    })
+  }
+  for (const signal of signals) process.on(signal, stop)
+}
+
+function checkNumber(option: string, value: number, min: number, max: number): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return
+  throw new ConfigurationError(
+    `${option}: ${String(value)} is not accepted; it is a whole number from ${min} to ${max}`,
+  )
+}

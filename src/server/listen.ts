@@ -1,0 +1,222 @@
+/**
+ * Where a server listens: one reading of the `listen` option for FastCGI, SCGI and HTTP.
+ *
+ * Seen from the handler: it has a `net.Server` or `http.Server` and wants it to accept.
+ */
+import cluster from 'node:cluster'
+import { lookup } from 'node:dns/promises'
+import { BlockList, isIP, isIPv6 } from 'node:net'
+import type { Server } from 'node:net'
+import { ConfigurationError, PorticoError } from '../errors.ts'
+import { describeDescriptor, systemdSockets } from './inherited.ts'
+import { bindSocketFile } from './unix.ts'
+import type { SocketFileOptions } from './unix.ts'
+
+/** Where a server can be reached. */
+export type Address =
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'fd'; readonly fd: number }
+
+/** What `listen` asks for. Host '*' is every address of the machine. */
+export type Target = Address | { readonly kind: 'systemd'; readonly name: string | undefined }
+
+export interface ListenOptions extends SocketFileOptions {
+  /**
+   * 'unix:PATH', 'HOST:PORT', '[::1]:PORT', ':PORT' (on 127.0.0.1), a port number, 'fd:N',
+   * 'systemd' (the first socket) or 'systemd:NAME'. Port 0 picks a free one.
+   */
+  readonly listen?: string | number | undefined
+  /** How many connections wait to be accepted; the system may allow fewer. */
+  readonly backlog?: number | undefined
+}
+
+/** What differs between the gateways. */
+export interface ListenPolicy {
+  /** What no `listen` means: 'fd:0' for FastCGI (FastCGI 1.0, section 2.2). */
+  readonly fallback: string | number
+  /**
+   * Whether every address of the machine may be listened on. Whoever reaches a FastCGI or SCGI
+   * port is believed in whatever it says, REMOTE_USER included; so these allow it only with a list
+   * of clients. Inherited sockets are not asked: who opened them has decided.
+   */
+  readonly wildcard: 'allow' | 'refuse'
+}
+
+/** Node's own, and nginx's on Linux. */
+const DEFAULT_BACKLOG = 511
+
+/** sun_path holds 108 bytes on Linux, 104 on the BSDs, with the NUL and our '.PID' suffix. */
+const MAX_SOCKET_PATH = (process.platform === 'linux' ? 107 : 103) - `.${process.pid}`.length
+
+const ACCEPTED =
+  "accepted are 'unix:PATH', 'HOST:PORT', '[::1]:PORT', ':PORT', a port number, 'fd:N', " +
+  "'systemd' and 'systemd:NAME'"
+
+/** What the system's words mean to whoever wrote the option. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EADDRINUSE: 'in use by another process',
+  EADDRNOTAVAIL: 'not an address of this machine',
+  EEXIST: 'in use by another process',
+  EINVAL: 'not something to listen on',
+  ENOENT: 'no such folder',
+  ENOTDIR: 'no such folder',
+  ENOTFOUND: 'no such host',
+  EPERM: 'permission denied',
+  EROFS: 'on a file system that is read-only',
+}
+
+/**
+ * Reads the `listen` option.
+ *
+ * @throws ConfigurationError saying what was given and what is accepted.
+ */
+export function parseListen(given: string | number): Target {
+  const text = String(given)
+  const refuse = (why: string) =>
+    new ConfigurationError(`listen: ${JSON.stringify(given)} ${why}; ${ACCEPTED}`)
+
+  if (text.startsWith('unix:')) {
+    const path = text.slice(5)
+    if (path === '' || path.includes('\0')) throw refuse('names no file')
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+      throw refuse(`is longer than the ${MAX_SOCKET_PATH} bytes a socket's path can have here`)
+    }
+    return { kind: 'unix', path }
+  }
+  const systemd = /^systemd(?::(.+))?$/.exec(text)
+  if (systemd) return { kind: 'systemd', name: systemd[1] }
+  const fd = /^fd:(\d{1,9})$/.exec(text)
+  if (fd) return { kind: 'fd', fd: Number(fd[1]) }
+
+  const [, bracketed, name, digits] =
+    /^(?:(?:\[([^[\]]*)\]|([^\s:/[\]]*)):)?(\d{1,5})$/.exec(text) ?? []
+  if (digits === undefined) throw refuse(text.includes('/') ? "lacks 'unix:'" : 'is not understood')
+  if (Number(digits) > 65_535) throw refuse('has a port above 65535')
+  if (bracketed !== undefined && !isIPv6(bracketed)) throw refuse('has no IPv6 address in [ ]')
+  return { kind: 'tcp', host: bracketed ?? (name || '127.0.0.1'), port: Number(digits) }
+}
+
+/**
+ * Makes `server` listen as the options say; resolves to where it can be reached.
+ *
+ * A Unix socket that a dead process left is replaced, and removed again when `server` has closed.
+ * In a cluster worker the primary process binds and owns the socket, its file and its rights: the
+ * primary has to see to these and to pass on 'fd:N' for what systemd gave it.
+ *
+ * @throws ConfigurationError for options that cannot work, the system's error as its `cause`.
+ */
+export async function listen(
+  server: Server,
+  options: ListenOptions,
+  policy: ListenPolicy,
+): Promise<Address> {
+  const target = parseListen(options.listen ?? policy.fallback)
+  const backlog = options.backlog ?? DEFAULT_BACKLOG
+  if (!Number.isInteger(backlog) || backlog < 1) {
+    throw new ConfigurationError(`backlog: ${backlog} is not a number of connections, 1 or more`)
+  }
+  try {
+    return await start(server, target, { ...options, backlog }, policy)
+  } catch (error) {
+    if (server.listening) server.close()
+    if (error instanceof PorticoError || !(error instanceof Error)) throw error
+    const code = 'code' in error ? String(error.code) : ''
+    throw new ConfigurationError(
+      `listen: '${options.listen ?? policy.fallback}': ${REASONS[code] ?? error.message} (${code})`,
+      { cause: error },
+    )
+  }
+}
+
+async function start(
+  server: Server,
+  target: Target,
+  options: ListenOptions & { readonly backlog: number },
+  policy: ListenPolicy,
+): Promise<Address> {
+  const { backlog } = options
+  if (target.kind === 'unix') {
+    const bind = (path: string) => bound(server, { path, backlog })
+    if (cluster.isWorker) await bind(target.path)
+    else await bindSocketFile(server, target.path, options, bind)
+    return target
+  }
+  if (target.kind === 'tcp') {
+    const host = await resolveHost(target.host, policy)
+    await bound(server, { host, port: target.port, backlog })
+    return tcpAddress(server)
+  }
+  const fd = target.kind === 'fd' ? target.fd : systemdDescriptor(target.name)
+  if (!cluster.isWorker) checkDescriptor(fd, options.listen)
+  await bound(server, { fd, backlog })
+  return { kind: 'fd', fd }
+}
+
+/** What `server.listen` takes; its types do not know `fd`. */
+type Where = { readonly backlog: number } & (
+  | { readonly path: string }
+  | { readonly host: string | undefined; readonly port: number }
+  | { readonly fd: number }
+)
+
+/** Calls `server.listen` before it returns; settles when Node says how that went. */
+function bound(server: Server, where: Where): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(where, () => {
+      server.removeListener('error', reject)
+      resolve()
+    })
+  })
+}
+
+const WILDCARDS = new BlockList()
+WILDCARDS.addAddress('0.0.0.0')
+WILDCARDS.addAddress('::', 'ipv6')
+
+/** Resolves before looking: '0', '0x0' and whatever a hosts file says are wildcards as well. */
+async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
+  const everywhere = host === '*'
+  const address = everywhere || isIP(host) ? host : (await lookup(host)).address
+  const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+  if (policy.wildcard === 'refuse' && (everywhere || WILDCARDS.check(address, family))) {
+    throw new ConfigurationError(
+      `listen: '${host}' is every address of this machine, and whoever can connect is believed ` +
+        'like the web server; name one address, or give the allowedClients too',
+    )
+  }
+  // Node's way to say: IPv6 and IPv4, or IPv4 where there is no IPv6.
+  return everywhere ? undefined : address
+}
+
+function tcpAddress(server: Server): Address {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('not a TCP socket')
+  return { kind: 'tcp', host: address.address, port: address.port }
+}
+
+function systemdDescriptor(name: string | undefined): number {
+  const sockets = systemdSockets()
+  const socket = name === undefined ? sockets[0] : sockets.find((each) => each.name === name)
+  if (socket) return socket.fd
+  throw new ConfigurationError(
+    sockets.length === 0
+      ? "listen: 'systemd': no socket was passed to this process (LISTEN_PID, LISTEN_FDS)"
+      : `listen: 'systemd:${name}': the sockets passed are called ` +
+          sockets.map((each) => `'${each.name}'`).join(', '),
+  )
+}
+
+function checkDescriptor(fd: number, given: string | number | undefined): void {
+  const kind = describeDescriptor(fd)
+  if (kind === 'listening') return
+  const what = { closed: 'not open', connected: 'a connected socket', 'not-a-socket': 'no socket' }
+  throw new ConfigurationError(
+    `listen: fd ${fd} is ${what[kind]}, so nothing can be accepted on it; ` +
+      (given === undefined
+        ? "start this from a web server or spawn-fcgi, or say where to listen: 'unix:PATH' or ':PORT'"
+        : 'whoever starts this process has to open a listening socket there'),
+  )
+}

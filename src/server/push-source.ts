@@ -1,0 +1,80 @@
+/**
+ * The body of a request whose bytes come when the web server sends them, not when the application
+ * asks: a queue between a connection and `wsgi.input`.
+ */
+import type { Buffer } from 'node:buffer'
+import { PeerError } from '../errors.ts'
+import type { ByteSource } from '../input.ts'
+
+interface Waiter {
+  readonly size: number
+  readonly resolve: (chunk: Buffer | null) => void
+  readonly reject: (error: PeerError) => void
+}
+
+/** Filled by a connection, emptied by an `Input`. */
+export class PushSource implements ByteSource {
+  /** Bytes that wait to be read; what the connection weighs against its high-water mark. */
+  queued = 0
+  readonly #chunks: Buffer[] = []
+  #first = 0
+  #ended = false
+  #failure: PeerError | null = null
+  #waiter: Waiter | null = null
+  readonly #onRead: (bytes: number) => void
+
+  /** @param onRead called with the number of bytes that have left the queue. */
+  constructor(onRead: (bytes: number) => void) {
+    this.#onRead = onRead
+  }
+
+  push(chunk: Buffer): void {
+    this.#chunks.push(chunk)
+    this.queued += chunk.length
+    this.#wake()
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#wake()
+  }
+
+  /** The rest will not come; what is queued can still be read. */
+  fail(error: PeerError): void {
+    if (this.#ended) return
+    this.#failure = error
+    this.#wake()
+  }
+
+  read(size: number): Buffer | null | Promise<Buffer | null> {
+    if (this.queued > 0) return this.#shift(size)
+    if (this.#ended) return null
+    if (this.#failure) throw this.#failure
+    return new Promise((resolve, reject) => {
+      this.#waiter = { size, resolve, reject }
+    })
+  }
+
+  #shift(size: number): Buffer {
+    const chunk = this.#chunks[this.#first]!
+    if (chunk.length > size) {
+      this.#chunks[this.#first] = chunk.subarray(size)
+    } else if (++this.#first === this.#chunks.length) {
+      this.#chunks.length = this.#first = 0
+    }
+    const taken = Math.min(chunk.length, size)
+    this.queued -= taken
+    this.#onRead(taken)
+    return chunk.length > size ? chunk.subarray(0, size) : chunk
+  }
+
+  #wake(): void {
+    const waiter = this.#waiter
+    if (waiter === null) return
+    this.#waiter = null
+    if (this.queued > 0) waiter.resolve(this.#shift(waiter.size))
+    else if (this.#ended) waiter.resolve(null)
+    else if (this.#failure) waiter.reject(this.#failure)
+    else this.#waiter = waiter
+  }
+}

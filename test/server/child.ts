@@ -1,0 +1,72 @@
+/**
+ * Runs a piece of the sources in a process of its own, as whoever starts a gateway would.
+ *
+ * Node 20 cannot run TypeScript, so the piece is bundled first.
+ */
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { rolldown } from 'rolldown'
+
+const SOURCES = resolve(import.meta.dirname, '../../src')
+
+/** A folder for sockets and scripts, and what removes it. */
+export function temporaryFolder(): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), 'portico-'))
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+/** Bundles `source`, in which `#src/` stands for the sources, to `folder`; resolves to its path. */
+export async function bundle(folder: string, name: string, source: string): Promise<string> {
+  const input = join(folder, `${name}.ts`)
+  writeFileSync(input, source.replaceAll('#src', SOURCES))
+  const build = await rolldown({ input, platform: 'node', logLevel: 'silent' })
+  const file = join(folder, `${name}.mjs`)
+  await build.write({ file, format: 'esm' })
+  await build.close()
+  return file
+}
+
+export interface Running {
+  readonly process: ChildProcess
+  /** Resolves to what was printed so far once `text` is part of it. */
+  printed(text: string): Promise<string>
+  /** Resolves to exit code, signal and everything printed. */
+  readonly ended: Promise<{ code: number | null; signal: string | null; output: string }>
+}
+
+/** Starts `command` with the given descriptors; standard output and error are read together. */
+export function start(
+  command: string,
+  args: readonly string[],
+  options: { stdio?: ('ignore' | 'pipe' | number)[]; env?: NodeJS.ProcessEnv } = {},
+): Running {
+  const [stdin = 'ignore', ...others] = options.stdio ?? []
+  const child = spawn(command, args, {
+    stdio: [stdin, 'pipe', 'pipe', ...others],
+    env: { ...process.env, ...options.env },
+  })
+  let output = ''
+  const waiting = new Set<() => void>()
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+      for (const look of waiting) look()
+    })
+  }
+  const ended = new Promise<Awaited<Running['ended']>>((resolve_) => {
+    child.once('close', (code, signal) => resolve_({ code, signal, output }))
+  })
+  const printed = (text: string) =>
+    new Promise<string>((resolve_, reject) => {
+      const look = () => {
+        if (output.includes(text)) resolve_(output)
+      }
+      waiting.add(look)
+      look()
+      void ended.then(() => reject(new Error(`ended without printing '${text}': ${output}`)))
+    })
+  return { process: child, printed, ended }
+}

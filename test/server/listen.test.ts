@@ -1,0 +1,405 @@
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer as createHTTPServer } from 'node:http'
+import { connect, createServer } from 'node:net'
+import type { Server } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { ConfigurationError } from '../../src/errors.ts'
+import { listen, parseListen } from '../../src/server/listen.ts'
+import type { ListenOptions, ListenPolicy } from '../../src/server/listen.ts'
+import { bundle, start, temporaryFolder } from './child.ts'
+
+const folder = temporaryFolder()
+afterAll(folder.remove)
+
+const inFolder = (name: string) => join(folder.path, name)
+const policy: ListenPolicy = { fallback: 'fd:0', wildcard: 'refuse' }
+const servers: Server[] = []
+
+function hello(): Server {
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.end('hello')
+  })
+  servers.push(server)
+  return server
+}
+
+const close = (server: Server) => new Promise((resolve) => server.close(resolve))
+
+/** What a client is told, or the code of the error. */
+function ask(where: { path: string } | { host: string; port: number }): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(where)
+    let answer = ''
+    socket.setEncoding('utf8').on('data', (text: string) => (answer += text))
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''))
+    socket.on('end', () => resolve(answer))
+  })
+}
+
+async function failure(listening: Promise<unknown>): Promise<ConfigurationError> {
+  const error = await listening.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof ConfigurationError)) throw new Error('no ConfigurationError')
+  return error
+}
+
+let count = 0
+
+/** Node tells the descriptor of a server nowhere else. */
+function descriptor(server: Server): number {
+  const fd: unknown = Reflect.get(Object(Reflect.get(server, '_handle')), 'fd')
+  if (typeof fd !== 'number') throw new TypeError('no descriptor')
+  return fd
+}
+
+/** A listening socket, the name by which it is reached, and what lets go of it here. */
+async function opened(kind: 'unix' | 'tcp') {
+  const server = createServer()
+  const path = inFolder(`parent-${++count}`)
+  await new Promise<void>((resolve) => {
+    if (kind === 'unix') server.listen(path, resolve)
+    else server.listen(0, '127.0.0.1', resolve)
+  })
+  const address = server.address()
+  if (kind === 'tcp' && address !== null && typeof address === 'object') {
+    return { server, fd: descriptor(server), where: { host: '127.0.0.1', port: address.port } }
+  }
+  const name = `${path}.sock`
+  linkSync(path, name)
+  return { server, fd: descriptor(server), where: { path: name } }
+}
+
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map(close))
+})
+
+describe('the listen option', () => {
+  test.each([
+    ['unix:/run/app.sock', { kind: 'unix', path: '/run/app.sock' }],
+    ['unix:app.sock', { kind: 'unix', path: 'app.sock' }],
+    ['unix:/run/a:9000', { kind: 'unix', path: '/run/a:9000' }],
+    ['192.0.2.1:9000', { kind: 'tcp', host: '192.0.2.1', port: 9000 }],
+    ['localhost:0', { kind: 'tcp', host: 'localhost', port: 0 }],
+    ['[::1]:9000', { kind: 'tcp', host: '::1', port: 9000 }],
+    [':9000', { kind: 'tcp', host: '127.0.0.1', port: 9000 }],
+    ['9000', { kind: 'tcp', host: '127.0.0.1', port: 9000 }],
+    [9000, { kind: 'tcp', host: '127.0.0.1', port: 9000 }],
+    [0, { kind: 'tcp', host: '127.0.0.1', port: 0 }],
+    ['*:65535', { kind: 'tcp', host: '*', port: 65_535 }],
+    ['fd:0', { kind: 'fd', fd: 0 }],
+    ['fd:12', { kind: 'fd', fd: 12 }],
+    ['systemd', { kind: 'systemd', name: undefined }],
+    ['systemd:web', { kind: 'systemd', name: 'web' }],
+  ])('%j is read as it says', (given, target) => {
+    expect(parseListen(given)).toEqual(target)
+  })
+
+  test.each([
+    ['', 'is not understood'],
+    ['unix:', 'names no file'],
+    ['unix:a\0b', 'names no file'],
+    [`unix:/${'x'.repeat(107)}`, 'is longer than'],
+    ['/run/app.sock', "lacks 'unix:'"],
+    ['localhost', 'is not understood'],
+    ['localhost:', 'is not understood'],
+    ['localhost:http', 'is not understood'],
+    ['::1:9000', 'is not understood'],
+    ['[::1]', 'is not understood'],
+    ['[]:1', 'has no IPv6 address'],
+    ['[127.0.0.1]:1', 'has no IPv6 address'],
+    [':65536', 'has a port above 65535'],
+    [-1, 'is not understood'],
+    [1.5, 'is not understood'],
+    [Number.NaN, 'is not understood'],
+    [' 80', 'is not understood'],
+    ['fd:', 'is not understood'],
+    ['fd:-1', 'is not understood'],
+    ['systemd:', 'is not understood'],
+  ])('%j is refused: it %s', (given, why) => {
+    expect(() => parseListen(given)).toThrow(ConfigurationError)
+    expect(() => parseListen(given)).toThrow(why)
+    expect(() => parseListen(given)).toThrow(`listen: ${JSON.stringify(given)}`)
+    expect(() => parseListen(given)).toThrow("accepted are 'unix:PATH'")
+  })
+})
+
+describe('TCP', () => {
+  test.each([0, ':0', '127.0.0.1:0', 'localhost:0', '[::1]:0'])(
+    '%j picks a port and tells which',
+    async (given) => {
+      const address = await listen(hello(), { listen: given }, policy)
+      if (address.kind !== 'tcp') throw new Error(address.kind)
+      expect(['127.0.0.1', '::1']).toContain(address.host)
+      expect(await ask(address)).toBe('hello')
+    },
+  )
+
+  test('an http.Server listens as a net.Server does', async () => {
+    const server = createHTTPServer()
+    servers.push(server)
+    expect(await listen(server, { listen: ':0' }, policy)).toMatchObject({ kind: 'tcp' })
+  })
+
+  test('a port that is taken is a ConfigurationError with the cause', async () => {
+    const address = await listen(hello(), { listen: 0 }, policy)
+    const port = address.kind === 'tcp' ? address.port : 0
+    const error = await failure(listen(hello(), { listen: port }, policy))
+    expect(error.message).toBe(`listen: '${port}': in use by another process (EADDRINUSE)`)
+    expect(error.cause).toMatchObject({ code: 'EADDRINUSE' })
+  })
+
+  test.each([
+    ['192.0.2.1:0', 'not an address of this machine (EADDRNOTAVAIL)'],
+    ['no-such-host.invalid:0', 'listen: '],
+  ])('%s cannot be listened on, and the error says why', async (given, why) => {
+    expect((await failure(listen(hello(), { listen: given }, policy))).message).toContain(why)
+  })
+
+  test.each(['*:0', '0.0.0.0:0', '0:0', '[::]:0', '[0:0::0]:0', '[::ffff:0.0.0.0]:0'])(
+    'the wildcard %s is refused without a list of clients',
+    async (given) => {
+      const error = await failure(listen(hello(), { listen: given }, policy))
+      expect(error.message).toContain('allowedClients')
+    },
+  )
+
+  test.each(['*:0', '0.0.0.0:0'])(
+    'the wildcard %s is served where the policy says',
+    async (given) => {
+      const open: ListenPolicy = { ...policy, wildcard: 'allow' }
+      const address = await listen(hello(), { listen: given }, open)
+      if (address.kind !== 'tcp') throw new Error(address.kind)
+      expect(await ask({ host: '127.0.0.1', port: address.port })).toBe('hello')
+    },
+  )
+
+  test.each([0, -1, 1.5, Number.NaN])('a backlog of %d is refused', async (backlog) => {
+    const error = await failure(listen(hello(), { listen: 0, backlog }, policy))
+    expect(error.message).toContain('backlog: ')
+  })
+})
+
+describe('a Unix socket', () => {
+  test('has mode 0660, whatever the umask, answers, and goes when the server closes', async () => {
+    const path = inFolder('a.sock')
+    const umask = process.umask(0)
+    const server = hello()
+    expect(await listen(server, { listen: `unix:${path}` }, policy)).toEqual({ kind: 'unix', path })
+    expect(process.umask(umask)).toBe(0)
+    expect(lstatSync(path).mode & 0o777).toBe(0o660)
+    expect(await ask({ path })).toBe('hello')
+    await close(server)
+    expect(existsSync(path)).toBe(false)
+  })
+
+  test.each([
+    [0o600, 0o600],
+    ['0666', 0o666],
+    ['0o640', 0o640],
+    ['600', 0o600],
+  ])('has the mode asked for: %s', async (mode, bits) => {
+    const path = inFolder('mode.sock')
+    await listen(hello(), { listen: `unix:${path}`, mode }, policy)
+    expect(lstatSync(path).mode & 0o777).toBe(bits)
+  })
+
+  test('has the owner and the group asked for, by number or by name', async () => {
+    const path = inFolder('owner.sock')
+    const { uid, gid } = lstatSync(folder.path)
+    const name = uid === 0 ? 'root' : uid
+    await listen(hello(), { listen: `unix:${path}`, owner: name, group: String(gid) }, policy)
+    expect(lstatSync(path)).toMatchObject({ uid, gid })
+  })
+
+  test.each<[ListenOptions, string]>([
+    [{ mode: 660 }, 'mode: 660 is not a file mode'],
+    [{ mode: -1 }, 'mode: -1'],
+    [{ mode: '0999' }, 'mode: "0999"'],
+    [{ owner: 'nobody-has-this-name' }, 'owner: "nobody-has-this-name" is not in /etc/passwd'],
+    [{ group: '' }, 'group: "" is not in /etc/group'],
+    [{ group: -1 }, 'group: -1 is not in /etc/group'],
+  ])('%j is refused and nothing is created', async (options, message) => {
+    const path = inFolder('refused.sock')
+    const error = await failure(listen(hello(), { listen: `unix:${path}`, ...options }, policy))
+    expect(error.message).toContain(message)
+    expect(existsSync(path)).toBe(false)
+  })
+
+  test('in a folder that is not there is a ConfigurationError', async () => {
+    const error = await failure(
+      listen(hello(), { listen: `unix:${inFolder('no/a.sock')}` }, policy),
+    )
+    expect(error.message).toMatch(/no such folder|permission denied/)
+    expect(error.cause).toHaveProperty('code')
+  })
+
+  test('that a dead process left is replaced', async () => {
+    const path = inFolder('stale.sock')
+    const dead = hello()
+    await new Promise<void>((resolve) => dead.listen(inFolder('dying.sock'), resolve))
+    linkSync(inFolder('dying.sock'), path)
+    await close(dead)
+    expect(await ask({ path })).toBe('ECONNREFUSED')
+
+    await listen(hello(), { listen: `unix:${path}` }, policy)
+    expect(await ask({ path })).toBe('hello')
+  })
+
+  test('on which somebody answers is left to him', async () => {
+    const path = inFolder('used.sock')
+    await listen(hello(), { listen: `unix:${path}` }, policy)
+    const second = hello()
+    const error = await failure(listen(second, { listen: `unix:${path}` }, policy))
+    expect(error.message).toContain('in use by another process')
+    expect(second.listening).toBe(false)
+    expect(await ask({ path })).toBe('hello')
+  })
+
+  test('of two that start at once, one is served and the other told', async () => {
+    const path = inFolder('race.sock')
+    const both = await Promise.allSettled(
+      [hello(), hello()].map((server) => listen(server, { listen: `unix:${path}` }, policy)),
+    )
+    expect(both.map((each) => each.status).toSorted()).toEqual(['fulfilled', 'rejected'])
+    expect(await ask({ path })).toBe('hello')
+  })
+
+  test.each([
+    ['a file', (path: string) => writeFileSync(path, 'precious')],
+    ['a folder', (path: string) => mkdirSync(path)],
+    ['a symbolic link', (path: string) => symlinkSync('nowhere', path)],
+  ])('is never put in the place of %s', async (name, make) => {
+    const path = inFolder(name)
+    make(path)
+    const before = lstatSync(path)
+    const error = await failure(listen(hello(), { listen: `unix:${path}` }, policy))
+    expect(error.message).toContain('is not a socket')
+    expect(lstatSync(path).ino).toBe(before.ino)
+  })
+
+  test('of a successor outlives the close of its predecessor', async () => {
+    const path = inFolder('handover.sock')
+    const [first, second] = [hello(), hello()]
+    await listen(first, { listen: `unix:${path}` }, policy)
+    // Somebody removes the name by hand while the first still runs.
+    linkSync(path, inFolder('kept.sock'))
+    unlinkSync(path)
+    await listen(second, { listen: `unix:${path}` }, policy)
+    await close(first)
+    expect(await ask({ path })).toBe('hello')
+  })
+
+  test('leaves no other name behind', async () => {
+    mkdirSync(inFolder('tidy'))
+    await listen(hello(), { listen: `unix:${inFolder('tidy/a.sock')}` }, policy)
+    expect(readdirSync(inFolder('tidy'))).toEqual(['a.sock'])
+  })
+})
+
+describe('a socket opened by whoever starts the process', () => {
+  let script = ''
+
+  beforeAll(async () => {
+    script = await bundle(
+      folder.path,
+      'inherited',
+      `import { createServer } from 'node:net'
+       import { listen } from '#src/server/listen.ts'
+       if (process.env.TOUCH_STDIN) process.stdin.on('error', () => {})
+       const given = process.env.LISTEN
+       const server = createServer((socket) => { socket.end('child'); server.close() })
+       listen(server, { listen: given }, { fallback: 'fd:0', wildcard: 'refuse' }).then(
+         (address) => console.log(JSON.stringify(address),
+           Object.keys(process.env).filter((name) => name.startsWith('LISTEN_')).join()),
+         (error) => console.log(error.code, error.message))`,
+    )
+  })
+
+  test.each([
+    ['unix', {}],
+    ['tcp', {}],
+    ['unix', { TOUCH_STDIN: '1' }],
+    ['tcp', { TOUCH_STDIN: '1' }],
+  ] as const)('on fd 0 is taken without an option: %s %j (fact 276)', async (kind, env) => {
+    const { server, fd, where } = await opened(kind)
+    const child = start(process.execPath, [script], { stdio: [fd], env })
+    await close(server)
+    expect(await child.printed('\n')).toBe('{"kind":"fd","fd":0} \n')
+    expect(await ask(where)).toBe('child')
+    expect((await child.ended).code).toBe(0)
+  })
+
+  test.each([
+    ['fd:3', 'systemd'],
+    ['the first', 'systemd:one'],
+  ])('on fd 3 is taken from systemd, and the variables go (%s)', async (_, given) => {
+    const { server, fd, where } = await opened('unix')
+    const child = start(
+      '/bin/sh',
+      ['-c', 'LISTEN_PID=$$ exec "$0" "$1"', process.execPath, script],
+      {
+        stdio: ['ignore', fd],
+        env: { LISTEN: given, LISTEN_FDS: '1', LISTEN_FDNAMES: 'one' },
+      },
+    )
+    await close(server)
+    expect(await child.printed('\n')).toBe('{"kind":"fd","fd":3} \n')
+    expect(await ask(where)).toBe('child')
+    await child.ended
+  })
+
+  test('is found by its name among several', async () => {
+    const { server, fd, where } = await opened('tcp')
+    const child = start(
+      '/bin/sh',
+      ['-c', 'LISTEN_PID=$$ exec "$0" "$1"', process.execPath, script],
+      {
+        stdio: ['ignore', 'ignore', fd],
+        env: { LISTEN: 'systemd:two', LISTEN_FDS: '2', LISTEN_FDNAMES: 'one:two' },
+      },
+    )
+    await close(server)
+    expect(await child.printed('\n')).toBe('{"kind":"fd","fd":4} \n')
+    expect(await ask(where)).toBe('child')
+    await child.ended
+  })
+
+  test.each([
+    ['systemd', { LISTEN_PID: '1', LISTEN_FDS: '1' }, 'no socket was passed to this process'],
+    ['systemd', {}, 'no socket was passed to this process'],
+    ['fd:99', {}, 'fd 99 is not open'],
+    ['fd:2', {}, 'fd 2 is a connected socket'],
+  ])('%s with %j is refused', async (given, env, message) => {
+    const child = start(process.execPath, [script], { env: { LISTEN: given, ...env } })
+    const { output, code } = await child.ended
+    expect(output).toMatch(/^PORTICO_CONFIGURATION listen: /)
+    expect(output).toContain(message)
+    expect(code).toBe(0)
+  })
+
+  test('is asked for in one line when there is none on fd 0', async () => {
+    const { output } = await start(process.execPath, [script]).ended
+    expect(output).toBe(
+      'PORTICO_CONFIGURATION listen: fd 0 is no socket, so nothing can be accepted on it; ' +
+        "start this from a web server or spawn-fcgi, or say where to listen: 'unix:PATH' or ':PORT'\n",
+    )
+  })
+
+  test('is not mistaken: a connected socket as stdin is none (fact 279)', async () => {
+    const { output } = await start(process.execPath, [script], { stdio: ['pipe'] }).ended
+    expect(output).toContain('fd 0 is a connected socket')
+  })
+})

@@ -1,0 +1,162 @@
+/**
+ * Apache httpd with mpm_event: CGI through mod_cgid, FastCGI processes of its own through
+ * mod_fcgid, and applications elsewhere through mod_proxy.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Mount, quoteRegExp, scriptName, unixPath } from './mount.ts'
+import {
+  assertReachable,
+  type Place,
+  readyPath,
+  serverPath,
+  startServer,
+  type WebServer,
+  workerUser,
+} from './process.ts'
+
+export interface ApacheOptions {
+  /** A folder of scripts, served as /cgi-bin/. */
+  cgiBin?: string
+  /** A folder of documents, in which a `.cgi` file is a script. */
+  documentRoot?: string
+  /** FastCGI programs that mod_fcgid starts: `at` as in a Mount, `script` an executable file. */
+  fcgid?: { at: string; script: string; extra?: string }[]
+  mounts?: Mount[]
+  /** Directives for the server: `AllowEncodedSlashes NoDecode`. */
+  extra?: string
+  /** Directives for every path: `CGIPassAuth On`. */
+  everywhere?: string
+}
+
+/** Where Debian has them; other distributions have links in the first two. */
+const moduleFolders = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/httpd/modules']
+
+const modules = [
+  'mpm_event',
+  'authn_core',
+  'authn_file',
+  'authz_core',
+  'authz_user',
+  'auth_basic',
+  'alias',
+  'cgid',
+  'dir',
+  'env',
+  'headers',
+  'mime',
+  'proxy',
+  'proxy_fcgi',
+  'proxy_http',
+  'proxy_scgi',
+  'rewrite',
+  'setenvif',
+]
+
+const proxyScheme = { fastcgi: 'fcgi', scgi: 'scgi', http: 'http' }
+
+export async function startApache(options: ApacheOptions = {}): Promise<WebServer> {
+  const { cgiBin, documentRoot, fcgid = [] } = options
+  const paths = [cgiBin, documentRoot, ...fcgid.map(({ script }) => script)]
+  for (const path of paths) if (path !== undefined) assertReachable(path)
+  assertReachable(process.execPath)
+  return startServer({
+    program: 'apache2',
+    configure: (place) => configure(place, options),
+    args: (config, { folder }) => ['-d', folder, '-f', config, '-D', 'FOREGROUND'],
+  })
+}
+
+function configure({ folder, port }: Place, options: ApacheOptions): string {
+  const { cgiBin, documentRoot, fcgid = [], mounts = [], extra = '', everywhere = '' } = options
+  return `
+ServerName localhost
+Listen 127.0.0.1:${port}
+${[...modules, ...(fcgid.length > 0 ? ['fcgid'] : [])].map(loadModule).join('\n')}
+${workerUser === undefined ? '' : `User ${workerUser}\nGroup ${workerUser}`}
+PidFile ${folder}/apache2.pid
+DefaultRuntimeDir ${folder}
+Mutex file:${folder} default
+ErrorLog ${folder}/error.log
+LogLevel warn
+ScriptSock ${folder}/cgid.sock
+TypesConfig /etc/mime.types
+StartServers 1
+ServerLimit 2
+ThreadsPerChild 32
+MaxRequestWorkers 64
+DocumentRoot "${documentRoot ?? folder}"
+<Directory "/">
+  AllowOverride None
+  Require all denied
+</Directory>
+${documentRoot === undefined ? '' : directory(documentRoot, 'AddHandler cgi-script .cgi')}
+${cgiBin === undefined ? '' : `ScriptAlias "/cgi-bin/" "${cgiBin}/"\n${directory(cgiBin)}`}
+# First, before any proxy.
+ProxyPass "${readyPath}" "!"
+Redirect 307 "${readyPath}" "/"
+${fcgid.length > 0 ? fcgidServer(folder) : ''}
+${fcgid.map(fcgidProgram).join('')}
+${mounts.map(proxy).join('')}
+<Location "/">
+  ${everywhere}
+</Location>
+${extra}
+`
+}
+
+function loadModule(name: string): string {
+  const path = moduleFolders.map((folder) => join(folder, `mod_${name}.so`)).find(existsSync)
+  if (path === undefined) throw new Error(`Apache has no mod_${name}`)
+  return `LoadModule ${name}_module ${path}`
+}
+
+function directory(path: string, extra = ''): string {
+  return `<Directory "${path}">
+  Options +ExecCGI +FollowSymLinks
+  Require all granted
+  ${extra}
+</Directory>`
+}
+
+function fcgidServer(folder: string): string {
+  return `FcgidIPCDir ${folder}
+FcgidProcessTableFile ${folder}/fcgid.shm
+FcgidInitialEnv PATH ${serverPath}`
+}
+
+function fcgidProgram({ at, script, extra = '' }: NonNullable<ApacheOptions['fcgid']>[0]): string {
+  const alias = at === '/' ? `AliasMatch "^/(.*)" "${script}/$1"` : `Alias "${at}" "${script}"`
+  return `
+${alias}
+<Location "${at}">
+  SetHandler fcgid-script
+  Options +ExecCGI
+  Require all granted
+  ${extra}
+</Location>
+`
+}
+
+function proxy(mount: Mount): string {
+  const { at, to, protocol = 'fastcgi', pathInfo = 'split', extra = '' } = mount
+  const scheme = proxyScheme[protocol]
+  const socket = unixPath(to)
+  // What comes after the host replaces the prefix; HTTP has no other place for the prefix.
+  const path = protocol === 'http' || at === '/' ? at : ''
+  const target =
+    socket === undefined ? `${scheme}://${to}${path}` : `unix:${socket}|${scheme}://app${path}`
+  const split =
+    pathInfo === 'none' || protocol === 'http'
+      ? ''
+      : `SetEnvIf Request_URI "^${quoteRegExp(scriptName(mount))}(/|$)" ` +
+        `proxy-${scheme}-pathinfo=unescape`
+  return `
+ProxyPass "${at}" "${target}"
+${split}
+<Location "${at}">
+  Require all granted
+  ${extra}
+</Location>
+`
+}

@@ -1,0 +1,257 @@
+/**
+ * Runs a real web server as a child of the test: finds its binary, gives it a folder and a port,
+ * waits until it answers, stops it. What goes into each server's configuration is in the file of
+ * that server.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, constants, openSync, closeSync, readFileSync } from 'node:fs'
+import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { httpRequest } from '../../src/testing/http.ts'
+
+/** A running web server. */
+export interface WebServer {
+  readonly port: number
+  /** The process to watch or to signal; servers with workers have them below it. */
+  readonly pid: number
+  /** Configuration, logs and sockets of this server; removed by `stop()`. */
+  readonly folder: string
+  /** What the server wrote to its error log and to stderr so far; still there after `stop()`. */
+  errorLog(): Promise<string>
+  stop(): Promise<void>
+}
+
+/** What the file of one server contributes. */
+export interface Recipe {
+  program: ServerProgram
+  /** The complete configuration. It answers `readyPath` with a 307. */
+  configure(place: Place): string
+  /** The arguments that keep the server in the foreground with this configuration. */
+  args(config: string, place: Place): string[]
+}
+
+export interface Place {
+  folder: string
+  port: number
+}
+
+export type ServerProgram = 'apache2' | 'nginx' | 'lighttpd' | 'haproxy'
+
+/** Each server redirects this path itself, so that an answer proves that it is ours. */
+export const readyPath = '/portico-test-is-ready'
+
+/** How long a server may take to answer; Apache on a busy two-core machine takes 2 s. */
+const READY_TIMEOUT = 20_000
+
+/** How long a server may take to end after SIGTERM; Apache gives its children 6 s. */
+const STOP_TIMEOUT = 10_000
+
+/** A free port can be taken before the server binds it; twice in a row is rare already. */
+const PORT_ATTEMPTS = 5
+
+/** Servers complain about a port in their own words: nginx, Apache; lighttpd; HAProxy. */
+const PORT_TAKEN = /address already in use|could not bind|cannot bind socket/i
+
+/** Debian keeps servers in /usr/sbin, which an ordinary user's PATH leaves out. */
+const searchPath = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+
+/** Scripts say `#!/usr/bin/env node` and are to get the Node that runs the tests. */
+export const serverPath = [dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter)
+
+/**
+ * The user that servers give their workers, or undefined where the tests do not run as root and
+ * all is one user. Apache cannot be had otherwise, and the others should not know better.
+ */
+export const workerUser = process.getuid?.() === 0 ? 'www-data' : undefined
+
+/**
+ * Whether the program is there, and for the name of a skipped test what would bring it. On CI a
+ * missing server is an error: there skipped tests would go unnoticed.
+ */
+export function installed(program: string): { available: boolean; hint: string } {
+  if (findProgram(program) !== undefined) return { available: true, hint: '' }
+  const hint = `${program} is not installed: run scripts/install-servers.sh`
+  if (process.env['CI'] === 'true') throw new Error(hint)
+  return { available: false, hint: ` (${hint})` }
+}
+
+/** The path of an executable, or undefined. */
+export function findProgram(program: string): string | undefined {
+  for (const folder of searchPath) {
+    const path = join(folder, program)
+    try {
+      accessSync(path, constants.X_OK)
+      return path
+    } catch {
+      // Not in this one.
+    }
+  }
+  return undefined
+}
+
+/** A new temporary folder that the workers' user can use; what a test puts there it can reach. */
+export async function makeFolder(name = 'portico'): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), `${name}-`))
+  // mkdtemp makes it 0700, and only root could pass.
+  await chmod(folder, 0o755)
+  if (workerUser !== undefined) {
+    await chown(folder, workerId('-u'), workerId('-g'))
+  }
+  return folder
+}
+
+/** Lets the workers' user connect to a Unix socket of the test's own user. */
+export async function openSocket(path: string): Promise<void> {
+  await chmod(path, 0o666)
+}
+
+function workerIds(): { uid: number; gid: number } {
+  return { uid: workerId('-u'), gid: workerId('-g') }
+}
+
+function workerId(flag: '-u' | '-g'): number {
+  return Number(execFileSync('id', [flag, workerUser ?? ''], { encoding: 'utf8' }))
+}
+
+/** Throws unless the workers' user can read the path, which 404 and 403 would tell badly. */
+export function assertReachable(path: string): void {
+  if (workerUser === undefined) return
+  try {
+    execFileSync('test', ['-r', path], workerIds())
+  } catch {
+    throw new Error(`${path} cannot be read by ${workerUser}: copy it to a makeFolder()`)
+  }
+}
+
+/** Starts a server on a free port of 127.0.0.1 and resolves when it answers there. */
+export async function startServer(recipe: Recipe): Promise<WebServer> {
+  const { program } = recipe
+  const binary = findProgram(program)
+  if (binary === undefined) {
+    throw new Error(`${program} is not installed: run scripts/install-servers.sh`)
+  }
+  for (let attempt = 1; ; attempt += 1) {
+    const place = { folder: await makeFolder(`portico-${program}`), port: await freePort() }
+    const config = join(place.folder, `${program}.conf`)
+    await writeFile(config, recipe.configure(place))
+    const server = new RunningServer(binary, recipe.args(config, place), place)
+    try {
+      await server.ready()
+      return server
+    } catch (error) {
+      const log = await server.errorLog()
+      await server.stop()
+      if (attempt < PORT_ATTEMPTS && PORT_TAKEN.test(log)) continue
+      throw new Error(`${program} did not start: ${String(error)}\n${log}`, { cause: error })
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+/** Those to end when a test forgot to, or when its hook did not get to it. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGTERM')
+})
+
+class RunningServer implements WebServer {
+  readonly port: number
+  readonly pid: number
+  readonly folder: string
+  readonly #child: ChildProcess
+  readonly #ended: Promise<string>
+  #hasEnded = false
+  #lastLog: string | undefined
+
+  constructor(binary: string, args: string[], { folder, port }: Place) {
+    this.port = port
+    this.folder = folder
+    const output = openSync(join(folder, 'output.log'), 'a')
+    this.#child = spawn(binary, args, {
+      cwd: folder,
+      // Nothing of the test's own environment gets to the scripts.
+      env: { PATH: serverPath, LANG: 'C.UTF-8' },
+      stdio: ['ignore', output, output],
+    })
+    closeSync(output)
+    this.pid = this.#child.pid ?? 0
+    running.add(this.#child)
+    this.#ended = new Promise((resolve) => {
+      const end = (how: string): void => {
+        this.#hasEnded = true
+        running.delete(this.#child)
+        resolve(how)
+      }
+      this.#child.once('error', (error) => end(error.message))
+      this.#child.once('exit', (code, signal) => end(`ended with ${signal ?? code}`))
+    })
+  }
+
+  async ready(): Promise<void> {
+    const deadline = Date.now() + READY_TIMEOUT
+    for (;;) {
+      if (this.#hasEnded) throw new Error(await this.#ended)
+      if (Date.now() > deadline) throw new Error(`no answer within ${READY_TIMEOUT} ms`)
+      if (await this.#answers()) return
+      await sleep(20)
+    }
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      const place = { host: '127.0.0.1', port: this.port }
+      const response = await httpRequest(place, { target: readyPath }, { timeout: 2_000 })
+      return response.status === 307
+    } catch {
+      return false
+    }
+  }
+
+  async errorLog(): Promise<string> {
+    if (this.#lastLog !== undefined) return this.#lastLog
+    const texts = ['output.log', 'error.log'].map((name) =>
+      readFile(join(this.folder, name), 'utf8').catch(() => ''),
+    )
+    return (await Promise.all(texts)).join('')
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#hasEnded) {
+      this.#child.kill('SIGTERM')
+      const timer = setTimeout(() => killTree(this.pid), STOP_TIMEOUT)
+      await this.#ended
+      clearTimeout(timer)
+    }
+    this.#lastLog ??= await this.errorLog()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** SIGKILL for a process and its workers, which would outlive it. Knows them on Linux only. */
+function killTree(pid: number): void {
+  let workers = ''
+  try {
+    workers = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  } catch {
+    // Ended meanwhile, or no /proc.
+  }
+  try {
+    // The master first: it would replace its workers.
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // Ended meanwhile.
+  }
+  for (const worker of workers.split(' ').filter(Boolean)) killTree(Number(worker))
+}
