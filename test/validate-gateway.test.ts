@@ -81,7 +81,6 @@ describe('a gateway that calls wrongly is told', () => {
     test('cannot be iterated twice', async () => {
       const body = await open(application)
       const again = async () => {
-        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is one of the two
         for await (const chunk of body as unknown as Body) expect(chunk).toBe('a')
       }
       await expect(again()).rejects.toThrow()
@@ -193,7 +192,6 @@ describe('a body that is not closed is told of', () => {
     const waiting = fresh.validator(hello, { warn: (message) => warnings.push(message) })
     const closed: unknown = await waiting(makeEnviron(), startResponse)
     const left = await waiting(makeEnviron({ PATH_INFO: '/left' }), startResponse)
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the validator's bodies are
     ;(closed as Stepper).close()
     const added = process.listeners('exit').filter((listener) => !before.has(listener))
     expect(added).toHaveLength(1)

@@ -22,7 +22,6 @@ export function makeEnviron(variables: Partial<Environ> = {}): Environ {
 export type Loose = (environ: Environ, startResponse: (...args: unknown[]) => Write) => unknown
 type Write = (...args: unknown[]) => Promise<void>
 
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- wrong on purpose
 export const app = (loose: Loose) => loose as unknown as Application
 
 export interface Outcome {
@@ -82,6 +81,5 @@ export interface Stepper {
 }
 export async function open(application: Application, environ = makeEnviron()): Promise<Stepper> {
   const body: unknown = await validator(application, silent)(environ, startResponse)
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the validator's bodies are
   return body as Stepper
 }
