@@ -60,7 +60,8 @@ export async function run(
   const { gateway, ...found } = options.gateway
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
-  const settings = { ...found, ...options }
+  // A socket that was handed over is where whoever started us expects to be answered.
+  const settings = { ...options, ...found }
   switch (gateway) {
     case 'cgi': {
       const { CGIHandler } = await import('./cgi.ts')

@@ -131,17 +131,19 @@ export class WSGIServer {
 
   /** Serves one request, then closes. */
   async handleRequest(): Promise<void> {
-    let answered = () => {}
-    const first = new Promise<void>((resolve) => (answered = resolve))
-    class OneRequest extends (this.#options.handlerClass ?? ServerHandler) {
-      override async run(application: Application): Promise<void> {
-        await super.run(application)
-        answered()
+    const { handlerClass = ServerHandler } = this.#options
+    await new Promise<void>((resolve, reject) => {
+      class OneRequest extends handlerClass {
+        override async run(application: Application): Promise<void> {
+          await super.run(application)
+          resolve()
+        }
       }
-    }
-    const options = { ...this.#options, handlerClass: OneRequest }
-    this.#server = await new HTTPHandler(options).run(this.#application)
-    await first
+      const options = { ...this.#options, handlerClass: OneRequest }
+      new HTTPHandler(options)
+        .run(this.#application)
+        .then((server) => (this.#server = server), reject)
+    })
     await this.close()
   }
 
