@@ -117,18 +117,40 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
 
   test('console.log under CGI is sent to standard error until the body is closed', async () => {
     const said = vi.spyOn(console, 'error').mockImplementation(() => {})
-    const log = console.log
+    const { log, info, debug } = console
     const talker = app((_environ, startResponse) => {
       console.log('hello', 1)
+      console.info('hello', 2)
+      console.debug('hello', 3)
       startResponse(OK, PLAIN)
       return []
     })
-    const outcome = await answer(talker, makeEnviron({ 'portico.gateway': 'cgi' }))
-    expect(outcome.warnings).toEqual([
-      'console.log() writes into the answer under CGI; use wsgi.errors or console.error',
+    // Two of them, one around the other, say it once.
+    const inner = validator(talker, { warn: (message) => expect.unreachable(message) })
+    const outcome = await answer(inner, makeEnviron({ 'portico.gateway': 'cgi' }))
+    expect(outcome.warnings).toEqual(
+      ['log', 'info', 'debug'].map(
+        (method) =>
+          `console.${method}() writes into the answer under CGI; use wsgi.errors or console.error`,
+      ),
+    )
+    expect(said.mock.calls).toEqual([
+      ['hello', 1],
+      ['hello', 2],
+      ['hello', 3],
     ])
-    expect(said.mock.calls).toEqual([['hello', 1]])
-    expect(console.log).toBe(log)
+    expect([console.log, console.info, console.debug]).toEqual([log, info, debug])
+  })
+
+  test("console.log under another gateway is nobody else's business", async () => {
+    const said = vi.spyOn(console, 'log').mockImplementation(() => {})
+    const talker = app((_environ, startResponse) => {
+      console.log('hello')
+      startResponse(OK, PLAIN)
+      return []
+    })
+    expect((await answer(talker)).warnings).toEqual([])
+    expect(said.mock.calls).toEqual([['hello']])
   })
 
   test('middleware that holds back a chunk is told, one that gives an empty one is not', async () => {
