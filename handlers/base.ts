@@ -501,8 +501,13 @@ export class BaseHandler {
     this.#open = this.#iterator = null
     if (body === null || body === undefined) return
     try {
-      const done: unknown = typeof body.close === 'function' ? body.close() : iterator?.return?.()
-      if (isPromise(done)) return done.then(undefined, (error) => this.logException(error)) as Wait
+      // A stream that nobody began to read would keep its descriptor open.
+      const { destroy } = body as { readonly destroy?: unknown }
+      let done: unknown
+      if (typeof body.close === 'function') done = body.close()
+      else if (iterator !== null) done = iterator.return?.()
+      else if (typeof destroy === 'function') done = destroy.call(body)
+      if (isPromise(done)) return logFailure(done, (error) => this.logException(error))
     } catch (error) {
       this.logException(error)
     }
@@ -517,6 +522,17 @@ export class BaseHandler {
 
 function isChunk(value: unknown): value is Chunk {
   return typeof value === 'string' || value instanceof Uint8Array
+}
+
+async function logFailure(
+  done: PromiseLike<unknown>,
+  log: (error: unknown) => void,
+): Promise<void> {
+  try {
+    await done
+  } catch (error) {
+    log(error)
+  }
 }
 
 /** The bytes of a chunk. */
