@@ -530,6 +530,16 @@ describe('onFile', () => {
     expect(await readdir(tempDir)).toEqual([])
   })
 
+  it('tells names in the charset that the form has named so far', async () => {
+    const names: string[] = []
+    const charset = part('_charset_', 'windows-1252')
+    const form = part('\x80', '', '; filename="\xe7"')
+    await post(charset + form + FINAL, {
+      onFile: (file) => names.push(file.name, file.filename),
+    })
+    expect(names).toEqual(['€', 'ç'])
+  })
+
   it('slows the sender down to the speed of the reader', async () => {
     const data = bytes(part('a', 'x'.repeat(1e6), '; filename="1"') + FINAL)
     const input = new MemoryInput(pieces(data, 1000))
