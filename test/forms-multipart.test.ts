@@ -572,6 +572,23 @@ describe('onFile', () => {
     for (const reader of late) await expect(reader).rejects.toBeInstanceOf(ApplicationError)
   })
 
+  it('keeps a read that is under way when it settles from taking what comes after', async () => {
+    const [file, text] = [part('f', 'abc', '; filename="1"'), part('t', 'text')]
+    const source = [file.slice(0, -1), '\n-', text.slice(1, -4), 'xt', `\r\n${FINAL}`]
+    const input = new MemoryInput(source.map(bytes))
+    const form = await FieldStorage.parse(
+      environOf(input, { CONTENT_TYPE: 'multipart/form-data; boundary=X' }),
+      {
+        onFile: async (upload) => {
+          const reader = upload[Symbol.asyncIterator]()
+          expect((await reader.next()).value).toEqual(bytes('abc'))
+          reader.next().catch(() => undefined)
+        },
+      },
+    )
+    expect(await dump(form)).toEqual([['t', 'text']])
+  })
+
   it('passes on what the callback throws', async () => {
     const error = new Error('disk full')
     const onFile = (): never => {
