@@ -8,7 +8,6 @@
  */
 import { Buffer } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { devNull } from 'node:os'
 import { contentLength } from '../src/environ.ts'
 import { ApplicationError } from '../src/errors.ts'
 import { DescriptorOutput, descriptorSource, writeLog } from '../src/descriptor.ts'
@@ -160,8 +159,8 @@ function readWhole(path: string): string | null {
   return text
 }
 
-/** Larger than most environments, so that one read is enough. */
-const BLOCK_SIZE = 65_536
+/** Larger than most environments, so that one read is enough, and small enough to be cheap. */
+const BLOCK_SIZE = 16_384
 
 /**
  * Reads on what the application did not want. Under mod_cgid stdin and stdout are one socket:
@@ -180,12 +179,15 @@ function discardInput(length: number): void {
   setTimeout(() => process.exit(), LINGER).unref()
 }
 
+/** `os.devNull`, without the tenth of a millisecond that loading node:os takes. */
+const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
+
 /** Puts the null device in the place of stdin and stdout. */
 function detach(): void {
   for (const fd of [0, 1]) {
     try {
       closeSync(fd)
-      openSync(devNull, fd === 0 ? 'r' : 'w') // Takes the lowest number that is free: this one.
+      openSync(NULL_DEVICE, fd === 0 ? 'r' : 'w') // Takes the lowest number that is free: this one.
     } catch {
       // Closed already, by the script itself.
     }
