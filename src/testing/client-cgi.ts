@@ -60,21 +60,26 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   const stderr = new Collector()
   output.on('data', (piece: Buffer) => stdout.add(piece))
   child.stderr?.on('data', (piece: Buffer) => stderr.add(piece))
-  output.on('error', () => {}) // 'close' follows.
+  let reset = false
   input.on('error', () => {}) // A script need not read its input.
+  // But a socket with unread input is reset at its end, and Apache then breaks the answer off.
+  output.on('error', () => (reset = true))
   input.end(bodyBytes(request.body))
   try {
     const [[code]] = await within(
       options.timeout ?? DEFAULT_TIMEOUT,
       'the script did not end',
-      Promise.all([once(child, 'close') as Promise<[number | null]>, once(output, 'close')]),
+      Promise.all([
+        once(child, 'close') as Promise<[number | null]>,
+        new Promise<void>((resolve) => output.once('close', resolve)),
+      ]),
     )
     const answer = parseCgiAnswer(stdout.bytes())
     return {
       status: answer.status,
       headers: answer.headers,
       body: answer.body,
-      broken: code !== 0 || isCutShort(answer, request.method),
+      broken: code !== 0 || reset || isCutShort(answer, request.method),
       errors: stderr.bytes().toString(),
     }
   } finally {

@@ -65,7 +65,7 @@ export function complaints(row: Row, response: TestResponse, place: Place): stri
   }
   compare('broken', response.broken, expect.broken ?? false)
   if (expect.never !== undefined) {
-    const whole = `${response.status}\n${response.headers.join('\n')}\n${response.body}`
+    const whole = `${response.status}\n${response.headers.join('\n')}\n${String(response.body)}`
     if (whole.includes(expect.never)) found.push(`the answer contains ${show(expect.never)}`)
   }
   if (expect.logged !== undefined && response.errors !== undefined) {
