@@ -3,18 +3,20 @@
  * only here, it is decided which of them this process is.
  */
 import { ConfigurationError } from '../src/errors.ts'
-import { describeDescriptor, systemdSockets } from '../src/server/inherited.ts'
+import { describeDescriptor } from '../src/server/inherited.ts'
 import { closeOnSignals, type GatewayServer } from '../src/server/lifecycle.ts'
 import type { Application, ApplicationClass, Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'
 import type { HTTPOptions } from './http.ts'
 
-/** The options of whichever handler it will be, and the choice itself. */
-export type RunOptions = FastCGIOptions &
-  HTTPOptions & {
-    /** Which gateway to be; without it the surroundings decide. */
-    readonly gateway?: Gateway | undefined
-  }
+/**
+ * The options of whichever handler it will be, and the choice itself. A `handlerClass` belongs to
+ * one gateway, and so to its handler.
+ */
+export type RunOptions = Omit<FastCGIOptions & HTTPOptions, 'handlerClass'> & {
+  /** Which gateway to be; without it the surroundings decide. */
+  readonly gateway?: Gateway | undefined
+}
 
 /** Which gateway the process has been started for, and where that listens if it is known. */
 export interface Surroundings {
@@ -46,19 +48,35 @@ export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surrounding
 }
 
 /**
- * Runs an application behind whatever has started this process. Resolves to the server, or to null
- * when a CGI request has been answered. The HTTP server's URL is printed to stderr.
+ * Runs an application behind whatever has started this process; meant for the last line of a
+ * script. Resolves to the server, or to null when a CGI request has been answered.
  *
- * @throws {ConfigurationError} if the options cannot work.
+ * The HTTP server's URL is printed to stderr. So is, in one line, why a server cannot be started;
+ * the process ends with exit code 1 then. Whoever wants to catch that uses a handler.
  */
 export async function run(
   application: Application | ApplicationClass,
   options: RunOptions = {},
 ): Promise<GatewayServer | null> {
+  try {
+    return await start(application, options)
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 1
+    return null
+  }
+}
+
+async function start(
+  application: Application | ApplicationClass,
+  options: RunOptions,
+): Promise<GatewayServer | null> {
   const { gateway, ...found } = options.gateway
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
-  const settings = { ...found, ...options }
+  // A socket that was handed over is where whoever started us expects to be answered.
+  const settings = { ...options, ...found }
   switch (gateway) {
     case 'cgi': {
       const { CGIHandler } = await import('./cgi.ts')

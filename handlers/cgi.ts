@@ -7,7 +7,7 @@
  * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
 import { Buffer } from 'node:buffer'
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { devNull } from 'node:os'
 import { contentLength } from '../src/environ.ts'
 import { ApplicationError } from '../src/errors.ts'
@@ -26,6 +26,9 @@ import { BaseCGIHandler } from './simple.ts'
 const DETACH_AFTER = 20
 const EXIT_AFTER = 30_000
 
+/** How long, in ms, an unread body is read and thrown away. */
+const LINGER = 2_000
+
 /**
  * Answers the one request that the process was started for:
  *
@@ -33,6 +36,7 @@ const EXIT_AFTER = 30_000
  */
 export class CGIHandler extends BaseCGIHandler {
   override wsgiRunOnce = true
+  #input = new Input(emptySource, 0)
   #left = false
 
   constructor(options: HandlerOptions = {}) {
@@ -66,7 +70,8 @@ export class CGIHandler extends BaseCGIHandler {
   /** Without CONTENT_LENGTH there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
     const length = contentLength(this.environ!) ?? 0
-    return length === 0 ? this.stdin : new Input(descriptorSource(0), length)
+    if (length > 0) this.#input = new Input(descriptorSource(0), length)
+    return this.#input
   }
 
   override _end(complete: boolean): Wait {
@@ -91,6 +96,10 @@ export class CGIHandler extends BaseCGIHandler {
   #leave(): void {
     if (this.#left) return
     this.#left = true
+    if (this.#input.unread > 0 && fstatSync(0).isSocket()) {
+      discardInput(this.#input.unread)
+      return
+    }
     if (process.getActiveResourcesInfo().length === 0) return
     setTimeout(detach, DETACH_AFTER).unref()
     setTimeout(() => process.exit(), EXIT_AFTER).unref()
@@ -153,6 +162,23 @@ function readWhole(path: string): string | null {
 
 /** Larger than most environments, so that one read is enough. */
 const BLOCK_SIZE = 65_536
+
+/**
+ * Reads on what the application did not want. Under mod_cgid stdin and stdout are one socket:
+ * closing it on unread bytes resets it, and the server loses the answer with it. Not waited for
+ * longer than LINGER: the rest may never come.
+ */
+function discardInput(length: number): void {
+  const { Socket } = process.getBuiltinModule('node:net')
+  const socket = new Socket({ fd: 0, readable: true, writable: false })
+  let rest = length
+  socket.on('data', (chunk) => {
+    rest -= chunk.length
+    if (rest <= 0) socket.destroy()
+  })
+  socket.on('error', () => {})
+  setTimeout(() => process.exit(), LINGER).unref()
+}
 
 /** Puts the null device in the place of stdin and stdout. */
 function detach(): void {

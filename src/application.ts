@@ -19,7 +19,10 @@ export function asApplication(candidate: Application | ApplicationClass): Applic
   return (environ, startResponse) => new candidate(environ, startResponse)
 }
 
-/** A class cannot be called without `new`; nothing but its source tells it from a function. */
+/**
+ * A class cannot be called without `new`; nothing but its source tells it from a function. With a
+ * parenthesis behind the word it is a method that has this name.
+ */
 function isClass(candidate: Application | ApplicationClass): candidate is ApplicationClass {
-  return /^class\b/.test(Function.prototype.toString.call(candidate))
+  return /^class\b(?!\s*\()/.test(Function.prototype.toString.call(candidate))
 }
