@@ -132,17 +132,19 @@ export class WSGIServer {
 
   /** Serves one request, then closes. */
   async handleRequest(): Promise<void> {
-    let answered = () => {}
-    const first = new Promise<void>((resolve) => (answered = resolve))
-    class OneRequest extends (this.#options.handlerClass ?? ServerHandler) {
-      override async run(application: Application): Promise<void> {
-        await super.run(application)
-        answered()
+    const { handlerClass = ServerHandler } = this.#options
+    await new Promise<void>((resolve, reject) => {
+      class OneRequest extends handlerClass {
+        override async run(application: Application): Promise<void> {
+          await super.run(application)
+          resolve()
+        }
       }
-    }
-    const options = { ...this.#options, handlerClass: OneRequest }
-    this.#server = await new HTTPHandler(options).run(this.#application)
-    await first
+      const options = { ...this.#options, handlerClass: OneRequest }
+      new HTTPHandler(options)
+        .run(this.#application)
+        .then((server) => (this.#server = server), reject)
+    })
     await this.close()
   }
 
@@ -175,6 +177,8 @@ export function makeServer(
 class HTTPConnection implements Connection {
   readonly #socket: Socket
   #answer: ServerResponse | null = null
+  /** What had been read when the last answer was over; more is the beginning of a request. */
+  #read = 0
   #ending = false
 
   constructor(socket: Socket) {
@@ -186,14 +190,15 @@ class HTTPConnection implements Connection {
     if (this.#ending) answer.shouldKeepAlive = false
     answer.once('close', () => {
       this.#answer = null
+      this.#read = this.#socket.bytesRead
       if (this.#ending) this.#socket.end()
     })
   }
 
   end(): void {
     this.#ending = true
-    if (this.#answer === null) this.#socket.end()
-    else if (!this.#answer.headersSent) this.#answer.shouldKeepAlive = false
+    if (this.#answer !== null) this.#answer.shouldKeepAlive = false
+    else if (this.#socket.bytesRead === this.#read) this.#socket.end()
   }
 
   destroy(): void {
