@@ -49,7 +49,8 @@ const settings: readonly Setting[] = [
           SetEnv ${REPORT} "${report}"
           SetEnv ap_trust_cgilike_cl 1
           CGIPassAuth On`,
-        extra: `ScriptAlias "/" "${script}/"`,
+        // A client that still waits for what was declared learns the truth when this is over.
+        extra: `ScriptAlias "/" "${script}/"\nKeepAliveTimeout 1`,
       })
     },
   },
@@ -74,6 +75,7 @@ const settings: readonly Setting[] = [
           { at: '/mnt', to },
           { at: '/', to },
         ],
+        extra: 'keepalive_timeout 1s;',
       })
     },
   },

@@ -82,8 +82,8 @@ function show(value: unknown): string {
 
 /** A long body by its length and its beginning. */
 function showBytes(bytes: Buffer): string {
-  const text = bytes.toString('latin1', 0, 400)
-  return bytes.length > 400 ? `${bytes.length} bytes ${show(text)}…` : show(text)
+  const shown = show(bytes.toString('latin1', 0, 400))
+  return bytes.length > 400 ? `${bytes.length} bytes ${shown}…` : shown
 }
 
 /**
@@ -103,10 +103,7 @@ export function watched<T extends object>(environ: Environ, body: T): T & Body {
   return Object.assign(body as T & Body, { close: () => reportClose(environ) })
 }
 
-/** The header list of a text. */
-export const TEXT: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
-
-/** `startResponse` takes a list of its own. */
+/** The headers of a text, and more. */
 export function text(...more: HeaderList): HeaderList {
   return [['Content-Type', 'text/plain'], ...more]
 }
