@@ -48,14 +48,29 @@ export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surrounding
 }
 
 /**
- * Runs an application behind whatever has started this process. Resolves to the server, or to null
- * when a CGI request has been answered. The HTTP server's URL is printed to stderr.
+ * Runs an application behind whatever has started this process; meant for the last line of a
+ * script. Resolves to the server, or to null when a CGI request has been answered.
  *
- * @throws {ConfigurationError} if the options cannot work.
+ * The HTTP server's URL is printed to stderr. So is, in one line, why a server cannot be started;
+ * the process ends with exit code 1 then. Whoever wants to catch that uses a handler.
  */
 export async function run(
   application: Application | ApplicationClass,
   options: RunOptions = {},
+): Promise<GatewayServer | null> {
+  try {
+    return await start(application, options)
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 1
+    return null
+  }
+}
+
+async function start(
+  application: Application | ApplicationClass,
+  options: RunOptions,
 ): Promise<GatewayServer | null> {
   const { gateway, ...found } = options.gateway
     ? { gateway: asGateway(options.gateway, 'gateway') }

@@ -5,6 +5,7 @@
  * `node:http` does the parsing; its parser stays strict, and what it lets through although it has
  * two readings is refused here. Nothing that a client sends becomes REMOTE_USER or the like.
  */
+import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { asApplication } from '../src/application.ts'
@@ -212,6 +213,8 @@ export class ServerHandler extends BaseHandler {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   #pending: Chunk | null = null
+  /** Node sends a head with a first chunk that is a string as one string, all of it as UTF-8. */
+  #headHasBytes = false
 
   constructor(request: IncomingMessage, response: ServerResponse, options: HTTPOptions = {}) {
     super(options)
@@ -278,17 +281,19 @@ export class ServerHandler extends BaseHandler {
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = [...this.originHeaders(), ...this.headers!].flat()
     response.writeHead(Number(status.slice(0, 3)), status.slice(4), list)
+    this.#headHasBytes = BYTES.test(status + list.join(''))
   }
 
   override _write(chunk: Chunk): void {
     if (this.#pending !== null) this.response.write(this.#pending)
-    this.#pending = chunk
+    this.#pending = typeof chunk === 'string' && this.#headHasBytes ? Buffer.from(chunk) : chunk
   }
 
   override _flush(): Wait {
     const { response } = this
-    if (this.#pending === null) response.flushHeaders()
-    else response.write(this.#pending)
+    if (this.#pending !== null) response.write(this.#pending)
+    // An empty chunk comes through here before there is a head.
+    else if (this.headersSent) response.flushHeaders()
     this.#pending = null
     if (!response.writableNeedDrain || response.destroyed) return
     return new Promise((resolve) => {
@@ -316,6 +321,8 @@ export class ServerHandler extends BaseHandler {
 }
 
 const STDERR = new ErrorLog((text) => process.stderr.write(text))
+
+const BYTES = /[\x80-\xff]/
 
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
 

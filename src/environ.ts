@@ -41,6 +41,7 @@ export function createEnviron(): Environ {
  * Names and values are byte strings.
  */
 export function setVariable(environ: Environ, name: string, value: string): void {
+  if (name.includes('.')) return
   const variables = environ as unknown as Record<string, string | undefined>
   if (name.startsWith('HTTP_')) {
     if (name === 'HTTP_PROXY' || name === 'HTTP_CONTENT_TYPE' || name === 'HTTP_CONTENT_LENGTH') {
@@ -53,7 +54,7 @@ export function setVariable(environ: Environ, name: string, value: string): void
     }
   } else if (value === '' && (name === 'CONTENT_TYPE' || name === 'CONTENT_LENGTH')) {
     return
-  } else if (name === '' || name.includes('.')) {
+  } else if (name === '') {
     return
   }
   variables[name] = value
@@ -78,7 +79,7 @@ export function completeEnviron(environ: Environ, options: PathOptions): void {
   environ.SERVER_PORT ||= '80'
   environ.QUERY_STRING ??= ''
   repairPath(environ, options)
-  if (environ.PATH_INFO.includes('\0')) {
+  if (environ.PATH_INFO.includes('\0') || environ.SCRIPT_NAME.includes('\0')) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL')
   }
   const length = environ['CONTENT_LENGTH']

@@ -1,7 +1,12 @@
 /** Requests with a form, without a gateway: an environ over a body in memory. */
 import { Buffer } from 'node:buffer'
 import { Readable } from 'node:stream'
-import { FieldStorage, type FieldStorageOptions, type FormValue } from '../src/forms.ts'
+import {
+  FieldStorage,
+  type FieldStorageOptions,
+  type FormValue,
+  type UploadedFile,
+} from '../src/forms.ts'
 import type { Environ, InputStream } from '../src/types.ts'
 
 /** An input that knows only `chunks()`: whatever else a form asks of it is a fault of the form. */
@@ -86,6 +91,13 @@ export function post(body: string | Buffer, options: PostOptions = {}): Promise<
     }),
     rest,
   )
+}
+
+/** The first file of that name. */
+export const fileOf = (form: FieldStorage, name: string): UploadedFile => {
+  const file = form.getfirst(name)
+  if (file === undefined || typeof file === 'string') throw new Error(`${name} is no file`)
+  return file
 }
 
 /** Everything in a form as plain data, a file as `{ filename, type, content }`. Closes the form. */
