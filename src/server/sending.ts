@@ -2,6 +2,7 @@
  * The sending half of a socket, for gateways that write to one themselves: when to wait, and how
  * to close so that what was written arrives.
  */
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
 /**
@@ -11,10 +12,10 @@ import type { Socket } from 'node:net'
 const LINGER = 2_000
 
 /** Those who wait for the same socket share one promise, however many they are. */
-const waiting = new WeakMap<Socket, Promise<void>>()
+const waiting = new WeakMap<Socket | ServerResponse, Promise<void>>()
 
 /** Nothing, or a promise to wait for before more is written; it resolves as well on 'close'. */
-export function drained(socket: Socket): void | Promise<void> {
+export function drained(socket: Socket | ServerResponse): void | Promise<void> {
   if (!socket.writableNeedDrain || socket.destroyed) return
   let promise = waiting.get(socket)
   if (promise === undefined) {
