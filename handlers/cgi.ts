@@ -167,21 +167,6 @@ async function discard(body: Input): Promise<void> {
 /** `os.devNull`, without the tenth of a millisecond that loading node:os takes. */
 const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
 
-/**
- * Reads what is left of the body where it comes over a socket: ending with unread bytes in it
- * resets the connection, and Apache's mod_cgid (2.4.71) then breaks the answer off. It sends the
- * whole body before it looks at the answer, so this waits for nothing that it would not wait for.
- */
-async function drain(body: InputStream): Promise<void> {
-  try {
-    if (!fstatSync(0).isSocket()) return
-    const pieces = body.chunks()
-    while (!(await pieces.next()).done);
-  } catch {
-    // Cut short, closed, or still being read by the application: there is nothing to save.
-  }
-}
-
 /** Puts the null device in the place of stdin and stdout. */
 function detach(): void {
   for (const fd of [0, 1]) {

@@ -14,7 +14,7 @@ import { Input } from '../src/input.ts'
 import { RequestReader } from '../src/protocol/scgi.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { PushSource } from '../src/server/push-source.ts'
-import { closeBehindAnswer, drained } from '../src/server/sending.ts'
+import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
   Application,
   ApplicationClass,
@@ -118,13 +118,9 @@ class Connection {
 
   /** The application's answer has been written, or nothing more of it will come. */
   finished(complete: boolean): void {
-    const socket = this.#socket
     this.#answered = true
-    if (complete) closeBehindAnswer(socket, this.#complete)
-    // Only a reset tells an answer that broke off from one that ended. A Unix socket knows none:
-    // there the web server sees it by Content-Length, or not at all.
-    else if (socket.remoteAddress !== undefined) socket.resetAndDestroy()
-    else socket.destroySoon()
+    if (complete) closeBehindAnswer(this.#socket, this.#complete)
+    else breakOff(this.#socket)
   }
 
   #pump(): void {

@@ -51,3 +51,13 @@ export function closeBehindAnswer(socket: Socket, exhausted: boolean): void {
   socket.end()
   socket.resume()
 }
+
+/**
+ * Closes at once and lets the peer know that something is missing, where only the end of the
+ * connection ends an answer. A Unix socket has no reset: there it sees that by Content-Length, or
+ * not at all.
+ */
+export function breakOff(socket: Socket): void {
+  if (socket.remoteAddress === undefined) socket.destroySoon()
+  else socket.resetAndDestroy()
+}
