@@ -110,6 +110,8 @@ export class BaseHandler {
   /** Nothing more is to be sent: the answer is complete, or nobody is there to get it. */
   #over = false
   readonly #lifetime = new Lifetime()
+  /** The error that has ended the request. */
+  #failure: unknown
 
   /**
    * Runs `application` for the one request that this handler is for.
@@ -127,7 +129,7 @@ export class BaseHandler {
       const wait = this.finishResponse()
       if (wait) await wait
     } catch (error) {
-      await this.fail(error ?? new ApplicationError(`The application threw ${error}`))
+      await this.fail(error)
     }
   }
 
@@ -140,7 +142,15 @@ export class BaseHandler {
     this.#over = true
     this.disconnected(reason)
     void this.#closeResult()
-    void this._end(false)
+    void this.#endAborted()
+  }
+
+  async #endAborted(): Promise<void> {
+    try {
+      await this._end(false)
+    } catch (error) {
+      if (!isLoss(error)) this.logException(error)
+    }
   }
 
   /**
@@ -155,25 +165,29 @@ export class BaseHandler {
 
   /**
    * Ends the request for an error: one that `run` caught, or one that reached the process because
-   * the application let it go (an uncaught exception, an unhandled rejection).
+   * the application let it go (an uncaught exception, an unhandled rejection). The body is closed,
+   * but not waited for: a generator closes only when the chunk that it waits for has come.
    */
-  async fail(error: unknown): Promise<void> {
-    await this.#closeResult()
+  async fail(reason: unknown): Promise<void> {
+    const error = reason ?? new ApplicationError(`The application threw ${String(reason)}`)
+    void this.#closeResult()
     if (this.#over) {
       // Whoever waited on a connection that is gone may well throw what that wait threw.
-      if (!this.#lifetime.aborted) this.logException(error)
+      const known = error === this.#failure || this.#lifetime.aborted
+      if (!known && !isLoss(error)) this.logException(error)
       return
     }
-    if (error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED') {
+    if (isLoss(error)) {
       this.abort(error)
       return
     }
+    this.#failure = error
     try {
       await this.handleError(error)
     } catch (second) {
-      await this.#closeResult()
-      this.abort()
-      throw second
+      void this.#closeResult()
+      this.abort(isLoss(second) ? second : undefined)
+      if (!isLoss(second)) throw second
     }
   }
 
@@ -187,7 +201,9 @@ export class BaseHandler {
     const environ = (this.environ = createEnviron())
     this.addCgiVars()
     for (const name in this.osEnviron) {
-      if (!(name in environ)) (environ as Record<string, unknown>)[name] = this.osEnviron[name]
+      // CVE-2016-5385 again: whoever passes on all of `process.env` may have one.
+      if (name in environ || name === 'HTTP_PROXY') continue
+      ;(environ as Record<string, unknown>)[name] = this.osEnviron[name]
     }
     completeEnviron(environ, this.paths)
     if (this.originServer && this.serverSoftware) environ['SERVER_SOFTWARE'] ??= this.serverSoftware
@@ -231,10 +247,26 @@ export class BaseHandler {
     }
     this.status = status
     this.headers = checked
-    return async (chunk) => {
-      const wait = this.write(chunk)
-      if (wait) await wait
+    return (chunk) => this.#writeForApplication(chunk)
+  }
+
+  /**
+   * The `write()` that the application gets. What the application does wrong is thrown at once. A
+   * transport that fails ends the request by itself, for not every application waits; those that
+   * do get a rejection, now and ever after, lest a loop of writes go on without a client.
+   */
+  #writeForApplication(chunk: Chunk): Promise<void> {
+    let wait: Wait
+    try {
+      wait = this.write(chunk)
+      if (this.#over && this.#lifetime.aborted) this.signal.throwIfAborted()
+    } catch (error) {
+      if (error instanceof ApplicationError) throw error
+      wait = Promise.reject(error)
     }
+    if (!wait) return WRITTEN
+    wait.catch((error: unknown) => this.fail(error))
+    return wait
   }
 
   /**
@@ -317,7 +349,11 @@ export class BaseHandler {
       if (!this.status!.startsWith('304')) headers.delete('Content-Length')
       return
     }
-    if (!headers.has('Content-Length')) this.setContentLength()
+    if (!headers.has('Content-Length')) {
+      this.setContentLength()
+    } else if (headers.getAll('Content-Length').length > 1) {
+      throw new ApplicationError('Content-Length is there more than once')
+    }
     const length = headers.get('Content-Length')
     if (length === null) return
     if (!/^[0-9]{1,15}$/.test(length)) {
@@ -518,6 +554,13 @@ export class BaseHandler {
     errors.write(`${escapeControl(text)}\n`)
     errors.flush()
   }
+}
+
+const WRITTEN = Promise.resolve()
+
+/** Whether an error says that the client is gone: no fault of ours, and nothing to log. */
+function isLoss(error: unknown): error is PeerError {
+  return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
 }
 
 function isChunk(value: unknown): value is Chunk {

@@ -16,6 +16,7 @@ import { Input, streamSource, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
+import { drained } from '../src/server/sending.ts'
 import type {
   Application,
   ApplicationClass,
@@ -295,10 +296,7 @@ export class ServerHandler extends BaseHandler {
     // An empty chunk comes through here before there is a head.
     else if (this.headersSent) response.flushHeaders()
     this.#pending = null
-    if (!response.writableNeedDrain || response.destroyed) return
-    return new Promise((resolve) => {
-      response.once('drain', resolve).once('close', resolve)
-    })
+    return drained(response)
   }
 
   override _end(complete: boolean): void {

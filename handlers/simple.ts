@@ -29,6 +29,7 @@ export interface Output {
   /** True where taking a part is the ordinary way; else SimpleHandler warns of it. */
   readonly partialWrites?: boolean
   once?(event: string, listener: () => void): unknown
+  off?(event: string, listener: () => void): unknown
   on?(event: 'error', listener: (error: Error) => void): unknown
 }
 
@@ -141,8 +142,14 @@ export class SimpleHandler extends BaseHandler {
   /** Resolves when the output takes more, or never will. */
   #drained(): Promise<void> {
     return new Promise((resolve) => {
-      this.stdout.once!('drain', resolve)
-      this.stdout.once!('close', resolve)
+      const { stdout } = this
+      const done = () => {
+        stdout.off?.('drain', done)
+        stdout.off?.('close', done)
+        resolve()
+      }
+      stdout.once!('drain', done)
+      stdout.once!('close', done)
     })
   }
 }

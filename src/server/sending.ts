@@ -3,6 +3,7 @@
  * to close so that what was written arrives.
  */
 import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 
 /**
  * How long, in ms, what the web server still sends is read and thrown away after the last answer.
@@ -10,23 +11,23 @@ import type { Socket } from 'node:net'
  */
 const LINGER = 2_000
 
-/** Those who wait for the same socket share one promise, however many they are. */
-const waiting = new WeakMap<Socket, Promise<void>>()
+/** Those who wait for the same output share one promise, however many they are. */
+const waiting = new WeakMap<Writable, Promise<void>>()
 
 /** Nothing, or a promise to wait for before more is written; it resolves as well on 'close'. */
-export function drained(socket: Socket): void | Promise<void> {
-  if (!socket.writableNeedDrain || socket.destroyed) return
-  let promise = waiting.get(socket)
+export function drained(output: Writable): void | Promise<void> {
+  if (!output.writableNeedDrain || output.destroyed) return
+  let promise = waiting.get(output)
   if (promise === undefined) {
     promise = new Promise((resolve) => {
       const done = () => {
-        waiting.delete(socket)
-        socket.off('drain', done).off('close', done)
+        waiting.delete(output)
+        output.off('drain', done).off('close', done)
         resolve()
       }
-      socket.on('drain', done).on('close', done)
+      output.on('drain', done).on('close', done)
     })
-    waiting.set(socket, promise)
+    waiting.set(output, promise)
   }
   return promise
 }
