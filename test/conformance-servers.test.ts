@@ -1,11 +1,13 @@
 /**
  * The conformance suite through real web servers: Apache's mod_cgid, and nginx in front of
- * FastCGIHandler. What a server's own policy changes is in one table.
+ * FastCGIHandler and SCGIHandler. What a server's own policy changes is in one table.
  */
 import { writeFile, chmod, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
+import { SCGIHandler } from '../handlers/scgi.ts'
+import type { GatewayServer } from '../src/server/lifecycle.ts'
 import {
   closedAgain,
   httpClient,
@@ -61,26 +63,42 @@ const settings: readonly Setting[] = [
     gateway: 'fastcgi',
     serverName: 'localhost',
     mounts: ['', '/mnt'],
-    async start(folder, report) {
-      const path = join(folder, 'app.sock')
-      const handler = new FastCGIHandler({
-        listen: `unix:${path}`,
-        osEnviron: { [REPORT]: report },
-      })
-      const application = await handler.run(suiteApplication)
-      closers.push(() => application.close())
-      await openSocket(path)
-      const to = `unix:${path}`
-      return startNginx({
-        mounts: [
-          { at: '/mnt', to },
-          { at: '/', to },
-        ],
-        extra: 'keepalive_timeout 1s;',
-      })
-    },
+    start: (folder, report) =>
+      behindNginx('fastcgi', folder, (listen) =>
+        new FastCGIHandler({ listen, osEnviron: { [REPORT]: report } }).run(suiteApplication),
+      ),
+  },
+  {
+    program: 'nginx',
+    name: 'SCGI behind nginx',
+    gateway: 'scgi',
+    serverName: 'localhost',
+    mounts: ['', '/mnt'],
+    start: (folder, report) =>
+      behindNginx('scgi', folder, (listen) =>
+        new SCGIHandler({ listen, osEnviron: { [REPORT]: report } }).run(suiteApplication),
+      ),
   },
 ]
+
+async function behindNginx(
+  protocol: 'fastcgi' | 'scgi',
+  folder: string,
+  serve: (listen: string) => Promise<GatewayServer>,
+): Promise<WebServer> {
+  const path = join(folder, 'app.sock')
+  const to = `unix:${path}`
+  const application = await serve(to)
+  closers.push(() => application.close())
+  await openSocket(path)
+  return startNginx({
+    mounts: [
+      { at: '/mnt', to, protocol },
+      { at: '/', to, protocol },
+    ],
+    extra: 'keepalive_timeout 1s;',
+  })
+}
 
 /** What a server does of its own accord to the rows of which this is the name's beginning. */
 interface Policy {
