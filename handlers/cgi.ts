@@ -66,11 +66,12 @@ export class CGIHandler extends BaseCGIHandler {
   /** Without CONTENT_LENGTH there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
     const length = contentLength(this.environ!) ?? 0
-    return length === 0 ? this.stdin : new Input(descriptorSource(0), length)
+    return length === 0 ? super.getStdin() : new Input(descriptorSource(0), length)
   }
 
   override _end(complete: boolean): Wait {
-    if (!complete) process.exitCode = 1
+    // That the client has gone is no failure of the script.
+    if (!complete && !this.signal.aborted) process.exitCode = 1
     return this._flush()
   }
 
