@@ -8,7 +8,6 @@
  */
 import { Buffer } from 'node:buffer'
 import { closeSync, openSync, readSync } from 'node:fs'
-import { devNull } from 'node:os'
 import { contentLength } from '../src/environ.ts'
 import { ApplicationError } from '../src/errors.ts'
 import { DescriptorOutput, descriptorSource, writeLog } from '../src/descriptor.ts'
@@ -155,12 +154,15 @@ function readWhole(path: string): string | null {
 /** Larger than most environments, so that one read is enough. */
 const BLOCK_SIZE = 65_536
 
+/** `os.devNull`, without a module that Node has not loaded at its start. */
+const NULL_DEVICE = process.platform === 'win32' ? String.raw`\\.\nul` : '/dev/null'
+
 /** Puts the null device in the place of stdin and stdout. */
 function detach(): void {
   for (const fd of [0, 1]) {
     try {
       closeSync(fd)
-      openSync(devNull, fd === 0 ? 'r' : 'w') // Takes the lowest number that is free: this one.
+      openSync(NULL_DEVICE, fd === 0 ? 'r' : 'w') // Takes the lowest number that is free: this one.
     } catch {
       // Closed already, by the script itself.
     }
