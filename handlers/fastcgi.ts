@@ -16,6 +16,7 @@ import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-
 import { webServerAddresses } from '../src/server/clients.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { PushSource } from '../src/server/push-source.ts'
+import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
   Application,
   ApplicationClass,
@@ -44,12 +45,6 @@ const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
-
-/**
- * How long, in ms, what the web server still sends is read and thrown away after the last answer.
- * Closing on unread bytes would send a reset, which can destroy the answer on its way.
- */
-const LINGER = 2_000
 
 /**
  * Serves an application over FastCGI:
@@ -81,7 +76,7 @@ export class FastCGIHandler {
 }
 
 /** One socket, and the requests on it. */
-class Connection {
+export class Connection {
   readonly socket: Socket
   readonly protocol: ApplicationConnection
   readonly #application: Application
@@ -89,9 +84,6 @@ class Connection {
   readonly #requests = new Map<number, FastCGIRequest>()
   #queued = 0
   #ending = false
-  /** Opened for a request that has not come yet. */
-  #fresh = true
-  #drained: Promise<void> | null = null
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
     this.socket = socket
@@ -141,16 +133,7 @@ class Connection {
 
   /** Nothing, or a promise to wait for before more is written. */
   ready(): Wait {
-    if (!this.socket.writableNeedDrain) return
-    this.#drained ??= new Promise((resolve) => {
-      const done = () => {
-        this.#drained = null
-        this.socket.off('drain', done).off('close', done)
-        resolve()
-      }
-      this.socket.on('drain', done).on('close', done)
-    })
-    return this.#drained
+    return drained(this.socket)
   }
 
   #pump(): void {
@@ -160,7 +143,6 @@ class Connection {
           const Request = this.#options.handlerClass ?? FastCGIRequest
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
-          this.#fresh = false
           void request.run(this.#application)
           break
         }
@@ -201,12 +183,9 @@ class Connection {
 
   #closeIfDone(): void {
     const { protocol, socket } = this
-    const idle = this.#requests.size === 0 && !protocol.awaitingHead && !this.#fresh
+    const idle = this.#requests.size === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
-    if (!done || socket.writableEnded) return
-    socket.end()
-    socket.resume()
-    setTimeout(() => socket.destroy(), LINGER).unref()
+    if (done && !socket.writableEnded) closeBehindAnswer(socket, false)
   }
 }
 

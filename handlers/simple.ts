@@ -49,7 +49,9 @@ export class SimpleHandler extends BaseHandler {
   readonly stdout: Output
   readonly stderr: ErrorStream
   readonly baseEnv: Readonly<Record<string, unknown>>
-  /** What is to be written, from `#next` on. */
+  /** Byte strings and bytes, in the order in which they are sent. */
+  #pieces: (string | Buffer)[] = []
+  /** What is being written of them, from `#next` on. */
   #queue: Buffer[] = []
   #next = 0
   /** Something has been written since the output was flushed. */
@@ -127,20 +129,21 @@ export class SimpleHandler extends BaseHandler {
     }
   }
 
+  override _writeHead(head: string): void {
+    this.#pieces.push(head)
+  }
+
   override _write(chunk: Chunk): void {
-    this.#queue.push(
-      typeof chunk === 'string'
-        ? Buffer.from(chunk)
-        : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength),
-    )
+    if (typeof chunk !== 'string') {
+      this.#pieces.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
+    } else {
+      // ASCII is the same as a byte string, and stays one: strings are cheaper to join.
+      this.#pieces.push(Buffer.byteLength(chunk) === chunk.length ? chunk : Buffer.from(chunk))
+    }
   }
 
   override _flush(): Wait {
     if (this.#writing) return this.#writing
-    if (this.#queue.length > 1) {
-      const size = this.#queue.reduce((sum, piece) => sum + piece.length, 0)
-      if (size <= JOIN_LIMIT) this.#queue = [Buffer.concat(this.#queue, size)]
-    }
     const wait = this.#writeSome()
     if (wait) return (this.#writing = this.#writeRest(wait))
   }
@@ -148,8 +151,7 @@ export class SimpleHandler extends BaseHandler {
   /** Writes for as long as the output takes it at once; a promise where it asks for time. */
   #writeSome(): Promise<unknown> | undefined {
     try {
-      while (this.#next < this.#queue.length) {
-        const piece = this.#queue[this.#next]!
+      for (let piece; (piece = this.#peek());) {
         const taken = this.stdout.write(piece)
         if (taken instanceof Promise) {
           return taken.then(
@@ -162,7 +164,6 @@ export class SimpleHandler extends BaseHandler {
           return new Promise<void>((resolve) => (this.#wake = resolve))
         }
       }
-      this.#clear()
       if (!this.#unflushed) return undefined
       this.#unflushed = false
       const flushed = this.stdout.flush?.()
@@ -183,6 +184,16 @@ export class SimpleHandler extends BaseHandler {
     }
   }
 
+  /** The piece that is to be written next. */
+  #peek(): Buffer | undefined {
+    if (this.#next === this.#queue.length) {
+      this.#queue = this.#pieces.length === 0 ? [] : joinPieces(this.#pieces)
+      this.#pieces = []
+      this.#next = 0
+    }
+    return this.#queue[this.#next]
+  }
+
   #took(piece: Buffer, taken: unknown): void {
     this.#unflushed = true
     if (this.#queue[this.#next] !== piece) return // Dropped meanwhile.
@@ -200,9 +211,22 @@ export class SimpleHandler extends BaseHandler {
   }
 
   #clear(): void {
+    this.#pieces = []
     this.#queue = []
     this.#next = 0
   }
+}
+
+/** The pieces as bytes, and as one if they are small. */
+function joinPieces(pieces: readonly (string | Buffer)[]): Buffer[] {
+  if (pieces.every((piece) => typeof piece === 'string')) {
+    return [Buffer.from(pieces.join(''), 'latin1')]
+  }
+  const buffers = pieces.map((piece) =>
+    typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
+  )
+  const size = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
+  return size <= JOIN_LIMIT ? [Buffer.concat(buffers)] : buffers
 }
 
 function isLoss(error: unknown): error is NodeJS.ErrnoException {

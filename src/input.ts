@@ -62,6 +62,11 @@ export class Input implements InputStream {
     this.#owed = length
   }
 
+  /** Bytes of CONTENT_LENGTH that have not been taken from the source. */
+  get unread(): number {
+    return this.#owed
+  }
+
   async read(size?: number): Promise<Buffer> {
     const wanted = limitOf(size)
     const parts: Buffer[] = []

@@ -88,7 +88,7 @@ function mergedSlashes(environ: Environ): void {
   const uri = environ['REQUEST_URI']
   if (uri === undefined) return
   // What has to be looked at further: two slashes that stand there, or come of %2F.
-  if (!uri.includes('//') && !ENCODED_SLASH.test(uri)) return
+  if (!uri.includes('//') && !(uri.includes('%') && ENCODED_SLASH.test(uri))) return
   const script = environ.SCRIPT_NAME ?? ''
   const path = decodePath(uri)
   if (path.replace(SLASHES, '/') !== script + (environ.PATH_INFO ?? '')) return

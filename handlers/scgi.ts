@@ -1,0 +1,249 @@
+/**
+ * `SCGIHandler`: a process that answers a web server over SCGI, from the process's side.
+ *
+ * The protocol itself is in `src/protocol/scgi.ts`, without a socket. A connection carries one
+ * request; the answer has the form of a CGI script's, and the end of the connection ends it.
+ */
+import { Buffer } from 'node:buffer'
+import { createServer, type Socket } from 'node:net'
+import { asApplication } from '../src/application.ts'
+import { contentLength, setVariables } from '../src/environ.ts'
+import { ErrorLog, escapeControl } from '../src/error-stream.ts'
+import { PeerError } from '../src/errors.ts'
+import { Input } from '../src/input.ts'
+import { RequestReader } from '../src/protocol/scgi.ts'
+import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
+import { PushSource } from '../src/server/push-source.ts'
+import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
+import type {
+  Application,
+  ApplicationClass,
+  Chunk,
+  ErrorStream,
+  InputStream,
+} from '../src/types.ts'
+import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+
+/** What an SCGIHandler can be told. */
+export interface SCGIOptions extends HandlerOptions, ServerOptions {
+  /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
+  readonly handlerClass?: typeof SCGIRequest | undefined
+}
+
+/** Bytes of unread input that a connection holds before it stops reading. */
+const INPUT_HIGH_WATER_MARK = 262_144
+
+/** Time in ms for a request's head to be complete: a web server sends it at once, in one piece. */
+const HEAD_TIMEOUT = 30_000
+
+/** Up to here an answer is copied into one piece: cheaper than a `writev` of its parts. */
+const SMALL_ANSWER = 16_384
+
+/**
+ * Serves an application over SCGI:
+ *
+ *     const server = await new SCGIHandler({ listen: 'unix:/run/app.sock' }).run(application)
+ */
+export class SCGIHandler {
+  readonly options: SCGIOptions
+
+  /** Without `listen` the socket is descriptor 0, as spawn-fcgi and lighttpd hand it over. */
+  constructor(options: SCGIOptions = {}) {
+    this.options = options
+  }
+
+  /**
+   * Resolves when connections are accepted.
+   *
+   * @throws {ConfigurationError} if the options cannot work.
+   */
+  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+    const { options } = this
+    const run = asApplication(application)
+    return GatewayServer.start(createServer({ allowHalfOpen: true }), options, {
+      fallback: 'fd:0',
+      connect: (socket) => new Connection(socket, run, options),
+    })
+  }
+}
+
+/** One socket, and the request on it. */
+class Connection {
+  readonly #socket: Socket
+  readonly #reader = new RequestReader()
+  readonly #application: Application
+  readonly #options: SCGIOptions
+  readonly #headTimer: NodeJS.Timeout
+  readonly #input = new PushSource(() => this.#resume())
+  #request: SCGIRequest | null = null
+  /** All of the request has come. */
+  #complete = false
+  #answered = false
+
+  constructor(socket: Socket, application: Application, options: SCGIOptions) {
+    this.#socket = socket
+    this.#application = application
+    this.#options = options
+    this.#headTimer = setTimeout(() => this.#refuse('The headers took too long'), HEAD_TIMEOUT)
+    socket.on('data', (chunk: Buffer) => {
+      if (this.#answered) return
+      this.#reader.receive(chunk)
+      this.#pump()
+    })
+    socket.on('end', () => {
+      if (this.#answered) return
+      this.#reader.receiveEof()
+      this.#pump()
+      // A web server that closed its half may still read the answer.
+      if (this.#request === null) socket.destroy()
+      else this.#request.disconnected()
+    })
+    socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
+    socket.on('close', () => {
+      clearTimeout(this.#headTimer)
+      if (this.#answered) return
+      this.#input.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
+      this.#request?.abort()
+    })
+  }
+
+  /** Whatever has begun ends by itself: there is one answer on a connection. */
+  end(): void {
+    if (this.#reader.untouched) this.#socket.destroy()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** The application's answer has been written, or nothing more of it will come. */
+  finished(complete: boolean): void {
+    this.#answered = true
+    if (complete) closeBehindAnswer(this.#socket, this.#complete)
+    else breakOff(this.#socket)
+  }
+
+  #pump(): void {
+    let begun: SCGIRequest | null = null
+    for (let event; (event = this.#reader.next()) !== null;) {
+      switch (event.type) {
+        case 'request': {
+          clearTimeout(this.#headTimer)
+          const Request = this.#options.handlerClass ?? SCGIRequest
+          const finished = (complete: boolean) => this.finished(complete)
+          begun = new Request(this.#socket, event.params, this.#input, finished, this.#options)
+          this.#request = begun
+          break
+        }
+        case 'body':
+          this.#input.push(event.data)
+          break
+        case 'body-end':
+          this.#complete = true
+          this.#input.end()
+          break
+        case 'error':
+          if (this.#request === null) this.#refuse(event.message)
+          else this.#input.fail(new PeerError(event.code, event.message))
+      }
+    }
+    if (this.#input.queued > INPUT_HIGH_WATER_MARK) this.#socket.pause()
+    // After all that came with it: a request that is there to its last byte is answered cheaper.
+    void begun?.run(this.#application)
+  }
+
+  #resume(): void {
+    if (this.#socket.isPaused() && this.#input.queued < INPUT_HIGH_WATER_MARK) this.#socket.resume()
+  }
+
+  /** Closes without an answer: what came is no request. */
+  #refuse(message: string): void {
+    if (!this.#reader.untouched) process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
+    this.#socket.destroy()
+  }
+}
+
+/** Runs an application for one SCGI request. */
+export class SCGIRequest extends BaseHandler {
+  override gateway = 'scgi' as const
+  override originServer = false
+  readonly #socket: Socket
+  readonly #params: string[]
+  readonly #input: PushSource
+  readonly #finished: (complete: boolean) => void
+  #head = ''
+  #chunks: Chunk[] = []
+  #size = 0
+
+  constructor(
+    socket: Socket,
+    params: string[],
+    input: PushSource,
+    finished: (complete: boolean) => void,
+    options: HandlerOptions,
+  ) {
+    super(options)
+    this.#socket = socket
+    this.#params = params
+    this.#input = input
+    this.#finished = finished
+  }
+
+  override addCgiVars(): void {
+    setVariables(this.environ!, this.#params)
+  }
+
+  override getStdin(): InputStream {
+    return new Input(this.#input, contentLength(this.environ!))
+  }
+
+  override getStderr(): ErrorStream {
+    return STDERR
+  }
+
+  override _writeHead(head: string): void {
+    this.#head = head
+  }
+
+  override _write(chunk: Chunk): void {
+    this.#chunks.push(chunk)
+    this.#size += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length
+  }
+
+  override _flush(): Wait {
+    // An answer in one piece needs no such call; one in pieces would wait for each to be
+    // acknowledged (RFC 9293, section 3.7.4).
+    this.#socket.setNoDelay(true)
+    this.#send()
+    return drained(this.#socket)
+  }
+
+  override _end(complete: boolean): void {
+    this.#send()
+    this.#finished(complete)
+  }
+
+  #send(): void {
+    if (this.#head === '' && this.#size === 0) return
+    const socket = this.#socket
+    const [body = ''] = this.#chunks
+    if (this.#chunks.length < 2 && this.#head.length + this.#size <= SMALL_ANSWER) {
+      if (typeof body === 'string' && body.length === this.#size) {
+        socket.write(this.#head + body, 'latin1')
+      } else {
+        const bytes = typeof body === 'string' ? Buffer.from(body) : body
+        socket.write(Buffer.concat([Buffer.from(this.#head, 'latin1'), bytes]))
+      }
+    } else {
+      socket.cork()
+      if (this.#head !== '') socket.write(this.#head, 'latin1')
+      for (const chunk of this.#chunks) socket.write(chunk)
+      socket.uncork()
+    }
+    this.#head = ''
+    this.#chunks = []
+    this.#size = 0
+  }
+}
+
+const STDERR = new ErrorLog((text) => process.stderr.write(text))
