@@ -35,8 +35,8 @@ export interface Expectation {
   readonly headers?: Readonly<Record<string, readonly string[]>>
   /** The whole body. */
   readonly body?: string | Uint8Array | ((place: Place) => string | Uint8Array)
-  /** Default false. */
-  readonly broken?: boolean
+  /** Default false; null where nobody can tell. */
+  readonly broken?: boolean | null
   /** Is nowhere in the answer. */
   readonly never?: string
   /** Is in what `wsgi.errors` carried, where the gateway carries it to the client. */
@@ -63,7 +63,7 @@ export function complaints(row: Row, response: TestResponse, place: Place): stri
       found.push(`the body is ${showBytes(response.body)}, not ${showBytes(wanted)}`)
     }
   }
-  compare('broken', response.broken, expect.broken ?? false)
+  if (expect.broken !== null) compare('broken', response.broken, expect.broken ?? false)
   if (expect.never !== undefined) {
     const whole = `${response.status}\n${response.headers.join('\n')}\n${String(response.body)}`
     if (whole.includes(expect.never)) found.push(`the answer contains ${show(expect.never)}`)
