@@ -26,6 +26,7 @@ import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import { checkStatus, Headers } from '../src/headers.ts'
+import { Lifetime } from '../src/lifetime.ts'
 import type { PathOptions } from '../src/quirks.ts'
 import { FileWrapper, guessScheme, isFileWrapper, isHopByHop } from '../src/util.ts'
 
@@ -40,10 +41,15 @@ export interface HandlerOptions extends PathOptions {
   readonly multiprocess?: boolean | undefined
 }
 
+// The defaults of each instance, made once.
+const WSGI_VERSION = [1, 0] as const
+const NO_VARIABLES = {}
+const ERROR_HEADERS: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
+
 export class BaseHandler {
   // Configuration parameters; can be overridden in a subclass or an instance
 
-  wsgiVersion: readonly [number, number] = [1, 0]
+  wsgiVersion: readonly [number, number] = WSGI_VERSION
   wsgiMultithread = false
   wsgiMultiprocess = false
   wsgiRunOnce = false
@@ -58,9 +64,9 @@ export class BaseHandler {
   /** The value of an origin server's Server header and of SERVER_SOFTWARE. */
   serverSoftware: string | null = null
   /** Variables that every request sees, unless its own have the same name. */
-  osEnviron: Readonly<Record<string, string>> = {}
+  osEnviron: Readonly<Record<string, string>> = NO_VARIABLES
   /** Where SCRIPT_NAME ends and PATH_INFO begins. */
-  paths: PathOptions = {}
+  paths: PathOptions
 
   // Collaborator classes
 
@@ -71,7 +77,7 @@ export class BaseHandler {
   // Error handling: what `errorOutput` sends
 
   errorStatus = '500 Internal Server Error'
-  errorHeaders: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
+  errorHeaders: Readonly<HeaderList> = ERROR_HEADERS
   errorBody: Chunk = 'A server error occurred.  Please contact the administrator.'
 
   constructor(options: HandlerOptions = {}) {
@@ -103,7 +109,9 @@ export class BaseHandler {
   #overrun = false
   /** Nothing more is to be sent: the answer is complete, or nobody is there to get it. */
   #over = false
-  #controller: AbortController | null = null
+  readonly #lifetime = new Lifetime()
+  /** The error that has ended the request. */
+  #failure: unknown
 
   /**
    * Runs `application` for the one request that this handler is for.
@@ -118,9 +126,10 @@ export class BaseHandler {
         this.startResponse(status, headers, error),
       )
       this.result = this.#open = isPromise(result) ? await result : result
-      await this.finishResponse()
+      const wait = this.finishResponse()
+      if (wait) await wait
     } catch (error) {
-      await this.fail(error ?? new ApplicationError(`The application threw ${error}`))
+      await this.fail(error)
     }
   }
 
@@ -133,7 +142,15 @@ export class BaseHandler {
     this.#over = true
     this.disconnected(reason)
     void this.#closeResult()
-    void this._end(false)
+    void this.#endAborted()
+  }
+
+  async #endAborted(): Promise<void> {
+    try {
+      await this._end(false)
+    } catch (error) {
+      if (!isLoss(error)) this.logException(error)
+    }
   }
 
   /**
@@ -143,38 +160,40 @@ export class BaseHandler {
   disconnected(
     reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away'),
   ): void {
-    this.#controller ??= new AbortController()
-    this.#controller.abort(reason)
+    this.#lifetime.abort(reason)
   }
 
   /**
    * Ends the request for an error: one that `run` caught, or one that reached the process because
-   * the application let it go (an uncaught exception, an unhandled rejection).
+   * the application let it go (an uncaught exception, an unhandled rejection). The body is closed,
+   * but not waited for: a generator closes only when the chunk that it waits for has come.
    */
-  async fail(error: unknown): Promise<void> {
-    await this.#closeResult()
+  async fail(reason: unknown): Promise<void> {
+    const error = reason ?? new ApplicationError(`The application threw ${String(reason)}`)
+    void this.#closeResult()
     if (this.#over) {
       // Whoever waited on a connection that is gone may well throw what that wait threw.
-      if (!this.#controller?.signal.aborted) this.logException(error)
+      const known = error === this.#failure || this.#lifetime.aborted
+      if (!known && !isLoss(error)) this.logException(error)
       return
     }
-    if (error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED') {
+    if (isLoss(error)) {
       this.abort(error)
       return
     }
+    this.#failure = error
     try {
       await this.handleError(error)
     } catch (second) {
-      await this.#closeResult()
-      this.abort()
-      throw second
+      void this.#closeResult()
+      this.abort(isLoss(second) ? second : undefined)
+      if (!isLoss(second)) throw second
     }
   }
 
   /** `portico.signal`. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController()
-    return this.#controller.signal
+    return this.#lifetime.signal
   }
 
   /** Builds `environ`: the deployment's variables, the request's, and the keys of PEP 3333. */
@@ -182,7 +201,9 @@ export class BaseHandler {
     const environ = (this.environ = createEnviron())
     this.addCgiVars()
     for (const name in this.osEnviron) {
-      if (!(name in environ)) (environ as Record<string, unknown>)[name] = this.osEnviron[name]
+      // CVE-2016-5385 again: whoever passes on all of `process.env` may have one.
+      if (name in environ || name === 'HTTP_PROXY') continue
+      ;(environ as Record<string, unknown>)[name] = this.osEnviron[name]
     }
     completeEnviron(environ, this.paths)
     if (this.originServer && this.serverSoftware) environ['SERVER_SOFTWARE'] ??= this.serverSoftware
@@ -196,11 +217,7 @@ export class BaseHandler {
     environ['wsgi.input_terminated'] = this.inputTerminated
     if (this.wsgiFileWrapper) environ['wsgi.file_wrapper'] = this.wsgiFileWrapper
     environ['portico.gateway'] = this.gateway
-    Object.defineProperty(environ, 'portico.signal', {
-      get: () => this.signal,
-      enumerable: true,
-      configurable: true,
-    })
+    environ['portico.lifetime'] = this.#lifetime // Where `portico.signal` comes from.
   }
 
   /** `wsgi.url_scheme`. */
@@ -230,10 +247,26 @@ export class BaseHandler {
     }
     this.status = status
     this.headers = checked
-    return async (chunk) => {
-      const wait = this.write(chunk)
-      if (wait) await wait
+    return (chunk) => this.#writeForApplication(chunk)
+  }
+
+  /**
+   * The `write()` that the application gets. What the application does wrong is thrown at once. A
+   * transport that fails ends the request by itself, for not every application waits; those that
+   * do get a rejection, now and ever after, lest a loop of writes go on without a client.
+   */
+  #writeForApplication(chunk: Chunk): Promise<void> {
+    let wait: Wait
+    try {
+      wait = this.write(chunk)
+      if (this.#over && this.#lifetime.aborted) this.signal.throwIfAborted()
+    } catch (error) {
+      if (error instanceof ApplicationError) throw error
+      wait = Promise.reject(error)
     }
+    if (!wait) return WRITTEN
+    wait.catch((error: unknown) => this.fail(error))
+    return wait
   }
 
   /**
@@ -253,31 +286,18 @@ export class BaseHandler {
   }
 
   /** Sends the result, and closes it. */
-  async finishResponse(): Promise<void> {
+  finishResponse(): Wait {
     const body: unknown = this.result
-    if (this.#over) {
-      await this.#closeResult() // Aborted before there was a result.
-      return
-    }
-    if (this.resultIsFile() && (await this.sendfile())) {
-      // The override has sent head and body.
-    } else if (isChunk(body)) {
-      this.#sendAll([body])
+    if (this.#over) return this.#closeResult() // Aborted before there was a result.
+    if (isChunk(body)) {
+      this.#emit(body)
     } else if (Array.isArray(body)) {
-      this.#sendAll(body)
+      // All is there: the transport is flushed once, by `_end`.
+      for (const chunk of body) this.#emit(chunk)
     } else {
-      await this.#iterate(body)
+      return this.#iterate(body)
     }
-    if (this.#over) return
-    this.finishContent()
-    this.#over = true
-    const complete = this.bytesSent >= this.#declared || this.#declared === Infinity
-    if (!complete && this.#wantsBody) {
-      this.#log(`The application sent ${this.bytesSent} of the ${this.#declared} bytes it declared`)
-    }
-    const wait = this._end(complete || !this.#wantsBody)
-    if (wait) await wait
-    await this.close()
+    return this.#complete()
   }
 
   /**
@@ -303,9 +323,10 @@ export class BaseHandler {
   }
 
   /** Closes the result and forgets the request, so that a kept handler keeps nothing of it. */
-  async close(): Promise<void> {
-    await this.#closeResult()
+  close(): Wait {
+    const wait = this.#closeResult()
     this.result = this.headers = this.status = this.environ = null
+    return wait
   }
 
   /** Sends the head. */
@@ -328,7 +349,11 @@ export class BaseHandler {
       if (!this.status!.startsWith('304')) headers.delete('Content-Length')
       return
     }
-    if (!headers.has('Content-Length')) this.setContentLength()
+    if (!headers.has('Content-Length')) {
+      this.setContentLength()
+    } else if (headers.getAll('Content-Length').length > 1) {
+      throw new ApplicationError('Content-Length is there more than once')
+    }
     const length = headers.get('Content-Length')
     if (length === null) return
     if (!/^[0-9]{1,15}$/.test(length)) {
@@ -337,16 +362,16 @@ export class BaseHandler {
     this.#declared = Number(length)
   }
 
-  /** Sets Content-Length if the length of the body is known without iterating it. */
+  /** Adds Content-Length, which is not there, if the body's length is known without iterating. */
   setContentLength(): void {
     const body: unknown = this.result
     let length
     if (isChunk(body)) length = sizeOf(body)
-    else if (Array.isArray(body)) length = body.reduce((sum, chunk) => sum + sizeOf(chunk), 0)
+    else if (Array.isArray(body)) length = totalSize(body)
     else if (this.#exhausted) length = 0
     // A HEAD request may be answered without the body that a GET would have.
     if (length === undefined || (length === 0 && this.environ!.REQUEST_METHOD === 'HEAD')) return
-    this.headers!.set('Content-Length', String(length))
+    this.headers!.append('Content-Length', String(length))
   }
 
   /** The lines before the application's headers: the status, and an origin server's own headers. */
@@ -447,25 +472,35 @@ export class BaseHandler {
     throw new TypeError('addCgiVars() must be overridden')
   }
 
-  /** Sends chunks that are all there: the transport is flushed once, by `_end`. */
-  #sendAll(chunks: readonly unknown[]): void {
-    for (const chunk of chunks) this.#emit(chunk)
-  }
-
   /** Sends chunks as they come, each of them at once (PEP 3333, "Buffering and Streaming"). */
   async #iterate(body: unknown): Promise<void> {
-    const iterator = (this.#iterator = iteratorOf(body))
-    while (!this.#over && !this.#satisfied()) {
-      const next = iterator.next()
-      const step = isPromise(next) ? await next : next
-      if (step.done) {
-        this.#exhausted = true
-        break
+    if (!this.resultIsFile() || !(await this.sendfile())) {
+      const iterator = (this.#iterator = iteratorOf(body))
+      while (!this.#over && !this.#satisfied()) {
+        const next = iterator.next()
+        const step = isPromise(next) ? await next : next
+        if (step.done) {
+          this.#exhausted = true
+          break
+        }
+        this.#emit(step.value)
+        const wait = this.#over ? undefined : this._flush()
+        if (wait) await wait
       }
-      this.#emit(step.value)
-      const wait = this.#over ? undefined : this._flush()
-      if (wait) await wait
     }
+    if (!this.#over) await this.#complete()
+  }
+
+  /** All that was to be sent has been: ends the answer, then closes the result. */
+  #complete(): Wait {
+    this.finishContent()
+    this.#over = true
+    const short = this.#wantsBody && this.#declared !== Infinity && this.bytesSent < this.#declared
+    if (short) {
+      this.#log(`The application sent ${this.bytesSent} of the ${this.#declared} bytes it declared`)
+    }
+    const wait = this._end(!short)
+    return wait ? wait.then(() => this.close()) : this.close()
   }
 
   /** One chunk of the result; the head goes before the first that is not empty. */
@@ -496,14 +531,19 @@ export class BaseHandler {
   }
 
   /** Closes the result: `close()`, else the iterator's `return()`; whatever happens, once. */
-  async #closeResult(): Promise<void> {
+  #closeResult(): Wait {
     const body = this.#open
     const iterator = this.#iterator
     this.#open = this.#iterator = null
     if (body === null || body === undefined) return
     try {
-      if (typeof body.close === 'function') await body.close()
-      else await iterator?.return?.()
+      // A stream that nobody began to read would keep its descriptor open.
+      const { destroy } = body as { readonly destroy?: unknown }
+      let done: unknown
+      if (typeof body.close === 'function') done = body.close()
+      else if (iterator !== null) done = iterator.return?.()
+      else if (typeof destroy === 'function') done = destroy.call(body)
+      if (isPromise(done)) return logFailure(done, (error) => this.logException(error))
     } catch (error) {
       this.logException(error)
     }
@@ -516,8 +556,26 @@ export class BaseHandler {
   }
 }
 
+const WRITTEN = Promise.resolve()
+
+/** Whether an error says that the client is gone: no fault of ours, and nothing to log. */
+function isLoss(error: unknown): error is PeerError {
+  return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
+}
+
 function isChunk(value: unknown): value is Chunk {
   return typeof value === 'string' || value instanceof Uint8Array
+}
+
+async function logFailure(
+  done: PromiseLike<unknown>,
+  log: (error: unknown) => void,
+): Promise<void> {
+  try {
+    await done
+  } catch (error) {
+    log(error)
+  }
 }
 
 /** The bytes of a chunk. */
@@ -527,6 +585,12 @@ function sizeOf(chunk: unknown): number {
   throw new ApplicationError(
     `A body chunk must be a string or a Uint8Array (got ${chunk === null ? 'null' : typeof chunk})`,
   )
+}
+
+function totalSize(chunks: readonly unknown[]): number {
+  let size = 0
+  for (const chunk of chunks) size += sizeOf(chunk)
+  return size
 }
 
 /** RFC 9110, sections 15.2, 15.3.5 and 15.4.5. */

@@ -76,7 +76,7 @@ export class FastCGIHandler {
 }
 
 /** One socket, and the requests on it. */
-class Connection {
+export class Connection {
   readonly socket: Socket
   readonly protocol: ApplicationConnection
   readonly #application: Application
@@ -84,8 +84,6 @@ class Connection {
   readonly #requests = new Map<number, FastCGIRequest>()
   #queued = 0
   #ending = false
-  /** Opened for a request that has not come yet. */
-  #fresh = true
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
     this.socket = socket
@@ -145,7 +143,6 @@ class Connection {
           const Request = this.#options.handlerClass ?? FastCGIRequest
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
-          this.#fresh = false
           void request.run(this.#application)
           break
         }
@@ -186,7 +183,7 @@ class Connection {
 
   #closeIfDone(): void {
     const { protocol, socket } = this
-    const idle = this.#requests.size === 0 && !protocol.awaitingHead && !this.#fresh
+    const idle = this.#requests.size === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
     if (done && !socket.writableEnded) closeBehindAnswer(socket, false)
   }

@@ -5,6 +5,7 @@
  * `node:http` does the parsing; its parser stays strict, and what it lets through although it has
  * two readings is refused here. Nothing that a client sends becomes REMOTE_USER or the like.
  */
+import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { asApplication } from '../src/application.ts'
@@ -15,6 +16,7 @@ import { Input, streamSource, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
+import { drained } from '../src/server/sending.ts'
 import type {
   Application,
   ApplicationClass,
@@ -131,17 +133,19 @@ export class WSGIServer {
 
   /** Serves one request, then closes. */
   async handleRequest(): Promise<void> {
-    let answered = () => {}
-    const first = new Promise<void>((resolve) => (answered = resolve))
-    class OneRequest extends (this.#options.handlerClass ?? ServerHandler) {
-      override async run(application: Application): Promise<void> {
-        await super.run(application)
-        answered()
+    const { handlerClass = ServerHandler } = this.#options
+    await new Promise<void>((resolve, reject) => {
+      class OneRequest extends handlerClass {
+        override async run(application: Application): Promise<void> {
+          await super.run(application)
+          resolve()
+        }
       }
-    }
-    const options = { ...this.#options, handlerClass: OneRequest }
-    this.#server = await new HTTPHandler(options).run(this.#application)
-    await first
+      const options = { ...this.#options, handlerClass: OneRequest }
+      new HTTPHandler(options)
+        .run(this.#application)
+        .then((server) => (this.#server = server), reject)
+    })
     await this.close()
   }
 
@@ -174,6 +178,8 @@ export function makeServer(
 class HTTPConnection implements Connection {
   readonly #socket: Socket
   #answer: ServerResponse | null = null
+  /** What had been read when the last answer was over; more is the beginning of a request. */
+  #read = 0
   #ending = false
 
   constructor(socket: Socket) {
@@ -185,14 +191,15 @@ class HTTPConnection implements Connection {
     if (this.#ending) answer.shouldKeepAlive = false
     answer.once('close', () => {
       this.#answer = null
+      this.#read = this.#socket.bytesRead
       if (this.#ending) this.#socket.end()
     })
   }
 
   end(): void {
     this.#ending = true
-    if (this.#answer === null) this.#socket.end()
-    else if (!this.#answer.headersSent) this.#answer.shouldKeepAlive = false
+    if (this.#answer !== null) this.#answer.shouldKeepAlive = false
+    else if (this.#socket.bytesRead === this.#read) this.#socket.end()
   }
 
   destroy(): void {
@@ -207,6 +214,8 @@ export class ServerHandler extends BaseHandler {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   #pending: Chunk | null = null
+  /** Node sends a head with a first chunk that is a string as one string, all of it as UTF-8. */
+  #headHasBytes = false
 
   constructor(request: IncomingMessage, response: ServerResponse, options: HTTPOptions = {}) {
     super(options)
@@ -273,22 +282,21 @@ export class ServerHandler extends BaseHandler {
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = [...this.originHeaders(), ...this.headers!].flat()
     response.writeHead(Number(status.slice(0, 3)), status.slice(4), list)
+    this.#headHasBytes = BYTES.test(status + list.join(''))
   }
 
   override _write(chunk: Chunk): void {
     if (this.#pending !== null) this.response.write(this.#pending)
-    this.#pending = chunk
+    this.#pending = typeof chunk === 'string' && this.#headHasBytes ? Buffer.from(chunk) : chunk
   }
 
   override _flush(): Wait {
     const { response } = this
-    if (this.#pending === null) response.flushHeaders()
-    else response.write(this.#pending)
+    if (this.#pending !== null) response.write(this.#pending)
+    // An empty chunk comes through here before there is a head.
+    else if (this.headersSent) response.flushHeaders()
     this.#pending = null
-    if (!response.writableNeedDrain || response.destroyed) return
-    return new Promise((resolve) => {
-      response.once('drain', resolve).once('close', resolve)
-    })
+    return drained(response)
   }
 
   override _end(complete: boolean): void {
@@ -311,6 +319,8 @@ export class ServerHandler extends BaseHandler {
 }
 
 const STDERR = new ErrorLog((text) => process.stderr.write(text))
+
+const BYTES = /[\x80-\xff]/
 
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
 

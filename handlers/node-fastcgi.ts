@@ -112,8 +112,8 @@ export class NodeFastCGIHandler {
 async function load(): Promise<NodeFastCGI> {
   try {
     // As a variable: the package is optional, and has no types that could be found.
-    const name = 'node-fastcgi'
-    return (await import(name)) as NodeFastCGI
+    // @ts-expect-error The package has no types.
+    return (await import('node-fastcgi')) as NodeFastCGI
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
     throw new ConfigurationError(

@@ -29,6 +29,7 @@ export interface Output {
   /** True where taking a part is the ordinary way; else SimpleHandler warns of it. */
   readonly partialWrites?: boolean
   once?(event: string, listener: () => void): unknown
+  off?(event: string, listener: () => void): unknown
   on?(event: 'error', listener: (error: Error) => void): unknown
 }
 
@@ -49,7 +50,8 @@ export class SimpleHandler extends BaseHandler {
   readonly stdout: Output
   readonly stderr: ErrorStream
   readonly baseEnv: Readonly<Record<string, unknown>>
-  #queue: Buffer[] = []
+  /** Byte strings and bytes, in the order in which they are sent. */
+  #queue: (string | Buffer)[] = []
 
   constructor(
     stdin: InputStream | Readable,
@@ -87,20 +89,24 @@ export class SimpleHandler extends BaseHandler {
     }
   }
 
+  override _writeHead(head: string): void {
+    this.#queue.push(head)
+  }
+
   override _write(chunk: Chunk): void {
-    this.#queue.push(
-      typeof chunk === 'string'
-        ? Buffer.from(chunk)
-        : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength),
-    )
+    if (typeof chunk !== 'string') {
+      this.#queue.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
+    } else {
+      // ASCII is the same as a byte string, and stays one: strings are cheaper to join.
+      this.#queue.push(Buffer.byteLength(chunk) === chunk.length ? chunk : Buffer.from(chunk))
+    }
   }
 
   override _flush(): Wait {
-    const queue = this.#queue
-    if (queue.length === 0) return
+    if (this.#queue.length === 0) return
+    const pieces = joinPieces(this.#queue)
     this.#queue = []
-    const size = queue.reduce((sum, piece) => sum + piece.length, 0)
-    return this.#drain(queue.length > 1 && size <= JOIN_LIMIT ? [Buffer.concat(queue)] : queue)
+    return this.#drain(pieces)
   }
 
   /** Writes the pieces; goes on in another turn where the output asks for time. */
@@ -136,10 +142,28 @@ export class SimpleHandler extends BaseHandler {
   /** Resolves when the output takes more, or never will. */
   #drained(): Promise<void> {
     return new Promise((resolve) => {
-      this.stdout.once!('drain', resolve)
-      this.stdout.once!('close', resolve)
+      const { stdout } = this
+      const done = () => {
+        stdout.off?.('drain', done)
+        stdout.off?.('close', done)
+        resolve()
+      }
+      stdout.once!('drain', done)
+      stdout.once!('close', done)
     })
   }
+}
+
+/** The pieces as bytes, and as one if they are small. */
+function joinPieces(pieces: readonly (string | Buffer)[]): Buffer[] {
+  if (pieces.every((piece) => typeof piece === 'string')) {
+    return [Buffer.from(pieces.join(''), 'latin1')]
+  }
+  const buffers = pieces.map((piece) =>
+    typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
+  )
+  const size = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
+  return size <= JOIN_LIMIT ? [Buffer.concat(buffers)] : buffers
 }
 
 /** Makes the loss of the client recognisable to `BaseHandler.fail`, which is silent about it. */

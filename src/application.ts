@@ -19,7 +19,7 @@ export function asApplication(candidate: Application | ApplicationClass): Applic
   return (environ, startResponse) => new candidate(environ, startResponse)
 }
 
-/** A class cannot be called without `new`; nothing but its source tells it from a function. */
+/** A class cannot be called without `new`. What tells it from a function is that it keeps its prototype. */
 function isClass(candidate: Application | ApplicationClass): candidate is ApplicationClass {
-  return /^class\b/.test(Function.prototype.toString.call(candidate))
+  return Object.getOwnPropertyDescriptor(candidate, 'prototype')?.writable === false
 }

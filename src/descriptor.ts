@@ -19,11 +19,17 @@ const LONGEST_PAUSE = 16
  * block (a socket whose other end is ours, too) it is tried again after a pause.
  */
 export function descriptorSource(fd: number): ByteSource {
+  // Filled piece by piece, so that a client who sends single bytes does not make each of them cost
+  // a block.
+  let block = Buffer.alloc(0)
+
   function attempt(size: number): Buffer | null | undefined {
-    const block = Buffer.allocUnsafe(size)
+    if (block.length === 0) block = Buffer.allocUnsafe(size)
     try {
-      const count = readSync(fd, block, 0, size, null)
-      return count === 0 ? null : block.subarray(0, count)
+      const count = readSync(fd, block, 0, Math.min(size, block.length), null)
+      const piece = block.subarray(0, count)
+      block = block.subarray(count)
+      return count === 0 ? null : piece
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'EAGAIN') return undefined
@@ -35,15 +41,15 @@ export function descriptorSource(fd: number): ByteSource {
   async function later(size: number): Promise<Buffer | null> {
     for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
       await sleep(pause)
-      const block = attempt(size)
-      if (block !== undefined) return block
+      const piece = attempt(size)
+      if (piece !== undefined) return piece
     }
   }
 
   return {
     read(size) {
-      const block = attempt(size)
-      return block === undefined ? later(size) : block
+      const piece = attempt(size)
+      return piece === undefined ? later(size) : piece
     },
   }
 }

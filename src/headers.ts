@@ -173,10 +173,13 @@ export class Headers {
   }
 
   #indexOf(name: string): number {
+    const pairs = this.#pairs
     const lower = name.toLowerCase()
-    return this.#pairs.findIndex(
-      ([other]) => other.length === lower.length && other.toLowerCase() === lower,
-    )
+    for (let i = 0; i < pairs.length; i += 1) {
+      const other = pairs[i]![0]
+      if (other.length === lower.length && other.toLowerCase() === lower) return i
+    }
+    return -1
   }
 }
 

@@ -62,8 +62,13 @@ export class Input implements InputStream {
     this.#owed = length
   }
 
+  /** Bytes of CONTENT_LENGTH that have not been taken from the source. */
+  get unread(): number {
+    return this.#owed
+  }
+
   async read(size?: number): Promise<Buffer> {
-    const wanted = size === undefined || size < 0 ? Infinity : size
+    const wanted = limitOf(size)
     const parts: Buffer[] = []
     let total = 0
     this.#enter()
@@ -81,7 +86,7 @@ export class Input implements InputStream {
   }
 
   async readline(size?: number): Promise<Buffer> {
-    const wanted = size === undefined || size < 0 ? Infinity : size
+    const wanted = limitOf(size)
     const parts: Buffer[] = []
     let total = 0
     this.#enter()
@@ -169,21 +174,40 @@ export class Input implements InputStream {
   }
 }
 
+/**
+ * How much to read at most. A fraction, which no read could ever fill, must not get any further,
+ * and neither must anything else that only looks like a number.
+ */
+function limitOf(size: number | null | undefined): number {
+  if (size === undefined || size === null || size < 0) return Infinity
+  if (Number.isInteger(size) || size === Infinity) return size
+  throw new ApplicationError(`The size to read must be a whole number (got ${String(size)})`)
+}
+
 function join(parts: Buffer[], total: number): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, total)
 }
 
-/** A source over a Node stream, which is read no faster than the application asks. */
+/**
+ * A source over a Node stream, which is read no faster than the application asks. A stream that is
+ * destroyed before its end has lost bytes, whether it says why or not.
+ */
 export function streamSource(stream: Readable): ByteSource {
   let rest: Buffer | null = null
-  let failure: Error | null = null
-  stream.on('error', (error: Error) => (failure = error))
+  stream.on('error', () => {}) // `stream.errored` tells; without a listener the process would end.
 
   function next(size: number): Buffer | null {
-    const chunk = rest ?? (stream.read() as Buffer | null)
+    const chunk = rest ?? bytesOf(stream.read())
     if (chunk === null) return null
     rest = chunk.length > size ? chunk.subarray(size) : null
     return chunk.subarray(0, size)
+  }
+
+  /** A stream of strings is one that decodes its bytes, or was made of text. */
+  function bytesOf(chunk: Buffer | string | null): Buffer | null {
+    return typeof chunk === 'string'
+      ? Buffer.from(chunk, stream.readableEncoding ?? undefined)
+      : chunk
   }
 
   async function wait(size: number): Promise<Buffer | null> {
@@ -198,10 +222,11 @@ export function streamSource(stream: Readable): ByteSource {
       const chunk = next(size)
       if (chunk !== null) return chunk
     }
-    if (failure !== null) {
-      throw new PeerError('PORTICO_DISCONNECTED', `The request body broke off: ${failure.message}`)
-    }
-    return null
+    if (stream.readableEnded) return null
+    throw new PeerError(
+      'PORTICO_DISCONNECTED',
+      `The request body broke off (${stream.errored?.message ?? 'closed'})`,
+    )
   }
 
   return { read: (size) => next(size) ?? wait(size) }

@@ -23,18 +23,21 @@ export interface PathOptions {
 /** Gives the environ its SCRIPT_NAME and PATH_INFO: '' or '/…' each, SCRIPT_NAME never '/'. */
 export function repairPath(environ: Environ, options: PathOptions): void {
   const strategy = options.pathInfo ?? 'auto'
-  if (strategy === 'from-uri') {
-    fromUri(environ, options.scriptName)
-  } else if (strategy === 'auto') {
+  if (strategy !== 'as-is') {
     wholePathAsScriptName(environ)
     noScriptName(environ)
-    mergedSlashes(environ)
   }
+  if (strategy === 'auto') mergedSlashes(environ)
   environ.SCRIPT_NAME = environ.SCRIPT_NAME === '/' ? '' : absolute(environ.SCRIPT_NAME)
   environ.PATH_INFO = absolute(environ.PATH_INFO)
-  if (options.scriptName !== undefined && strategy !== 'from-uri') {
-    mountAt(environ, options.scriptName)
+  let mount = options.scriptName
+  const uri = environ['REQUEST_URI']
+  if (strategy === 'from-uri' && uri !== undefined) {
+    mount ??= environ.SCRIPT_NAME
+    environ.SCRIPT_NAME = ''
+    environ.PATH_INFO = decodePath(uri)
   }
+  if (mount !== undefined) mountAt(environ, mount)
 }
 
 /** Not every value has to start with a slash: that of `OPTIONS *` is no path at all. */
@@ -85,7 +88,7 @@ function mergedSlashes(environ: Environ): void {
   const uri = environ['REQUEST_URI']
   if (uri === undefined) return
   // What has to be looked at further: two slashes that stand there, or come of %2F.
-  if (!uri.includes('//') && !ENCODED_SLASH.test(uri)) return
+  if (!uri.includes('//') && !(uri.includes('%') && ENCODED_SLASH.test(uri))) return
   const script = environ.SCRIPT_NAME ?? ''
   const path = decodePath(uri)
   if (path.replace(SLASHES, '/') !== script + (environ.PATH_INFO ?? '')) return
@@ -99,18 +102,12 @@ function mergedSlashes(environ: Environ): void {
 const ENCODED_SLASH = /%2f/i
 const SLASHES = /\/{2,}/g
 
-/** The strategy `'from-uri'`. */
-function fromUri(environ: Environ, scriptName: string | undefined): void {
-  const uri = environ['REQUEST_URI']
-  if (uri === undefined) return
-  const mount = scriptName ?? environ.SCRIPT_NAME ?? ''
-  environ.SCRIPT_NAME = ''
-  environ.PATH_INFO = decodePath(uri)
-  mountAt(environ, mount)
-}
-
-/** The option `scriptName`: cuts it off the path; a path without it is taken to be cut already. */
-function mountAt(environ: Environ, mount: string): void {
+/**
+ * Cuts the mount point, written with a slash at its end or without, off the path; a path without
+ * it is taken to be cut already.
+ */
+function mountAt(environ: Environ, mountPoint: string): void {
+  const mount = absolute(mountPoint.replace(/\/+$/, ''))
   const path = environ.SCRIPT_NAME + environ.PATH_INFO
   if (path === mount || path.startsWith(`${mount}/`)) environ.PATH_INFO = path.slice(mount.length)
   environ.SCRIPT_NAME = mount

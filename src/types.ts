@@ -83,7 +83,10 @@ export interface Environ {
   'wsgi.run_once': boolean
   /** True where `wsgi.input` ends by itself even without CONTENT_LENGTH. */
   'wsgi.input_terminated': boolean
-  /** Aborted when the client goes away or the server gives up. Made when first asked for. */
+  /**
+   * Aborted when the client goes away or the server gives up. Made when first asked for, by the
+   * prototype: a copy of the environ needs the same prototype to have it.
+   */
   readonly 'portico.signal': AbortSignal
   'portico.gateway': Gateway
   /** Any other CGI variable. */

@@ -2,14 +2,16 @@
  * `wsgiref.util` for applications and handlers: a file as a body, URIs from an environ, the path
  * shifted segment by segment, an environ for tests, and hop-by-hop headers.
  *
- * A CGI script pays for each module on every request, so nothing of Node is imported here at run
- * time. All functions take any object that has the keys they read.
+ * A CGI script pays for what it loads on every request: no stream or file module is imported here,
+ * though streams and files are taken. All functions take any object that has the keys they read.
  */
 import type { Buffer as NodeBuffer } from 'node:buffer'
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
+import { ErrorLog } from './error-stream.ts'
 import { ApplicationError } from './errors.ts'
-import type { Chunk, Environ, ErrorStream, InputStream } from './types.ts'
+import { emptySource, Input } from './input.ts'
+import type { Chunk, Environ } from './types.ts'
 
 /**
  * Bytes per read. wsgiref has 8192, which costs a thread-pool round trip per 8 KiB here; 64 KiB is
@@ -256,7 +258,7 @@ export function setupTestingDefaults(environ: Partial<Environ>): Environ {
     SERVER_PROTOCOL: 'HTTP/1.0',
     HTTP_HOST: environ.SERVER_NAME,
     'wsgi.version': [1, 0],
-    'wsgi.input': new EmptyInput(),
+    'wsgi.input': new Input(emptySource),
     'wsgi.errors': new MemoryErrors(),
     'wsgi.multithread': false,
     'wsgi.multiprocess': false,
@@ -266,51 +268,20 @@ export function setupTestingDefaults(environ: Partial<Environ>): Environ {
     'portico.signal': new AbortController().signal,
     'portico.gateway': 'http',
   })
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each required key is set above
   return environ as Environ
 }
 
-/** The body of a request that has none. */
-class EmptyInput implements InputStream {
-  read(): Promise<NodeBuffer> {
-    return Promise.resolve(Buffer.alloc(0))
-  }
-
-  readline(): Promise<NodeBuffer> {
-    return this.read()
-  }
-
-  readlines(): Promise<NodeBuffer[]> {
-    return Promise.resolve([])
-  }
-
-  // oxlint-disable-next-line require-yield -- an empty body has nothing to yield
-  async *chunks(): AsyncGenerator<NodeBuffer, void, undefined> {}
-
-  stream(): Readable {
-    return process.getBuiltinModule('node:stream').Readable.from([], { objectMode: false })
-  }
-
-  [Symbol.asyncIterator](): AsyncIterator<NodeBuffer> {
-    return this.chunks()
-  }
-}
-
 /** An error stream that keeps what it is given. */
-class MemoryErrors implements ErrorStream {
+class MemoryErrors extends ErrorLog {
   #text = ''
 
-  write(text: string): void {
-    this.#text += text
+  constructor() {
+    super((text) => {
+      this.#text += text
+    })
   }
 
-  writelines(lines: Iterable<string>): void {
-    for (const line of lines) this.write(line)
-  }
-
-  flush(): void {}
-
-  toString(): string {
+  override toString(): string {
     return this.#text
   }
 }

@@ -6,6 +6,8 @@
  * this file and those in `validate/`, section by section, into SPEC.md, so that what is written
  * and what is checked cannot part.
  */
+import { asApplication } from './application.ts'
+import { ConfigurationError } from './errors.ts'
 import type { Application, ApplicationClass, Body, Environ, StartResponse } from './types.ts'
 import { checkBody, type Flow, wrapBody } from './validate/body.ts'
 import { guardConsole } from './validate/console.ts'
@@ -42,7 +44,8 @@ export interface ValidatorOptions {
 /**
  * Wraps `app` so that each violation throws ApplicationError where it happens: into the application
  * if it called something wrongly, into the gateway if that did, or if the application returned
- * what it should not have. SPEC.md lists the checks.
+ * what it should not have. SPEC.md lists the checks. What cannot be an application at all is a
+ * ConfigurationError at once.
  *
  * For development. It hides a body's length and a FileWrapper's file, so that nothing which a
  * gateway does with these (Content-Length, sendfile) happens under it.
@@ -83,24 +86,15 @@ export function validator(
 /// - Or it is a class, constructed with the same arguments for each request; the instance is the
 ///   body.
 function checkApplication(app: Application | ApplicationClass): Application {
-  if (typeof app !== 'function') {
-    fail(`An application must be a function or a class, not ${show(app)}${bridgeFor(app)}`)
+  const members: Partial<Record<string, unknown>> = Object(app)
+  let bridge: string | undefined
+  if (typeof app !== 'function' && 'fetch' in members) bridge = 'has fetch(); use fromFetch(app)'
+  if (typeof app !== 'function' && 'callback' in members) {
+    bridge = 'has callback(); use fromNode(app.callback())'
   }
-  if ('handle' in app && 'use' in app) {
-    fail('An application takes (environ, startResponse); wrap this one of Express with fromNode')
-  }
-  return isClass(app) ? (environ, startResponse) => new app(environ, startResponse) : app
-}
-
-function bridgeFor(app: unknown): string {
-  if (typeof app !== 'object' || app === null) return ''
-  if ('fetch' in app) return '; wrap what has fetch() with fromFetch'
-  return 'callback' in app ? '; wrap what its callback() returns with fromNode' : ''
-}
-
-/** The `prototype` of a class cannot be assigned; that of a function or generator can. */
-function isClass(app: Application | ApplicationClass): app is ApplicationClass {
-  return Object.getOwnPropertyDescriptor(app, 'prototype')?.writable === false
+  if ('handle' in members && 'use' in members) bridge = 'takes (req, res); use fromNode(app)'
+  if (bridge === undefined) return asApplication(app)
+  throw new ConfigurationError(`An application takes (environ, startResponse); this ${bridge}`)
 }
 
 /** The validators that one request passes find each other by its environ. */

@@ -31,7 +31,6 @@ async function bytes(body: FileWrapper): Promise<Buffer> {
   return Buffer.concat((await collect(body)).map((chunk) => Buffer.from(chunk)))
 }
 
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- wrong on purpose
 const broken = (source: unknown) => source as FileLike
 
 describe('shiftPathInfo', () => {

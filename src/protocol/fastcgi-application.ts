@@ -166,9 +166,12 @@ export class ApplicationConnection {
     return [...this.#requests.keys()]
   }
 
-  /** Whether a request or record has begun whose rest the application has to wait for. */
+  /**
+   * Whether the head of a request has begun and is not complete, which is what a time limit is for.
+   * A body that comes slowly does not count.
+   */
   get awaitingHead(): boolean {
-    if (this.#reader.insideRecord) return true
+    if (this.#requests.size === 0) return this.#reader.insideRecord
     for (const request of this.#requests.values()) if (request.state === 'params') return true
     return false
   }
@@ -206,9 +209,11 @@ export class ApplicationConnection {
   }
 
   #handleEof(): void {
-    if (this.awaitingHead)
+    if (this.#reader.insideRecord || this.awaitingHead) {
       this.#fail('The connection ended inside a record or the PARAMS of a request')
-    else this.#farewell = this.#abortAll('disconnected')
+    } else {
+      this.#farewell = this.#abortAll('disconnected')
+    }
   }
 
   #handleRecord(): ApplicationEvent | null {
@@ -225,9 +230,9 @@ export class ApplicationConnection {
       case FCGI_ABORT_REQUEST:
         return this.#handleAbort(request)
       default:
-        // A second BEGIN_REQUEST must not run twice (CVE class: a body parsed as records); DATA is
-        // a Filter's; the rest is only ever sent by us.
-        return type > FCGI_UNKNOWN_TYPE
+        // A second BEGIN_REQUEST may be a body read as records by mistake (HAProxy's mux-fcgi once
+        // cut lengths to 16 bits) and must not run. DATA is a Filter's; the rest only we may send.
+        return type < FCGI_BEGIN_REQUEST || type > FCGI_UNKNOWN_TYPE
           ? this.#unknownType(type)
           : this.#fail(`Record of type ${type} for request ${id}, which is active`)
     }
@@ -275,7 +280,11 @@ export class ApplicationConnection {
   #announce(request: Request): ApplicationEvent | null {
     const { id, role, keepConn } = request
     const params = decodePairs(request.params.bytes(), this.#maxParams)
-    if (params === 'malformed') return this.#fail(`Malformed PARAMS of request ${id}`)
+    if (params === 'malformed') {
+      // Gone before the others are told: the application has not heard of this one.
+      this.#requests.delete(id)
+      return this.#fail(`Malformed PARAMS of request ${id}`)
+    }
     if (params === 'too many') return this.#refuse(id, keepConn, FCGI_OVERLOADED)
     request.params = new Gathered()
     return { type: 'request', id, role, keepConn, params }

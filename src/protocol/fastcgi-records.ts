@@ -9,6 +9,7 @@ import { Buffer } from 'node:buffer'
 import {
   FCGI_DATA,
   FCGI_HEADER_LEN,
+  FCGI_NULL_REQUEST_ID,
   FCGI_PARAMS,
   FCGI_STDERR,
   FCGI_STDIN,
@@ -18,8 +19,9 @@ import {
 
 const NOTHING: Buffer = Buffer.alloc(0)
 
-/** Stream records and discrete ones: section 3.3, "Types of Record Types". */
-function isStream(type: number): boolean {
+/** Section 3.3, "Types of Record Types"; management records are discrete, whatever their type. */
+function isStream(type: number, id: number): boolean {
+  if (id === FCGI_NULL_REQUEST_ID) return false
   return (
     type === FCGI_PARAMS ||
     type === FCGI_STDIN ||
@@ -112,11 +114,11 @@ export class RecordReader {
 
   /** Lets go of the chunk that is used up. A queue of two stacks: `shift()` is not O(1). */
   #nextChunk(): boolean {
-    if (this.#next.length === 0 && this.#arrived.length > 0) {
+    if (this.#next.length === 0 && this.#arrived.length > 1) {
       this.#next = this.#arrived.toReversed()
       this.#arrived = []
     }
-    const chunk = this.#next.pop()
+    const chunk = this.#next.pop() ?? this.#arrived.pop()
     this.#chunk = chunk ?? NOTHING
     this.#offset = 0
     if (chunk === undefined) this.bytes = NOTHING
@@ -130,7 +132,7 @@ export class RecordReader {
     const complete = length === this.#content
     this.#offset = start + length
     this.#content -= length
-    if (isStream(this.type) || (complete && this.#partial === null)) {
+    if (isStream(this.type, this.id) || (complete && this.#partial === null)) {
       this.bytes = this.#chunk
       this.start = start
       this.end = this.#offset

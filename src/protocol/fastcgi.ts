@@ -52,10 +52,10 @@ export const MAX_CONTENT = 65_535
  */
 const SLICE = 65_528
 
-/** The PARAMS of one request: nginx, Apache and mod_fcgid send 64 KiB at most, PHP-FPM takes 128. */
+/** The PARAMS of one request: nginx and mod_fcgid send one record of them, 64 KiB, at most. */
 export const MAX_PARAMS_BYTES = 1024 * 1024
 
-/** Pairs in one request: web servers stop at 100 to 1,000 header fields. */
+/** Pairs in one request: Apache refuses more than 100 header fields unless told otherwise. */
 export const MAX_PARAMS = 10_000
 
 const NO_BYTES = Buffer.alloc(0)

@@ -6,16 +6,15 @@ import type { Server, Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { allowClients } from './clients.ts'
 import type { Admits, ClientList } from './clients.ts'
-import { listen } from './listen.ts'
+import { DEFAULT_BACKLOG, listen } from './listen.ts'
 import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
 import { releaseSocketFile } from './unix.ts'
 
 /** What a handler makes of an accepted socket. */
 export interface Connection {
   /**
-   * Ends once nothing is left to answer: at once when idle, after the answer when a request runs,
-   * and takes no further request. A connection that was opened for one request and has not
-   * brought it yet is not idle: the request is on its way. Called once.
+   * Ends once nothing is left to answer: at once when idle, after the answer when a request runs
+   * or its first bytes have come, and takes no further request. Called once.
    */
   end(): void
   /** Ends now; what runs is aborted. */
@@ -54,10 +53,17 @@ export const DEFAULT_GRACE_TIME = 8000
 const MAX_GRACE_TIME = 2 ** 31 - 1
 
 /**
- * Turns of the event loop after which everything sent before `close()` is known: the rest of this
- * one, one that accepts what the kernel has queued, and one that reads from what was accepted.
+ * Turns of the event loop without a new connection, after which all that came before is known: the
+ * rest of this turn, one that would accept, and one that reads from what was accepted last. A turn
+ * accepts one connection (libuv since 1.45).
  */
-const TURNS_TO_ACCEPT = 3
+const QUIET_TURNS = 3
+
+/**
+ * How long, in milliseconds, a connection on which nothing has come yet is waited for by `close()`.
+ * A web server sends the request as soon as its connect succeeds; a browser opens one for later.
+ */
+const FIRST_BYTE_TIME = 500
 
 /** How long the process may still run after its last server has closed, in milliseconds. */
 const EXIT_TIME = 1000
@@ -68,6 +74,7 @@ export class GatewayServer {
   readonly #server: Server
   readonly #connections: Map<Socket, Connection>
   readonly #graceTime: number
+  readonly #backlog: number
   #closing: Promise<void> | undefined
   /** Resolves when the last connection is closed, however that came about. */
   readonly closed: Promise<void>
@@ -83,7 +90,7 @@ export class GatewayServer {
     policy: ServerPolicy,
   ): Promise<GatewayServer> {
     const { allowedClients, graceTime = DEFAULT_GRACE_TIME } = options
-    const { maxConnections = DEFAULT_MAX_CONNECTIONS } = options
+    const { maxConnections = DEFAULT_MAX_CONNECTIONS, backlog = DEFAULT_BACKLOG } = options
     checkNumber('graceTime', graceTime, 0, MAX_GRACE_TIME)
     checkNumber('maxConnections', maxConnections, 1, Number.MAX_SAFE_INTEGER)
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)
@@ -110,27 +117,28 @@ export class GatewayServer {
     // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
-    return new GatewayServer(server, address, connections, graceTime)
+    return new GatewayServer(server, address, connections, { graceTime, backlog })
   }
 
   private constructor(
     server: Server,
     address: Address,
     connections: Map<Socket, Connection>,
-    graceTime: number,
+    limits: { readonly graceTime: number; readonly backlog: number },
   ) {
     this.#server = server
     this.address = address
     this.#connections = connections
-    this.#graceTime = graceTime
+    this.#graceTime = limits.graceTime
+    this.#backlog = limits.backlog
     this.closed = new Promise((resolve) => server.once('close', resolve))
   }
 
   /**
    * Stops accepting, lets what runs finish, and after the grace time ends what is left.
    *
-   * Whatever reached the kernel before the call is accepted and answered. Resolves when the last
-   * connection is closed; a second call waits for the same.
+   * Every request that reached the kernel before the call is accepted and answered. Resolves when
+   * the last connection is closed; a second call waits for the same.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -140,18 +148,40 @@ export class GatewayServer {
   async #close(): Promise<void> {
     // Nobody new finds a Unix socket from here on, so nobody is cut off when it closes.
     releaseSocketFile(this.#server)
-    for (let turn = 0; turn < TURNS_TO_ACCEPT; turn++) await new Promise(setImmediate)
+    await this.#acceptWaiting()
 
     this.#server.close()
-    for (const connection of this.#connections.values()) connection.end()
-    const timer = setTimeout(() => {
-      for (const [socket, connection] of this.#connections) {
-        connection.destroy()
-        socket.destroy()
-      }
-    }, this.#graceTime)
+    const silent: Socket[] = []
+    for (const [socket, connection] of this.#connections) {
+      if (socket.bytesRead === 0) silent.push(socket)
+      else connection.end()
+    }
+    const timers = [
+      setTimeout(() => {
+        for (const socket of silent) this.#connections.get(socket)?.end()
+      }, FIRST_BYTE_TIME),
+      setTimeout(() => {
+        for (const [socket, connection] of this.#connections) {
+          connection.destroy()
+          socket.destroy()
+        }
+      }, this.#graceTime),
+    ]
     await this.closed
-    clearTimeout(timer)
+    for (const timer of timers) clearTimeout(timer)
+  }
+
+  /** Accepts what waits in the kernel's queue; not more, or a busy server would never close. */
+  async #acceptWaiting(): Promise<void> {
+    let accepted = 0
+    const count = () => accepted++
+    this.#server.on('connection', count).on('drop', count)
+    for (let quiet = 0; quiet < QUIET_TURNS && accepted <= this.#backlog; quiet++) {
+      const before = accepted
+      await new Promise(setImmediate)
+      if (accepted > before) quiet = -1
+    }
+    this.#server.off('connection', count).off('drop', count)
   }
 }
 
@@ -164,15 +194,15 @@ export function closeOnSignals(
   server: Pick<GatewayServer, 'close'>,
   signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
 ): void {
-  const stop = () => {
-    for (const signal of signals) process.removeListener(signal, stop)
-    void server.close().then(() => {
-      // Not before what was written is out (a pipe takes it later), so the process ends by itself;
-      // the timer does not keep it, and fires only if something else does.
-      setTimeout(() => process.exit(), EXIT_TIME).unref()
-    })
+  const stop = async () => {
+    for (const signal of signals) process.removeListener(signal, onSignal)
+    await server.close()
+    // The process ends by itself, when what it wrote is out: `process.exit` cuts off what a pipe
+    // has not taken. The timer keeps nothing alive, and fires only if something else does.
+    setTimeout(() => process.exit(), EXIT_TIME).unref()
   }
-  for (const signal of signals) process.on(signal, stop)
+  const onSignal = () => void stop()
+  for (const signal of signals) process.on(signal, onSignal)
 }
 
 function checkNumber(option: string, value: number, min: number, max: number): void {

@@ -44,7 +44,7 @@ export interface ListenPolicy {
 }
 
 /** Node's own, and nginx's on Linux. */
-const DEFAULT_BACKLOG = 511
+export const DEFAULT_BACKLOG = 511
 
 /** sun_path holds 108 bytes on Linux, 104 on the BSDs, with the NUL and our '.PID' suffix. */
 const MAX_SOCKET_PATH = (process.platform === 'linux' ? 107 : 103) - `.${process.pid}`.length

@@ -16,7 +16,7 @@ export type HttpPlace = { host?: string; port: number } | { path: string }
 
 /** Limits of a connection; all have defaults. */
 export interface HttpOptions {
-  /** Milliseconds without a byte from a server that is waited for. */
+  /** Milliseconds without a byte, either way, while the server's answer is waited for. */
   timeout?: number
   /** Bytes of a response head (and of a trailer section). */
   maxHead?: number
@@ -178,7 +178,9 @@ export class HttpConnection {
 
   /** Sends a request and resolves with the head of the answer; `chunks()` has the body. */
   async stream(request: HttpRequest = {}): Promise<HttpStream> {
-    if (this.#sending) throw new ConfigurationError('the request before is still being sent')
+    if (this.#sending || this.#answerIsDue) {
+      throw new ConfigurationError('the request before is not over')
+    }
     // The body goes out while the answer is read: a server may answer before it has all of it.
     const fault = this.#sendRequest(request).catch((error: unknown) => {
       // Without the rest of its body the request would never be answered.

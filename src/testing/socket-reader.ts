@@ -22,7 +22,7 @@ export class SocketReader {
   /** Gets a copy of everything that is read, if somebody sets it. */
   record: Buffer[] | undefined
 
-  /** `timeout`: milliseconds without a byte that a read waits. */
+  /** `timeout`: milliseconds without a byte, either way, that a read waits. */
   constructor(socket: Socket, timeout: number) {
     this.#socket = socket
     this.#timeout = timeout
@@ -84,10 +84,7 @@ export class SocketReader {
   async #fill(): Promise<boolean> {
     if (this.#waiting.length === 0) {
       if (this.#end === 'open') {
-        const more = new Promise<void>((resolve) => {
-          this.#wake = resolve
-        })
-        await within(this.#timeout, 'nothing came', more)
+        await this.#more()
         return this.#fill()
       }
       if (this.#end === 'ended') return false
@@ -98,6 +95,21 @@ export class SocketReader {
     this.#size = 0
     this.#socket.resume()
     return true
+  }
+
+  /** An upload that makes progress is no silence: its answer may come after the last byte. */
+  async #more(): Promise<void> {
+    const more = new Promise<void>((resolve) => {
+      this.#wake = resolve
+    })
+    for (;;) {
+      const sent = this.#socket.bytesWritten
+      try {
+        return await within(this.#timeout, 'nothing came', more)
+      } catch (error) {
+        if (this.#socket.bytesWritten === sent) throw error
+      }
+    }
   }
 
   /** What happened first stays: a reset after the end is no news. */

@@ -7,14 +7,34 @@ const OUTPUT = ['log', 'info', 'debug'] as const
 /// - Standard output and standard input are the gateway's. *Warning:* `console.log`, `info` and
 ///   `debug` under CGI; the validator sends what they say to standard error.
 
-/** Returns what puts the console back. A CGI process has one request, so nobody else is in it. */
+/** Who listens: one validator, or several around each other. The console is put back by the last. */
+const guards = new Set<{ warn: Warn }>()
+let restore = () => {}
+
+/**
+ * Returns what ends the guard. A CGI process has one request, so nobody else's output is touched.
+ * Of several validators the outermost is the one that warns.
+ */
 export function guardConsole(warn: Warn): () => void {
+  if (guards.size === 0) install()
+  const guard = { warn }
+  guards.add(guard)
+  return () => {
+    guards.delete(guard)
+    if (guards.size === 0) restore()
+  }
+}
+
+function install(): void {
   const { log, info, debug } = console
+  restore = () => void Object.assign(console, { log, info, debug })
   for (const method of OUTPUT) {
     console[method] = (...args: unknown[]) => {
-      warn(`console.${method}() writes into the answer under CGI; use wsgi.errors or console.error`)
+      const [guard] = guards
+      guard?.warn(
+        `console.${method}() writes into the answer under CGI; use wsgi.errors or console.error`,
+      )
       console.error(...args)
     }
   }
-  return () => Object.assign(console, { log, info, debug })
 }

@@ -40,7 +40,7 @@ export class Exchange {
       const code = checkStatus(status)
       checkHeaders(headers)
       checkError(error)
-      if (this.#started && error === undefined) {
+      if (this.#started && (error === undefined || error === null)) {
         fail('Headers already set! A second startResponse needs the error that made it necessary')
       }
       const declared = checkEntity(code, headers, this.#warn)

@@ -26,9 +26,8 @@ export const CLOSE_GRACE_MS = 1000
 const open = new Set<OpenBody>()
 
 const collected = new FinalizationRegistry<OpenBody>((body) => {
-  if (open.delete(body)) {
-    body.warnLate(`gateway: the body of ${body.request} became garbage without being closed`)
-  }
+  body.warnLate(`gateway: the body of ${body.request} became garbage without being closed`)
+  release(body)
 })
 
 let watchesExit = false
@@ -52,7 +51,7 @@ export function watch(holder: object, body: OpenBody): void {
 
 /** The body was closed, or there will be none. */
 export function release(body: OpenBody): void {
-  open.delete(body)
+  if (!open.delete(body)) return
   collected.unregister(body)
   body.onRelease()
 }

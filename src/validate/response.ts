@@ -24,9 +24,10 @@ export function checkStatus(status: unknown): number {
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const BAD_VALUE = /[\0-\x08\n-\x1f\x7f\u0100-\uffff]/
 
-/// - `error` is left out, undefined, or the Error that made the application call again.
+/// - `error` is left out (or undefined, or null), or is the Error that made the application call
+///   again.
 export function checkError(error: unknown): void {
-  if (error === undefined || error instanceof Error) return
+  if (error === undefined || error === null || error instanceof Error) return
   // An Error of another realm (node:vm) is one as well.
   if (Object.prototype.toString.call(error) === '[object Error]') return
   fail(`startResponse: error must be an Error or be left out, not ${show(error)}`)

@@ -57,9 +57,10 @@ const proxyScheme = { fastcgi: 'fcgi', scgi: 'scgi', http: 'http' }
 
 export async function startApache(options: ApacheOptions = {}): Promise<WebServer> {
   const { cgiBin, documentRoot, fcgid = [] } = options
-  const paths = [cgiBin, documentRoot, ...fcgid.map(({ script }) => script)]
-  for (const path of paths) if (path !== undefined) assertReachable(path)
-  assertReachable(process.execPath)
+  const paths = [cgiBin, documentRoot, ...fcgid.map(({ script }) => script)].filter(
+    (path) => path !== undefined,
+  )
+  if (paths.length > 0) for (const path of [...paths, process.execPath]) assertReachable(path)
   return startServer({
     program: 'apache2',
     configure: (place) => configure(place, options),

@@ -102,7 +102,9 @@ async function reply(
     const bytes = Buffer.from(piece)
     // A record holds 65,535 bytes, and an empty one would end the stream.
     for (let at = 0; at < bytes.length; at += 60_000) {
-      socket.write(record(6, id, bytes.subarray(at, at + 60_000)))
+      // No more than the web server takes; gone, it takes no more at all.
+      if (socket.write(record(6, id, bytes.subarray(at, at + 60_000)))) continue
+      if (socket.writable) await once(socket, 'drain')
     }
   }
   socket.write(record(6, id, Buffer.alloc(0)))

@@ -97,6 +97,13 @@ function held(): number {
   return process.memoryUsage().arrayBuffers
 }
 
+async function* slowly() {
+  for (let count = 0; count < 12; count += 1) {
+    yield 'a'
+    await sleep(50)
+  }
+}
+
 function* failing() {
   yield 'a'
   throw new RangeError('no more')
@@ -309,7 +316,9 @@ describe('a connection', () => {
     const connection = await openHttp(place)
     closers.push(() => connection.close())
     await connection.stream()
-    await expect(connection.request()).rejects.toMatchObject({ code: 'PORTICO_CONFIGURATION' })
+    const code = 'PORTICO_CONFIGURATION'
+    await expect(connection.request()).rejects.toMatchObject({ code })
+    await expect(connection.receive()).rejects.toMatchObject({ code })
   })
 
   it('lets a body wait for 100 (Continue)', async () => {
@@ -371,6 +380,16 @@ describe('a connection', () => {
       size += chunk.length
     }
     expect(size).toBe(4_000_000)
+  })
+
+  it('counts silence, not the time that an upload takes', async () => {
+    const place = await serve((socket) => {
+      socket.on('data', (bytes: Buffer) => {
+        if (bytes.toString().endsWith('0\r\n\r\n')) socket.write(answerWith('thanks'))
+      })
+    })
+    const response = await httpRequest(place, { body: slowly() }, { timeout: 400 })
+    expect(String(response.body)).toBe('thanks')
   })
 
   it('says what went wrong when nobody listens', async () => {

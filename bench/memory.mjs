@@ -1,0 +1,143 @@
+#!/usr/bin/env node
+/**
+ * What large bodies cost in memory: resident set of the process that serves, at its peak, less what
+ * it was before. From the kernel's side: VmRSS and VmHWM.
+ *
+ * Bodies pass through in pieces, so the growth does not depend on their size. The upload is read
+ * and thrown away; the client takes a pause in the download, so that a gateway which does not wait
+ * for it would pile the answer up.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { printTable, readOptions, root, show, temporaryFolder } from './common.mjs'
+import { nginxProgram, startNginx } from './nginx.mjs'
+import { memory, resetPeak, ServerProcess } from './process.mjs'
+
+const options = readOptions('Measures the growth of memory by large bodies, for each gateway.', {
+  size: [64, 'MiB of the upload and of the download'],
+  slow: [false, 'also an upload that the application does not read for a while'],
+  'slow-size': [512, 'MiB of that upload'],
+  'slow-time': [10, 'seconds for which it is not read'],
+  check: [false, 'fail if a bar is missed'],
+})
+if (!existsSync(join(root, 'dist/src/protocol/fastcgi-web-server.js'))) {
+  throw new Error('There is no dist/: run `npm run build` first')
+}
+const { exchange } = await import('./clients.mjs')
+
+const MIB = 1024 * 1024
+/** What the project promises, in MiB. */
+const BAR = 32
+const UNREAD_BAR = 8
+/** How long, in ms, the client does not read in the middle of a download. */
+const PAUSE = 1_000
+
+const folder = temporaryFolder()
+const serve = join(root, 'bench/serve.mjs')
+
+/** Each knows how to run one exchange on a fresh process, and tells the growth in MiB. */
+const gateways = [{ name: 'CGI, pipes', grow: growScript }]
+for (const protocol of ['fastcgi', 'scgi', 'http']) {
+  if (!existsSync(join(root, `dist/handlers/${protocol}.js`))) continue
+  gateways.push({
+    name: `${protocol === 'fastcgi' ? 'FastCGI' : protocol.toUpperCase()}, Unix socket`,
+    grow: (request) => growServer(protocol, request),
+  })
+}
+if (nginxProgram) {
+  gateways.push({ name: 'FastCGI behind nginx', grow: (request) => growServer('nginx', request) })
+}
+gateways.push({ name: 'bare node:http', grow: (request) => growServer('node', request) })
+
+let started = 0
+
+async function growServer(gateway, request) {
+  const kind = gateway === 'nginx' ? 'fastcgi' : gateway
+  const path = join(folder, `${(started += 1)}.sock`)
+  const command = [process.execPath, serve, kind, `unix:${path}`]
+  const server = await ServerProcess.start(command, { place: path, log: `${path}.log` })
+  const backend = { name: 'app', protocol: 'fastcgi', path, buffered: false }
+  const nginx = gateway === 'nginx' ? await startNginx(folder, [backend]) : null
+  try {
+    const protocol = kind === 'fastcgi' && !nginx ? 'fastcgi' : kind === 'scgi' ? 'scgi' : 'http'
+    const place = nginx?.port ?? path
+    const send = (each) => exchange(protocol, place, each)
+    // Code that runs for the first time takes memory once, and that is not what is measured.
+    await send({ path: '/upload', size: MIB })
+    await send({ path: '/download', query: `${MIB}` })
+    const before = memory(server.pid).now
+    resetPeak(server.pid)
+    const answer = send(request)
+    // The peak while nothing is read; what comes after the answer is another matter.
+    await (request.path === '/idle' ? sleep(options['slow-time'] * 1000 - 300) : answer)
+    const after = memory(server.pid).peak
+    const { sent } = check(request, await answer)
+    return { growth: Math.max(0, after - before) / 1024, sent }
+  } finally {
+    await nginx?.process.stop()
+    await server.stop()
+  }
+}
+
+/** A script lives for one request: its peak is compared with that of one with a small body. */
+async function growScript(request) {
+  const command = [process.execPath, serve, 'cgi']
+  const peaks = []
+  const small = { ...request, size: request.size && MIB, query: request.query && `${MIB}` }
+  if (request.path === '/idle') small.query = '0.1'
+  let sent = 0
+  for (const each of [small, request]) {
+    const result = check(each, await exchange('cgi', command, each))
+    peaks.push(Number(/VmHWM:\s*(\d+)/.exec(result.log)[1]) / 1024)
+    sent = result.sent
+  }
+  return { growth: Math.max(0, peaks[1] - peaks[0]), sent }
+}
+
+/** What came back must be what was asked for, or the figures mean nothing. */
+function check(request, result) {
+  const { received, last } = result
+  const right = {
+    '/upload': last.includes(`\n${request.size}\n`),
+    '/download': received >= Number(request.query),
+    '/idle': last.includes('Not read.'),
+  }
+  if (!right[request.path]) {
+    throw new Error(`${request.path}: ${received} bytes came, at the end ${JSON.stringify(last)}`)
+  }
+  return result
+}
+
+let missed = false
+function verdict(growth, bar) {
+  if (growth <= bar) return `${bar} kept`
+  missed = true
+  return `${bar} MISSED`
+}
+
+const size = options.size * MIB
+const rows = []
+for (const { name, grow } of gateways) {
+  const up = await grow({ path: '/upload', size })
+  const down = await grow({ path: '/download', query: `${size}`, pause: PAUSE })
+  const worst = Math.max(up.growth, down.growth)
+  rows.push([name, show(up.growth), show(down.growth), verdict(worst, BAR)])
+}
+console.log(`Node ${process.version}; growth in MiB by a body of ${options.size} MiB\n`)
+printTable(['gateway', 'upload', 'download', 'bar'], rows, options)
+
+if (options.slow) {
+  const unread = []
+  for (const { name, grow } of gateways) {
+    const request = { path: '/idle', query: `${options['slow-time']}` }
+    const { growth, sent } = await grow({ ...request, size: options['slow-size'] * MIB })
+    unread.push([name, show(growth), show(sent / MIB), verdict(growth, UNREAD_BAR)])
+  }
+  console.log(
+    `\nGrowth in MiB while an upload of ${options['slow-size']} MiB is not read for ` +
+      `${options['slow-time']} s, and how much of it has left the client\n`,
+  )
+  printTable(['gateway', 'growth', 'sent', 'bar'], unread, options)
+}
+if (options.check && missed) process.exitCode = 1

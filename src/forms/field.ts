@@ -1,0 +1,49 @@
+/** The fields of a form, before and after it is known in which charset they are. */
+import { type Decode, decoderFor } from './charset.ts'
+import type { UploadedFile } from './file.ts'
+import type { PartHeaders } from './header.ts'
+
+/** A field with text. */
+export interface TextField {
+  readonly name: string
+  readonly value: string
+  /** Tells text from a file. */
+  readonly filename?: undefined
+  /** The part's media type in lower case; undefined for what came urlencoded. */
+  readonly type: string | undefined
+  /** Of the part; empty for what came urlencoded. */
+  readonly headers: PartHeaders
+}
+
+export type FormField = TextField | UploadedFile
+
+/** A field as it came: bytes. */
+export interface RawField {
+  readonly name: string
+  /** Undefined for a file. */
+  readonly text?: string
+  toField(decode: Decode): FormField
+}
+
+const NO_HEADERS: PartHeaders = Object.freeze(Object.create(null))
+
+/** Text that came urlencoded, or as a part with `headers` and perhaps a charset of its own. */
+export function rawText(
+  name: string,
+  text: string,
+  type?: string,
+  charset?: string,
+  headers = NO_HEADERS,
+): RawField {
+  const toField = (decode: Decode): TextField => {
+    const decodeText = (charset !== undefined && decoderFor(charset)) || decode
+    return { name: decode(name), value: decodeText(text), type, headers }
+  }
+  return { name, text, toField }
+}
+
+/** The charset that the form itself names in a field `_charset_` (RFC 7578, section 4.6). */
+export function charsetOf(fields: readonly RawField[]): Decode | undefined {
+  const label = fields.find(({ name, text }) => name === '_charset_' && text !== undefined)?.text
+  return label === undefined ? undefined : decoderFor(label)
+}

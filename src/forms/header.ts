@@ -1,0 +1,84 @@
+/** The header of one part of a multipart body. */
+import { malformed, quote } from './limits.ts'
+
+/** Names in lower case; values are byte strings, without the whitespace around them. */
+export type PartHeaders = Readonly<Record<string, string>>
+
+/**
+ * A header value and its parameters: `text/plain; charset="us-ascii"` gives
+ * `['text/plain', { charset: 'us-ascii' }]`; Python's `cgi.parse_header`.
+ *
+ * Names of parameters are in lower case, the last of two with one name counts, and the object has
+ * no prototype. In a quoted value only `\\` and `\"` are escapes: browsers have sent
+ * `filename="C:\new\file"`. `filename*` is a parameter like any other (RFC 7578, section 4.2,
+ * forbids it in forms).
+ */
+export function parseHeader(line: string): [value: string, params: Record<string, string>] {
+  const [value = '', ...rest] = splitParams(line)
+  const params: Record<string, string> = Object.create(null)
+  for (const param of rest) {
+    const equals = param.indexOf('=')
+    if (equals === -1) continue
+    const text = trimBlanks(param.slice(equals + 1))
+    const quoted = text.length >= 2 && text.startsWith('"') && text.endsWith('"')
+    params[trimBlanks(param.slice(0, equals)).toLowerCase()] = quoted
+      ? text.slice(1, -1).replace(/\\([\\"])/g, '$1')
+      : text
+  }
+  return [value, params]
+}
+
+/** Cuts at each `;` that is not inside quotes. */
+function splitParams(line: string): string[] {
+  const params: string[] = []
+  let start = 0
+  let quoted = false
+  for (let i = 0; i < line.length; i++) {
+    const character = line[i]
+    if (character === '"') quoted = !quoted
+    else if (character === '\\' && quoted) i++
+    else if (character === ';' && !quoted) {
+      params.push(trimBlanks(line.slice(start, i)))
+      start = i + 1
+    }
+  }
+  params.push(trimBlanks(line.slice(start)))
+  return params
+}
+
+/** `trim()` would take U+00A0 too, in a byte string the second half of many a UTF-8 letter. */
+function trimBlanks(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isBlank(text.charCodeAt(start))) start++
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
+
+const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+
+/**
+ * The fields of a part's header (RFC 7578, section 4.8), lines ending in CRLF or LF.
+ *
+ * A line that starts with a blank continues the one before. Stricter than Python where leniency
+ * would let us and a filter in front of us read two different forms: what is no field, a field
+ * that comes twice, and control characters are a PeerError 400.
+ */
+export function parsePartHeaders(block: string): PartHeaders {
+  const headers: Record<string, string> = Object.create(null)
+  if (block === '') return headers
+  for (const line of block.replace(/\r?\n[ \t]+/g, ' ').split(/\r?\n/)) {
+    const colon = line.indexOf(':')
+    const name = line.slice(0, colon).toLowerCase()
+    const value = trimBlanks(line.slice(colon + 1))
+    if (colon === -1 || !FIELD_NAME.test(name)) throw malformed(`bad part header ${quote(line)}`)
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
+      throw malformed(`a control character in the part header ${quote(name)}`)
+    }
+    if (name in headers) throw malformed(`the part header ${quote(name)} comes twice`)
+    headers[name] = value
+  }
+  return headers
+}

@@ -1,0 +1,44 @@
+/** Bytes that have come and are not understood yet. */
+import { Buffer } from 'node:buffer'
+
+/**
+ * A queue of bytes that is looked at as one Buffer.
+ *
+ * Most chunks are understood whole, and those are never copied; where a rest waits for more, the
+ * store doubles, so that even a body in pieces of one byte costs linear time. What `bytes` has
+ * shown stays as it was.
+ */
+export class Pending {
+  #store: Buffer = Buffer.alloc(0)
+  #start = 0
+  #end = 0
+  #isOwn = false
+
+  get bytes(): Buffer {
+    return this.#store.subarray(this.#start, this.#end)
+  }
+
+  append(chunk: Buffer): void {
+    const rest = this.bytes
+    if (rest.length === 0) {
+      this.#store = chunk
+      this.#start = 0
+      this.#end = chunk.length
+      this.#isOwn = false
+      return
+    }
+    if (!this.#isOwn || this.#end + chunk.length > this.#store.length) {
+      this.#store = Buffer.allocUnsafeSlow(2 * (rest.length + chunk.length))
+      rest.copy(this.#store)
+      this.#start = 0
+      this.#end = rest.length
+      this.#isOwn = true
+    }
+    chunk.copy(this.#store, this.#end)
+    this.#end += chunk.length
+  }
+
+  consume(length: number): void {
+    this.#start += length
+  }
+}

@@ -1,0 +1,41 @@
+/** The client of this folder's common form over HTTP: for HTTPHandler, and for any web server. */
+import { PeerError } from '../errors.ts'
+import { Collector, mountedTarget, type Client, type ClientOptions } from './client.ts'
+import { openHttp, type HttpPlace } from './http.ts'
+
+/** Each request has a connection of its own. */
+export function httpClient(place: HttpPlace, options: ClientOptions = {}): Client {
+  return {
+    async request({ method, target, headers = [], body }) {
+      const connection = await openHttp(
+        place,
+        options.timeout === undefined ? {} : { timeout: options.timeout },
+      )
+      try {
+        const { status, reason, chunks, ...head } = await connection.stream({
+          target: mountedTarget(target, options.mount),
+          headers: [...headers],
+          ...(method === undefined ? {} : { method }),
+          ...(body === undefined ? {} : { body }),
+        })
+        const collector = new Collector()
+        let broken = false
+        try {
+          for await (const chunk of chunks()) collector.add(chunk)
+        } catch (error) {
+          if (!(error instanceof PeerError) || error.code === 'PORTICO_TOO_LARGE') throw error
+          broken = true
+        }
+        return {
+          status: `${status} ${reason}`,
+          headers: head.headers,
+          body: collector.bytes(),
+          broken,
+        }
+      } finally {
+        connection.close()
+      }
+    },
+    close: () => Promise.resolve(),
+  }
+}

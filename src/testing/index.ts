@@ -1,0 +1,13 @@
+/**
+ * The public list of `portico/testing`: the conformance suite as data, and a client for every
+ * gateway. It needs no test runner and starts no server.
+ */
+export { closedAgain, runRow, suite, suiteApplication, type RunOptions } from './suite.ts'
+export { complaints, REPORT, type Expectation, type Place, type Row } from './row.ts'
+export type { Client, ClientOptions, TestRequest, TestResponse } from './client.ts'
+export { cgiClient, type CgiClientOptions } from './client-cgi.ts'
+export { fastcgiClient, type FastcgiClientOptions } from './client-fastcgi.ts'
+export { httpClient } from './client-http.ts'
+export { parseCgiAnswer, type CgiAnswer } from './cgi-answer.ts'
+export { cgiVariables, type CgiPlace } from './cgi-variables.ts'
+export * from './http.ts'

@@ -1,0 +1,143 @@
+/** Rows about `wsgi.input`: what an application can do with the body of a request. */
+import { Buffer } from 'node:buffer'
+import { createHash } from 'node:crypto'
+import type { Application, Environ, InputStream } from '../../types.ts'
+import { text, type Row } from '../row.ts'
+
+/** Every byte there is, many times over; the size of Plack's test. */
+export const BINARY = Buffer.from(Uint8Array.from({ length: 96_000 }, (_, i) => (i * 7) & 0xff))
+
+/** Much more than pipes and sockets hold. */
+const LARGE = Buffer.alloc(1024 * 1024, 'unread ')
+
+const LINES = 'first\nsecond\r\n\nlast'
+
+function hash(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+/** Answers with what is made of the input. */
+function reading(
+  use: (input: InputStream, environ: Environ) => Promise<string | Uint8Array>,
+): Application {
+  return async (environ, startResponse) => {
+    const answer = await use(environ['wsgi.input'], environ)
+    startResponse('200 OK', text())
+    return [answer]
+  }
+}
+
+const post = (body: string | Uint8Array) => ({ method: 'POST', target: '/', body })
+
+export const inputRows: readonly Row[] = [
+  {
+    name: 'a small body is read whole',
+    facts: [102],
+    request: post('name=tatsuhiko'),
+    application: reading((input) => input.read()),
+    expect: { body: 'name=tatsuhiko' },
+  },
+  {
+    name: 'a body of 96,000 bytes is read in a loop, and echoed',
+    facts: [103],
+    request: post(BINARY),
+    application: reading(async (input) => {
+      const pieces: Buffer[] = []
+      for (let piece; (piece = await input.read(4096)).length > 0;) pieces.push(piece)
+      return Buffer.concat(pieces)
+    }),
+    expect: { body: BINARY, headers: { 'Content-Length': ['96000'] } },
+  },
+  {
+    name: 'a body is echoed piece by piece while it comes',
+    facts: [103, 127],
+    request: post(BINARY),
+    application: async function* (environ, startResponse) {
+      startResponse('200 OK', text())
+      for await (const piece of environ['wsgi.input'].chunks()) yield piece
+    } as Application,
+    expect: { body: BINARY },
+  },
+  {
+    name: 'a body is a Node stream for those who want one',
+    facts: [103],
+    request: post(BINARY),
+    application: reading(async (input) => {
+      const digest = createHash('sha256')
+      for await (const piece of input.stream()) digest.update(piece as Buffer)
+      return digest.digest('hex')
+    }),
+    expect: { body: hash(BINARY) },
+  },
+  {
+    name: 'lines are read one by one',
+    facts: [240, 243],
+    request: post(LINES),
+    application: reading(async (input) => {
+      const lines: string[] = []
+      for await (const line of input) lines.push(line.toString())
+      return JSON.stringify(lines)
+    }),
+    expect: { body: JSON.stringify(['first\n', 'second\r\n', '\n', 'last']) },
+  },
+  {
+    name: 'a line is read in parts, and lines with a hint',
+    facts: [239, 240, 247],
+    request: post('ab\ncd\nef\n'),
+    application: reading(async (input) => {
+      const parts = [
+        await input.readline(1),
+        await input.readline(5),
+        ...(await input.readlines(1)),
+      ]
+      return JSON.stringify([...parts.map(String), String(await input.read())])
+    }),
+    expect: { body: JSON.stringify(['a', 'b\n', 'cd\n', 'ef\n']) },
+  },
+  {
+    name: 'the end of the input stays the end',
+    facts: [131, 237],
+    request: post('123456'),
+    application: reading(async (input) => {
+      const sizes = [
+        await input.read(4),
+        await input.read(4),
+        await input.read(4),
+        await input.read(),
+      ]
+      return sizes.map(({ length }) => length).join()
+    }),
+    expect: { body: '4,2,0,0' },
+  },
+  {
+    name: 'reading the body of a GET does not wait',
+    facts: [132],
+    request: { target: '/' },
+    application: reading(async (input) => `${(await input.read()).length} bytes`),
+    expect: { body: '0 bytes' },
+  },
+  {
+    name: 'an empty body is empty',
+    facts: [205, 242],
+    request: post(''),
+    application: reading(async (input) => `${(await input.readline()).length} bytes`),
+    expect: { body: '0 bytes' },
+  },
+  {
+    name: 'a body that nobody reads does not hinder the answer',
+    facts: [229],
+    request: post(LARGE),
+    application: (_environ, startResponse) => {
+      startResponse('200 OK', text())
+      return ['not read']
+    },
+    expect: { body: 'not read' },
+  },
+  {
+    name: 'a body that is half read does not hinder the answer',
+    facts: [229],
+    request: post(LARGE),
+    application: reading(async (input) => String(await input.read(6))),
+    expect: { body: 'unread' },
+  },
+]

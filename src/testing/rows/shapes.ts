@@ -1,0 +1,276 @@
+/** Rows about what an application may be, and what it may return. */
+import { Buffer } from 'node:buffer'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Application, Chunk, Environ, StartResponse } from '../../types.ts'
+import { FileWrapper } from '../../util.ts'
+import { validator } from '../../validate.ts'
+import { reportClose, text, watched, type Row } from '../row.ts'
+import { BINARY } from './input.ts'
+
+/** 4 MiB: far more than whatever lies between an application and its peer can hold. */
+const BLOCK = Buffer.alloc(65_536, 'block ')
+const BLOCKS = 64
+
+const hello: Application = (_environ, startResponse) => {
+  startResponse('200 OK', text(['Date', 'Mon, 05 Jun 2006 18:49:54 GMT']))
+  return ['Hello, world!']
+}
+
+/** An object with `next` and `close`, as Plack's getline. */
+class Counter {
+  readonly #environ: Environ
+  readonly #last: number
+  #count = 0
+
+  constructor(environ: Environ, last: number) {
+    this.#environ = environ
+    this.#last = last
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<Chunk> {
+    if (this.#count === this.#last) return { done: true, value: undefined }
+    this.#count += 1
+    return { done: false, value: String(this.#count) }
+  }
+
+  close(): void {
+    reportClose(this.#environ)
+  }
+}
+
+class HelloClass {
+  readonly #startResponse: StartResponse
+
+  constructor(_environ: Environ, startResponse: StartResponse) {
+    this.#startResponse = startResponse
+  }
+
+  *[Symbol.iterator](): Generator<Chunk> {
+    this.#startResponse('200 OK', text())
+    yield 'Hello, '
+    yield 'class'
+  }
+}
+
+/** A shape of application that answers with `body`. */
+function shape(
+  name: string,
+  facts: readonly number[],
+  application: Row['application'],
+  expect: Row['expect'],
+): Row {
+  return { name, facts, request: { target: '/' }, application, expect }
+}
+
+export const shapeRows: readonly Row[] = [
+  shape('a function returns an array', [1], hello, {
+    body: 'Hello, world!',
+    headers: { 'Content-Type': ['text/plain'], 'Content-Length': ['13'] },
+  }),
+  shape('the same under the validator', [2], validator(hello), { body: 'Hello, world!' }),
+  shape(
+    'a bare string is one chunk',
+    [79],
+    ((_environ, startResponse) => {
+      startResponse('200 OK', text())
+      return 'a string'
+    }) as Application,
+    { body: 'a string', headers: { 'Content-Length': ['8'] } },
+  ),
+  shape(
+    'a generator announces its head before its first chunk',
+    [97],
+    function* (_environ, startResponse) {
+      startResponse('200 OK', text())
+      yield 'one '
+      yield Buffer.from('two ')
+      yield new Uint8Array([0x33])
+    } as Application,
+    { body: 'one two 3' },
+  ),
+  shape(
+    'an async function takes its time',
+    [126],
+    async (_environ, startResponse) => {
+      await sleep(5)
+      startResponse('200 OK', text())
+      return ['late']
+    },
+    { body: 'late', headers: { 'Content-Length': ['4'] } },
+  ),
+  shape(
+    'an async generator streams',
+    [126, 127],
+    async function* (_environ, startResponse) {
+      startResponse('200 OK', text())
+      yield 'a'
+      await sleep(5)
+      yield 'b'
+      yield 'c'
+    } as Application,
+    { body: 'abc' },
+  ),
+  shape('a class is constructed and iterated', [116], HelloClass, { body: 'Hello, class' }),
+  shape(
+    'an object with next and close is read and closed',
+    [116],
+    (environ, startResponse) => {
+      startResponse('200 OK', text())
+      return new Counter(environ, 4)
+    },
+    { body: '1234', closed: 1 },
+  ),
+  shape(
+    'a Node stream is a body',
+    [105],
+    (_environ, startResponse) => {
+      startResponse('200 OK', text())
+      return Readable.from([Buffer.from('from '), Buffer.from('a stream')])
+    },
+    { body: 'from a stream' },
+  ),
+  shape(
+    'a file is sent whole',
+    [105],
+    (environ, startResponse) => {
+      const Wrapper = environ['wsgi.file_wrapper'] as typeof FileWrapper
+      startResponse('200 OK', text())
+      return new Wrapper(fileOf(environ, BINARY))
+    },
+    { body: BINARY, closed: 1 },
+  ),
+  shape(
+    'a file with a length is sent, of whatever build the wrapper is',
+    [106, 107],
+    (environ, startResponse) => {
+      startResponse('200 OK', text(['Content-Length', '14750']))
+      return new FileWrapper(fileOf(environ, BINARY.subarray(0, 14_750)))
+    },
+    { body: BINARY.subarray(0, 14_750), headers: { 'Content-Length': ['14750'] }, closed: 1 },
+  ),
+  shape(
+    'write() sends without a length',
+    [80],
+    (_environ, startResponse) => {
+      void startResponse('200 OK', text())('http')
+      return []
+    },
+    { body: 'http' },
+  ),
+  shape(
+    'three times write() is one body, and what is returned comes behind',
+    [127],
+    async (_environ, startResponse) => {
+      const write = startResponse('200 OK', text())
+      for (const word of ['one ', 'two ', 'three ']) await write(word)
+      return ['four']
+    },
+    { body: 'one two three four' },
+  ),
+  shape(
+    'empty chunks end nothing',
+    [148],
+    async function* (_environ, startResponse) {
+      startResponse('200 OK', text())
+      yield ''
+      yield 'a'
+      yield ''
+      yield new Uint8Array()
+      yield 'b'
+      yield ''
+    } as Application,
+    { body: 'ab' },
+  ),
+  shape(
+    'a large body streams through',
+    [13],
+    async function* (_environ, startResponse) {
+      startResponse('200 OK', text())
+      for (let i = 0; i < BLOCKS; i += 1) yield BLOCK
+    } as Application,
+    { body: Buffer.concat(Array.from({ length: BLOCKS }, () => BLOCK)) },
+  ),
+  shape(
+    'binary stays binary',
+    [107],
+    (_environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'application/octet-stream']])
+      return [BINARY.subarray(0, 1000), BINARY.subarray(1000)]
+    },
+    { body: BINARY, headers: { 'Content-Length': ['96000'] } },
+  ),
+  shape(
+    'what looks like a head is body',
+    [128],
+    (_environ, startResponse) => {
+      startResponse('200 OK', text())
+      return ['Foo: Bar\r\n\r\nHello World']
+    },
+    { body: 'Foo: Bar\r\n\r\nHello World' },
+  ),
+  shape(
+    'a line feed stays one byte',
+    [129, 158],
+    (_environ, startResponse) => {
+      startResponse('200 OK', text())
+      return ['Bar\nBaz']
+    },
+    { body: 'Bar\nBaz', headers: { 'Content-Length': ['7'] } },
+  ),
+  shape(
+    'a string is sent as UTF-8, and its length is in bytes',
+    [81],
+    (_environ, startResponse) => {
+      startResponse('200 OK', text())
+      return ['абвг']
+    },
+    { body: 'абвг', headers: { 'Content-Length': ['8'] } },
+  ),
+  shape(
+    'an array with close() has a length, and is closed',
+    [116],
+    (environ, startResponse) => {
+      startResponse('200 OK', text())
+      return watched(environ, ['a', 'b'])
+    },
+    { body: 'ab', headers: { 'Content-Length': ['2'] }, closed: 1 },
+  ),
+  shape(
+    'wsgi.errors takes text',
+    [117],
+    (environ, startResponse) => {
+      environ['wsgi.errors'].write('a word for the log\n')
+      environ['wsgi.errors'].flush()
+      startResponse('200 OK', text())
+      return ['written']
+    },
+    { body: 'written', logged: 'a word for the log\n' },
+  ),
+  shape(
+    'portico.signal is there, and not aborted',
+    [117],
+    (environ, startResponse) => {
+      startResponse('200 OK', text())
+      return [String(environ['portico.signal'].aborted)]
+    },
+    { body: 'false' },
+  ),
+]
+
+/** Bytes as Python's files give them. */
+function fileOf(environ: Environ, bytes: Buffer) {
+  let at = 0
+  return {
+    read(size: number): Buffer {
+      const piece = bytes.subarray(at, at + size)
+      at += piece.length
+      return piece
+    },
+    close: () => reportClose(environ),
+  }
+}

@@ -1,0 +1,549 @@
+/** The application side of FastCGI: bytes of a web server in, events out, bytes of the answer back. */
+import { Buffer } from 'node:buffer'
+import { describe, expect, it } from 'vitest'
+import {
+  ApplicationConnection,
+  type ApplicationOptions,
+} from '../../src/protocol/fastcgi-application.ts'
+import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { begin, divisions, drain, feed, hex, merged, record } from './fastcgi-helpers.ts'
+
+const PAIRS = encodePairs([
+  ['REQUEST_METHOD', 'GET'],
+  ['HTTP_X_LONG', 'v'.repeat(130)],
+  ['__proto__', 'x'],
+])
+const PARAMS = ['REQUEST_METHOD', 'GET', 'HTTP_X_LONG', 'v'.repeat(130), '__proto__', 'x']
+
+/** A request up to the end of PARAMS, and the event it makes. */
+const head = (id: number, keepConn = true) =>
+  Buffer.concat([begin(id, 1, keepConn), record(4, id, PAIRS), record(4, id)])
+const request = (id: number, keepConn = true, role = 1) => ({
+  type: 'request',
+  id,
+  role,
+  keepConn,
+  params: PARAMS,
+})
+const reply = (bytes: string, close = false) => ({
+  type: 'reply',
+  data: bytes.replaceAll(' ', ''),
+  close,
+})
+const aborted = (id: number, cause: string) => ({ type: 'abort', id, cause })
+const error = (message: string) => ({ type: 'error', message })
+
+interface Row {
+  name: string
+  wire: Buffer[]
+  eof?: boolean
+  options?: ApplicationOptions
+  events: object[]
+}
+
+const ROWS: Row[] = [
+  {
+    name: 'a request without a body',
+    wire: [head(1), record(5, 1)],
+    events: [request(1), { type: 'stdin-end', id: 1 }],
+  },
+  {
+    name: 'padding on every record, the empty ones too',
+    wire: [
+      begin(1, 1, true, 255),
+      record(4, 1, PAIRS, 1),
+      record(4, 1, '', 7),
+      record(5, 1, 'body', 250),
+      record(5, 1, '', 3),
+      record(9, 0, '', 5),
+    ],
+    events: [
+      request(1),
+      { type: 'stdin', id: 1, data: 'body' },
+      { type: 'stdin-end', id: 1 },
+      reply('010a000000000000'),
+    ],
+  },
+  {
+    name: 'pairs that straddle records are parsed after the empty one (fact 224)',
+    wire: [
+      begin(7),
+      ...Array.from({ length: PAIRS.length }, (_, i) => record(4, 7, PAIRS.subarray(i, i + 1))),
+      record(4, 7),
+    ],
+    events: [request(7)],
+  },
+  {
+    name: 'the division of STDIN into records means nothing',
+    wire: [head(1), record(5, 1, 'a'), record(5, 1, 'bc'), record(5, 1, 'def'), record(5, 1)],
+    events: [request(1), { type: 'stdin', id: 1, data: 'abcdef' }, { type: 'stdin-end', id: 1 }],
+  },
+  {
+    name: 'an Authorizer',
+    wire: [begin(1, 2), record(4, 1, PAIRS), record(4, 1)],
+    events: [request(1, true, 2)],
+  },
+  {
+    name: 'no PARAMS at all',
+    wire: [begin(65_535), record(4, 65_535)],
+    events: [{ ...request(65_535), params: [] }],
+  },
+  {
+    name: 'two requests interleaved, records in any order',
+    wire: [
+      begin(1),
+      begin(2, 1, false),
+      record(4, 2, PAIRS),
+      record(4, 1, PAIRS),
+      record(4, 2),
+      record(5, 2, 'two'),
+      record(4, 1),
+      record(5, 1, 'one'),
+      record(5, 2),
+      record(5, 1),
+    ],
+    events: [
+      request(2, false),
+      { type: 'stdin', id: 2, data: 'two' },
+      request(1),
+      { type: 'stdin', id: 1, data: 'one' },
+      { type: 'stdin-end', id: 2 },
+      { type: 'stdin-end', id: 1 },
+    ],
+  },
+  {
+    name: 'records for inactive ids are ignored (section 3.3)',
+    wire: [record(4, 9, 'junk'), record(5, 9), record(2, 9), record(77, 9), record(6, 9), head(1)],
+    events: [request(1)],
+  },
+
+  // Management records: any time, answered by the library.
+  {
+    name: 'GET_VALUES is answered in full, without a second record (fact 219)',
+    wire: [record(9, 0, encodePairs([['FCGI_MPXS_CONNS', '']]))],
+    events: [reply('010a000000120600 0f01 464347495f4d5058535f434f4e4e53 31 000000000000')],
+  },
+  {
+    name: 'GET_VALUES in the middle of a request, each known name once, unknown ones left out',
+    wire: [
+      begin(1),
+      record(4, 1, PAIRS),
+      record(
+        9,
+        0,
+        encodePairs([
+          ['toString', ''],
+          ['FCGI_MAX_REQS', 'x'],
+          ['__proto__', ''],
+          ['FCGI_MAX_CONNS', ''],
+          ['FCGI_MAX_REQS', ''],
+          ['FCGI_MPXS_CONNS', ''],
+        ]),
+      ),
+      record(4, 1),
+    ],
+    options: { maxReqs: 20, multiplex: false },
+    events: [
+      reply(
+        '010a000000230500 0d02 464347495f4d41585f52455153 3230' +
+          '0f01 464347495f4d5058535f434f4e4e53 30 0000000000',
+      ),
+      request(1),
+    ],
+  },
+  {
+    name: 'GET_VALUES for all three',
+    wire: [record(9, 0, encodePairs(['CONNS', 'REQS'].map((name) => [`FCGI_MAX_${name}`, ''])))],
+    options: { maxConns: 5, maxReqs: 7 },
+    events: [
+      reply(
+        '010a000000210700 0e01 464347495f4d41585f434f4e4e53 35' +
+          '0d01 464347495f4d41585f52455153 37 00000000000000',
+      ),
+    ],
+  },
+  {
+    name: 'GET_VALUES with malformed pairs',
+    wire: [record(9, 0, '\x05\x05')],
+    events: [error('Malformed GET_VALUES')],
+  },
+  {
+    name: 'an unknown management type is answered with UNKNOWN_TYPE',
+    wire: [record(200, 0, 'whatever'), head(1)],
+    events: [reply('010b000000080000 c800000000000000'), request(1)],
+  },
+  {
+    name: 'an unknown type for an active request is answered with UNKNOWN_TYPE (fact 226)',
+    wire: [head(1), record(12, 1), record(0, 1), record(5, 1)],
+    events: [
+      request(1),
+      reply('010b000000080000 0c00000000000000'),
+      reply('010b000000080000 0000000000000000'),
+      { type: 'stdin-end', id: 1 },
+    ],
+  },
+  {
+    name: 'a BEGIN_REQUEST with id 0 is no application record',
+    wire: [begin(0), record(4, 0), record(5, 0, 'xyz')],
+    events: [
+      reply('010b000000080000 0100000000000000'),
+      reply('010b000000080000 0400000000000000'),
+      reply('010b000000080000 0500000000000000'),
+    ],
+  },
+
+  // Requests that are refused.
+  {
+    name: 'an unknown role is refused, and the id is free again (fact 225)',
+    wire: [begin(1, 9), record(4, 1, 'ignored'), record(4, 1), record(5, 1), head(1)],
+    events: [reply('0103000100080000 0000000003000000'), request(1)],
+  },
+  {
+    name: 'a Filter is refused; without KEEP_CONN nothing is read after it',
+    wire: [begin(1, 3, false), head(2)],
+    events: [reply('0103000100080000 0000000003000000', true)],
+  },
+  {
+    name: 'a second request is refused when not multiplexing',
+    wire: [head(1), head(2), record(5, 2, 'x'), record(5, 1)],
+    options: { multiplex: false },
+    events: [request(1), reply('0103000200080000 0000000001000000'), { type: 'stdin-end', id: 1 }],
+  },
+  {
+    name: 'a request too many is refused as OVERLOADED, and closes nothing under the others',
+    wire: [begin(1), begin(2), begin(3, 1, false), record(4, 2, PAIRS), record(4, 2)],
+    options: { maxActive: 2 },
+    events: [reply('0103000300080000 0000000002000000'), request(2)],
+  },
+  {
+    name: 'PARAMS over the limit refuse that request only',
+    wire: [begin(1), begin(2), record(4, 1, 'x'.repeat(93)), record(4, 1), record(4, 2)],
+    options: { maxParamsBytes: 100 },
+    events: [reply('0103000100080000 0000000002000000'), { ...request(2), params: [] }],
+  },
+  {
+    name: 'tiny PARAMS records meet the limit as well',
+    wire: [begin(1), ...Array.from({ length: 12 }, () => record(4, 1, '\0'))],
+    options: { maxParamsBytes: 100 },
+    events: [reply('0103000100080000 0000000002000000')],
+  },
+  {
+    name: 'too many pairs refuse that request only',
+    wire: [begin(1), record(4, 1, '\0\0'.repeat(4)), record(4, 1), record(5, 1), head(2)],
+    options: { maxParams: 3 },
+    events: [reply('0103000100080000 0000000002000000'), request(2)],
+  },
+
+  // Aborts.
+  {
+    name: 'an abort while the body comes; what still comes of it is ignored (fact 220)',
+    wire: [head(1), record(5, 1, 'x'.repeat(16)), record(2, 1), record(5, 1, 'y'), record(5, 1)],
+    events: [
+      request(1),
+      { type: 'stdin', id: 1, data: 'x'.repeat(16) },
+      aborted(1, 'abort-request'),
+    ],
+  },
+  {
+    name: 'an abort behind the body, and a second one',
+    wire: [head(1), record(5, 1), record(2, 1), record(2, 1)],
+    events: [request(1), { type: 'stdin-end', id: 1 }, aborted(1, 'abort-request')],
+  },
+  {
+    name: 'an abort before PARAMS are complete is answered by the library',
+    wire: [begin(1), record(4, 1, PAIRS), record(2, 1), record(4, 1), head(1)],
+    events: [reply('0103000100080000 0000000000000000'), request(1)],
+  },
+  {
+    name: 'the end of the connection aborts every request in flight (fact 221)',
+    wire: [head(1), head(2), record(5, 1, 'abc'), record(5, 2)],
+    eof: true,
+    events: [
+      request(1),
+      request(2),
+      { type: 'stdin', id: 1, data: 'abc' },
+      { type: 'stdin-end', id: 2 },
+      aborted(1, 'disconnected'),
+      aborted(2, 'disconnected'),
+    ],
+  },
+  {
+    name: 'the end of the connection between requests is no event',
+    wire: [record(9, 0)],
+    eof: true,
+    events: [reply('010a000000000000')],
+  },
+  {
+    name: 'the end of the connection inside a header',
+    wire: [head(1), hex('010500')],
+    eof: true,
+    events: [
+      request(1),
+      aborted(1, 'protocol-error'),
+      error('The connection ended inside a record or the PARAMS of a request'),
+    ],
+  },
+  {
+    name: 'the end of the connection inside content',
+    wire: [head(1), hex('0105000100050000 6162')],
+    eof: true,
+    events: [
+      request(1),
+      { type: 'stdin', id: 1, data: 'ab' },
+      aborted(1, 'protocol-error'),
+      error('The connection ended inside a record or the PARAMS of a request'),
+    ],
+  },
+  {
+    name: 'the end of the connection before PARAMS are complete',
+    wire: [begin(1), record(4, 1, PAIRS)],
+    eof: true,
+    events: [error('The connection ended inside a record or the PARAMS of a request')],
+  },
+
+  // Faults of the peer: the last event, whatever follows.
+  {
+    name: 'another version',
+    wire: [head(1), hex('0205000100000000'), head(2)],
+    events: [request(1), aborted(1, 'protocol-error'), error('FastCGI version 2 instead of 1')],
+  },
+  {
+    name: 'a second BEGIN_REQUEST for an active id (fact 227)',
+    wire: [head(1), begin(1), record(5, 1)],
+    events: [
+      request(1),
+      aborted(1, 'protocol-error'),
+      error('Record of type 1 for request 1, which is active'),
+    ],
+  },
+  {
+    name: 'a BEGIN_REQUEST of 7 bytes',
+    wire: [record(1, 1, '\0\x01\0\0\0\0\0')],
+    events: [error('BEGIN_REQUEST of 7 bytes')],
+  },
+  {
+    name: 'malformed PARAMS (fact 222)',
+    wire: [begin(1), record(4, 1, '\x32\x32AB'), record(4, 1), head(2)],
+    events: [error('Malformed PARAMS of request 1')],
+  },
+  {
+    name: 'STDIN before the end of PARAMS',
+    wire: [begin(1), record(5, 1, 'x'), record(4, 1)],
+    events: [error("STDIN for request 1, which is in the state 'params'")],
+  },
+  {
+    name: 'the end of STDIN before the end of PARAMS',
+    wire: [begin(1), record(5, 1)],
+    events: [error("STDIN end for request 1, which is in the state 'params'")],
+  },
+  {
+    name: 'PARAMS after their end',
+    wire: [head(1), record(4, 1, PAIRS)],
+    events: [
+      request(1),
+      aborted(1, 'protocol-error'),
+      error("PARAMS for request 1, which is in the state 'stdin'"),
+    ],
+  },
+  {
+    name: 'STDIN after its end',
+    wire: [head(1), record(5, 1), record(5, 1, 'x')],
+    events: [
+      request(1),
+      { type: 'stdin-end', id: 1 },
+      aborted(1, 'protocol-error'),
+      error("STDIN for request 1, which is in the state 'received'"),
+    ],
+  },
+  ...[3, 6, 7, 8, 9, 10, 11].map((type) => ({
+    name: `a record of type ${type} for an active responder`,
+    wire: [head(1), record(type, 1, 'x')],
+    events: [
+      request(1),
+      aborted(1, 'protocol-error'),
+      error(`Record of type ${type} for request 1, which is active`),
+    ],
+  })),
+]
+
+describe('what a web server sends', () => {
+  for (const { name, wire, eof = false, options, events } of ROWS) {
+    it(`${name}: the same events in every division`, () => {
+      for (const [division, chunks] of divisions(Buffer.concat(wire))) {
+        const connection = new ApplicationConnection(options)
+        expect(feed(connection, chunks, eof), division).toEqual(events)
+        connection.receive(head(99))
+        if (events.some((event) => 'message' in event)) {
+          expect(drain(connection), division).toEqual([])
+          expect(connection.closing).toBe(true)
+        }
+      }
+    })
+  }
+})
+
+/** A connection with these requests announced. */
+function answering(...heads: Buffer[]): ApplicationConnection {
+  const connection = new ApplicationConnection()
+  connection.receive(Buffer.concat(heads))
+  drain(connection)
+  return connection
+}
+
+describe('the answer', () => {
+  const END = '0106000100000000 0103000100080000'
+  const ANSWERS: [string, (c: ApplicationConnection) => Buffer[], string][] = [
+    ['nothing still has an empty STDOUT', (c) => [c.end(1)], `${END} 0000000000000000`],
+    ['a status', (c) => [c.end(1, 0x01020304)], `${END} 0102030400000000`],
+    ['a refusal', (c) => [c.end(1, 0, 2)], `${END} 0000000002000000`],
+    [
+      'a small one is one buffer',
+      (c) => [c.answer(1, 'A: \xe4\r\n\r\n', 'hi\xff', 9)],
+      `01060001000b0000 413a20e40d0a0d0a 6869ff ${END} 0000000900000000`,
+    ],
+    [
+      'a small one from bytes',
+      (c) => [c.answer(1, 'A', hex('00ff'))],
+      `0106000100030000 4100ff ${END} 0000000000000000`,
+    ],
+    ['a small one without anything', (c) => [c.answer(1, '', '')], `${END} 0000000000000000`],
+    [
+      'one in parts; an empty part does not end it',
+      (c) => [
+        ...c.stdout(1, hex('61')),
+        ...c.stdout(1, hex('')),
+        ...c.stdout(1, hex('62')),
+        c.end(1),
+      ],
+      `0106000100010000 61 0106000100010000 62 ${END} 0000000000000000`,
+    ],
+    [
+      'a STDERR that was used is ended',
+      (c) => [...c.stderr(1, 'ü'), c.end(1)],
+      `0107000100020000 c3bc 0107000100000000 ${END} 0000000000000000`,
+    ],
+    [
+      'a STDERR that was used is ended behind a small answer too',
+      (c) => [...c.stderr(1, 'x'), c.answer(1, 'h', '')],
+      `0107000100010000 78 0106000100010000 68 0107000100000000 ${END} 0000000000000000`,
+    ],
+    [
+      'an empty STDERR text is none',
+      (c) => [...c.stderr(1, ''), c.end(1)],
+      `${END} 0000000000000000`,
+    ],
+  ]
+  for (const [name, send, expected] of ANSWERS) {
+    it(name, () => {
+      const bytes = Buffer.concat(send(answering(head(1))))
+      expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''))
+    })
+  }
+
+  it('of more than 65,535 bytes is not a small one', () => {
+    expect(answering(head(1)).answer(1, 'h', 'x'.repeat(65_534))).toHaveLength(8 + 65_535 + 24)
+    expect(() => answering(head(1)).answer(1, 'hh', 'x'.repeat(65_534))).toThrow(RangeError)
+  })
+
+  it('may come before the end of STDIN, whose rest is then ignored (section 6.2)', () => {
+    const connection = answering(head(1))
+    connection.end(1)
+    expect(feed(connection, [record(5, 1, 'late'), record(5, 1), head(1)])).toEqual([request(1)])
+  })
+
+  it('is possible after an abort and after the end of the connection (security 28)', () => {
+    const connection = answering(head(1), head(2), record(2, 1))
+    connection.receiveEof()
+    expect(drain(connection)).toEqual([aborted(2, 'disconnected')])
+    expect(connection.closing).toBe(false)
+    connection.end(1)
+    expect(connection.stdout(2, hex('61'))).toHaveLength(2)
+    connection.end(2)
+    expect(connection.closing).toBe(true)
+  })
+
+  it('is refused for requests that are not active or not announced', () => {
+    const connection = answering(head(1), begin(2))
+    connection.end(1)
+    for (const id of [0, 1, 2, 3]) {
+      expect(() => connection.stdout(id, hex('61'))).toThrow(`request ${id} is not active`)
+      expect(() => connection.end(id)).toThrow(`request ${id} is not active`)
+    }
+    expect(connection.active).toEqual([2])
+  })
+})
+
+describe('the connection', () => {
+  it('stays open behind KEEP_CONN, and the id may be begun again at once', () => {
+    const connection = answering(head(1))
+    connection.end(1)
+    expect(connection.closing).toBe(false)
+    expect(feed(connection, [head(1)])).toEqual([request(1)])
+  })
+
+  it('is closed behind a request without KEEP_CONN, and reads nothing more (fact 228)', () => {
+    const connection = answering(head(1, false))
+    expect(connection.closing).toBe(false)
+    connection.end(1)
+    expect(connection.closing).toBe(true)
+    expect(feed(connection, [head(1)], true)).toEqual([])
+  })
+
+  it('is not closed under other requests in flight (appendix B.4)', () => {
+    const connection = answering(head(1, false), head(2))
+    connection.end(1)
+    expect(connection.closing).toBe(false)
+    expect(feed(connection, [record(5, 2, 'x')])).toEqual([{ type: 'stdin', id: 2, data: 'x' }])
+    connection.end(2)
+    expect(connection.closing).toBe(true)
+  })
+
+  it('keeps nothing of a request for the next one with its id (security 31)', () => {
+    const connection = answering(head(1))
+    connection.stderr(1, 'x')
+    connection.discardInput(1)
+    connection.end(1)
+    const again = Buffer.concat([begin(1), record(4, 1), record(5, 1, 'x')])
+    expect(feed(connection, [again])).toEqual([
+      { ...request(1), params: [] },
+      { type: 'stdin', id: 1, data: 'x' },
+    ])
+    expect(connection.end(1)).toHaveLength(24)
+  })
+
+  it('gives no more input of a request that does not want it, but still its abort', () => {
+    const connection = answering(head(1), head(2))
+    connection.discardInput(1)
+    const chunk = Buffer.concat([record(5, 1, 'x'), record(5, 2, 'y'), record(5, 1), record(2, 1)])
+    expect(feed(connection, [chunk])).toEqual([
+      { type: 'stdin', id: 2, data: 'y' },
+      aborted(1, 'abort-request'),
+    ])
+  })
+
+  it('tells whether a request has begun that is not complete', () => {
+    const connection = new ApplicationConnection()
+    const steps: [Buffer, boolean][] = [
+      [begin(1).subarray(0, 3), true],
+      [begin(1).subarray(3), true],
+      [record(4, 1, PAIRS), true],
+      [record(4, 1), false],
+      [record(5, 1, 'slow').subarray(0, 10), false],
+    ]
+    expect(connection.awaitingHead).toBe(false)
+    for (const [chunk, expected] of steps) {
+      feed(connection, [chunk])
+      expect(connection.awaitingHead).toBe(expected)
+    }
+    expect(connection.active).toEqual([1])
+  })
+
+  it('gives STDIN without waiting for the rest of its record, and without a copy', () => {
+    const connection = answering(head(1))
+    const chunk = Buffer.concat([hex('01050001ffff0000'), Buffer.alloc(1000, 0x61)])
+    connection.receive(chunk)
+    const event = connection.next()
+    expect(merged([event!])).toEqual([{ type: 'stdin', id: 1, data: 'a'.repeat(1000) }])
+    expect(event?.type === 'stdin' && event.data.buffer === chunk.buffer).toBe(true)
+  })
+})

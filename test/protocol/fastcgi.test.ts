@@ -1,0 +1,224 @@
+/** The FastCGI codec: sizes, records, name-value pairs. Fact numbers are those of the acceptance list. */
+import { Buffer } from 'node:buffer'
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  FCGI_STDIN,
+  FCGI_STDOUT,
+  MAX_CONTENT,
+  decodePairs,
+  encodeEndRequest,
+  encodePairs,
+  encodeRecord,
+  encodeStream,
+  parseWebServerAddrs,
+} from '../../src/protocol/fastcgi.ts'
+import { hex, merged } from './fastcgi-helpers.ts'
+import { RecordReader } from '../../src/protocol/fastcgi-records.ts'
+
+describe('lengths of names and values (section 3.4, fact 216)', () => {
+  const SIZES: [size: number, coded: string][] = [
+    [0, '00'],
+    [127, '7f'],
+    [128, '80000080'],
+    [1000, '800003e8'],
+    [70_000, '80011170'],
+  ]
+  for (const [size, coded] of SIZES) {
+    it(`${size} is written as ${coded} and read back`, () => {
+      const asValue = encodePairs([['N', 'v'.repeat(size)]])
+      expect(asValue.toString('hex', 0, asValue.length - size)).toBe(`01${coded}4e`)
+      expect(decodePairs(asValue)).toEqual(['N', 'v'.repeat(size)])
+      const asName = encodePairs([['n'.repeat(size), 'V']])
+      expect(asName.toString('hex', 0, asName.length - size - 1)).toBe(`${coded}01`)
+      expect(decodePairs(asName)).toEqual(['n'.repeat(size), 'V'])
+    })
+  }
+
+  it('four bytes are taken for a short length too', () => {
+    expect(decodePairs(hex('80000001 80000002 41 6263'))).toEqual(['A', 'bc'])
+  })
+})
+
+function emptyPairs(count: number): Buffer {
+  return encodePairs(Array.from({ length: count }, () => ['', '']))
+}
+
+describe('pairs', () => {
+  const MALFORMED: [name: string, block: string][] = [
+    ['a name length alone', '01'],
+    ['a name length cut short', '8000'],
+    ['a name length of four bytes alone', '80000001'],
+    ['a value length cut short', '00 8000'],
+    ['a value length of four zeros cut short', '00 80'],
+    ['lengths of 50 and 50 in a short block (fact 222)', '32 32 4142'],
+    ['a value one byte too long', '01 02 41 42'],
+    ['a name one byte too long', '02 00 41'],
+    ['lengths whose 32-bit sum wraps around', 'ffffffff ffffffff 4142'],
+    ['a sum that would be negative in 32 bits', 'ffffffff 01 4142'],
+    ['a good pair before a bad one', '01 01 41 42 01'],
+  ]
+  for (const [name, block] of MALFORMED) {
+    it(`are malformed with ${name}`, () => {
+      expect(decodePairs(hex(block))).toBe('malformed')
+    })
+  }
+
+  it('keep order, repetitions, empty names and values, and NULs', () => {
+    const pairs = [
+      ['B', '1'],
+      ['', ''],
+      ['A', ''],
+      ['B', 'x\0y'],
+    ] as const
+    expect(decodePairs(encodePairs(pairs))).toEqual(pairs.flat())
+  })
+
+  it('are byte strings: one character per byte', () => {
+    expect(decodePairs(hex('02 03 c3bc e282ac'))).toEqual(['\u00c3\u00bc', '\u00e2\u0082\u00ac'])
+  })
+
+  it('may be as many as the limit and not one more', () => {
+    expect(decodePairs(emptyPairs(3), 3)).toHaveLength(6)
+    expect(decodePairs(emptyPairs(4), 3)).toBe('too many')
+    expect(decodePairs(emptyPairs(10_000))).toHaveLength(20_000)
+    expect(decodePairs(emptyPairs(10_001))).toBe('too many')
+  })
+
+  it('have the right name where it only looks like a usual one', () => {
+    const names = ['HTTP_HOST', 'HTTP_HOSS', 'HTTPXHOST', 'ITTP_HOST', '__proto__', 'toString']
+    expect(decodePairs(encodePairs(names.map((n) => [n, ''])))).toEqual(
+      names.flatMap((n) => [n, '']),
+    )
+  })
+
+  it('come back from the wire as they were, whatever their bytes', () => {
+    const byteString = fc
+      .uint8Array({ maxLength: 300 })
+      .map((bytes) => Buffer.from(bytes).toString('latin1'))
+    const name = fc.oneof(byteString, fc.constantFrom('REQUEST_METHOD', 'HTTP_COOKIE', 'PATH'))
+    fc.assert(
+      fc.property(fc.array(fc.tuple(name, byteString), { maxLength: 20 }), (pairs) => {
+        expect(decodePairs(encodePairs(pairs))).toEqual(pairs.flat())
+      }),
+    )
+  })
+
+  it('of any bytes give a list or a fault, and are never read beyond the end', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
+        const inside = Buffer.alloc(bytes.length + 40, 0x41)
+        inside.set(bytes, 20)
+        const pairs = decodePairs(inside.subarray(20, 20 + bytes.length))
+        if (typeof pairs === 'string') expect(pairs).toBe('malformed')
+        else expect(pairs.join('').length).toBeLessThanOrEqual(bytes.length)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})
+
+describe('records (section 3.3)', () => {
+  const RECORDS: [name: string, bytes: Buffer, expected: string][] = [
+    ['an empty one (fact 217)', encodeRecord(FCGI_STDOUT, 1), '0106000100000000'],
+    [
+      'a padded one',
+      encodeRecord(FCGI_STDIN, 300, hex('aabb')),
+      '0105012c00020600 aabb 000000000000',
+    ],
+    [
+      'one of 8 bytes, unpadded',
+      encodeRecord(9, 0, Buffer.alloc(8, 1)),
+      '0109000000080000 0101010101010101',
+    ],
+    ['END_REQUEST', encodeEndRequest(0xabcd, 0x01020304, 3), '0103abcd00080000 01020304 03000000'],
+    [
+      'END_REQUEST with exit status -1',
+      encodeEndRequest(1, -1, 0),
+      '0103000100080000 ffffffff 00000000',
+    ],
+  ]
+  for (const [name, bytes, expected] of RECORDS) {
+    it(`${name} is ${expected}`, () => {
+      expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''))
+    })
+  }
+
+  it('hold 65,535 bytes at most', () => {
+    expect(encodeRecord(6, 1, Buffer.alloc(MAX_CONTENT))).toHaveLength(8 + 65_536)
+    expect(() => encodeRecord(6, 1, Buffer.alloc(MAX_CONTENT + 1))).toThrow(RangeError)
+  })
+})
+
+describe('a stream of records', () => {
+  const LENGTHS: [length: number, contents: number[]][] = [
+    [0, []],
+    [1, [1]],
+    [65_528, [65_528]],
+    [65_529, [65_528, 1]],
+    [66_000, [65_528, 472]],
+    [131_056, [65_528, 65_528]],
+    [200_000, [65_528, 65_528, 65_528, 3416]],
+  ]
+  for (const [length, contents] of LENGTHS) {
+    it(`of ${length} bytes has records of ${JSON.stringify(contents)} (fact 218)`, () => {
+      const bytes = Buffer.from(Array.from({ length }, (_, i) => i % 251))
+      const buffers = encodeStream(FCGI_STDOUT, 300, bytes)
+      const headers = buffers.filter((_, i) => i % 2 === 0).map((b) => b.toString('hex'))
+      expect(headers).toEqual(contents.map((n) => `0106012c${n.toString(16).padStart(4, '0')}0000`))
+      const slices = buffers.filter((_, i) => i % 2 === 1)
+      expect(Buffer.concat(slices).equals(bytes)).toBe(true)
+      expect(slices.every((slice) => slice.buffer === bytes.buffer)).toBe(true)
+    })
+  }
+})
+
+describe('the record reader', () => {
+  it('takes 65,535 bytes of content with 255 of padding for what they are (HAProxy mux-fcgi)', () => {
+    const header = hex('01050001ffffff00')
+    const next = hex('0106000200000000')
+    const reader = new RecordReader()
+    reader.receive(Buffer.concat([header, Buffer.alloc(65_535 + 255, 1), next]))
+    expect(reader.read()).toBe(true)
+    expect([reader.type, reader.id, reader.end - reader.start]).toEqual([5, 1, 65_535])
+    expect(reader.read()).toBe(true)
+    expect([reader.type, reader.id, reader.end - reader.start]).toEqual([6, 2, 0])
+    expect(reader.read()).toBe(false)
+    expect(reader.insideRecord).toBe(false)
+  })
+
+  it('keeps the order of chunks that come while others wait', () => {
+    const reader = new RecordReader()
+    const events: object[] = []
+    for (let i = 0; i < 50; i++) {
+      reader.receive(encodeRecord(5, 1, Buffer.from([i])))
+      reader.receive(hex('01'))
+      reader.receive(hex('050001000100 00'))
+      if (i % 3 === 0 && reader.read())
+        events.push({ type: 'x', id: 1, data: Buffer.from([reader.bytes[reader.start]!]) })
+      reader.receive(Buffer.from([i]))
+    }
+    while (reader.read()) {
+      events.push({ type: 'x', id: 1, data: Buffer.from([reader.bytes[reader.start]!]) })
+    }
+    const expected = Array.from({ length: 50 }, (_, i) => [i, i]).flat()
+    expect(merged(events)).toEqual([
+      { type: 'x', id: 1, data: Buffer.from(expected).toString('latin1') },
+    ])
+  })
+})
+
+describe('FCGI_WEB_SERVER_ADDRS (section 3.2)', () => {
+  const VALUES: [value: string | undefined, expected: string[] | null][] = [
+    [undefined, null],
+    ['', []],
+    ['127.0.0.1', ['127.0.0.1']],
+    ['199.170.183.28,199.170.183.71', ['199.170.183.28', '199.170.183.71']],
+    [' 10.0.0.1 , ::1,', ['10.0.0.1', '::1']],
+  ]
+  for (const [value, expected] of VALUES) {
+    it(`${JSON.stringify(value)} is read as ${JSON.stringify(expected)}`, () => {
+      expect(parseWebServerAddrs(value)).toEqual(expected)
+    })
+  }
+})

@@ -1,0 +1,337 @@
+import { Buffer } from 'node:buffer'
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { encodeRequest, RequestReader } from '../../src/protocol/scgi.ts'
+import type { SCGIEvent, SCGIOptions } from '../../src/protocol/scgi.ts'
+
+/** What an application learns, with the pieces of the body put together. */
+interface Heard {
+  params?: string[]
+  contentLength?: number
+  body: string
+  ended?: true
+  error?: string
+}
+
+function drain(reader: RequestReader, heard: Heard): void {
+  for (let event: SCGIEvent | null; (event = reader.next()) !== null;) {
+    if (event.type === 'request') {
+      heard.params = event.params
+      heard.contentLength = event.contentLength
+    } else if (event.type === 'body') heard.body += event.data.toString('latin1')
+    else if (event.type === 'body-end') heard.ended = true
+    else heard.error = `${event.code}: ${event.message}`
+  }
+}
+
+/** Feeds chunks, and the end of the connection if asked to. */
+function hear(chunks: readonly Buffer[], eof = false, options?: SCGIOptions): Heard {
+  const reader = new RequestReader(options)
+  const heard: Heard = { body: '' }
+  for (const chunk of chunks) {
+    reader.receive(chunk)
+    drain(reader, heard)
+  }
+  if (eof) reader.receiveEof()
+  drain(reader, heard)
+  return heard
+}
+
+const bytes = (text: string) => Buffer.from(text, 'latin1')
+const netstring = (block: string) => bytes(`${block.length}:${block},`)
+const headers = (...items: string[]) => netstring(items.map((item) => `${item}\0`).join(''))
+
+/** The request at each place cut in two, and byte by byte. */
+function* cuts(whole: Buffer): Generator<Buffer[]> {
+  for (let at = 0; at <= whole.length; at++) yield [whole.subarray(0, at), whole.subarray(at)]
+  yield Array.from(whole, (byte) => Buffer.of(byte))
+}
+
+// The example of the specification.
+const EXAMPLE = bytes(
+  '70:CONTENT_LENGTH\x0027\0SCGI\x001\0REQUEST_METHOD\0POST\0REQUEST_URI\0/deepthought\0,' +
+    'What is the answer to life?',
+)
+const EXAMPLE_PARAMS =
+  'CONTENT_LENGTH 27 SCGI 1 REQUEST_METHOD POST REQUEST_URI /deepthought'.split(' ')
+
+describe('reading', () => {
+  test.each<[string, Buffer, Heard]>([
+    [
+      "the specification's example",
+      EXAMPLE,
+      {
+        params: EXAMPLE_PARAMS,
+        contentLength: 27,
+        body: 'What is the answer to life?',
+        ended: true,
+      },
+    ],
+    [
+      'a request without a body',
+      headers('CONTENT_LENGTH', '0', 'SCGI', '1'),
+      { params: ['CONTENT_LENGTH', '0', 'SCGI', '1'], contentLength: 0, body: '', ended: true },
+    ],
+    [
+      'nginx 1.22 without scgi_params: no SCGI, a repeated request header twice',
+      bytes('51:CONTENT_LENGTH\x000\0HTTP_HOST\0a\0HTTP_X_A\x001\0HTTP_X_A\x002\0,'),
+      {
+        params: ['CONTENT_LENGTH', '0', 'HTTP_HOST', 'a', 'HTTP_X_A', '1', 'HTTP_X_A', '2'],
+        contentLength: 0,
+        body: '',
+        ended: true,
+      },
+    ],
+    [
+      'an empty value, bytes that are not ASCII, names that an object has',
+      headers('CONTENT_LENGTH', '1', 'QUERY_STRING', '', '__proto__', '\xff\x80', 'a b', '\r\n,'),
+      {
+        params: [
+          'CONTENT_LENGTH',
+          '1',
+          'QUERY_STRING',
+          '',
+          '__proto__',
+          '\xff\x80',
+          'a b',
+          '\r\n,',
+        ],
+        contentLength: 1,
+        body: '',
+      },
+    ],
+    [
+      'fifteen digits of CONTENT_LENGTH',
+      headers('CONTENT_LENGTH', '999999999999999'),
+      { params: ['CONTENT_LENGTH', '999999999999999'], contentLength: 999999999999999, body: '' },
+    ],
+    [
+      'bytes after the body, which are thrown away',
+      Buffer.concat([headers('CONTENT_LENGTH', '2'), bytes('ab\r\n24:CONTENT_LENGTH')]),
+      { params: ['CONTENT_LENGTH', '2'], contentLength: 2, body: 'ab', ended: true },
+    ],
+  ])('takes %s, however it is cut', (_, request, expected) => {
+    for (const chunks of cuts(request)) expect(hear(chunks)).toEqual(expected)
+  })
+
+  test.each([
+    ['+5:hello,', 'does not begin with a netstring'],
+    ['-5:hello,', 'does not begin with a netstring'],
+    [' 5:hello,', 'does not begin with a netstring'],
+    ['5 :hello,', 'does not begin with a netstring'],
+    ['05:hello,', 'does not begin with a netstring'],
+    ['00:,', 'does not begin with a netstring'],
+    [':,', 'does not begin with a netstring'],
+    ['0x5:hello,', 'does not begin with a netstring'],
+    ['GET / HTTP/1.1\r\n', 'does not begin with a netstring'],
+    ['\x01\x01\0\x01\0\x08\0\0', 'does not begin with a netstring'],
+    ['11111111111:', 'does not begin with a netstring'],
+    ['0:,', 'do not end as their length says'],
+    ['17:CONTENT_LENGTH\x000\0;', 'do not end as their length says'],
+    ['16:CONTENT_LENGTH\x000\0,', 'do not end as their length says'],
+    ['16:CONTENT_LENGTH\x000,', 'do not end as their length says'],
+    ['2:\0\0,', 'is no CONTENT_LENGTH in digits'],
+    ['1:\0,', 'has no value'],
+    [String(headers('SCGI', '1', 'CONTENT_LENGTH', '0')), 'is no CONTENT_LENGTH'],
+    [String(headers('content_length', '0')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '-1')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '+1')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '1e3')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '1\n')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '1000000000000000')), 'is no CONTENT_LENGTH'],
+    [String(headers('CONTENT_LENGTH', '0', 'X')), 'has no value'],
+    [String(headers('CONTENT_LENGTH', '0', '', 'x')), 'has no name'],
+    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '2')), 'SCGI header is not 1'],
+    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '')), 'SCGI header is not 1'],
+    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '1', 'SCGI', '1')), '"SCGI" comes twice'],
+    [String(headers('CONTENT_LENGTH', '0', 'CONTENT_LENGTH', '0')), '"CONTENT_LENGTH" comes twice'],
+    [String(headers('CONTENT_LENGTH', '0', 'A', '1', 'A', '2')), '"A" comes twice'],
+  ])('refuses %j, however it is cut: it %s', (request, why) => {
+    for (const chunks of cuts(bytes(request))) {
+      const { error, ...heard } = hear(chunks, true)
+      expect(error).toMatch(/^PORTICO_PROTOCOL: /)
+      expect(error).toContain(why)
+      expect(heard).toEqual({ body: '' })
+    }
+  })
+
+  test('what is not SCGI is refused with its first byte', () => {
+    expect(hear([bytes('G')]).error).toContain('does not begin with a netstring')
+  })
+
+  test('after an error nothing more is read and no second error comes', () => {
+    const reader = new RequestReader()
+    reader.receive(bytes('x'))
+    reader.receive(EXAMPLE)
+    reader.receiveEof()
+    expect(reader.next()?.type).toBe('error')
+    expect(reader.next()).toBeNull()
+  })
+
+  test('pieces of the body are views of the chunks, and none is empty', () => {
+    const chunk = Buffer.concat([headers('CONTENT_LENGTH', '4'), bytes('ab')])
+    const reader = new RequestReader()
+    reader.receive(chunk)
+    reader.receive(Buffer.alloc(0))
+    reader.receive(bytes('cd'))
+    expect(reader.next()?.type).toBe('request')
+    const body = reader.next()
+    expect(body).toEqual({ type: 'body', data: bytes('ab') })
+    expect(body?.type === 'body' && body.data.buffer === chunk.buffer).toBe(true)
+    expect(reader.next()).toEqual({ type: 'body', data: bytes('cd') })
+    expect(reader.next()).toEqual({ type: 'body-end' })
+    expect(reader.next()).toBeNull()
+  })
+})
+
+describe('the end of the connection', () => {
+  test.each(Array.from(EXAMPLE, (_, at) => at))(
+    'after %d bytes is told from a whole request',
+    (at) => {
+      const inHeaders = EXAMPLE.indexOf('What')
+      const { error } = hear([EXAMPLE.subarray(0, at)], true)
+      if (at === 0) expect(error).toBeUndefined()
+      else if (at < inHeaders)
+        expect(error).toMatch(/^PORTICO_PROTOCOL: .* within the SCGI headers/)
+      else
+        expect(error).toBe(
+          `PORTICO_BODY_CUT_SHORT: The body ended ${EXAMPLE.length - at} bytes before its end`,
+        )
+    },
+  )
+
+  test('after a whole request is no event', () => {
+    expect(hear([EXAMPLE], true).error).toBeUndefined()
+  })
+
+  test('before the first byte leaves the reader untouched', () => {
+    const reader = new RequestReader()
+    expect(reader.untouched).toBe(true)
+    reader.receive(bytes('7'))
+    expect(reader.untouched).toBe(false)
+  })
+})
+
+const withNames = (count: number) =>
+  headers('CONTENT_LENGTH', '0', ...Array.from({ length: (count - 1) * 2 }, (_, i) => `n${i}`))
+
+describe('limits', () => {
+  test('headers of exactly the limit are taken, one byte more is refused by its length alone', () => {
+    const block = 'CONTENT_LENGTH\x000\0'
+    const options = { maxHeaderBytes: block.length }
+    expect(hear([netstring(block)], false, options).ended).toBe(true)
+    expect(hear([bytes(`${block.length + 1}:`)], false, options).error).toBe(
+      'PORTICO_TOO_LARGE: The SCGI headers have 18 bytes; the limit is 17',
+    )
+  })
+
+  test('the limit is 1 MiB unless told', () => {
+    expect(hear([bytes('1048576:')]).error).toBeUndefined()
+    expect(hear([bytes('1048577:')]).error).toMatch(/^PORTICO_TOO_LARGE/)
+    expect(hear([bytes('9999999999:')]).error).toMatch(/^PORTICO_TOO_LARGE/)
+  })
+
+  test('as many names as the limit are taken, one more is refused', () => {
+    expect(hear([withNames(10_000)]).params).toHaveLength(20_000)
+    expect(hear([withNames(10_001)]).error).toBe(
+      'PORTICO_TOO_LARGE: There are more than 10000 SCGI headers',
+    )
+    expect(hear([withNames(3)], false, { maxHeaders: 2 }).error).toMatch(/more than 2/)
+  })
+
+  test('1 MiB of headers that come byte by byte are not copied for each byte', () => {
+    const request = headers('CONTENT_LENGTH', '0', 'A', 'x'.repeat(1_000_000))
+    const reader = new RequestReader()
+    const { copy } = Buffer.prototype
+    let copied = 0
+    Buffer.prototype.copy = function counting(...args: Parameters<typeof copy>) {
+      const count = copy.apply(this, args)
+      copied += count
+      return count
+    }
+    try {
+      for (let at = 0; at < request.length; at++) reader.receive(request.subarray(at, at + 1))
+    } finally {
+      Buffer.prototype.copy = copy
+    }
+    expect(reader.next()?.type).toBe('request')
+    expect(copied).toBeLessThan(4 * request.length)
+  })
+})
+
+describe('writing', () => {
+  test("gives the specification's example", () => {
+    const params = ['REQUEST_METHOD', 'POST', 'REQUEST_URI', '/deepthought']
+    expect(encodeRequest(params, 27)).toEqual(EXAMPLE.subarray(0, EXAMPLE.indexOf('What')))
+  })
+
+  test.each([
+    [['', 'x'], 0],
+    [['A\0', 'x'], 0],
+    [['A', 'x\0'], 0],
+    [['A', '\u0100'], 0],
+    [['A'], 0],
+    [[], -1],
+    [[], 1.5],
+    [[], Number.NaN],
+    [[], 1e15],
+  ])('refuses what SCGI cannot carry: %j, %d', (params, length) => {
+    expect(() => encodeRequest(params, length)).toThrow(TypeError)
+  })
+})
+
+const byteString = (minLength: number) =>
+  fc
+    .uint8Array({ minLength, maxLength: 20 })
+    .map((array) => Buffer.from(array).toString('latin1').replaceAll('\0', '.'))
+
+test('what is written is read again, whatever the bytes and the chunks', () => {
+  const pairs = fc.uniqueArray(fc.tuple(byteString(1), byteString(0)), {
+    selector: ([name]) => name,
+    maxLength: 20,
+  })
+  const body = fc.uint8Array({ maxLength: 200 })
+  const places = fc.array(fc.nat(1000), { maxLength: 10 })
+  fc.assert(
+    fc.property(pairs, body, places, (list, data, at) => {
+      fc.pre(!list.some(([name]) => name === 'SCGI' || name === 'CONTENT_LENGTH'))
+      const whole = Buffer.concat([encodeRequest(list.flat(), data.length), data])
+      const ends = [...at.filter((place) => place < whole.length), whole.length]
+      let from = 0
+      const chunks = ends.toSorted((a, b) => a - b).map((to) => whole.subarray(from, (from = to)))
+      expect(hear(chunks, true)).toEqual({
+        params: ['CONTENT_LENGTH', String(data.length), 'SCGI', '1', ...list.flat()],
+        contentLength: data.length,
+        body: Buffer.from(data).toString('latin1'),
+        ended: true,
+      })
+    }),
+  )
+})
+
+test('no bytes whatever make the reader throw, or say more than one last word', () => {
+  const likely = fc.constantFrom(
+    '0',
+    '1',
+    '7',
+    ':',
+    ',',
+    '\0',
+    'CONTENT_LENGTH',
+    'SCGI',
+    'A',
+    '17:',
+  )
+  const noise = fc.array(fc.oneof(likely, byteString(0)), { maxLength: 30 })
+  fc.assert(
+    fc.property(noise, (parts) => {
+      const reader = new RequestReader()
+      for (const part of parts) reader.receive(bytes(part))
+      reader.receiveEof()
+      const types: string[] = []
+      for (let event; (event = reader.next()) !== null;) types.push(event.type)
+      expect(types.join(' ')).toMatch(/^(?:request (?:body )*(?:body-end|error)|error|)$/)
+    }),
+  )
+})

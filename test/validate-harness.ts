@@ -1,0 +1,85 @@
+/** Applications that keep the contract and gateways that are led by hand, for the validator's tests. */
+import type {
+  Application,
+  ApplicationClass,
+  Body,
+  Chunk,
+  Environ,
+  HeaderList,
+  StartResponse,
+} from '../src/types.ts'
+import { setupTestingDefaults } from '../src/util.ts'
+import { validator } from '../src/validate.ts'
+
+export const OK = '200 OK'
+export const PLAIN: HeaderList = [['Content-Type', 'text/plain']]
+
+export function makeEnviron(variables: Partial<Environ> = {}): Environ {
+  return setupTestingDefaults(Object.assign(Object.create(null), variables))
+}
+
+/** What a test's application gets: it may do things that the types forbid. */
+export type Loose = (environ: Environ, startResponse: (...args: unknown[]) => Write) => unknown
+type Write = (...args: unknown[]) => Promise<void>
+
+export const app = (loose: Loose) => loose as unknown as Application
+
+export interface Outcome {
+  status?: string
+  headers?: HeaderList
+  written: Chunk[]
+  items: Chunk[]
+  body: Body
+  warnings: string[]
+}
+
+/** Runs an application under the validator for one request, and closes its body. */
+export async function answer(
+  application: Application | ApplicationClass,
+  environ = makeEnviron(),
+): Promise<Outcome> {
+  const warnings: string[] = []
+  const outcome: Omit<Outcome, 'body'> = { written: [], items: [], warnings }
+  const startResponse: StartResponse = (status, headers) => {
+    Object.assign(outcome, { status, headers })
+    return async (chunk) => {
+      await Promise.resolve()
+      outcome.written.push(chunk)
+    }
+  }
+  const wrapped = validator(application, { warn: (message) => warnings.push(message) })
+  const body = await wrapped(environ, startResponse)
+  try {
+    for await (const chunk of body) outcome.items.push(chunk)
+  } finally {
+    await body.close?.()
+  }
+  return { ...outcome, body }
+}
+
+export const hello: Application = (_environ, startResponse) => (
+  startResponse(OK, PLAIN),
+  ['a', 'b']
+)
+export const helloLater: Application = async function* (_environ, startResponse) {
+  startResponse(OK, PLAIN)
+  yield 'a'
+  yield 'b'
+}
+export const startResponse = () => async () => {}
+export const silent = { warn: () => {} }
+
+/** Calls the application as a gateway without types would. */
+export function call(application: Application, ...args: unknown[]): unknown {
+  return Reflect.apply(application, undefined, args)
+}
+
+/** The iterable side of a body, whichever it has, as one that can be asked for each step. */
+export interface Stepper {
+  next(): IteratorResult<Chunk> | Promise<IteratorResult<Chunk>>
+  close(): unknown
+}
+export async function open(application: Application, environ = makeEnviron()): Promise<Stepper> {
+  const body: unknown = await validator(application, silent)(environ, startResponse)
+  return body as Stepper
+}
