@@ -8,21 +8,21 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { asApplication } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input, streamSource, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
-  ApplicationClass,
   Chunk,
   Environ,
   ErrorStream,
+  HeaderList,
   InputStream,
 } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
@@ -61,9 +61,9 @@ export class HTTPHandler {
    *
    * @throws {ConfigurationError} if the options cannot work.
    */
-  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+  async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = asApplication(application)
+    const { application: run } = await recognise(application)
     const server = createServer({
       maxHeaderSize: options.maxHeaderSize ?? MAX_HEADER_SIZE,
       headersTimeout: HEAD_TIMEOUT,
@@ -102,10 +102,10 @@ export class HTTPHandler {
  */
 export class WSGIServer {
   readonly #options: HTTPOptions
-  readonly #application: Application | ApplicationClass
+  readonly #application: Runnable
   #server: GatewayServer | null = null
 
-  constructor(application: Application | ApplicationClass, options: HTTPOptions) {
+  constructor(application: Runnable, options: HTTPOptions) {
     this.#application = application
     this.#options = options
   }
@@ -167,7 +167,7 @@ export class WSGIServer {
 export function makeServer(
   host: string,
   port: number,
-  application: Application | ApplicationClass,
+  application: Runnable,
   options: HTTPOptions = {},
 ): WSGIServer {
   const name = host.includes(':') ? `[${host}]` : host || '*'
@@ -280,9 +280,14 @@ export class ServerHandler extends BaseHandler {
     response.sendDate = false
     // A final answer of 1xx leaves a client waiting for another one.
     if (status.startsWith('1')) response.shouldKeepAlive = false
-    const list = [...this.originHeaders(), ...this.headers!].flat()
-    response.writeHead(Number(status.slice(0, 3)), status.slice(4), list)
+    const list = [...this.originHeaders(), ...this.headers!]
     this.#headHasBytes = BYTES.test(status + list.join(''))
+    this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
+  }
+
+  /** Hands the head to Node. */
+  _setHead(code: number, reason: string, headers: HeaderList): void {
+    this.response.writeHead(code, reason, headers.flat())
   }
 
   override _write(chunk: Chunk): void {
