@@ -58,7 +58,9 @@ class MountedHandler extends ServerHandler {
     if (originalUrl !== undefined) environ['REQUEST_URI'] = originalUrl
     environ.SCRIPT_NAME = decodePath(baseUrl)
     // A router adds the slash that the path of its own mount point has not.
-    if (decodePath(originalUrl ?? '') === environ.SCRIPT_NAME) environ.PATH_INFO = ''
+    if (baseUrl !== '' && decodePath(originalUrl ?? '') === environ.SCRIPT_NAME) {
+      environ.PATH_INFO = ''
+    }
     if (outer !== undefined) inherit(environ, outer)
   }
 
