@@ -8,21 +8,21 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { asApplication } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input, streamSource, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
-  ApplicationClass,
   Chunk,
   Environ,
   ErrorStream,
+  HeaderList,
   InputStream,
 } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
@@ -63,9 +63,9 @@ export class HTTPHandler {
    *
    * @throws {ConfigurationError} if the options cannot work.
    */
-  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+  async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = asApplication(application)
+    const { application: run } = await recognise(application)
     const server = createServer({
       maxHeaderSize: options.maxHeaderSize ?? MAX_HEADER_SIZE,
       headersTimeout: HEAD_TIMEOUT,
@@ -105,10 +105,10 @@ export class HTTPHandler {
  */
 export class WSGIServer {
   readonly #options: HTTPOptions
-  readonly #application: Application | ApplicationClass
+  readonly #application: Runnable
   #server: GatewayServer | null = null
 
-  constructor(application: Application | ApplicationClass, options: HTTPOptions) {
+  constructor(application: Runnable, options: HTTPOptions) {
     this.#application = application
     this.#options = options
   }
@@ -170,7 +170,7 @@ export class WSGIServer {
 export function makeServer(
   host: string,
   port: number,
-  application: Application | ApplicationClass,
+  application: Runnable,
   options: HTTPOptions = {},
 ): WSGIServer {
   const name = host.includes(':') ? `[${host}]` : host || '*'
@@ -200,7 +200,6 @@ class HTTPConnection implements Connection {
     response.once('close', () => {
       this.#handlers.delete(handler)
       this.#read = this.#socket.bytesRead
-      if (!response.writableFinished) handler.abort()
       if (this.#ending && this.#handlers.size === 0) this.#socket.end()
     })
   }
@@ -231,6 +230,9 @@ export class ServerHandler extends BaseHandler {
     this.request = request
     this.response = response
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
+    response.once('close', () => {
+      if (!response.writableFinished) this.abort()
+    })
   }
 
   /** Every CGI variable that the connection and the head of the request give. */
@@ -287,11 +289,16 @@ export class ServerHandler extends BaseHandler {
     response.sendDate = false
     // A final answer of 1xx leaves a client waiting for another one.
     if (status.startsWith('1')) response.shouldKeepAlive = false
-    const list: string[] = []
-    for (const [name, value] of this.originHeaders()) list.push(name, value)
-    for (const [name, value] of this.headers!) list.push(name, value)
-    response.writeHead(Number(status.slice(0, 3)), status.slice(4), list)
+    const list = [...this.originHeaders(), ...this.headers!]
     this.#headHasBytes = BYTES.test(status + list.join(''))
+    this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
+  }
+
+  /** Hands the head to Node. */
+  _setHead(code: number, reason: string, headers: HeaderList): void {
+    const list: string[] = []
+    for (const [name, value] of headers) list.push(name, value)
+    this.response.writeHead(code, reason, list)
   }
 
   override _write(chunk: Chunk): void {

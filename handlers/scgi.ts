@@ -6,22 +6,16 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
-import { asApplication } from '../src/application.ts'
 import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input } from '../src/input.ts'
 import { RequestReader } from '../src/protocol/scgi.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
-import type {
-  Application,
-  ApplicationClass,
-  Chunk,
-  ErrorStream,
-  InputStream,
-} from '../src/types.ts'
+import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What an SCGIHandler can be told. */
@@ -57,9 +51,9 @@ export class SCGIHandler {
    *
    * @throws {ConfigurationError} if the options cannot work.
    */
-  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+  async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = asApplication(application)
+    const { application: run } = await recognise(application)
     return GatewayServer.start(createServer({ allowHalfOpen: true }), options, {
       fallback: 'fd:0',
       connect: (socket) => new Connection(socket, run, options),
