@@ -3,9 +3,10 @@
  * only here, it is decided which of them this process is.
  */
 import { ConfigurationError } from '../src/errors.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import { describeDescriptor } from '../src/server/inherited.ts'
 import { closeOnSignals, type GatewayServer } from '../src/server/lifecycle.ts'
-import type { Application, ApplicationClass, Gateway } from '../src/types.ts'
+import type { Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'
 import type { HTTPOptions } from './http.ts'
 
@@ -56,7 +57,7 @@ export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surrounding
  * the process ends with exit code 1 then. Whoever wants to catch that uses a handler.
  */
 export async function run(
-  application: Application | ApplicationClass,
+  application: Runnable,
   options: RunOptions = {},
 ): Promise<GatewayServer | null> {
   try {
@@ -69,33 +70,31 @@ export async function run(
   }
 }
 
-async function start(
-  application: Application | ApplicationClass,
-  options: RunOptions,
-): Promise<GatewayServer | null> {
+async function start(application: Runnable, options: RunOptions): Promise<GatewayServer | null> {
   const { gateway, listen }: Surroundings = options.gateway
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
   // A socket that was handed over is where whoever started us expects to be answered.
   const settings = { ...options, listen: listen ?? options.listen }
+  const { application: app, shape } = await recognise(application)
   switch (gateway) {
     case 'cgi': {
       const { CGIHandler } = await import('./cgi.ts')
-      await new CGIHandler(settings).run(application)
+      await new CGIHandler(settings).run(app)
       return null
     }
     case 'fastcgi': {
       const { FastCGIHandler } = await import('./fastcgi.ts')
-      return stoppable(await new FastCGIHandler(settings).run(application))
+      return stoppable(await new FastCGIHandler(settings).run(app))
     }
     case 'scgi': {
       const { SCGIHandler } = await import('./scgi.ts')
-      return stoppable(await new SCGIHandler(settings).run(application))
+      return stoppable(await new SCGIHandler(settings).run(app))
     }
     case 'http': {
       const { HTTPHandler } = await import('./http.ts')
-      const server = await new HTTPHandler(settings).run(application)
-      process.stderr.write(`Serving on ${urlOf(server)}\n`)
+      const server = await new HTTPHandler(settings).run(app)
+      process.stderr.write(`Serving ${shape} on ${urlOf(server)}\n`)
       return stoppable(server)
     }
   }

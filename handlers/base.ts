@@ -385,7 +385,7 @@ export class BaseHandler {
   /** What an origin server adds: Date and Server, each only if the application has none. */
   originHeaders(): HeaderList {
     const list: HeaderList = []
-    if (!this.headers!.has('Date')) list.push(['Date', new Date().toUTCString()])
+    if (!this.headers!.has('Date')) list.push(['Date', httpDate()])
     if (this.serverSoftware && !this.headers!.has('Server')) {
       list.push(['Server', this.serverSoftware])
     }
@@ -611,4 +611,18 @@ function iteratorOf(body: unknown): Iterator<unknown> | AsyncIterator<unknown> {
     )
   }
   return iterator
+}
+
+let dateSecond = 0
+let dateText = ''
+
+/** The time of an answer as HTTP wants it (RFC 9110, section 5.6.7); made once a second. */
+function httpDate(): string {
+  const now = Date.now()
+  const second = Math.floor(now / 1000)
+  if (second !== dateSecond) {
+    dateSecond = second
+    dateText = new Date(now).toUTCString()
+  }
+  return dateText
 }

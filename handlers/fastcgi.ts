@@ -7,23 +7,17 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
-import { asApplication } from '../src/application.ts'
 import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input } from '../src/input.ts'
 import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-application.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
-import type {
-  Application,
-  ApplicationClass,
-  Chunk,
-  ErrorStream,
-  InputStream,
-} from '../src/types.ts'
+import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What a FastCGIHandler can be told. */
@@ -64,9 +58,9 @@ export class FastCGIHandler {
    *
    * @throws {ConfigurationError} if the options cannot work.
    */
-  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+  async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = asApplication(application)
+    const { application: run } = await recognise(application)
     return GatewayServer.start(createServer({ allowHalfOpen: true, noDelay: true }), options, {
       fallback: 'fd:0',
       admits: webServerAddresses(),

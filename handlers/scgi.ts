@@ -6,22 +6,16 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
-import { asApplication } from '../src/application.ts'
 import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
-import { Input } from '../src/input.ts'
+import { emptySource, Input } from '../src/input.ts'
 import { RequestReader } from '../src/protocol/scgi.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
-import type {
-  Application,
-  ApplicationClass,
-  Chunk,
-  ErrorStream,
-  InputStream,
-} from '../src/types.ts'
+import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What an SCGIHandler can be told. */
@@ -57,9 +51,9 @@ export class SCGIHandler {
    *
    * @throws {ConfigurationError} if the options cannot work.
    */
-  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+  async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = asApplication(application)
+    const { application: run } = await recognise(application)
     return GatewayServer.start(createServer({ allowHalfOpen: true }), options, {
       fallback: 'fd:0',
       connect: (socket) => new Connection(socket, run, options),
@@ -69,22 +63,22 @@ export class SCGIHandler {
 
 /** One socket, and the request on it. */
 class Connection {
-  readonly #socket: Socket
+  readonly socket: Socket
+  /** The body; null if there is none. */
+  input: PushSource | null = null
   readonly #reader = new RequestReader()
   readonly #application: Application
   readonly #options: SCGIOptions
-  readonly #headTimer: NodeJS.Timeout
-  readonly #input = new PushSource(() => this.#resume())
+  #headTimer: NodeJS.Timeout | undefined
   #request: SCGIRequest | null = null
   /** All of the request has come. */
   #complete = false
   #answered = false
 
   constructor(socket: Socket, application: Application, options: SCGIOptions) {
-    this.#socket = socket
+    this.socket = socket
     this.#application = application
     this.#options = options
-    this.#headTimer = setTimeout(() => this.#refuse('The headers took too long'), HEAD_TIMEOUT)
     socket.on('data', (chunk: Buffer) => {
       if (this.#answered) return
       this.#reader.receive(chunk)
@@ -102,25 +96,26 @@ class Connection {
     socket.on('close', () => {
       clearTimeout(this.#headTimer)
       if (this.#answered) return
-      this.#input.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
+      this.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
       this.#request?.abort()
     })
   }
 
   /** Whatever has begun ends by itself: there is one answer on a connection. */
   end(): void {
-    if (this.#reader.untouched) this.#socket.destroy()
+    if (this.#reader.untouched) this.socket.destroy()
   }
 
   destroy(): void {
-    this.#socket.destroy()
+    this.socket.destroy()
   }
 
   /** The application's answer has been written, or nothing more of it will come. */
   finished(complete: boolean): void {
     this.#answered = true
-    if (complete) closeBehindAnswer(this.#socket, this.#complete)
-    else breakOff(this.#socket)
+    this.#request = null
+    if (complete) closeBehindAnswer(this.socket, this.#complete)
+    else breakOff(this.socket)
   }
 
   #pump(): void {
@@ -129,37 +124,43 @@ class Connection {
       switch (event.type) {
         case 'request': {
           clearTimeout(this.#headTimer)
+          if (event.contentLength > 0) this.input = new PushSource(() => this.#resume())
           const Request = this.#options.handlerClass ?? SCGIRequest
-          const finished = (complete: boolean) => this.finished(complete)
-          begun = new Request(this.#socket, event.params, this.#input, finished, this.#options)
-          this.#request = begun
+          this.#request = begun = new Request(this, event.params, this.#options)
           break
         }
         case 'body':
-          this.#input.push(event.data)
+          this.input!.push(event.data)
           break
         case 'body-end':
           this.#complete = true
-          this.#input.end()
+          this.input?.end()
           break
         case 'error':
           if (this.#request === null) this.#refuse(event.message)
-          else this.#input.fail(new PeerError(event.code, event.message))
+          else this.input?.fail(new PeerError(event.code, event.message))
       }
     }
-    if (this.#input.queued > INPUT_HIGH_WATER_MARK) this.#socket.pause()
+    if (this.input !== null && this.input.queued > INPUT_HIGH_WATER_MARK) this.socket.pause()
     // After all that came with it: a request that is there to its last byte is answered cheaper.
-    void begun?.run(this.#application)
+    if (begun !== null) void begun.run(this.#application)
+    else if (this.#request === null) this.#awaitHead()
+  }
+
+  /** Most heads come in one piece and need no timer. Who sends nothing holds a descriptor only. */
+  #awaitHead(): void {
+    if (this.#headTimer !== undefined || this.socket.destroyed) return
+    this.#headTimer = setTimeout(() => this.#refuse('The headers took too long'), HEAD_TIMEOUT)
   }
 
   #resume(): void {
-    if (this.#socket.isPaused() && this.#input.queued < INPUT_HIGH_WATER_MARK) this.#socket.resume()
+    if (this.socket.isPaused() && this.input!.queued < INPUT_HIGH_WATER_MARK) this.socket.resume()
   }
 
   /** Closes without an answer: what came is no request. */
   #refuse(message: string): void {
     if (!this.#reader.untouched) process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
-    this.#socket.destroy()
+    this.socket.destroy()
   }
 }
 
@@ -167,26 +168,16 @@ class Connection {
 export class SCGIRequest extends BaseHandler {
   override gateway = 'scgi' as const
   override originServer = false
-  readonly #socket: Socket
+  readonly #connection: Connection
   readonly #params: string[]
-  readonly #input: PushSource
-  readonly #finished: (complete: boolean) => void
   #head = ''
   #chunks: Chunk[] = []
   #size = 0
 
-  constructor(
-    socket: Socket,
-    params: string[],
-    input: PushSource,
-    finished: (complete: boolean) => void,
-    options: HandlerOptions,
-  ) {
+  constructor(connection: Connection, params: string[], options: HandlerOptions) {
     super(options)
-    this.#socket = socket
+    this.#connection = connection
     this.#params = params
-    this.#input = input
-    this.#finished = finished
   }
 
   override addCgiVars(): void {
@@ -194,7 +185,7 @@ export class SCGIRequest extends BaseHandler {
   }
 
   override getStdin(): InputStream {
-    return new Input(this.#input, contentLength(this.environ!))
+    return new Input(this.#connection.input ?? emptySource, contentLength(this.environ!))
   }
 
   override getStderr(): ErrorStream {
@@ -213,19 +204,20 @@ export class SCGIRequest extends BaseHandler {
   override _flush(): Wait {
     // An answer in one piece needs no such call; one in pieces would wait for each to be
     // acknowledged (RFC 9293, section 3.7.4).
-    this.#socket.setNoDelay(true)
+    const { socket } = this.#connection
+    socket.setNoDelay(true)
     this.#send()
-    return drained(this.#socket)
+    return drained(socket)
   }
 
   override _end(complete: boolean): void {
     this.#send()
-    this.#finished(complete)
+    this.#connection.finished(complete)
   }
 
   #send(): void {
     if (this.#head === '' && this.#size === 0) return
-    const socket = this.#socket
+    const { socket } = this.#connection
     const [body = ''] = this.#chunks
     if (this.#chunks.length < 2 && this.#head.length + this.#size <= SMALL_ANSWER) {
       if (typeof body === 'string' && body.length === this.#size) {

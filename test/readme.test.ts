@@ -52,7 +52,7 @@ test('by hand it is an HTTP server that prints its URL', async () => {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const [line] = (await once(createInterface(child.stderr), 'line')) as [string]
-  const [, port] = /^Serving on http:\/\/127\.0\.0\.1:(\d+)\/$/.exec(line) ?? []
+  const [, port] = /^Serving an application on http:\/\/127\.0\.0\.1:(\d+)\/$/.exec(line) ?? []
   expect(await body(Number(port), '/a/b')).toBe(`${shown('http')}\n`)
   await stop(child)
 })

@@ -4,20 +4,17 @@
  * whatever gateway the application runs behind.
  */
 import { Buffer } from 'node:buffer'
-import { Server, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type { Application, Body, Environ, StartResponse, Write } from '../types.ts'
 import { GatewaySocket } from './gateway-socket.ts'
-import {
-  createRequest,
-  knownBody,
-  openBody,
-  type NodeRequest,
-  type RequestBody,
-} from './node-request.ts'
+import { createRequest, type NodeRequest } from './node-request.ts'
 import { createResponse, headOf } from './node-response.ts'
 import { markOrigin, originOf } from './origin.ts'
+import { knownBody, openBody, type RequestBody } from './request-body.ts'
+
+export type { NodeRequest }
 
 /** What `http.createServer` takes. */
 export type NodeListener = (request: IncomingMessage, response: ServerResponse) => unknown
@@ -59,7 +56,7 @@ export function fromNode(source: NodeApplication): Application {
 
 function listenerOf(source: NodeApplication): NodeListener {
   if (typeof source === 'function') return source
-  if (source instanceof Server) return serverListener(source)
+  if ('maxHeadersCount' in source) return serverListener(source)
   if ('callback' in source && typeof source.callback === 'function') return source.callback()
   if ('routing' in source && typeof source.routing === 'function') return routerListener(source)
   throw new ConfigurationError(

@@ -6,6 +6,8 @@ import { IncomingMessage } from 'node:http'
 import type { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import type { GatewaySocket } from './gateway-socket.ts'
+import { headerLines } from './request-headers.ts'
+import type { RequestBody } from './request-body.ts'
 import { targetOf } from './target.ts'
 
 /** A request as applications behind `fromNode` see it. */
@@ -28,12 +30,6 @@ interface Internals {
 }
 
 const prototype = IncomingMessage.prototype as unknown as Internals
-
-/** What is known of the request's body before the application asks for it. */
-export interface RequestBody {
-  /** The body in pieces; null if there is none. */
-  readonly chunks: AsyncIterator<Buffer> | null
-}
 
 export function createRequest(
   environ: Environ,
@@ -77,41 +73,6 @@ async function pull(request: NodeRequest, chunks: AsyncIterator<Buffer>): Promis
 }
 
 /**
- * Whether there is a body, and where it is. Without CONTENT_LENGTH a request may still have one
- * that was sent chunked: either the header says so, or (HTTPHandler, which takes that header away)
- * the first byte does. A GET is not looked into, so that the common case need not wait.
- */
-export async function openBody(environ: Environ): Promise<RequestBody> {
-  const chunks = environ['wsgi.input'].chunks()
-  const first = await chunks.next()
-  if (first.done) return { chunks: null }
-  let begun = false
-  return {
-    chunks: {
-      next: async () => {
-        if (begun) return chunks.next()
-        begun = true
-        return first
-      },
-    },
-  }
-}
-
-/** The same where it can be told without waiting; null where `openBody` has to look. */
-export function knownBody(environ: Environ): RequestBody | null {
-  const length = environ['CONTENT_LENGTH']
-  if (length === undefined && environ['wsgi.input_terminated']) {
-    if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) {
-      return { chunks: environ['wsgi.input'].chunks() }
-    }
-    if (!NO_BODY_USUAL.test(environ.REQUEST_METHOD)) return null
-  }
-  return { chunks: Number(length ?? 0) > 0 ? environ['wsgi.input'].chunks() : null }
-}
-
-const NO_BODY_USUAL = /^(?:GET|HEAD|OPTIONS|TRACE)$/
-
-/**
  * HTTP/2 and 3 are shown as 1.1: this is a message of node:http, and a framework that reads a 2
  * takes it for one of node:http2, which has no reason phrase and refuses some headers.
  */
@@ -119,36 +80,4 @@ function setVersion(request: IncomingMessage, protocol: string): void {
   request.httpVersionMajor = 1
   request.httpVersionMinor = protocol === 'HTTP/1.0' ? 0 : 1
   request.httpVersion = `1.${request.httpVersionMinor}`
-}
-
-/** Names and values in turns, as in `rawHeaders`: HTTP_X_FORWARDED_FOR is X-Forwarded-For. */
-function headerLines(environ: Environ, hasBody: boolean): string[] {
-  const lines: string[] = []
-  for (const name in environ) {
-    if (!name.startsWith('HTTP_') || name === 'HTTP_TRANSFER_ENCODING') continue
-    lines.push(headerName(name), String(environ[name]))
-  }
-  const { CONTENT_TYPE, CONTENT_LENGTH } = environ as Record<string, string | undefined>
-  if (CONTENT_TYPE !== undefined) lines.push('Content-Type', CONTENT_TYPE)
-  // Frameworks look at one of the two to know whether there is a body (RFC 9112, section 6.3).
-  if (CONTENT_LENGTH !== undefined) lines.push('Content-Length', CONTENT_LENGTH)
-  else if (hasBody) lines.push('Transfer-Encoding', 'chunked')
-  return lines
-}
-
-/** Made once for each name; clients choose names, so no more are kept than ordinary ones. */
-const names = new Map<string, string>()
-const MAX_NAMES = 1_000
-
-function headerName(variable: string): string {
-  const known = names.get(variable)
-  if (known !== undefined) return known
-  const name = variable
-    .slice('HTTP_'.length)
-    .toLowerCase()
-    .replace(/(^|_)([a-z])?/g, (_, dash: string, letter = '') => {
-      return (dash && '-') + String(letter).toUpperCase()
-    })
-  if (names.size < MAX_NAMES) names.set(variable, name)
-  return name
 }

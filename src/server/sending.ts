@@ -2,6 +2,7 @@
  * The sending half of a socket, for gateways that write to one themselves: when to wait, and how
  * to close so that what was written arrives.
  */
+import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 
@@ -11,23 +12,30 @@ import type { Writable } from 'node:stream'
  */
 const LINGER = 2_000
 
-/** Those who wait for the same output share one promise, however many they are. */
+/** Those who wait for the same stream share one promise, however many they are. */
 const waiting = new WeakMap<Writable, Promise<void>>()
 
-/** Nothing, or a promise to wait for before more is written; it resolves as well on 'close'. */
-export function drained(output: Writable): void | Promise<void> {
-  if (!output.writableNeedDrain || output.destroyed) return
-  let promise = waiting.get(output)
+/**
+ * Nothing, or a promise to wait for before more is written; it resolves as well when `connection`
+ * closes, where that is another object than the stream on it.
+ */
+export function drained(stream: Writable, connection: EventEmitter = stream): void | Promise<void> {
+  // 'close' is still to come, and never would behind a body that waits for nothing.
+  if (stream.destroyed) return new Promise((resolve) => setImmediate(resolve))
+  if (!stream.writableNeedDrain) return
+  let promise = waiting.get(stream)
   if (promise === undefined) {
     promise = new Promise((resolve) => {
       const done = () => {
-        waiting.delete(output)
-        output.off('drain', done).off('close', done)
+        waiting.delete(stream)
+        stream.off('drain', done)
+        connection.off('close', done)
         resolve()
       }
-      output.on('drain', done).on('close', done)
+      stream.on('drain', done)
+      connection.on('close', done)
     })
-    waiting.set(output, promise)
+    waiting.set(stream, promise)
   }
   return promise
 }
@@ -44,12 +52,17 @@ export function closeBehindAnswer(socket: Socket, exhausted: boolean): void {
     else socket.destroySoon()
     return
   }
+  limitLinger(socket)
+  socket.end()
+  socket.resume()
+}
+
+/** Closes the connection some time after our half has ended, if the peer has not ended its own. */
+export function limitLinger(socket: Socket): void {
   socket.once('finish', () => {
     const timer = setTimeout(() => socket.destroy(), LINGER)
     socket.once('close', () => clearTimeout(timer))
   })
-  socket.end()
-  socket.resume()
 }
 
 /**
