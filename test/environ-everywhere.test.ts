@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { httpClient, type Client, type TestRequest } from '../src/testing/index.ts'
 import { application } from './fixtures/environ-application.ts'
-import { gateways } from './fixtures/gateways.ts'
+import { gateways, LOSSY, LOST } from './fixtures/gateways.ts'
 import { buildScript } from './fixtures/script.ts'
 import { startApache } from './servers/apache.ts'
 import { startNginx } from './servers/nginx.ts'
@@ -155,6 +155,10 @@ interface Policy {
   readonly told: ((mount: string, request: TestRequest) => Told) | number
 }
 
+function lossy(name: string, told: (mount: string) => Told): Policy {
+  return { where: ['node-fastcgi'], asked: name, reason: LOSSY, told }
+}
+
 const ASCII = 'node:http refuses raw bytes in a target, as RFC 9112, section 3.2 has it'
 
 const policies: readonly Policy[] = [
@@ -163,6 +167,16 @@ const policies: readonly Policy[] = [
     reason: 'CONTENT_LENGTH has to be there, even without a body',
     told: (_, { body }) => (body === undefined ? { CONTENT_LENGTH: '0' } : {}),
   },
+  lossy('escaped bytes that are no UTF-8', () => ({ PATH_INFO: `/${LOST}${LOST}` })),
+  lossy('raw bytes that are no UTF-8', (mount) => ({
+    PATH_INFO: `/${LOST}${LOST}`,
+    REQUEST_URI: `${mount}/${LOST}${LOST}`,
+  })),
+  lossy('a query with escaped and raw bytes', (mount) => ({
+    QUERY_STRING: `b=%ff&c=${LOST}${LOST}`,
+    REQUEST_URI: `${mount}/a?b=%ff&c=${LOST}${LOST}`,
+  })),
+  lossy('bytes in a header', () => ({ HTTP_X_BYTES: `${LOST} \xc3\xa9 ${LOST}` })),
   { where: ['HTTP'], asked: 'raw UTF-8', reason: ASCII, told: 400 },
   { where: ['HTTP'], asked: 'raw bytes that are no UTF-8', reason: ASCII, told: 400 },
   { where: ['HTTP'], asked: 'a query with escaped and raw bytes', reason: ASCII, told: 400 },
