@@ -79,8 +79,8 @@ test.each([
   [null, 'this is null'],
   [42, 'of type number'],
   ['hello', 'of type string'],
-  [{ answer() {} }, 'of type object'],
-  [{ fetch() {} }, 'This is an application of the Fetch API: run fromFetch(it)'],
+  [{}, 'of type object'],
+  [{ fetch() {} }, 'run fromFetch(it)'],
 ])('%j is refused before any request', (candidate, why) => {
   const attempt = () => asApplication(candidate as unknown as Application)
   expect(attempt).toThrow(ConfigurationError)

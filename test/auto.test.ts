@@ -167,7 +167,7 @@ describe('run(app)', () => {
   test('serves HTTP on a laptop, and says where', async () => {
     const child = start(process.execPath, [running], { env: { LISTEN: '127.0.0.1:0' } })
     const { code, output } = await child.ended
-    const port = /Serving an application on http:\/\/127\.0\.0\.1:(\d+)\/\n/.exec(output)?.[1]
+    const port = /^Serving .*on http:\/\/127\.0\.0\.1:(\d+)\/$/m.exec(output)?.[1]
     expect(output).toContain(`{"kind":"tcp","host":"127.0.0.1","port":${port}}`)
     expect(code).toBe(0)
   })
