@@ -222,6 +222,10 @@ async function growth() {
     chosen.filter(({ name }) => names.has(name)),
     connections,
   )
+  for (const peer of running) {
+    const work = { path: '/hello', connections, kept: peer.keeps, seconds: WARM_UP }
+    await attempt(peer.name, driveAlone(peer, work))
+  }
   const times = []
   const peaks = []
   for (const { name, atATime = connections, ...work } of lines) {

@@ -16,6 +16,7 @@ import { memory, resetPeak, ServerProcess } from './process.mjs'
 
 const options = readOptions('Measures the growth of memory by large bodies, for each gateway.', {
   size: [64, 'MiB of the upload and of the download'],
+  only: ['', 'a regular expression for the names of the gateways'],
   slow: [false, 'also an upload that the application does not read for a while'],
   'slow-size': [512, 'MiB of that upload'],
   'slow-time': [10, 'seconds for which it is not read'],
@@ -50,6 +51,7 @@ if (nginxProgram) {
 }
 gateways.push({ name: 'bare node:http', grow: (request) => growServer('node', request) })
 
+const chosen = gateways.filter(({ name }) => new RegExp(options.only, 'i').test(name))
 let started = 0
 
 async function growServer(gateway, request) {
@@ -118,7 +120,7 @@ function verdict(growth, bar) {
 
 const size = options.size * MIB
 const rows = []
-for (const { name, grow } of gateways) {
+for (const { name, grow } of chosen) {
   const up = await grow({ path: '/upload', size })
   const down = await grow({ path: '/download', query: `${size}`, pause: PAUSE })
   const worst = Math.max(up.growth, down.growth)
@@ -129,7 +131,7 @@ printTable(['gateway', 'upload', 'download', 'bar'], rows, options)
 
 if (options.slow) {
   const unread = []
-  for (const { name, grow } of gateways) {
+  for (const { name, grow } of chosen) {
     const request = { path: '/idle', query: `${options['slow-time']}` }
     const { growth, sent } = await grow({ ...request, size: options['slow-size'] * MIB })
     unread.push([name, show(growth), show(sent / MIB), verdict(growth, UNREAD_BAR)])

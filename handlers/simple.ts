@@ -226,7 +226,7 @@ function joinPieces(pieces: readonly (string | Buffer)[]): Buffer[] {
     typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
   )
   const size = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
-  return size <= JOIN_LIMIT ? [Buffer.concat(buffers)] : buffers
+  return buffers.length > 1 && size <= JOIN_LIMIT ? [Buffer.concat(buffers)] : buffers
 }
 
 function isLoss(error: unknown): error is NodeJS.ErrnoException {
