@@ -22,6 +22,7 @@ import type {
   StartResponse,
   Write,
 } from '../src/types.ts'
+import { bodyLength, chunkLength } from '../src/body-length.ts'
 import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
@@ -101,6 +102,8 @@ export class BaseHandler {
   /** What is being iterated of it. */
   #iterator: Iterator<unknown> | AsyncIterator<unknown> | null = null
   #exhausted = false
+  /** The bytes of a result that is a file: reading moves where it stands, so it is asked before. */
+  #fileLength: number | undefined
   /** The bytes that Content-Length announces; infinite if nothing does. */
   #declared = Infinity
   /** False for HEAD, 1xx, 204 and 304: the body is dropped (RFC 9110, section 6.4.1). */
@@ -275,7 +278,7 @@ export class BaseHandler {
    * @throws {ApplicationError} if there is no head to send yet, or `chunk` is none.
    */
   write(chunk: Chunk): Wait {
-    const size = sizeOf(chunk)
+    const size = chunkLength(chunk)
     if (this.#over) return
     if (!this.headersSent) {
       if (this.headers === null) throw new ApplicationError('write() before startResponse()')
@@ -365,10 +368,8 @@ export class BaseHandler {
   /** Adds Content-Length, which is not there, if the body's length is known without iterating. */
   setContentLength(): void {
     const body: unknown = this.result
-    let length
-    if (isChunk(body)) length = sizeOf(body)
-    else if (Array.isArray(body)) length = totalSize(body)
-    else if (this.#exhausted) length = 0
+    let length = isFileWrapper(body) ? this.#fileLength : bodyLength(body)
+    if (length === undefined && this.#exhausted) length = 0
     // A HEAD request may be answered without the body that a GET would have.
     if (length === undefined || (length === 0 && this.environ!.REQUEST_METHOD === 'HEAD')) return
     this.headers!.append('Content-Length', String(length))
@@ -474,6 +475,7 @@ export class BaseHandler {
 
   /** Sends chunks as they come, each of them at once (PEP 3333, "Buffering and Streaming"). */
   async #iterate(body: unknown): Promise<void> {
+    if (isFileWrapper(body)) this.#fileLength = bodyLength(body)
     if (!this.resultIsFile() || !(await this.sendfile())) {
       const iterator = (this.#iterator = iteratorOf(body))
       while (!this.#over && !this.#satisfied()) {
@@ -505,7 +507,7 @@ export class BaseHandler {
 
   /** One chunk of the result; the head goes before the first that is not empty. */
   #emit(chunk: unknown): void {
-    const size = sizeOf(chunk)
+    const size = chunkLength(chunk)
     if (this.headers === null) throw new ApplicationError('A body chunk before startResponse()')
     if (size === 0 || this.#over) return
     if (!this.headersSent) this.sendHeaders()
@@ -576,21 +578,6 @@ async function logFailure(
   } catch (error) {
     log(error)
   }
-}
-
-/** The bytes of a chunk. */
-function sizeOf(chunk: unknown): number {
-  if (typeof chunk === 'string') return Buffer.byteLength(chunk)
-  if (chunk instanceof Uint8Array) return chunk.length
-  throw new ApplicationError(
-    `A body chunk must be a string or a Uint8Array (got ${chunk === null ? 'null' : typeof chunk})`,
-  )
-}
-
-function totalSize(chunks: readonly unknown[]): number {
-  let size = 0
-  for (const chunk of chunks) size += sizeOf(chunk)
-  return size
 }
 
 /** RFC 9110, sections 15.2, 15.3.5 and 15.4.5. */
