@@ -40,6 +40,8 @@ export interface HandlerOptions extends PathOptions {
   readonly osEnviron?: Readonly<Record<string, string>> | undefined
   /** `wsgi.multiprocess`: whether other processes serve the same application. */
   readonly multiprocess?: boolean | undefined
+  /** Milliseconds that the whole answer may take. Default: no limit. */
+  readonly answerTimeout?: number | undefined
 }
 
 // The defaults of each instance, made once.
@@ -66,6 +68,8 @@ export class BaseHandler {
   serverSoftware: string | null = null
   /** Variables that every request sees, unless its own have the same name. */
   osEnviron: Readonly<Record<string, string>> = NO_VARIABLES
+  /** Milliseconds after which an answer that is not complete is given up; 0 for no limit. */
+  answerTimeout = 0
   /** Where SCRIPT_NAME ends and PATH_INFO begins. */
   paths: PathOptions
 
@@ -85,6 +89,7 @@ export class BaseHandler {
     this.paths = options
     if (options.osEnviron) this.osEnviron = options.osEnviron
     if (options.multiprocess) this.wsgiMultiprocess = true
+    if (options.answerTimeout) this.answerTimeout = options.answerTimeout
   }
 
   // State variables: to be read, not to be set
@@ -123,6 +128,7 @@ export class BaseHandler {
    * an error fails itself; the body has been closed then, and the transport told by `_end`.
    */
   async run(application: Application): Promise<void> {
+    const timer = this.answerTimeout > 0 ? this.#startTimer() : undefined
     try {
       this.setupEnviron()
       const result = application(this.environ!, (status, headers, error) =>
@@ -133,7 +139,18 @@ export class BaseHandler {
       if (wait) await wait
     } catch (error) {
       await this.fail(error)
+    } finally {
+      if (timer) clearTimeout(timer)
     }
+  }
+
+  #startTimer(): NodeJS.Timeout {
+    return setTimeout(() => {
+      const message = `The answer was not complete after ${this.answerTimeout} ms`
+      const error = new PeerError('PORTICO_TIMEOUT', message, '504 Gateway Timeout')
+      this.disconnected(error)
+      void this.fail(error)
+    }, this.answerTimeout)
   }
 
   /**

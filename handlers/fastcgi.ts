@@ -15,6 +15,7 @@ import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
+import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -28,11 +29,8 @@ export interface FastCGIOptions extends HandlerOptions, ServerOptions {
   readonly handlerClass?: typeof FastCGIRequest | undefined
 }
 
-/** Bytes of unread input that a connection holds before it stops reading. */
-const INPUT_HIGH_WATER_MARK = 262_144
-
 /**
- * The same while several requests share the connection: pausing for the one that does not read
+ * The high-water mark while several requests share the connection: pausing for the one that does not read
  * would stop the others, so more is held, and only then do all of them wait for the slowest.
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
@@ -76,14 +74,24 @@ export class Connection {
   readonly #application: Application
   readonly #options: FastCGIOptions
   readonly #requests = new Map<number, FastCGIRequest>()
+  /** When this connection is given up: what it is waiting for has not come. */
+  deadline = Infinity
+  #waitingFor: 'request' | 'head' | 'nothing' = 'nothing'
+  #served = 0
   #queued = 0
   #ending = false
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
     this.socket = socket
-    this.protocol = new ApplicationConnection({ multiplex: options.multiplex ?? true })
+    this.protocol = new ApplicationConnection({
+      multiplex: options.multiplex ?? true,
+      ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
+      ...(options.maxHeaders && { maxParams: options.maxHeaders }),
+      ...(options.maxConnections && { maxConns: options.maxConnections }),
+    })
     this.#application = application
     this.#options = options
+    this.#setDeadline()
     socket.on('data', (chunk: Buffer) => {
       this.protocol.receive(chunk)
       this.#pump()
@@ -112,6 +120,7 @@ export class Connection {
   finished(request: FastCGIRequest): void {
     this.#requests.delete(request.id)
     this.consumed(request.input.queued)
+    this.#setDeadline()
     this.#closeIfDone()
   }
 
@@ -137,6 +146,8 @@ export class Connection {
           const Request = this.#options.handlerClass ?? FastCGIRequest
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
+          this.#served += 1
+          if (this.#served === this.#options.maxRequestsPerConnection) this.#ending = true
           void request.run(this.#application)
           break
         }
@@ -159,7 +170,21 @@ export class Connection {
       }
     }
     if (this.#queued > this.#highWaterMark()) this.socket.pause()
+    this.#setDeadline()
     this.#closeIfDone()
+  }
+
+  /** Set when the waiting begins, so that a peer that sends a byte now and then gains nothing. */
+  #setDeadline(): void {
+    const { headTimeout = HEAD_TIMEOUT, idleTimeout = IDLE_TIMEOUT } = this.#options
+    const running = this.#requests.size > 0
+    const waitingFor = this.protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request'
+    if (waitingFor === this.#waitingFor) return
+    this.#waitingFor = waitingFor
+    this.deadline =
+      waitingFor === 'nothing'
+        ? Infinity
+        : coarseTime() + (waitingFor === 'head' ? headTimeout : idleTimeout)
   }
 
   #abort(id: number, cause: AbortCause): void {
@@ -172,7 +197,10 @@ export class Connection {
   }
 
   #highWaterMark(): number {
-    return this.#requests.size > 1 ? MULTIPLEXED_HIGH_WATER_MARK : INPUT_HIGH_WATER_MARK
+    const { highWaterMark = HIGH_WATER_MARK } = this.#options
+    return this.#requests.size > 1
+      ? Math.max(highWaterMark, MULTIPLEXED_HIGH_WATER_MARK)
+      : highWaterMark
   }
 
   #closeIfDone(): void {

@@ -16,6 +16,7 @@ import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
+import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
@@ -31,21 +32,16 @@ import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 export interface HTTPOptions extends HandlerOptions, ServerOptions {
   /** The value of the Server header, where the application sends none; null for no header. */
   readonly serverSoftware?: string | null | undefined
-  /** Bytes of a request line and its headers; more are refused with a 431. Default: 64 KiB. */
-  readonly maxHeaderSize?: number | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof ServerHandler | undefined
 }
 
 /** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
-const MAX_HEADER_SIZE = 65_536
+const MAX_HEADER_BYTES = 65_536
 /** Headers of one request; nginx has no such limit, Apache's LimitRequestFields is 100. */
 const MAX_HEADERS = 1_000
 /** Header names whose variable is remembered: more than browsers and proxies have among them. */
 const MAX_KNOWN_NAMES = 512
-/** Time in ms for a request's head to be complete, and between two requests of a connection. */
-const HEAD_TIMEOUT = 30_000
-const KEEP_ALIVE_TIMEOUT = 60_000
 /** How long, in ms, an unread body is read and thrown away before its connection is closed. */
 const LINGER = 2_000
 
@@ -67,13 +63,16 @@ export class HTTPHandler {
     const { options } = this
     const { application: run } = await recognise(application)
     const server = createServer({
-      maxHeaderSize: options.maxHeaderSize ?? MAX_HEADER_SIZE,
-      headersTimeout: HEAD_TIMEOUT,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
+      maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
+      headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
+      highWaterMark: options.highWaterMark ?? HIGH_WATER_MARK,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
       insecureHTTPParser: false,
     })
+    if (options.maxRequestsPerConnection)
+      server.maxRequestsPerSocket = options.maxRequestsPerConnection
     server.maxHeadersCount = 0 // Node drops what is over; `addHeaders` refuses it.
     // A client that has closed its half still reads (RFC 9112, section 9.6).
     Object.assign(server, { httpAllowHalfOpen: true })
@@ -221,6 +220,7 @@ export class ServerHandler extends BaseHandler {
   override gateway = 'http' as const
   readonly request: IncomingMessage
   readonly response: ServerResponse
+  readonly #maxHeaders: number
   #pending: Chunk | null = null
   /** Node sends a head with a first chunk that is a string as one string, all of it as UTF-8. */
   #headHasBytes = false
@@ -229,6 +229,7 @@ export class ServerHandler extends BaseHandler {
     super(options)
     this.request = request
     this.response = response
+    this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
     response.once('close', () => {
       if (!response.writableFinished) this.abort()
@@ -260,7 +261,7 @@ export class ServerHandler extends BaseHandler {
     }
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'
-    addHeaders(environ, request.rawHeaders)
+    addHeaders(environ, request.rawHeaders, this.#maxHeaders)
     const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
     // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
     if (authority !== undefined) environ['HTTP_HOST'] = authority
@@ -347,11 +348,11 @@ const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
  * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length: no reading of two
  *   is the right one.
  */
-function addHeaders(environ: Environ, raw: readonly string[]): void {
-  if (raw.length > 2 * MAX_HEADERS) {
+function addHeaders(environ: Environ, raw: readonly string[], max: number): void {
+  if (raw.length > 2 * max) {
     throw new PeerError(
       'PORTICO_TOO_LARGE',
-      `The request has more than ${MAX_HEADERS} headers`,
+      `The request has more than ${max} headers`,
       '431 Request Header Fields Too Large',
     )
   }

@@ -13,6 +13,7 @@ import { emptySource, Input } from '../src/input.ts'
 import { RequestReader } from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
+import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK } from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -23,12 +24,6 @@ export interface SCGIOptions extends HandlerOptions, ServerOptions {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof SCGIRequest | undefined
 }
-
-/** Bytes of unread input that a connection holds before it stops reading. */
-const INPUT_HIGH_WATER_MARK = 262_144
-
-/** Time in ms for a request's head to be complete: a web server sends it at once, in one piece. */
-const HEAD_TIMEOUT = 30_000
 
 /** Up to here an answer is copied into one piece: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
@@ -66,10 +61,11 @@ class Connection {
   readonly socket: Socket
   /** The body; null if there is none. */
   input: PushSource | null = null
-  readonly #reader = new RequestReader()
+  /** When this connection is given up: its request has not come. */
+  deadline: number
+  readonly #reader: RequestReader
   readonly #application: Application
   readonly #options: SCGIOptions
-  #headTimer: NodeJS.Timeout | undefined
   #request: SCGIRequest | null = null
   /** All of the request has come. */
   #complete = false
@@ -79,6 +75,8 @@ class Connection {
     this.socket = socket
     this.#application = application
     this.#options = options
+    this.#reader = new RequestReader(options)
+    this.deadline = coarseTime() + (options.headTimeout ?? HEAD_TIMEOUT)
     socket.on('data', (chunk: Buffer) => {
       if (this.#answered) return
       this.#reader.receive(chunk)
@@ -94,7 +92,6 @@ class Connection {
     })
     socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
     socket.on('close', () => {
-      clearTimeout(this.#headTimer)
       if (this.#answered) return
       this.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
       this.#request?.abort()
@@ -123,7 +120,7 @@ class Connection {
     for (let event; (event = this.#reader.next()) !== null;) {
       switch (event.type) {
         case 'request': {
-          clearTimeout(this.#headTimer)
+          this.deadline = Infinity
           if (event.contentLength > 0) this.input = new PushSource(() => this.#resume())
           const Request = this.#options.handlerClass ?? SCGIRequest
           this.#request = begun = new Request(this, event.params, this.#options)
@@ -141,20 +138,17 @@ class Connection {
           else this.input?.fail(new PeerError(event.code, event.message))
       }
     }
-    if (this.input !== null && this.input.queued > INPUT_HIGH_WATER_MARK) this.socket.pause()
+    if (this.input !== null && this.input.queued > this.#highWaterMark()) this.socket.pause()
     // After all that came with it: a request that is there to its last byte is answered cheaper.
-    if (begun !== null) void begun.run(this.#application)
-    else if (this.#request === null) this.#awaitHead()
+    void begun?.run(this.#application)
   }
 
-  /** Most heads come in one piece and need no timer. Who sends nothing holds a descriptor only. */
-  #awaitHead(): void {
-    if (this.#headTimer !== undefined || this.socket.destroyed) return
-    this.#headTimer = setTimeout(() => this.#refuse('The headers took too long'), HEAD_TIMEOUT)
+  #highWaterMark(): number {
+    return this.#options.highWaterMark ?? HIGH_WATER_MARK
   }
 
   #resume(): void {
-    if (this.socket.isPaused() && this.input!.queued < INPUT_HIGH_WATER_MARK) this.socket.resume()
+    if (this.socket.isPaused() && this.input!.queued < this.#highWaterMark()) this.socket.resume()
   }
 
   /** Closes without an answer: what came is no request. */
