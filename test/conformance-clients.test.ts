@@ -433,7 +433,7 @@ describe('fastcgiClient', () => {
       'PORTICO_DISCONNECTED',
     ],
   ])('objects to %s', async (_, bytes, close, code) => {
-    const request = (await answered(bytes, close, 300)).request({ target: '/' })
+    const request = (await answered(bytes, close, close ? 2_000 : 300)).request({ target: '/' })
     await expect(request).rejects.toMatchObject({ code })
   })
 })
