@@ -38,6 +38,9 @@ const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
 
+/** Characters of `wsgi.errors` that are held back at the most. */
+const MAX_HELD_LOG = 65_536
+
 /**
  * Serves an application over FastCGI:
  *
@@ -124,6 +127,19 @@ export class Connection {
     this.#closeIfDone()
   }
 
+  /**
+   * Ends an answer that is shorter than its head says, or was broken off behind its head, so that
+   * the web server notices: by closing without END_REQUEST. nginx and Apache take any END_REQUEST
+   * for the end of a good answer, whatever its appStatus. False if other requests share the
+   * connection, which it would break off as well.
+   */
+  breakOff(request: FastCGIRequest): boolean {
+    if (this.#requests.size > 1) return false
+    request.send()
+    this.socket.destroySoon()
+    return true
+  }
+
   /** Input has left a queue. */
   consumed(bytes: number): void {
     this.#queued -= bytes
@@ -192,8 +208,12 @@ export class Connection {
     if (request === undefined) return
     request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
     // A web server that closed its half may still read; one that says ABORT_REQUEST does not.
-    if (cause === 'disconnected') request.disconnected()
-    else request.abort()
+    if (cause === 'disconnected') {
+      request.disconnected()
+    } else {
+      request.refused = true
+      request.abort()
+    }
   }
 
   #highWaterMark(): number {
@@ -222,7 +242,14 @@ export class FastCGIRequest extends BaseHandler {
   #head = ''
   #chunks: Chunk[] = []
   #size = 0
+  /**
+   * Text for STDERR that waits for the first bytes of STDOUT: HAProxy 2.6.12 with `log-stderr`
+   * crashes on a STDERR record that comes some time before any STDOUT.
+   */
+  #log = ''
   #ended = false
+  /** The web server has said that it does not want the answer. */
+  refused = false
 
   constructor(connection: Connection, id: number, params: string[], options: HandlerOptions) {
     super(options)
@@ -242,8 +269,12 @@ export class FastCGIRequest extends BaseHandler {
 
   override getStderr(): ErrorStream {
     return new ErrorLog((text) => {
-      if (this.#ended) process.stderr.write(text)
-      else this.#connection.write(this.#connection.protocol.stderr(this.id, text))
+      if (this.#ended) {
+        process.stderr.write(text)
+        return
+      }
+      this.#log += text
+      if (this.headersSent || this.#log.length > MAX_HELD_LOG) this.#sendLog()
     })
   }
 
@@ -257,7 +288,7 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   override _flush(): Wait {
-    this.#send()
+    this.send()
     return this.#connection.ready()
   }
 
@@ -266,12 +297,15 @@ export class FastCGIRequest extends BaseHandler {
     const appStatus = complete ? 0 : 1
     const [body = ''] = this.#chunks
     this.#connection.socket.cork()
-    if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
+    this.#sendLog()
+    if (!complete && this.headersSent && !this.refused && this.#connection.breakOff(this)) {
+      // Said by closing: no web server looks at appStatus.
+    } else if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
       const bytes =
         typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
       this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
     } else {
-      this.#send()
+      this.send()
       this.#connection.write([protocol.end(this.id, appStatus)])
     }
     this.#connection.socket.uncork()
@@ -279,9 +313,17 @@ export class FastCGIRequest extends BaseHandler {
     this.#connection.finished(this)
   }
 
-  #send(): void {
+  #sendLog(): void {
+    if (this.#log === '') return
+    this.#connection.write(this.#connection.protocol.stderr(this.id, this.#log))
+    this.#log = ''
+  }
+
+  /** Hands what there is of the answer to the socket. */
+  send(): void {
     const { protocol } = this.#connection
     this.#connection.socket.cork()
+    this.#sendLog()
     if (this.#head !== '') {
       this.#connection.write(protocol.stdout(this.id, Buffer.from(this.#head, 'latin1')))
     }

@@ -416,6 +416,7 @@ describe('fastcgiClient', () => {
   it.each<[string, Buffer, boolean, object]>([
     ['an answer', Buffer.concat([head, end(0, 0)]), true, { broken: false }],
     ['an appStatus other than 0', Buffer.concat([head, end(1, 0)]), true, { broken: true }],
+    ['an end without END_REQUEST', head, true, { broken: true }],
   ])('takes %s', async (_, bytes, close, expected) => {
     const response = await (await answered(bytes, close)).request({ target: '/' })
     expect(response).toMatchObject({ status: '200 OK', body: Buffer.from('body'), ...expected })
@@ -423,7 +424,7 @@ describe('fastcgiClient', () => {
 
   it.each<[string, Buffer, boolean, string]>([
     ['an application that is overloaded', end(0, 2), true, 'PORTICO_PROTOCOL'],
-    ['an end without END_REQUEST', head, true, 'PORTICO_PROTOCOL'],
+    ['an end before any answer', Buffer.alloc(0), true, 'PORTICO_PROTOCOL'],
     ['bytes that are no record', Buffer.from('HTTP/1.1 200 OK\r\n'), true, 'PORTICO_PROTOCOL'],
     ['no answer at all', Buffer.alloc(0), false, 'PORTICO_DISCONNECTED'],
     [

@@ -102,37 +102,34 @@ async function behindNginx(
 
 /** What a server does of its own accord to the rows of which this is the name's beginning. */
 interface Policy {
-  readonly program: Setting['program']
+  /** Of the setting, in front of which it stands: 'apache2 cgi'. */
+  readonly place: `${Setting['program']} ${Gateway}`
   readonly row: string
   readonly reason: string
   readonly expect: Expectation
 }
 
 const MERGED = 'Apache joins the headers of a name, in requests and in answers'
-const IGNORED =
-  'what only the exit code or appStatus tells (no length declared) is no fault to the server'
+const EXIT_CODE = 'Apache looks at no exit code, and no length was declared'
+const NO_WORD = 'SCGI has no word for it, a Unix socket no reset, and no length was declared'
 
 const policies: readonly Policy[] = [
   {
-    program: 'apache2',
+    place: 'apache2 cgi',
     row: 'two cookies are joined as cookies',
     reason: MERGED,
     expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
   },
   {
-    program: 'apache2',
+    place: 'apache2 cgi',
     row: 'two headers of a name arrive as two',
     reason: MERGED,
     expect: { headers: { 'X-Foo': ['foo, bar, baz'] } },
   },
-  ...(['apache2', 'nginx'] as const).flatMap((program) =>
-    BROKEN_WITHOUT_LENGTH.map((row) => ({
-      program,
-      row,
-      reason: IGNORED,
-      expect: { broken: false },
-    })),
-  ),
+  ...BROKEN_WITHOUT_LENGTH.flatMap((row): Policy[] => [
+    { place: 'apache2 cgi', row, reason: EXIT_CODE, expect: { broken: false } },
+    { place: 'nginx scgi', row, reason: NO_WORD, expect: { broken: false } },
+  ]),
 ]
 
 const closers: (() => Promise<unknown>)[] = []
@@ -164,12 +161,12 @@ describe.each(settings)('$name', (setting) => {
     describe.each(mounts)('at "%s"', (mount) => {
       it.each(suite.map((row) => [row.name, row] as const))('%s', async (_, row) => {
         const policy = policies.find(
-          (each) => each.program === program && row.name.startsWith(each.row),
+          ({ place, row: name }) => place === `${program} ${gateway}` && row.name.startsWith(name),
         )
         const { port } = server
-        const place = { mount, gateway, serverName, serverPort: port }
+        const where = { mount, gateway, serverName, serverPort: port }
         const options = { report, expect: policy?.expect }
-        expect(await runRow(row, httpClient({ port }, { mount }), place, options)).toEqual([])
+        expect(await runRow(row, httpClient({ port }, { mount }), where, options)).toEqual([])
       })
     })
 
