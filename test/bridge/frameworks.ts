@@ -215,7 +215,7 @@ const multipart = [
   'Content-Disposition: form-data; name="file"; filename="a.bin"',
   'Content-Type: application/octet-stream',
   '',
-  `${'\0\r\n-'.repeat(20_000)}`,
+  '\0\r\n-'.repeat(20_000),
   '--frontier--',
   '',
 ].join('\r\n')
