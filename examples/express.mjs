@@ -18,7 +18,7 @@ app.get('/', (req, res) => {
 app.get('/who/:name', (req, res) => {
   res.json({
     name: req.params.name,
-    user: req.environ?.REMOTE_USER ?? null,
+    user: req.environ?.REMOTE_USER || null,
     address: req.ip,
     path: req.path,
     query: req.query,

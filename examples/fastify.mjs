@@ -28,7 +28,7 @@ app.get('/', async (request, reply) => {
 app.get('/who/:name', (request, reply) => {
   reply.send({
     name: request.params.name,
-    user: request.raw.environ?.REMOTE_USER ?? null,
+    user: request.raw.environ?.REMOTE_USER || null,
     address: request.ip,
     path: request.url.split('?')[0],
     query: request.query,

@@ -17,7 +17,7 @@ app.get('/', (c) => c.text('Hello from Hono!\n'))
 app.get('/who/:name', (c) =>
   c.json({
     name: c.req.param('name'),
-    user: c.env?.REMOTE_USER ?? null,
+    user: c.env?.REMOTE_USER || null,
     address: c.env?.REMOTE_ADDR ?? null,
     path: new URL(c.req.url).pathname,
     query: c.req.query(),

@@ -93,7 +93,7 @@ app.use(async (ctx) => {
     await route(ctx)
   } else if (folder === 'who') {
     // Behind Portico `ctx.req.environ` is everything that the web server says.
-    const user = ctx.req.environ?.REMOTE_USER ?? null
+    const user = ctx.req.environ?.REMOTE_USER || null
     const { ip: address, path, query } = ctx
     ctx.body = { name: decodeURIComponent(name), user, address, path, query }
   } else if (folder === 'files' && name) {

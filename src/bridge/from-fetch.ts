@@ -8,7 +8,15 @@
 import { Buffer } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
-import type { Application, Body, Chunk, Environ, HeaderList, StartResponse } from '../types.ts'
+import type {
+  Application,
+  Body,
+  Chunk,
+  Environ,
+  HeaderList,
+  StartResponse,
+  Write,
+} from '../types.ts'
 import { applicationUri, isHopByHop } from '../util.ts'
 import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
@@ -40,7 +48,7 @@ export function fromFetch(source: FetchApplication): Application {
   const application: Application = async (environ, startResponse) => {
     const body = knownBody(environ) ?? (await openBody(environ))
     const response: unknown = await handler(createRequest(environ, body), environ)
-    return answer(response, startResponse)
+    return answer(response, startResponse, environ['portico.signal'])
   }
   markOrigin(application, handler)
   return application
@@ -100,7 +108,11 @@ function webStream(chunks: AsyncIterator<Buffer>): ReadableStream<Uint8Array> {
   )
 }
 
-async function answer(response: unknown, startResponse: StartResponse): Promise<Body> {
+async function answer(
+  response: unknown,
+  startResponse: StartResponse,
+  signal: AbortSignal,
+): Promise<Body> {
   if (!isResponse(response)) {
     const type = response === null ? 'null' : typeof response
     throw new ApplicationError(`The fetch handler must return a Response (got ${type})`)
@@ -111,7 +123,7 @@ async function answer(response: unknown, startResponse: StartResponse): Promise<
     headersOf(response),
   )
   if (body === null) return []
-  if (!NULL_BODY.has(status)) return readBody(body, write)
+  if (!NULL_BODY.has(status)) return readBody(body, write, signal)
   await body.cancel()
   return []
 }
@@ -138,7 +150,8 @@ function headersOf({ headers }: Response): HeaderList {
  */
 async function readBody(
   stream: ReadableStream<Chunk>,
-  write: (chunk: Chunk) => Promise<void>,
+  write: Write,
+  signal: AbortSignal,
 ): Promise<Body> {
   const reader = stream.getReader()
   const ready: Chunk[] = []
@@ -152,13 +165,31 @@ async function readBody(
   }
   next.catch(() => {}) // It may fail before somebody waits for it, and is seen then.
   if (ready.length === 0) await write('')
+  return streamed(reader, ready, next, signal)
+}
+
+/** A cancelled stream ends a read that is under way, which a generator's `return` would wait for. */
+function streamed(
+  reader: ReadableStreamDefaultReader<Chunk>,
+  ready: readonly Chunk[],
+  next: ReturnType<typeof reader.read>,
+  signal: AbortSignal,
+): Body {
+  // What goes wrong in it the reads have told, if anybody was to know.
+  const cancel = () => reader.cancel(signal.reason).catch(() => {})
+  if (signal.aborted) void cancel()
+  else signal.addEventListener('abort', cancel)
   return {
     async *[Symbol.asyncIterator]() {
       yield* ready
       for (let step = await next; !step.done; step = await reader.read()) yield step.value
+      // A stream that was cancelled looks as if it had come to its end.
+      if (signal.aborted) throw new PeerError('PORTICO_DISCONNECTED', 'The client went away')
     },
-    /** Ends a read that is under way, too, which the generator's own `return` would wait for. */
-    close: () => reader.cancel().catch(() => {}), // Its error has been seen, if there is one.
+    close() {
+      signal.removeEventListener('abort', cancel)
+      return cancel()
+    },
   }
 }
 

@@ -56,9 +56,11 @@ export function fromNode(source: NodeApplication): Application {
 
 function listenerOf(source: NodeApplication): NodeListener {
   if (typeof source === 'function') return source
-  if ('maxHeadersCount' in source) return serverListener(source)
-  if ('callback' in source && typeof source.callback === 'function') return source.callback()
-  if ('routing' in source && typeof source.routing === 'function') return routerListener(source)
+  if (typeof source === 'object' && source !== null) {
+    if ('maxHeadersCount' in source) return serverListener(source)
+    if ('callback' in source && typeof source.callback === 'function') return source.callback()
+    if ('routing' in source && typeof source.routing === 'function') return routerListener(source)
+  }
   throw new ConfigurationError(
     'fromNode() takes a listener (request, response), an http.Server, or an Express, Koa or ' +
       'Fastify application',
@@ -164,11 +166,11 @@ class Exchange {
     else this.#signal.addEventListener('abort', this.#abort)
   }
 
-  /** The client went away: as from node:http, 'aborted' and then 'close' on both. */
+  /** The client went away: as from node:http, the socket is gone before the request hears of it. */
   readonly #abort = () => {
     this.#aborted = true
-    this.#request?.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
     this.#socket.destroy()
+    this.#request?.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
   }
 
   /** Passes on what was written; the head before the first of it. */

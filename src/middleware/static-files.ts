@@ -1,7 +1,7 @@
 /** The files of a folder, as an application (Plack::App::File). */
 import { EventEmitter } from 'node:events'
 import { createReadStream, type ReadStream, realpathSync, statSync } from 'node:fs'
-import { sep } from 'node:path'
+import { join, sep } from 'node:path'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import sirv from 'sirv'
 import { decodeText } from '../environ.ts'
@@ -74,7 +74,7 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
       file.destroy()
       return forbidden(environ, startResponse)
     }
-    if (!path.endsWith('/') && name.startsWith(`${folder}${path}${sep}`)) {
+    if (!path.endsWith('/') && name.startsWith(join(folder, path) + sep)) {
       file.destroy()
       return toFolder(environ, startResponse)
     }

@@ -36,13 +36,17 @@ describe.each(frameworks)('$name', ({ name, file }) => {
   afterAll(() => bare?.close())
 
   const places = settings.flatMap((setting) =>
-    ['', '/mnt'].map((mount) => ({ setting, mount, where: `${setting.name} at '${mount}'` })),
+    (setting.mounts ?? ['', '/mnt']).map((mount) => ({
+      setting,
+      mount,
+      where: `${setting.name} at '${mount}'`,
+    })),
   )
 
   describe.each(places)('through $where', ({ setting, mount }) => {
     let served: Served
     beforeAll(async () => {
-      served = await setting.serve(app, mount, folder)
+      served = await setting.serve(app, mount, folder, file)
     })
     afterAll(() => served?.close())
 

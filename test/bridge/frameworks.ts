@@ -5,7 +5,9 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { readFileSync } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { rolldown } from 'rolldown'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SimpleHandler } from '../../handlers/simple.ts'
@@ -16,6 +18,7 @@ import { ErrorLog } from '../../src/error-stream.ts'
 import { recognise, type Runnable } from '../../src/recognise.ts'
 import { bytesSource, Input } from '../../src/input.ts'
 import {
+  cgiClient,
   cgiVariables,
   fastcgiClient,
   httpClient,
@@ -28,6 +31,8 @@ import { bodyBytes } from '../../src/testing/client.ts'
 import { toNode } from '../../src/node.ts'
 import { validator } from '../../src/validate.ts'
 import { placeOf } from '../fixtures/gateways.ts'
+import { startNginx } from '../servers/nginx.ts'
+import { installed, openSocket } from '../servers/process.ts'
 
 const EXAMPLES = join(import.meta.dirname, '../../examples')
 
@@ -55,7 +60,9 @@ export interface Setting {
   readonly name: string
   /** The validator wants a Content-Type wherever a body could be (PEP 3333). */
   readonly strict?: boolean
-  serve(app: Runnable, mount: string, folder: string): Promise<Served>
+  /** Where the application is mounted. Default: both. */
+  readonly mounts?: readonly string[]
+  serve(app: Runnable, mount: string, folder: string, file: string): Promise<Served>
 }
 
 export const settings: readonly Setting[] = [
@@ -64,6 +71,11 @@ export const settings: readonly Setting[] = [
   { name: 'FastCGIHandler', serve: serveFastcgi },
   { name: 'HTTPHandler', serve: serveHttp },
   { name: 'toNode() in a server of node:http', serve: serveEmbedded },
+  // A process for each request: once is enough.
+  { name: 'run() as a CGI script', mounts: ['/mnt'], serve: serveCgi },
+  ...(installed('nginx').available
+    ? [{ name: 'FastCGIHandler behind nginx', serve: serveNginx }]
+    : []),
 ]
 
 async function serveSimple(app: Runnable, mount: string): Promise<Served> {
@@ -103,13 +115,18 @@ async function serveValidated(app: Runnable, mount: string): Promise<Served> {
 
 let sockets = 0
 
-async function serveFastcgi(app: Runnable, mount: string, folder: string): Promise<Served> {
+async function serveFastcgi(
+  app: Runnable,
+  mount: string,
+  folder: string,
+): Promise<Served & { listen: string }> {
   sockets += 1
   const listen = `unix:${join(folder, `app${sockets}.sock`)}`
   const server = await new FastCGIHandler({ listen }).run(app)
   const client = fastcgiClient(placeOf(server), { mount, keepConn: true })
   return {
     client,
+    listen,
     async close() {
       await client.close()
       await server.close()
@@ -125,6 +142,40 @@ async function serveHttp(app: Runnable, mount: string): Promise<Served> {
     async close() {
       await client.close()
       await server.close()
+    },
+  }
+}
+
+/** The example itself, with all that it needs, as a script in a folder of its own. */
+async function serveCgi(_: Runnable, mount: string, folder: string, file: string): Promise<Served> {
+  const output = join(folder, `cgi-${file}`)
+  const build = await rolldown({
+    input: { app: join(EXAMPLES, file) },
+    platform: 'node',
+    logLevel: 'silent',
+    resolve: { alias: { portico: join(import.meta.dirname, '../../src/index.ts') } },
+  })
+  await build.write({ dir: output, format: 'esm', entryFileNames: '[name].mjs' })
+  await build.close()
+  const script = join(output, 'app.mjs')
+  // What the example serves as files lies beside it.
+  await copyFile(join(EXAMPLES, 'hello.mjs'), join(output, 'hello.mjs'))
+  const client = cgiClient({ command: [process.execPath, script], mount, scriptFilename: script })
+  return { client, close: () => client.close() }
+}
+
+async function serveNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
+  const served = await serveFastcgi(app, mount, folder)
+  const to = served.listen
+  await openSocket(to.slice('unix:'.length))
+  const nginx = await startNginx({ mounts: [{ at: mount || '/', to }] })
+  const client = httpClient({ port: nginx.port }, { mount })
+  return {
+    client,
+    async close() {
+      await client.close()
+      await nginx.stop()
+      await served.close()
     },
   }
 }
