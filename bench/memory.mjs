@@ -34,11 +34,18 @@ const UNREAD_BAR = 8
 /** How long, in ms, the client does not read in the middle of a download. */
 const PAUSE = 1_000
 
+/** Runs its arguments between two pipes. */
+const PIPES = 'cat | "$@" | cat'
+
 const folder = temporaryFolder()
 const serve = join(root, 'bench/serve.mjs')
 
 /** Each knows how to run one exchange on a fresh process, and tells the growth in MiB. */
-const gateways = [{ name: 'CGI, pipes', grow: growScript }]
+const gateways = [
+  // Node's own `stdio: 'pipe'` is a pair of sockets, as from mod_cgid; a shell makes real pipes.
+  { name: 'CGI, sockets', grow: (request) => growScript([], request) },
+  { name: 'CGI, pipes', grow: (request) => growScript(['sh', '-c', PIPES, 'sh'], request) },
+]
 for (const protocol of ['fastcgi', 'scgi', 'http']) {
   if (!existsSync(join(root, `dist/handlers/${protocol}.js`))) continue
   gateways.push({
@@ -83,8 +90,8 @@ async function growServer(gateway, request) {
 }
 
 /** A script lives for one request: its peak is compared with that of one with a small body. */
-async function growScript(request) {
-  const command = [process.execPath, serve, 'cgi']
+async function growScript(starter, request) {
+  const command = [...starter, process.execPath, serve, 'cgi']
   const peaks = []
   const small = { ...request, size: request.size && MIB, query: request.query && `${MIB}` }
   if (request.path === '/idle') small.query = '0.1'
