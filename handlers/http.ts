@@ -11,12 +11,13 @@ import type { Socket } from 'node:net'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
-import { emptySource, Input, streamSource, type ByteSource } from '../src/input.ts'
+import { emptySource, Input, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import { pushedSource } from '../src/server/push-source.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
@@ -66,7 +67,6 @@ export class HTTPHandler {
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
       headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
       keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
-      highWaterMark: options.highWaterMark ?? HIGH_WATER_MARK,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
       insecureHTTPParser: false,
@@ -221,6 +221,7 @@ export class ServerHandler extends BaseHandler {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly #maxHeaders: number
+  readonly #highWaterMark: number
   #pending: Chunk | null = null
   /** Node sends a head with a first chunk that is a string as one string, all of it as UTF-8. */
   #headHasBytes = false
@@ -230,6 +231,7 @@ export class ServerHandler extends BaseHandler {
     this.request = request
     this.response = response
     this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
+    this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
     response.once('close', () => {
       if (!response.writableFinished) this.abort()
@@ -270,7 +272,7 @@ export class ServerHandler extends BaseHandler {
   override getStdin(): InputStream {
     const { request, response } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
-    const source = streamSource(request)
+    const source = pushedSource(request, this.#highWaterMark)
     const asked = /^100-continue$/i.test(this.environ!['HTTP_EXPECT'] ?? '')
     return new Input(
       asked ? afterContinue(source, response) : source,
@@ -331,7 +333,7 @@ export class ServerHandler extends BaseHandler {
     if (request.complete || !hasBody(request)) return
     const timer = setTimeout(() => socket.destroy(), LINGER)
     request.once('close', () => clearTimeout(timer))
-    request.resume()
+    request.removeAllListeners('data').resume()
   }
 }
 

@@ -78,6 +78,16 @@ export class SimpleHandler extends BaseHandler {
   }
 
   override async run(application: Application | ApplicationClass): Promise<void> {
+    const deaf = this.stdout.on ? this.#listen() : undefined
+    try {
+      await super.run(asApplication(application))
+    } finally {
+      deaf?.()
+    }
+  }
+
+  /** Hears what becomes of a Node stream, until the function that it returns is called. */
+  #listen(): () => void {
     const { stdout } = this
     const listeners: [string, (error: Error) => void][] = [
       ['drain', () => this.#wake?.()],
@@ -86,9 +96,7 @@ export class SimpleHandler extends BaseHandler {
     ]
     keepFromThrowing(stdout)
     for (const listener of listeners) stdout.on?.(...listener)
-    try {
-      await super.run(asApplication(application))
-    } finally {
+    return () => {
       for (const listener of listeners) stdout.off?.(...listener)
     }
   }
