@@ -133,7 +133,10 @@ class Answer extends EventEmitter {
 
   constructor() {
     super()
-    this.once('pipe', (file: ReadStream) => (this.file = file))
+    this.once('pipe', (file: ReadStream) => {
+      // One that is gone before it could be opened: whoever reads it is told by its iterator.
+      this.file = file.on('error', () => {})
+    })
   }
 
   getHeader(name: string): string | undefined {
@@ -146,7 +149,8 @@ class Answer extends EventEmitter {
 
   writeHead(_status: number, values: Readonly<Record<string, string | number>>): void {
     for (const [name, value] of Object.entries(values)) {
-      if (value !== '') this.headers.set(name, String(value))
+      // sirv knows no type of some files, and sends an empty one.
+      this.headers.set(name, value === '' ? 'application/octet-stream' : String(value))
     }
   }
 }
