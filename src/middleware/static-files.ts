@@ -69,8 +69,7 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
     if (!found) return notFound(environ, startResponse)
     const { file, headers } = found
     const name = String(file.path)
-    const real = realpathSync(name)
-    if (!real.startsWith(folder + sep)) {
+    if (!realPath(name).startsWith(folder + sep)) {
       file.destroy()
       return forbidden(environ, startResponse)
     }
@@ -100,6 +99,15 @@ function realFolder(root: string): string {
     throw new ConfigurationError(`staticFiles: ${root} is no folder`)
   }
   return realpathSync(root)
+}
+
+/** '' for a file that has gone meanwhile. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return ''
+  }
 }
 
 function isHidden(segment: string): boolean {
