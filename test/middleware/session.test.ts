@@ -562,6 +562,18 @@ describe('FileStore', () => {
     expect(existsSync(join(folder, 'other.json'))).toBe(true)
   })
 
+  it('removes what a process that is gone was writing a day ago', async () => {
+    const day = 24 * 60 * 60
+    const now = Date.now() / 1000
+    const names = ['a', 'b'].map((letter) => `${letter.repeat(32)}.tmp`)
+    for (const [index, name] of names.entries()) {
+      writeFileSync(join(folder, name), '')
+      utimesSync(join(folder, name), now, now - day + index)
+    }
+    await new FileStore(folder).purge()
+    expect(readdirSync(folder)).toEqual([names[1]])
+  })
+
   it('removes an expired session that is asked for', async () => {
     const store = new FileStore(folder)
     await store.save(id, 'x', Date.now() + 1000)
