@@ -13,8 +13,10 @@ import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const TEXT = [['Content-Type', 'text/plain; charset=utf-8']]
-const BYTES = [['Content-Type', 'application/octet-stream']]
+const TEXT_TYPE = 'text/plain; charset=utf-8'
+const BYTES_TYPE = 'application/octet-stream'
+const TEXT = [['Content-Type', TEXT_TYPE]]
+const BYTES = [['Content-Type', BYTES_TYPE]]
 const BLOCK = Buffer.alloc(65_536, 'portico ')
 
 /** For every gateway of Portico. */
@@ -64,34 +66,30 @@ function* pieces(size) {
   for (let rest = size; rest > 0; rest -= BLOCK.length) yield BLOCK.subarray(0, rest)
 }
 
-/** The same for `http.createServer`. */
+/** The same for `http.createServer`. With a Content-Length, which saves it the chunked coding. */
 export async function listener(request, response) {
   const [path, query] = request.url.split('?')
   switch (path) {
     case '/hello':
-      response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' })
-      response.end('Hello, world!\n')
+      send(response, TEXT_TYPE, 'Hello, world!\n')
       return
     case '/64k':
-      response.writeHead(200, { 'Content-Type': 'application/octet-stream' })
-      response.end(BLOCK)
+      send(response, BYTES_TYPE, BLOCK)
       return
     case '/echo': {
       const chunks = []
       for await (const chunk of request) chunks.push(chunk)
-      response.writeHead(200, { 'Content-Type': 'application/octet-stream' })
-      response.end(Buffer.concat(chunks))
+      send(response, BYTES_TYPE, Buffer.concat(chunks))
       return
     }
     case '/upload': {
       let size = 0
       for await (const chunk of request) size += chunk.length
-      response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' })
-      response.end(`${size}\n`)
+      send(response, TEXT_TYPE, `${size}\n`)
       return
     }
     case '/download':
-      response.writeHead(200, { 'Content-Type': 'application/octet-stream' })
+      response.writeHead(200, { 'Content-Type': BYTES_TYPE, 'Content-Length': query })
       for (const piece of pieces(Number(query))) {
         if (!response.write(piece)) await once(response, 'drain')
       }
@@ -99,11 +97,15 @@ export async function listener(request, response) {
       return
     case '/idle':
       await sleep(Number(query) * 1000)
-      response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' })
-      response.end('Not read.\n')
+      send(response, TEXT_TYPE, 'Not read.\n')
       return
     default:
-      response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' })
-      response.end('There is nothing here.\n')
+      response.statusCode = 404
+      response.end()
   }
+}
+
+function send(response, type, body) {
+  response.writeHead(200, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) })
+  response.end(body)
 }

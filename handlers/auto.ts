@@ -3,9 +3,10 @@
  * only here, it is decided which of them this process is.
  */
 import { ConfigurationError } from '../src/errors.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import { describeDescriptor } from '../src/server/inherited.ts'
 import { closeOnSignals, type GatewayServer } from '../src/server/lifecycle.ts'
-import type { Application, ApplicationClass, Gateway } from '../src/types.ts'
+import type { Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'
 import type { HTTPOptions } from './http.ts'
 
@@ -21,30 +22,31 @@ export type RunOptions = Omit<FastCGIOptions & HTTPOptions, 'handlerClass'> & {
 /** Which gateway the process has been started for, and where that listens if it is known. */
 export interface Surroundings {
   readonly gateway: Gateway
-  readonly listen?: string
+  /** Absent where the options, or the handler's own default, decide. */
+  readonly listen?: string | undefined
 }
 
 /**
  * Looks around, in this order:
  *
- * 1. PORTICO_GATEWAY says it.
+ * 1. PORTICO_GATEWAY says it, and PORTICO_LISTEN where to listen.
  * 2. REQUEST_METHOD and GATEWAY_INTERFACE are set: CGI. Before any look at fd 0, which is a socket
  *    under Apache's mod_cgid, too.
  * 3. systemd has passed a socket to this process: FastCGI on it.
  * 4. fd 0 is a listening socket, as from spawn-fcgi, mod_fcgid and lighttpd: FastCGI on it.
- * 5. Otherwise HTTP.
+ * 5. Otherwise HTTP, where PORTICO_LISTEN says.
  *
  * @throws {ConfigurationError} if PORTICO_GATEWAY names no gateway.
  */
 export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surroundings {
-  const named = env['PORTICO_GATEWAY']
-  if (named) return { gateway: asGateway(named, 'PORTICO_GATEWAY') }
+  const { PORTICO_GATEWAY: named, PORTICO_LISTEN: listen } = env
+  if (named) return { gateway: asGateway(named, 'PORTICO_GATEWAY'), listen }
   if (env['REQUEST_METHOD'] && env['GATEWAY_INTERFACE']) return { gateway: 'cgi' }
   if (Number(env['LISTEN_PID']) === process.pid && Number(env['LISTEN_FDS']) >= 1) {
     return { gateway: 'fastcgi', listen: 'systemd' }
   }
   if (describeDescriptor(0) === 'listening') return { gateway: 'fastcgi', listen: 'fd:0' }
-  return { gateway: 'http' }
+  return { gateway: 'http', listen }
 }
 
 /**
@@ -55,7 +57,7 @@ export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surrounding
  * the process ends with exit code 1 then. Whoever wants to catch that uses a handler.
  */
 export async function run(
-  application: Application | ApplicationClass,
+  application: Runnable,
   options: RunOptions = {},
 ): Promise<GatewayServer | null> {
   try {
@@ -68,33 +70,31 @@ export async function run(
   }
 }
 
-async function start(
-  application: Application | ApplicationClass,
-  options: RunOptions,
-): Promise<GatewayServer | null> {
-  const { gateway, ...found } = options.gateway
+async function start(application: Runnable, options: RunOptions): Promise<GatewayServer | null> {
+  const { gateway, listen }: Surroundings = options.gateway
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
   // A socket that was handed over is where whoever started us expects to be answered.
-  const settings = { ...options, ...found }
+  const settings = { ...options, listen: listen ?? options.listen }
+  const { application: app, shape } = await recognise(application)
   switch (gateway) {
     case 'cgi': {
       const { CGIHandler } = await import('./cgi.ts')
-      await new CGIHandler(settings).run(application)
+      await new CGIHandler(settings).run(app)
       return null
     }
     case 'fastcgi': {
       const { FastCGIHandler } = await import('./fastcgi.ts')
-      return stoppable(await new FastCGIHandler(settings).run(application))
+      return stoppable(await new FastCGIHandler(settings).run(app))
     }
     case 'scgi': {
       const { SCGIHandler } = await import('./scgi.ts')
-      return stoppable(await new SCGIHandler(settings).run(application))
+      return stoppable(await new SCGIHandler(settings).run(app))
     }
     case 'http': {
       const { HTTPHandler } = await import('./http.ts')
-      const server = await new HTTPHandler(settings).run(application)
-      process.stderr.write(`Serving on ${urlOf(server)}\n`)
+      const server = await new HTTPHandler(settings).run(app)
+      process.stderr.write(`Serving ${shape} on ${urlOf(server)}\n`)
       return stoppable(server)
     }
   }

@@ -9,6 +9,14 @@ import type { Application, ApplicationClass } from './types.ts'
  * @throws {ConfigurationError} for anything else.
  */
 export function asApplication(candidate: Application | ApplicationClass): Application {
+  const foreign = frameworkOf(candidate)
+  if (foreign !== null) {
+    const { shape, bridge } = foreign
+    const [name, module] = BRIDGES[bridge]
+    throw new ConfigurationError(
+      `This is ${shape}: run ${name}(it), with ${name} from '${module}', or use run() of 'portico'`,
+    )
+  }
   if (typeof candidate !== 'function') {
     throw new ConfigurationError(
       'An application is a function (environ, startResponse) => chunks, a generator function, ' +
@@ -19,10 +27,43 @@ export function asApplication(candidate: Application | ApplicationClass): Applic
   return (environ, startResponse) => new candidate(environ, startResponse)
 }
 
+/** Which of the bridges makes an application of ours of it. */
+export interface Framework {
+  /** What it is, in words that fit behind 'this is'. */
+  readonly shape: string
+  readonly bridge: 'node' | 'fetch'
+}
+
+const BRIDGES = {
+  node: ['fromNode', 'portico/node'],
+  fetch: ['fromFetch', 'portico/fetch'],
+} as const
+
+/** Applications of other interfaces by the members they have; the first that fits. */
+const FRAMEWORKS: readonly (Framework & { readonly has: readonly string[] })[] = [
+  { shape: 'an Express application', bridge: 'node', has: ['handle', 'set', 'listen'] },
+  { shape: 'a Connect application', bridge: 'node', has: ['handle', 'use', 'listen'] },
+  { shape: 'a Fastify instance', bridge: 'node', has: ['routing', 'ready'] },
+  { shape: 'a Koa application', bridge: 'node', has: ['callback', 'use'] },
+  { shape: 'an http.Server', bridge: 'node', has: ['closeIdleConnections', 'listen'] },
+  { shape: 'an application of the Fetch API', bridge: 'fetch', has: ['fetch'] },
+]
+
 /**
- * A class cannot be called without `new`; nothing but its source tells it from a function. With a
- * parenthesis behind the word it is a method that has this name.
+ * What a framework's application is, or null for whatever is none. A plain listener of node:http
+ * cannot be told from a function of ours.
  */
+export function frameworkOf(candidate: unknown): Framework | null {
+  if (candidate === null || (typeof candidate !== 'object' && typeof candidate !== 'function')) {
+    return null
+  }
+  const members = candidate as Readonly<Record<string, unknown>>
+  const fits = ({ has }: { has: readonly string[] }): boolean =>
+    has.every((name) => typeof members[name] === 'function')
+  return FRAMEWORKS.find(fits) ?? null
+}
+
+/** A class cannot be called without `new`. What tells it from a function is that it keeps its prototype. */
 function isClass(candidate: Application | ApplicationClass): candidate is ApplicationClass {
-  return /^class\b(?!\s*\()/.test(Function.prototype.toString.call(candidate))
+  return Object.getOwnPropertyDescriptor(candidate, 'prototype')?.writable === false
 }

@@ -61,6 +61,10 @@ export class PushSource implements ByteSource {
       this.#chunks[this.#first] = chunk.subarray(size)
     } else if (++this.#first === this.#chunks.length) {
       this.#chunks.length = this.#first = 0
+    } else if (this.#first * 2 > this.#chunks.length) {
+      // A queue that is never empty must not keep what has left it; done rarely, it costs nothing.
+      this.#chunks.splice(0, this.#first)
+      this.#first = 0
     }
     const taken = Math.min(chunk.length, size)
     this.queued -= taken

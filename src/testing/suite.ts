@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asApplication } from '../application.ts'
 import type { Application } from '../types.ts'
 import type { Client } from './client.ts'
-import { complaints, text, type Place, type Row } from './row.ts'
+import { complaints, text, type Expectation, type Place, type Row } from './row.ts'
 import { answerRows } from './rows/answer.ts'
 import { environRows } from './rows/environ.ts'
 import { errorRows } from './rows/errors.ts'
@@ -48,6 +48,8 @@ export interface RunOptions {
    * that bodies are closed.
    */
   readonly report?: string | undefined
+  /** What a web server in between makes of this row by its own policy. */
+  readonly expect?: Expectation | undefined
 }
 
 /** How long the end of a body may take to be reported, in ms, and how often it is looked for. */
@@ -70,9 +72,10 @@ export async function runRow(
       ['X-Portico-Id', id],
     ],
   })
-  const found = complaints(row, response, place)
+  const expect = { ...row.expect, ...options.expect }
+  const found = complaints({ ...row, expect }, response, place)
   const { report } = options
-  const { closed } = row.expect
+  const { closed } = expect
   if (report === undefined || closed === undefined) return found
   for (let waited = 0; waited < CLOSE_TIMEOUT && closes(report, id) < closed;) {
     await sleep(CLOSE_INTERVAL)

@@ -1,0 +1,94 @@
+#!/usr/bin/env node
+// An Express application, unchanged, behind any gateway. Needs: npm install express multer
+import { realpathSync } from 'node:fs'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import express from 'express'
+import multer from 'multer'
+
+export const app = express()
+const upload = multer({ limits: { fileSize: 1_000_000 } })
+
+app.get('/', (req, res) => {
+  res.type('text').send('Hello from Express!\n')
+})
+
+// Behind Portico `req.environ` is everything that the web server says.
+app.get('/who/:name', (req, res) => {
+  res.json({
+    name: req.params.name,
+    user: req.environ?.REMOTE_USER || null,
+    address: req.ip,
+    path: req.path,
+    query: req.query,
+  })
+})
+
+app.post('/json', express.json(), (req, res) => {
+  res.status(201).json(req.body)
+})
+
+app.post('/form', express.urlencoded({ extended: false }), (req, res) => {
+  res.json(req.body)
+})
+
+app.post('/upload', upload.single('file'), (req, res) => {
+  const { originalname: name, mimetype: type, size } = req.file
+  res.json({ name, type, size, note: req.body.note })
+})
+
+// A folder without a slash at its end is redirected to, mount point and all.
+app.use('/files', express.static(import.meta.dirname))
+
+app.get('/cookies', (req, res) => {
+  res.cookie('first', '1', { httpOnly: true })
+  res.cookie('second', '2')
+  res.json({ sent: req.get('cookie') ?? null })
+})
+
+// A path in a redirect is the browser's: it begins with the mount point.
+app.get('/redirect', (req, res) => {
+  res.redirect(`${req.baseUrl}/who/redirected`)
+})
+
+app.get('/stream', (req, res) => {
+  res.type('text')
+  Readable.from(pieces()).pipe(res)
+})
+
+async function* pieces() {
+  for (const piece of ['one\n', 'two\n', 'three\n']) {
+    yield piece
+    await sleep(5)
+  }
+}
+
+// Ends after ?count=…, else when the client goes away.
+app.get('/events', (req, res) => {
+  res.set({ 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' }).flushHeaders()
+  const count = Number(req.query.count ?? Infinity)
+  let sent = 0
+  const timer = setInterval(() => {
+    if (sent < count) res.write(`data: ${++sent}\n\n`)
+    else res.end()
+  }, 5)
+  res.on('close', () => clearInterval(timer))
+})
+
+app.get('/fail', () => {
+  throw new Error('This was to be expected')
+})
+
+app.use((req, res) => {
+  res.status(404).json({ error: 'Nothing is here' })
+})
+
+// eslint-disable-next-line no-unused-vars -- Express knows an error handler by its four parameters.
+app.use((error, req, res, next) => {
+  res.status(error.status ?? 500).json({ error: error.message })
+})
+
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  void import('portico').then(({ run }) => run(app))
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+// A Hono application, unchanged, behind any gateway. Needs: npm install hono
+import { createReadStream, realpathSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Hono } from 'hono'
+import { setCookie } from 'hono/cookie'
+import { stream, streamSSE } from 'hono/streaming'
+
+export const app = new Hono()
+
+app.get('/', (c) => c.text('Hello from Hono!\n'))
+
+// Behind Portico `c.env` is everything that the web server says.
+app.get('/who/:name', (c) =>
+  c.json({
+    name: c.req.param('name'),
+    user: c.env?.REMOTE_USER || null,
+    address: c.env?.REMOTE_ADDR ?? null,
+    path: new URL(c.req.url).pathname,
+    query: c.req.query(),
+  }),
+)
+
+app.post('/json', async (c) => c.json(await c.req.json(), 201))
+
+app.post('/form', async (c) => c.json(await c.req.parseBody()))
+
+app.post('/upload', async (c) => {
+  const { file, note } = await c.req.parseBody()
+  return c.json({ name: file.name, type: file.type, size: file.size, note })
+})
+
+app.get('/files/:name', (c) => {
+  const file = createReadStream(join(import.meta.dirname, basename(c.req.param('name'))))
+  c.header('Content-Type', 'text/javascript; charset=utf-8')
+  return c.body(Readable.toWeb(file))
+})
+
+app.get('/cookies', (c) => {
+  setCookie(c, 'first', '1', { httpOnly: true })
+  setCookie(c, 'second', '2')
+  return c.json({ sent: c.req.header('cookie') ?? null })
+})
+
+// A path in a redirect is the browser's: it begins with the mount point.
+app.get('/redirect', (c) => c.redirect(`${c.env?.SCRIPT_NAME ?? ''}/who/redirected`))
+
+app.get('/stream', (c) => {
+  c.header('Content-Type', 'text/plain; charset=utf-8')
+  return stream(c, async (out) => {
+    for (const piece of ['one\n', 'two\n', 'three\n']) {
+      await out.write(piece)
+      await sleep(5)
+    }
+  })
+})
+
+// Ends after ?count=…, else when the client goes away.
+app.get('/events', (c) => {
+  c.header('Cache-Control', 'no-store')
+  return streamSSE(c, async (out) => {
+    const count = Number(c.req.query('count') ?? Infinity)
+    for (let sent = 1; sent <= count && !out.aborted; sent += 1) {
+      await sleep(5)
+      await out.writeSSE({ data: String(sent) })
+    }
+  })
+})
+
+app.get('/fail', () => {
+  throw new Error('This was to be expected')
+})
+
+app.notFound((c) => c.json({ error: 'Nothing is here' }, 404))
+
+app.onError((error, c) => c.json({ error: error.message }, 500))
+
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  void import('portico').then(({ run }) => run(app))
+}

@@ -1,0 +1,241 @@
+/**
+ * `fromNode`: an application of node:http (Express, Koa, Fastify, a plain listener) as an
+ * application of ours. From the framework's side: real requests and responses, whose connection is
+ * whatever gateway the application runs behind.
+ */
+import { Buffer } from 'node:buffer'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { inspect } from 'node:util'
+import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
+import type { Application, Body, Environ, StartResponse, Write } from '../types.ts'
+import { GatewaySocket } from './gateway-socket.ts'
+import { createRequest, type NodeRequest } from './node-request.ts'
+import { createResponse, headOf } from './node-response.ts'
+import { markOrigin, originOf } from './origin.ts'
+import { knownBody, openBody, type RequestBody } from './request-body.ts'
+
+export type { NodeRequest }
+
+/** What `http.createServer` takes. */
+export type NodeListener = (request: IncomingMessage, response: ServerResponse) => unknown
+
+/** A Koa application, or anything else that makes a listener of itself. */
+export interface ListenerFactory {
+  callback(): NodeListener
+}
+
+/** A Fastify instance. */
+export interface ReadyRouter {
+  ready(): PromiseLike<unknown>
+  routing(request: IncomingMessage, response: ServerResponse): unknown
+}
+
+/** What `fromNode` takes. An Express application is a listener. */
+export type NodeApplication = NodeListener | Server | ListenerFactory | ReadyRouter
+
+/** Up to here an answer that is all there goes out as one piece. */
+const WHOLE_ANSWER = 65_536
+
+/**
+ * Makes an application of ours. `req.environ` is the environ; `req.url` is the path below the mount
+ * point, `req.originalUrl` the whole one.
+ *
+ * @throws {ConfigurationError} for what is none of the shapes, or a server without a listener.
+ */
+export function fromNode(source: NodeApplication): Application {
+  const origin = originOf(source)
+  if (origin !== undefined) return origin as Application // It came from toNode().
+  const listener = listenerOf(source)
+  const application: Application = (environ, startResponse) =>
+    isWebSocket(environ)
+      ? refuseUpgrade(startResponse)
+      : new Exchange(environ, startResponse).run(listener)
+  markOrigin(application, listener)
+  return application
+}
+
+function listenerOf(source: NodeApplication): NodeListener {
+  if (typeof source === 'function') return source
+  if (typeof source === 'object' && source !== null) {
+    if ('maxHeadersCount' in source) return serverListener(source)
+    if ('callback' in source && typeof source.callback === 'function') return source.callback()
+    if ('routing' in source && typeof source.routing === 'function') return routerListener(source)
+  }
+  throw new ConfigurationError(
+    'fromNode() takes a listener (request, response), an http.Server, or an Express, Koa or ' +
+      'Fastify application',
+  )
+}
+
+/** All listeners of a server that need not listen. */
+function serverListener(server: Server): NodeListener {
+  if (server.listenerCount('request') === 0) {
+    throw new ConfigurationError('fromNode(): this http.Server has no listener for requests')
+  }
+  return (request, response) => {
+    const waits = /^100-continue$/i.test(request.headers.expect ?? '')
+    const event = waits && server.listenerCount('checkContinue') > 0 ? 'checkContinue' : 'request'
+    server.emit(event, request, response)
+  }
+}
+
+/** Fastify loads its plugins before the first request. */
+function routerListener(router: ReadyRouter): NodeListener {
+  let ready = false
+  return (request, response) => {
+    if (ready) return router.routing(request, response)
+    return router.ready().then(() => {
+      ready = true
+      return router.routing(request, response)
+    })
+  }
+}
+
+/** No gateway hands its connection over, so the client is told before it waits for frames. */
+function isWebSocket(environ: Environ): boolean {
+  return /\bwebsocket\b/i.test(environ['HTTP_UPGRADE'] ?? '')
+}
+
+function refuseUpgrade(startResponse: StartResponse): Body {
+  startResponse('501 Not Implemented', [['Content-Type', 'text/plain; charset=utf-8']])
+  return ['WebSockets cannot pass through this gateway.\n']
+}
+
+/** One request and its answer. */
+class Exchange {
+  readonly #environ: Environ
+  readonly #startResponse: StartResponse
+  readonly #socket: GatewaySocket
+  #request: NodeRequest | null = null
+  #response: ServerResponse | null = null
+  /** What sends, once the head is out. */
+  #write: Write | null = null
+  /** Where it is watched whether the client is still there. */
+  #signal: AbortSignal | null = null
+  #settled = false
+  #aborted = false
+  #resolve: (body: Body) => void = () => {}
+  #reject: (error: unknown) => void = () => {}
+
+  constructor(environ: Environ, startResponse: StartResponse) {
+    this.#environ = environ
+    this.#startResponse = startResponse
+    this.#socket = new GatewaySocket(environ, (chunks, done) => {
+      // In the next tick it is known whether the response ended with these.
+      process.nextTick(() => void this.#deliver(chunks, done))
+    })
+  }
+
+  /** Resolves to what is left of the body when the response has ended. */
+  run(listener: NodeListener): Promise<Body> {
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+      const body = knownBody(this.#environ)
+      if (body !== null) this.#begin(listener, body)
+      else {
+        openBody(this.#environ).then(
+          (opened) => this.#begin(listener, opened),
+          (error: unknown) => this.#fail(error),
+        )
+      }
+    })
+  }
+
+  #begin(listener: NodeListener, body: RequestBody): void {
+    const socket = this.#socket
+    const request = (this.#request = createRequest(this.#environ, socket, body))
+    const response = (this.#response = createResponse(request, socket))
+    response.on('finish', () => this.#finish())
+    response.on('error', (error) => this.#fail(error))
+    socket.on('timeout', () => {
+      const heard = [request, response].map((each) => each.emit('timeout', socket))
+      if (!heard.includes(true) && socket.listenerCount('timeout') === 1) socket.destroy()
+    })
+    socket.on('close', () => this.#closed())
+    try {
+      const result = listener(request, response)
+      if (isPromise(result)) result.then(undefined, (error: unknown) => this.#fail(error))
+    } catch (error) {
+      this.#fail(error)
+    }
+    // An answer that is there already has nobody to tell, and the signal costs something.
+    if (response.writableEnded || this.#settled) return
+    this.#signal = this.#environ['portico.signal']
+    if (this.#signal.aborted) this.#abort()
+    else this.#signal.addEventListener('abort', this.#abort)
+  }
+
+  /** The client went away: as from node:http, the socket is gone before the request hears of it. */
+  readonly #abort = () => {
+    this.#aborted = true
+    this.#socket.destroy()
+    this.#request?.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
+  }
+
+  /** Passes on what was written; the head before the first of it. */
+  async #deliver(chunks: Buffer[], done: (error?: Error | null) => void): Promise<void> {
+    const response = this.#response!
+    const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+    try {
+      if (this.#write === null) {
+        this.#write = this.#startResponse(...headOf(response))
+        const whole = response.writableEnded && this.#socket.writableLength === size
+        if (whole && size <= WHOLE_ANSWER) {
+          this.#settle(Object.assign(chunks, { close: () => done() }))
+          return
+        }
+      } else if (size === 0) {
+        done()
+        return
+      }
+      const pieces = size <= WHOLE_ANSWER ? [Buffer.concat(chunks, size)] : chunks
+      for (const piece of pieces) await this.#write(piece)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  }
+
+  /** All has been handed over. */
+  #finish(): void {
+    this.#settle([])
+    const request = this.#request!
+    // What the application has not read it will not: the gateway deals with the rest.
+    if (request.complete) request.resume()
+    else request.destroy()
+    this.#socket.destroy()
+  }
+
+  #closed(): void {
+    if (this.#settled) return
+    if (this.#aborted) {
+      this.#fail(new PeerError('PORTICO_DISCONNECTED', 'The client went away'))
+    } else {
+      const error = new ApplicationError('The application destroyed its response')
+      this.#fail(this.#socket.errored ?? error)
+    }
+  }
+
+  #settle(body: Body): void {
+    this.#settled = true
+    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#resolve(body)
+  }
+
+  /** The handler answers with its error page, or breaks off what has begun. */
+  #fail(error: unknown): void {
+    if (!this.#settled) {
+      this.#settled = true
+      this.#signal?.removeEventListener('abort', this.#abort)
+      this.#reject(error)
+    } else if (!this.#aborted) {
+      this.#environ['wsgi.errors'].write(`${inspect(error)}\n`)
+    }
+    this.#socket.destroy()
+  }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+}

@@ -1,0 +1,76 @@
+/** The framework examples answer the same at every gateway and mount point, byte for byte. */
+import { rm } from 'node:fs/promises'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { Runnable } from '../../src/recognise.ts'
+import { makeFolder } from '../servers/process.ts'
+import { valuesOf } from '../../src/testing/client.ts'
+import {
+  comparable,
+  frameworks,
+  loadExample,
+  rows,
+  serveBare,
+  settings,
+  type Served,
+} from './frameworks.ts'
+
+let folder: string
+
+beforeAll(async () => {
+  folder = await makeFolder()
+  vi.spyOn(console, 'error').mockReturnValue()
+})
+afterAll(async () => {
+  vi.restoreAllMocks()
+  await rm(folder, { recursive: true, force: true })
+})
+
+describe.each(frameworks)('$name', ({ name, file }) => {
+  let app: Runnable
+  let bare: Served
+
+  beforeAll(async () => {
+    app = await loadExample(file)
+    bare = await serveBare(app)
+  })
+  afterAll(() => bare?.close())
+
+  const places = settings.flatMap((setting) =>
+    (setting.mounts ?? ['', '/mnt']).map((mount) => ({
+      setting,
+      mount,
+      where: `${setting.name} at '${mount}'`,
+    })),
+  )
+
+  describe.each(places)('through $where', ({ setting, mount }) => {
+    let served: Served
+    beforeAll(async () => {
+      served = await setting.serve(app, mount, folder, file)
+    })
+    afterAll(() => served?.close())
+
+    it.each(
+      rows
+        .filter(({ not, untyped }) => not !== name && !(setting.strict && untyped?.includes(name)))
+        .map((row) => [row.name, row] as const),
+    )('answers %s', async (_, { request, status, type, body, headers }) => {
+      const response = await served.client.request(request)
+      expect(response.broken).toBe(false)
+      expect([response.status.slice(0, 3), String(response.body)]).toEqual([
+        String(status),
+        body(name, mount),
+      ])
+      if (type)
+        expect(valuesOf(response.headers, 'Content-Type')).toEqual([expect.stringMatching(type)])
+      for (const [header, values] of headers?.(mount) ?? []) {
+        const expected = values.map((value) => expect.stringMatching(value) as string)
+        expect(valuesOf(response.headers, header)).toEqual(expected)
+      }
+      if (mount === '') {
+        const expected = await bare.client.request(request)
+        expect(comparable(response, name)).toEqual(comparable(expected, name))
+      }
+    })
+  })
+})

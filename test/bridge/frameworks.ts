@@ -1,0 +1,416 @@
+/**
+ * What the four framework examples have to answer, as a table, and the places where they have to:
+ * straight on node:http or the Fetch API, and through Portico's gateways.
+ */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { readFileSync } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { rolldown } from 'rolldown'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { SimpleHandler } from '../../handlers/simple.ts'
+import { frameworkOf } from '../../src/application.ts'
+import type { FetchHandler } from '../../src/bridge/from-fetch.ts'
+import type { NodeListener } from '../../src/bridge/from-node.ts'
+import { ErrorLog } from '../../src/error-stream.ts'
+import { recognise, type Runnable } from '../../src/recognise.ts'
+import { bytesSource, Input } from '../../src/input.ts'
+import {
+  cgiClient,
+  cgiVariables,
+  fastcgiClient,
+  httpClient,
+  parseCgiAnswer,
+  type Client,
+  type TestRequest,
+  type TestResponse,
+} from '../../src/testing/index.ts'
+import { bodyBytes } from '../../src/testing/client.ts'
+import { toNode } from '../../src/node.ts'
+import { validator } from '../../src/validate.ts'
+import { placeOf } from '../fixtures/gateways.ts'
+import { startNginx } from '../servers/nginx.ts'
+import { installed, openSocket } from '../servers/process.ts'
+
+const EXAMPLES = join(import.meta.dirname, '../../examples')
+
+/** Each example's `app`, and what its greeting calls it. */
+export const frameworks = [
+  { name: 'Express', file: 'express.mjs' },
+  { name: 'Koa', file: 'koa.mjs' },
+  { name: 'Fastify', file: 'fastify.mjs' },
+  { name: 'Hono', file: 'hono.mjs' },
+] as const
+
+export async function loadExample(file: string): Promise<Runnable> {
+  const path = join(EXAMPLES, file)
+  const module = (await import(path)) as { app: Runnable }
+  return module.app
+}
+
+export interface Served {
+  readonly client: Client
+  close(): Promise<void>
+}
+
+/** A place where a framework's application answers. */
+export interface Setting {
+  readonly name: string
+  /** The validator wants a Content-Type wherever a body could be (PEP 3333). */
+  readonly strict?: boolean
+  /** Where the application is mounted. Default: both. */
+  readonly mounts?: readonly string[]
+  serve(app: Runnable, mount: string, folder: string, file: string): Promise<Served>
+}
+
+export const settings: readonly Setting[] = [
+  { name: 'SimpleHandler in process', serve: serveSimple },
+  { name: 'the validator and SimpleHandler', strict: true, serve: serveValidated },
+  { name: 'FastCGIHandler', serve: serveFastcgi },
+  { name: 'HTTPHandler', serve: serveHttp },
+  { name: 'toNode() in a server of node:http', serve: serveEmbedded },
+  // A process for each request: once is enough.
+  { name: 'run() as a CGI script', mounts: ['/mnt'], serve: serveCgi },
+  ...(installed('nginx').available
+    ? [{ name: 'FastCGIHandler behind nginx', serve: serveNginx }]
+    : []),
+]
+
+async function serveSimple(app: Runnable, mount: string): Promise<Served> {
+  const { application } = await recognise(app)
+  return {
+    client: {
+      async request(request) {
+        const answer: Buffer[] = []
+        let errors = ''
+        const body = bodyBytes(request.body)
+        const output = { write: (bytes: Buffer) => void answer.push(Buffer.from(bytes)) }
+        const log = new ErrorLog((text) => {
+          errors += text
+        })
+        const variables = Object.fromEntries(cgiVariables(request, { mount }))
+        const handler = new SimpleHandler(
+          new Input(bytesSource(body), body.length),
+          output,
+          log,
+          variables,
+        )
+        handler.originServer = false
+        await handler.run(application)
+        const { status, headers, body: sent } = parseCgiAnswer(Buffer.concat(answer))
+        return { status, headers, body: sent, broken: false, errors }
+      },
+      close: () => Promise.resolve(),
+    },
+    close: () => Promise.resolve(),
+  }
+}
+
+async function serveValidated(app: Runnable, mount: string): Promise<Served> {
+  const { application } = await recognise(app)
+  return serveSimple(validator(application), mount)
+}
+
+let sockets = 0
+
+async function serveFastcgi(
+  app: Runnable,
+  mount: string,
+  folder: string,
+): Promise<Served & { listen: string }> {
+  sockets += 1
+  const listen = `unix:${join(folder, `app${sockets}.sock`)}`
+  const server = await new FastCGIHandler({ listen }).run(app)
+  const client = fastcgiClient(placeOf(server), { mount, keepConn: true })
+  return {
+    client,
+    listen,
+    async close() {
+      await client.close()
+      await server.close()
+    },
+  }
+}
+
+async function serveHttp(app: Runnable, mount: string): Promise<Served> {
+  const server = await new HTTPHandler({ listen: 0, scriptName: mount }).run(app)
+  const client = httpClient(placeOf(server), { mount })
+  return {
+    client,
+    async close() {
+      await client.close()
+      await server.close()
+    },
+  }
+}
+
+/** The example itself, with all that it needs, as a script in a folder of its own. */
+async function serveCgi(_: Runnable, mount: string, folder: string, file: string): Promise<Served> {
+  const output = join(folder, `cgi-${file}`)
+  const build = await rolldown({
+    input: { app: join(EXAMPLES, file) },
+    platform: 'node',
+    logLevel: 'silent',
+    resolve: { alias: { portico: join(import.meta.dirname, '../../src/index.ts') } },
+  })
+  await build.write({ dir: output, format: 'esm', entryFileNames: '[name].mjs' })
+  await build.close()
+  const script = join(output, 'app.mjs')
+  // What the example serves as files lies beside it.
+  await copyFile(join(EXAMPLES, 'hello.mjs'), join(output, 'hello.mjs'))
+  const client = cgiClient({ command: [process.execPath, script], mount, scriptFilename: script })
+  return { client, close: () => client.close() }
+}
+
+async function serveNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
+  const served = await serveFastcgi(app, mount, folder)
+  const to = served.listen
+  await openSocket(to.slice('unix:'.length))
+  const nginx = await startNginx({ mounts: [{ at: mount || '/', to }] })
+  const client = httpClient({ port: nginx.port }, { mount })
+  return {
+    client,
+    async close() {
+      await client.close()
+      await nginx.stop()
+      await served.close()
+    },
+  }
+}
+
+/** Through two bridges at once: what came from a framework is not unwrapped behind a function. */
+async function serveEmbedded(app: Runnable, mount: string): Promise<Served> {
+  const { application } = await recognise(app)
+  return serveListener(
+    toNode((environ, startResponse) => application(environ, startResponse), { scriptName: mount }),
+    mount,
+  )
+}
+
+async function serveListener(listener: NodeListener, mount: string): Promise<Served> {
+  const server = createServer((request, response) => void listener(request, response))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const client = httpClient({ port }, { mount })
+  return {
+    client,
+    async close() {
+      await client.close()
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+/** The framework as its own manual runs it, which every gateway has to equal. */
+export async function serveBare(app: Runnable): Promise<Served> {
+  if (frameworkOf(app)?.bridge === 'fetch') {
+    return serveFetch((app as { fetch: FetchHandler }).fetch)
+  }
+  if ('callback' in app) return serveListener(app.callback(), '')
+  if ('routing' in app) {
+    await app.ready()
+    return serveListener((request, response) => app.routing(request, response), '')
+  }
+  return serveListener(app as unknown as NodeListener, '')
+}
+
+function serveFetch(fetch: FetchHandler): Served {
+  return {
+    client: {
+      async request({ method = 'GET', target, headers = [], body }) {
+        const init = { method, headers: [...headers], ...(body === undefined ? {} : { body }) }
+        const request = new Request(`http://127.0.0.1${target}`, init)
+        const environ = { SCRIPT_NAME: '', REMOTE_ADDR: '127.0.0.1' } as never
+        const response = await fetch(request, environ)
+        const { status, statusText } = response
+        return {
+          status: `${status} ${statusText}`,
+          headers: [...response.headers],
+          body: Buffer.from(await response.arrayBuffer()),
+          broken: false,
+        }
+      },
+      close: () => Promise.resolve(),
+    },
+    close: () => Promise.resolve(),
+  }
+}
+
+/** One request, and what has to come back. */
+export interface Row {
+  readonly name: string
+  readonly request: TestRequest
+  readonly status: number
+  readonly type?: RegExp
+  /** The body as text. */
+  readonly body: (framework: string, mount: string) => string
+  readonly headers?: (mount: string) => readonly (readonly [name: string, values: RegExp[]])[]
+  /** Left out for a framework that has it otherwise. */
+  readonly not?: string
+  /** Frameworks that answer it without a Content-Type. */
+  readonly untyped?: readonly string[]
+}
+
+const JSON_TYPE = /^application\/json(; ?charset=utf-8)?$/i
+const TEXT_TYPE = /^text\/plain; ?charset=utf-8$/i
+
+const multipart = [
+  '--frontier',
+  'Content-Disposition: form-data; name="note"',
+  '',
+  'a small one',
+  '--frontier',
+  'Content-Disposition: form-data; name="file"; filename="a.bin"',
+  'Content-Type: application/octet-stream',
+  '',
+  '\0\r\n-'.repeat(20_000),
+  '--frontier--',
+  '',
+].join('\r\n')
+
+const json = (value: unknown) => () => JSON.stringify(value)
+
+export const rows: readonly Row[] = [
+  {
+    name: 'a page',
+    request: { target: '/' },
+    status: 200,
+    type: TEXT_TYPE,
+    body: (framework) => `Hello from ${framework}!\n`,
+  },
+  {
+    name: 'HEAD of a page',
+    request: { method: 'HEAD', target: '/' },
+    status: 200,
+    type: TEXT_TYPE,
+    body: () => '',
+    not: 'Koa', // Whose example routes by method, without one for HEAD.
+  },
+  {
+    name: 'a parameter of the path, decoded once, and a query',
+    request: { target: '/who/J%C3%BCrgen%2520?a=1&b=%26' },
+    status: 200,
+    type: JSON_TYPE,
+    body: json({
+      name: 'Jürgen%20',
+      user: null,
+      address: '127.0.0.1',
+      path: '/who/J%C3%BCrgen%2520',
+      query: { a: '1', b: '&' },
+    }),
+  },
+  {
+    name: 'a JSON body',
+    request: {
+      method: 'POST',
+      target: '/json',
+      headers: [['Content-Type', 'application/json']],
+      body: '{"deep":{"list":[1,2,"ü"]}}',
+    },
+    status: 201,
+    type: JSON_TYPE,
+    body: json({ deep: { list: [1, 2, 'ü'] } }),
+  },
+  {
+    name: 'a form',
+    request: {
+      method: 'POST',
+      target: '/form',
+      headers: [['Content-Type', 'application/x-www-form-urlencoded']],
+      body: 'name=J%C3%BCrgen&text=a+b',
+    },
+    status: 200,
+    type: JSON_TYPE,
+    body: json({ name: 'Jürgen', text: 'a b' }),
+  },
+  {
+    name: 'an upload',
+    request: {
+      method: 'POST',
+      target: '/upload',
+      headers: [['Content-Type', 'multipart/form-data; boundary=frontier']],
+      body: multipart,
+    },
+    status: 200,
+    type: JSON_TYPE,
+    body: json({
+      name: 'a.bin',
+      type: 'application/octet-stream',
+      size: 80_000,
+      note: 'a small one',
+    }),
+  },
+  {
+    name: 'a file',
+    request: { target: '/files/hello.mjs' },
+    status: 200,
+    type: /^(text|application)\/javascript; ?charset=utf-8$/i,
+    body: () => readFileSync(join(EXAMPLES, 'hello.mjs'), 'utf8'),
+  },
+  {
+    name: 'two cookies, and those that were sent',
+    request: {
+      target: '/cookies',
+      headers: [['Cookie', 'a=1; b=2']],
+    },
+    status: 200,
+    type: JSON_TYPE,
+    body: json({ sent: 'a=1; b=2' }),
+    headers: () => [['Set-Cookie', [/^first=1; path=\/; httponly$/i, /^second=2; path=\/$/i]]],
+  },
+  {
+    name: 'a redirect that carries the mount point',
+    request: { target: '/redirect' },
+    status: 302,
+    body: (framework, mount) => {
+      const to = `${mount}/who/redirected`
+      if (framework === 'Express') return `Found. Redirecting to ${to}`
+      return framework === 'Koa' ? `Redirecting to ${to}.` : ''
+    },
+    untyped: ['Fastify', 'Hono'],
+    headers: (mount) => [['Location', [new RegExp(`^${mount}/who/redirected$`)]]],
+  },
+  {
+    name: 'an error handler',
+    request: { target: '/fail' },
+    status: 500,
+    type: JSON_TYPE,
+    body: json({ error: 'This was to be expected' }),
+  },
+  {
+    name: 'a body that comes in pieces',
+    request: { target: '/stream' },
+    status: 200,
+    type: TEXT_TYPE,
+    body: () => 'one\ntwo\nthree\n',
+  },
+  {
+    name: 'events',
+    request: { target: '/events?count=3' },
+    status: 200,
+    type: /^text\/event-stream/,
+    body: () => 'data: 1\n\ndata: 2\n\ndata: 3\n\n',
+  },
+  {
+    name: 'nothing',
+    request: { target: '/no/such/page' },
+    status: 404,
+    type: JSON_TYPE,
+    body: json({ error: 'Nothing is here' }),
+  },
+]
+
+/**
+ * The answer without what belongs to the connection or the clock, in an order of its own; of a
+ * Response, also without the length, which it never says.
+ */
+export function comparable({ status, headers, body }: TestResponse, framework: string) {
+  const own = headers
+    .map(([name, value]) => `${name.toLowerCase()}: ${value}`)
+    .filter((line) => !/^(?:date|server|connection|keep-alive|transfer-encoding):/.test(line))
+    .filter((line) => framework !== 'Hono' || !line.startsWith('content-length:'))
+  return { code: status.slice(0, 3), headers: own.toSorted(), body: String(body) }
+}

@@ -1,0 +1,71 @@
+/** What is told from what, and by whom it is refused. */
+import { createServer } from 'node:http'
+import { expect, test } from 'vitest'
+import { asApplication } from '../../src/application.ts'
+import { recognise, type Runnable } from '../../src/recognise.ts'
+import type { Application } from '../../src/types.ts'
+import { frameworks, loadExample } from './frameworks.ts'
+import { answer } from './harness.ts'
+
+const ours: Application = (_, startResponse) => {
+  startResponse('200 OK', [])
+  return ['ours']
+}
+
+class Ours {
+  *[Symbol.iterator]() {
+    yield 'ours'
+  }
+}
+
+/** Connect, which Express was made of, has no `set`. */
+const connect = Object.assign(
+  (_: unknown, res: { end(text: string): void }) => res.end('connect'),
+  {
+    handle: () => {},
+    use: () => {},
+    listen: () => {},
+  },
+)
+
+test.each<[string, unknown]>([
+  ['an application', ours],
+  ['an application', Ours],
+  ['a Connect application', connect],
+  ['an http.Server', createServer((_, res) => res.end())],
+  ['an application of the Fetch API', { fetch: () => new Response() }],
+])('%s', async (shape, candidate) => {
+  expect(await recognise(candidate as Runnable)).toMatchObject({ shape })
+})
+
+const SHAPES = {
+  Express: 'an Express application',
+  Koa: 'a Koa application',
+  Fastify: 'a Fastify instance',
+  Hono: 'an application of the Fetch API',
+}
+
+test.each(frameworks)('$name', async ({ name, file }) => {
+  const app = await loadExample(file)
+  const { application, shape } = await recognise(app)
+  expect(shape).toBe(SHAPES[name])
+  expect((await answer(application)).out).toContain(`Hello from ${name}!`)
+  // The CGI script's one file has no bridge in it, and says which is missing.
+  const [bridge, module] = name === 'Hono' ? ['fromFetch', 'fetch'] : ['fromNode', 'node']
+  expect(() => asApplication(app as Application)).toThrow(
+    `This is ${shape}: run ${bridge}(it), with ${bridge} from 'portico/${module}', or use run()`,
+  )
+})
+
+test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
+  '%j is nothing that could be run',
+  async (candidate) => {
+    await expect(recognise(candidate as never)).rejects.toThrow(
+      /^An application is a function .*, a generator function, a class, .* of Express, Connect, Koa or Fastify, an http\.Server, or an object with fetch\(\); this is /,
+    )
+  },
+)
+
+test('a function of ours stays the function that it is', async () => {
+  expect((await recognise(ours)).application).toBe(ours)
+})

@@ -1,0 +1,175 @@
+/** `toNode`: applications of ours in somebody else's server. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import express from 'express'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { fromNode, toNode, type NodeListener } from '../../src/node.ts'
+import {
+  httpRequest,
+  openHttp,
+  type HttpRequest,
+  type HttpResponse,
+} from '../../src/testing/http.ts'
+import type { Application } from '../../src/types.ts'
+import { answer, turns } from './harness.ts'
+
+let logged = ''
+beforeEach(() => {
+  logged = ''
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    logged += String(text)
+    return true
+  })
+})
+afterEach(() => vi.restoreAllMocks())
+
+async function within<T>(
+  listener: NodeListener,
+  use: (place: { port: number }) => Promise<T>,
+): Promise<T> {
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    return await use({ port: (server.address() as AddressInfo).port })
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+}
+
+const ask = (listener: NodeListener, request: HttpRequest): Promise<HttpResponse> =>
+  within(listener, (place) => httpRequest(place, request))
+
+/** Tells where it is. */
+const where: Application = (environ, startResponse) => {
+  const { SCRIPT_NAME, PATH_INFO, QUERY_STRING } = environ
+  startResponse('200 OK', [
+    ['Content-Type', 'application/json'],
+    ['Set-Cookie', 'a=1'],
+    ['Set-Cookie', 'b=2'],
+    ['X-Name', 'J\xfcrgen'],
+  ])
+  return [JSON.stringify([SCRIPT_NAME, PATH_INFO, QUERY_STRING, environ['REQUEST_URI']])]
+}
+
+const echo: Application = async (environ, startResponse) => {
+  const body = await environ['wsgi.input'].read()
+  startResponse('200 OK', [])
+  return [body]
+}
+
+test.each([
+  ['/app/x%20y?q', ['/app', '/x y', 'q', '/app/x%20y?q']],
+  ['/app/', ['/app', '/', '', '/app/']],
+  ['/app', ['/app', '', '', '/app']],
+  ['/app?q', ['/app', '', 'q', '/app?q']],
+  ['/deep/er/x', ['/deep/er', '/x', '', '/deep/er/x']],
+])('Express mounts it: %s', async (target, told) => {
+  const outer = express()
+  const inner = express.Router()
+  inner.use('/er', toNode(where))
+  outer.use('/app', toNode(where))
+  outer.use('/deep', inner)
+  const response = await ask(outer, { target })
+  expect(JSON.parse(String(response.body))).toEqual(told)
+})
+
+test('what the framework has set stays, and what the application sets replaces it', async () => {
+  const app = express()
+  app.use((_: unknown, res: import('node:http').ServerResponse, next: () => void) => {
+    res.setHeader('Content-Type', 'text/html')
+    next()
+  })
+  app.use(toNode(where))
+  const { headers } = await ask(app, { target: '/' })
+  const own = headers.filter(([name]) => !/^(date|connection|keep-alive)$/i.test(name))
+  expect(own).toEqual([
+    ['X-Powered-By', 'Express'],
+    ['Content-Type', 'application/json'],
+    ['Set-Cookie', 'a=1'],
+    ['Set-Cookie', 'b=2'],
+    ['X-Name', 'J\xfcrgen'],
+    ['Content-Length', '15'],
+  ])
+})
+
+test('the option scriptName mounts it where there is no framework', async () => {
+  const { body } = await ask(toNode(where, { scriptName: '/app' }), { target: '/app/x' })
+  expect(JSON.parse(String(body))).toEqual(['/app', '/x', '', '/app/x'])
+})
+
+test('a body reaches it, unless somebody has read that before', async () => {
+  const app = express()
+  app.use('/first', toNode(echo))
+  app.use(express.json())
+  app.use('/later', toNode(echo))
+  const request = {
+    method: 'POST',
+    headers: [['Content-Type', 'application/json']] as [string, string][],
+    body: '{"a":1}',
+  }
+  expect(String((await ask(app, { ...request, target: '/first' })).body)).toBe('{"a":1}')
+  expect((await ask(app, { ...request, target: '/later' })).status).toBe(500)
+  expect(logged).toContain('toNode() has to come before body parsers')
+  expect((await ask(app, { target: '/later' })).status).toBe(200)
+})
+
+const tell: Application = (environ, startResponse) => {
+  startResponse('200 OK', [])
+  const names = ['REMOTE_USER', 'REMOTE_ADDR', 'SERVER_NAME', 'HTTPS', 'SCRIPT_NAME', 'HTTP_X_A']
+  return [names.map((name) => String(environ[name])).join(' '), ` ${environ['wsgi.url_scheme']}`]
+}
+
+test('the variables of the gateway reach it through a framework', async () => {
+  const app = express()
+  app.use('/inner', toNode(tell))
+  const { out } = await answer(fromNode(app), {
+    variables: {
+      SCRIPT_NAME: '/outer',
+      PATH_INFO: '/inner/x',
+      REMOTE_USER: 'ada',
+      REMOTE_ADDR: '192.0.2.7',
+      SERVER_NAME: 'a.example',
+      HTTPS: 'on',
+      HTTP_X_A: '1',
+    },
+  })
+  expect(out).toMatch(/\r\n\r\nada 192\.0\.2\.7 a\.example on \/outer\/inner 1 https$/)
+})
+
+test('an error is the error page, and the server goes on', async () => {
+  const listener = toNode(() => {
+    throw new Error('Boom')
+  })
+  await within(listener, async (place) => {
+    for (let i = 0; i < 2; i += 1) expect((await httpRequest(place)).status).toBe(500)
+  })
+  expect(logged.match(/Error: Boom/g)).toHaveLength(2)
+})
+
+test('a client that goes away closes the body', async () => {
+  const state = { closed: 0 }
+  const endless: Application = (_, startResponse) => {
+    startResponse('200 OK', [])
+    return {
+      async *[Symbol.asyncIterator]() {
+        for (;;) {
+          yield 'x'
+          await turns(1)
+        }
+      },
+      close: () => (state.closed += 1),
+    }
+  }
+  await within(toNode(endless), async (place) => {
+    const connection = await openHttp(place)
+    await connection.stream()
+    connection.close()
+    while (state.closed === 0) await turns(1)
+  })
+  expect(state.closed).toBe(1)
+})
+
+test('what is no application is refused at once', () => {
+  expect(() => toNode(null as never)).toThrow('An application is a function')
+})
