@@ -30,7 +30,8 @@ export interface SendfileOptions {
  *   `fs.createReadStream(path)` has. The workers of the web server must be allowed to read it.
  * @param options `header`, and `map` for nginx.
  * @returns the application. Only a 200 to GET or HEAD with a whole file is handed over, and none with
- *   a Content-Encoding, which nginx would lose. The application's own such header stays as it is.
+ *   a Content-Encoding: nginx keeps of the head Content-Type, Content-Disposition, Set-Cookie,
+ *   Cache-Control and Expires only. The application's own such header stays as it is.
  * @throws {ConfigurationError} if `map` is missing, not needed, or not of absolute paths.
  * @example
  * import { createReadStream } from 'node:fs'

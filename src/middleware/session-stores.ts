@@ -111,7 +111,8 @@ export class FileStore implements SessionStore {
       if (!NAME.test(name)) continue
       const path = join(this.#folder, name)
       const stats = await stat(path).catch(ignoreAbsence)
-      if (stats && stats.mtimeMs <= now) await rm(path, { force: true })
+      const due = name.endsWith('.tmp') ? now - ABANDONED : now
+      if (stats && stats.mtimeMs <= due) await rm(path, { force: true })
     }
   }
 
@@ -121,7 +122,10 @@ export class FileStore implements SessionStore {
 }
 
 /** Nothing else in the folder is ours to remove. */
-const NAME = /^[\da-f]{64}\.json$/
+const NAME = /^(?:[\da-f]{64}\.json|[\da-f]{32}\.tmp)$/
+
+/** After so many ms a file that is still being written will not be finished: its process is gone. */
+const ABANDONED = 24 * 60 * 60 * 1000
 
 function ignoreAbsence(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error

@@ -69,8 +69,7 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
     if (!found) return notFound(environ, startResponse)
     const { file, headers } = found
     const name = String(file.path)
-    const real = realpathSync(name)
-    if (!real.startsWith(folder + sep)) {
+    if (!realPath(name).startsWith(folder + sep)) {
       file.destroy()
       return forbidden(environ, startResponse)
     }
@@ -100,6 +99,15 @@ function realFolder(root: string): string {
     throw new ConfigurationError(`staticFiles: ${root} is no folder`)
   }
   return realpathSync(root)
+}
+
+/** '' for a file that has gone meanwhile. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return ''
+  }
 }
 
 function isHidden(segment: string): boolean {
@@ -133,7 +141,10 @@ class Answer extends EventEmitter {
 
   constructor() {
     super()
-    this.once('pipe', (file: ReadStream) => (this.file = file))
+    this.once('pipe', (file: ReadStream) => {
+      // One that is gone before it could be opened: whoever reads it is told by its iterator.
+      this.file = file.on('error', () => {})
+    })
   }
 
   getHeader(name: string): string | undefined {
@@ -146,7 +157,8 @@ class Answer extends EventEmitter {
 
   writeHead(_status: number, values: Readonly<Record<string, string | number>>): void {
     for (const [name, value] of Object.entries(values)) {
-      if (value !== '') this.headers.set(name, String(value))
+      // sirv knows no type of some files, and sends an empty one.
+      this.headers.set(name, value === '' ? 'application/octet-stream' : String(value))
     }
   }
 }

@@ -8,7 +8,8 @@ import { describe, expect, it } from 'vitest'
 import * as portico from '../../src/index.ts'
 import * as middleware from '../../src/middleware/index.ts'
 import type { HeaderList } from '../../src/types.ts'
-import { brief, GATEWAYS, through, valueOf } from './gateways.ts'
+import { validator } from '../../src/validate.ts'
+import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const SOURCE = join(import.meta.dirname, '../../src/middleware')
 const index = readFileSync(join(SOURCE, 'index.ts'), 'utf8')
@@ -22,6 +23,13 @@ const docs = new Map(
     ([, comment, name]) => [name!, comment!.replaceAll(/^ \* ?/gm, '')] as const,
   ),
 )
+
+const manual = readFileSync(join(import.meta.dirname, '../../docs/middleware.md'), 'utf8')
+
+const plainText: portico.Application = (_environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return []
+}
 
 const layers = Object.entries(middleware)
   .filter(([name, value]) => typeof value === 'function' && /^[a-z]/.test(name))
@@ -77,6 +85,18 @@ it.each(layers)('%s has a doc comment in the common form', (name) => {
   expect(doc).toMatch(/^[A-Z][^@]*?\.\n/)
   const tags = [...(doc ?? '').matchAll(/^@(\w+)/gm)].map(([, tag]) => tag)
   expect(tags.join(' ')).toMatch(/^(param )+returns (throws )?example$/)
+})
+
+it.each(layers)('%s has its row in docs/middleware.md', (name) => {
+  expect(manual).toMatch(new RegExp(`^\\| \`${name}\\(`, 'm'))
+})
+
+it('what docs/middleware.md shows as a layer of one’s own is one', async () => {
+  const [, code = ''] = /## Your own\n+```js\n([^`]*)```/.exec(manual) ?? []
+  const withHeader = await load(code.replace('const withHeader', 'const application'))
+  const app = Reflect.apply(withHeader, undefined, [plainText]) as unknown as portico.Application
+  const answer = await runCgi(validator(app), '/')
+  expect([answer.status, valueOf(answer, 'X-Frame-Options')]).toEqual(['200 OK', 'DENY'])
 })
 
 describe.each(layers)('the example of %s', (name) => {

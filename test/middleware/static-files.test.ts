@@ -8,6 +8,7 @@ import { ConfigurationError } from '../../src/errors.ts'
 import { mount, staticFiles } from '../../src/middleware/index.ts'
 import type { Application, HeaderList } from '../../src/types.ts'
 import { isFileWrapper } from '../../src/util.ts'
+import { validator } from '../../src/validate.ts'
 import { makeEnviron, OK } from '../validate-harness.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
@@ -60,7 +61,7 @@ it.each<[path: string, status: string, type?: string]>([
   ['/text.txt', OK, 'text/plain'],
   ['/page.html', OK, 'text/html;charset=utf-8'],
   ['/page', OK, 'text/html;charset=utf-8'],
-  ['/unknown', OK],
+  ['/unknown', OK, 'application/octet-stream'],
   ['/dir/', OK, 'text/html;charset=utf-8'],
   ['/dir/index.html', OK, 'text/html;charset=utf-8'],
   ['/dir/index', OK, 'text/html;charset=utf-8'],
@@ -255,6 +256,43 @@ it('says for how long a file keeps, and tries the extensions it is given', async
   const app = staticFiles(root, { maxAge: 60, extensions: ['txt'] })
   const answer = await runCgi(app, '/text')
   expect([answer.status, valueOf(answer, 'Cache-Control')]).toEqual([OK, 'public, max-age=60'])
+})
+
+it.each<[path: string, method: string, headers: HeaderList]>([
+  ['/text.txt', 'GET', []],
+  ['/text.txt', 'HEAD', []],
+  ['/text.txt', 'GET', [['If-None-Match', '*']]],
+  ['/text.txt', 'GET', [['Range', 'bytes=1-2']]],
+  ['/text.txt', 'GET', [['Range', 'bytes=10-']]],
+  ['/unknown', 'GET', []],
+  ['/nowhere', 'GET', []],
+  ['/dir', 'GET', []],
+  ['/text.txt', 'POST', []],
+])('keeps the contract: %s %s %j', async (target, method, headers) => {
+  const doubts: string[] = []
+  const app = validator(files, { warn: (doubt) => void doubts.push(doubt) })
+  const answer = await runCgi(app, { method, target, headers })
+  expect([answer.status.startsWith('5'), answer.errors, doubts]).toEqual([false, '', []])
+})
+
+it('survives a file that goes before it is opened', async () => {
+  const faults: unknown[] = []
+  const onFault = (error: unknown) => void faults.push(error)
+  process.on('uncaughtException', onFault)
+  for (const headers of [[], [['If-None-Match', '*']], [['Range', 'bytes=1-2']]] as HeaderList[]) {
+    writeFileSync(join(root, 'brief.txt'), text)
+    const environ = makeEnviron({ PATH_INFO: '/brief.txt' })
+    for (const [name, value] of headers) {
+      const variable = `HTTP_${name.toUpperCase().replaceAll('-', '_')}` as Uppercase<string>
+      environ[variable] = value
+    }
+    const body = await files(environ, () => async () => {})
+    rmSync(join(root, 'brief.txt'))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    await body.close?.()
+  }
+  process.off('uncaughtException', onFault)
+  expect(faults).toEqual([])
 })
 
 it('returns a file that knows its path, and closes it', async () => {

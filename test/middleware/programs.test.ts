@@ -1,0 +1,179 @@
+/**
+ * The examples that use `portico/middleware`, or do by hand what others take it for. They are bundled
+ * with the sources in the place of the package, and run behind each gateway.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { rolldown } from 'rolldown'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type TestResponse, valuesOf } from '../../src/testing/client.ts'
+import type { Application } from '../../src/types.ts'
+import { validator } from '../../src/validate.ts'
+import { type Ask, brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portico-programs-'))
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+let copies = 0
+
+/** A fresh copy of an example: its state begins anew. */
+async function load<T = object>(name: string): Promise<T & { application: Application }> {
+  const bundle = await rolldown({
+    input: join(ROOT, 'examples', name),
+    platform: 'node',
+    external: ['portico'], // Only what runs an example as a program needs it.
+    resolve: {
+      alias: {
+        'portico/forms': join(ROOT, 'src/forms.ts'),
+        'portico/middleware': join(ROOT, 'src/middleware/index.ts'),
+      },
+    },
+  })
+  copies += 1
+  const place = join(folder, String(copies))
+  await bundle.write({ dir: place, entryFileNames: 'example.mjs', chunkFileNames: '[name].mjs' })
+  return import(pathToFileURL(join(place, 'example.mjs')).href)
+}
+
+/** Asks with the cookies that were set. */
+class Browser {
+  readonly #ask: Ask
+  cookie = ''
+
+  constructor(ask: Ask) {
+    this.#ask = ask
+  }
+
+  async send(target: string, form?: string): Promise<TestResponse> {
+    const answer = await this.#ask({
+      target,
+      headers: [
+        ...(this.cookie === '' ? [] : [['Cookie', this.cookie] as [string, string]]),
+        ...(form === undefined
+          ? []
+          : [['Content-Type', 'application/x-www-form-urlencoded'] as [string, string]]),
+      ],
+      ...(form === undefined ? {} : { method: 'POST', body: form }),
+    })
+    for (const cookie of valuesOf(answer.headers, 'Set-Cookie')) {
+      this.cookie = cookie.includes('Max-Age=0;') ? '' : cookie.split(';')[0]!
+    }
+    return answer
+  }
+}
+
+interface Pool {
+  idle: number
+  take(): Promise<unknown>
+  give(connection: unknown): void
+}
+
+describe.each(GATEWAYS)('behind %s', (gateway) => {
+  it('sandwich.mjs counts for everybody and for each', async () => {
+    const { application, pool } = await load<{ pool: Pool }>('sandwich.mjs')
+    await through(gateway, validator(application), async (ask) => {
+      const [one, other] = [new Browser(ask), new Browser(ask)]
+      const text = async (browser: Browser) => String((await browser.send('/')).body)
+      expect(await text(one)).toBe('You were here 1 times, everybody together 1 times.\n')
+      expect(await text(one)).toBe('You were here 2 times, everybody together 2 times.\n')
+      expect(await text(other)).toBe('You were here 1 times, everybody together 3 times.\n')
+    })
+    expect(pool.idle).toBe(4)
+  })
+
+  it('sign-in.mjs signs in and out', async () => {
+    const { application } = await load('sign-in.mjs')
+    await through(gateway, validator(application), async (ask) => {
+      const browser = new Browser(ask)
+      expect(String((await browser.send('/')).body)).toContain('<input name="user"')
+      for (const wrong of [
+        'user=ada&password=x',
+        'user=bob&password=lovelace',
+        'user=ada',
+        '',
+        'x',
+      ]) {
+        expect((await browser.send('/', wrong)).status).toBe('403 Forbidden')
+      }
+      expect(browser.cookie).toBe('')
+      const answer = await browser.send('/', 'user=ada&password=lovelace')
+      expect([answer.status, valueOf(answer, 'Location')]).toEqual(['303 See Other', '/'])
+      expect(String((await browser.send('/')).body)).toContain('<p>Hello, ada!</p>')
+      expect((await browser.send('/', 'out=now')).status).toBe('303 See Other')
+      expect(browser.cookie).toBe('')
+      expect(String((await browser.send('/')).body)).toContain('<input name="user"')
+      expect((await browser.send('/', 'x'.repeat(10_001))).status).toBe('413 Content Too Large')
+    })
+  })
+
+  it('routes.mjs finds what it has', async () => {
+    const { application } = await load('routes.mjs')
+    await through(gateway, validator(application, { warn: () => {} }), async (ask) => {
+      expect(brief(await ask('/notes'))).toEqual(['200 OK', '1: Buy milk\n'])
+      expect(brief(await ask({ method: 'POST', target: '/notes', body: 'Grüße' }))).toEqual([
+        '201 Created',
+        '/notes/2\n',
+      ])
+      expect(brief(await ask('/notes/2'))).toEqual(['200 OK', 'Grüße\n'])
+      expect(brief(await ask('/notes/3'))).toEqual(['404 Not Found', 'There is nothing here.\n'])
+      expect(brief(await ask('/'))).toEqual(['404 Not Found', 'There is nothing here.\n'])
+      expect((await ask({ method: 'HEAD', target: '/notes' })).status).toBe('200 OK')
+      const answer = await ask({ method: 'PUT', target: '/notes', body: '' })
+      expect([answer.status, valueOf(answer, 'Allow')]).toEqual([
+        '405 Method Not Allowed',
+        'GET, POST',
+      ])
+    })
+  })
+})
+
+describe('the pool of the sandwich', () => {
+  interface Sandwich {
+    Pool: new (size: number) => Pool
+    withConnection(app: Application, pool: Pool): Application
+  }
+
+  it('lets who comes too late wait, in turn', async () => {
+    const { Pool } = await load<Sandwich>('sandwich.mjs')
+    const pool = new Pool(1)
+    const only = await pool.take()
+    const log: string[] = []
+    const waiting = ['a', 'b'].map(async (name) => {
+      const connection = await pool.take()
+      log.push(name)
+      pool.give(connection)
+    })
+    expect(log).toEqual([])
+    pool.give(only)
+    await Promise.all(waiting)
+    expect([log, pool.idle]).toEqual([['a', 'b'], 1])
+  })
+
+  it('gets its connection back whatever the application does, and closes its body', async () => {
+    const example = await load<Sandwich>('sandwich.mjs')
+    const pool = new example.Pool(1)
+    let closed = 0
+    const apps: Application[] = [
+      () => {
+        throw new Error('so it is')
+      },
+      () => Promise.reject(new Error('so it is')),
+      (_environ, startResponse) => {
+        startResponse('200 OK', [])
+        return Object.assign(['a', 'b'], { close: () => void (closed += 1) })
+      },
+    ]
+    for (const app of apps) {
+      await runCgi(example.withConnection(app, pool), '/')
+      await runCgi(example.withConnection(app, pool), { method: 'HEAD', target: '/' })
+      expect(pool.idle).toBe(1)
+    }
+    expect(closed).toBe(2)
+  })
+})

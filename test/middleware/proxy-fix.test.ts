@@ -1,0 +1,262 @@
+/** `proxyFix`: who is believed, about what, and how far back. */
+import { describe, expect, it } from 'vitest'
+import { assert, property, string } from 'fast-check'
+import { ConfigurationError } from '../../src/errors.ts'
+import { parseForwarded } from '../../src/middleware/forwarded.ts'
+import { proxyFix, type ProxyFixOptions } from '../../src/middleware/index.ts'
+import type { Application, Environ } from '../../src/types.ts'
+import { makeEnviron, OK } from '../validate-harness.ts'
+import { GATEWAYS, through } from './gateways.ts'
+
+const LOOKED_AT = [
+  'REMOTE_ADDR',
+  'REMOTE_PORT',
+  'wsgi.url_scheme',
+  'HTTPS',
+  'HTTP_HOST',
+  'SERVER_NAME',
+  'SERVER_PORT',
+  'SCRIPT_NAME',
+] as const
+const ALL = ['for', 'proto', 'host', 'port', 'prefix'] as const
+
+/** What of the environ the layer changes. */
+function fixed(
+  variables: Record<string, unknown>,
+  options: Partial<ProxyFixOptions>,
+): Record<string, unknown> {
+  const given = {
+    REMOTE_ADDR: '10.0.0.1',
+    REMOTE_PORT: '5',
+    HTTP_HOST: 'inner:8000',
+    SERVER_NAME: 'inner',
+    SERVER_PORT: '8000',
+    ...variables,
+  }
+  const before = makeEnviron(given)
+  const after = makeEnviron(given)
+  void proxyFix(() => [], { trusted: ['10.0.0.0/8'], ...options })(after, () => async () => {})
+  const changed: Record<string, unknown> = {}
+  for (const name of LOOKED_AT) if (after[name] !== before[name]) changed[name] = after[name]
+  return changed
+}
+
+const whoIsThere: Application = (environ, startResponse) => {
+  startResponse(OK, [])
+  return [String(environ['REMOTE_ADDR'])]
+}
+
+describe('X-Forwarded-For', () => {
+  it.each<[what: string, value: string, count: number, client: string | undefined]>([
+    ['the last word', '6.6.6.6, 192.0.2.1', 1, '192.0.2.1'],
+    ['the only word', '192.0.2.1', 1, '192.0.2.1'],
+    ['IPv6', '2001:db8::1', 1, '2001:db8::1'],
+    ['IPv6 with a port', '[2001:db8::1]:80', 1, '2001:db8::1'],
+    ['IPv4 with a port', '192.0.2.1:80', 1, '192.0.2.1'],
+    ['the word before a trusted proxy', '6.6.6.6, 192.0.2.1, 10.0.0.2', 2, '192.0.2.1'],
+    ['no further than the count', '192.0.2.1, 10.0.0.2', 1, '10.0.0.2'],
+    ['no further than the list of the trusted', '6.6.6.6, 192.0.2.1', 2, '192.0.2.1'],
+    ['as far as there are words', '10.0.0.3, 10.0.0.2', 5, '10.0.0.3'],
+    ['no name', 'unknown', 1, undefined],
+    ['no name behind a proxy', 'unknown, 10.0.0.2', 2, undefined],
+    ['no zone', 'fe80::1%eth0', 1, undefined],
+    ['nothing', '', 1, undefined],
+    ['no word that is empty', '192.0.2.1,', 1, undefined],
+    ['no address with more behind it', '192.0.2.1 x', 1, undefined],
+  ])('gives %s', (_what, value, count, client) => {
+    expect(fixed({ HTTP_X_FORWARDED_FOR: value }, { count })['REMOTE_ADDR']).toBe(client)
+  })
+
+  it.each<[what: string, peer: string | undefined, trusted: string[], believed: boolean]>([
+    ['a trusted proxy', '10.1.2.3', ['10.0.0.0/8'], true],
+    ['another', '192.0.2.9', ['10.0.0.0/8'], false],
+    ['a trusted one seen by a socket for both', '::ffff:10.1.2.3', ['10.0.0.0/8'], true],
+    ['a Unix socket', undefined, ['unix'], true],
+    ['a Unix socket beside addresses', undefined, ['unix', '10.0.0.1'], true],
+    ['a Unix socket that nobody trusts', undefined, ['10.0.0.1'], false],
+    ['an address where only Unix sockets are trusted', '10.0.0.1', ['unix'], false],
+  ])('is believed of %s or not', (_what, peer, trusted, believed) => {
+    const variables: Partial<Environ> = { HTTP_X_FORWARDED_FOR: '192.0.2.1' }
+    variables['REMOTE_ADDR'] = peer
+    expect(fixed(variables, { trusted })['REMOTE_ADDR']).toBe(believed ? '192.0.2.1' : undefined)
+  })
+
+  it('takes what belonged to the proxy away', () => {
+    const changed = fixed({ HTTP_X_FORWARDED_FOR: '192.0.2.1' }, {})
+    expect(changed).toEqual({ REMOTE_ADDR: '192.0.2.1', REMOTE_PORT: undefined })
+  })
+})
+
+describe('the other fields', () => {
+  it.each<
+    [what: string, variables: Partial<Environ>, options: Partial<ProxyFixOptions>, changed: object]
+  >([
+    [
+      'proto',
+      { HTTP_X_FORWARDED_PROTO: 'https' },
+      {},
+      { 'wsgi.url_scheme': 'https', HTTPS: 'on', SERVER_PORT: '443' },
+    ],
+    [
+      'proto of the client, of two',
+      { HTTP_X_FORWARDED_PROTO: 'http, https' },
+      {},
+      { 'wsgi.url_scheme': 'https', HTTPS: 'on', SERVER_PORT: '443' },
+    ],
+    ['no other proto', { HTTP_X_FORWARDED_PROTO: 'gopher' }, {}, {}],
+    [
+      'http of what came by https',
+      { HTTP_X_FORWARDED_PROTO: 'http', HTTPS: 'on' },
+      {},
+      { 'wsgi.url_scheme': 'http', HTTPS: undefined, SERVER_PORT: '80' },
+    ],
+    ['host only if trusted (fact 249)', { HTTP_X_FORWARDED_HOST: 'a.example' }, {}, {}],
+    [
+      'host',
+      { HTTP_X_FORWARDED_HOST: 'a.example' },
+      { fields: ALL },
+      { HTTP_HOST: 'a.example', SERVER_NAME: 'a.example', SERVER_PORT: '80' },
+    ],
+    [
+      'host without :80 on http (fact 249)',
+      { HTTP_X_FORWARDED_HOST: 'a.example:80' },
+      { fields: ALL },
+      { HTTP_HOST: 'a.example', SERVER_NAME: 'a.example', SERVER_PORT: '80' },
+    ],
+    [
+      'host with :443 on http',
+      { HTTP_X_FORWARDED_HOST: 'a.example:443' },
+      { fields: ALL },
+      { HTTP_HOST: 'a.example:443', SERVER_NAME: 'a.example', SERVER_PORT: '443' },
+    ],
+    [
+      'host without :443 on https (fact 249)',
+      { HTTP_X_FORWARDED_HOST: 'a.example:443', HTTP_X_FORWARDED_PROTO: 'https' },
+      { fields: ALL },
+      {
+        'wsgi.url_scheme': 'https',
+        HTTPS: 'on',
+        HTTP_HOST: 'a.example',
+        SERVER_NAME: 'a.example',
+        SERVER_PORT: '443',
+      },
+    ],
+    [
+      'host as IPv6',
+      { HTTP_X_FORWARDED_HOST: '[::1]:81' },
+      { fields: ALL },
+      { HTTP_HOST: '[::1]:81', SERVER_NAME: '[::1]', SERVER_PORT: '81' },
+    ],
+    ['no host that is none', { HTTP_X_FORWARDED_HOST: 'a/b@c' }, { fields: ALL }, {}],
+    [
+      'port',
+      { HTTP_X_FORWARDED_PORT: '81' },
+      { fields: ALL },
+      { HTTP_HOST: 'inner:81', SERVER_PORT: '81' },
+    ],
+    ['no port that is none', { HTTP_X_FORWARDED_PORT: '8x' }, { fields: ALL }, {}],
+    ['prefix', { HTTP_X_FORWARDED_PREFIX: '/a/b/' }, { fields: ALL }, { SCRIPT_NAME: '/a/b' }],
+    [
+      'prefix before what is there',
+      { HTTP_X_FORWARDED_PREFIX: '/a', SCRIPT_NAME: '/b' },
+      { fields: ALL },
+      { SCRIPT_NAME: '/a/b' },
+    ],
+    ...['a', '//evil.example', '/a/../b', '/a b', '/a%2f', '/', '/a"'].map(
+      (prefix): [string, Partial<Environ>, object, object] => [
+        `no prefix ${prefix}`,
+        { HTTP_X_FORWARDED_PREFIX: prefix },
+        { fields: ALL },
+        {},
+      ],
+    ),
+    [
+      'Forwarded',
+      { HTTP_FORWARDED: 'for=6.6.6.6, For="[2001:db8::1]:47";Proto=https;host="a.example:444"' },
+      { forwarded: true, fields: ALL },
+      {
+        REMOTE_ADDR: '2001:db8::1',
+        REMOTE_PORT: undefined,
+        'wsgi.url_scheme': 'https',
+        HTTPS: 'on',
+        HTTP_HOST: 'a.example:444',
+        SERVER_NAME: 'a.example',
+        SERVER_PORT: '444',
+      },
+    ],
+    [
+      'Forwarded of two proxies',
+      { HTTP_FORWARDED: 'for=192.0.2.1;proto=https, for=10.0.0.2;proto=http' },
+      { forwarded: true, count: 2 },
+      {
+        REMOTE_ADDR: '192.0.2.1',
+        REMOTE_PORT: undefined,
+        'wsgi.url_scheme': 'https',
+        HTTPS: 'on',
+        SERVER_PORT: '443',
+      },
+    ],
+    [
+      'no Forwarded that is malformed',
+      { HTTP_FORWARDED: 'for=192.0.2.1;proto="https' },
+      { forwarded: true },
+      {},
+    ],
+    [
+      'no Forwarded that hides its client',
+      { HTTP_FORWARDED: 'for=_hidden' },
+      { forwarded: true },
+      {},
+    ],
+    [
+      'X-Forwarded where Forwarded is trusted',
+      { HTTP_X_FORWARDED_FOR: '192.0.2.1' },
+      { forwarded: true },
+      {},
+    ],
+    ['Forwarded where X-Forwarded is trusted', { HTTP_FORWARDED: 'for=192.0.2.1' }, {}, {}],
+  ])('%s', (_what, variables, options, changed) => {
+    expect(fixed({ SCRIPT_NAME: '', ...variables }, options)).toEqual(changed)
+  })
+})
+
+it.each<[value: string, hops: object[] | undefined]>([
+  ['for=a;by=b, for=c', [{ for: 'a', by: 'b' }, { for: 'c' }]],
+  [String.raw`for="a\"b,c;d"`, [{ for: 'a"b,c;d' }]],
+  [' for=a ; BY=b', [{ for: 'a', by: 'b' }]],
+  ['for', undefined],
+  ['for=', undefined],
+  ['for="a', undefined],
+  ['for=a b', undefined],
+  ['for=a,,', undefined],
+])('reads Forwarded: %s', (value, hops) => {
+  expect(parseForwarded(value)?.map((hop) => Object.fromEntries(hop))).toEqual(hops)
+})
+
+it('reads any Forwarded in linear time, and never throws', () => {
+  assert(property(string(), (value) => void parseForwarded(value)))
+  expect(parseForwarded(`for="${'\\"'.repeat(30_000)}`)).toBeUndefined()
+  expect(parseForwarded(`for=${' '.repeat(60_000)}x`)).toBeUndefined()
+  expect(parseForwarded('a=b;'.repeat(15_000))).toHaveLength(1)
+})
+
+it.each(GATEWAYS)(
+  'behind %s acts or, where the web server has said it, does not',
+  async (gateway) => {
+    const answer = await through(gateway, proxyFix(whoIsThere, { trusted: ['127.0.0.1'] }), (ask) =>
+      ask({ target: '/', headers: [['X-Forwarded-For', '192.0.2.1']] }),
+    )
+    expect(answer.body.toString()).toBe(gateway === 'http' ? '192.0.2.1' : '127.0.0.1')
+  },
+)
+
+it.each<ProxyFixOptions>([
+  { trusted: [] },
+  { trusted: ['proxy.example'] },
+  { trusted: ['10.0.0.0/33'] },
+  { trusted: ['*'] },
+  { trusted: ['10.0.0.1'], count: 0 },
+  { trusted: ['10.0.0.1'], count: 1.5 },
+])('refuses %j', (options) => {
+  expect(() => proxyFix(() => [], options)).toThrow(ConfigurationError)
+})

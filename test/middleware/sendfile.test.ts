@@ -1,0 +1,288 @@
+/** `sendfile`: what is handed over, never at a client's word; and what real servers make of it. */
+import { createReadStream, mkdirSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { ConfigurationError } from '../../src/errors.ts'
+import { cascade, sendfile, type SendfileOptions, staticFiles } from '../../src/middleware/index.ts'
+import type { GatewayServer } from '../../src/server/lifecycle.ts'
+import { httpRequest } from '../../src/testing/http.ts'
+import type { Application, Body, HeaderList } from '../../src/types.ts'
+import { FileWrapper, type FileWrapperOptions } from '../../src/util.ts'
+import { startLighttpd } from '../servers/lighttpd.ts'
+import { startNginx } from '../servers/nginx.ts'
+import { installed, makeFolder, type WebServer } from '../servers/process.ts'
+import { OK } from '../validate-harness.ts'
+import { GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
+
+const FILE = import.meta.filename
+const accel: SendfileOptions = {
+  header: 'X-Accel-Redirect',
+  map: { '/srv/files': '/files', '/srv/files/deep/': '/deep', '/srv/100%': '/a%b' },
+}
+const xSendfile: SendfileOptions = { header: 'X-Sendfile' }
+
+/** A file that need not be there: nobody is to open it. */
+function fileAt(path: string, options: FileWrapperOptions = {}, close = () => {}): Body {
+  const content = ['body']
+  return new FileWrapper({ read: () => content.shift(), close }, { path, ...options })
+}
+
+const answering =
+  (body: () => Body | Promise<Body>, headers: HeaderList = [], status = OK): Application =>
+  (_environ, startResponse) => {
+    startResponse(status, [['Content-Type', 'text/plain'], ...headers])
+    return body()
+  }
+
+it.each<[path: string, options: SendfileOptions, value: string | undefined]>([
+  ['/srv/files/a.txt', accel, '/files/a.txt'],
+  ['/srv/files/deep/a.txt', accel, '/deep/a.txt'],
+  ['/srv/files/deeper/a.txt', accel, '/files/deeper/a.txt'],
+  ['/srv/files/../files/a.txt', accel, '/files/a.txt'],
+  ['/srv/files/../secret', accel, undefined],
+  ['/srv/filesystem/a.txt', accel, undefined],
+  ['/elsewhere/a.txt', accel, undefined],
+  // Fact 182.
+  ['/srv/files/a b%2f?#\n.txt', accel, '/files/a%20b%252f%3F%23%0A.txt'],
+  ['/srv/files/grün', accel, '/files/gr%C3%BCn'],
+  ['/srv/100%/x', accel, '/a%25b/x'],
+  // Fact 163.
+  ['/srv/files/a.txt', xSendfile, '/srv/files/a.txt'],
+  ['/srv/files/./a b.txt', xSendfile, '/srv/files/a%20b.txt'],
+])('%j with %j becomes %j', async (path, options, value) => {
+  const answer = await runCgi(
+    sendfile(
+      answering(() => fileAt(path)),
+      options,
+    ),
+    '/',
+  )
+  expect(valueOf(answer, options.header)).toBe(value)
+  expect(answer.body.toString()).toBe(value === undefined ? 'body' : '')
+})
+
+describe.each(GATEWAYS)('behind %s', (gateway) => {
+  it('replaces the body by nothing, and closes it (facts 163 and 183)', async () => {
+    let closed = 0
+    const app = answering(
+      () => fileAt('/srv/files/a', {}, () => void (closed += 1)),
+      [
+        ['Content-Length', '4'],
+        ['ETag', '"x"'],
+      ],
+    )
+    for (const method of ['GET', 'HEAD']) {
+      closed = 0
+      const answer = await through(gateway, sendfile(app, accel), (ask) =>
+        ask({ method, target: '/' }),
+      )
+      expect([answer.status, answer.body.length, answer.broken, closed]).toEqual([OK, 0, false, 1])
+      expect(valueOf(answer, 'Content-Length')).toBe('0')
+      expect(valueOf(answer, 'Content-Type')).toBe('text/plain')
+      expect(valueOf(answer, 'ETag')).toBe('"x"')
+    }
+  })
+
+  it('takes no word of it from a client (fact 181)', async () => {
+    const headers: HeaderList = [
+      ['X-Sendfile-Type', 'X-Accel-Redirect'],
+      ['X-Accel-Mapping', '/=/secret/'],
+      ['X-Accel-Redirect', '/secret'],
+      ['X-Sendfile', '/etc/passwd'],
+    ]
+    const plain = await through(
+      gateway,
+      answering(() => fileAt('/a')),
+      (ask) => ask({ target: '/', headers }),
+    )
+    expect([plain.body.toString(), plain.headers.some(([name]) => /^x-/i.test(name))]).toEqual([
+      'body',
+      false,
+    ])
+    const switchedOn = await through(
+      gateway,
+      sendfile(
+        answering(() => fileAt('/a')),
+        accel,
+      ),
+      (ask) => ask({ target: '/', headers }),
+    )
+    expect([
+      switchedOn.body.toString(),
+      switchedOn.headers.some(([name]) => /^x-/i.test(name)),
+    ]).toEqual(['body', false])
+  })
+})
+
+it.each<[what: string, app: Application, method?: string]>([
+  ['a part of a file', answering(() => fileAt('/a', { start: 1, length: 4 }))],
+  ['a file up to a length', answering(() => fileAt('/a', { length: 4 }))],
+  ['a file without a path', answering(() => new FileWrapper(Readable.from(['body'])))],
+  ['an array', answering(() => ['body'])],
+  ['another status', answering(() => fileAt('/a'), [], '404 Not Found')],
+  ['a part as the application sends it', answering(() => fileAt('/a'), [], '206 Partial Content')],
+  ['what is compressed', answering(() => fileAt('/a'), [['Content-Encoding', 'gzip']])],
+  ['an answer to POST', answering(() => fileAt('/a')), 'POST'],
+  [
+    'what is written',
+    async (_environ, startResponse) => {
+      await startResponse(OK, [])('body')
+      return []
+    },
+  ],
+])('leaves %s as it is', async (_what, app, method = 'GET') => {
+  const answer = await runCgi(sendfile(app, xSendfile), { method, target: '/' })
+  expect(valueOf(answer, 'X-Sendfile')).toBeUndefined()
+  expect(answer.body.toString()).toMatch(/body$|^ody/)
+})
+
+it('passes the header of the application itself on (fact 163)', async () => {
+  const app = answering(() => fileAt('/a'), [['X-Sendfile', '/b']])
+  expect(valueOf(await runCgi(sendfile(app, xSendfile), '/'), 'X-Sendfile')).toBe('/b')
+})
+
+it.each<[what: string, body: () => Body | Promise<Body>]>([
+  ['a stream', () => new FileWrapper(createReadStream(FILE))],
+  ['a FileHandle with its path', async () => new FileWrapper(await open(FILE), { path: FILE })],
+])('hands over %s', async (_what, body) => {
+  expect(valueOf(await runCgi(sendfile(answering(body), xSendfile), '/'), 'X-Sendfile')).toBe(FILE)
+})
+
+it.each<unknown>([
+  {},
+  { header: 'X-Other' },
+  { header: 'X-Accel-Redirect' },
+  { header: 'X-Accel-Redirect', map: {} },
+  { header: 'X-Accel-Redirect', map: { 'srv/files': '/files' } },
+  { header: 'X-Accel-Redirect', map: { '/srv/files': 'files' } },
+  { header: 'X-Sendfile', map: { '/a': '/b' } },
+])('refuses %j', (options) => {
+  expect(() =>
+    sendfile(
+      answering(() => []),
+      options as SendfileOptions,
+    ),
+  ).toThrow(ConfigurationError)
+})
+
+const servers = [
+  {
+    program: 'nginx',
+    options: (folder: string): SendfileOptions => ({
+      header: 'X-Accel-Redirect',
+      map: { [folder]: '/protected files' },
+    }),
+    start: (to: string, folder: string) =>
+      startNginx({
+        mounts: [{ at: '/app', to }],
+        extra: `location "/protected files/" { internal; alias ${folder}/; }`,
+      }),
+  },
+  {
+    program: 'lighttpd',
+    options: (): SendfileOptions => ({ header: 'X-Sendfile' }),
+    start: (to: string, folder: string) =>
+      startLighttpd({
+        mounts: [
+          {
+            at: '/app',
+            to,
+            extra: `"x-sendfile" => "enable", "x-sendfile-docroot" => ("${folder}"),`,
+          },
+        ],
+      }),
+  },
+] as const
+
+describe.each(servers)('behind $program', ({ program, options, start }) => {
+  const { available, hint } = installed(program)
+  describe.skipIf(!available)(`as it is${hint}`, () => {
+    const names = ['plain.txt', 'a b%2f+?#.txt', 'grün.bin']
+    const content = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251))
+    let folder: string
+    let app: GatewayServer
+    let server: WebServer
+    let log = ''
+
+    beforeAll(async () => {
+      folder = await makeFolder()
+      mkdirSync(join(folder, 'files'))
+      for (const name of names) writeFileSync(join(folder, 'files', name), content)
+      const files: Application = (environ, startResponse) => {
+        const name = names[Number(environ.QUERY_STRING)]
+        if (name === undefined) {
+          startResponse('404 Not Found', [])
+          return []
+        }
+        log += 'asked '
+        startResponse(OK, [
+          ['Content-Type', 'application/x-mine'],
+          ['Content-Disposition', 'inline'],
+        ])
+        const path = join(folder, 'files', name)
+        return new FileWrapper(
+          { read: () => ((log += 'read '), ''), close: () => (log += 'closed ') },
+          { path },
+        )
+      }
+      const application = sendfile(
+        cascade([files, staticFiles(join(folder, 'files'))]),
+        options(join(folder, 'files')),
+      )
+      app = await new FastCGIHandler({ listen: '127.0.0.1:0' }).run(application)
+      const { address } = app
+      const port = address.kind === 'tcp' ? address.port : 0
+      server = await start(`127.0.0.1:${port}`, join(folder, 'files'))
+    })
+    afterAll(async () => {
+      await server?.stop()
+      await app?.close()
+      await rm(folder, { recursive: true, force: true })
+    })
+
+    it.each(names.map((name, index) => [name, index] as const))(
+      '%s is sent by the server',
+      async (_name, index) => {
+        log = ''
+        const response = await httpRequest({ port: server.port }, { target: `/app?${index}` })
+        expect([response.status, response.body.equals(content)]).toEqual([200, true])
+        expect([response.header('content-type'), response.header('content-disposition')]).toEqual([
+          'application/x-mine',
+          'inline',
+        ])
+        expect(response.header('content-length')).toBe('100000')
+        expect(response.headers.some(([name]) => /^x-(?:accel|sendfile)/i.test(name))).toBe(false)
+        expect(log).toBe('asked closed ')
+      },
+    )
+
+    it('ranges are the server’s as well', async () => {
+      const headers: HeaderList = [['Range', 'bytes=10-19']]
+      const response = await httpRequest({ port: server.port }, { target: '/app?0', headers })
+      expect([response.status, response.body.equals(content.subarray(10, 20))]).toEqual([206, true])
+    })
+
+    it('staticFiles hands its files over, and sends parts of them itself', async () => {
+      const target = '/app/plain.txt?x'
+      const whole = await httpRequest({ port: server.port }, { target })
+      expect([whole.status, whole.body.equals(content)]).toEqual([200, true])
+      const part = await httpRequest(
+        { port: server.port },
+        { target, headers: [['Range', 'bytes=10-19']] },
+      )
+      expect([part.status, part.body.equals(content.subarray(10, 20))]).toEqual([206, true])
+    })
+
+    it('HEAD has the length of the file', async () => {
+      const response = await httpRequest(
+        { port: server.port },
+        { method: 'HEAD', target: '/app?0' },
+      )
+      expect([response.status, response.header('content-length')]).toEqual([200, '100000'])
+    })
+  })
+})
