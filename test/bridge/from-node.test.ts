@@ -573,9 +573,12 @@ describe('behind HTTPHandler', () => {
     ['that is not there is not', 'POST', undefined, [null, null, '']],
     ['sent chunked that is empty is not', 'DELETE', [], [null, null, '']],
     ['with a length has that', 'PUT', 'abc', [null, '3', 'abc']],
-  ] as const)('a body %s', async (_, method, body, expected) => {
+    ['of a type that is empty has the length 0', 'POST', [], [null, '0', ''], 'text/plain'],
+  ] as const)('a body %s', async (_, method, body, expected, type?: string) => {
     await serving(headersOf, async (place) => {
-      const response = await httpRequest(place, { method, ...(body === undefined ? {} : { body }) })
+      const headers: [string, string][] = type === undefined ? [] : [['Content-Type', type]]
+      const request = { method, headers, ...(body === undefined ? {} : { body }) }
+      const response = await httpRequest(place, request)
       expect(JSON.parse(String(response.body))).toEqual(expected)
     })
   })
