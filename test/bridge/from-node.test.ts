@@ -230,6 +230,7 @@ describe('the answer', () => {
 
   test('ends with finish and then close, once each, and a socket that is gone', async () => {
     const events: string[] = []
+    let calls = 0
     const application = fromNode((req, res) => {
       for (const event of ['prefinish', 'finish', 'close', 'error']) {
         res.on(event, () => events.push(`response ${event}`))
@@ -238,14 +239,14 @@ describe('the answer', () => {
         req.on(event, () => events.push(`request ${event}`))
       }
       res.on('close', () => events.push(String([res.writableFinished, req.socket.destroyed])))
-      res.end('x', () => events.push('end callback'))
+      res.end('x', () => (calls += 1))
     })
     await answer(application)
     await turns()
+    expect(calls).toBe(1)
     expect(events.filter((event) => !event.startsWith('request'))).toEqual([
       'response prefinish',
       'response finish',
-      'end callback',
       'response close',
       'true,true',
     ])
@@ -310,10 +311,25 @@ describe('an error', () => {
     expect(running.err).toContain('ERR_STREAM_WRITE_AFTER_END')
   })
 
-  test('a response that is destroyed for no reason is one', async () => {
-    const { out, err } = await answer(fromNode((_, res) => res.destroy()))
+  test.each<[string, NodeListener]>([
+    ['response that is destroyed', (_, res) => res.destroy()],
+    ['request that is destroyed', (req) => req.destroy()],
+    ['socket that is destroyed', (req) => req.socket.destroy()],
+    ['socket that is ended', (req) => req.socket.end()],
+    ['socket that is to be destroyed', (_, res) => res.socket!.destroySoon()],
+  ])('a %s for no reason is one', async (_, listener) => {
+    const { out, err } = await answer(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('ApplicationError: The application destroyed its response')
+  })
+
+  test('a socket that is ended behind the answer lets that go out', async () => {
+    const application = fromNode((req, res) => {
+      res.write('x'.repeat(100_000))
+      res.end('y')
+      req.socket.end()
+    })
+    expect((await answer(application)).out.slice(-3)).toBe('xxy')
   })
 
   test.each([
