@@ -79,7 +79,8 @@ test.each([
   [null, 'this is null'],
   [42, 'of type number'],
   ['hello', 'of type string'],
-  [{ fetch() {} }, 'of type object'],
+  [{}, 'of type object'],
+  [{ fetch() {} }, 'an application of the Fetch API: run fromFetch(it), with fromFetch from'],
 ])('%j is refused before any request', (candidate, why) => {
   const attempt = () => asApplication(candidate as unknown as Application)
   expect(attempt).toThrow(ConfigurationError)

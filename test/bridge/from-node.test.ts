@@ -1,4 +1,5 @@
 /** `fromNode` on plain listeners: every byte that leaves, every event that a framework waits for. */
+import { getEventListeners } from 'node:events'
 import { createServer, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
@@ -154,6 +155,48 @@ describe('the answer', () => {
     ],
   ])('%s', async (_, listener, out, request) => {
     expect(await answer(fromNode(listener), request)).toEqual({ out, err: '' })
+  })
+
+  test('larger than what goes out at once has its length for HTTP/1.0, too', async () => {
+    const variables = { SERVER_PROTOCOL: 'HTTP/1.0' }
+    const application = fromNode((_, res) => res.end('x'.repeat(100_000)))
+    const { out } = await answer(application, { variables })
+    expect(out.split('x')[0]).toBe(`${OK}Content-Length: 100000\r\n\r\n`)
+  })
+
+  test('that is large is finished only when it has been taken', async () => {
+    let release!: () => void
+    const output = {
+      write: () => false,
+      once: (event: string, listener: () => void) => {
+        if (event === 'drain') release = listener
+      },
+    }
+    let finished = false
+    const running = start(
+      fromNode((_, res) => res.end('x'.repeat(100_000), () => (finished = true))),
+      { output },
+    )
+    await turns()
+    expect(finished).toBe(false)
+    release() // The head
+    await turns()
+    expect(finished).toBe(false)
+    release()
+    await running.done
+    expect(finished).toBe(true)
+  })
+
+  test('leaves no listener to the signal, though it took its time', async () => {
+    let signal!: AbortSignal
+    const application = fromNode(async (req, res) => {
+      signal = seen(req).environ['portico.signal']
+      await turns()
+      expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+      res.end('x')
+    })
+    expect((await answer(application)).err).toBe('')
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
 
   test('larger than what goes out at once is complete', async () => {
@@ -608,6 +651,24 @@ describe('behind HTTPHandler', () => {
     })
   })
 
+  test('an answer is finished only when the client has taken it', async () => {
+    const state = { finished: false }
+    const body = Buffer.alloc(32 * 1024 * 1024)
+    const listener: NodeListener = (_, res) => res.end(body, () => (state.finished = true))
+    await serving(listener, async (place) => {
+      const connection = await openHttp(place)
+      const response = await connection.stream()
+      await turns(20)
+      expect(state.finished).toBe(false)
+      let size = 0
+      for await (const chunk of response.chunks()) size += chunk.length
+      expect(size).toBe(body.length)
+      await turns(20)
+      expect(state.finished).toBe(true)
+      connection.close()
+    })
+  })
+
   test('a client that goes away is an abort for request and response', async () => {
     const events: string[] = []
     let over: () => void
@@ -616,6 +677,7 @@ describe('behind HTTPHandler', () => {
       req.on('aborted', () => events.push('aborted'))
       req.on('error', (error: NodeJS.ErrnoException) => events.push(`error ${error.code}`))
       res.on('finish', () => events.push('finish'))
+      req.socket.on('error', () => events.push('socket error')) // Koa logs those.
       res.on('close', () => {
         events.push(`close ${res.writableFinished} ${seen(req).environ['portico.signal'].aborted}`)
         over()
