@@ -136,7 +136,7 @@ function measure({ name, command: [program, ...args], answer = HELLO }) {
   })
   const end = performance.now()
   if (status !== 0 || !answer.test(stdout.toString('latin1'))) {
-    throw new Error(`${name} failed (${status}):\n${stdout}${stderr}`)
+    throw new Error(`${name} failed (${status}):\n${stdout.toString()}${stderr.toString()}`)
   }
   return end - start
 }

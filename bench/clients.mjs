@@ -58,7 +58,7 @@ const protocols = {
       ),
   }),
 
-  cgi: () => ({ ...plain, head: () => Buffer.alloc(0) }),
+  cgi: () => ({ ...plain, head: () => Buffer.alloc(0), endsInput: true }),
 }
 
 /** The body goes as it is, and so does the answer. */
@@ -139,6 +139,8 @@ async function sendBody(input, wire, request, result) {
     result.sent += block.length
     if (input.writableNeedDrain) await Promise.race([once(input, 'drain'), closed]).catch(() => {})
   }
-  const tail = wire.end()
-  if (tail.length > 0 && input.writable) input.write(tail)
+  if (!input.writable) return
+  // The other protocols tell where a body ends, and nginx leaves their connections open.
+  if (wire.endsInput) input.end()
+  else input.write(wire.end())
 }

@@ -16,6 +16,7 @@ import { memory, resetPeak, ServerProcess } from './process.mjs'
 
 const options = readOptions('Measures the growth of memory by large bodies, for each gateway.', {
   size: [64, 'MiB of the upload and of the download'],
+  only: ['', 'a regular expression for the names of the gateways'],
   slow: [false, 'also an upload that the application does not read for a while'],
   'slow-size': [512, 'MiB of that upload'],
   'slow-time': [10, 'seconds for which it is not read'],
@@ -33,11 +34,18 @@ const UNREAD_BAR = 8
 /** How long, in ms, the client does not read in the middle of a download. */
 const PAUSE = 1_000
 
+/** Runs its arguments between two pipes. */
+const PIPES = 'cat | "$@" | cat'
+
 const folder = temporaryFolder()
 const serve = join(root, 'bench/serve.mjs')
 
 /** Each knows how to run one exchange on a fresh process, and tells the growth in MiB. */
-const gateways = [{ name: 'CGI, pipes', grow: growScript }]
+const gateways = [
+  // Node's own `stdio: 'pipe'` is a pair of sockets, as from mod_cgid; a shell makes real pipes.
+  { name: 'CGI, sockets', grow: (request) => growScript([], request) },
+  { name: 'CGI, pipes', grow: (request) => growScript(['sh', '-c', PIPES, 'sh'], request) },
+]
 for (const protocol of ['fastcgi', 'scgi', 'http']) {
   if (!existsSync(join(root, `dist/handlers/${protocol}.js`))) continue
   gateways.push({
@@ -50,6 +58,7 @@ if (nginxProgram) {
 }
 gateways.push({ name: 'bare node:http', grow: (request) => growServer('node', request) })
 
+const chosen = gateways.filter(({ name }) => new RegExp(options.only, 'i').test(name))
 let started = 0
 
 async function growServer(gateway, request) {
@@ -81,8 +90,8 @@ async function growServer(gateway, request) {
 }
 
 /** A script lives for one request: its peak is compared with that of one with a small body. */
-async function growScript(request) {
-  const command = [process.execPath, serve, 'cgi']
+async function growScript(starter, request) {
+  const command = [...starter, process.execPath, serve, 'cgi']
   const peaks = []
   const small = { ...request, size: request.size && MIB, query: request.query && `${MIB}` }
   if (request.path === '/idle') small.query = '0.1'
@@ -118,7 +127,7 @@ function verdict(growth, bar) {
 
 const size = options.size * MIB
 const rows = []
-for (const { name, grow } of gateways) {
+for (const { name, grow } of chosen) {
   const up = await grow({ path: '/upload', size })
   const down = await grow({ path: '/download', query: `${size}`, pause: PAUSE })
   const worst = Math.max(up.growth, down.growth)
@@ -129,7 +138,7 @@ printTable(['gateway', 'upload', 'download', 'bar'], rows, options)
 
 if (options.slow) {
   const unread = []
-  for (const { name, grow } of gateways) {
+  for (const { name, grow } of chosen) {
     const request = { path: '/idle', query: `${options['slow-time']}` }
     const { growth, sent } = await grow({ ...request, size: options['slow-size'] * MIB })
     unread.push([name, show(growth), show(sent / MIB), verdict(growth, UNREAD_BAR)])

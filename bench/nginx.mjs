@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { findProgram } from './common.mjs'
 import { ServerProcess } from './process.mjs'
 
-/** The names that Debian's fastcgi_params, scgi_params and uwsgi_params have in common. */
+/** What Debian's fastcgi_params has, and PATH_INFO. */
 const PARAMETERS = {
   GATEWAY_INTERFACE: 'CGI/1.1',
   QUERY_STRING: '$query_string',
@@ -22,9 +22,16 @@ const PARAMETERS = {
   REMOTE_PORT: '$remote_port',
   SERVER_PORT: '$server_port',
   SERVER_NAME: '$server_name',
+  SERVER_ADDR: '$server_addr',
+  SERVER_SOFTWARE: 'nginx/$nginx_version',
+  REDIRECT_STATUS: '200',
   SCRIPT_NAME: '""',
   PATH_INFO: '$document_uri',
 }
+
+/** For SCGI nginx sends CONTENT_LENGTH by itself, as the protocol has it: first. */
+const { CONTENT_LENGTH: _byItself, ...rest } = PARAMETERS
+const SCGI_PARAMETERS = { SCGI: '1', ...rest }
 
 export const nginxProgram = findProgram('nginx')
 
@@ -101,7 +108,8 @@ function virtualHost(backend, port, isFirst) {
       `proxy_set_header Connection "${kept ? '' : 'close'}";`,
     )
   } else {
-    for (const [parameter, value] of Object.entries({ ...PARAMETERS, ...parameters })) {
+    const own = protocol === 'scgi' ? SCGI_PARAMETERS : PARAMETERS
+    for (const [parameter, value] of Object.entries({ ...own, ...parameters })) {
       lines.push(`${protocol}_param ${parameter} ${value};`)
     }
   }

@@ -14,7 +14,10 @@ const STOP_TIMEOUT = 5_000
 
 const running = new Set()
 process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
+  // Workers, too: a master that is killed like this cannot end them.
+  for (const child of running) {
+    for (const pid of descendants(child.pid)) signalQuietly(pid, 'SIGKILL')
+  }
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
 

@@ -22,6 +22,7 @@ import type {
   StartResponse,
   Write,
 } from '../src/types.ts'
+import { bodyLength, chunkLength } from '../src/body-length.ts'
 import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
@@ -39,6 +40,8 @@ export interface HandlerOptions extends PathOptions {
   readonly osEnviron?: Readonly<Record<string, string>> | undefined
   /** `wsgi.multiprocess`: whether other processes serve the same application. */
   readonly multiprocess?: boolean | undefined
+  /** Milliseconds that the whole answer may take. Default: no limit. */
+  readonly answerTimeout?: number | undefined
 }
 
 // The defaults of each instance, made once.
@@ -65,6 +68,8 @@ export class BaseHandler {
   serverSoftware: string | null = null
   /** Variables that every request sees, unless its own have the same name. */
   osEnviron: Readonly<Record<string, string>> = NO_VARIABLES
+  /** Milliseconds after which an answer that is not complete is given up; 0 for no limit. */
+  answerTimeout = 0
   /** Where SCRIPT_NAME ends and PATH_INFO begins. */
   paths: PathOptions
 
@@ -84,6 +89,7 @@ export class BaseHandler {
     this.paths = options
     if (options.osEnviron) this.osEnviron = options.osEnviron
     if (options.multiprocess) this.wsgiMultiprocess = true
+    if (options.answerTimeout) this.answerTimeout = options.answerTimeout
   }
 
   // State variables: to be read, not to be set
@@ -101,6 +107,8 @@ export class BaseHandler {
   /** What is being iterated of it. */
   #iterator: Iterator<unknown> | AsyncIterator<unknown> | null = null
   #exhausted = false
+  /** The bytes of a result that is a file: reading moves where it stands, so it is asked before. */
+  #fileLength: number | undefined
   /** The bytes that Content-Length announces; infinite if nothing does. */
   #declared = Infinity
   /** False for HEAD, 1xx, 204 and 304: the body is dropped (RFC 9110, section 6.4.1). */
@@ -110,6 +118,8 @@ export class BaseHandler {
   /** Nothing more is to be sent: the answer is complete, or nobody is there to get it. */
   #over = false
   readonly #lifetime = new Lifetime()
+  /** The error that has ended the request. */
+  #failure: unknown
 
   /**
    * Runs `application` for the one request that this handler is for.
@@ -118,6 +128,7 @@ export class BaseHandler {
    * an error fails itself; the body has been closed then, and the transport told by `_end`.
    */
   async run(application: Application): Promise<void> {
+    const timer = this.answerTimeout > 0 ? this.#startTimer() : undefined
     try {
       this.setupEnviron()
       const result = application(this.environ!, (status, headers, error) =>
@@ -127,8 +138,19 @@ export class BaseHandler {
       const wait = this.finishResponse()
       if (wait) await wait
     } catch (error) {
-      await this.fail(error ?? new ApplicationError(`The application threw ${error}`))
+      await this.fail(error)
+    } finally {
+      if (timer) clearTimeout(timer)
     }
+  }
+
+  #startTimer(): NodeJS.Timeout {
+    return setTimeout(() => {
+      const message = `The answer was not complete after ${this.answerTimeout} ms`
+      const error = new PeerError('PORTICO_TIMEOUT', message, '504 Gateway Timeout')
+      this.disconnected(error)
+      void this.fail(error)
+    }, this.answerTimeout)
   }
 
   /**
@@ -140,7 +162,15 @@ export class BaseHandler {
     this.#over = true
     this.disconnected(reason)
     void this.#closeResult()
-    void this._end(false)
+    void this.#endAborted()
+  }
+
+  async #endAborted(): Promise<void> {
+    try {
+      await this._end(false)
+    } catch (error) {
+      if (!isLoss(error)) this.logException(error)
+    }
   }
 
   /**
@@ -155,25 +185,29 @@ export class BaseHandler {
 
   /**
    * Ends the request for an error: one that `run` caught, or one that reached the process because
-   * the application let it go (an uncaught exception, an unhandled rejection).
+   * the application let it go (an uncaught exception, an unhandled rejection). The body is closed,
+   * but not waited for: a generator closes only when the chunk that it waits for has come.
    */
-  async fail(error: unknown): Promise<void> {
-    await this.#closeResult()
+  async fail(reason: unknown): Promise<void> {
+    const error = reason ?? new ApplicationError(`The application threw ${String(reason)}`)
+    void this.#closeResult()
     if (this.#over) {
       // Whoever waited on a connection that is gone may well throw what that wait threw.
-      if (!this.#lifetime.aborted) this.logException(error)
+      const known = error === this.#failure || this.#lifetime.aborted
+      if (!known && !isLoss(error)) this.logException(error)
       return
     }
-    if (error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED') {
+    if (isLoss(error)) {
       this.abort(error)
       return
     }
+    this.#failure = error
     try {
       await this.handleError(error)
     } catch (second) {
-      await this.#closeResult()
-      this.abort()
-      throw second
+      void this.#closeResult()
+      this.abort(isLoss(second) ? second : undefined)
+      if (!isLoss(second)) throw second
     }
   }
 
@@ -187,7 +221,9 @@ export class BaseHandler {
     const environ = (this.environ = createEnviron())
     this.addCgiVars()
     for (const name in this.osEnviron) {
-      if (!(name in environ)) (environ as Record<string, unknown>)[name] = this.osEnviron[name]
+      // CVE-2016-5385 again: whoever passes on all of `process.env` may have one.
+      if (name in environ || name === 'HTTP_PROXY') continue
+      ;(environ as Record<string, unknown>)[name] = this.osEnviron[name]
     }
     completeEnviron(environ, this.paths)
     if (this.originServer && this.serverSoftware) environ['SERVER_SOFTWARE'] ??= this.serverSoftware
@@ -231,10 +267,26 @@ export class BaseHandler {
     }
     this.status = status
     this.headers = checked
-    return async (chunk) => {
-      const wait = this.write(chunk)
-      if (wait) await wait
+    return (chunk) => this.#writeForApplication(chunk)
+  }
+
+  /**
+   * The `write()` that the application gets. What the application does wrong is thrown at once. A
+   * transport that fails ends the request by itself, for not every application waits; those that
+   * do get a rejection, now and ever after, lest a loop of writes go on without a client.
+   */
+  #writeForApplication(chunk: Chunk): Promise<void> {
+    let wait: Wait
+    try {
+      wait = this.write(chunk)
+      if (this.#over && this.#lifetime.aborted) this.signal.throwIfAborted()
+    } catch (error) {
+      if (error instanceof ApplicationError) throw error
+      wait = Promise.reject(error)
     }
+    if (!wait) return WRITTEN
+    wait.catch((error: unknown) => this.fail(error))
+    return wait
   }
 
   /**
@@ -243,7 +295,7 @@ export class BaseHandler {
    * @throws {ApplicationError} if there is no head to send yet, or `chunk` is none.
    */
   write(chunk: Chunk): Wait {
-    const size = sizeOf(chunk)
+    const size = chunkLength(chunk)
     if (this.#over) return
     if (!this.headersSent) {
       if (this.headers === null) throw new ApplicationError('write() before startResponse()')
@@ -317,7 +369,11 @@ export class BaseHandler {
       if (!this.status!.startsWith('304')) headers.delete('Content-Length')
       return
     }
-    if (!headers.has('Content-Length')) this.setContentLength()
+    if (!headers.has('Content-Length')) {
+      this.setContentLength()
+    } else if (headers.getAll('Content-Length').length > 1) {
+      throw new ApplicationError('Content-Length is there more than once')
+    }
     const length = headers.get('Content-Length')
     if (length === null) return
     if (!/^[0-9]{1,15}$/.test(length)) {
@@ -329,10 +385,8 @@ export class BaseHandler {
   /** Adds Content-Length, which is not there, if the body's length is known without iterating. */
   setContentLength(): void {
     const body: unknown = this.result
-    let length
-    if (isChunk(body)) length = sizeOf(body)
-    else if (Array.isArray(body)) length = totalSize(body)
-    else if (this.#exhausted) length = 0
+    let length = isFileWrapper(body) ? this.#fileLength : bodyLength(body)
+    if (length === undefined && this.#exhausted) length = 0
     // A HEAD request may be answered without the body that a GET would have.
     if (length === undefined || (length === 0 && this.environ!.REQUEST_METHOD === 'HEAD')) return
     this.headers!.append('Content-Length', String(length))
@@ -349,7 +403,7 @@ export class BaseHandler {
   /** What an origin server adds: Date and Server, each only if the application has none. */
   originHeaders(): HeaderList {
     const list: HeaderList = []
-    if (!this.headers!.has('Date')) list.push(['Date', new Date().toUTCString()])
+    if (!this.headers!.has('Date')) list.push(['Date', httpDate()])
     if (this.serverSoftware && !this.headers!.has('Server')) {
       list.push(['Server', this.serverSoftware])
     }
@@ -438,6 +492,7 @@ export class BaseHandler {
 
   /** Sends chunks as they come, each of them at once (PEP 3333, "Buffering and Streaming"). */
   async #iterate(body: unknown): Promise<void> {
+    if (isFileWrapper(body)) this.#fileLength = bodyLength(body)
     if (!this.resultIsFile() || !(await this.sendfile())) {
       const iterator = (this.#iterator = iteratorOf(body))
       while (!this.#over && !this.#satisfied()) {
@@ -469,7 +524,7 @@ export class BaseHandler {
 
   /** One chunk of the result; the head goes before the first that is not empty. */
   #emit(chunk: unknown): void {
-    const size = sizeOf(chunk)
+    const size = chunkLength(chunk)
     if (this.headers === null) throw new ApplicationError('A body chunk before startResponse()')
     if (size === 0 || this.#over) return
     if (!this.headersSent) this.sendHeaders()
@@ -520,6 +575,13 @@ export class BaseHandler {
   }
 }
 
+const WRITTEN = Promise.resolve()
+
+/** Whether an error says that the client is gone: no fault of ours, and nothing to log. */
+function isLoss(error: unknown): error is PeerError {
+  return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
+}
+
 function isChunk(value: unknown): value is Chunk {
   return typeof value === 'string' || value instanceof Uint8Array
 }
@@ -533,21 +595,6 @@ async function logFailure(
   } catch (error) {
     log(error)
   }
-}
-
-/** The bytes of a chunk. */
-function sizeOf(chunk: unknown): number {
-  if (typeof chunk === 'string') return Buffer.byteLength(chunk)
-  if (chunk instanceof Uint8Array) return chunk.length
-  throw new ApplicationError(
-    `A body chunk must be a string or a Uint8Array (got ${chunk === null ? 'null' : typeof chunk})`,
-  )
-}
-
-function totalSize(chunks: readonly unknown[]): number {
-  let size = 0
-  for (const chunk of chunks) size += sizeOf(chunk)
-  return size
 }
 
 /** RFC 9110, sections 15.2, 15.3.5 and 15.4.5. */
@@ -568,4 +615,18 @@ function iteratorOf(body: unknown): Iterator<unknown> | AsyncIterator<unknown> {
     )
   }
   return iterator
+}
+
+let dateSecond = 0
+let dateText = ''
+
+/** The time of an answer as HTTP wants it (RFC 9110, section 5.6.7); made once a second. */
+function httpDate(): string {
+  const now = Date.now()
+  const second = Math.floor(now / 1000)
+  if (second !== dateSecond) {
+    dateSecond = second
+    dateText = new Date(now).toUTCString()
+  }
+  return dateText
 }

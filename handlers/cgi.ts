@@ -72,7 +72,8 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   override _end(complete: boolean): Wait {
-    if (!complete) process.exitCode = 1
+    // That the client has gone is no failure of the script.
+    if (!complete && !this.signal.aborted) process.exitCode = 1
     return this._flush()
   }
 

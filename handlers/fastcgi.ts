@@ -15,6 +15,7 @@ import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
+import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -28,17 +29,17 @@ export interface FastCGIOptions extends HandlerOptions, ServerOptions {
   readonly handlerClass?: typeof FastCGIRequest | undefined
 }
 
-/** Bytes of unread input that a connection holds before it stops reading. */
-const INPUT_HIGH_WATER_MARK = 262_144
-
 /**
- * The same while several requests share the connection: pausing for the one that does not read
+ * The high-water mark while several requests share the connection: pausing for the one that does not read
  * would stop the others, so more is held, and only then do all of them wait for the slowest.
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
+
+/** Characters of `wsgi.errors` that are held back at the most. */
+const MAX_HELD_LOG = 65_536
 
 /**
  * Serves an application over FastCGI:
@@ -70,20 +71,32 @@ export class FastCGIHandler {
 }
 
 /** One socket, and the requests on it. */
-export class Connection {
+class Connection {
   readonly socket: Socket
   readonly protocol: ApplicationConnection
   readonly #application: Application
   readonly #options: FastCGIOptions
   readonly #requests = new Map<number, FastCGIRequest>()
+  /** When this connection is given up: what it is waiting for has not come. */
+  deadline = Infinity
+  #waitingFor: 'request' | 'head' | 'nothing' = 'nothing'
+  #served = 0
   #queued = 0
   #ending = false
+  /** Every request has been read to its end, so that nothing is left to come. */
+  #exhausted = true
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
     this.socket = socket
-    this.protocol = new ApplicationConnection({ multiplex: options.multiplex ?? true })
+    this.protocol = new ApplicationConnection({
+      multiplex: options.multiplex ?? true,
+      ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
+      ...(options.maxHeaders && { maxParams: options.maxHeaders }),
+      ...(options.maxConnections && { maxConns: options.maxConnections }),
+    })
     this.#application = application
     this.#options = options
+    this.#setDeadline()
     socket.on('data', (chunk: Buffer) => {
       this.protocol.receive(chunk)
       this.#pump()
@@ -112,7 +125,22 @@ export class Connection {
   finished(request: FastCGIRequest): void {
     this.#requests.delete(request.id)
     this.consumed(request.input.queued)
+    if (!request.input.ended) this.#exhausted = false
+    this.#setDeadline()
     this.#closeIfDone()
+  }
+
+  /**
+   * Ends an answer that is shorter than its head says, or was broken off behind its head, so that
+   * the web server notices: by closing without END_REQUEST. nginx and Apache take any END_REQUEST
+   * for the end of a good answer, whatever its appStatus. False if other requests share the
+   * connection, which it would break off as well.
+   */
+  breakOff(request: FastCGIRequest): boolean {
+    if (this.#requests.size > 1) return false
+    request.send()
+    this.socket.destroySoon()
+    return true
   }
 
   /** Input has left a queue. */
@@ -131,13 +159,16 @@ export class Connection {
   }
 
   #pump(): void {
+    const begun: FastCGIRequest[] = []
     for (let event; (event = this.protocol.next()) !== null;) {
       switch (event.type) {
         case 'request': {
           const Request = this.#options.handlerClass ?? FastCGIRequest
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
-          void request.run(this.#application)
+          this.#served += 1
+          if (this.#served === this.#options.maxRequestsPerConnection) this.#ending = true
+          begun.push(request)
           break
         }
         case 'stdin':
@@ -158,8 +189,27 @@ export class Connection {
           this.socket.destroySoon()
       }
     }
+    // After all that came with it: a request that is there to its end is answered cheaper.
+    for (const request of begun) {
+      // Unless it has been aborted in the same breath.
+      if (this.#requests.get(request.id) === request) void request.run(this.#application)
+    }
     if (this.#queued > this.#highWaterMark()) this.socket.pause()
+    this.#setDeadline()
     this.#closeIfDone()
+  }
+
+  /** Set when the waiting begins, so that a peer that sends a byte now and then gains nothing. */
+  #setDeadline(): void {
+    const { headTimeout = HEAD_TIMEOUT, idleTimeout = IDLE_TIMEOUT } = this.#options
+    const running = this.#requests.size > 0
+    const waitingFor = this.protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request'
+    if (waitingFor === this.#waitingFor) return
+    this.#waitingFor = waitingFor
+    this.deadline =
+      waitingFor === 'nothing'
+        ? Infinity
+        : coarseTime() + (waitingFor === 'head' ? headTimeout : idleTimeout)
   }
 
   #abort(id: number, cause: AbortCause): void {
@@ -167,19 +217,26 @@ export class Connection {
     if (request === undefined) return
     request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
     // A web server that closed its half may still read; one that says ABORT_REQUEST does not.
-    if (cause === 'disconnected') request.disconnected()
-    else request.abort()
+    if (cause === 'disconnected') {
+      request.disconnected()
+    } else {
+      request.refused = true
+      request.abort()
+    }
   }
 
   #highWaterMark(): number {
-    return this.#requests.size > 1 ? MULTIPLEXED_HIGH_WATER_MARK : INPUT_HIGH_WATER_MARK
+    const { highWaterMark = HIGH_WATER_MARK } = this.#options
+    return this.#requests.size > 1
+      ? Math.max(highWaterMark, MULTIPLEXED_HIGH_WATER_MARK)
+      : highWaterMark
   }
 
   #closeIfDone(): void {
     const { protocol, socket } = this
     const idle = this.#requests.size === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
-    if (done && !socket.writableEnded) closeBehindAnswer(socket, false)
+    if (done && !socket.writableEnded) closeBehindAnswer(socket, this.#exhausted)
   }
 }
 
@@ -194,7 +251,14 @@ export class FastCGIRequest extends BaseHandler {
   #head = ''
   #chunks: Chunk[] = []
   #size = 0
+  /**
+   * Text for STDERR that waits for the first bytes of STDOUT: HAProxy 2.6.12 with `log-stderr`
+   * crashes on a STDERR record that comes some time before any STDOUT.
+   */
+  #log = ''
   #ended = false
+  /** The web server has said that it does not want the answer. */
+  refused = false
 
   constructor(connection: Connection, id: number, params: string[], options: HandlerOptions) {
     super(options)
@@ -214,8 +278,12 @@ export class FastCGIRequest extends BaseHandler {
 
   override getStderr(): ErrorStream {
     return new ErrorLog((text) => {
-      if (this.#ended) process.stderr.write(text)
-      else this.#connection.write(this.#connection.protocol.stderr(this.id, text))
+      if (this.#ended) {
+        process.stderr.write(text)
+        return
+      }
+      this.#log += text
+      if (this.headersSent || this.#log.length > MAX_HELD_LOG) this.#sendLog()
     })
   }
 
@@ -229,7 +297,7 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   override _flush(): Wait {
-    this.#send()
+    this.send()
     return this.#connection.ready()
   }
 
@@ -238,12 +306,15 @@ export class FastCGIRequest extends BaseHandler {
     const appStatus = complete ? 0 : 1
     const [body = ''] = this.#chunks
     this.#connection.socket.cork()
-    if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
+    this.#sendLog()
+    if (!complete && this.headersSent && !this.refused && this.#connection.breakOff(this)) {
+      // Said by closing: no web server looks at appStatus.
+    } else if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
       const bytes =
         typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
       this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
     } else {
-      this.#send()
+      this.send()
       this.#connection.write([protocol.end(this.id, appStatus)])
     }
     this.#connection.socket.uncork()
@@ -251,9 +322,17 @@ export class FastCGIRequest extends BaseHandler {
     this.#connection.finished(this)
   }
 
-  #send(): void {
+  #sendLog(): void {
+    if (this.#log === '') return
+    this.#connection.write(this.#connection.protocol.stderr(this.id, this.#log))
+    this.#log = ''
+  }
+
+  /** Hands what there is of the answer to the socket. */
+  send(): void {
     const { protocol } = this.#connection
     this.#connection.socket.cork()
+    this.#sendLog()
     if (this.#head !== '') {
       this.#connection.write(protocol.stdout(this.id, Buffer.from(this.#head, 'latin1')))
     }

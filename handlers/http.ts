@@ -11,11 +11,13 @@ import type { Socket } from 'node:net'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
-import { Input, streamSource, type ByteSource } from '../src/input.ts'
+import { emptySource, Input, type ByteSource } from '../src/input.ts'
 import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
+import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import { pushedSource } from '../src/server/push-source.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
@@ -31,19 +33,16 @@ import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 export interface HTTPOptions extends HandlerOptions, ServerOptions {
   /** The value of the Server header, where the application sends none; null for no header. */
   readonly serverSoftware?: string | null | undefined
-  /** Bytes of a request line and its headers; more are refused with a 431. Default: 64 KiB. */
-  readonly maxHeaderSize?: number | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof ServerHandler | undefined
 }
 
 /** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
-const MAX_HEADER_SIZE = 65_536
+const MAX_HEADER_BYTES = 65_536
 /** Headers of one request; nginx has no such limit, Apache's LimitRequestFields is 100. */
 const MAX_HEADERS = 1_000
-/** Time in ms for a request's head to be complete, and between two requests of a connection. */
-const HEAD_TIMEOUT = 30_000
-const KEEP_ALIVE_TIMEOUT = 60_000
+/** Header names whose variable is remembered: more than browsers and proxies have among them. */
+const MAX_KNOWN_NAMES = 512
 /** How long, in ms, an unread body is read and thrown away before its connection is closed. */
 const LINGER = 2_000
 
@@ -65,21 +64,24 @@ export class HTTPHandler {
     const { options } = this
     const { application: run } = await recognise(application)
     const server = createServer({
-      maxHeaderSize: options.maxHeaderSize ?? MAX_HEADER_SIZE,
-      headersTimeout: HEAD_TIMEOUT,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
+      maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
+      headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
       insecureHTTPParser: false,
     })
-    server.maxHeadersCount = MAX_HEADERS
+    if (options.maxRequestsPerConnection)
+      server.maxRequestsPerSocket = options.maxRequestsPerConnection
+    server.maxHeadersCount = 0 // Node drops what is over; `addHeaders` refuses it.
     // A client that has closed its half still reads (RFC 9112, section 9.6).
     Object.assign(server, { httpAllowHalfOpen: true })
     const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
     function answer(request: IncomingMessage, response: ServerResponse): void {
-      connections.get(request.socket)?.begin(response)
-      void new Handler(request, response, options).run(run)
+      const handler = new Handler(request, response, options)
+      connections.get(request.socket)?.begin(handler)
+      void handler.run(run)
     }
     server.on('request', answer)
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
@@ -174,32 +176,37 @@ export function makeServer(
   return new WSGIServer(application, { ...options, listen: `${name}:${port}` })
 }
 
-/** One socket: knows which answer is under way, so that it can be closed behind it. */
+/** One socket: knows which requests are being answered, and can be closed behind the last. */
 class HTTPConnection implements Connection {
   readonly #socket: Socket
-  #answer: ServerResponse | null = null
+  /** More than one where a client sends the next request before it has the answer. */
+  readonly #handlers = new Set<ServerHandler>()
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
 
   constructor(socket: Socket) {
     this.#socket = socket
+    socket.on('end', () => {
+      for (const handler of this.#handlers) handler.disconnected()
+    })
   }
 
-  begin(answer: ServerResponse): void {
-    this.#answer = answer
-    if (this.#ending) answer.shouldKeepAlive = false
-    answer.once('close', () => {
-      this.#answer = null
+  begin(handler: ServerHandler): void {
+    const { response } = handler
+    this.#handlers.add(handler)
+    if (this.#ending) response.shouldKeepAlive = false
+    response.once('close', () => {
+      this.#handlers.delete(handler)
       this.#read = this.#socket.bytesRead
-      if (this.#ending) this.#socket.end()
+      if (this.#ending && this.#handlers.size === 0) this.#socket.end()
     })
   }
 
   end(): void {
     this.#ending = true
-    if (this.#answer !== null) this.#answer.shouldKeepAlive = false
-    else if (this.#socket.bytesRead === this.#read) this.#socket.end()
+    for (const { response } of this.#handlers) response.shouldKeepAlive = false
+    if (this.#handlers.size === 0 && this.#socket.bytesRead === this.#read) this.#socket.end()
   }
 
   destroy(): void {
@@ -213,6 +220,8 @@ export class ServerHandler extends BaseHandler {
   override gateway = 'http' as const
   readonly request: IncomingMessage
   readonly response: ServerResponse
+  readonly #maxHeaders: number
+  readonly #highWaterMark: number
   #pending: Chunk | null = null
   /** Node sends a head with a first chunk that is a string as one string, all of it as UTF-8. */
   #headHasBytes = false
@@ -221,15 +230,13 @@ export class ServerHandler extends BaseHandler {
     super(options)
     this.request = request
     this.response = response
+    this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
+    this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
-    request.socket.once('end', this.#halfClosed)
     response.once('close', () => {
-      request.socket.off('end', this.#halfClosed)
       if (!response.writableFinished) this.abort()
     })
   }
-
-  readonly #halfClosed = () => this.disconnected()
 
   /** Every CGI variable that the connection and the head of the request give. */
   override addCgiVars(): void {
@@ -237,11 +244,15 @@ export class ServerHandler extends BaseHandler {
     const environ = this.environ!
     const { socket } = request
     const target = request.url ?? '/'
-    const [, query = ''] = /^[^?#]*\?([^#]*)/.exec(target) ?? []
+    const hash = target.indexOf('#')
+    const mark = target.indexOf('?')
     environ.REQUEST_METHOD = request.method ?? 'GET'
     environ.SCRIPT_NAME = ''
     environ.PATH_INFO = decodePath(target)
-    environ.QUERY_STRING = query
+    environ.QUERY_STRING =
+      mark < 0 || (hash >= 0 && hash < mark)
+        ? ''
+        : target.slice(mark + 1, hash < 0 ? undefined : hash)
     environ['REQUEST_URI'] = target
     environ.SERVER_PROTOCOL = `HTTP/${request.httpVersion}`
     environ.SERVER_NAME = plainAddress(socket.localAddress) || 'localhost'
@@ -252,16 +263,17 @@ export class ServerHandler extends BaseHandler {
     }
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'
-    addHeaders(environ, request.rawHeaders)
-    const authority = AUTHORITY.exec(target)?.[1]
+    addHeaders(environ, request.rawHeaders, this.#maxHeaders)
+    const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
     // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
     if (authority !== undefined) environ['HTTP_HOST'] = authority
   }
 
   override getStdin(): InputStream {
     const { request, response } = this
-    const source = streamSource(request)
-    const asked = /^100-continue$/i.test(request.headers.expect ?? '')
+    if (!hasBody(request)) return new Input(emptySource, 0)
+    const source = pushedSource(request, this.#highWaterMark)
+    const asked = /^100-continue$/i.test(this.environ!['HTTP_EXPECT'] ?? '')
     return new Input(
       asked ? afterContinue(source, response) : source,
       contentLength(this.environ!) ?? Infinity,
@@ -287,7 +299,9 @@ export class ServerHandler extends BaseHandler {
 
   /** Hands the head to Node. */
   _setHead(code: number, reason: string, headers: HeaderList): void {
-    this.response.writeHead(code, reason, headers.flat())
+    const list: string[] = []
+    for (const [name, value] of headers) list.push(name, value)
+    this.response.writeHead(code, reason, list)
   }
 
   override _write(chunk: Chunk): void {
@@ -316,10 +330,10 @@ export class ServerHandler extends BaseHandler {
       socket.destroySoon()
     }
     this.#pending = null
-    if (request.complete) return
+    if (request.complete || !hasBody(request)) return
     const timer = setTimeout(() => socket.destroy(), LINGER)
     request.once('close', () => clearTimeout(timer))
-    request.resume()
+    request.removeAllListeners('data').resume()
   }
 }
 
@@ -336,26 +350,56 @@ const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
  * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length: no reading of two
  *   is the right one.
  */
-function addHeaders(environ: Environ, raw: readonly string[]): void {
-  const single = new Set<string>()
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i]!
-    if (!/^[a-z0-9-]+$/i.test(name)) continue
-    const variable = name.toUpperCase().replaceAll('-', '_')
-    const value = raw[i + 1]!
-    if (variable === 'HOST' || variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH') {
-      if (single.has(variable)) {
-        throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${name}`)
-      }
-      single.add(variable)
-    }
-    if (variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH') {
-      setVariable(environ, variable, value)
-    } else if (variable !== 'TRANSFER_ENCODING') {
-      // The body comes decoded: what its coding was would only mislead.
-      setVariable(environ, `HTTP_${variable}`, value)
-    }
+function addHeaders(environ: Environ, raw: readonly string[], max: number): void {
+  if (raw.length > 2 * max) {
+    throw new PeerError(
+      'PORTICO_TOO_LARGE',
+      `The request has more than ${max} headers`,
+      '431 Request Header Fields Too Large',
+    )
   }
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const variable = variableOf(raw[i]!)
+    if (variable === null) continue
+    if (SINGLE.has(variable) && variable in environ) {
+      throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${raw[i]}`)
+    }
+    setVariable(environ, variable, raw[i + 1]!)
+  }
+}
+
+const SINGLE: ReadonlySet<string> = new Set(['HTTP_HOST', 'CONTENT_TYPE', 'CONTENT_LENGTH'])
+
+const known = new Map<string, string | null>()
+
+/** The variable for a header, or null if there is none. */
+function variableOf(name: string): string | null {
+  let variable = known.get(name)
+  if (variable === undefined) {
+    variable = nameVariable(name)
+    if (known.size < MAX_KNOWN_NAMES) known.set(name, variable)
+  }
+  return variable
+}
+
+function nameVariable(name: string): string | null {
+  if (!/^[a-z0-9-]+$/i.test(name)) return null
+  const variable = name.toUpperCase().replaceAll('-', '_')
+  // The body comes decoded: what its coding was would only mislead.
+  if (variable === 'TRANSFER_ENCODING') return null
+  return variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH'
+    ? variable
+    : `HTTP_${variable}`
+}
+
+/** RFC 9112, section 6.3: a request has a body only if it says so. */
+function hasBody({ rawHeaders }: IncomingMessage): boolean {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length !== 14 && name.length !== 17) continue
+    if (/^(?:content-length|transfer-encoding)$/i.test(name)) return true
+  }
+  return false
 }
 
 /** Says 'go on' to the client when its body is first asked for. */

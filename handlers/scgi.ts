@@ -9,10 +9,11 @@ import { createServer, type Socket } from 'node:net'
 import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
-import { Input } from '../src/input.ts'
+import { emptySource, Input } from '../src/input.ts'
 import { RequestReader } from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
+import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK } from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -23,12 +24,6 @@ export interface SCGIOptions extends HandlerOptions, ServerOptions {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof SCGIRequest | undefined
 }
-
-/** Bytes of unread input that a connection holds before it stops reading. */
-const INPUT_HIGH_WATER_MARK = 262_144
-
-/** Time in ms for a request's head to be complete: a web server sends it at once, in one piece. */
-const HEAD_TIMEOUT = 30_000
 
 /** Up to here an answer is copied into one piece: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
@@ -63,22 +58,25 @@ export class SCGIHandler {
 
 /** One socket, and the request on it. */
 class Connection {
-  readonly #socket: Socket
-  readonly #reader = new RequestReader()
+  readonly socket: Socket
+  /** The body; null if there is none. */
+  input: PushSource | null = null
+  /** When this connection is given up: its request has not come. */
+  deadline: number
+  readonly #reader: RequestReader
   readonly #application: Application
   readonly #options: SCGIOptions
-  readonly #headTimer: NodeJS.Timeout
-  readonly #input = new PushSource(() => this.#resume())
   #request: SCGIRequest | null = null
   /** All of the request has come. */
   #complete = false
   #answered = false
 
   constructor(socket: Socket, application: Application, options: SCGIOptions) {
-    this.#socket = socket
+    this.socket = socket
     this.#application = application
     this.#options = options
-    this.#headTimer = setTimeout(() => this.#refuse('The headers took too long'), HEAD_TIMEOUT)
+    this.#reader = new RequestReader(options)
+    this.deadline = coarseTime() + (options.headTimeout ?? HEAD_TIMEOUT)
     socket.on('data', (chunk: Buffer) => {
       if (this.#answered) return
       this.#reader.receive(chunk)
@@ -94,27 +92,27 @@ class Connection {
     })
     socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
     socket.on('close', () => {
-      clearTimeout(this.#headTimer)
       if (this.#answered) return
-      this.#input.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
+      this.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
       this.#request?.abort()
     })
   }
 
   /** Whatever has begun ends by itself: there is one answer on a connection. */
   end(): void {
-    if (this.#reader.untouched) this.#socket.destroy()
+    if (this.#reader.untouched) this.socket.destroy()
   }
 
   destroy(): void {
-    this.#socket.destroy()
+    this.socket.destroy()
   }
 
   /** The application's answer has been written, or nothing more of it will come. */
   finished(complete: boolean): void {
     this.#answered = true
-    if (complete) closeBehindAnswer(this.#socket, this.#complete)
-    else breakOff(this.#socket)
+    this.#request = null
+    if (complete) closeBehindAnswer(this.socket, this.#complete)
+    else breakOff(this.socket)
   }
 
   #pump(): void {
@@ -122,38 +120,41 @@ class Connection {
     for (let event; (event = this.#reader.next()) !== null;) {
       switch (event.type) {
         case 'request': {
-          clearTimeout(this.#headTimer)
+          this.deadline = Infinity
+          if (event.contentLength > 0) this.input = new PushSource(() => this.#resume())
           const Request = this.#options.handlerClass ?? SCGIRequest
-          const finished = (complete: boolean) => this.finished(complete)
-          begun = new Request(this.#socket, event.params, this.#input, finished, this.#options)
-          this.#request = begun
+          this.#request = begun = new Request(this, event.params, this.#options)
           break
         }
         case 'body':
-          this.#input.push(event.data)
+          this.input!.push(event.data)
           break
         case 'body-end':
           this.#complete = true
-          this.#input.end()
+          this.input?.end()
           break
         case 'error':
           if (this.#request === null) this.#refuse(event.message)
-          else this.#input.fail(new PeerError(event.code, event.message))
+          else this.input?.fail(new PeerError(event.code, event.message))
       }
     }
-    if (this.#input.queued > INPUT_HIGH_WATER_MARK) this.#socket.pause()
+    if (this.input !== null && this.input.queued > this.#highWaterMark()) this.socket.pause()
     // After all that came with it: a request that is there to its last byte is answered cheaper.
     void begun?.run(this.#application)
   }
 
+  #highWaterMark(): number {
+    return this.#options.highWaterMark ?? HIGH_WATER_MARK
+  }
+
   #resume(): void {
-    if (this.#socket.isPaused() && this.#input.queued < INPUT_HIGH_WATER_MARK) this.#socket.resume()
+    if (this.socket.isPaused() && this.input!.queued < this.#highWaterMark()) this.socket.resume()
   }
 
   /** Closes without an answer: what came is no request. */
   #refuse(message: string): void {
     if (!this.#reader.untouched) process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
-    this.#socket.destroy()
+    this.socket.destroy()
   }
 }
 
@@ -161,26 +162,16 @@ class Connection {
 export class SCGIRequest extends BaseHandler {
   override gateway = 'scgi' as const
   override originServer = false
-  readonly #socket: Socket
+  readonly #connection: Connection
   readonly #params: string[]
-  readonly #input: PushSource
-  readonly #finished: (complete: boolean) => void
   #head = ''
   #chunks: Chunk[] = []
   #size = 0
 
-  constructor(
-    socket: Socket,
-    params: string[],
-    input: PushSource,
-    finished: (complete: boolean) => void,
-    options: HandlerOptions,
-  ) {
+  constructor(connection: Connection, params: string[], options: HandlerOptions) {
     super(options)
-    this.#socket = socket
+    this.#connection = connection
     this.#params = params
-    this.#input = input
-    this.#finished = finished
   }
 
   override addCgiVars(): void {
@@ -188,7 +179,7 @@ export class SCGIRequest extends BaseHandler {
   }
 
   override getStdin(): InputStream {
-    return new Input(this.#input, contentLength(this.environ!))
+    return new Input(this.#connection.input ?? emptySource, contentLength(this.environ!))
   }
 
   override getStderr(): ErrorStream {
@@ -207,19 +198,20 @@ export class SCGIRequest extends BaseHandler {
   override _flush(): Wait {
     // An answer in one piece needs no such call; one in pieces would wait for each to be
     // acknowledged (RFC 9293, section 3.7.4).
-    this.#socket.setNoDelay(true)
+    const { socket } = this.#connection
+    socket.setNoDelay(true)
     this.#send()
-    return drained(this.#socket)
+    return drained(socket)
   }
 
   override _end(complete: boolean): void {
     this.#send()
-    this.#finished(complete)
+    this.#connection.finished(complete)
   }
 
   #send(): void {
     if (this.#head === '' && this.#size === 0) return
-    const socket = this.#socket
+    const { socket } = this.#connection
     const [body = ''] = this.#chunks
     if (this.#chunks.length < 2 && this.#head.length + this.#size <= SMALL_ANSWER) {
       if (typeof body === 'string' && body.length === this.#size) {

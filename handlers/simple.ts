@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import { asApplication } from '../src/application.ts'
-import { setVariable } from '../src/environ.ts'
+import { contentLength, setVariable } from '../src/environ.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input, streamSource } from '../src/input.ts'
 import type {
@@ -28,9 +28,8 @@ export interface Output {
   flush?(): unknown
   /** True where taking a part is the ordinary way; else SimpleHandler warns of it. */
   readonly partialWrites?: boolean
-  once?(event: string, listener: () => void): unknown
-  off?(event: string, listener: () => void): unknown
-  on?(event: 'error', listener: (error: Error) => void): unknown
+  on?(event: string, listener: (error: Error) => void): unknown
+  off?(event: string, listener: (error: Error) => void): unknown
 }
 
 /** What a SimpleHandler can be told besides its streams. */
@@ -46,12 +45,22 @@ const GONE = new Set(['EPIPE', 'ECONNRESET', 'ECONNABORTED', 'ERR_STREAM_DESTROY
 
 /** Runs an application for one request between the streams it is given. */
 export class SimpleHandler extends BaseHandler {
-  readonly stdin: InputStream
+  readonly stdin: InputStream | Readable
   readonly stdout: Output
   readonly stderr: ErrorStream
   readonly baseEnv: Readonly<Record<string, unknown>>
   /** Byte strings and bytes, in the order in which they are sent. */
-  #queue: (string | Buffer)[] = []
+  #pieces: (string | Buffer)[] = []
+  /** What is being written of them, from `#next` on. */
+  #queue: Buffer[] = []
+  #next = 0
+  /** Something has been written since the output was flushed. */
+  #unflushed = false
+  /** While the output is slower than the application: resolves when all is written. */
+  #writing: Promise<void> | null = null
+  /** Ends the wait for 'drain'. */
+  #wake: (() => void) | null = null
+  #gone = false
 
   constructor(
     stdin: InputStream | Readable,
@@ -61,20 +70,59 @@ export class SimpleHandler extends BaseHandler {
     options: SimpleOptions = {},
   ) {
     super(options)
-    this.stdin = 'readline' in stdin ? stdin : new Input(streamSource(stdin))
+    this.stdin = stdin
     this.stdout = stdout
     this.stderr = stderr
     this.baseEnv = environ
     this.wsgiMultithread = options.multithread ?? false
-    stdout.on?.('error', (error) => this.abort(error))
   }
 
-  override run(application: Application | ApplicationClass): Promise<void> {
-    return super.run(asApplication(application))
+  override async run(application: Application | ApplicationClass): Promise<void> {
+    const deaf = this.stdout.on ? this.#listen() : undefined
+    try {
+      await super.run(asApplication(application))
+    } finally {
+      deaf?.()
+    }
+  }
+
+  /** Hears what becomes of a Node stream, until the function that it returns is called. */
+  #listen(): () => void {
+    const { stdout } = this
+    const listeners: [string, (error: Error) => void][] = [
+      ['drain', () => this.#wake?.()],
+      ['close', () => this.abort()],
+      ['error', (error) => this.#lose(error)],
+    ]
+    keepFromThrowing(stdout)
+    for (const listener of listeners) stdout.on?.(...listener)
+    return () => {
+      for (const listener of listeners) stdout.off?.(...listener)
+    }
+  }
+
+  /** Drops what has not been written, too. */
+  override abort(reason?: Error): void {
+    this.#gone = true
+    this.#clear()
+    super.abort(reason)
+    this.#wake?.()
+  }
+
+  #lose(error: Error): void {
+    if (isLoss(error)) {
+      this.abort(lossOf(error))
+    } else {
+      this.logException(error)
+      this.abort()
+    }
   }
 
   override getStdin(): InputStream {
-    return this.stdin
+    const { stdin } = this
+    return 'readline' in stdin
+      ? stdin
+      : new Input(streamSource(stdin), contentLength(this.environ!))
   }
 
   override getStderr(): ErrorStream {
@@ -90,67 +138,90 @@ export class SimpleHandler extends BaseHandler {
   }
 
   override _writeHead(head: string): void {
-    this.#queue.push(head)
+    this.#pieces.push(head)
   }
 
   override _write(chunk: Chunk): void {
     if (typeof chunk !== 'string') {
-      this.#queue.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
+      this.#pieces.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
     } else {
       // ASCII is the same as a byte string, and stays one: strings are cheaper to join.
-      this.#queue.push(Buffer.byteLength(chunk) === chunk.length ? chunk : Buffer.from(chunk))
+      this.#pieces.push(Buffer.byteLength(chunk) === chunk.length ? chunk : Buffer.from(chunk))
     }
   }
 
   override _flush(): Wait {
-    if (this.#queue.length === 0) return
-    const pieces = joinPieces(this.#queue)
-    this.#queue = []
-    return this.#drain(pieces)
+    if (this.#writing) return this.#writing
+    const wait = this.#writeSome()
+    if (wait) return (this.#writing = this.#writeRest(wait))
   }
 
-  /** Writes the pieces; goes on in another turn where the output asks for time. */
-  #drain(pieces: Buffer[], from = 0): Wait {
+  /** Writes for as long as the output takes it at once; a promise where it asks for time. */
+  #writeSome(): Promise<unknown> | undefined {
     try {
-      for (let i = from; i < pieces.length; i += 1) {
-        for (let piece = pieces[i]!; piece.length > 0;) {
-          const taken = this.stdout.write(piece)
-          if (taken instanceof Promise) {
-            const rest = [piece, ...pieces.slice(i + 1)]
-            return taken.then((count) => this.#resume(rest, count), throwLoss)
-          }
-          if (taken === false && this.stdout.once) {
-            return this.#drained().then(() => this.#drain(pieces, i + 1))
-          }
-          if (typeof taken !== 'number') break
-          if (taken < piece.length) warnOfPartialWrites(this.stdout)
-          piece = piece.subarray(taken)
+      for (let piece; (piece = this.#peek());) {
+        const taken = this.stdout.write(piece)
+        if (taken instanceof Promise) {
+          return taken.then(
+            (count) => this.#took(piece, count),
+            (error: unknown) => this.#break(error),
+          )
+        }
+        this.#took(piece, taken)
+        if (taken === false && this.stdout.on && !this.#gone) {
+          return new Promise<void>((resolve) => (this.#wake = resolve))
         }
       }
+      if (!this.#unflushed) return undefined
+      this.#unflushed = false
       const flushed = this.stdout.flush?.()
-      return flushed instanceof Promise ? flushed.then(() => undefined, throwLoss) : undefined
+      return flushed instanceof Promise
+        ? flushed.catch((error: unknown) => this.#break(error))
+        : undefined
     } catch (error) {
-      throwLoss(error)
+      return this.#break(error)
     }
   }
 
-  #resume(pieces: Buffer[], taken: unknown): Wait {
-    if (typeof taken === 'number') pieces[0] = pieces[0]!.subarray(taken)
-    return this.#drain(pieces, typeof taken === 'number' ? 0 : 1)
+  /** The rest, and what is added to it meanwhile: one writer at a time keeps the order. */
+  async #writeRest(first: Promise<unknown>): Promise<void> {
+    try {
+      for (let wait: typeof first | undefined = first; wait; wait = this.#writeSome()) await wait
+    } finally {
+      this.#writing = null
+    }
   }
 
-  /** Resolves when the output takes more, or never will. */
-  #drained(): Promise<void> {
-    return new Promise((resolve) => {
-      const { stdout } = this
-      const done = () => {
-        stdout.off?.('drain', done)
-        stdout.off?.('close', done)
-        resolve()
-      }
-      stdout.once!('drain', done)
-      stdout.once!('close', done)
-    })
+  /** The piece that is to be written next. */
+  #peek(): Buffer | undefined {
+    if (this.#next === this.#queue.length) {
+      this.#queue = this.#pieces.length === 0 ? [] : joinPieces(this.#pieces)
+      this.#pieces = []
+      this.#next = 0
+    }
+    return this.#queue[this.#next]
+  }
+
+  #took(piece: Buffer, taken: unknown): void {
+    this.#unflushed = true
+    if (this.#queue[this.#next] !== piece) return // Dropped meanwhile.
+    if (typeof taken !== 'number' || taken >= piece.length) {
+      this.#next += 1
+    } else {
+      warnOfPartialWrites(this.stdout)
+      this.#queue[this.#next] = piece.subarray(taken)
+    }
+  }
+
+  #break(error: unknown): never {
+    this.#clear()
+    throw isLoss(error) ? lossOf(error) : error
+  }
+
+  #clear(): void {
+    this.#pieces = []
+    this.#queue = []
+    this.#next = 0
   }
 }
 
@@ -163,14 +234,25 @@ function joinPieces(pieces: readonly (string | Buffer)[]): Buffer[] {
     typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
   )
   const size = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
-  return size <= JOIN_LIMIT ? [Buffer.concat(buffers)] : buffers
+  return buffers.length > 1 && size <= JOIN_LIMIT ? [Buffer.concat(buffers)] : buffers
+}
+
+function isLoss(error: unknown): error is NodeJS.ErrnoException {
+  return GONE.has((error as NodeJS.ErrnoException | null)?.code ?? '')
 }
 
 /** Makes the loss of the client recognisable to `BaseHandler.fail`, which is silent about it. */
-function throwLoss(error: unknown): never {
-  const code = (error as NodeJS.ErrnoException | null)?.code
-  if (code === undefined || !GONE.has(code)) throw error
-  throw new PeerError('PORTICO_DISCONNECTED', `The client went away (${code})`)
+function lossOf(error: NodeJS.ErrnoException): PeerError {
+  return new PeerError('PORTICO_DISCONNECTED', `The client went away (${error.code})`)
+}
+
+const kept = new WeakSet<Output>()
+
+/** A stream may fail after the answer as well, and ends the process if nobody listens. */
+function keepFromThrowing(output: Output): void {
+  if (kept.has(output)) return
+  kept.add(output)
+  output.on?.('error', () => {})
 }
 
 const warned = new WeakSet<Output>()

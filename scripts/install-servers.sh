@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs the web servers that the tests start, on Debian and Ubuntu. Safe to run at any time:
-# when all of them are there it only looks, and needs neither root nor the network.
+# Installs the web servers that the tests start, on Debian and Ubuntu, or the packages that are
+# named instead. Safe to run at any time: when all of them are there it only looks, and needs
+# neither root nor the network.
 set -eu
 
-packages='
+packages=${*:-'
   nginx
   apache2
   libapache2-mod-fcgid
@@ -12,7 +13,7 @@ packages='
   libfcgi-bin
   spawn-fcgi
   python3
-'
+'}
 
 fail() {
   echo "install-servers: $*" >&2

@@ -57,6 +57,8 @@ export function frameworkOf(candidate: unknown): Framework | null {
   if (candidate === null || (typeof candidate !== 'object' && typeof candidate !== 'function')) {
     return null
   }
+  // A function of ours has no members of its own, and need not be looked at any further.
+  if (typeof candidate === 'function' && Object.keys(candidate).length === 0) return null
   const members = candidate as Readonly<Record<string, unknown>>
   const fits = ({ has }: { has: readonly string[] }): boolean =>
     has.every((name) => typeof members[name] === 'function')

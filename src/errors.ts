@@ -20,6 +20,7 @@ export type PeerFault =
   | 'PORTICO_BODY_CUT_SHORT'
   | 'PORTICO_DISCONNECTED'
   | 'PORTICO_PROTOCOL'
+  | 'PORTICO_TIMEOUT'
   | 'PORTICO_TOO_LARGE'
 
 /** The client or the web server sent what cannot be served, or went away. */

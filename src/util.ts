@@ -170,7 +170,8 @@ function wholeFilePath(stream: Readable & { path?: unknown; start?: unknown; end
 
 /** 'https' if the web server set HTTPS to on, yes or 1 (IIS and Apache differ in case). */
 export function guessScheme(environ: Partial<Environ>): 'http' | 'https' {
-  return /^(?:on|yes|1)$/i.test(environ['HTTPS'] ?? '') ? 'https' : 'http'
+  const https = environ['HTTPS']
+  return https && /^(?:on|yes|1)$/i.test(https) ? 'https' : 'http'
 }
 
 /**

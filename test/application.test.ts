@@ -80,7 +80,7 @@ test.each([
   [42, 'of type number'],
   ['hello', 'of type string'],
   [{}, 'of type object'],
-  [{ fetch() {} }, 'an application of the Fetch API: run fromFetch(it), with fromFetch from'],
+  [{ fetch() {} }, 'run fromFetch(it)'],
 ])('%j is refused before any request', (candidate, why) => {
   const attempt = () => asApplication(candidate as unknown as Application)
   expect(attempt).toThrow(ConfigurationError)

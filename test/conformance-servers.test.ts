@@ -1,11 +1,13 @@
 /**
  * The conformance suite through real web servers: Apache's mod_cgid, and nginx in front of
- * FastCGIHandler. What a server's own policy changes is in one table.
+ * FastCGIHandler and SCGIHandler. What a server's own policy changes is in one table.
  */
 import { writeFile, chmod, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
+import { SCGIHandler } from '../handlers/scgi.ts'
+import type { GatewayServer } from '../src/server/lifecycle.ts'
 import {
   closedAgain,
   httpClient,
@@ -16,6 +18,7 @@ import {
   type Expectation,
 } from '../src/testing/index.ts'
 import type { Gateway } from '../src/types.ts'
+import { BROKEN_WITHOUT_LENGTH } from './fixtures/gateways.ts'
 import { buildScript } from './fixtures/script.ts'
 import { startApache } from './servers/apache.ts'
 import { startNginx } from './servers/nginx.ts'
@@ -49,7 +52,8 @@ const settings: readonly Setting[] = [
           SetEnv ${REPORT} "${report}"
           SetEnv ap_trust_cgilike_cl 1
           CGIPassAuth On`,
-        extra: `ScriptAlias "/" "${script}/"`,
+        // A client that still waits for what was declared learns the truth when this is over.
+        extra: `ScriptAlias "/" "${script}/"\nKeepAliveTimeout 1`,
       })
     },
   },
@@ -59,58 +63,73 @@ const settings: readonly Setting[] = [
     gateway: 'fastcgi',
     serverName: 'localhost',
     mounts: ['', '/mnt'],
-    async start(folder, report) {
-      const path = join(folder, 'app.sock')
-      const handler = new FastCGIHandler({
-        listen: `unix:${path}`,
-        osEnviron: { [REPORT]: report },
-      })
-      const application = await handler.run(suiteApplication)
-      closers.push(() => application.close())
-      await openSocket(path)
-      const to = `unix:${path}`
-      return startNginx({
-        mounts: [
-          { at: '/mnt', to },
-          { at: '/', to },
-        ],
-      })
-    },
+    start: (folder, report) =>
+      behindNginx('fastcgi', folder, (listen) =>
+        new FastCGIHandler({ listen, osEnviron: { [REPORT]: report } }).run(suiteApplication),
+      ),
+  },
+  {
+    program: 'nginx',
+    name: 'SCGI behind nginx',
+    gateway: 'scgi',
+    serverName: 'localhost',
+    mounts: ['', '/mnt'],
+    start: (folder, report) =>
+      behindNginx('scgi', folder, (listen) =>
+        new SCGIHandler({ listen, osEnviron: { [REPORT]: report } }).run(suiteApplication),
+      ),
   },
 ]
 
+async function behindNginx(
+  protocol: 'fastcgi' | 'scgi',
+  folder: string,
+  serve: (listen: string) => Promise<GatewayServer>,
+): Promise<WebServer> {
+  const path = join(folder, 'app.sock')
+  const to = `unix:${path}`
+  const application = await serve(to)
+  closers.push(() => application.close())
+  await openSocket(path)
+  return startNginx({
+    mounts: [
+      { at: '/mnt', to, protocol },
+      { at: '/', to, protocol },
+    ],
+    extra: 'keepalive_timeout 1s;',
+  })
+}
+
 /** What a server does of its own accord to the rows of which this is the name's beginning. */
 interface Policy {
-  readonly program: Setting['program']
+  /** Of the setting, in front of which it stands: 'apache2 cgi'. */
+  readonly place: `${Setting['program']} ${Gateway}`
   readonly row: string
   readonly reason: string
   readonly expect: Expectation
 }
 
 const MERGED = 'Apache joins the headers of a name, in requests and in answers'
-const IGNORED =
-  'what only the exit code or appStatus tells (no length declared) is no fault to the server'
+const EXIT_CODE = 'Apache looks at no exit code, and no length was declared'
+const NO_WORD = 'SCGI has no word for it, a Unix socket no reset, and no length was declared'
 
 const policies: readonly Policy[] = [
   {
-    program: 'apache2',
+    place: 'apache2 cgi',
     row: 'two cookies are joined as cookies',
     reason: MERGED,
     expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
   },
   {
-    program: 'apache2',
+    place: 'apache2 cgi',
     row: 'two headers of a name arrive as two',
     reason: MERGED,
     expect: { headers: { 'X-Foo': ['foo, bar, baz'] } },
   },
-  ...(['apache2', 'nginx'] as const).flatMap((program) =>
-    [
-      'startResponse with an error throws it when the head is sent',
-      'an error after the first chunk breaks the answer off',
-      'an iterator that throws on its second item is closed',
-    ].map((row) => ({ program, row, reason: IGNORED, expect: { broken: false } })),
-  ),
+  ...BROKEN_WITHOUT_LENGTH.flatMap((row): Policy[] => [
+    { place: 'apache2 cgi', row, reason: EXIT_CODE, expect: { broken: false } },
+    { place: 'nginx scgi', row, reason: NO_WORD, expect: { broken: false } },
+  ]),
 ]
 
 const closers: (() => Promise<unknown>)[] = []
@@ -142,12 +161,12 @@ describe.each(settings)('$name', (setting) => {
     describe.each(mounts)('at "%s"', (mount) => {
       it.each(suite.map((row) => [row.name, row] as const))('%s', async (_, row) => {
         const policy = policies.find(
-          (each) => each.program === program && row.name.startsWith(each.row),
+          ({ place, row: name }) => place === `${program} ${gateway}` && row.name.startsWith(name),
         )
         const { port } = server
-        const place = { mount, gateway, serverName, serverPort: port }
+        const where = { mount, gateway, serverName, serverPort: port }
         const options = { report, expect: policy?.expect }
-        expect(await runRow(row, httpClient({ port }, { mount }), place, options)).toEqual([])
+        expect(await runRow(row, httpClient({ port }, { mount }), where, options)).toEqual([])
       })
     })
 

@@ -46,10 +46,19 @@ describe.each(places)('$where', ({ gateway, mount, index }) => {
 
   it.each(suite.map((row) => [row.name, row] as const))('%s', async (_, row) => {
     const place = { ...served, mount }
-    expect(await runRow(row, served.client, place, { report })).toEqual([])
+    const fault = gateway.faults?.find((each) => row.name.startsWith(each.row))
+    const options = { report, expect: fault?.expect }
+    expect(await runRow(row, served.client, place, options)).toEqual([])
   })
 
   it('closes no body twice', () => {
     expect(closedAgain(report)).toEqual([])
   })
 })
+
+it.each(gateways.flatMap(({ name, faults = [] }) => faults.map((fault) => [name, fault] as const)))(
+  '%s: each fault is one of a row',
+  (_, fault) => {
+    expect(suite.filter(({ name }) => name.startsWith(fault.row))).not.toEqual([])
+  },
+)

@@ -49,21 +49,21 @@ const encoders = {
   scgi(request) {
     const { CONTENT_LENGTH, ...rest } = variables(request)
     const pairs = Object.entries({ CONTENT_LENGTH: CONTENT_LENGTH || '0', SCGI: '1', ...rest })
-    const headers = pairs.map(([name, value]) => `${name}\0${value}\0`).join('')
-    return Buffer.concat([Buffer.from(`${headers.length}:${headers},`, 'latin1'), body(request)])
+    const block = pairs.map(([name, value]) => `${name}\0${value}\0`).join('')
+    return Buffer.concat([Buffer.from(`${block.length}:${block},`, 'latin1'), body(request)])
   },
 
   uwsgi(request) {
-    const headers = Buffer.concat(
+    const block = Buffer.concat(
       Object.entries(variables(request)).flatMap(([name, value]) =>
         [name, value].flatMap((text) => [short(text.length), Buffer.from(text, 'latin1')]),
       ),
     )
     return Buffer.concat([
       Buffer.from([0]),
-      short(headers.length),
+      short(block.length),
       Buffer.from([0]),
-      headers,
+      block,
       body(request),
     ])
   },
@@ -71,7 +71,7 @@ const encoders = {
   http({ kept, ...request }) {
     const { path, size } = request
     const lines = [`${size > 0 ? 'POST' : 'GET'} ${path} HTTP/1.1`]
-    for (const [name, value] of headers(request)) lines.push(`${name}: ${value}`)
+    for (const [name, value] of fields(request)) lines.push(`${name}: ${value}`)
     if (size > 0) lines.push(`Content-Length: ${size}`)
     if (!kept) lines.push('Connection: close')
     return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), body(request)])
@@ -79,7 +79,7 @@ const encoders = {
 }
 
 /** @returns {[name: string, value: string][]} */
-function headers({ headers: more, size }) {
+function fields({ headers: more, size }) {
   const list = Object.entries(HEADERS)
   if (size > 0) list.push(['Content-Type', 'application/octet-stream'])
   for (let i = 0; i < more; i += 1) list.push([`X-Header-${i}`, `value-${i}`])
@@ -107,11 +107,14 @@ function variables(request) {
     REMOTE_PORT: '50312',
     SERVER_PORT: '80',
     SERVER_NAME: 'www.example.com',
+    SERVER_ADDR: '192.0.2.1',
+    SERVER_SOFTWARE: 'nginx/1.22.1',
+    REDIRECT_STATUS: '200',
     SCRIPT_NAME: '',
     PATH_INFO: path,
     ...parameters,
   }
-  for (const [name, value] of headers(request)) {
+  for (const [name, value] of fields(request)) {
     result[`HTTP_${name.toUpperCase().replaceAll('-', '_')}`] = value
   }
   return result

@@ -30,6 +30,7 @@ export const FCGI_KEEP_CONN = 1
 /** Roles (section 6). */
 export const FCGI_RESPONDER = 1
 export const FCGI_AUTHORIZER = 2
+/** @public The one role that is refused. */
 export const FCGI_FILTER = 3
 
 /** The protocolStatus of END_REQUEST (section 5.5). */
@@ -207,16 +208,4 @@ function longSize(block: Buffer, at: number): number {
   return (
     ((block[at - 1]! & 0x7f) << 24) | (block[at]! << 16) | (block[at + 1]! << 8) | block[at + 2]!
   )
-}
-
-/**
- * The entries of FCGI_WEB_SERVER_ADDRS (section 3.2): the only addresses that may connect. `null`
- * if the variable is not set, so that everybody may; whether an entry is an address is not checked.
- */
-export function parseWebServerAddrs(value: string | undefined): string[] | null {
-  if (value === undefined) return null
-  return value
-    .split(',')
-    .map((address) => address.trim())
-    .filter((address) => address !== '')
 }

@@ -61,11 +61,6 @@ function readTable(path: string): string {
   }
 }
 
-/** Whether somebody can accept on `fd`; see `describeDescriptor` for what it cannot know. */
-export function isListeningSocket(fd: number): boolean {
-  return describeDescriptor(fd) === 'listening'
-}
-
 export interface SystemdSocket {
   readonly fd: number
   /** FileDescriptorName= of the unit; 'unknown' if systemd gave none, as sd_listen_fds says. */

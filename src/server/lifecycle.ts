@@ -6,12 +6,13 @@ import type { Server, Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { allowClients } from './clients.ts'
 import type { Admits, ClientList } from './clients.ts'
+import { sweep, type Limits, type Overdue } from './limits.ts'
 import { DEFAULT_BACKLOG, listen } from './listen.ts'
 import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
 import { releaseSocketFile } from './unix.ts'
 
 /** What a handler makes of an accepted socket. */
-export interface Connection {
+export interface Connection extends Overdue {
   /**
    * Ends once nothing is left to answer: at once when idle, after the answer when a request runs
    * or its first bytes have come, and takes no further request. Called once.
@@ -21,7 +22,7 @@ export interface Connection {
   destroy(): void
 }
 
-export interface ServerOptions extends ListenOptions {
+export interface ServerOptions extends ListenOptions, Limits {
   /** Who may connect by TCP: addresses and CIDR blocks, as an array or separated by commas. */
   readonly allowedClients?: ClientList | undefined
   /** How many connections are served at a time; further ones are closed as they come. */
@@ -117,6 +118,7 @@ export class GatewayServer {
     // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
+    server.once('close', sweep(connections))
     return new GatewayServer(server, address, connections, { graceTime, backlog })
   }
 

@@ -2,8 +2,9 @@
  * The sending half of a socket, for gateways that write to one themselves: when to wait, and how
  * to close so that what was written arrives.
  */
-import type { ServerResponse } from 'node:http'
+import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 
 /**
  * How long, in ms, what the web server still sends is read and thrown away after the last answer.
@@ -11,23 +12,30 @@ import type { Socket } from 'node:net'
  */
 const LINGER = 2_000
 
-/** Those who wait for the same socket share one promise, however many they are. */
-const waiting = new WeakMap<Socket | ServerResponse, Promise<void>>()
+/** Those who wait for the same stream share one promise, however many they are. */
+const waiting = new WeakMap<Writable, Promise<void>>()
 
-/** Nothing, or a promise to wait for before more is written; it resolves as well on 'close'. */
-export function drained(socket: Socket | ServerResponse): void | Promise<void> {
-  if (!socket.writableNeedDrain || socket.destroyed) return
-  let promise = waiting.get(socket)
+/**
+ * Nothing, or a promise to wait for before more is written; it resolves as well when `connection`
+ * closes, where that is another object than the stream on it.
+ */
+export function drained(stream: Writable, connection: EventEmitter = stream): void | Promise<void> {
+  // 'close' is still to come, and never would behind a body that waits for nothing.
+  if (stream.destroyed) return new Promise((resolve) => setImmediate(resolve))
+  if (!stream.writableNeedDrain) return
+  let promise = waiting.get(stream)
   if (promise === undefined) {
     promise = new Promise((resolve) => {
       const done = () => {
-        waiting.delete(socket)
-        socket.off('drain', done).off('close', done)
+        waiting.delete(stream)
+        stream.off('drain', done)
+        connection.off('close', done)
         resolve()
       }
-      socket.on('drain', done).on('close', done)
+      stream.on('drain', done)
+      connection.on('close', done)
     })
-    waiting.set(socket, promise)
+    waiting.set(stream, promise)
   }
   return promise
 }
@@ -44,12 +52,17 @@ export function closeBehindAnswer(socket: Socket, exhausted: boolean): void {
     else socket.destroySoon()
     return
   }
+  limitLinger(socket)
+  socket.end()
+  socket.resume()
+}
+
+/** Closes the connection some time after our half has ended, if the peer has not ended its own. */
+export function limitLinger(socket: Socket): void {
   socket.once('finish', () => {
     const timer = setTimeout(() => socket.destroy(), LINGER)
     socket.once('close', () => clearTimeout(timer))
   })
-  socket.end()
-  socket.resume()
 }
 
 /**

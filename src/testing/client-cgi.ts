@@ -36,6 +36,9 @@ export interface CgiClientOptions extends ClientOptions, CgiPlace {
   readonly variables?: Readonly<Record<string, string>> | undefined
 }
 
+/** Half of what a pipe holds on Linux; sockets hold more. */
+const SMALL_BODY = 32_768
+
 /** Runs `command` for each request. */
 export function cgiClient(options: CgiClientOptions): Client {
   return {
@@ -48,6 +51,19 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   const variables = [...cgiVariables(request, options), ...Object.entries(options.variables ?? {})]
   const { command, env } = withBytes(options.command, variables)
   const channel = await (options.stdio === 'socket' ? openSocketPair() : openPipes())
+  const { input, output } = channel
+  const body = bodyBytes(request.body)
+  const stdout = new Collector()
+  const stderr = new Collector()
+  let reset = false
+  output.on('data', (piece: Buffer) => stdout.add(piece))
+  input.on('error', () => {}) // A script need not read its input.
+  // But a socket with unread input is reset at its end, and Apache then breaks the answer off.
+  output.on('error', () => (reset = true))
+  input.end(body)
+  // Before there is a process: Node throws away what it has not read of a socket when a write to
+  // that fails, and a script may end sooner than we would have written.
+  if (body.length <= SMALL_BODY) await once(input, 'finish')
   let child: ChildProcess
   try {
     const [program, ...args] = command
@@ -55,16 +71,7 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   } finally {
     channel.handOver()
   }
-  const { input, output } = channel
-  const stdout = new Collector()
-  const stderr = new Collector()
-  output.on('data', (piece: Buffer) => stdout.add(piece))
   child.stderr?.on('data', (piece: Buffer) => stderr.add(piece))
-  let reset = false
-  input.on('error', () => {}) // A script need not read its input.
-  // But a socket with unread input is reset at its end, and Apache then breaks the answer off.
-  output.on('error', () => (reset = true))
-  input.end(bodyBytes(request.body))
   try {
     const [[code]] = await within(
       options.timeout ?? DEFAULT_TIMEOUT,
@@ -142,7 +149,10 @@ async function openSocketPair(): Promise<Channel> {
     server.listen(path)
     await once(server, 'listening')
     const socket = connect({ path, allowHalfOpen: true })
-    const [accepted] = (await once(server, 'connection')) as [Socket]
+    const [[accepted]] = await Promise.all([
+      once(server, 'connection') as Promise<[Socket]>,
+      once(socket, 'connect'),
+    ])
     return {
       stdin: accepted,
       stdout: accepted,

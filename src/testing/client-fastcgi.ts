@@ -39,7 +39,7 @@ export function fastcgiClient(place: HttpPlace, options: FastcgiClientOptions = 
   return {
     async request(request) {
       if (options.keepConn) {
-        kept ??= FastcgiConnection.open(place, timeout)
+        if (kept === null || (await kept).closed) kept = FastcgiConnection.open(place, timeout)
         return (await kept).request(request, options)
       }
       const connection = await FastcgiConnection.open(place, timeout)
@@ -58,6 +58,9 @@ export function fastcgiClient(place: HttpPlace, options: FastcgiClientOptions = 
   }
 }
 
+/** Any appStatus but 0 says that the answer is not to be trusted. */
+const BROKEN = 1
+
 /** A request that is not answered to its end. */
 interface Pending {
   readonly stdout: Collector
@@ -69,6 +72,8 @@ interface Pending {
 class FastcgiConnection {
   /** Resolves when the application has closed its side. */
   readonly ended: Promise<unknown>
+  /** True once nothing more can be asked on it. */
+  closed = false
   readonly #socket: Socket
   readonly #timeout: number
   readonly #protocol = new WebServerConnection()
@@ -99,11 +104,16 @@ class FastcgiConnection {
       this.#pump()
     })
     socket.on('end', () => {
+      this.closed = true
+      this.#breakOff()
       this.#protocol.receiveEof()
       this.#pump()
     })
     socket.on('error', (error) => this.#failAll(disconnected(error)))
-    socket.on('close', () => this.#failAll(disconnected(new Error('closed'))))
+    socket.on('close', () => {
+      this.closed = true
+      this.#failAll(disconnected(new Error('closed')))
+    })
   }
 
   async request(request: TestRequest, options: FastcgiClientOptions): Promise<TestResponse> {
@@ -167,6 +177,15 @@ class FastcgiConnection {
     } else if (event.type === 'end') {
       this.#pending.get(event.id)?.resolve(event)
       this.#pending.delete(event.id)
+    }
+  }
+
+  /** An application closes without END_REQUEST to say that an answer which has begun is broken. */
+  #breakOff(): void {
+    for (const [id, { stdout, resolve }] of this.#pending) {
+      if (stdout.bytes().length === 0) continue
+      this.#pending.delete(id)
+      resolve({ appStatus: BROKEN, protocolStatus: FCGI_REQUEST_COMPLETE })
     }
   }
 

@@ -8,6 +8,17 @@ export type { Client, ClientOptions, TestRequest, TestResponse } from './client.
 export { cgiClient, type CgiClientOptions } from './client-cgi.ts'
 export { fastcgiClient, type FastcgiClientOptions } from './client-fastcgi.ts'
 export { httpClient } from './client-http.ts'
+export { scgiClient, type ScgiClientOptions } from './client-scgi.ts'
 export { parseCgiAnswer, type CgiAnswer } from './cgi-answer.ts'
 export { cgiVariables, type CgiPlace } from './cgi-variables.ts'
-export * from './http.ts'
+export {
+  httpRequest,
+  openHttp,
+  HttpConnection,
+  type HttpHead,
+  type HttpOptions,
+  type HttpPlace,
+  type HttpRequest,
+  type HttpResponse,
+  type HttpStream,
+} from './http.ts'

@@ -35,8 +35,8 @@ export interface Expectation {
   readonly headers?: Readonly<Record<string, readonly string[]>>
   /** The whole body. */
   readonly body?: string | Uint8Array | ((place: Place) => string | Uint8Array)
-  /** Default false. */
-  readonly broken?: boolean
+  /** Default false; null where nobody can tell. */
+  readonly broken?: boolean | null
   /** Is nowhere in the answer. */
   readonly never?: string
   /** Is in what `wsgi.errors` carried, where the gateway carries it to the client. */
@@ -63,7 +63,7 @@ export function complaints(row: Row, response: TestResponse, place: Place): stri
       found.push(`the body is ${showBytes(response.body)}, not ${showBytes(wanted)}`)
     }
   }
-  compare('broken', response.broken, expect.broken ?? false)
+  if (expect.broken !== null) compare('broken', response.broken, expect.broken ?? false)
   if (expect.never !== undefined) {
     const whole = `${response.status}\n${response.headers.join('\n')}\n${String(response.body)}`
     if (whole.includes(expect.never)) found.push(`the answer contains ${show(expect.never)}`)
@@ -82,8 +82,8 @@ function show(value: unknown): string {
 
 /** A long body by its length and its beginning. */
 function showBytes(bytes: Buffer): string {
-  const text = bytes.toString('latin1', 0, 400)
-  return bytes.length > 400 ? `${bytes.length} bytes ${show(text)}…` : show(text)
+  const shown = show(bytes.toString('latin1', 0, 400))
+  return bytes.length > 400 ? `${bytes.length} bytes ${shown}…` : shown
 }
 
 /**
@@ -103,10 +103,7 @@ export function watched<T extends object>(environ: Environ, body: T): T & Body {
   return Object.assign(body as T & Body, { close: () => reportClose(environ) })
 }
 
-/** The header list of a text. */
-export const TEXT: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
-
-/** `startResponse` takes a list of its own. */
+/** The headers of a text, and more. */
 export function text(...more: HeaderList): HeaderList {
   return [['Content-Type', 'text/plain'], ...more]
 }

@@ -11,7 +11,6 @@ import {
   encodePairs,
   encodeRecord,
   encodeStream,
-  parseWebServerAddrs,
 } from '../../src/protocol/fastcgi.ts'
 import { hex, merged } from './fastcgi-helpers.ts'
 import { RecordReader } from '../../src/protocol/fastcgi-records.ts'
@@ -206,19 +205,4 @@ describe('the record reader', () => {
       { type: 'x', id: 1, data: Buffer.from(expected).toString('latin1') },
     ])
   })
-})
-
-describe('FCGI_WEB_SERVER_ADDRS (section 3.2)', () => {
-  const VALUES: [value: string | undefined, expected: string[] | null][] = [
-    [undefined, null],
-    ['', []],
-    ['127.0.0.1', ['127.0.0.1']],
-    ['199.170.183.28,199.170.183.71', ['199.170.183.28', '199.170.183.71']],
-    [' 10.0.0.1 , ::1,', ['10.0.0.1', '::1']],
-  ]
-  for (const [value, expected] of VALUES) {
-    it(`${JSON.stringify(value)} is read as ${JSON.stringify(expected)}`, () => {
-      expect(parseWebServerAddrs(value)).toEqual(expected)
-    })
-  }
 })

@@ -24,7 +24,7 @@ export async function bundle(folder: string, name: string, source: string): Prom
   writeFileSync(input, source.replaceAll('#src', SOURCES))
   const build = await rolldown({ input, platform: 'node', logLevel: 'silent' })
   const file = join(folder, `${name}.mjs`)
-  await build.write({ file, format: 'esm' })
+  await build.write({ file, format: 'esm', codeSplitting: false })
   await build.close()
   return file
 }

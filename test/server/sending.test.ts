@@ -65,7 +65,15 @@ describe('drained()', () => {
     const wait = drained(ours)
     peer.destroy()
     await wait
-    expect(drained(ours)).toBeUndefined()
+    expect(ours.destroyed).toBe(true)
+  })
+
+  it('lets the close of a broken connection be noticed by who never waits otherwise', async () => {
+    const { ours } = await pair()
+    const closed = vi.fn<() => void>()
+    ours.once('close', closed).destroy()
+    for (let turn = 0; turn < 10; turn++) await drained(ours)
+    expect(closed).toHaveBeenCalledOnce()
   })
 })
 

@@ -52,6 +52,11 @@ class TestFault extends Error {
   override readonly name = 'TestFault'
 }
 
+/** Throws where a chunk is wanted. */
+function thrown(message: string): never {
+  throw new TestFault(message)
+}
+
 export const errorRows: readonly Row[] = [
   ...['Connection', 'Keep-Alive', 'TE', 'Trailers', 'Transfer-Encoding', 'Upgrade'].map((name) =>
     badHead(`the hop-by-hop header ${name}`, [59, 99], '200 OK', [[name, 'close']]),
@@ -102,7 +107,7 @@ export const errorRows: readonly Row[] = [
     function* (environ, startResponse): Generator<Chunk> {
       try {
         startResponse('200 OK', text(['X-Leak', 'LEAK']))
-        throw new TestFault('LEAK')
+        yield thrown('LEAK')
       } finally {
         reportClose(environ)
       }

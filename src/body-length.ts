@@ -1,0 +1,65 @@
+/**
+ * How long a body is, for whoever announces it: a handler, or a layer before it. Nothing is
+ * iterated for it; a file is asked where that is a call or two of the system.
+ */
+import { Buffer } from 'node:buffer'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { ApplicationError } from './errors.ts'
+import { type FileWrapper, isFileWrapper } from './util.ts'
+
+/**
+ * Bytes of a body that nobody has begun to iterate; undefined where only its end would tell.
+ *
+ * @throws {ApplicationError} if an array holds something that is no chunk.
+ */
+export function bodyLength(body: unknown): number | undefined {
+  if (typeof body === 'string' || body instanceof Uint8Array) return chunkLength(body)
+  if (isFileWrapper(body)) return fileLength(body)
+  if (!Array.isArray(body)) return undefined
+  let length = 0
+  for (const chunk of body) length += chunkLength(chunk)
+  return length
+}
+
+/**
+ * The bytes of a chunk.
+ *
+ * @throws {ApplicationError} if it is none.
+ */
+export function chunkLength(chunk: unknown): number {
+  if (typeof chunk === 'string') return Buffer.byteLength(chunk)
+  if (chunk instanceof Uint8Array) return chunk.length
+  throw new ApplicationError(
+    `A body chunk must be a string or a Uint8Array (got ${chunk === null ? 'null' : typeof chunk})`,
+  )
+}
+
+/**
+ * Only a regular file keeps the size that it has; those of /proc say 0 whatever they hold, and a
+ * file that is really empty shows it soon enough.
+ */
+function fileLength(file: FileWrapper): number | undefined {
+  const { fd, length = Infinity } = file
+  if (fd === undefined || fd < 0) return undefined
+  const stats = fstatSync(fd)
+  const start = file.start ?? position(fd)
+  if (!stats.isFile() || stats.size === 0 || start === undefined) return undefined
+  return Math.min(Math.max(stats.size - start, 0), length)
+}
+
+/** Where a descriptor stands. Node has no lseek; Linux tells it in a file. */
+function position(fd: number): number | undefined {
+  try {
+    const info = openSync(`/proc/self/fdinfo/${fd}`, 'r')
+    const text = Buffer.alloc(32) // "pos:", a tab and at most 20 digits.
+    try {
+      readSync(info, text)
+    } finally {
+      closeSync(info)
+    }
+    const [, digits] = /^pos:\s+(\d+)\n/.exec(text.toString('latin1')) ?? []
+    return digits === undefined ? undefined : Number(digits)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,72 @@
+/** A limit on what clients send, whatever they announce. */
+import { asApplication } from '../application.ts'
+import { contentLength } from '../environ.ts'
+import { ConfigurationError, PeerError } from '../errors.ts'
+import { type ByteSource, Input } from '../input.ts'
+import type { Application, ApplicationClass, InputStream } from '../types.ts'
+import { plain } from './response.ts'
+
+/**
+ * Refuses request bodies over a number of bytes with a 413.
+ *
+ * @param app the application. It is not run for a request whose CONTENT_LENGTH is over the limit.
+ *   Of a body without one it reads up to the limit; then its read rejects with a PeerError
+ *   (`PORTICO_TOO_LARGE`), which, uncaught, is answered with a 413 as well.
+ * @param limit in bytes.
+ * @returns the application with the limit.
+ * @throws {ConfigurationError} if `limit` is not a whole number from 0.
+ * @example
+ * import { bodyLimit } from 'portico/middleware'
+ *
+ * const application = bodyLimit(async (environ, startResponse) => {
+ *   const body = await environ['wsgi.input'].read()
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [`${body.length} bytes`]
+ * }, 10)
+ * // POST / of 10 bytes → 200 10 bytes
+ * // POST / of 11 bytes → 413 Content Too Large
+ */
+export function bodyLimit(app: Application | ApplicationClass, limit: number): Application {
+  const application = asApplication(app)
+  if (!Number.isSafeInteger(limit) || limit < 0) {
+    throw new ConfigurationError(`bodyLimit: ${limit} is not a number of bytes`)
+  }
+  return (environ, startResponse) => {
+    const length = contentLength(environ)
+    if (length !== undefined && length > limit) return tooLarge(environ, startResponse)
+    if (length === undefined) {
+      environ['wsgi.input'] = new Input(limitedSource(environ['wsgi.input'], limit))
+    }
+    return application(environ, startResponse)
+  }
+}
+
+const TOO_LARGE = '413 Content Too Large'
+const tooLarge = plain(TOO_LARGE)
+
+/** The bytes of `input` in the pieces in which they come, which a limited `read` would wait for. */
+function limitedSource(input: InputStream, limit: number): ByteSource {
+  let chunks: AsyncIterator<Buffer> | null = null
+  let rest: Buffer | null = null
+  let left = limit
+  return {
+    async read(size) {
+      chunks ??= input.chunks()
+      if (left < 0) throw tooMuch(limit)
+      if (rest === null) {
+        const { done, value } = await chunks.next()
+        if (done) return null
+        left -= value.length
+        if (left < 0) throw tooMuch(limit)
+        rest = value
+      }
+      const piece = rest.subarray(0, size)
+      rest = rest.length > size ? rest.subarray(size) : null
+      return piece
+    },
+  }
+}
+
+function tooMuch(limit: number): PeerError {
+  return new PeerError('PORTICO_TOO_LARGE', `The request body is over ${limit} bytes`, TOO_LARGE)
+}

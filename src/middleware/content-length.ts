@@ -1,0 +1,35 @@
+/** Content-Length where it can be known, for layers outside that need it (Rack::ContentLength). */
+import { asApplication } from '../application.ts'
+import { bodyLength } from '../body-length.ts'
+import type { Application, ApplicationClass } from '../types.ts'
+import { intercept, type Response } from './response.ts'
+
+/**
+ * Adds Content-Length to answers whose body is an array or a regular file.
+ *
+ * Handlers do so themselves; a layer between that has to see the length wants it earlier.
+ *
+ * @param app the application.
+ * @returns the application with the header; it stays as it is where the application sets it, where
+ *   the status has no body, and where only the end of the body would tell.
+ * @example
+ * import { contentLength } from 'portico/middleware'
+ *
+ * const application = contentLength((environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return ['Hello, ', 'world!']
+ * })
+ * // GET / → 200 Hello, world!
+ * // Content-Length: 13
+ */
+export function contentLength(app: Application | ApplicationClass): Application {
+  const application = asApplication(app)
+  return (environ, startResponse) => intercept(application, environ, startResponse, addLength)
+}
+
+/** Adds the header to a response, if it can. */
+export function addLength({ status, headers, body }: Response): void {
+  if (headers.has('Content-Length') || /^(?:1|204|304)/.test(status)) return
+  const length = bodyLength(body)
+  if (length !== undefined) headers.append('Content-Length', String(length))
+}

@@ -1,0 +1,138 @@
+/** The forms of a line in the access log. */
+import { decodeText } from '../environ.ts'
+import { ConfigurationError } from '../errors.ts'
+import type { Headers } from '../headers.ts'
+import type { Environ } from '../types.ts'
+
+/** What is known of an answer when it is over. */
+export interface LogEntry {
+  /** As it is at the end: layers and applications may have added to it. */
+  readonly environ: Environ
+  readonly method: string
+  /** The raw request target. */
+  readonly target: string
+  readonly began: Date
+  milliseconds: number
+  /** Three digits. */
+  status: string
+  headers: Headers
+  /** Of the body, as the application gave it. */
+  bytes: number
+}
+
+const COMMON = '%h %l %u %t "%r" %s %b'
+const FORMATS: ReadonlyMap<string, string> = new Map([
+  ['common', COMMON],
+  ['combined', `${COMMON} "%{Referer}i" "%{User-Agent}i"`],
+])
+
+type Directive = (entry: LogEntry) => string | undefined
+
+const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
+  ['a', ({ environ }) => environ['REMOTE_ADDR']],
+  ['h', ({ environ }) => environ['REMOTE_HOST'] ?? environ['REMOTE_ADDR']],
+  ['l', () => undefined],
+  ['u', ({ environ }) => environ['REMOTE_USER']],
+  ['t', ({ began }) => `[${clfDate(began)}]`],
+  ['r', (entry) => `${entry.method} ${entry.target} ${entry.environ.SERVER_PROTOCOL}`],
+  ['m', ({ method }) => method],
+  ['U', ({ target }) => target.split('?', 1)[0]],
+  ['q', ({ target }) => /\?.*/s.exec(target)?.[0] ?? ''],
+  ['H', ({ environ }) => environ.SERVER_PROTOCOL],
+  ['s', ({ status }) => status],
+  ['b', ({ bytes }) => (bytes === 0 ? undefined : String(bytes))],
+  ['B', ({ bytes }) => String(bytes)],
+  ['v', ({ environ }) => environ.SERVER_NAME],
+  ['V', ({ environ }) => environ['HTTP_HOST'] ?? environ.SERVER_NAME],
+  ['p', ({ environ }) => environ.SERVER_PORT],
+  ['P', () => String(process.pid)],
+  ['D', ({ milliseconds }) => String(Math.round(milliseconds * 1000))],
+  ['T', ({ milliseconds }) => String(Math.floor(milliseconds / 1000))],
+])
+
+/**
+ * Reads a format once, and returns what makes lines of it. What is not known is a '-'.
+ *
+ * @throws {ConfigurationError} for an unknown directive.
+ */
+export function textLine(format: string): (entry: LogEntry) => string {
+  const parts = (FORMATS.get(format) ?? format)
+    .split(PART)
+    .map((part) => (part.startsWith('%') ? directive(part) : () => part))
+  return (entry) => {
+    let line = ''
+    for (const part of parts) line += part(entry)
+    return `${line}\n`
+  }
+}
+
+/** Splits a format into text and directives; 's' may have the '>' that Apache's users write. */
+const PART = /(%(?:\{[^}]*\}|>)?[^>{]?)/s
+
+function directive(part: string): (entry: LogEntry) => string {
+  if (part === '%%') return () => '%'
+  const [, name, letter = ''] = /^%(?:\{([^}]*)\}|>)?(.?)$/s.exec(part) ?? []
+  const value = name === undefined ? DIRECTIVES.get(letter) : named(name, letter)
+  if (value === undefined) {
+    throw new ConfigurationError(`accessLog: the format has the unknown directive ${part}`)
+  }
+  return (entry) => escape(value(entry) ?? '-')
+}
+
+function named(name: string, letter: string): Directive | undefined {
+  if (letter === 'i') {
+    const header = name.replaceAll('-', '_').toUpperCase()
+    // These two are variables of their own (RFC 3875, sections 4.1.2 and 4.1.3).
+    const own = header === 'CONTENT_TYPE' || header === 'CONTENT_LENGTH'
+    const variable = (own ? header : `HTTP_${header}`) as Uppercase<string>
+    return ({ environ }) => environ[variable]
+  }
+  if (letter === 'o') return ({ headers }) => headers.getAll(name).join(', ') || undefined
+  if (letter === 'e') {
+    return ({ environ }) => {
+      const value: unknown = environ[name]
+      return typeof value === 'string' ? value : undefined
+    }
+  }
+}
+
+/** As Apache does it since 2.0.46: backslash, quote, and all bytes that are not visible ASCII. */
+function escape(value: string): string {
+  return value.replace(/[^ !#-[\]-~]/g, (character) => {
+    if (character === '"' || character === '\\') return `\\${character}`
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`
+  })
+}
+
+const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ')
+
+/** `10/Oct/2000:13:55:36 +0000` */
+function clfDate(date: Date): string {
+  const [, year = '', month = '', day = '', time = ''] =
+    /^(\d+)-(\d+)-(\d+)T([\d:]+)/.exec(date.toISOString()) ?? []
+  return `${day}/${MONTHS[Number(month) - 1]}/${year}:${time} +0000`
+}
+
+function text(value: string | undefined): string | undefined {
+  return value === undefined ? undefined : decodeText(value)
+}
+
+/** One object per line; text is UTF-8 there, not bytes. */
+export function jsonLine({ environ, ...entry }: LogEntry): string {
+  const line = JSON.stringify({
+    time: entry.began.toISOString(),
+    remoteAddr: text(environ['REMOTE_ADDR']),
+    remoteUser: text(environ['REMOTE_USER']),
+    method: entry.method,
+    target: text(entry.target),
+    protocol: environ.SERVER_PROTOCOL,
+    host: text(environ['HTTP_HOST']),
+    status: Number(entry.status),
+    bytes: entry.bytes,
+    milliseconds: Math.round(entry.milliseconds * 1000) / 1000,
+    referer: text(environ['HTTP_REFERER']),
+    userAgent: text(environ['HTTP_USER_AGENT']),
+  })
+  // JSON escapes the control characters of ASCII only; terminals know more of them.
+  return `${line.replace(/[\x7f-\x9f\u2028\u2029]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`
+}

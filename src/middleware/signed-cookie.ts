@@ -1,0 +1,82 @@
+/** A value that goes to the client and comes back unchanged: signed, and good until a date. */
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { ConfigurationError } from '../errors.ts'
+
+/**
+ * The least length of a secret: as many characters as HMAC-SHA256 has bytes, below which it is the
+ * secret that is guessed (RFC 2104, section 3).
+ */
+const SHORTEST_SECRET = 32
+
+/** What was signed, and until when it holds (milliseconds since 1970). */
+export interface Signed {
+  readonly value: string
+  readonly expires: number
+  /** Signed with another secret than the first, so due to be signed again. */
+  readonly old: boolean
+}
+
+/** Signs and checks the values of one cookie: `value.expires.signature`, all base64url. */
+export class Signer {
+  readonly #name: string
+  readonly #secrets: readonly string[]
+
+  /**
+   * @param name goes into the signature: what one cookie holds is worth nothing in another.
+   * @param secrets the first signs, all of them are believed.
+   * @throws {ConfigurationError} for no secret, or one under 32 characters.
+   */
+  constructor(name: string, secrets: readonly string[]) {
+    if (secrets.length === 0 || secrets.some((secret) => secret.length < SHORTEST_SECRET)) {
+      throw new ConfigurationError(
+        `session: a secret has ${SHORTEST_SECRET} characters at least; make one with ` +
+          '`openssl rand -base64 32`',
+      )
+    }
+    this.#name = name
+    this.#secrets = secrets
+  }
+
+  /** @param value of letters, digits, '-' and '_'. */
+  sign(value: string, expires: number): string {
+    const text = `${value}.${Math.ceil(expires / 1000).toString(36)}`
+    return `${text}.${this.#signature(this.#secrets[0]!, text).toString('base64url')}`
+  }
+
+  /** The first that is good: a neighbouring host can add cookies of the same name. */
+  readFirst(cookies: readonly string[]): Signed | undefined {
+    for (const cookie of cookies) {
+      const signed = this.read(cookie)
+      if (signed) return signed
+    }
+  }
+
+  /** Undefined for what was not signed here, or has expired. */
+  read(cookie: string): Signed | undefined {
+    const [, text, value, date, signature] =
+      /^(([\w-]+)\.([\da-z]{1,10}))\.([\w-]{43})$/.exec(cookie) ?? []
+    if (text === undefined || value === undefined || !date || !signature) return undefined
+    const given = Buffer.from(signature, 'base64url')
+    const index = this.#secrets.findIndex((secret) =>
+      timingSafeEqual(this.#signature(secret, text), given),
+    )
+    const expires = Number.parseInt(date, 36) * 1000
+    return index < 0 || expires <= Date.now() ? undefined : { value, expires, old: index > 0 }
+  }
+
+  #signature(secret: string, text: string): Buffer {
+    return createHmac('sha256', secret).update(`${this.#name}=${text}`).digest()
+  }
+}
+
+/** All values of a name in a Cookie header (RFC 6265, section 5.4), in their order. */
+export function cookieValues(header: string, name: string): string[] {
+  const values: string[] = []
+  for (const pair of header.split(';')) {
+    const equals = pair.indexOf('=')
+    if (equals >= 0 && pair.slice(0, equals).trim() === name) {
+      values.push(pair.slice(equals + 1).trim())
+    }
+  }
+  return values
+}

@@ -1,0 +1,62 @@
+/**
+ * What a peer can make grow or last, and the limit of it, for the gateways that keep running. All
+ * are options; each default has its reason.
+ */
+
+/** Limits of one connection; FastCGI, SCGI and HTTP take those that mean something to them. */
+export interface Limits {
+  /** Milliseconds for a request's head to be complete once it has begun. */
+  readonly headTimeout?: number | undefined
+  /** Milliseconds that a connection may be open without a request. */
+  readonly idleTimeout?: number | undefined
+  /** Bytes of a request's head: PARAMS, SCGI headers, or HTTP's request line and headers. */
+  readonly maxHeaderBytes?: number | undefined
+  /** Variables or headers in it. */
+  readonly maxHeaders?: number | undefined
+  /** Requests after which a kept connection is closed. Default: no limit. */
+  readonly maxRequestsPerConnection?: number | undefined
+  /** Bytes of an unread body above which a connection is not read. */
+  readonly highWaterMark?: number | undefined
+}
+
+/** nginx waits 60 s for a client's head, Apache 20 s; a web server sends its own at once. */
+export const HEAD_TIMEOUT = 30_000
+
+/** As long as nginx keeps an idle connection to an upstream: it closes first. */
+export const IDLE_TIMEOUT = 60_000
+
+/** A piece or two of what nginx and Apache send at a time, however many connections there are. */
+export const HIGH_WATER_MARK = 262_144
+
+/** How often connections that are overdue are looked for, in milliseconds. */
+const SWEEP_TIME = 1_000
+
+/** Whatever can be given up for being overdue. */
+export interface Overdue {
+  /** The time of `coarseTime` at which it is; Infinity if nothing is expected of the peer. */
+  readonly deadline?: number
+  destroy(): void
+}
+
+let time = 0
+
+/**
+ * Milliseconds on a clock that is only set as often as overdue connections are looked for: a
+ * deadline costs no timer and no call of the system.
+ */
+export function coarseTime(): number {
+  return time
+}
+
+/** Looks for overdue connections until the function that it returns is called. */
+export function sweep(connections: ReadonlyMap<unknown, Overdue>): () => void {
+  time = performance.now()
+  const timer = setInterval(() => {
+    time = performance.now()
+    for (const connection of connections.values()) {
+      if (connection.deadline !== undefined && connection.deadline <= time) connection.destroy()
+    }
+  }, SWEEP_TIME)
+  timer.unref()
+  return () => clearInterval(timer)
+}

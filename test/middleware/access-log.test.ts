@@ -1,0 +1,231 @@
+/** `accessLog`: one line for each answer, true and with nothing in it that a client could forge. */
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { assert, property, string } from 'fast-check'
+import { ConfigurationError, PeerError } from '../../src/errors.ts'
+import { accessLog } from '../../src/middleware/index.ts'
+import { textLine } from '../../src/middleware/log-formats.ts'
+import { Headers } from '../../src/headers.ts'
+import type { Application } from '../../src/types.ts'
+import { makeEnviron, OK } from '../validate-harness.ts'
+import { runCgi } from './gateways.ts'
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['Date', 'performance'], now: new Date('2000-10-10T13:55:36.789Z') })
+})
+afterEach(() => vi.useRealTimers())
+
+const hello: Application = (environ, startResponse) => {
+  environ['REMOTE_USER'] = 'frank'
+  vi.advanceTimersByTime(1234)
+  startResponse(OK, [
+    ['X-Mine', 'a'],
+    ['X-Mine', 'b'],
+  ])
+  return ['Hello, ', 'world!']
+}
+/** As behind a gateway that has no log of its own. */
+const asFastcgi =
+  (app: Application): Application =>
+  (environ, startResponse) => {
+    environ['portico.gateway'] = 'fastcgi'
+    return app(environ, startResponse)
+  }
+
+async function lines(
+  format: string | undefined,
+  app = hello,
+  request: Parameters<typeof runCgi>[1] = '/apache_pb.gif?x=1',
+  variables = {},
+) {
+  const list: string[] = []
+  const write = (line: string) => void list.push(line)
+  await runCgi(asFastcgi(accessLog(app, { format, write })), request, variables)
+  return list.join('')
+}
+
+const COMMON =
+  '127.0.0.1 - frank [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?x=1 HTTP/1.1" 200 13'
+
+describe('the format', () => {
+  it.each<[format: string | undefined, line: string]>([
+    ['common', COMMON],
+    ['combined', `${COMMON} "http://x/" "Mozilla"`],
+    [undefined, `${COMMON} "http://x/" "Mozilla"`],
+    ['%a %>s %B %v %V %p %D %T', '127.0.0.1 200 13 127.0.0.1 localhost 80 1234000 1'],
+    ['%{X-Mine}o %{none}o', 'a, b -'],
+    ['%{Content-Type}i %{Content-Length}i %{referer}i %{None}i', 'text/plain - http://x/ -'],
+    ['%{SERVER_NAME}e %{wsgi.version}e %{none}e', '127.0.0.1 - -'],
+    ['%P', String(process.pid)],
+    ['100%% %l', '100% -'],
+    ['', ''],
+  ])('%s', async (format, line) => {
+    const headers: [string, string][] = [
+      ['Referer', 'http://x/'],
+      ['User-Agent', 'Mozilla'],
+      ['Host', 'localhost'],
+      ['Content-Type', 'text/plain'],
+    ]
+    expect(await lines(format, hello, { target: '/apache_pb.gif?x=1', headers })).toBe(`${line}\n`)
+  })
+
+  it.each(['/', '/a%20b?c=%20d', '//a/b', '/?', 'http://host/a?b'])(
+    'has in r what m, U, q and H are together: %s (fact 162)',
+    async (target) => {
+      const variables = { REQUEST_URI: target }
+      const line = await lines('%r|%m %U%q %H', hello, '/', variables)
+      expect(line).toBe(`GET ${target} HTTP/1.1|GET ${target} HTTP/1.1\n`)
+    },
+  )
+
+  it('makes a target where the gateway knows none', async () => {
+    const variables = {
+      REQUEST_URI: undefined,
+      SCRIPT_NAME: '/a',
+      PATH_INFO: '/\xfc b',
+      QUERY_STRING: 'q',
+    }
+    expect(await lines('%r', hello, '/', variables)).toBe('GET /a/%FC%20b?q HTTP/1.1\n')
+  })
+
+  it('json is one object to a line', async () => {
+    const headers: [string, string][] = [['User-Agent', Buffer.from('Grün').toString('latin1')]]
+    expect(JSON.parse(await lines('json', hello, { target: '/a?b', headers }))).toEqual({
+      time: '2000-10-10T13:55:36.789Z',
+      remoteAddr: '127.0.0.1',
+      remoteUser: 'frank',
+      method: 'GET',
+      target: '/a?b',
+      protocol: 'HTTP/1.1',
+      status: 200,
+      bytes: 13,
+      milliseconds: 1234,
+      userAgent: 'Grün',
+    })
+  })
+
+  it.each(['%', '%z', '%{X}z', '%{X', 'a %>', '%{X}'])('refuses %j', (format) => {
+    expect(() => accessLog(hello, { format })).toThrow(ConfigurationError)
+  })
+})
+
+describe('a client', () => {
+  it.each<[given: string, shown: string]>([
+    ['a\nb', String.raw`a\x0ab`],
+    ['a\r\n127.0.0.1 - root', String.raw`a\x0d\x0a127.0.0.1 - root`],
+    ['\x1b[31m\x9b\x7f\0', String.raw`\x1b[31m\x9b\x7f\x00`],
+    ['a" 200 "b', String.raw`a\" 200 \"b`],
+    [String.raw`a\x0a`, String.raw`a\\x0a`],
+    ['caf\xe9', String.raw`caf\xe9`],
+  ])('cannot write %j into the log', async (given, shown) => {
+    expect(await lines('"%{User-Agent}i"', hello, '/', { HTTP_USER_AGENT: given })).toBe(
+      `"${shown}"\n`,
+    )
+    const json = await lines('json', hello, '/', { HTTP_USER_AGENT: given })
+    expect(json).not.toMatch(/\p{Cc}(?!$)/u)
+  })
+
+  it('has one line of visible ASCII, whatever it sends', () => {
+    const toLine = textLine('combined')
+    assert(
+      property(string({ unit: 'binary' }), (value) => {
+        const environ = makeEnviron({
+          HTTP_USER_AGENT: value,
+          HTTP_REFERER: value,
+          REMOTE_USER: value,
+        })
+        const line = toLine({
+          environ,
+          method: value,
+          target: value,
+          began: new Date(),
+          milliseconds: 0,
+          status: '200',
+          headers: new Headers(),
+          bytes: 0,
+        })
+        expect(line).toMatch(/^[ -~]+\n$/)
+      }),
+    )
+  })
+})
+
+describe('the line', () => {
+  const failure = new Error('so it is')
+  it.each<[what: string, app: Application, line: string, method?: string]>([
+    [
+      'write()',
+      async (_environ, startResponse) => {
+        const write = startResponse(OK, [])
+        await write('é')
+        return ['x']
+      },
+      '200 3',
+    ],
+    [
+      'a generator',
+      function* (_environ, startResponse) {
+        startResponse('201 Created', [])
+        yield 'a'
+        yield 'b'
+      },
+      '201 2',
+    ],
+    ['HEAD', hello, '200 -', 'HEAD'],
+    ['a 204', (_environ, startResponse) => (startResponse('204 No Content', []), []), '204 -'],
+    [
+      'an error',
+      () => {
+        throw failure
+      },
+      '500 -',
+    ],
+    ['a rejection', () => Promise.reject(failure), '500 -'],
+    [
+      'an error before the first chunk',
+      async function* (_environ, startResponse) {
+        startResponse(OK, [])
+        yield await Promise.reject(failure)
+      },
+      '500 -',
+    ],
+    [
+      'an error behind the first chunk',
+      function* (_environ, startResponse) {
+        startResponse(OK, [])
+        yield 'abc'
+        throw failure
+      },
+      '200 3',
+    ],
+    [
+      'a fault of the peer',
+      () => {
+        throw new PeerError('PORTICO_TOO_LARGE', 'so it is', '413 Content Too Large')
+      },
+      '413 -',
+    ],
+  ])('tells the truth of %s, once', async (_what, app, line, method = 'GET') => {
+    expect(await lines('%s %b', app, { method, target: '/' })).toBe(`${line}\n`)
+  })
+
+  it('is written when the body has been closed', async () => {
+    const log: string[] = []
+    const app: Application = (_environ, startResponse) => {
+      startResponse(OK, [])
+      return Object.assign(['x'], { close: () => void log.push('closed') })
+    }
+    await runCgi(
+      asFastcgi(accessLog(app, { format: '%s', write: () => void log.push('line') })),
+      '/',
+    )
+    expect(log).toEqual(['closed', 'line'])
+  })
+
+  it('goes to wsgi.errors, and under CGI nowhere (fact 172)', async () => {
+    const app = accessLog((_environ, startResponse) => (startResponse(OK, []), ['x']), {
+      format: '%s',
+    })
+    expect((await runCgi(asFastcgi(app), '/')).errors).toBe('200\n')
+    expect((await runCgi(app, '/')).errors).toBe('')
+  })
+})

@@ -1,0 +1,78 @@
+/** `basicAuth`: who is let through, and what the application is told. */
+import { describe, expect, it } from 'vitest'
+import { ConfigurationError } from '../../src/errors.ts'
+import { basicAuth, type BasicAuthOptions } from '../../src/middleware/index.ts'
+import type { Application } from '../../src/types.ts'
+import { OK } from '../validate-harness.ts'
+import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
+
+const whoAmI: Application = (environ, startResponse) => {
+  startResponse(OK, [])
+  return [`${environ['REMOTE_USER']} ${environ['AUTH_TYPE']}`]
+}
+const base64 = (text: string) => Buffer.from(text).toString('base64')
+const users = { ada: 'love:lace', grün: 'pässword', empty: '' }
+
+async function ask(authorization: string | undefined, options: BasicAuthOptions = { users }) {
+  const variables = { HTTP_AUTHORIZATION: authorization, REMOTE_USER: 'mallory' }
+  return runCgi(basicAuth(whoAmI, options), '/', variables)
+}
+
+it.each<[what: string, authorization: string | undefined, answer: string | null]>([
+  ['a password with a colon', `Basic ${base64('ada:love:lace')}`, 'ada Basic'],
+  ['any case, and blanks', `bASIC   ${base64('ada:love:lace')}`, 'ada Basic'],
+  ['UTF-8', `Basic ${base64('grün:pässword')}`, 'gr\xc3\xbcn Basic'],
+  ['an empty password that is right', `Basic ${base64('empty:')}`, 'empty Basic'],
+  ['no header', undefined, null],
+  ['an empty header', '', null],
+  ['another scheme', `Bearer ${base64('ada:love:lace')}`, null],
+  ['a wrong password', `Basic ${base64('ada:love:lac')}`, null],
+  ['an empty password', `Basic ${base64('ada:')}`, null],
+  ['an unknown user', `Basic ${base64('bob:love:lace')}`, null],
+  ['a name of every object', `Basic ${base64('constructor:x')}`, null],
+  ['no colon', `Basic ${base64('ada')}`, null],
+  ['what is not base64', 'Basic ada:love:lace', null],
+  ['something behind it', `Basic ${base64('ada:love:lace')} x`, null],
+  ['a control character', `Basic ${base64('ada:love:lace\n')}`, null],
+  ['a NUL in the name', `Basic ${base64('a\0da:love:lace')}`, null],
+])('%s', async (_what, authorization, answer) => {
+  const response = await ask(authorization)
+  expect(brief(response)).toEqual(
+    answer === null ? ['401 Unauthorized', 'Unauthorized\n'] : [OK, answer],
+  )
+  const challenge = answer === null ? 'Basic realm="Restricted", charset="UTF-8"' : undefined
+  expect(valueOf(response, 'WWW-Authenticate')).toBe(challenge)
+})
+
+describe.each(GATEWAYS)('behind %s', (gateway) => {
+  it('gets the header (facts 133 and 168), and asks a function', async () => {
+    const calls: unknown[] = []
+    const verify = async (user: string, password: string) => {
+      calls.push([user, password])
+      return password === 'right'
+    }
+    await through(gateway, basicAuth(whoAmI, { verify, realm: 'a "b" \\c' }), async (request) => {
+      const send = (text: string) =>
+        request({ target: '/', headers: [['Authorization', `Basic ${base64(text)}`]] })
+      expect(brief(await send('ada:right'))).toEqual([OK, 'ada Basic'])
+      const refused = await send('ada:wrong')
+      expect(refused.status).toBe('401 Unauthorized')
+      expect(valueOf(refused, 'WWW-Authenticate')).toBe(
+        String.raw`Basic realm="a \"b\" \\c", charset="UTF-8"`,
+      )
+    })
+    expect(calls).toEqual([
+      ['ada', 'right'],
+      ['ada', 'wrong'],
+    ])
+  })
+})
+
+it.each<BasicAuthOptions>([
+  {},
+  { users, verify: () => true },
+  { users, realm: 'a\r\nb' },
+  { users, realm: 'ü' },
+])('refuses the options %j', (options) => {
+  expect(() => basicAuth(whoAmI, options)).toThrow(ConfigurationError)
+})

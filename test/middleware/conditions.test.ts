@@ -1,0 +1,315 @@
+/** `contentLength`, `head`, `conditionalGet` and `bodyLimit`. */
+import { EventEmitter, once } from 'node:events'
+import { open } from 'node:fs/promises'
+import { afterEach, describe, expect, it } from 'vitest'
+import { ConfigurationError, PeerError } from '../../src/errors.ts'
+import { bodyLimit, conditionalGet, contentLength, head } from '../../src/middleware/index.ts'
+import { openHttp } from '../../src/testing/http.ts'
+import type { Application, Body, HeaderList } from '../../src/types.ts'
+import { FileWrapper } from '../../src/util.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { placeOf } from '../fixtures/gateways.ts'
+import { makeEnviron, OK } from '../validate-harness.ts'
+import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
+
+const answering =
+  (status: string, headers: HeaderList, body: () => Body | Promise<Body>): Application =>
+  (_environ, startResponse) => {
+    startResponse(status, headers)
+    return body()
+  }
+
+/** The head that a layer announces, before any handler has added to it. */
+async function headOf(app: Application, variables = {}): Promise<[string, HeaderList]> {
+  let announced: [string, HeaderList] = ['', []]
+  const body = await app(makeEnviron(variables), (status, headers) => {
+    announced = [status, headers]
+    return async () => {}
+  })
+  await body.close?.()
+  return announced
+}
+
+const file = async () => new FileWrapper(await open(import.meta.filename), { start: 0, length: 7 })
+
+describe('contentLength (facts 149 and 184)', () => {
+  it.each<
+    [
+      what: string,
+      status: string,
+      headers: HeaderList,
+      body: () => Body | Promise<Body>,
+      length: string | undefined,
+    ]
+  >([
+    ['an array', OK, [], () => ['é', 'x'], '3'],
+    ['an empty array', OK, [], () => [], '0'],
+    ['a real file', OK, [], file, '7'],
+    ['a file in memory', OK, [], () => new FileWrapper({ read: () => '' }), undefined],
+    ['a generator', OK, [], () => (function* () {})(), undefined],
+    ['a 304', '304 Not Modified', [], () => [], undefined],
+    ['a 204', '204 No Content', [], () => [], undefined],
+    ['what has one', OK, [['content-length', '1']], () => ['é'], '1'],
+  ])('of %s', async (_what, status, headers, body, length) => {
+    const [, announced] = await headOf(contentLength(answering(status, headers, body)))
+    const values = announced.filter(([name]) => name.toLowerCase() === 'content-length')
+    expect(values.map(([, value]) => value)).toEqual(length === undefined ? [] : [length])
+  })
+})
+
+describe('head (fact 147)', () => {
+  it.each(GATEWAYS)('sends no body and keeps its length behind %s', async (gateway) => {
+    const app = head(answering(OK, [['Content-Length', '11']], () => ['Hello world']))
+    await through(gateway, app, async (ask) => {
+      const answer = await ask({ method: 'HEAD', target: '/' })
+      expect([answer.body.length, valueOf(answer, 'Content-Length')]).toEqual([0, '11'])
+      expect(brief(await ask('/'))).toEqual([OK, 'Hello world'])
+    })
+  })
+
+  it('closes the body that it drops, and does not begin it', async () => {
+    const log: string[] = []
+    const body = {
+      *[Symbol.iterator]() {
+        log.push('begun')
+        yield 'x'
+      },
+      close: () => void log.push('closed'),
+    }
+    const result = await head(answering(OK, [], () => body))(
+      makeEnviron({ REQUEST_METHOD: 'HEAD' }),
+      () => async () => {},
+    )
+    expect([result, log]).toEqual([[], ['closed']])
+  })
+
+  it('drops what is written', async () => {
+    const written: unknown[] = []
+    await head(async (_environ, startResponse) => {
+      await startResponse(OK, [])('a')
+      return []
+    })(makeEnviron({ REQUEST_METHOD: 'HEAD' }), () => async (chunk) => void written.push(chunk))
+    expect(written).toEqual([])
+  })
+})
+
+describe('conditionalGet (fact 184)', () => {
+  const DATE = 'Sun, 06 Nov 1994 08:49:37 GMT'
+  const LATER = 'Sun, 06 Nov 1994 08:49:38 GMT'
+  const EARLIER = 'Sun, 06 Nov 1994 08:49:36 GMT'
+  const full: HeaderList = [
+    ['ETag', '"a"'],
+    ['Last-Modified', DATE],
+  ]
+
+  it.each<[what: string, request: HeaderList, headers: HeaderList, code: number]>([
+    ['the same tag', [['If-None-Match', '"a"']], full, 304],
+    ['a weak tag of the same value', [['If-None-Match', 'W/"a"']], full, 304],
+    ['a strong tag for a weak one', [['If-None-Match', '"a"']], [['ETag', 'W/"a"']], 304],
+    ['a list with the tag', [['If-None-Match', '"x", W/"b,c" , "a"']], full, 304],
+    ['any tag', [['If-None-Match', '*']], full, 304],
+    ['another tag', [['If-None-Match', '"b"']], full, 200],
+    ['a tag without quotes', [['If-None-Match', 'a']], full, 200],
+    ['a tag for an answer without', [['If-None-Match', '"a"']], [], 200],
+    ['any tag for an answer without', [['If-None-Match', '*']], [], 200],
+    ['the same date', [['If-Modified-Since', DATE]], full, 304],
+    ['a later date', [['If-Modified-Since', LATER]], full, 304],
+    ['an earlier date', [['If-Modified-Since', EARLIER]], full, 200],
+    ['a date for an answer without', [['If-Modified-Since', DATE]], [['ETag', '"a"']], 200],
+    ['a date that is none', [['If-Modified-Since', 'yesterday']], full, 200],
+    ['a date in no form of HTTP', [['If-Modified-Since', '1999-01-01']], full, 200],
+    [
+      'a date for one that is none',
+      [['If-Modified-Since', DATE]],
+      [['Last-Modified', '1990']],
+      200,
+    ],
+    [
+      'another tag and a good date',
+      [
+        ['If-None-Match', '"b"'],
+        ['If-Modified-Since', DATE],
+      ],
+      full,
+      200,
+    ],
+    [
+      'the tag and an early date',
+      [
+        ['If-None-Match', '"a"'],
+        ['If-Modified-Since', EARLIER],
+      ],
+      full,
+      304,
+    ],
+    ['nothing', [], full, 200],
+  ])('%s', async (_what, request, headers, code) => {
+    const app = conditionalGet(answering(OK, headers, () => ['body']))
+    for (const method of ['GET', 'HEAD']) {
+      const answer = await runCgi(app, { method, target: '/', headers: request })
+      expect(answer.status.slice(0, 3)).toBe(String(code))
+      expect(answer.body.toString()).toBe(code === 200 && method === 'GET' ? 'body' : '')
+    }
+  })
+
+  it.each([
+    ['POST', OK],
+    ['PUT', OK],
+    ['GET', '206 Partial Content'],
+    ['GET', '404 Not Found'],
+  ])('leaves %s with %s alone', async (method, status) => {
+    const app = conditionalGet(answering(status, full, () => ['body']))
+    const headers: HeaderList = [['If-None-Match', '"a"']]
+    expect((await runCgi(app, { method, target: '/', headers })).status).toBe(status)
+  })
+
+  it.each(GATEWAYS)('keeps of the head what concerns the copy, behind %s', async (gateway) => {
+    const headers: HeaderList = [
+      ['Content-Type', 'text/plain'],
+      ['Content-Length', '4'],
+      ['Content-Language', 'en'],
+      ['Cache-Control', 'max-age=5'],
+      ['Vary', 'Accept'],
+      ...full,
+    ]
+    const request = { target: '/', headers: [['If-None-Match', '"a"']] as HeaderList }
+    const app = conditionalGet(answering(OK, headers, () => ['body']))
+    const answer = await through(gateway, app, (ask) => ask(request))
+    const names = new Set(['date', 'server', 'connection', 'keep-alive'])
+    const kept = answer.headers.filter(([name]) => !names.has(name.toLowerCase()))
+    expect(kept).toEqual([['Cache-Control', 'max-age=5'], ['Vary', 'Accept'], ...full])
+  })
+
+  it('reads a list of many quotes in linear time', async () => {
+    const headers: HeaderList = [['If-None-Match', '"'.repeat(50_001)]]
+    const app = conditionalGet(answering(OK, full, () => ['body']))
+    expect((await runCgi(app, { target: '/', headers })).status).toBe(OK)
+  })
+})
+
+const read =
+  (how: (environ: Parameters<Application>[0]) => Promise<unknown>): Application =>
+  async (environ, startResponse) => {
+    const seen = await how(environ)
+    startResponse(OK, [])
+    return [String(seen)]
+  }
+
+describe('bodyLimit', () => {
+  const closers: (() => Promise<unknown>)[] = []
+  afterEach(async () => {
+    for (const close of closers.splice(0)) await close()
+  })
+
+  const app = bodyLimit(
+    read((environ) => environ['wsgi.input'].read()),
+    5,
+  )
+
+  it.each(GATEWAYS)('goes by CONTENT_LENGTH behind %s', async (gateway) => {
+    await through(gateway, app, async (ask) => {
+      const post = (body: string) => ask({ method: 'POST', target: '/', body })
+      expect(brief(await post(''))).toEqual([OK, ''])
+      expect(brief(await post('12345'))).toEqual([OK, '12345'])
+      expect(brief(await post('123456'))).toEqual(['413 Content Too Large', 'Content Too Large\n'])
+    })
+  })
+
+  it('does not run the application for a body that is announced as too long', async () => {
+    let ran = false
+    const never = bodyLimit(
+      read(async () => (ran = true)),
+      5,
+    )
+    await runCgi(never, { method: 'POST', target: '/', body: '123456' })
+    expect(ran).toBe(false)
+  })
+
+  /** Sends a chunked body in the pieces given; each waits until the one before was read. */
+  async function chunked(
+    application: Application,
+    pieces: Iterable<string> | AsyncIterable<string>,
+  ) {
+    const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(application)
+    closers.push(() => server.close())
+    const connection = await openHttp(placeOf(server))
+    closers.push(async () => connection.close())
+    return connection.request({
+      method: 'POST',
+      headers: [['Transfer-Encoding', 'chunked']],
+      body: pieces,
+    })
+  }
+
+  it.each<[pieces: string[], status: number, body: string]>([
+    [['12', '345'], 200, '12345'],
+    [['12', '345', '6'], 413, 'Content Too Large\n'],
+    [['123456'], 413, 'Content Too Large\n'],
+    [[], 200, ''],
+  ])('counts a body without CONTENT_LENGTH: %j', async (pieces, status, body) => {
+    const response = await chunked(app, pieces)
+    expect([response.status, String(response.body)]).toEqual([status, body])
+  })
+
+  it.each<
+    [name: string, how: (environ: Parameters<Application>[0]) => Promise<unknown>, seen: string]
+  >([
+    [
+      'read(size)',
+      async (environ) =>
+        `${String(await environ['wsgi.input'].read(2))}|${String(await environ['wsgi.input'].read(9))}`,
+      'a\n|bcd',
+    ],
+    [
+      'readline()',
+      async (environ) =>
+        `${String(await environ['wsgi.input'].readline())}|${String(await environ['wsgi.input'].readline())}`,
+      'a\n|bcd',
+    ],
+    [
+      'chunks()',
+      async (environ) => {
+        const chunks: Buffer[] = []
+        for await (const chunk of environ['wsgi.input'].chunks()) chunks.push(chunk)
+        return Buffer.concat(chunks)
+      },
+      'a\nbcd',
+    ],
+  ])('leaves %s as it was', async (_name, how, seen) => {
+    expect(String((await chunked(bodyLimit(read(how), 5), ['a\nb', 'cd'])).body)).toBe(seen)
+  })
+
+  it('hands a piece on before the next has come', async () => {
+    const gate = new EventEmitter()
+    async function* pieces() {
+      yield 'ab'
+      await once(gate, 'read')
+      yield 'cd'
+    }
+    const how = read(async (environ) => {
+      let text = ''
+      for await (const chunk of environ['wsgi.input'].chunks()) {
+        text += `${String(chunk)}.`
+        gate.emit('read')
+      }
+      return text
+    })
+    expect(String((await chunked(bodyLimit(how, 5), pieces())).body)).toBe('ab.cd.')
+  })
+
+  it('goes on refusing when the application tries again', async () => {
+    const how = read(async (environ) => {
+      const errors: unknown[] = []
+      for (let i = 0; i < 2; i += 1) {
+        await environ['wsgi.input'].read().catch((error: unknown) => errors.push(error))
+      }
+      return errors.map((error) => error instanceof PeerError && error.code)
+    })
+    const response = await chunked(bodyLimit(how, 5), ['123456'])
+    expect(String(response.body)).toBe('PORTICO_TOO_LARGE,PORTICO_TOO_LARGE')
+  })
+
+  it.each([-1, 0.5, Number.NaN, Infinity])('refuses the limit %d', (limit) => {
+    expect(() => bodyLimit(app, limit)).toThrow(ConfigurationError)
+  })
+})

@@ -1,0 +1,87 @@
+/**
+ * One application behind three gateways: what a test of a layer says has to hold for each of them.
+ * The first is SimpleHandler in CGI's form, in this process; the others listen on 127.0.0.1.
+ */
+import { Buffer } from 'node:buffer'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { BaseCGIHandler } from '../../handlers/simple.ts'
+import { ErrorLog } from '../../src/error-stream.ts'
+import { bytesSource, Input } from '../../src/input.ts'
+import { isCutShort, parseCgiAnswer } from '../../src/testing/cgi-answer.ts'
+import { cgiVariables } from '../../src/testing/cgi-variables.ts'
+import {
+  bodyBytes,
+  type TestRequest,
+  type TestResponse,
+  valuesOf,
+} from '../../src/testing/client.ts'
+import { fastcgiClient, httpClient } from '../../src/testing/index.ts'
+import type { Application, ApplicationClass } from '../../src/types.ts'
+import { placeOf } from '../fixtures/gateways.ts'
+
+export const GATEWAYS = ['cgi', 'fastcgi', 'http'] as const
+export type GatewayName = (typeof GATEWAYS)[number]
+
+type App = Application | ApplicationClass
+export type Ask = (request: TestRequest | string) => Promise<TestResponse>
+
+/** Runs `use` with a function that asks the application through the gateway. */
+export async function through<T>(
+  gateway: GatewayName,
+  application: App,
+  use: (ask: Ask) => Promise<T>,
+): Promise<T> {
+  if (gateway === 'cgi') return use((request) => runCgi(application, request))
+  const Handler = gateway === 'http' ? HTTPHandler : FastCGIHandler
+  const server = await new Handler({ listen: '127.0.0.1:0' }).run(application)
+  const client = (gateway === 'http' ? httpClient : fastcgiClient)(placeOf(server))
+  try {
+    return await use((request) => client.request(asRequest(request)))
+  } finally {
+    await client.close()
+    await server.close()
+  }
+}
+
+/** Runs one request through a new handler; an undefined variable is taken away. */
+export async function runCgi(
+  application: App,
+  request: TestRequest | string,
+  variables: Record<string, string | undefined> = {},
+): Promise<TestResponse & { errors: string }> {
+  const asked = asRequest(request)
+  const environ: Record<string, string | undefined> = {
+    ...Object.fromEntries(cgiVariables(asked)),
+    ...variables,
+  }
+  for (const name in environ) if (environ[name] === undefined) delete environ[name]
+  const pieces: Buffer[] = []
+  let errors = ''
+  const handler = new BaseCGIHandler(
+    new Input(bytesSource(bodyBytes(asked.body))),
+    { write: (bytes) => void pieces.push(Buffer.from(bytes)) },
+    new ErrorLog((text) => (errors += text)),
+    environ,
+  )
+  await handler.run(application)
+  const answer = parseCgiAnswer(Buffer.concat(pieces))
+  const { status, headers, body } = answer
+  return { status, headers, body, broken: isCutShort(answer, asked.method), errors }
+}
+
+function asRequest(request: TestRequest | string): TestRequest {
+  return typeof request === 'string' ? { target: request } : request
+}
+
+/** The one value of a header, or undefined. */
+export function valueOf({ headers }: TestResponse, name: string): string | undefined {
+  const values = valuesOf(headers, name)
+  if (values.length > 1) throw new Error(`${name} is there ${values.length} times`)
+  return values[0]
+}
+
+/** Status and body: what tests compare most. */
+export function brief({ status, body }: TestResponse): [status: string, body: string] {
+  return [status, body.toString()]
+}

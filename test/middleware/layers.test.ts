@@ -1,0 +1,366 @@
+/**
+ * What all layers have in common: whatever shape the application has, its answer comes out as it
+ * went in, its body is closed once, nothing waits that need not, and the validator on either side
+ * has nothing to say.
+ */
+import { Buffer } from 'node:buffer'
+import { EventEmitter, once } from 'node:events'
+import { readFileSync, readdirSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { asApplication } from '../../src/application.ts'
+import {
+  accessLog,
+  basicAuth,
+  bodyLimit,
+  cascade,
+  conditionalGet,
+  contentLength,
+  errorPage,
+  head,
+  MemoryStore,
+  mount,
+  proxyFix,
+  sendfile,
+  session,
+} from '../../src/middleware/index.ts'
+import { intercept } from '../../src/middleware/response.ts'
+import type { Application, ApplicationClass, Body, Chunk, StartResponse } from '../../src/types.ts'
+import { FileWrapper, isFileWrapper } from '../../src/util.ts'
+import { validator } from '../../src/validate.ts'
+import { makeEnviron, OK, PLAIN } from '../validate-harness.ts'
+import { GATEWAYS, runCgi, through } from './gateways.ts'
+
+type App = Application | ApplicationClass
+
+/** Gives a request the credentials without which `basicAuth` would not run the application. */
+function signedIn(app: Application): Application {
+  return (environ, startResponse) => {
+    environ['HTTP_AUTHORIZATION'] = 'Basic YTpi'
+    return app(environ, startResponse)
+  }
+}
+
+const secret = 'x'.repeat(32)
+const layers: [name: string, wrap: (app: App) => Application][] = [
+  ['accessLog', (app) => accessLog(app, { write: () => {} })],
+  ['basicAuth', (app) => signedIn(basicAuth(app, { verify: () => true }))],
+  ['bodyLimit', (app) => bodyLimit(app, 1000)],
+  ['cascade', (app) => cascade([app, app])],
+  ['conditionalGet', (app) => conditionalGet(app)],
+  ['contentLength', (app) => contentLength(app)],
+  ['errorPage', (app) => errorPage(app, { development: true })],
+  ['head', (app) => head(app)],
+  ['mount', (app) => mount({ '/': app })],
+  ['proxyFix', (app) => proxyFix(app, { trusted: ['127.0.0.1'] })],
+  ['sendfile', (app) => sendfile(app, { header: 'X-Sendfile' })],
+  ['session in a cookie', (app) => session(app, { secret })],
+  ['session in a store', (app) => session(app, { secret, store: new MemoryStore() })],
+  [
+    'a head that waits',
+    (app) =>
+      (...request) =>
+        intercept(asApplication(app), ...request, async () => {}, true),
+  ],
+  [
+    'all at once',
+    (app) =>
+      accessLog(
+        mount({
+          '/': session(contentLength(head(errorPage(app, { development: true }))), { secret }),
+        }),
+        { write: () => {} },
+      ),
+  ],
+]
+
+/** Counts how often a body is closed. */
+const closed = { count: 0 }
+const close = () => void (closed.count += 1)
+
+function* generator(_environ: unknown, startResponse: StartResponse) {
+  try {
+    startResponse(OK, PLAIN)
+    yield 'a'
+    yield ''
+    yield Buffer.from('b')
+  } finally {
+    close()
+  }
+}
+async function* asyncGenerator(_environ: unknown, startResponse: StartResponse) {
+  try {
+    startResponse(OK, PLAIN)
+    yield 'a'
+    await new Promise((resolve) => setImmediate(resolve))
+    yield 'b'
+  } finally {
+    close()
+  }
+}
+class Instance {
+  readonly #startResponse: StartResponse
+  close = close
+  constructor(_environ: unknown, startResponse: StartResponse) {
+    this.#startResponse = startResponse
+  }
+  *[Symbol.iterator]() {
+    this.#startResponse(OK, PLAIN)
+    yield 'a'
+    yield 'b'
+  }
+}
+
+const shapes: [name: string, app: App][] = [
+  [
+    'an array',
+    (_environ, startResponse) => (startResponse(OK, PLAIN), Object.assign(['a', 'b'], { close })),
+  ],
+  [
+    'a promise of an array',
+    async (_environ, startResponse) => (
+      startResponse(OK, PLAIN),
+      Object.assign(['a', 'b'], { close })
+    ),
+  ],
+  ['a generator', generator],
+  ['an async generator', asyncGenerator],
+  ['a class', Instance],
+  [
+    'an iterable with its head before',
+    (_environ, startResponse) => {
+      startResponse(OK, PLAIN)
+      return {
+        *[Symbol.iterator]() {
+          yield 'a'
+          yield 'b'
+        },
+        close,
+      }
+    },
+  ],
+  [
+    'write()',
+    async (_environ, startResponse) => {
+      const write = startResponse(OK, PLAIN)
+      await write('a')
+      await write('b')
+      return Object.assign<Chunk[], object>([], { close })
+    },
+  ],
+  [
+    'write() that nobody waits for, and a body behind it',
+    (_environ, startResponse) => {
+      void startResponse(OK, PLAIN)('a')
+      return Object.assign<Chunk[], object>(['b'], { close })
+    },
+  ],
+  [
+    'a second head',
+    (_environ, startResponse) => {
+      startResponse('500 Oops', [['Content-Type', 'text/html']])
+      startResponse(OK, PLAIN, new Error('on second thoughts'))
+      return Object.assign(['a', 'b'], { close })
+    },
+  ],
+  [
+    'a file',
+    async (_environ, startResponse) => {
+      startResponse(OK, PLAIN)
+      const text = ['a', 'b']
+      return new FileWrapper({ read: () => text.shift(), close })
+    },
+  ],
+]
+
+describe.each(layers)('%s', (_, wrap) => {
+  it.each(shapes)('passes %s on, and closes it once', async (_name, app) => {
+    closed.count = 0
+    const answer = await runCgi(wrap(app), '/')
+    expect([answer.status, answer.body.toString(), answer.errors]).toEqual([OK, 'ab', ''])
+    expect(answer.headers).toContainEqual(PLAIN[0])
+    expect(closed.count).toBe(1)
+  })
+
+  it.each(shapes)('keeps the contract to both sides with %s', async (_name, app) => {
+    closed.count = 0
+    const doubts: string[] = []
+    const warn = (doubt: string) => void doubts.push(doubt)
+    const answer = await runCgi(validator(wrap(validator(app, { warn })), { warn }), '/')
+    expect([answer.status, answer.body.toString(), answer.errors]).toEqual([OK, 'ab', ''])
+    expect(closed.count).toBe(1)
+    expect(doubts.filter((doubt) => !doubt.includes('not awaited'))).toEqual([])
+  })
+
+  it.each(shapes)('answers HEAD without a body of %s, and closes it once', async (_name, app) => {
+    closed.count = 0
+    const answer = await runCgi(wrap(app), { method: 'HEAD', target: '/' })
+    expect([answer.status, answer.body.toString(), answer.errors]).toEqual([OK, '', ''])
+    expect(closed.count).toBe(1)
+  })
+
+  it('lets an application that throws do so', async () => {
+    for (const fails of [
+      () => {
+        throw new Error('so it is')
+      },
+      () => Promise.reject(new Error('so it is')),
+      // oxlint-disable-next-line require-yield
+      function* () {
+        throw new Error('so it is')
+      },
+      // oxlint-disable-next-line require-yield
+      async function* () {
+        throw new Error('so it is')
+      },
+    ] as Application[]) {
+      const answer = await runCgi(wrap(fails), '/')
+      expect(answer.status).toBe('500 Internal Server Error')
+      expect(answer.errors).toMatch(/^Error: so it is\n/)
+    }
+  })
+
+  it.each<[what: string, app: unknown, complaint: RegExp]>([
+    ['no head', () => ['a'], /before startResponse/],
+    [
+      'no head from a generator',
+      function* () {
+        yield 'a'
+      },
+      /before startResponse/,
+    ],
+    [
+      'no body',
+      (_environ: unknown, startResponse: StartResponse) => void startResponse(OK, PLAIN),
+      /must return an iterable/,
+    ],
+    [
+      'a number for a chunk',
+      (_environ: unknown, startResponse: StartResponse) => (startResponse(OK, PLAIN), [1]),
+      /must be a string or a Uint8Array/,
+    ],
+    [
+      'two heads',
+      (_environ: unknown, startResponse: StartResponse) => (
+        startResponse(OK, PLAIN),
+        startResponse(OK, PLAIN)
+      ),
+      /Headers already set/,
+    ],
+    [
+      'a bad header',
+      (_environ: unknown, startResponse: StartResponse) => (startResponse(OK, [['a b', 'c']]), []),
+      /is not a header name/,
+    ],
+  ])('leaves it to the gateway to refuse %s', async (_what, app, complaint) => {
+    const answer = await runCgi(wrap(app as Application), '/')
+    expect(answer.status).toBe('500 Internal Server Error')
+    expect(answer.errors).toMatch(complaint)
+  })
+})
+
+/** A proxy or a store may have to wait; a layer over an array does not. */
+describe.each(layers.filter(([name]) => name !== 'a head that waits'))('%s', (_, wrap) => {
+  it('stays synchronous over a synchronous application, and an array stays one', () => {
+    const body = wrap((_environ, startResponse) => (startResponse(OK, PLAIN), ['a', 'b']))(
+      makeEnviron(),
+      () => async () => {},
+    )
+    expect(Array.isArray(body)).toBe(true)
+    expect([...(body as Chunk[])]).toEqual(['a', 'b'])
+  })
+
+  it('leaves a file a file, of the same descriptor and range', async () => {
+    const handle = await open(import.meta.filename)
+    const file = new FileWrapper(handle, { start: 1, length: 2, blockSize: 3 })
+    const body = wrap((_environ, startResponse) => (startResponse(OK, PLAIN), file))(
+      makeEnviron(),
+      () => async () => {},
+    ) as Body
+    if (!isFileWrapper(body)) throw new Error('it is none')
+    expect([body.fd, body.start, body.length, body.blockSize]).toEqual([handle.fd, 1, 2, 3])
+    await body.close?.()
+    expect(handle.fd).toBe(-1)
+  })
+})
+
+it('closes the body of a client that has gone while it was waited for', async () => {
+  closed.count = 0
+  const gate = new EventEmitter()
+  const body = (await cascade([
+    function* (_environ, startResponse) {
+      startResponse('404 Not Found', [])
+      yield 'a'
+    },
+    async (_environ, startResponse) => {
+      await once(gate, 'open')
+      startResponse(OK, PLAIN)
+      return Object.assign(['b'], { close })
+    },
+  ])(makeEnviron(), () => async () => {})) as AsyncIterable<Chunk> & { close(): unknown }
+  const next = body[Symbol.asyncIterator]().next()
+  void body.close()
+  gate.emit('open')
+  expect(await next).toEqual({ done: true, value: undefined })
+  expect(closed.count).toBe(1)
+})
+
+describe.each(GATEWAYS)('behind %s', (gateway) => {
+  it.each(layers)('%s gives nothing out before it is asked', async (_name, wrap) => {
+    const seen: string[] = []
+    const app: Application = async function* (_environ, startResponse) {
+      startResponse(OK, PLAIN)
+      for (const piece of ['a', 'b', 'c']) {
+        seen.push(piece)
+        yield piece
+      }
+    }
+    const answer = await through(gateway, wrap(app), (ask) => ask('/'))
+    expect([answer.body.toString(), seen]).toEqual(['abc', ['a', 'b', 'c']])
+  })
+})
+
+/** What each file may load of Node, itself or by way of others. */
+const BUILTINS: Record<string, string[]> = {
+  'basic-auth': ['node:crypto'],
+  'error-page': ['node:util'],
+  'proxy-fix': ['node:net'],
+  sendfile: ['node:path'],
+  session: ['node:crypto'],
+  'session-stores': ['node:crypto', 'node:fs/promises', 'node:path'],
+  'signed-cookie': ['node:crypto'],
+  'static-files': ['node:events', 'node:path', 'sirv'],
+}
+/** Part of every start of Node; or of the core, which a handler has loaded. */
+const ALWAYS = new Set(['node:buffer', 'node:fs'])
+
+function loads(file: string, seen = new Set<string>()): Set<string> {
+  const found = new Set<string>()
+  if (seen.has(file)) return found
+  seen.add(file)
+  const imports = readFileSync(file, 'utf8').matchAll(/^import (?!type)([^;]*?) from '([^']+)'/gms)
+  for (const [, what, from] of imports) {
+    if (what === undefined || from === undefined || ALWAYS.has(from)) continue
+    if (/^\{\s*(?:type [^,}]*,?\s*)+\}$/.test(what)) continue
+    if (!from.startsWith('.')) found.add(from)
+    else for (const name of loads(join(file, '..', from), seen)) found.add(name)
+  }
+  return found
+}
+
+describe('the files', () => {
+  const folder = join(import.meta.dirname, '../../src/middleware')
+  const names = readdirSync(folder).filter((name) => name !== 'index.ts')
+
+  it.each(names)('%s loads what it needs, and nothing else', (name) => {
+    const found = [...loads(join(folder, name))].toSorted()
+    expect(found).toEqual(BUILTINS[name.replace('.ts', '')] ?? [])
+  })
+
+  it.each(names)('%s can be imported alone', async (name) => {
+    expect(Object.keys(await import(`../../src/middleware/${name.slice(0, -3)}.ts`))).not.toEqual(
+      [],
+    )
+  })
+})

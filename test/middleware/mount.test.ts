@@ -1,0 +1,229 @@
+/** `mount` and `cascade`: which application answers, and what it and the layers around it see. */
+import { describe, expect, it } from 'vitest'
+import { ConfigurationError } from '../../src/errors.ts'
+import { accessLog, cascade, mount } from '../../src/middleware/index.ts'
+import type { Application, Environ, StartResponse } from '../../src/types.ts'
+import { OK, PLAIN } from '../validate-harness.ts'
+import { brief, GATEWAYS, runCgi, through } from './gateways.ts'
+
+/** Tells its name and the two paths. */
+const tell =
+  (name: string): Application =>
+  ({ SCRIPT_NAME, PATH_INFO }, startResponse) => {
+    startResponse(OK, PLAIN)
+    return [`${name} ${SCRIPT_NAME}|${PATH_INFO}`]
+  }
+
+const map = mount({
+  '/': tell('root'),
+  '/foo': tell('foo'),
+  '/foobar/': tell('foobar'),
+  'http://bar.example.com/': tell('bar'),
+  'https://bar.example.com/foo': tell('bar-foo'),
+  'http://bar.example.com:8080/': tell('bar-8080'),
+  '/grün': tell('green'),
+})
+
+describe('mount', () => {
+  // Facts 144 and 145.
+  it.each<[host: string, path: string, answer: string]>([
+    ['localhost', '/', 'root |/'],
+    ['localhost', '/foo', 'foo /foo|'],
+    ['localhost', '/foo/', 'foo /foo|/'],
+    ['localhost', '/foo/bar', 'foo /foo|/bar'],
+    ['localhost', '/foox', 'root |/foox'],
+    ['localhost', '/foobar/baz', 'foobar /foobar|/baz'],
+    ['localhost', '/foobar', 'foobar /foobar|'],
+    ['localhost', '/FOO', 'root |/FOO'],
+    ['localhost', '/gr%C3%BCn/x', 'green /gr\xc3\xbcn|/x'],
+    ['bar.example.com', '/', 'bar |/'],
+    ['BAR.example.com', '/x', 'bar |/x'],
+    ['bar.example.com', '/foo/x', 'bar-foo /foo|/x'],
+    ['bar.example.com:81', '/', 'bar |/'],
+    ['bar.example.com:8080', '/foo', 'bar-8080 |/foo'],
+    ['xbar.example.com', '/', 'root |/'],
+  ])('at %s%s', async (host, target, answer) => {
+    const { body } = await runCgi(map, { target, headers: [['Host', host]] })
+    expect(body.toString('utf8')).toBe(Buffer.from(answer).toString())
+  })
+
+  it.each(GATEWAYS)('adds to the mount point that it has itself, behind %s', async (gateway) => {
+    const nested = mount({ '/a': mount({ '/b': tell('b') }) })
+    await through(gateway, nested, async (ask) => {
+      expect(brief(await ask('/a/b/c'))).toEqual([OK, 'b /a/b|/c'])
+      expect(brief(await ask('/a/x'))).toEqual(['404 Not Found', 'Not Found\n'])
+      expect(brief(await ask('/'))).toEqual(['404 Not Found', 'Not Found\n'])
+    })
+  })
+
+  it('knows a host by the name of the server as well', async () => {
+    const variables = { HTTP_HOST: undefined, SERVER_NAME: 'bar.example.com' }
+    expect(brief(await runCgi(map, '/x', variables))).toEqual([OK, 'bar |/x'])
+  })
+
+  it.each<[what: string, app: Application]>([
+    ['an array', (_environ, startResponse) => (startResponse(OK, PLAIN), ['x'])],
+    [
+      'a generator',
+      function* (_environ, startResponse) {
+        startResponse(OK, PLAIN)
+        yield 'x'
+      },
+    ],
+    ['a promise', async (_environ, startResponse) => (startResponse(OK, PLAIN), ['x'])],
+    [
+      'what throws',
+      () => {
+        throw new Error('so it is')
+      },
+    ],
+    ['what rejects', () => Promise.reject(new Error('so it is'))],
+    [
+      'what fails to close',
+      (_environ, startResponse) => {
+        startResponse(OK, PLAIN)
+        return Object.assign(['x'], { close: () => Promise.reject(new Error('so it is')) })
+      },
+    ],
+  ])('restores the paths behind %s, and nothing else (fact 146)', async (_what, app) => {
+    const lines: string[] = []
+    const inner: Application = (environ, startResponse) => {
+      expect([environ.SCRIPT_NAME, environ.PATH_INFO]).toEqual(['/app', '/x'])
+      environ['REMOTE_USER'] = 'ada'
+      return app(environ, startResponse)
+    }
+    const logged = accessLog(mount({ '/app': inner }), {
+      format: '%u %{SCRIPT_NAME}e|%{PATH_INFO}e',
+      write: (line) => lines.push(line),
+    })
+    await runCgi(asFastcgi(logged), '/app/x')
+    expect(lines).toEqual(['ada |/app/x\n'])
+  })
+
+  it('keeps the paths shifted while the body is sent', async () => {
+    const paths: string[] = []
+    const app = async function* (environ: Environ, startResponse: StartResponse) {
+      startResponse(OK, PLAIN)
+      yield 'a'
+      paths.push(environ.SCRIPT_NAME)
+      yield 'b'
+    }
+    await runCgi(mount({ '/app': app }), '/app')
+    expect(paths).toEqual(['/app'])
+  })
+
+  it.each(['', 'foo', 'http://', 'http:///x', 'ftp://host/', '/x?y', 'http://a b/', '/x#y'])(
+    'refuses the place %j',
+    (place) => {
+      expect(() => mount({ [place]: tell('x') })).toThrow(ConfigurationError)
+    },
+  )
+
+  it('takes a path of slashes only in linear time', async () => {
+    const target = `/${'/'.repeat(60_000)}`
+    const many = mount(
+      Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`/${i}`, tell('')])),
+    )
+    const variables = { PATH_INFO: target, REQUEST_URI: undefined }
+    expect((await runCgi(many, '/', variables)).status).toBe('404 Not Found')
+  })
+})
+
+/** The access log is silent under CGI. */
+function asFastcgi(app: Application): Application {
+  return (environ, startResponse) => {
+    environ['portico.gateway'] = 'fastcgi'
+    return app(environ, startResponse)
+  }
+}
+
+const answer =
+  (status: string, text: string, log: string[] = []): Application =>
+  (_environ, startResponse) => {
+    log.push(text)
+    startResponse(status, [['X-From', text]])
+    return Object.assign([text], { close: () => void log.push(`${text} closed`) })
+  }
+
+describe('cascade', () => {
+  it.each<[statuses: string[], options: object | undefined, answered: string]>([
+    [['200 OK', '200 OK'], undefined, '200 OK 0'],
+    [['404 Not Found', '200 OK'], undefined, '200 OK 1'],
+    [['405 No', '404 Not Found', '403 Forbidden', '200 OK'], undefined, '403 Forbidden 2'],
+    [['404 Not Found', '404 Gone too'], undefined, '404 Gone too 1'],
+    [['500 Oops', '200 OK'], undefined, '500 Oops 0'],
+    [['500 Oops', '404 Not Found', '200 OK'], { catch: [500] }, '404 Not Found 1'],
+    [[], undefined, '404 Not Found Not Found\n'],
+  ])('of %j with %j answers %s', async (statuses, options, answered) => {
+    const apps = statuses.map((status, index) => answer(status, String(index)))
+    const { status, body } = await runCgi(cascade(apps, options), '/')
+    expect(`${status} ${String(body)}`).toBe(answered)
+  })
+
+  it('closes what it passes over before it goes on', async () => {
+    const log: string[] = []
+    const apps = [
+      answer('404 Not Found', 'a', log),
+      answer('404 No', 'b', log),
+      answer(OK, 'c', log),
+    ]
+    await runCgi(cascade(apps), '/')
+    expect(log).toEqual(['a', 'a closed', 'b', 'b closed', 'c', 'c closed'])
+  })
+
+  const missing: [what: string, app: Application][] = [
+    [
+      'a generator',
+      function* (_environ, startResponse) {
+        startResponse('404 Not Found', PLAIN)
+        yield 'lost'
+      },
+    ],
+    [
+      'an async generator',
+      async function* (_environ, startResponse) {
+        startResponse('404 Not Found', PLAIN)
+        yield 'lost'
+      },
+    ],
+    [
+      'write()',
+      async (_environ, startResponse) => {
+        await startResponse('404 Not Found', PLAIN)('lost')
+        return ['lost']
+      },
+    ],
+    [
+      'a promise',
+      async (_environ, startResponse) => {
+        startResponse('404 Not Found', PLAIN)
+        return ['lost']
+      },
+    ],
+  ]
+  describe.each(GATEWAYS)('behind %s', (gateway) => {
+    it.each(missing)('passes over a 404 from %s, whatever comes next', async (_what, app) => {
+      for (const next of [
+        answer(OK, 'found'),
+        async (...request: Parameters<Application>) => answer(OK, 'found')(...request),
+      ] as Application[]) {
+        const response = await through(gateway, cascade([app, next]), (ask) => ask('/'))
+        expect(brief(response)).toEqual([OK, 'found'])
+        expect(response.headers.filter(([name]) => /x-from|content-type/i.test(name))).toEqual([
+          ['X-From', 'found'],
+        ])
+      }
+    })
+  })
+
+  it('gives each application the same paths', async () => {
+    const paths: string[] = []
+    const look: Application = ({ SCRIPT_NAME, PATH_INFO }, startResponse) => {
+      paths.push(`${SCRIPT_NAME}|${PATH_INFO}`)
+      startResponse('404 Not Found', PLAIN)
+      return []
+    }
+    await runCgi(cascade([mount({ '/a': look }), look]), '/a/b')
+    expect(paths).toEqual(['/a|/b', '|/a/b'])
+  })
+})

@@ -1,0 +1,271 @@
+/** `staticFiles`: which files there are, in what pieces they are sent, and what is never sent. */
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { assert, asyncProperty, integer } from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ConfigurationError } from '../../src/errors.ts'
+import { mount, staticFiles } from '../../src/middleware/index.ts'
+import type { Application, HeaderList } from '../../src/types.ts'
+import { isFileWrapper } from '../../src/util.ts'
+import { makeEnviron, OK } from '../validate-harness.ts'
+import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
+
+let folder: string
+let root: string
+let files: Application
+const text = '0123456789'
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portico-static-'))
+  root = join(folder, 'public')
+  for (const name of ['', 'dir', 'dir/deep', '.git', '.well-known', '100%', 'publicity']) {
+    mkdirSync(join(root, name))
+  }
+  for (const name of [
+    'text.txt',
+    'unknown',
+    'page.html',
+    'dir/index.html',
+    'grün.txt',
+    'a b.txt',
+    'a%2Fb.txt',
+    '100%/x.txt',
+    '.env',
+    '.git/config',
+    '.well-known/x.txt',
+    'script.js',
+  ]) {
+    writeFileSync(join(root, name), text)
+  }
+  writeFileSync(join(root, 'script.js.gz'), 'gzipped')
+  writeFileSync(join(root, 'empty.txt'), '')
+  writeFileSync(join(root, 'large.bin'), Buffer.alloc(300_000, 'portico'))
+  writeFileSync(join(folder, 'secret.txt'), 'secret')
+  mkdirSync(join(folder, 'public-not'))
+  writeFileSync(join(folder, 'public-not', 'x.txt'), 'secret')
+  symlinkSync(join(folder, 'secret.txt'), join(root, 'link.txt'))
+  symlinkSync(join(folder, 'public-not'), join(root, 'link'))
+  symlinkSync(join(root, 'text.txt'), join(root, 'inside.txt'))
+  symlinkSync(join(root, 'nowhere'), join(root, 'dangling.txt'))
+  files = staticFiles(root)
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+/** Asks for a path as the server has decoded it. */
+const get = (PATH_INFO: string, headers: HeaderList = [], method = 'GET') =>
+  runCgi(files, { method, target: '/', headers }, { PATH_INFO, REQUEST_URI: undefined })
+const bytes = (path: string) => Buffer.from(path).toString('latin1')
+
+it.each<[path: string, status: string, type?: string]>([
+  ['/text.txt', OK, 'text/plain'],
+  ['/page.html', OK, 'text/html;charset=utf-8'],
+  ['/page', OK, 'text/html;charset=utf-8'],
+  ['/unknown', OK],
+  ['/dir/', OK, 'text/html;charset=utf-8'],
+  ['/dir/index.html', OK, 'text/html;charset=utf-8'],
+  ['/dir/index', OK, 'text/html;charset=utf-8'],
+  ['/script.js', OK, 'text/javascript'],
+  [bytes('/grün.txt'), OK, 'text/plain'],
+  ['/a b.txt', OK, 'text/plain'],
+  ['/a%2Fb.txt', OK, 'text/plain'],
+  ['/100%/x.txt', OK, 'text/plain'],
+  ['//text.txt', OK, 'text/plain'],
+  ['/inside.txt', OK, 'text/plain'],
+  ['/.well-known/x.txt', OK, 'text/plain'],
+  ['', '404 Not Found'],
+  ['/', '404 Not Found'],
+  ['/nowhere.txt', '404 Not Found'],
+  ['/TEXT.TXT', '404 Not Found'],
+  ['/dir/deep/', '404 Not Found'],
+  ['/dir/deep', '404 Not Found'],
+  ['/dangling.txt', '404 Not Found'],
+  ['/.env', '404 Not Found'],
+  ['/.git/config', '404 Not Found'],
+  ['/./text.txt', '404 Not Found'],
+  ['/text.txt?x', '404 Not Found'],
+  ['/text.txt#x', '404 Not Found'],
+  ['/gr\xfcn.txt', '404 Not Found'],
+  ['/../secret.txt', '403 Forbidden'],
+  ['/dir/../text.txt', '403 Forbidden'],
+  ['/..', '403 Forbidden'],
+  ['/..\\secret.txt', '403 Forbidden'],
+  ['/../public-not/x.txt', '403 Forbidden'],
+  ['/../../../../etc/passwd', '403 Forbidden'],
+  ['/%2e%2e/secret.txt', '404 Not Found'],
+  ['/link.txt', '403 Forbidden'],
+  ['/link/x.txt', '403 Forbidden'],
+  ['/link.txt/', '404 Not Found'],
+])('%s is answered %s (fact 155)', async (path, status, type) => {
+  const answer = await get(path)
+  expect(brief(answer)).toEqual([status, status === OK ? text : `${status.slice(4)}\n`])
+  expect(answer.errors).toBe('')
+  if (status === OK) expect(valueOf(answer, 'Content-Type')).toBe(type)
+})
+
+it('finds no file behind its name and up to 100 slashes (fact 155)', async () => {
+  for (let count = 1; count <= 100; count += 1) {
+    expect((await get(`/text.txt${'/'.repeat(count)}`)).status).toBe('404 Not Found')
+  }
+})
+
+it.each(['POST', 'PUT', 'DELETE', 'OPTIONS'])('refuses %s', async (method) => {
+  const answer = await get('/text.txt', [], method)
+  expect([answer.status, valueOf(answer, 'Allow')]).toEqual(['405 Method Not Allowed', 'GET, HEAD'])
+})
+
+describe.each(GATEWAYS)('behind %s', (gateway) => {
+  it('sends a file with all that describes it', async () => {
+    await through(gateway, files, async (ask) => {
+      const answer = await ask('/text.txt')
+      expect(brief(answer)).toEqual([OK, text])
+      const { mtime } = statSync(join(root, 'text.txt'))
+      expect(valueOf(answer, 'Content-Length')).toBe('10')
+      expect(valueOf(answer, 'Last-Modified')).toBe(mtime.toUTCString())
+      expect(valueOf(answer, 'ETag')).toBe(`W/"10-${mtime.getTime()}"`)
+      expect(valueOf(answer, 'Accept-Ranges')).toBe('bytes')
+      expect(valueOf(answer, 'Cache-Control')).toBe('no-cache')
+      const again = await ask({
+        target: '/text.txt',
+        headers: [['If-None-Match', `W/"10-${mtime.getTime()}"`]],
+      })
+      expect([again.status, again.body.length]).toEqual(['304 Not Modified', 0])
+      expect(valueOf(again, 'Content-Type')).toBeUndefined()
+      const head = await ask({ method: 'HEAD', target: '/text.txt' })
+      expect([head.status, head.body.length, valueOf(head, 'Content-Length')]).toEqual([
+        OK,
+        0,
+        '10',
+      ])
+    })
+  })
+
+  it('sends a large file whole, and any part of it', async () => {
+    const large = Buffer.alloc(300_000, 'portico')
+    await through(gateway, files, async (ask) => {
+      expect((await ask('/large.bin')).body.equals(large)).toBe(true)
+      const headers: HeaderList = [['Range', 'bytes=70000-270000']]
+      const part = await ask({ target: '/large.bin', headers })
+      expect(part.status).toBe('206 Partial Content')
+      expect(part.body.equals(large.subarray(70_000, 270_001))).toBe(true)
+    })
+  })
+
+  it('sends those who forget the slash of a folder to it', async () => {
+    await through(gateway, mount({ '/at': files }), async (ask) => {
+      const answer = await ask('/at/dir?x=1')
+      expect([answer.status, valueOf(answer, 'Location')]).toEqual([
+        '301 Moved Permanently',
+        '/at/dir/?x=1',
+      ])
+    })
+  })
+})
+
+it('redirects to no other host', async () => {
+  expect(valueOf(await get('//dir'), 'Location')).toBe('/dir/')
+})
+
+/** The status for a range of the file, with further headers. */
+async function codeOf(...headers: HeaderList): Promise<string> {
+  return (await get('/text.txt', [['Range', 'bytes=1-2'], ...headers])).status.slice(0, 3)
+}
+
+describe('a range', () => {
+  it.each<[range: string, status: number, body: string, contentRange?: string]>([
+    ['bytes=0-0', 206, '0', 'bytes 0-0/10'],
+    ['bytes=2-4', 206, '234', 'bytes 2-4/10'],
+    ['Bytes=2-4', 206, '234', 'bytes 2-4/10'],
+    ['bytes=5-', 206, '56789', 'bytes 5-9/10'],
+    ['bytes=-3', 206, '789', 'bytes 7-9/10'],
+    ['bytes=-30', 206, text, 'bytes 0-9/10'],
+    ['bytes=8-100', 206, '89', 'bytes 8-9/10'],
+    ['bytes=0-999999999999999', 206, text, 'bytes 0-9/10'],
+    ['bytes=10-', 416, 'Range Not Satisfiable\n', 'bytes */10'],
+    ['bytes=10-12', 416, 'Range Not Satisfiable\n', 'bytes */10'],
+    ['bytes=-0', 416, 'Range Not Satisfiable\n', 'bytes */10'],
+    ['bytes=5-2', 200, text],
+    ['bytes=-', 200, text],
+    ['bytes=a-b', 200, text],
+    ['bytes=0-1,3-4', 200, text],
+    ['lines=0-1', 200, text],
+    ['bytes=+1-2', 200, text],
+    [`bytes=${'9'.repeat(16)}-`, 200, text],
+  ])('%s', async (range, status, body, contentRange) => {
+    const answer = await get('/text.txt', [['Range', range]])
+    expect([Number(answer.status.slice(0, 3)), String(answer.body)]).toEqual([status, body])
+    expect(valueOf(answer, 'Content-Range')).toBe(contentRange)
+    expect(valueOf(answer, 'Content-Length')).toBe(String(body.length))
+  })
+
+  it('of an empty file cannot be had', async () => {
+    expect((await get('/empty.txt', [['Range', 'bytes=0-']])).status).toMatch(/^416/)
+    expect((await get('/empty.txt', [['Range', 'bytes=-5']])).status).toMatch(/^416/)
+  })
+
+  it('is what slice() would give', async () => {
+    const inFile = integer({ min: 0, max: 9 })
+    await assert(
+      asyncProperty(inFile, integer({ min: 0, max: 20 }), async (start, more) => {
+        const answer = await get('/text.txt', [['Range', `bytes=${start}-${start + more}`]])
+        expect(String(answer.body)).toBe(text.slice(start, start + more + 1))
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('is sent only if the copy it is to complete is this one', async () => {
+    const date = statSync(join(root, 'text.txt')).mtime.toUTCString()
+    expect(await codeOf(['If-Range', date])).toBe('206')
+    expect(await codeOf(['If-Range', 'Sun, 06 Nov 1994 08:49:37 GMT'])).toBe('200')
+    expect(await codeOf(['If-Range', 'W/"10-1"'])).toBe('200')
+    expect(await codeOf(['If-None-Match', '*'])).toBe('304')
+  })
+
+  it('of HEAD is not looked at', async () => {
+    const answer = await get('/text.txt', [['Range', 'bytes=1-2']], 'HEAD')
+    expect([answer.status, valueOf(answer, 'Content-Length')]).toEqual([OK, '10'])
+  })
+})
+
+it('shows hidden files only if told, and then no way out either', async () => {
+  const app = staticFiles(root, { dotfiles: true })
+  const ask = (PATH_INFO: string) => runCgi(app, '/', { PATH_INFO, REQUEST_URI: undefined })
+  expect(brief(await ask('/.env'))).toEqual([OK, text])
+  expect((await ask('/../secret.txt')).status).toBe('403 Forbidden')
+})
+
+it('sends what is compressed to those who read it', async () => {
+  const app = staticFiles(root, { precompressed: true })
+  const gzip = await runCgi(app, { target: '/script.js', headers: [['Accept-Encoding', 'gzip']] })
+  expect(brief(gzip)).toEqual([OK, 'gzipped'])
+  expect(['Content-Encoding', 'Content-Type', 'Vary'].map((name) => valueOf(gzip, name))).toEqual([
+    'gzip',
+    'text/javascript',
+    'Accept-Encoding',
+  ])
+  const plain = await runCgi(app, '/script.js')
+  expect(brief(plain)).toEqual([OK, text])
+  expect([valueOf(plain, 'Content-Encoding'), valueOf(plain, 'Vary')]).toEqual([
+    undefined,
+    'Accept-Encoding',
+  ])
+})
+
+it('says for how long a file keeps, and tries the extensions it is given', async () => {
+  const app = staticFiles(root, { maxAge: 60, extensions: ['txt'] })
+  const answer = await runCgi(app, '/text')
+  expect([answer.status, valueOf(answer, 'Cache-Control')]).toEqual([OK, 'public, max-age=60'])
+})
+
+it('returns a file that knows its path, and closes it', async () => {
+  const body = await files(makeEnviron({ PATH_INFO: '/text.txt' }), () => async () => {})
+  if (!isFileWrapper(body)) throw new Error('it is none')
+  expect(body.path).toBe(join(root, 'text.txt'))
+  const { source } = body
+  await body.close?.()
+  expect('destroyed' in source && source.destroyed).toBe(true)
+})
+
+it.each(['nowhere', 'text.txt'])('refuses the root %s', (name) => {
+  expect(() => staticFiles(join(root, name))).toThrow(ConfigurationError)
+})
