@@ -12,6 +12,7 @@ export type {
   StartResponse,
   Write,
 } from './types.ts'
+export type { FrameworkApplication, Runnable } from './recognise.ts'
 export { ApplicationError, ConfigurationError, PeerError, PorticoError } from './errors.ts'
 export { decodeText, encodeText } from './environ.ts'
 export { Headers } from './headers.ts'

@@ -65,14 +65,15 @@ function handlerOf(source: FetchApplication): FetchHandler {
 }
 
 /** @throws {PeerError} for a request that the Fetch API cannot express. */
-function createRequest(environ: Environ, { chunks }: RequestBody): Request {
+function createRequest(environ: Environ, body: RequestBody): Request {
+  const { chunks } = body
   const method = environ.REQUEST_METHOD
   if (FORBIDDEN_METHOD.test(method)) {
     const text = `${method} cannot be a Request`
     throw new PeerError('PORTICO_BAD_REQUEST', text, '501 Not Implemented')
   }
   const { url } = targetOf(environ)
-  const lines = headerLines(environ, chunks !== null)
+  const lines = headerLines(environ, body)
   const headers: [string, string][] = []
   for (let i = 0; i < lines.length; i += 2) headers.push([lines[i]!, lines[i + 1]!])
   const init: RequestInit = { method, headers, signal: environ['portico.signal'] }

@@ -53,6 +53,12 @@ export class GatewaySocket extends Duplex {
     )
   }
 
+  /** Nobody reads a connection on that is ended here. */
+  override _final(done: (error?: Error | null) => void): void {
+    done()
+    this.destroy()
+  }
+
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.setTimeout(0)
     done(error)
@@ -78,11 +84,6 @@ export class GatewaySocket extends Duplex {
 
   /** `net.Socket#destroySoon`: closes behind what has been written. */
   destroySoon(): void {
-    if (this.writableFinished) {
-      this.destroy()
-      return
-    }
-    this.once('finish', () => this.destroy())
     this.end()
   }
 

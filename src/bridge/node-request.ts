@@ -34,9 +34,10 @@ const prototype = IncomingMessage.prototype as unknown as Internals
 export function createRequest(
   environ: Environ,
   socket: GatewaySocket,
-  { chunks }: RequestBody,
+  body: RequestBody,
 ): NodeRequest {
   const request = new IncomingMessage(socket as never) as NodeRequest & Internals
+  const { chunks } = body
   const { base, url, original } = targetOf(environ)
   request.method = environ.REQUEST_METHOD
   request.url = url
@@ -44,7 +45,7 @@ export function createRequest(
   request.originalUrl = original
   request.environ = environ
   setVersion(request, environ.SERVER_PROTOCOL)
-  const lines = headerLines(environ, chunks !== null)
+  const lines = headerLines(environ, body)
   request._addHeaderLines(lines, lines.length)
   if (chunks === null) {
     request.complete = true

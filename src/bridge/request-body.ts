@@ -9,7 +9,13 @@ import type { Environ } from '../types.ts'
 export interface RequestBody {
   /** The body in pieces; null if there is none. */
   readonly chunks: AsyncIterator<Buffer> | null
+  /** The header that announces it (RFC 9112, section 6.3): frameworks read nothing without. */
+  readonly framing: readonly [name: string, value: string] | null
 }
+
+const NO_BODY: RequestBody = { chunks: null, framing: null }
+const EMPTY_BODY: RequestBody = { chunks: null, framing: ['Content-Length', '0'] }
+const CHUNKED = ['Transfer-Encoding', 'chunked'] as const
 
 /** Requests that have no body save when they say so, and so are not looked into. */
 const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
@@ -21,22 +27,26 @@ const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
  */
 export function knownBody(environ: Environ): RequestBody | null {
   const length = environ['CONTENT_LENGTH']
-  if (length === undefined && environ['wsgi.input_terminated']) {
-    if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) {
-      return { chunks: environ['wsgi.input'].chunks() }
-    }
-    if (!BODILESS.test(environ.REQUEST_METHOD)) return null
+  if (length !== undefined) {
+    const chunks = Number(length) > 0 ? environ['wsgi.input'].chunks() : null
+    return { chunks, framing: ['Content-Length', length] }
   }
-  return { chunks: Number(length ?? 0) > 0 ? environ['wsgi.input'].chunks() : null }
+  if (!environ['wsgi.input_terminated']) return NO_BODY
+  if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) {
+    return { chunks: environ['wsgi.input'].chunks(), framing: CHUNKED }
+  }
+  return BODILESS.test(environ.REQUEST_METHOD) ? NO_BODY : null
 }
 
 /** Waits for the first bytes to know whether there are any. */
 export async function openBody(environ: Environ): Promise<RequestBody> {
   const chunks = environ['wsgi.input'].chunks()
   const first = await chunks.next()
-  if (first.done) return { chunks: null }
+  // Who names a type has sent a body, if an empty one: `express.json()` makes an object of it.
+  if (first.done) return environ['CONTENT_TYPE'] === undefined ? NO_BODY : EMPTY_BODY
   let unread = true
   return {
+    framing: CHUNKED,
     chunks: {
       next() {
         if (!unread) return chunks.next()

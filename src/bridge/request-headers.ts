@@ -1,22 +1,17 @@
 /** The headers of a request as they came from the client, made from the environ again. */
 import type { Environ } from '../types.ts'
+import type { RequestBody } from './request-body.ts'
 
-/**
- * Names and values in turns, as in `rawHeaders`: HTTP_X_FORWARDED_FOR is X-Forwarded-For.
- *
- * @param hasBody whether there is a body, which one of two headers has to say (RFC 9112,
- *   section 6.3): frameworks read nothing without.
- */
-export function headerLines(environ: Environ, hasBody: boolean): string[] {
+/** Names and values in turns, as in `rawHeaders`: HTTP_X_FORWARDED_FOR is X-Forwarded-For. */
+export function headerLines(environ: Environ, { framing }: RequestBody): string[] {
   const lines: string[] = []
   for (const name in environ) {
     if (!name.startsWith('HTTP_') || name === 'HTTP_TRANSFER_ENCODING') continue
     lines.push(headerName(name), String(environ[name]))
   }
-  const { CONTENT_TYPE, CONTENT_LENGTH } = environ as Readonly<Record<string, unknown>>
-  if (typeof CONTENT_TYPE === 'string') lines.push('Content-Type', CONTENT_TYPE)
-  if (typeof CONTENT_LENGTH === 'string') lines.push('Content-Length', CONTENT_LENGTH)
-  else if (hasBody) lines.push('Transfer-Encoding', 'chunked')
+  const type = environ['CONTENT_TYPE']
+  if (type !== undefined) lines.push('Content-Type', type)
+  if (framing !== null) lines.push(...framing)
   return lines
 }
 

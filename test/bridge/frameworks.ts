@@ -250,6 +250,8 @@ export interface Row {
   readonly headers?: (mount: string) => readonly (readonly [name: string, values: RegExp[]])[]
   /** Left out for a framework that has it otherwise. */
   readonly not?: string
+  /** What only this framework does. */
+  readonly only?: string
   /** Frameworks that answer it without a Content-Type. */
   readonly untyped?: readonly string[]
 }
@@ -372,6 +374,18 @@ export const rows: readonly Row[] = [
     },
     untyped: ['Fastify', 'Hono'],
     headers: (mount) => [['Location', [new RegExp(`^${mount}/who/redirected$`)]]],
+  },
+  {
+    name: 'a redirect of its own that carries the mount point',
+    request: { target: '/files' },
+    status: 301,
+    type: /^text\/html/,
+    only: 'Express',
+    body: (_, mount) =>
+      '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n' +
+      `<title>Redirecting</title>\n</head>\n<body>\n<pre>Redirecting to ${mount}/files/</pre>\n` +
+      '</body>\n</html>\n',
+    headers: (mount) => [['Location', [new RegExp(`^${mount}/files/$`)]]],
   },
   {
     name: 'an error handler',

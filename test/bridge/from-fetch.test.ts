@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { rolldown } from 'rolldown'
 import { describe, expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
+import { PeerError } from '../../src/errors.ts'
 import { fromFetch, toFetch, type FetchHandler } from '../../src/fetch.ts'
 import { httpRequest, openHttp } from '../../src/testing/http.ts'
 import type { Application, Environ } from '../../src/types.ts'
@@ -117,6 +118,31 @@ describe('the answer', () => {
     const { out, err } = await running.done
     expect(out).toMatch(/^Status: 200 OK\r\n\r\na?$/)
     expect(err.match(/Error: Boom/g)).toHaveLength(1)
+  })
+
+  test('may break off before anybody has asked for more', async () => {
+    const { stream, controller } = pushed()
+    for (const piece of ['a', 'b']) controller.enqueue(Buffer.from(piece))
+    let release!: () => void
+    const output = {
+      write: () => false,
+      once: (event: string, listener: () => void) => {
+        if (event === 'drain') release = listener
+      },
+    }
+    const running = start(
+      fromFetch(() => new Response(stream)),
+      { output },
+    )
+    await turns()
+    controller.error(new Error('Boom')) // Unhandled, it would end the process.
+    await turns()
+    expect(running.err).toBe('')
+    release()
+    await turns()
+    release()
+    await running.done
+    expect(running.err.match(/Error: Boom/g)).toHaveLength(1)
   })
 
   test('is pulled no faster than it is taken', async () => {
@@ -267,6 +293,21 @@ test('a client that goes away aborts the signal with a reason and cancels the bo
     [true, true],
   ])
   expect(state.cancelled).toBe(1)
+  await server.close()
+})
+
+test('an answer that ends because the client has closed its half does not look complete', async () => {
+  const { stream, controller } = pushed()
+  const server = await new HTTPHandler({ listen: 0 }).run(fromFetch(() => new Response(stream)))
+  const connection = await openHttp(placeOf(server))
+  const response = await connection.stream()
+  controller.enqueue(Buffer.from('a'))
+  connection.end()
+  const read = async (): Promise<void> => {
+    for await (const chunk of response.chunks()) expect(String(chunk)).toBe('a')
+  }
+  await expect(read()).rejects.toThrow(PeerError)
+  connection.close()
   await server.close()
 })
 

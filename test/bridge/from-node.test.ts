@@ -1,4 +1,5 @@
 /** `fromNode` on plain listeners: every byte that leaves, every event that a framework waits for. */
+import { getEventListeners } from 'node:events'
 import { createServer, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
@@ -156,6 +157,48 @@ describe('the answer', () => {
     expect(await answer(fromNode(listener), request)).toEqual({ out, err: '' })
   })
 
+  test('larger than what goes out at once has its length for HTTP/1.0, too', async () => {
+    const variables = { SERVER_PROTOCOL: 'HTTP/1.0' }
+    const application = fromNode((_, res) => res.end('x'.repeat(100_000)))
+    const { out } = await answer(application, { variables })
+    expect(out.split('x')[0]).toBe(`${OK}Content-Length: 100000\r\n\r\n`)
+  })
+
+  test('that is large is finished only when it has been taken', async () => {
+    let release!: () => void
+    const output = {
+      write: () => false,
+      once: (event: string, listener: () => void) => {
+        if (event === 'drain') release = listener
+      },
+    }
+    let finished = false
+    const running = start(
+      fromNode((_, res) => res.end('x'.repeat(100_000), () => (finished = true))),
+      { output },
+    )
+    await turns()
+    expect(finished).toBe(false)
+    release() // The head
+    await turns()
+    expect(finished).toBe(false)
+    release()
+    await running.done
+    expect(finished).toBe(true)
+  })
+
+  test('leaves no listener to the signal, though it took its time', async () => {
+    let signal!: AbortSignal
+    const application = fromNode(async (req, res) => {
+      signal = seen(req).environ['portico.signal']
+      await turns()
+      expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+      res.end('x')
+    })
+    expect((await answer(application)).err).toBe('')
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+
   test('larger than what goes out at once is complete', async () => {
     const body = 'x'.repeat(1_000_000)
     const { out, err } = await answer(fromNode((_, res) => res.end(body)))
@@ -230,6 +273,7 @@ describe('the answer', () => {
 
   test('ends with finish and then close, once each, and a socket that is gone', async () => {
     const events: string[] = []
+    let calls = 0
     const application = fromNode((req, res) => {
       for (const event of ['prefinish', 'finish', 'close', 'error']) {
         res.on(event, () => events.push(`response ${event}`))
@@ -238,14 +282,14 @@ describe('the answer', () => {
         req.on(event, () => events.push(`request ${event}`))
       }
       res.on('close', () => events.push(String([res.writableFinished, req.socket.destroyed])))
-      res.end('x', () => events.push('end callback'))
+      res.end('x', () => (calls += 1))
     })
     await answer(application)
     await turns()
+    expect(calls).toBe(1)
     expect(events.filter((event) => !event.startsWith('request'))).toEqual([
       'response prefinish',
       'response finish',
-      'end callback',
       'response close',
       'true,true',
     ])
@@ -310,10 +354,25 @@ describe('an error', () => {
     expect(running.err).toContain('ERR_STREAM_WRITE_AFTER_END')
   })
 
-  test('a response that is destroyed for no reason is one', async () => {
-    const { out, err } = await answer(fromNode((_, res) => res.destroy()))
+  test.each<[string, NodeListener]>([
+    ['response that is destroyed', (_, res) => res.destroy()],
+    ['request that is destroyed', (req) => req.destroy()],
+    ['socket that is destroyed', (req) => req.socket.destroy()],
+    ['socket that is ended', (req) => req.socket.end()],
+    ['socket that is to be destroyed', (_, res) => res.socket!.destroySoon()],
+  ])('a %s for no reason is one', async (_, listener) => {
+    const { out, err } = await answer(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('ApplicationError: The application destroyed its response')
+  })
+
+  test('a socket that is ended behind the answer lets that go out', async () => {
+    const application = fromNode((req, res) => {
+      res.write('x'.repeat(100_000))
+      res.end('y')
+      req.socket.end()
+    })
+    expect((await answer(application)).out.slice(-3)).toBe('xxy')
   })
 
   test.each([
@@ -573,9 +632,12 @@ describe('behind HTTPHandler', () => {
     ['that is not there is not', 'POST', undefined, [null, null, '']],
     ['sent chunked that is empty is not', 'DELETE', [], [null, null, '']],
     ['with a length has that', 'PUT', 'abc', [null, '3', 'abc']],
-  ] as const)('a body %s', async (_, method, body, expected) => {
+    ['of a type that is empty has the length 0', 'POST', [], [null, '0', ''], 'text/plain'],
+  ] as const)('a body %s', async (_, method, body, expected, type?: string) => {
     await serving(headersOf, async (place) => {
-      const response = await httpRequest(place, { method, ...(body === undefined ? {} : { body }) })
+      const headers: [string, string][] = type === undefined ? [] : [['Content-Type', type]]
+      const request = { method, headers, ...(body === undefined ? {} : { body }) }
+      const response = await httpRequest(place, request)
       expect(JSON.parse(String(response.body))).toEqual(expected)
     })
   })
@@ -589,6 +651,24 @@ describe('behind HTTPHandler', () => {
     })
   })
 
+  test('an answer is finished only when the client has taken it', async () => {
+    const state = { finished: false }
+    const body = Buffer.alloc(32 * 1024 * 1024)
+    const listener: NodeListener = (_, res) => res.end(body, () => (state.finished = true))
+    await serving(listener, async (place) => {
+      const connection = await openHttp(place)
+      const response = await connection.stream()
+      await turns(20)
+      expect(state.finished).toBe(false)
+      let size = 0
+      for await (const chunk of response.chunks()) size += chunk.length
+      expect(size).toBe(body.length)
+      await turns(20)
+      expect(state.finished).toBe(true)
+      connection.close()
+    })
+  })
+
   test('a client that goes away is an abort for request and response', async () => {
     const events: string[] = []
     let over: () => void
@@ -597,6 +677,7 @@ describe('behind HTTPHandler', () => {
       req.on('aborted', () => events.push('aborted'))
       req.on('error', (error: NodeJS.ErrnoException) => events.push(`error ${error.code}`))
       res.on('finish', () => events.push('finish'))
+      req.socket.on('error', () => events.push('socket error')) // Koa logs those.
       res.on('close', () => {
         events.push(`close ${res.writableFinished} ${seen(req).environ['portico.signal'].aborted}`)
         over()
