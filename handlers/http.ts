@@ -78,14 +78,15 @@ export class HTTPHandler {
     Object.assign(server, { httpAllowHalfOpen: true })
     const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
-    function answer(request: IncomingMessage, response: ServerResponse): void {
+    function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
       const handler = new Handler(request, response, options)
+      handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
       void handler.run(run)
     }
-    server.on('request', answer)
+    server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
-    server.on('checkContinue', answer)
+    server.on('checkContinue', (request, response) => answer(request, response, true))
     return GatewayServer.start(server, options, {
       fallback: ':8000',
       open: true,
@@ -220,6 +221,8 @@ export class ServerHandler extends BaseHandler {
   override gateway = 'http' as const
   readonly request: IncomingMessage
   readonly response: ServerResponse
+  /** The client sends its body only when it has a 100 (Continue); never one of HTTP/1.0. */
+  clientWaits = false
   readonly #maxHeaders: number
   readonly #highWaterMark: number
   #pending: Chunk | null = null
@@ -273,9 +276,8 @@ export class ServerHandler extends BaseHandler {
     const { request, response } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
     const source = pushedSource(request, this.#highWaterMark)
-    const asked = /^100-continue$/i.test(this.environ!['HTTP_EXPECT'] ?? '')
     return new Input(
-      asked ? afterContinue(source, response) : source,
+      this.clientWaits ? afterContinue(source, response) : source,
       contentLength(this.environ!) ?? Infinity,
     )
   }

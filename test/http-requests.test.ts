@@ -1,0 +1,94 @@
+/**
+ * What an HTTP server is sent that a web server would never pass on: requests with two readings,
+ * requests before the answer to the last one, bodies that nobody reads. Over bare sockets.
+ */
+import { Buffer } from 'node:buffer'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, describe, expect, test } from 'vitest'
+import { HTTPHandler, type HTTPOptions } from '../handlers/http.ts'
+import type { GatewayServer } from '../src/server/lifecycle.ts'
+import type { Application } from '../src/types.ts'
+
+let server: GatewayServer | undefined
+let socket: Socket | undefined
+
+afterEach(async () => {
+  socket?.destroy()
+  await server?.close()
+})
+
+async function serve(application: Application, options: HTTPOptions = {}): Promise<number> {
+  server = await new HTTPHandler({ listen: 0, ...options }).run(application)
+  return portOf(server.address)
+}
+
+function portOf(address: GatewayServer['address'] | null): number {
+  if (address?.kind !== 'tcp') throw new Error('no port')
+  return address.port
+}
+
+/** A connection that has sent `bytes` and collects what comes. */
+function client(port: number, bytes: string): { socket: Socket; text: () => string } {
+  const pieces: Buffer[] = []
+  socket = connect(port, '127.0.0.1')
+  socket.on('data', (piece: Buffer) => pieces.push(piece))
+  socket.on('error', () => {})
+  socket.write(bytes, 'latin1')
+  return { socket, text: () => Buffer.concat(pieces).toString('latin1') }
+}
+
+/** What the server says to `bytes` until it closes. */
+async function ask(port: number, bytes: string): Promise<string> {
+  const { socket: open, text } = client(port, bytes)
+  await new Promise((resolve) => open.once('close', resolve))
+  return text()
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(5)
+}
+
+function request(line: string, ...headers: string[]): string {
+  return [line, 'Host: a', ...headers, '', ''].join('\r\n')
+}
+
+const hello: Application = (_, startResponse) => {
+  startResponse('200 OK', [])
+  return ['hello']
+}
+
+const reader: Application = async (environ, startResponse) => {
+  const body = await environ['wsgi.input'].read()
+  startResponse('200 OK', [])
+  return [`${body.length} bytes`]
+}
+
+describe('Expect', () => {
+  test.each([
+    ['once', ['Expect: 100-continue']],
+    ['twice', ['Expect: 100-continue', 'Expect: 100-continue']],
+    ['in a list', ['Expect: 100-Continue, 100-continue']],
+  ])('100-continue %s is answered when the application reads', async (_, expects) => {
+    const port = await serve(reader)
+    const { socket: open, text } = client(
+      port,
+      request('POST / HTTP/1.1', ...expects, 'Content-Length: 4', 'Connection: close'),
+    )
+    await until(() => text() === 'HTTP/1.1 100 Continue\r\n\r\n')
+    open.write('abcd')
+    await until(() => text().endsWith('4 bytes'))
+  })
+
+  test('of HTTP/1.0 is ignored (RFC 9110, section 10.1.1)', async () => {
+    const port = await serve(reader)
+    const head = request('POST / HTTP/1.0', 'Expect: 100-continue', 'Content-Length: 4')
+    expect(await ask(port, `${head}abcd`)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*4 bytes$/)
+  })
+
+  test('of a body that nobody reads closes the connection behind the answer', async () => {
+    const port = await serve(hello)
+    const head = request('POST / HTTP/1.1', 'Expect: 100-continue', 'Content-Length: 4')
+    expect(await ask(port, head)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*Connection: close\r\n/)
+  })
+})
