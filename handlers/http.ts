@@ -21,11 +21,13 @@ import { pushedSource } from '../src/server/push-source.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
+  Body,
   Chunk,
   Environ,
   ErrorStream,
   HeaderList,
   InputStream,
+  StartResponse,
 } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -267,9 +269,21 @@ export class ServerHandler extends BaseHandler {
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'
     addHeaders(environ, request.rawHeaders, this.#maxHeaders)
+    checkCoding(request)
     const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
+    if (authority === undefined) return
+    // RFC 9110, sections 4.2.1 and 4.2.4.
+    if (authority === '' || authority.includes('@')) {
+      throw new PeerError('PORTICO_BAD_REQUEST', 'The target names no host, or a user with it')
+    }
     // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
-    if (authority !== undefined) environ['HTTP_HOST'] = authority
+    environ['HTTP_HOST'] = authority
+  }
+
+  /** Where the next request begins is in doubt behind one that cannot be served. */
+  override errorOutput(environ: Environ, startResponse: StartResponse, error: unknown): Body {
+    if (error instanceof PeerError) this.response.shouldKeepAlive = false
+    return super.errorOutput(environ, startResponse, error)
   }
 
   override getStdin(): InputStream {
@@ -392,6 +406,24 @@ function nameVariable(name: string): string | null {
   return variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH'
     ? variable
     : `HTTP_${variable}`
+}
+
+/**
+ * The one transfer coding there is has been taken off by Node, which passes over any before it; and
+ * what is in front of a client of HTTP/1.0 does not know of it (RFC 9112, section 6.1).
+ *
+ * @throws {PeerError} 501 for another one, 400 for HTTP/1.0.
+ */
+function checkCoding({ headers, httpVersion }: IncomingMessage): void {
+  const coding = headers['transfer-encoding']
+  if (coding === undefined) return
+  if (httpVersion === '1.0') {
+    throw new PeerError('PORTICO_BAD_REQUEST', 'A transfer coding in HTTP/1.0')
+  }
+  if (coding.toLowerCase() !== 'chunked') {
+    const message = 'A transfer coding other than chunked'
+    throw new PeerError('PORTICO_BAD_REQUEST', message, '501 Not Implemented')
+  }
 }
 
 /** RFC 9112, section 6.3: a request has a body only if it says so. */

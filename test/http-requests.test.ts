@@ -92,3 +92,77 @@ describe('Expect', () => {
     expect(await ask(port, head)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*Connection: close\r\n/)
   })
 })
+
+describe('A request with two readings', () => {
+  const chunked = 'Transfer-Encoding: chunked'
+  const end = '0\r\n\r\n'
+
+  test.each([
+    ['two Host headers', '400 Bad Request', request('GET / HTTP/1.1', 'Host: b')],
+    ['no Host header', '400 Bad Request', 'GET / HTTP/1.1\r\n\r\n'],
+    ['a folded header', '400 Bad Request', request('GET / HTTP/1.1', 'X-A: b', ' c')],
+    [
+      'Content-Length before Transfer-Encoding',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', 'Content-Length: 5', chunked) + end,
+    ],
+    [
+      'Transfer-Encoding before Content-Length',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', chunked, 'Content-Length: 5') + end,
+    ],
+    [
+      'two Content-Lengths',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', 'Content-Length: 4', 'Content-Length: 4') + 'abcd',
+    ],
+    [
+      'a blank before the colon',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', 'Transfer-Encoding : chunked') + end,
+    ],
+    [
+      'a coding under the chunks',
+      '501 Not Implemented',
+      request('POST / HTTP/1.1', 'Transfer-Encoding: gzip, chunked') + end,
+    ],
+    [
+      'a coding under the chunks, in a header of its own',
+      '501 Not Implemented',
+      request('POST / HTTP/1.1', 'Transfer-Encoding: gzip', chunked) + end,
+    ],
+    ['chunks twice', '400 Bad Request', request('POST / HTTP/1.1', chunked, chunked) + end],
+    [
+      'chunks in HTTP/1.0',
+      '400 Bad Request',
+      request('POST / HTTP/1.0', 'Connection: keep-alive', chunked) + end,
+    ],
+    ['a user in the target', '400 Bad Request', request('GET http://me:pw@a/ HTTP/1.1')],
+    ['a target without a host', '400 Bad Request', request('GET http:///a HTTP/1.1')],
+  ])('%s is refused, and its connection closed', async (_, status, bytes) => {
+    const port = await serve(reader)
+    const answer = await ask(port, bytes)
+    expect(answer.split('\r\n')[0]).toBe(`HTTP/1.1 ${status}`)
+    expect(answer).toContain('\r\nConnection: close\r\n')
+    expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
+  })
+
+  test('one reading remains: chunks, in any case', async () => {
+    const port = await serve(reader)
+    const head = request('POST / HTTP/1.1', 'Transfer-Encoding: Chunked', 'Connection: close')
+    expect(await ask(port, `${head}3\r\nabc\r\n0\r\n\r\n`)).toMatch(/3 bytes$/)
+  })
+
+  test.each([
+    ['GET http://b:81/c?d HTTP/1.1', ['b:81', '/c', 'd']],
+    ['OPTIONS * HTTP/1.1', ['a', '', '']],
+  ])('%s is taken apart', async (line, [host, path, query]) => {
+    const port = await serve((environ, startResponse) => {
+      startResponse('200 OK', [])
+      const { HTTP_HOST, PATH_INFO, QUERY_STRING } = environ
+      return [JSON.stringify([HTTP_HOST, PATH_INFO, QUERY_STRING])]
+    })
+    const answer = await ask(port, request(line, 'Connection: close'))
+    expect(answer.slice(answer.indexOf('\r\n\r\n') + 4)).toBe(JSON.stringify([host, path, query]))
+  })
+})
