@@ -342,14 +342,19 @@ export class ServerHandler extends BaseHandler {
       else response.end(this.#pending)
     } else {
       if (this.#pending !== null) response.write(this.#pending)
-      // Without the end of the body the client knows that there should be more.
-      socket.destroySoon()
+      // Without the end of the body the client knows that there should be more; but the answers to
+      // earlier requests go first.
+      if (response.socket !== null) socket.destroySoon()
+      else response.once('socket', () => setImmediate(() => socket.destroySoon()))
     }
     this.#pending = null
     if (request.complete || !hasBody(request)) return
-    const timer = setTimeout(() => socket.destroy(), LINGER)
-    request.once('close', () => clearTimeout(timer))
     request.removeAllListeners('data').resume()
+    // Behind the answer: a client may read that slowly before it sends the rest.
+    response.once('finish', () => {
+      const timer = setTimeout(() => socket.destroy(), LINGER)
+      request.once('close', () => clearTimeout(timer))
+    })
   }
 }
 

@@ -46,7 +46,10 @@ async function ask(port: number, bytes: string): Promise<string> {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5)
+  for (let tries = 0; !condition(); tries += 1) {
+    if (tries === 1_000) throw new Error('it never came about')
+    await sleep(5)
+  }
 }
 
 function request(line: string, ...headers: string[]): string {
@@ -165,4 +168,58 @@ describe('A request with two readings', () => {
     const answer = await ask(port, request(line, 'Connection: close'))
     expect(answer.slice(answer.indexOf('\r\n\r\n') + 4)).toBe(JSON.stringify([host, path, query]))
   })
+})
+
+describe('Pipelined requests', () => {
+  test('are answered in their order, HEAD without a body', async () => {
+    const port = await serve(async (environ, startResponse) => {
+      if (environ.PATH_INFO === '/1') await sleep(20)
+      startResponse('200 OK', [['Date', 'now']])
+      return [`answer to ${environ.PATH_INFO}.`]
+    })
+    const answers = await ask(
+      port,
+      request('GET /1 HTTP/1.1') +
+        request('HEAD /2 HTTP/1.1') +
+        request('GET /3 HTTP/1.1', 'Connection: close'),
+    )
+    const [first, second, third] = answers.split(/(?=HTTP\/1\.1 200 OK)/)
+    expect(first).toMatch(/answer to \/1\.$/)
+    expect(second).toMatch(/\r\nContent-Length: 13\r\n[^]*\r\n\r\n$/)
+    expect(third).toMatch(/answer to \/3\.$/)
+  })
+
+  test('whose answer breaks off leave earlier answers whole', async () => {
+    const port = await serve(async function* (environ, startResponse) {
+      if (environ.PATH_INFO === '/1') await sleep(20)
+      startResponse('200 OK', [['Content-Length', environ.PATH_INFO === '/1' ? '4' : '40']])
+      yield 'abcd'
+    })
+    const answers = await ask(
+      port,
+      request('GET /1 HTTP/1.1') + request('GET /2 HTTP/1.1') + request('GET /3 HTTP/1.1'),
+    )
+    expect(answers.match(/Content-Length: 40?\r\n|abcd/g)).toEqual([
+      'Content-Length: 4\r\n',
+      'abcd',
+      'Content-Length: 40\r\n',
+      'abcd',
+    ])
+  })
+})
+
+test('An unread body cuts no answer off that the client takes its time for', async () => {
+  const size = 32 * 1024 * 1024
+  const port = await serve((_, startResponse) => {
+    startResponse('200 OK', [])
+    return [Buffer.alloc(size)]
+  })
+  const open = connect(port, '127.0.0.1').pause()
+  socket = open
+  let received = 0
+  open.write(request('POST / HTTP/1.1', 'Content-Length: 1000'))
+  await sleep(2_500) // More than the server waits for the body, once the answer is out.
+  open.on('data', (piece: Buffer) => (received += piece.length)).resume()
+  await new Promise((resolve) => open.once('close', resolve))
+  expect(received).toBeGreaterThan(size)
 })
