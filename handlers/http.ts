@@ -45,6 +45,11 @@ const MAX_HEADER_BYTES = 65_536
 const MAX_HEADERS = 1_000
 /** Header names whose variable is remembered: more than browsers and proxies have among them. */
 const MAX_KNOWN_NAMES = 512
+/**
+ * Requests of one connection above which it is not read until the first are answered. Browsers send
+ * one at a time, clients that pipeline a few; Node would start as many as come.
+ */
+const MAX_PIPELINED = 64
 /** How long, in ms, an unread body is read and thrown away before its connection is closed. */
 const LINGER = 2_000
 
@@ -187,6 +192,7 @@ class HTTPConnection implements Connection {
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
+  #full = false
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -199,9 +205,18 @@ class HTTPConnection implements Connection {
     const { response } = handler
     this.#handlers.add(handler)
     if (this.#ending) response.shouldKeepAlive = false
+    if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
+      this.#full = true
+      // Node reads on at the end of each request; this comes after the last of those that have come.
+      setImmediate(() => this.#full && this.#socket.pause())
+    }
     response.once('close', () => {
       this.#handlers.delete(handler)
       this.#read = this.#socket.bytesRead
+      if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
+        this.#full = false
+        this.#socket.resume()
+      }
       if (this.#ending && this.#handlers.size === 0) this.#socket.end()
     })
   }

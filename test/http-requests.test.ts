@@ -3,6 +3,7 @@
  * requests before the answer to the last one, bodies that nobody reads. Over bare sockets.
  */
 import { Buffer } from 'node:buffer'
+import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -205,6 +206,34 @@ describe('Pipelined requests', () => {
       'Content-Length: 40\r\n',
       'abcd',
     ])
+  })
+
+  test('wait unread in their thousands, and are all answered in the end', async () => {
+    const total = 20_000
+    const bell = new EventEmitter()
+    const rung = once(bell, 'ring')
+    let started = 0
+    const port = await serve(async (_, startResponse) => {
+      started += 1
+      await rung
+      startResponse('200 OK', [])
+      return ['.']
+    })
+    const { text } = client(port, request('GET / HTTP/1.1').repeat(total))
+    await until(() => started > 0)
+    await sleep(200)
+    expect(started).toBeLessThan(total / 2) // What one read of a socket holds, or two.
+    bell.emit('ring')
+    await until(() => started === total && text().split('HTTP/1.1 200').length > total)
+  })
+
+  test('of an application that answers at once are not forgotten', async () => {
+    const port = await serve(hello)
+    const { socket: open, text } = client(port, '')
+    for (let round = 1; round <= 20; round += 1) {
+      open.write(request('GET / HTTP/1.1').repeat(100))
+      await until(() => text().split('HTTP/1.1 200 OK').length === round * 100 + 1)
+    }
   })
 })
 
