@@ -89,7 +89,7 @@ export class HTTPHandler {
       const handler = new Handler(request, response, options)
       handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
-      void handler.run(run)
+      handler.start(run)
     }
     server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
