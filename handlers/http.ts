@@ -114,6 +114,9 @@ export class WSGIServer {
   readonly #options: HTTPOptions
   readonly #application: Runnable
   #server: GatewayServer | null = null
+  #starting: Promise<GatewayServer> | null = null
+  /** Called behind each request. */
+  #onHandled = () => {}
 
   constructor(application: Runnable, options: HTTPOptions) {
     this.#application = application
@@ -131,8 +134,31 @@ export class WSGIServer {
    * @throws {ConfigurationError} if it cannot listen.
    */
   async start(): Promise<Address> {
-    this.#server ??= await new HTTPHandler(this.#options).run(this.#application)
-    return this.#server.address
+    this.#starting ??= this.#listen()
+    const server = await this.#starting
+    return server.address
+  }
+
+  async #listen(): Promise<GatewayServer> {
+    const { handlerClass = ServerHandler } = this.#options
+    const handled = () => this.#onHandled()
+    class Handler extends handlerClass {
+      override async run(application: Application): Promise<void> {
+        try {
+          await super.run(application)
+        } finally {
+          handled()
+        }
+      }
+    }
+    const options = { ...this.#options, handlerClass: Handler }
+    try {
+      this.#server = await new HTTPHandler(options).run(this.#application)
+      return this.#server
+    } catch (error) {
+      this.#starting = null
+      throw error
+    }
   }
 
   /** Serves until `close()` is called. */
@@ -143,26 +169,17 @@ export class WSGIServer {
 
   /** Serves one request, then closes. */
   async handleRequest(): Promise<void> {
-    const { handlerClass = ServerHandler } = this.#options
-    await new Promise<void>((resolve, reject) => {
-      class OneRequest extends handlerClass {
-        override async run(application: Application): Promise<void> {
-          await super.run(application)
-          resolve()
-        }
-      }
-      const options = { ...this.#options, handlerClass: OneRequest }
-      new HTTPHandler(options)
-        .run(this.#application)
-        .then((server) => (this.#server = server), reject)
-    })
+    const handled = new Promise<void>((resolve) => (this.#onHandled = resolve))
+    await this.start()
+    await handled
     await this.close()
   }
 
   /** Stops accepting; resolves when what runs has been answered. */
   async close(): Promise<void> {
+    await this.#starting
     await this.#server?.close()
-    this.#server = null
+    this.#server = this.#starting = null
   }
 }
 
