@@ -18,7 +18,7 @@ import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
-import { drained } from '../src/server/sending.ts'
+import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
   Application,
   Body,
@@ -86,6 +86,7 @@ export class HTTPHandler {
     const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
     function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
+      if (!request.socket.writable) return // Sent behind the last one that is answered.
       const handler = new Handler(request, response, options)
       handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
@@ -369,6 +370,9 @@ export class ServerHandler extends BaseHandler {
   override _end(complete: boolean): void {
     const { request, response } = this
     const { socket } = request
+    const unread = !request.complete && hasBody(request)
+    // What Node calls behind a last answer: it would close on bytes that are still coming.
+    if (unread) socket.destroySoon = () => closeBehindAnswer(socket, false)
     if (complete) {
       if (this.#pending === null) response.end()
       else response.end(this.#pending)
@@ -380,7 +384,7 @@ export class ServerHandler extends BaseHandler {
       else response.once('socket', () => setImmediate(() => socket.destroySoon()))
     }
     this.#pending = null
-    if (request.complete || !hasBody(request)) return
+    if (!unread) return
     request.removeAllListeners('data').resume()
     // Behind the answer: a client may read that slowly before it sends the rest.
     response.once('finish', () => {

@@ -253,6 +253,30 @@ test('An unread body cuts no answer off that the client takes its time for', asy
   expect(received).toBeGreaterThan(size)
 })
 
+test('A last answer is not lost under a body that nobody reads', async () => {
+  const answered: string[] = []
+  const port = await serve((environ, startResponse) => {
+    answered.push(environ.PATH_INFO)
+    return hello(environ, startResponse)
+  })
+  const open = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).setEncoding('latin1')
+  socket = open
+  let text = ''
+  const errors: Error[] = []
+  open.on('data', (piece: string) => (text += piece))
+  open.on('error', (error) => errors.push(error))
+  open.write(request('POST /1 HTTP/1.1', 'Connection: close', 'Content-Length: 2000'))
+  await until(() => text.endsWith('hello'))
+  for (let i = 0; i < 20; i += 1) {
+    open.write('x'.repeat(100))
+    await sleep(5)
+  }
+  open.end(request('GET /2 HTTP/1.1'))
+  await until(() => open.destroyed)
+  expect(errors).toEqual([])
+  expect(answered).toEqual(['/1'])
+})
+
 test('A server that is started twice at a time listens once', async () => {
   const first = makeServer('127.0.0.1', 0, hello)
   const port = portOf(await first.start())
