@@ -126,8 +126,8 @@ describe('the answer', () => {
     let release!: () => void
     const output = {
       write: () => false,
-      once: (event: string, listener: () => void) => {
-        if (event === 'drain') release = listener
+      on: (event: string, listener: (error: Error) => void) => {
+        if (event === 'drain') release = listener as () => void
       },
     }
     const running = start(
@@ -153,7 +153,7 @@ describe('the answer', () => {
         controller.enqueue(Buffer.alloc(1000))
       },
     })
-    const output = { write: () => false, once: () => {} }
+    const output = { write: () => false, on: () => {} }
     const running = start(
       fromFetch(() => new Response(stream)),
       { output },

@@ -168,8 +168,8 @@ describe('the answer', () => {
     let release!: () => void
     const output = {
       write: () => false,
-      once: (event: string, listener: () => void) => {
-        if (event === 'drain') release = listener
+      on: (event: string, listener: (error: Error) => void) => {
+        if (event === 'drain') release = listener as () => void
       },
     }
     let finished = false
@@ -232,8 +232,8 @@ describe('the answer', () => {
         taken += bytes.length
         return false
       },
-      once: (event: string, listener: () => void) => {
-        if (event === 'drain') release = listener
+      on: (event: string, listener: (error: Error) => void) => {
+        if (event === 'drain') release = listener as () => void
       },
     }
     let response!: ServerResponse
