@@ -9,7 +9,6 @@
  * transport do not wait: a synchronous application under CGI never leaves it.
  */
 import { Buffer } from 'node:buffer'
-import { inspect } from 'node:util'
 import type {
   Application,
   Body,
@@ -417,6 +416,8 @@ export class BaseHandler {
 
   /** Writes an error to `wsgi.errors`: a stack trace for ours, one line for the peer's. */
   logException(error: unknown): void {
+    // Most processes never log one.
+    const { inspect } = process.getBuiltinModule('node:util')
     this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : inspect(error))
   }
 

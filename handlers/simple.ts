@@ -25,6 +25,8 @@ export interface Output {
    * says, as from a Node stream, that all were taken but no more should come before 'drain'.
    */
   write(bytes: Buffer): unknown
+  /** The same for a byte string, where that is cheaper than a Buffer. */
+  writeText?(bytes: string): unknown
   flush?(): unknown
   /** True where taking a part is the ordinary way; else SimpleHandler warns of it. */
   readonly partialWrites?: boolean
@@ -52,7 +54,7 @@ export class SimpleHandler extends BaseHandler {
   /** Byte strings and bytes, in the order in which they are sent. */
   #pieces: (string | Buffer)[] = []
   /** What is being written of them, from `#next` on. */
-  #queue: Buffer[] = []
+  #queue: (string | Buffer)[] = []
   #next = 0
   /** Something has been written since the output was flushed. */
   #unflushed = false
@@ -160,7 +162,8 @@ export class SimpleHandler extends BaseHandler {
   #writeSome(): Promise<unknown> | undefined {
     try {
       for (let piece; (piece = this.#peek());) {
-        const taken = this.stdout.write(piece)
+        const taken =
+          typeof piece === 'string' ? this.stdout.writeText!(piece) : this.stdout.write(piece)
         if (taken instanceof Promise) {
           return taken.then(
             (count) => this.#took(piece, count),
@@ -193,23 +196,31 @@ export class SimpleHandler extends BaseHandler {
   }
 
   /** The piece that is to be written next. */
-  #peek(): Buffer | undefined {
+  #peek(): string | Buffer | undefined {
     if (this.#next === this.#queue.length) {
-      this.#queue = this.#pieces.length === 0 ? [] : joinPieces(this.#pieces)
+      this.#queue = this.#pieces.length === 0 ? [] : this.#join(this.#pieces)
       this.#pieces = []
       this.#next = 0
     }
     return this.#queue[this.#next]
   }
 
-  #took(piece: Buffer, taken: unknown): void {
+  /** As one if they are small. */
+  #join(pieces: readonly (string | Buffer)[]): (string | Buffer)[] {
+    if (!pieces.every((piece) => typeof piece === 'string')) return joinBytes(pieces)
+    const text = pieces.join('')
+    return [this.stdout.writeText ? text : Buffer.from(text, 'latin1')]
+  }
+
+  #took(piece: string | Buffer, taken: unknown): void {
     this.#unflushed = true
     if (this.#queue[this.#next] !== piece) return // Dropped meanwhile.
     if (typeof taken !== 'number' || taken >= piece.length) {
       this.#next += 1
     } else {
       warnOfPartialWrites(this.stdout)
-      this.#queue[this.#next] = piece.subarray(taken)
+      this.#queue[this.#next] =
+        typeof piece === 'string' ? piece.slice(taken) : piece.subarray(taken)
     }
   }
 
@@ -225,11 +236,7 @@ export class SimpleHandler extends BaseHandler {
   }
 }
 
-/** The pieces as bytes, and as one if they are small. */
-function joinPieces(pieces: readonly (string | Buffer)[]): Buffer[] {
-  if (pieces.every((piece) => typeof piece === 'string')) {
-    return [Buffer.from(pieces.join(''), 'latin1')]
-  }
+function joinBytes(pieces: readonly (string | Buffer)[]): Buffer[] {
   const buffers = pieces.map((piece) =>
     typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
   )
