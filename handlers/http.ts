@@ -293,7 +293,7 @@ export class ServerHandler extends BaseHandler {
     // A final answer of 1xx leaves a client waiting for another one.
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = [...this.originHeaders(), ...this.headers!]
-    this.#headHasBytes = BYTES.test(status + list.join(''))
+    this.#headHasBytes = BYTES.test(status) || list.some(([, value]) => BYTES.test(value))
     this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
   }
 
