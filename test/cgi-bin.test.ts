@@ -3,10 +3,10 @@
  * and each of them asked for what it is there for. The same applications then answer over HTTP and
  * from behind nginx, from one table.
  */
-import { execFileSync } from 'node:child_process'
-import { cp, readdir, rm, stat } from 'node:fs/promises'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { HTTPHandler } from '../handlers/http.ts'
@@ -206,4 +206,49 @@ test('a script run by hand prints what a web server would get', () => {
     'Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n' +
       'Hello, world!\n',
   )
+})
+
+describe('what kind of module a script is (fact 283)', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await makeFolder()
+    await cp('cgi-bin', folder, { recursive: true })
+  })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  function runScript(name: string): { status: number | null; stdout: string; stderr: string } {
+    const env = { PATH: process.env['PATH'] }
+    return spawnSync(process.execPath, [join(folder, name)], { encoding: 'latin1', env })
+  }
+
+  test('a .cgi file beside "type": "commonjs" runs', () => {
+    expect(runScript('hello.cgi')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('a .cgi file in a package of ES modules is not even started', async () => {
+    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+    const { status, stderr } = runScript('hello.cgi')
+    expect(status).toBe(1)
+    expect(stderr).toContain('ERR_UNKNOWN_FILE_EXTENSION')
+  })
+
+  test('an .mjs file is an ES module wherever it is, and may import portico/auto', async () => {
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    const source = (await readFile('examples/hello.mjs', 'utf8')).replace(
+      "'portico'",
+      "'portico/auto'",
+    )
+    await writeFile(join(folder, 'hello.mjs'), source)
+    const { status, stdout } = spawnSync(process.execPath, [join(folder, 'hello.mjs')], {
+      encoding: 'latin1',
+      env: {
+        PATH: process.env['PATH'],
+        GATEWAY_INTERFACE: 'CGI/1.1',
+        REQUEST_METHOD: 'GET',
+      },
+    })
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^Status: 200 OK\r\n/)
+  })
 })
