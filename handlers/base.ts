@@ -21,7 +21,7 @@ import type {
   StartResponse,
   Write,
 } from '../src/types.ts'
-import { bodyLength, chunkLength } from '../src/body-length.ts'
+import { bodyLength, chunkLength, closeBody, isChunk, isPromise, iteratorOf } from '../src/body.ts'
 import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
@@ -557,12 +557,7 @@ export class BaseHandler {
     this.#open = this.#iterator = null
     if (body === null || body === undefined) return
     try {
-      // A stream that nobody began to read would keep its descriptor open.
-      const { destroy } = body as { readonly destroy?: unknown }
-      let done: unknown
-      if (typeof body.close === 'function') done = body.close()
-      else if (iterator !== null) done = iterator.return?.()
-      else if (typeof destroy === 'function') done = destroy.call(body)
+      const done = closeBody(body, iterator)
       if (isPromise(done)) return logFailure(done, (error) => this.logException(error))
     } catch (error) {
       this.logException(error)
@@ -583,10 +578,6 @@ function isLoss(error: unknown): error is PeerError {
   return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
 }
 
-function isChunk(value: unknown): value is Chunk {
-  return typeof value === 'string' || value instanceof Uint8Array
-}
-
 async function logFailure(
   done: PromiseLike<unknown>,
   log: (error: unknown) => void,
@@ -601,21 +592,6 @@ async function logFailure(
 /** RFC 9110, sections 15.2, 15.3.5 and 15.4.5. */
 function isBodiless(status: string): boolean {
   return status.startsWith('1') || status.startsWith('204') || status.startsWith('304')
-}
-
-function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof (value as PromiseLike<T> | null | undefined)?.then === 'function'
-}
-
-function iteratorOf(body: unknown): Iterator<unknown> | AsyncIterator<unknown> {
-  const iterable = body as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined
-  const iterator = iterable?.[Symbol.asyncIterator]?.() ?? iterable?.[Symbol.iterator]?.()
-  if (iterator === undefined) {
-    throw new ApplicationError(
-      `The application must return an iterable of chunks (got ${body === null ? 'null' : typeof body})`,
-    )
-  }
-  return iterator
 }
 
 let dateSecond = 0
