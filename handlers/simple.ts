@@ -25,8 +25,6 @@ export interface Output {
    * says, as from a Node stream, that all were taken but no more should come before 'drain'.
    */
   write(bytes: Buffer): unknown
-  /** The same for a byte string, where that is cheaper than a Buffer. */
-  writeText?(bytes: string): unknown
   flush?(): unknown
   /** True where taking a part is the ordinary way; else SimpleHandler warns of it. */
   readonly partialWrites?: boolean
@@ -54,7 +52,7 @@ export class SimpleHandler extends BaseHandler {
   /** Byte strings and bytes, in the order in which they are sent. */
   #pieces: (string | Buffer)[] = []
   /** What is being written of them, from `#next` on. */
-  #queue: (string | Buffer)[] = []
+  #queue: Buffer[] = []
   #next = 0
   /** Something has been written since the output was flushed. */
   #unflushed = false
@@ -162,8 +160,7 @@ export class SimpleHandler extends BaseHandler {
   #writeSome(): Promise<unknown> | undefined {
     try {
       for (let piece; (piece = this.#peek());) {
-        const taken =
-          typeof piece === 'string' ? this.stdout.writeText!(piece) : this.stdout.write(piece)
+        const taken = this.stdout.write(piece)
         if (taken instanceof Promise) {
           return taken.then(
             (count) => this.#took(piece, count),
@@ -196,31 +193,23 @@ export class SimpleHandler extends BaseHandler {
   }
 
   /** The piece that is to be written next. */
-  #peek(): string | Buffer | undefined {
+  #peek(): Buffer | undefined {
     if (this.#next === this.#queue.length) {
-      this.#queue = this.#pieces.length === 0 ? [] : this.#join(this.#pieces)
+      this.#queue = this.#pieces.length === 0 ? [] : joinPieces(this.#pieces)
       this.#pieces = []
       this.#next = 0
     }
     return this.#queue[this.#next]
   }
 
-  /** As one if they are small. */
-  #join(pieces: readonly (string | Buffer)[]): (string | Buffer)[] {
-    if (!pieces.every((piece) => typeof piece === 'string')) return joinBytes(pieces)
-    const text = pieces.join('')
-    return [this.stdout.writeText ? text : Buffer.from(text, 'latin1')]
-  }
-
-  #took(piece: string | Buffer, taken: unknown): void {
+  #took(piece: Buffer, taken: unknown): void {
     this.#unflushed = true
     if (this.#queue[this.#next] !== piece) return // Dropped meanwhile.
     if (typeof taken !== 'number' || taken >= piece.length) {
       this.#next += 1
     } else {
       warnOfPartialWrites(this.stdout)
-      this.#queue[this.#next] =
-        typeof piece === 'string' ? piece.slice(taken) : piece.subarray(taken)
+      this.#queue[this.#next] = piece.subarray(taken)
     }
   }
 
@@ -236,7 +225,11 @@ export class SimpleHandler extends BaseHandler {
   }
 }
 
-function joinBytes(pieces: readonly (string | Buffer)[]): Buffer[] {
+/** The pieces as bytes, and as one if they are small. */
+function joinPieces(pieces: readonly (string | Buffer)[]): Buffer[] {
+  if (pieces.every((piece) => typeof piece === 'string')) {
+    return [Buffer.from(pieces.join(''), 'latin1')]
+  }
   const buffers = pieces.map((piece) =>
     typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
   )

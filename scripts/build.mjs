@@ -26,12 +26,12 @@ execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', 'dist'], { st
 rmSync('dist/tsconfig.json')
 
 const bundle = await rolldown({ input: 'handlers/cgi.ts', platform: 'node', logLevel: 'warn' })
-// Parsing is a good part of what a CGI request costs; names stay, for the sake of stack traces.
+// Parsing is a good part of what a CGI request costs.
 await bundle.write({
   file: 'dist/commonjs/handlers/cgi.js',
   format: 'cjs',
   comments: false,
-  minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+  minify: true,
 })
 copyFileSync('dist/commonjs/handlers/cgi.js', 'cgi-bin/portico.cjs')
 

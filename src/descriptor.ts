@@ -72,17 +72,8 @@ export class DescriptorOutput {
 
   /** The number of bytes that were taken; a promise of 0 after a pause if there was no room. */
   write(bytes: Buffer): number | Promise<number> {
-    return this.#attempt(() => writeSync(this.#fd, bytes))
-  }
-
-  /** The same for a byte string: the first Buffer that a process makes is dear. */
-  writeText(bytes: string): number | Promise<number> {
-    return this.#attempt(() => writeSync(this.#fd, bytes, null, 'latin1'))
-  }
-
-  #attempt(writing: () => number): number | Promise<number> {
     try {
-      const taken = writing()
+      const taken = writeSync(this.#fd, bytes)
       this.#pause = SHORTEST_PAUSE
       return taken
     } catch (error) {
