@@ -21,11 +21,13 @@ import { pushedSource } from '../src/server/push-source.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
   Application,
+  Body,
   Chunk,
   Environ,
   ErrorStream,
   HeaderList,
   InputStream,
+  StartResponse,
 } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -43,6 +45,11 @@ const MAX_HEADER_BYTES = 65_536
 const MAX_HEADERS = 1_000
 /** Header names whose variable is remembered: more than browsers and proxies have among them. */
 const MAX_KNOWN_NAMES = 512
+/**
+ * Requests of one connection above which it is not read until the first are answered. Browsers send
+ * one at a time, clients that pipeline a few; Node would start as many as come.
+ */
+const MAX_PIPELINED = 64
 /** How long, in ms, an unread body is read and thrown away before its connection is closed. */
 const LINGER = 2_000
 
@@ -78,14 +85,15 @@ export class HTTPHandler {
     Object.assign(server, { httpAllowHalfOpen: true })
     const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
-    function answer(request: IncomingMessage, response: ServerResponse): void {
+    function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
       const handler = new Handler(request, response, options)
+      handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
       void handler.run(run)
     }
-    server.on('request', answer)
+    server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
-    server.on('checkContinue', answer)
+    server.on('checkContinue', (request, response) => answer(request, response, true))
     return GatewayServer.start(server, options, {
       fallback: ':8000',
       open: true,
@@ -184,6 +192,7 @@ class HTTPConnection implements Connection {
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
+  #full = false
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -196,9 +205,18 @@ class HTTPConnection implements Connection {
     const { response } = handler
     this.#handlers.add(handler)
     if (this.#ending) response.shouldKeepAlive = false
+    if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
+      this.#full = true
+      // Node reads on at the end of each request; this comes after the last of those that have come.
+      setImmediate(() => this.#full && this.#socket.pause())
+    }
     response.once('close', () => {
       this.#handlers.delete(handler)
       this.#read = this.#socket.bytesRead
+      if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
+        this.#full = false
+        this.#socket.resume()
+      }
       if (this.#ending && this.#handlers.size === 0) this.#socket.end()
     })
   }
@@ -220,6 +238,8 @@ export class ServerHandler extends BaseHandler {
   override gateway = 'http' as const
   readonly request: IncomingMessage
   readonly response: ServerResponse
+  /** The client sends its body only when it has a 100 (Continue); never one of HTTP/1.0. */
+  clientWaits = false
   readonly #maxHeaders: number
   readonly #highWaterMark: number
   #pending: Chunk | null = null
@@ -264,18 +284,29 @@ export class ServerHandler extends BaseHandler {
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'
     addHeaders(environ, request.rawHeaders, this.#maxHeaders)
+    checkCoding(request)
     const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
+    if (authority === undefined) return
+    // RFC 9110, sections 4.2.1 and 4.2.4.
+    if (authority === '' || authority.includes('@')) {
+      throw new PeerError('PORTICO_BAD_REQUEST', 'The target names no host, or a user with it')
+    }
     // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
-    if (authority !== undefined) environ['HTTP_HOST'] = authority
+    environ['HTTP_HOST'] = authority
+  }
+
+  /** Where the next request begins is in doubt behind one that cannot be served. */
+  override errorOutput(environ: Environ, startResponse: StartResponse, error: unknown): Body {
+    if (error instanceof PeerError) this.response.shouldKeepAlive = false
+    return super.errorOutput(environ, startResponse, error)
   }
 
   override getStdin(): InputStream {
     const { request, response } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
     const source = pushedSource(request, this.#highWaterMark)
-    const asked = /^100-continue$/i.test(this.environ!['HTTP_EXPECT'] ?? '')
     return new Input(
-      asked ? afterContinue(source, response) : source,
+      this.clientWaits ? afterContinue(source, response) : source,
       contentLength(this.environ!) ?? Infinity,
     )
   }
@@ -326,14 +357,19 @@ export class ServerHandler extends BaseHandler {
       else response.end(this.#pending)
     } else {
       if (this.#pending !== null) response.write(this.#pending)
-      // Without the end of the body the client knows that there should be more.
-      socket.destroySoon()
+      // Without the end of the body the client knows that there should be more; but the answers to
+      // earlier requests go first.
+      if (response.socket !== null) socket.destroySoon()
+      else response.once('socket', () => setImmediate(() => socket.destroySoon()))
     }
     this.#pending = null
     if (request.complete || !hasBody(request)) return
-    const timer = setTimeout(() => socket.destroy(), LINGER)
-    request.once('close', () => clearTimeout(timer))
     request.removeAllListeners('data').resume()
+    // Behind the answer: a client may read that slowly before it sends the rest.
+    response.once('finish', () => {
+      const timer = setTimeout(() => socket.destroy(), LINGER)
+      request.once('close', () => clearTimeout(timer))
+    })
   }
 }
 
@@ -390,6 +426,24 @@ function nameVariable(name: string): string | null {
   return variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH'
     ? variable
     : `HTTP_${variable}`
+}
+
+/**
+ * The one transfer coding there is has been taken off by Node, which passes over any before it; and
+ * what is in front of a client of HTTP/1.0 does not know of it (RFC 9112, section 6.1).
+ *
+ * @throws {PeerError} 501 for another one, 400 for HTTP/1.0.
+ */
+function checkCoding({ headers, httpVersion }: IncomingMessage): void {
+  const coding = headers['transfer-encoding']
+  if (coding === undefined) return
+  if (httpVersion === '1.0') {
+    throw new PeerError('PORTICO_BAD_REQUEST', 'A transfer coding in HTTP/1.0')
+  }
+  if (coding.toLowerCase() !== 'chunked') {
+    const message = 'A transfer coding other than chunked'
+    throw new PeerError('PORTICO_BAD_REQUEST', message, '501 Not Implemented')
+  }
 }
 
 /** RFC 9112, section 6.3: a request has a body only if it says so. */
