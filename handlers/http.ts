@@ -343,6 +343,7 @@ export class ServerHandler extends BaseHandler {
       else response.end(this.#pending)
     } else {
       if (this.#pending !== null) response.write(this.#pending)
+      else if (this.headersSent) response.flushHeaders()
       // Without the end of the body the client knows that there should be more.
       socket.destroySoon()
     }
