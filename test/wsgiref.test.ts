@@ -191,7 +191,7 @@ const HANDLERS = [
   { handler: 'SimpleHandler', software: 'Thing/1' },
 ]
 
-describe.skipIf(missing)('what the handlers write (facts 1, 79 to 90, 95 to 99)', () => {
+describe.skipIf(missing)('what the handlers write', () => {
   const used = new Set<Difference>()
 
   test.each(HANDLERS)('by $handler for each application and request, as $software', async (how) => {
