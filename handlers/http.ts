@@ -8,6 +8,7 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { frameworkOf } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -37,6 +38,12 @@ export interface HTTPOptions extends HandlerOptions, ServerOptions {
   readonly serverSoftware?: string | null | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof ServerHandler | undefined
+  /**
+   * Wraps the application in `validator`, for development: what breaks the contract is answered
+   * with a 500 and told to stderr. Default: false, but in `makeServer` where NODE_ENV is not
+   * 'production'. Applications of frameworks are never wrapped.
+   */
+  readonly validate?: boolean | undefined
 }
 
 /** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
@@ -69,7 +76,7 @@ export class HTTPHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const { application: run } = await recognise(application)
+    const run = await this.#prepare(application)
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
       headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
@@ -103,6 +110,14 @@ export class HTTPHandler {
         return connection
       },
     })
+  }
+
+  /** The validator is loaded only where it is asked for. */
+  async #prepare(application: Runnable): Promise<Application> {
+    const { application: run } = await recognise(application)
+    if (!this.options.validate || frameworkOf(application) !== null) return run
+    const { validator } = await import('../src/validate.ts')
+    return validator(run)
   }
 }
 
@@ -167,7 +182,8 @@ export class WSGIServer {
 }
 
 /**
- * Makes an HTTP server for `application` (wsgiref.simple_server):
+ * Makes a development server for `application` (wsgiref.simple_server), which is validated unless
+ * NODE_ENV is 'production' or `validate` is false:
  *
  *     await makeServer('127.0.0.1', 8000, application).serveForever()
  *
@@ -181,7 +197,8 @@ export function makeServer(
   options: HTTPOptions = {},
 ): WSGIServer {
   const name = host.includes(':') ? `[${host}]` : host || '*'
-  return new WSGIServer(application, { ...options, listen: `${name}:${port}` })
+  const validate = options.validate ?? process.env['NODE_ENV'] !== 'production'
+  return new WSGIServer(application, { ...options, validate, listen: `${name}:${port}` })
 }
 
 /** One socket: knows which requests are being answered, and can be closed behind the last. */
@@ -357,6 +374,7 @@ export class ServerHandler extends BaseHandler {
       else response.end(this.#pending)
     } else {
       if (this.#pending !== null) response.write(this.#pending)
+      else if (this.headersSent) response.flushHeaders()
       // Without the end of the body the client knows that there should be more; but the answers to
       // earlier requests go first.
       if (response.socket !== null) socket.destroySoon()
