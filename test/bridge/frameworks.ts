@@ -67,6 +67,8 @@ export async function loadExample(file: string): Promise<Runnable> {
 
 export interface Served {
   readonly client: Client
+  /** Where a browser finds it, without a slash at the end, if it can. */
+  readonly url?: string
   close(): Promise<void>
 }
 
@@ -157,9 +159,11 @@ async function serveFastcgi(
 
 async function serveHttp(app: Runnable, mount: string): Promise<Served> {
   const server = await new HTTPHandler({ listen: 0, scriptName: mount }).run(app)
-  const client = httpClient(placeOf(server), { mount })
+  const place = placeOf(server)
+  const client = httpClient(place, { mount })
   return {
     client,
+    ...('port' in place ? { url: `http://127.0.0.1:${place.port}${mount}` } : {}),
     async close() {
       await client.close()
       await server.close()
@@ -243,6 +247,7 @@ async function serveNginx(
   const client = httpClient({ port: nginx.port }, { mount })
   return {
     client,
+    url: `http://127.0.0.1:${nginx.port}${mount}`,
     async close() {
       await client.close()
       await nginx.stop()
