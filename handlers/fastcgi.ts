@@ -16,6 +16,7 @@ import {
   MAX_ACTIVE,
   type AbortCause,
 } from '../src/protocol/fastcgi-application.ts'
+import { FCGI_AUTHORIZER } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import {
@@ -185,6 +186,8 @@ class Connection {
       switch (event.type) {
         case 'request': {
           const Request = this.#options.handlerClass ?? FastCGIRequest
+          // As libfcgi does, for an application that serves in both roles.
+          if (event.role === FCGI_AUTHORIZER) event.params.push('FCGI_ROLE', 'AUTHORIZER')
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
           this.#served += 1

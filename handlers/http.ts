@@ -16,7 +16,7 @@ import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
-import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT, SWEEP_TIME } from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
@@ -66,6 +66,7 @@ export class HTTPHandler {
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
       headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      connectionsCheckingInterval: SWEEP_TIME,
       keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
@@ -90,7 +91,7 @@ export class HTTPHandler {
       fallback: ':8000',
       open: true,
       connect: (socket) => {
-        const connection = new HTTPConnection(socket)
+        const connection = new HTTPConnection(socket, options.maxRequestsPerConnection)
         connections.set(socket, connection)
         return connection
       },
@@ -184,9 +185,12 @@ class HTTPConnection implements Connection {
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
+  #begun = 0
+  readonly #maxRequests: number | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, maxRequests: number | undefined) {
     this.#socket = socket
+    this.#maxRequests = maxRequests
     socket.on('end', () => {
       for (const handler of this.#handlers) handler.disconnected()
     })
@@ -195,7 +199,8 @@ class HTTPConnection implements Connection {
   begin(handler: ServerHandler): void {
     const { response } = handler
     this.#handlers.add(handler)
-    if (this.#ending) response.shouldKeepAlive = false
+    // Node says 'close' at that number, and leaves it to the client.
+    if (this.#ending || ++this.#begun === this.#maxRequests) response.shouldKeepAlive = false
     response.once('close', () => {
       this.#handlers.delete(handler)
       this.#read = this.#socket.bytesRead

@@ -29,7 +29,7 @@ export const IDLE_TIMEOUT = 60_000
 export const HIGH_WATER_MARK = 262_144
 
 /** How often connections are looked at, in milliseconds. */
-const SWEEP_TIME = 1_000
+export const SWEEP_TIME = 1_000
 
 /**
  * A connection that is not read for being above its high-water mark hides that the peer is gone, so

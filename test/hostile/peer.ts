@@ -47,18 +47,23 @@ export class Peer {
   /** Resolves to `found` of what came, once that is not undefined; fails if the server closes. */
   until<T>(found: (received: Buffer) => T | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
+      const done = () => {
+        this.#look.delete(look)
+        this.socket.off('close', closed)
+      }
       const look = () => {
         const value = found(this.received)
         if (value === undefined) return
-        this.#look.delete(look)
+        done()
         resolve(value)
       }
-      this.#look.add(look)
-      look()
-      this.socket.once('close', () => {
-        look()
+      const closed = () => {
+        done()
         reject(new Error(`closed behind ${JSON.stringify(this.text.slice(0, 300))}`))
-      })
+      }
+      this.#look.add(look)
+      this.socket.once('close', closed)
+      look()
     })
   }
 
