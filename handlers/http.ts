@@ -17,7 +17,7 @@ import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
-import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT, SWEEP_TIME } from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
 import { drained } from '../src/server/sending.ts'
 import type {
@@ -80,6 +80,7 @@ export class HTTPHandler {
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
       headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      connectionsCheckingInterval: SWEEP_TIME,
       keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
@@ -105,7 +106,7 @@ export class HTTPHandler {
       fallback: ':8000',
       open: true,
       connect: (socket) => {
-        const connection = new HTTPConnection(socket)
+        const connection = new HTTPConnection(socket, options.maxRequestsPerConnection)
         connections.set(socket, connection)
         return connection
       },
@@ -210,9 +211,12 @@ class HTTPConnection implements Connection {
   #read = 0
   #ending = false
   #full = false
+  #begun = 0
+  readonly #maxRequests: number | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, maxRequests: number | undefined) {
     this.#socket = socket
+    this.#maxRequests = maxRequests
     socket.on('end', () => {
       for (const handler of this.#handlers) handler.disconnected()
     })
@@ -221,7 +225,8 @@ class HTTPConnection implements Connection {
   begin(handler: ServerHandler): void {
     const { response } = handler
     this.#handlers.add(handler)
-    if (this.#ending) response.shouldKeepAlive = false
+    // Node says 'close' at that number, and leaves it to the client.
+    if (this.#ending || ++this.#begun === this.#maxRequests) response.shouldKeepAlive = false
     if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
       this.#full = true
       // Node reads on at the end of each request; this comes after the last of those that have come.
