@@ -143,6 +143,16 @@ export class BaseHandler {
     }
   }
 
+  /**
+   * `run` for a server, which goes on whatever happens: even if the handling of an error fails
+   * itself, as where an `errorOutput` throws, only this request ends.
+   */
+  start(application: Application): void {
+    this.run(application).catch((error: unknown) => {
+      process.stderr.write(`${escapeControl(show(error))}\n`)
+    })
+  }
+
   #startTimer(): NodeJS.Timeout {
     return setTimeout(() => {
       const message = `The answer was not complete after ${this.answerTimeout} ms`
@@ -416,9 +426,7 @@ export class BaseHandler {
 
   /** Writes an error to `wsgi.errors`: a stack trace for ours, one line for the peer's. */
   logException(error: unknown): void {
-    // Most processes never log one.
-    const { inspect } = process.getBuiltinModule('node:util')
-    this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : inspect(error))
+    this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : show(error))
   }
 
   /** Logs `error`; answers with the error page if the head is unsent, else breaks the answer off. */
@@ -525,9 +533,10 @@ export class BaseHandler {
 
   /** One chunk of the result; the head goes before the first that is not empty. */
   #emit(chunk: unknown): void {
+    if (this.#over) return // Another error has ended the request while this chunk was waited for.
     const size = chunkLength(chunk)
     if (this.headers === null) throw new ApplicationError('A body chunk before startResponse()')
-    if (size === 0 || this.#over) return
+    if (size === 0) return
     if (!this.headersSent) this.sendHeaders()
     if (this.#wantsBody) this.#send(chunk as Chunk, size)
   }
@@ -576,6 +585,16 @@ const WRITTEN = Promise.resolve()
 /** Whether an error says that the client is gone: no fault of ours, and nothing to log. */
 function isLoss(error: unknown): error is PeerError {
   return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
+}
+
+/** What was thrown may be anything, and may throw in its turn when it is looked at. */
+function show(error: unknown): string {
+  try {
+    // Reached this way since most processes never show one.
+    return process.getBuiltinModule('node:util').inspect(error)
+  } catch {
+    return 'The application threw something that cannot be shown'
+  }
 }
 
 async function logFailure(

@@ -216,7 +216,7 @@ class Connection {
     // After all that came with it: a request that is there to its end is answered cheaper.
     for (const request of begun) {
       // Unless it has been aborted in the same breath.
-      if (this.#requests.get(request.id) === request) void request.run(this.#application)
+      if (this.#requests.get(request.id) === request) request.start(this.#application)
     }
     if (this.#queued > this.#highWaterMark()) this.socket.pause()
     this.#setDeadline()

@@ -19,7 +19,7 @@ import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT, SWEEP_TIME } from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
-import { drained } from '../src/server/sending.ts'
+import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
   Application,
   Body,
@@ -94,10 +94,11 @@ export class HTTPHandler {
     const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
     function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
+      if (!request.socket.writable) return // Sent behind the last one that is answered.
       const handler = new Handler(request, response, options)
       handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
-      void handler.run(run)
+      handler.start(run)
     }
     server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
@@ -130,6 +131,9 @@ export class WSGIServer {
   readonly #options: HTTPOptions
   readonly #application: Runnable
   #server: GatewayServer | null = null
+  #starting: Promise<GatewayServer> | null = null
+  /** Called behind each request. */
+  #onHandled = () => {}
 
   constructor(application: Runnable, options: HTTPOptions) {
     this.#application = application
@@ -147,8 +151,31 @@ export class WSGIServer {
    * @throws {ConfigurationError} if it cannot listen.
    */
   async start(): Promise<Address> {
-    this.#server ??= await new HTTPHandler(this.#options).run(this.#application)
-    return this.#server.address
+    this.#starting ??= this.#listen()
+    const server = await this.#starting
+    return server.address
+  }
+
+  async #listen(): Promise<GatewayServer> {
+    const { handlerClass = ServerHandler } = this.#options
+    const handled = () => this.#onHandled()
+    class Handler extends handlerClass {
+      override async run(application: Application): Promise<void> {
+        try {
+          await super.run(application)
+        } finally {
+          handled()
+        }
+      }
+    }
+    const options = { ...this.#options, handlerClass: Handler }
+    try {
+      this.#server = await new HTTPHandler(options).run(this.#application)
+      return this.#server
+    } catch (error) {
+      this.#starting = null
+      throw error
+    }
   }
 
   /** Serves until `close()` is called. */
@@ -159,26 +186,17 @@ export class WSGIServer {
 
   /** Serves one request, then closes. */
   async handleRequest(): Promise<void> {
-    const { handlerClass = ServerHandler } = this.#options
-    await new Promise<void>((resolve, reject) => {
-      class OneRequest extends handlerClass {
-        override async run(application: Application): Promise<void> {
-          await super.run(application)
-          resolve()
-        }
-      }
-      const options = { ...this.#options, handlerClass: OneRequest }
-      new HTTPHandler(options)
-        .run(this.#application)
-        .then((server) => (this.#server = server), reject)
-    })
+    const handled = new Promise<void>((resolve) => (this.#onHandled = resolve))
+    await this.start()
+    await handled
     await this.close()
   }
 
   /** Stops accepting; resolves when what runs has been answered. */
   async close(): Promise<void> {
+    await this.#starting
     await this.#server?.close()
-    this.#server = null
+    this.#server = this.#starting = null
   }
 }
 
@@ -374,6 +392,9 @@ export class ServerHandler extends BaseHandler {
   override _end(complete: boolean): void {
     const { request, response } = this
     const { socket } = request
+    const unread = !request.complete && hasBody(request)
+    // What Node calls behind a last answer: it would close on bytes that are still coming.
+    if (unread) socket.destroySoon = () => closeBehindAnswer(socket, false)
     if (complete) {
       if (this.#pending === null) response.end()
       else response.end(this.#pending)
@@ -386,7 +407,7 @@ export class ServerHandler extends BaseHandler {
       else response.once('socket', () => setImmediate(() => socket.destroySoon()))
     }
     this.#pending = null
-    if (request.complete || !hasBody(request)) return
+    if (!unread) return
     request.removeAllListeners('data').resume()
     // Behind the answer: a client may read that slowly before it sends the rest.
     response.once('finish', () => {

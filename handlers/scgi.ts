@@ -146,7 +146,7 @@ class Connection {
     }
     if (this.input !== null && this.input.queued > this.#highWaterMark()) this.socket.pause()
     // After all that came with it: a request that is there to its last byte is answered cheaper.
-    void begun?.run(this.#application)
+    begun?.start(this.#application)
   }
 
   #highWaterMark(): number {

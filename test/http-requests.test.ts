@@ -6,8 +6,8 @@ import { Buffer } from 'node:buffer'
 import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, test } from 'vitest'
-import { HTTPHandler, type HTTPOptions } from '../handlers/http.ts'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { HTTPHandler, makeServer, ServerHandler, type HTTPOptions } from '../handlers/http.ts'
 import type { GatewayServer } from '../src/server/lifecycle.ts'
 import type { Application } from '../src/types.ts'
 
@@ -251,4 +251,68 @@ test('An unread body cuts no answer off that the client takes its time for', asy
   open.on('data', (piece: Buffer) => (received += piece.length)).resume()
   await new Promise((resolve) => open.once('close', resolve))
   expect(received).toBeGreaterThan(size)
+})
+
+test('A last answer is not lost under a body that nobody reads', async () => {
+  const answered: string[] = []
+  const port = await serve((environ, startResponse) => {
+    answered.push(environ.PATH_INFO)
+    return hello(environ, startResponse)
+  })
+  const open = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).setEncoding('latin1')
+  socket = open
+  let text = ''
+  const errors: Error[] = []
+  open.on('data', (piece: string) => (text += piece))
+  open.on('error', (error) => errors.push(error))
+  open.write(request('POST /1 HTTP/1.1', 'Connection: close', 'Content-Length: 2000'))
+  await until(() => text.endsWith('hello'))
+  for (let i = 0; i < 20; i += 1) {
+    open.write('x'.repeat(100))
+    await sleep(5)
+  }
+  open.end(request('GET /2 HTTP/1.1'))
+  await until(() => open.destroyed)
+  expect(errors).toEqual([])
+  expect(answered).toEqual(['/1'])
+})
+
+test('A server that is started twice at a time listens once', async () => {
+  const first = makeServer('127.0.0.1', 0, hello)
+  const port = portOf(await first.start())
+  await first.close()
+  const simple = makeServer('127.0.0.1', port, hello)
+  const served = simple.serveForever()
+  await simple.start() // EADDRINUSE if it listened once more.
+  expect(await ask(port, request('GET / HTTP/1.1', 'Connection: close'))).toMatch(/hello$/)
+  await simple.close()
+  await served
+})
+
+describe('handleRequest()', () => {
+  test('serves on the address that start() gave', async () => {
+    const simple = makeServer('127.0.0.1', 0, hello)
+    const port = portOf(await simple.start())
+    const handled = simple.handleRequest()
+    expect(portOf(simple.address)).toBe(port)
+    expect(await ask(port, request('GET / HTTP/1.1'))).toMatch(/hello$/)
+    await handled
+    expect(simple.address).toBeNull()
+  })
+
+  test('ends as well where the request cannot be handled at all', async () => {
+    class Broken extends ServerHandler {
+      override async run(): Promise<void> {
+        throw new Error('oops')
+      }
+    }
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const simple = makeServer('127.0.0.1', 0, hello, { handlerClass: Broken, graceTime: 0 })
+    const port = portOf(await simple.start())
+    const handled = simple.handleRequest()
+    await ask(port, request('GET / HTTP/1.1'))
+    await handled
+    expect(write.mock.calls.join('')).toContain('Error: oops')
+    write.mockRestore()
+  })
 })
