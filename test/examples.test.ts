@@ -191,3 +191,16 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
     }
   })
 })
+
+test.each([
+  ['sign-in.mjs', new URLSearchParams({ user: 'ada', password: 'lovelace' }), '/'],
+  ['routes.mjs', 'Eat', '/notes/2'],
+])('%s redirects below a mount point of any text', async (name, body, end) => {
+  const script = resolve('examples', name)
+  const client = cgiClient({
+    command: [process.execPath, script],
+    variables: { SCRIPT_NAME: '/caf\xc3\xa9', PATH_INFO: '/notes' },
+  })
+  const app = TestApp.over(client)
+  await app.post('/notes').send(body).expect('Location', `/caf%C3%A9${end}`)
+})
