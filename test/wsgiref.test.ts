@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -217,9 +217,13 @@ describe.skipIf(missing)('what the handlers write', () => {
 describe.skipIf(missing)('what CGIHandler prints', () => {
   let folder: string
   let script: string
+  let iisScript: string
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'portico-wsgiref-'))
     script = await buildScript(folder, 'test/fixtures/wsgiref-applications.ts', 'application')
+    iisScript = join(folder, 'iis.cgi')
+    const code = await readFile(script, 'utf8')
+    await writeFile(iisScript, code.replaceAll('CGIHandler', 'IISCGIHandler'))
   })
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -244,6 +248,20 @@ describe.skipIf(missing)('what CGIHandler prints', () => {
         wanted.closed,
       ])
     }
+  })
+
+  test.each([
+    ['/app/x.cgi', '/app/x.cgi/a'],
+    ['/app/x.cgi', '/app/x.cgi'],
+    ['/app/x.cgi', '/app/x.cgi2'],
+    ['', '/a'],
+  ])('by IISCGIHandler, mounted at %j, for %j', async (SCRIPT_NAME, PATH_INFO) => {
+    const environ = { ...GET, SCRIPT_NAME, PATH_INFO }
+    const given = { name: 'GET', environ, app: 'the environ', handler: 'IISCGIHandler' }
+    const [answer] = askPython([given])
+    const env = { ...environ, HTTP_APPLICATION: given.app }
+    const { stdout } = await runScript(iisScript, { env })
+    expect(stdout).toBe(answer!.output)
   })
 })
 
