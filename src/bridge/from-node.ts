@@ -205,7 +205,9 @@ class Exchange {
     // What the application has not read it will not: the gateway deals with the rest.
     if (request.complete) request.resume()
     else request.destroy()
-    this.#socket.destroy()
+    // This comes from a write's callback, behind which a stream that is destroyed makes an error
+    // for the writes it has not done, if there are any or not.
+    process.nextTick(() => this.#socket.destroy())
   }
 
   #closed(): void {
