@@ -56,7 +56,8 @@ export async function startNginx(folder, backends) {
   return { port, process: server }
 }
 
-async function freePort() {
+/** A port of 127.0.0.1 that nobody listens on now. */
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address()

@@ -6,6 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import express from 'express'
 import multer from 'multer'
+import {
+  isPassword,
+  refusedPage,
+  sessionCookie,
+  signInPage,
+  uploadPage,
+  userOf,
+  welcomePage,
+} from './account.mjs'
 
 export const app = express()
 const upload = multer({ limits: { fileSize: 1_000_000 } })
@@ -33,9 +42,28 @@ app.post('/form', express.urlencoded({ extended: false }), (req, res) => {
   res.json(req.body)
 })
 
+app.get('/upload', (req, res) => {
+  res.send(uploadPage)
+})
+
 app.post('/upload', upload.single('file'), (req, res) => {
   const { originalname: name, mimetype: type, size } = req.file
   res.json({ name, type, size, note: req.body.note })
+})
+
+app.get('/signin', (req, res) => {
+  const user = userOf(req.get('cookie'))
+  res.send(user ? welcomePage(user) : signInPage)
+})
+
+// 303: the browser goes there with GET, and reloading the page sends no form again.
+app.post('/signin', express.urlencoded({ extended: false }), (req, res) => {
+  const { user, password } = req.body ?? {}
+  if (isPassword(user, password)) {
+    res.set('Set-Cookie', sessionCookie(user, req.baseUrl)).redirect(303, `${req.baseUrl}/signin`)
+  } else {
+    res.status(403).send(refusedPage)
+  }
 })
 
 // A folder without a slash at its end is redirected to, mount point and all.

@@ -8,6 +8,15 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import multer from 'multer'
+import {
+  isPassword,
+  refusedPage,
+  sessionCookie,
+  signInPage,
+  uploadPage,
+  userOf,
+  welcomePage,
+} from './account.mjs'
 
 export const app = Fastify()
 const upload = promisify(multer({ limits: { fileSize: 1_000_000 } }).single('file'))
@@ -42,11 +51,31 @@ app.post('/json', async (request, reply) => {
 
 app.post('/form', (request, reply) => reply.send(request.body))
 
+const html = 'text/html; charset=utf-8'
+
+app.get('/upload', (request, reply) => reply.type(html).send(uploadPage))
+
 // Middleware of Express takes Fastify's raw request and response as well.
 app.post('/upload', async ({ raw }, reply) => {
   await upload(raw, reply.raw)
   const { originalname: name, mimetype: type, size } = raw.file
   return { name, type, size, note: raw.body.note }
+})
+
+app.get('/signin', (request, reply) => {
+  const user = userOf(request.headers.cookie)
+  reply.type(html).send(user ? welcomePage(user) : signInPage)
+})
+
+// 303: the browser goes there with GET, and reloading the page sends no form again.
+app.post('/signin', (request, reply) => {
+  const { user, password } = request.body ?? {}
+  if (isPassword(user, password)) {
+    const mount = request.raw.baseUrl ?? ''
+    reply.header('Set-Cookie', sessionCookie(user, mount)).redirect(`${mount}/signin`, 303)
+  } else {
+    reply.code(403).type(html).send(refusedPage)
+  }
 })
 
 app.get('/files/:name', async (request, reply) => {

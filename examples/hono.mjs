@@ -8,6 +8,15 @@ import { fileURLToPath } from 'node:url'
 import { Hono } from 'hono'
 import { setCookie } from 'hono/cookie'
 import { stream, streamSSE } from 'hono/streaming'
+import {
+  isPassword,
+  refusedPage,
+  sessionCookie,
+  signInPage,
+  uploadPage,
+  userOf,
+  welcomePage,
+} from './account.mjs'
 
 export const app = new Hono()
 
@@ -28,9 +37,25 @@ app.post('/json', async (c) => c.json(await c.req.json(), 201))
 
 app.post('/form', async (c) => c.json(await c.req.parseBody()))
 
+app.get('/upload', (c) => c.html(uploadPage))
+
 app.post('/upload', async (c) => {
   const { file, note } = await c.req.parseBody()
   return c.json({ name: file.name, type: file.type, size: file.size, note })
+})
+
+app.get('/signin', (c) => {
+  const user = userOf(c.req.header('cookie'))
+  return c.html(user ? welcomePage(user) : signInPage)
+})
+
+// 303: the browser goes there with GET, and reloading the page sends no form again.
+app.post('/signin', async (c) => {
+  const { user, password } = await c.req.parseBody()
+  if (!isPassword(user, password)) return c.html(refusedPage, 403)
+  const mount = c.env?.SCRIPT_NAME ?? ''
+  c.header('Set-Cookie', sessionCookie(user, mount))
+  return c.redirect(`${mount}/signin`, 303)
 })
 
 app.get('/files/:name', (c) => {

@@ -9,6 +9,15 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import Koa from 'koa'
 import multer from 'multer'
+import {
+  isPassword,
+  refusedPage,
+  sessionCookie,
+  signInPage,
+  uploadPage,
+  userOf,
+  welcomePage,
+} from './account.mjs'
 
 export const app = new Koa()
 const upload = promisify(multer({ limits: { fileSize: 1_000_000 } }).single('file'))
@@ -27,11 +36,34 @@ const routes = {
     ctx.body = Object.fromEntries(new URLSearchParams(await readText(ctx.req)))
   },
 
+  'GET /upload'(ctx) {
+    ctx.body = uploadPage
+  },
+
   // Middleware of Express takes Koa's request and response as well.
   async 'POST /upload'(ctx) {
     await upload(ctx.req, ctx.res)
     const { originalname: name, mimetype: type, size } = ctx.req.file
     ctx.body = { name, type, size, note: ctx.req.body.note }
+  },
+
+  'GET /signin'(ctx) {
+    const user = userOf(ctx.get('cookie'))
+    ctx.body = user ? welcomePage(user) : signInPage
+  },
+
+  // 303: the browser goes there with GET, and reloading the page sends no form again.
+  async 'POST /signin'(ctx) {
+    const { user, password } = Object.fromEntries(new URLSearchParams(await readText(ctx.req)))
+    if (isPassword(user, password)) {
+      const mount = ctx.req.baseUrl ?? ''
+      ctx.set('Set-Cookie', sessionCookie(user, mount))
+      ctx.redirect(`${mount}/signin`)
+      ctx.status = 303
+    } else {
+      ctx.status = 403
+      ctx.body = refusedPage
+    }
   },
 
   'GET /cookies'(ctx) {

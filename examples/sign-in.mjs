@@ -32,7 +32,7 @@ function page(startResponse, status, content) {
 function back(environ, startResponse) {
   const headers = [
     ['Content-Type', 'text/plain; charset=utf-8'],
-    ['Location', `${encodeURI(environ.SCRIPT_NAME)}/`],
+    ['Location', `${encodeURI(Buffer.from(environ.SCRIPT_NAME, 'latin1').toString())}/`],
   ]
   startResponse('303 See Other', headers)
   return ['See there.\n']

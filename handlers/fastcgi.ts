@@ -11,11 +11,26 @@ import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input } from '../src/input.ts'
-import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-application.ts'
+import {
+  ApplicationConnection,
+  MAX_ACTIVE,
+  type AbortCause,
+} from '../src/protocol/fastcgi-application.ts'
+import { FCGI_AUTHORIZER } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
-import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
-import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import {
+  DEFAULT_MAX_CONNECTIONS,
+  GatewayServer,
+  type ServerOptions,
+} from '../src/server/lifecycle.ts'
+import {
+  coarseTime,
+  HEAD_TIMEOUT,
+  HIGH_WATER_MARK,
+  IDLE_TIMEOUT,
+  MAX_LOOKAHEAD,
+} from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -87,12 +102,14 @@ class Connection {
   #exhausted = true
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
+    const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
     this.socket = socket
     this.protocol = new ApplicationConnection({
-      multiplex: options.multiplex ?? true,
+      multiplex,
       ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
       ...(options.maxHeaders && { maxParams: options.maxHeaders }),
-      ...(options.maxConnections && { maxConns: options.maxConnections }),
+      maxConns: maxConnections,
+      maxReqs: multiplex ? maxConnections * MAX_ACTIVE : maxConnections,
     })
     this.#application = application
     this.#options = options
@@ -119,6 +136,11 @@ class Connection {
 
   destroy(): void {
     this.socket.destroy()
+  }
+
+  look(): void {
+    const { socket } = this
+    if (socket.isPaused() && this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
   }
 
   /** The request is answered: nothing more is written for its id. */
@@ -164,6 +186,8 @@ class Connection {
       switch (event.type) {
         case 'request': {
           const Request = this.#options.handlerClass ?? FastCGIRequest
+          // As libfcgi does, for an application that serves in both roles.
+          if (event.role === FCGI_AUTHORIZER) event.params.push('FCGI_ROLE', 'AUTHORIZER')
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
           this.#served += 1

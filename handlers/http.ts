@@ -8,6 +8,7 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { frameworkOf } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -16,7 +17,7 @@ import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
-import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT, SWEEP_TIME } from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
@@ -37,6 +38,12 @@ export interface HTTPOptions extends HandlerOptions, ServerOptions {
   readonly serverSoftware?: string | null | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof ServerHandler | undefined
+  /**
+   * Wraps the application in `validator`, for development: what breaks the contract is answered
+   * with a 500 and told to stderr. Default: false, but in `makeServer` where NODE_ENV is not
+   * 'production'. Applications of frameworks are never wrapped.
+   */
+  readonly validate?: boolean | undefined
 }
 
 /** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
@@ -69,10 +76,11 @@ export class HTTPHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const { application: run } = await recognise(application)
+    const run = await this.#prepare(application)
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
       headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      connectionsCheckingInterval: SWEEP_TIME,
       keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
@@ -99,11 +107,19 @@ export class HTTPHandler {
       fallback: ':8000',
       open: true,
       connect: (socket) => {
-        const connection = new HTTPConnection(socket)
+        const connection = new HTTPConnection(socket, options.maxRequestsPerConnection)
         connections.set(socket, connection)
         return connection
       },
     })
+  }
+
+  /** The validator is loaded only where it is asked for. */
+  async #prepare(application: Runnable): Promise<Application> {
+    const { application: run } = await recognise(application)
+    if (!this.options.validate || frameworkOf(application) !== null) return run
+    const { validator } = await import('../src/validate.ts')
+    return validator(run)
   }
 }
 
@@ -185,7 +201,8 @@ export class WSGIServer {
 }
 
 /**
- * Makes an HTTP server for `application` (wsgiref.simple_server):
+ * Makes a development server for `application` (wsgiref.simple_server), which is validated unless
+ * NODE_ENV is 'production' or `validate` is false:
  *
  *     await makeServer('127.0.0.1', 8000, application).serveForever()
  *
@@ -199,7 +216,8 @@ export function makeServer(
   options: HTTPOptions = {},
 ): WSGIServer {
   const name = host.includes(':') ? `[${host}]` : host || '*'
-  return new WSGIServer(application, { ...options, listen: `${name}:${port}` })
+  const validate = options.validate ?? process.env['NODE_ENV'] !== 'production'
+  return new WSGIServer(application, { ...options, validate, listen: `${name}:${port}` })
 }
 
 /** One socket: knows which requests are being answered, and can be closed behind the last. */
@@ -211,9 +229,12 @@ class HTTPConnection implements Connection {
   #read = 0
   #ending = false
   #full = false
+  #begun = 0
+  readonly #maxRequests: number | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, maxRequests: number | undefined) {
     this.#socket = socket
+    this.#maxRequests = maxRequests
     socket.on('end', () => {
       for (const handler of this.#handlers) handler.disconnected()
     })
@@ -222,7 +243,8 @@ class HTTPConnection implements Connection {
   begin(handler: ServerHandler): void {
     const { response } = handler
     this.#handlers.add(handler)
-    if (this.#ending) response.shouldKeepAlive = false
+    // Node says 'close' at that number, and leaves it to the client.
+    if (this.#ending || ++this.#begun === this.#maxRequests) response.shouldKeepAlive = false
     if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
       this.#full = true
       // Node reads on at the end of each request; this comes after the last of those that have come.
@@ -342,7 +364,7 @@ export class ServerHandler extends BaseHandler {
     // A final answer of 1xx leaves a client waiting for another one.
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = [...this.originHeaders(), ...this.headers!]
-    this.#headHasBytes = BYTES.test(status + list.join(''))
+    this.#headHasBytes = BYTES.test(status) || list.some(([, value]) => BYTES.test(value))
     this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
   }
 
@@ -378,6 +400,7 @@ export class ServerHandler extends BaseHandler {
       else response.end(this.#pending)
     } else {
       if (this.#pending !== null) response.write(this.#pending)
+      else if (this.headersSent) response.flushHeaders()
       // Without the end of the body the client knows that there should be more; but the answers to
       // earlier requests go first.
       if (response.socket !== null) socket.destroySoon()

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the web servers that the tests start, on Debian and Ubuntu, or the packages that are
-# named instead. Safe to run at any time: when all of them are there it only looks, and needs
-# neither root nor the network.
+# Installs the web servers and the browser that the tests start, on Debian and Ubuntu, or the
+# packages that are named instead. Safe to run at any time: when all of them are there it only
+# looks, and needs neither root nor the network.
 set -eu
 
 packages=${*:-'
@@ -13,6 +13,7 @@ packages=${*:-'
   libfcgi-bin
   spawn-fcgi
   python3
+  chromium
 '}
 
 fail() {

@@ -15,17 +15,19 @@ import { repairPath, type PathOptions } from './quirks.ts'
  * times as dear to fill. So `portico.signal`, which is made only when asked for, is the one key
  * that the prototype has.
  */
-class EnvironRecord {
-  get ['portico.signal'](): AbortSignal | undefined {
-    return (this as { readonly 'portico.lifetime'?: Lifetime })['portico.lifetime']?.signal
-  }
-}
-Reflect.deleteProperty(EnvironRecord.prototype, 'constructor')
-Object.setPrototypeOf(EnvironRecord.prototype, null)
+const EnvironRecord = function () {} as unknown as { new (): Environ; prototype: object }
+EnvironRecord.prototype = Object.create(null, {
+  'portico.signal': {
+    get(this: { readonly 'portico.lifetime'?: Lifetime }): AbortSignal | undefined {
+      return this['portico.lifetime']?.signal
+    },
+    enumerable: true,
+  },
+})
 
 /** An environ without a key. */
 export function createEnviron(): Environ {
-  return new EnvironRecord() as unknown as Environ
+  return new EnvironRecord()
 }
 
 /**

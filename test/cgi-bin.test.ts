@@ -3,14 +3,16 @@
  * and each of them asked for what it is there for. The same applications then answer over HTTP and
  * from behind nginx, from one table.
  */
-import { execFileSync } from 'node:child_process'
-import { cp, readdir, rm, stat } from 'node:fs/promises'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { HTTPHandler } from '../handlers/http.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import type { GatewayServer } from '../src/server/lifecycle.ts'
+import { valuesOf } from '../src/testing/client.ts'
 import { httpRequest } from '../src/testing/http.ts'
 import type { Application } from '../src/types.ts'
 import { startApache } from './servers/apache.ts'
@@ -30,6 +32,8 @@ interface Question {
   type?: string
   status: number
   contains?: string | RegExp
+  /** Where it sends the browser, below the script. */
+  location?: string
   length?: number
 }
 
@@ -96,11 +100,51 @@ const QUESTIONS: Question[] = [
     status: 400,
   },
   { name: 'base64 has no third page', script: 'base64', target: '/other', status: 404 },
+  ...['express', 'hono'].flatMap((script): Question[] => [
+    {
+      name: `${script} sends its form to itself`,
+      script,
+      target: '/',
+      status: 200,
+      contains: new RegExp(`action="(/cgi-bin)?/${script}(\\.cgi)?/greet"`),
+    },
+    {
+      name: `${script} redirects by the path that the browser knows`,
+      script,
+      target: '/greet',
+      method: 'POST',
+      type: FORM,
+      body: 'name=Zo%C3%AB+%3Cb%3E/c',
+      status: 303,
+      location: '/hello/Zo%C3%AB%20%3Cb%3E%2Fc',
+    },
+    {
+      name: `${script} sees its path without the mount point`,
+      script,
+      target: '/hello/Zo%C3%AB?x=1',
+      status: 200,
+      // Hono decodes its paths.
+      contains: new RegExp(
+        `^{"hello":"Zoë","path":"/hello/Zo${script === 'hono' ? 'ë' : '%C3%AB'}","mount":"(/cgi-bin)?/${script}(\\.cgi)?","user":null}$`,
+      ),
+    },
+    {
+      name: `${script} wants a name`,
+      script,
+      target: '/greet',
+      method: 'POST',
+      type: FORM,
+      body: 'nam=x',
+      status: 400,
+      contains: /^{"error":"There was no name in that"}$/,
+    },
+    { name: `${script} has no third page`, script, target: '/other', status: 404 },
+  ]),
   { name: 'a large file, whole', script: 'bigfile', status: 200, length: nodeSize },
 ]
 
 async function ask(port: number, base: string, question: Question): Promise<void> {
-  const { target = '', method = 'GET', body, type } = question
+  const { target = '', method = 'GET', body, type, location } = question
   const answer = await httpRequest(
     { host: '127.0.0.1', port },
     {
@@ -112,6 +156,9 @@ async function ask(port: number, base: string, question: Question): Promise<void
     { maxBody: 256 * 1024 * 1024 },
   )
   expect(answer.status).toBe(question.status)
+  if (location !== undefined) {
+    expect(valuesOf(answer.headers, 'Location')).toEqual([base + location])
+  }
   if (question.length !== undefined) expect(answer.body.length).toBe(question.length)
   if (typeof question.contains === 'string')
     expect(answer.body.toString()).toContain(question.contains)
@@ -119,9 +166,9 @@ async function ask(port: number, base: string, question: Question): Promise<void
 }
 
 /** One application that has each script's below its name, so that one server has them all. */
-const everything: Application = (environ, startResponse) => {
+const everything: Application = async (environ, startResponse) => {
   const [, name = ''] = environ.PATH_INFO.split('/', 2)
-  const application = require(`../cgi-bin/${name}.cgi`) as Application
+  const { application } = await recognise(require(`../cgi-bin/${name}.cgi`) as Runnable)
   environ.SCRIPT_NAME += `/${name}`
   environ.PATH_INFO = environ.PATH_INFO.slice(name.length + 1)
   return application(environ, startResponse)
@@ -136,6 +183,12 @@ describe.skipIf(!apache.available)(`copied into Apache's cgi-bin${apache.hint}`,
   beforeAll(async () => {
     folder = await makeFolder()
     await cp('cgi-bin', folder, { recursive: true })
+    // As npm would install them; links, since a copy would bring all that they need.
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    for (const name of ['express', 'hono']) {
+      await symlink(resolve('node_modules', name), join(folder, 'node_modules', name))
+    }
     server = await startApache({ cgiBin: folder })
   })
   afterAll(async () => {
@@ -191,9 +244,8 @@ describe.skipIf(!nginx.available)(`the same applications behind nginx${nginx.hin
 
 test('the scripts are executable, CommonJS for certain, and all there', async () => {
   const scripts = (await readdir('cgi-bin')).filter((name) => name.endsWith('.cgi')).toSorted()
-  expect(scripts).toEqual(
-    expect.arrayContaining(['base64.cgi', 'bigfile.cgi', 'environ.cgi', 'form.cgi', 'hello.cgi']),
-  )
+  const all = ['base64', 'bigfile', 'environ', 'express', 'form', 'hello', 'hono']
+  expect(scripts).toEqual(expect.arrayContaining(all.map((name) => `${name}.cgi`)))
   for (const script of scripts) {
     expect((await stat(join('cgi-bin', script))).mode & 0o111).toBe(0o111)
   }
@@ -206,4 +258,49 @@ test('a script run by hand prints what a web server would get', () => {
     'Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n' +
       'Hello, world!\n',
   )
+})
+
+describe('what kind of module a script is (fact 283)', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await makeFolder()
+    await cp('cgi-bin', folder, { recursive: true })
+  })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  function runScript(name: string): { status: number | null; stdout: string; stderr: string } {
+    const env = { PATH: process.env['PATH'] }
+    return spawnSync(process.execPath, [join(folder, name)], { encoding: 'latin1', env })
+  }
+
+  test('a .cgi file beside "type": "commonjs" runs', () => {
+    expect(runScript('hello.cgi')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('a .cgi file in a package of ES modules is not even started', async () => {
+    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+    const { status, stderr } = runScript('hello.cgi')
+    expect(status).toBe(1)
+    expect(stderr).toContain('ERR_UNKNOWN_FILE_EXTENSION')
+  })
+
+  test('an .mjs file is an ES module wherever it is, and may import portico/auto', async () => {
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    const source = (await readFile('examples/hello.mjs', 'utf8')).replace(
+      "'portico'",
+      "'portico/auto'",
+    )
+    await writeFile(join(folder, 'hello.mjs'), source)
+    const { status, stdout } = spawnSync(process.execPath, [join(folder, 'hello.mjs')], {
+      encoding: 'latin1',
+      env: {
+        PATH: process.env['PATH'],
+        GATEWAY_INTERFACE: 'CGI/1.1',
+        REQUEST_METHOD: 'GET',
+      },
+    })
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^Status: 200 OK\r\n/)
+  })
 })

@@ -6,6 +6,7 @@
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
+import { isPromise } from '../body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type { Application, Body, Environ, StartResponse, Write } from '../types.ts'
 import { GatewaySocket } from './gateway-socket.ts'
@@ -204,7 +205,9 @@ class Exchange {
     // What the application has not read it will not: the gateway deals with the rest.
     if (request.complete) request.resume()
     else request.destroy()
-    this.#socket.destroy()
+    // This comes from a write's callback, behind which a stream that is destroyed makes an error
+    // for the writes it has not done, if there are any or not.
+    process.nextTick(() => this.#socket.destroy())
   }
 
   #closed(): void {
@@ -234,8 +237,4 @@ class Exchange {
     }
     this.#socket.destroy()
   }
-}
-
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }

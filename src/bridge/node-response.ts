@@ -26,52 +26,65 @@ interface Internals {
 
 const prototype = ServerResponse.prototype as unknown as Internals
 
+/** A response as it is in here. */
+type GatewayResponse = ServerResponse & Internals & { readonly [SOCKET]: GatewaySocket }
+
+/** Where the replaced methods find the socket, whatever becomes of `response.socket`. */
+const SOCKET = Symbol('portico.socket')
+
+/**
+ * What every response gets. Functions of `this`, the same for all of them: with a getter of its own
+ * each response would be an object of a shape of its own, which makes all code that touches it slow.
+ */
+const OWN: PropertyDescriptorMap & ThisType<GatewayResponse> = {
+  _storeHeader: hidden(function (firstLine: string, headers: unknown): void {
+    prototype._storeHeader.call(this, firstLine, headers)
+    // A Transfer-Encoding may be set and read; the body stays what it is.
+    this.chunkedEncoding = false
+  }),
+  _send: hidden(function (
+    data: string | Buffer,
+    encoding?: BufferEncoding,
+    callback?: (error?: Error | null) => void,
+  ): boolean {
+    const socket = this[SOCKET]
+    this._headerSent = true
+    if (socket.destroyed || socket.writableEnded) return false
+    return socket.write(data, encoding ?? 'utf8', callback)
+  }),
+  /** What goes around `_send`: the 1xx answers, which no gateway can pass on. */
+  _writeRaw: hidden(function (_data: string, encoding?: unknown, callback?: () => void): boolean {
+    const done = typeof encoding === 'function' ? (encoding as () => void) : callback
+    if (typeof done === 'function') process.nextTick(done)
+    return true
+  }),
+  // Node's own flag is reset by its HTTP server only, which forwards 'drain' as well.
+  writableNeedDrain: {
+    configurable: true,
+    get(): boolean {
+      return !this.destroyed && !this.writableEnded && this[SOCKET].writableNeedDrain
+    },
+  },
+}
+
+/** A method in an instance such that nobody who lists its properties meets it. */
+function hidden(value: (this: GatewayResponse, ...args: never[]) => unknown): PropertyDescriptor {
+  return { configurable: true, writable: true, value }
+}
+
 /** The response to `request`, on its socket. */
 export function createResponse(request: IncomingMessage, socket: GatewaySocket): ServerResponse {
   const response = new ServerResponse(request)
-  const inner = response as ServerResponse & Internals
   // With it Node announces the length wherever it knows it, even to an HTTP/1.0 client.
   response.useChunkedEncodingByDefault = true
   response.sendDate = false // An origin server adds it, and knows whether there is one.
-  hide(response, {
-    /** A Transfer-Encoding may be set and read; the body stays what it is. */
-    _storeHeader(firstLine: string, headers: unknown): void {
-      prototype._storeHeader.call(response, firstLine, headers)
-      inner.chunkedEncoding = false
-    },
-    _send(
-      data: string | Buffer,
-      encoding?: BufferEncoding,
-      callback?: (error?: Error | null) => void,
-    ): boolean {
-      inner._headerSent = true
-      if (socket.destroyed || socket.writableEnded) return false
-      return socket.write(data, encoding ?? 'utf8', callback)
-    },
-    /** What goes around `_send`: the 1xx answers, which no gateway can pass on. */
-    _writeRaw(_data: string, encoding?: unknown, callback?: () => void): boolean {
-      const done = typeof encoding === 'function' ? (encoding as () => void) : callback
-      if (typeof done === 'function') process.nextTick(done)
-      return true
-    },
-  })
-  // Node's own flag is reset by its HTTP server only, which forwards 'drain' as well.
-  Object.defineProperty(response, 'writableNeedDrain', {
-    configurable: true,
-    get: () => !response.destroyed && !response.writableEnded && socket.writableNeedDrain,
-  })
+  Object.defineProperty(response, SOCKET, { value: socket })
+  Object.defineProperties(response, OWN)
   socket.on('drain', () => {
     if (!response.writableEnded) response.emit('drain')
   })
   response.assignSocket(socket as never)
   return response
-}
-
-/** Puts methods into an instance so that nobody who lists its properties meets them. */
-function hide(target: object, methods: Record<string, unknown>): void {
-  for (const [name, value] of Object.entries(methods)) {
-    Object.defineProperty(target, name, { configurable: true, writable: true, value })
-  }
 }
 
 /**

@@ -5,11 +5,12 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { readFileSync } from 'node:fs'
-import { copyFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, copyFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { rolldown } from 'rolldown'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
+import { SCGIHandler } from '../../handlers/scgi.ts'
 import { SimpleHandler } from '../../handlers/simple.ts'
 import { frameworkOf } from '../../src/application.ts'
 import type { FetchHandler } from '../../src/bridge/from-fetch.ts'
@@ -31,10 +32,24 @@ import { bodyBytes } from '../../src/testing/client.ts'
 import { toNode } from '../../src/node.ts'
 import { validator } from '../../src/validate.ts'
 import { placeOf } from '../fixtures/gateways.ts'
+import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, openSocket } from '../servers/process.ts'
 
 const EXAMPLES = join(import.meta.dirname, '../../examples')
+
+// For all processes that run an example; set before the first of them is loaded.
+const SESSION_SECRET = (process.env['SESSION_SECRET'] ??= 'a secret of the tests')
+const ACCOUNT = join(EXAMPLES, 'account.mjs')
+const { refusedPage, sessionCookie, signInPage, uploadPage, welcomePage } = (await import(
+  ACCOUNT
+)) as {
+  refusedPage: string
+  sessionCookie: (user: string) => string
+  signInPage: string
+  uploadPage: string
+  welcomePage: (user: string) => string
+}
 
 /** Each example's `app`, and what its greeting calls it. */
 export const frameworks = [
@@ -52,6 +67,8 @@ export async function loadExample(file: string): Promise<Runnable> {
 
 export interface Served {
   readonly client: Client
+  /** Where a browser finds it, without a slash at the end, if it can. */
+  readonly url?: string
   close(): Promise<void>
 }
 
@@ -73,8 +90,14 @@ export const settings: readonly Setting[] = [
   { name: 'toNode() in a server of node:http', serve: serveEmbedded },
   // A process for each request: once is enough.
   { name: 'run() as a CGI script', mounts: ['/mnt'], serve: serveCgi },
+  ...(installed('apache2').available
+    ? [{ name: "run() in Apache's cgi-bin", mounts: ['/cgi-bin/app.mjs'], serve: serveApache }]
+    : []),
   ...(installed('nginx').available
-    ? [{ name: 'FastCGIHandler behind nginx', serve: serveNginx }]
+    ? [
+        { name: 'FastCGIHandler behind nginx', serve: serveFastcgiNginx },
+        { name: 'SCGIHandler behind nginx', serve: serveScgiNginx },
+      ]
     : []),
 ]
 
@@ -136,9 +159,11 @@ async function serveFastcgi(
 
 async function serveHttp(app: Runnable, mount: string): Promise<Served> {
   const server = await new HTTPHandler({ listen: 0, scriptName: mount }).run(app)
-  const client = httpClient(placeOf(server), { mount })
+  const place = placeOf(server)
+  const client = httpClient(place, { mount })
   return {
     client,
+    ...('port' in place ? { url: `http://127.0.0.1:${place.port}${mount}` } : {}),
     async close() {
       await client.close()
       await server.close()
@@ -147,8 +172,9 @@ async function serveHttp(app: Runnable, mount: string): Promise<Served> {
 }
 
 /** The example itself, with all that it needs, as a script in a folder of its own. */
-async function serveCgi(_: Runnable, mount: string, folder: string, file: string): Promise<Served> {
-  const output = join(folder, `cgi-${file}`)
+async function writeScript(folder: string, file: string): Promise<string> {
+  scripts += 1
+  const output = join(folder, `cgi${scripts}`)
   const build = await rolldown({
     input: { app: join(EXAMPLES, file) },
     platform: 'node',
@@ -158,24 +184,74 @@ async function serveCgi(_: Runnable, mount: string, folder: string, file: string
   await build.write({ dir: output, format: 'esm', entryFileNames: '[name].mjs' })
   await build.close()
   const script = join(output, 'app.mjs')
+  await chmod(script, 0o755)
   // What the example serves as files lies beside it.
   await copyFile(join(EXAMPLES, 'hello.mjs'), join(output, 'hello.mjs'))
-  const client = cgiClient({ command: [process.execPath, script], mount, scriptFilename: script })
+  return script
+}
+
+let scripts = 0
+
+async function serveCgi(_: Runnable, mount: string, folder: string, file: string): Promise<Served> {
+  const script = await writeScript(folder, file)
+  const client = cgiClient({
+    command: [process.execPath, script],
+    mount,
+    scriptFilename: script,
+    variables: { SESSION_SECRET },
+  })
   return { client, close: () => client.close() }
 }
 
-async function serveNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
-  const served = await serveFastcgi(app, mount, folder)
-  const to = served.listen
-  await openSocket(to.slice('unix:'.length))
-  const nginx = await startNginx({ mounts: [{ at: mount || '/', to }] })
-  const client = httpClient({ port: nginx.port }, { mount })
+async function serveApache(
+  _: Runnable,
+  mount: string,
+  folder: string,
+  file: string,
+): Promise<Served> {
+  const script = await writeScript(folder, file)
+  const apache = await startApache({
+    cgiBin: dirname(script),
+    extra: `SetEnv SESSION_SECRET "${SESSION_SECRET}"`,
+  })
+  const client = httpClient({ port: apache.port }, { mount })
   return {
     client,
     async close() {
       await client.close()
+      await apache.stop()
+    },
+  }
+}
+
+async function serveFastcgiNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
+  return serveNginx(await serveFastcgi(app, mount, folder), 'fastcgi', mount)
+}
+
+async function serveScgiNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
+  sockets += 1
+  const listen = `unix:${join(folder, `app${sockets}.sock`)}`
+  const server = await new SCGIHandler({ listen }).run(app)
+  return serveNginx({ listen, close: () => server.close() }, 'scgi', mount)
+}
+
+/** nginx in front of what listens there already. */
+async function serveNginx(
+  behind: { listen: string; close(): Promise<void> },
+  protocol: 'fastcgi' | 'scgi',
+  mount: string,
+): Promise<Served> {
+  const to = behind.listen
+  await openSocket(to.slice('unix:'.length))
+  const nginx = await startNginx({ mounts: [{ at: mount || '/', to, protocol }] })
+  const client = httpClient({ port: nginx.port }, { mount })
+  return {
+    client,
+    url: `http://127.0.0.1:${nginx.port}${mount}`,
+    async close() {
+      await client.close()
       await nginx.stop()
-      await served.close()
+      await behind.close()
     },
   }
 }
@@ -257,6 +333,7 @@ export interface Row {
 }
 
 const JSON_TYPE = /^application\/json(; ?charset=utf-8)?$/i
+const HTML_TYPE = /^text\/html; ?charset=utf-8$/i
 const TEXT_TYPE = /^text\/plain; ?charset=utf-8$/i
 
 const multipart = [
@@ -272,6 +349,13 @@ const multipart = [
   '--frontier--',
   '',
 ].join('\r\n')
+
+const signIn = (body: string): TestRequest => ({
+  method: 'POST',
+  target: '/signin',
+  headers: [['Content-Type', 'application/x-www-form-urlencoded']],
+  body,
+})
 
 const json = (value: unknown) => () => JSON.stringify(value)
 
@@ -344,6 +428,74 @@ export const rows: readonly Row[] = [
       size: 80_000,
       note: 'a small one',
     }),
+  },
+  {
+    name: 'the page of an upload',
+    request: { target: '/upload' },
+    status: 200,
+    type: HTML_TYPE,
+    body: () => uploadPage,
+  },
+  {
+    name: 'the form to sign in',
+    request: { target: '/signin' },
+    status: 200,
+    type: HTML_TYPE,
+    body: () => signInPage,
+  },
+  {
+    name: 'a wrong password',
+    request: signIn('user=ada&password=byron'),
+    status: 403,
+    type: HTML_TYPE,
+    body: () => refusedPage,
+    headers: () => [['Set-Cookie', []]],
+  },
+  {
+    name: 'a form to sign in that has no password',
+    request: signIn('user=ada'),
+    status: 403,
+    type: HTML_TYPE,
+    body: () => refusedPage,
+  },
+  {
+    name: 'a sign-in without a body',
+    request: { method: 'POST', target: '/signin' },
+    status: 403,
+    type: HTML_TYPE,
+    body: () => refusedPage,
+  },
+  {
+    name: 'the right password, with a cookie below the mount point and the way back',
+    request: signIn('user=ada&password=lovelace'),
+    status: 303,
+    body: (framework, mount) => {
+      const to = `${mount}/signin`
+      if (framework === 'Express') return `See Other. Redirecting to ${to}`
+      return framework === 'Koa' ? `Redirecting to ${to}.` : ''
+    },
+    untyped: ['Fastify', 'Hono'],
+    headers: (mount) => [
+      ['Location', [new RegExp(`^${mount}/signin$`)]],
+      ['Set-Cookie', [new RegExp(`^session=ada\\.[\\w-]{43}; Path=${mount}/; HttpOnly; `)]],
+    ],
+  },
+  {
+    name: 'who is signed in',
+    request: {
+      target: '/signin',
+      headers: [['Cookie', `other=1; ${sessionCookie('ada').replace(/;.*/, '')}; last=2`]],
+    },
+    status: 200,
+    type: HTML_TYPE,
+    body: () => welcomePage('ada'),
+  },
+  {
+    name: 'a session that is forged',
+    request: { target: '/signin', headers: [['Cookie', `session=ada.${'A'.repeat(43)}`]] },
+    status: 200,
+    type: HTML_TYPE,
+    body: () => signInPage,
   },
   {
     name: 'a file',

@@ -127,7 +127,7 @@ describe('the answer', () => {
     const output = {
       write: () => false,
       on: (event: string, listener: (error: Error) => void) => {
-        if (event === 'drain') release = () => listener(new Error())
+        if (event === 'drain') release = listener as () => void
       },
     }
     const running = start(

@@ -169,7 +169,7 @@ describe('the answer', () => {
     const output = {
       write: () => false,
       on: (event: string, listener: (error: Error) => void) => {
-        if (event === 'drain') release = () => listener(new Error())
+        if (event === 'drain') release = listener as () => void
       },
     }
     let finished = false
@@ -233,7 +233,7 @@ describe('the answer', () => {
         return false
       },
       on: (event: string, listener: (error: Error) => void) => {
-        if (event === 'drain') release = () => listener(new Error())
+        if (event === 'drain') release = listener as () => void
       },
     }
     let response!: ServerResponse

@@ -1,0 +1,73 @@
+// What signing in needs in the framework examples: the pages, a password that is kept hashed, and
+// a session that lives in its cookie, for a CGI script forgets everything else after each request.
+import { createHmac, randomBytes, scryptSync, timingSafeEqual } from 'node:crypto'
+
+const page = (title, content) =>
+  `<!DOCTYPE html>\n<html lang="en">\n<title>${title}</title>\n${content}</html>\n`
+
+// A form without an action is sent to its own address, whatever the mount point.
+const FORM = `<form method="post">
+<label>Name <input name="user" autocomplete="username" required></label>
+<label>Password <input name="password" type="password" autocomplete="current-password"></label>
+<button>Sign in</button>
+</form>
+`
+
+export const signInPage = page('Sign in', FORM)
+export const refusedPage = page('Sign in', `<p>That was not right.</p>\n${FORM}`)
+export const uploadPage = page(
+  'Upload',
+  `<form method="post" enctype="multipart/form-data">
+<label>Note <input name="note"></label>
+<label>File <input name="file" type="file" required></label>
+<button>Upload</button>
+</form>
+`,
+)
+
+/** @param {string} user one that `userOf` has returned */
+export const welcomePage = (user) => page('Signed in', `<p>Hello, ${user}!</p>\n`)
+
+/** What is kept of a password, here 'lovelace': a salt, and what scrypt makes of the two. */
+const users = new Map([
+  [
+    'ada',
+    {
+      salt: Buffer.from('jPpmVxJYnUlqDGXuO0hCaA', 'base64url'),
+      hash: Buffer.from('OhUYjbjmbpS8hBLat0-HDSOGcrhriizVyzvIMLi1CPM', 'base64url'),
+    },
+  ],
+])
+/** Compared where there is no such user, so that the time tells nobody who there is. */
+const nobody = { salt: randomBytes(16), hash: randomBytes(32) }
+
+/** Whether a form's fields, which may be anything, are a user and the right password. */
+export function isPassword(user, password) {
+  const { salt, hash } = users.get(user) ?? nobody
+  return timingSafeEqual(hash, scryptSync(String(password), salt, 32))
+}
+
+// Several processes, and so CGI, need one secret for all of them.
+const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
+
+/** The session's cookie: who it is, and the proof that this came from here. */
+function sign(user) {
+  return `${user}.${createHmac('sha256', secret).update(user).digest('base64url')}`
+}
+
+/**
+ * Who is signed in, or undefined.
+ *
+ * @param {string | null | undefined} header the request's header Cookie
+ */
+export function userOf(header) {
+  const [, value, user] = /(?:^|; )session=(([a-z]+)\.[\w-]{43})(?:;|$)/.exec(header ?? '') ?? []
+  if (value === undefined) return undefined
+  const isOurs = timingSafeEqual(Buffer.from(value), Buffer.from(sign(user)))
+  return isOurs && users.has(user) ? user : undefined
+}
+
+/** The header Set-Cookie: sent back below the mount point only, and never shown to a script. */
+export function sessionCookie(user, mount = '') {
+  return `session=${sign(user)}; Path=${mount}/; HttpOnly; SameSite=Lax`
+}
