@@ -26,10 +26,12 @@ export {
   setupTestingDefaults,
   shiftPathInfo,
 } from './util.ts'
+export { validator } from './validate.ts'
 export { GatewayServer } from './server/lifecycle.ts'
 export { BaseHandler } from '../handlers/base.ts'
 export { BaseCGIHandler, SimpleHandler } from '../handlers/simple.ts'
 export { CGIHandler, IISCGIHandler } from '../handlers/cgi.ts'
 export { FastCGIHandler } from '../handlers/fastcgi.ts'
+export { SCGIHandler } from '../handlers/scgi.ts'
 export { HTTPHandler, makeServer, ServerHandler, WSGIServer } from '../handlers/http.ts'
 export { run } from '../handlers/auto.ts'
