@@ -31,6 +31,14 @@ export function createEnviron(): Environ {
 }
 
 /**
+ * A shallow copy, for a layer that wants to change an environ of its own. `{ ...environ }` would
+ * lose `portico.signal`, which the prototype makes when it is first asked for.
+ */
+export function copyEnviron(environ: Environ): Environ {
+  return Object.assign(createEnviron(), environ)
+}
+
+/**
  * Puts a variable from a peer into the environ, if it may be there:
  *
  * - HTTP_PROXY never (CVE-2016-5385, "httpoxy"), nor HTTP_CONTENT_TYPE and HTTP_CONTENT_LENGTH,

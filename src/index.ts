@@ -15,7 +15,7 @@ export type {
 export type { FrameworkApplication, Runnable } from './recognise.ts'
 export { ApplicationError, ConfigurationError, PeerError, PorticoError } from './errors.ts'
 export { demoApp } from './demo-app.ts'
-export { decodeText, encodeText } from './environ.ts'
+export { copyEnviron, decodeText, encodeText } from './environ.ts'
 export { Headers } from './headers.ts'
 export {
   applicationUri,
@@ -31,5 +31,7 @@ export { BaseHandler } from '../handlers/base.ts'
 export { BaseCGIHandler, SimpleHandler } from '../handlers/simple.ts'
 export { CGIHandler, IISCGIHandler } from '../handlers/cgi.ts'
 export { FastCGIHandler } from '../handlers/fastcgi.ts'
+export { SCGIHandler } from '../handlers/scgi.ts'
 export { HTTPHandler, makeServer, ServerHandler, WSGIServer } from '../handlers/http.ts'
+export { validator } from './validate.ts'
 export { run } from '../handlers/auto.ts'
