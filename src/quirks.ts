@@ -83,18 +83,21 @@ function noScriptName(environ: Environ): void {
 }
 
 /**
- * Apache 2.4's mod_proxy_scgi with `proxy-scgi-pathinfo` percent-encodes PATH_INFO again, and does
- * not find it then at the end of the decoded path, all of which it sends as SCRIPT_NAME.
+ * Apache 2.4's mod_proxy_scgi with `proxy-scgi-pathinfo` percent-encodes PATH_INFO again. What it
+ * takes for SCRIPT_NAME is the decoded path without what both have at their ends, which is only
+ * what follows the segment of the last escape.
  */
 function escapedPathInfo(environ: Environ): void {
   const encoded = environ.PATH_INFO
   if (!encoded?.includes('%') || environ['SCGI'] !== '1') return
   if (!environ['SERVER_SOFTWARE']?.startsWith('Apache')) return
-  const script = (environ.SCRIPT_NAME ?? '').replace(SLASHES, '/')
+  const slash = encoded.indexOf('/', encoded.lastIndexOf('%'))
+  const end = slash < 0 ? '' : encoded.slice(slash)
+  const whole = ((environ.SCRIPT_NAME ?? '') + end).replace(SLASHES, '/')
   const path = decodePath(encoded)
   const tail = path.replace(SLASHES, '/')
-  if (!script.endsWith(tail)) return
-  environ.SCRIPT_NAME = script.slice(0, script.length - tail.length)
+  if (!whole.endsWith(tail)) return
+  environ.SCRIPT_NAME = whole.slice(0, whole.length - tail.length)
   environ.PATH_INFO = path
 }
 

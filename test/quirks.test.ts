@@ -192,6 +192,7 @@ const asSent: Row[] = [
   ['mod_proxy_fcgi at /', proxyFcgi('/', '/'), '', '/'],
   ['mod_proxy_scgi', proxyScgi('/app', '/x', '/app/x'), '/app', '/x'],
   ['mod_proxy_scgi, escaped', proxyScgi('/app/a b', '/a%20b', '/app/a%20b'), '/app', '/a b'],
+  ['mod_proxy_scgi, half', proxyScgi('/p/a b', '/a%20b/c', '/p/a%20b/c'), '/p', '/a b/c'],
   ['mod_proxy_scgi at /', proxyScgi('/a%2cb', '/a%252cb', '/a%252cb'), '', '/a%2cb'],
   ['mod_proxy_scgi, slashes', proxyScgi('/p/a/b c', '/a//b%20c', '/p/a//b%20c'), '/p', '/a//b c'],
   ['mod_proxy_scgi, another path', proxyScgi('/app', '/a%20b', '/app/a%2520b'), '/app', '/a%20b'],
