@@ -138,7 +138,7 @@ it('names every option', () => {
     pathInfo: true,
     scriptName: true,
   }
-  const table = /## Options\n\n([^#]*?)\n\nTimes/s.exec(page)?.[1] ?? ''
+  const table = /## Options\n\n([^#]*?)\n\nTimes without/s.exec(page)?.[1] ?? ''
   const named = table
     .split('\n')
     .slice(2)
