@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer'
 import type { Environ } from './types.ts'
 import { PeerError } from './errors.ts'
 import type { Lifetime } from './lifetime.ts'
-import { repairPath, type PathOptions } from './quirks.ts'
+import { repairPath, repairServerName, type PathOptions } from './quirks.ts'
 
 /**
  * An object whose only prototype is one without a prototype: `__proto__`, `toString` and the like
@@ -88,6 +88,7 @@ export function completeEnviron(environ: Environ, options: PathOptions): void {
   environ.SERVER_NAME ||= 'localhost'
   environ.SERVER_PORT ||= '80'
   environ.QUERY_STRING ??= ''
+  repairServerName(environ)
   repairPath(environ, options)
   if (environ.PATH_INFO.includes('\0') || environ.SCRIPT_NAME.includes('\0')) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL')

@@ -133,7 +133,7 @@ describe('A head of 128 MiB', () => {
 })
 
 describe('A web server that goes away while the application does not read', () => {
-  it.each(['fastcgi', 'scgi'] as const)(
+  it.each(['fastcgi', 'scgi', 'http'] as const)(
     'is noticed by %s though the socket is paused',
     async (protocol) => {
       const { head, piece } = uploads[protocol]
