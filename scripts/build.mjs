@@ -3,7 +3,7 @@
  * `require('portico/cgi')`, which is also put beside the scripts in cgi-bin/.
  */
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
@@ -35,12 +35,14 @@ await bundle.write({
 })
 copyFileSync('dist/commonjs/handlers/cgi.js', 'cgi-bin/portico.cjs')
 
-// The same declarations once more, where TypeScript reads them as those of a CommonJS file.
-for (const folder of ['src', 'handlers']) {
-  cpSync(`dist/${folder}`, `dist/commonjs/${folder}`, {
-    recursive: true,
-    filter: (file) => !/\.m?js$/.test(file),
-  })
+// Its declarations once more, where TypeScript reads them as those of a CommonJS file.
+const declarations = new Set(['handlers/cgi.d.ts'])
+for (const file of declarations) {
+  const text = readFileSync(`dist/${file}`, 'utf8')
+  for (const [, path] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {
+    declarations.add(join(dirname(file), `${path}.d.ts`))
+  }
+  mkdirSync(dirname(`dist/commonjs/${file}`), { recursive: true })
+  copyFileSync(`dist/${file}`, `dist/commonjs/${file}`)
 }
-mkdirSync('dist/commonjs', { recursive: true })
 writeFileSync('dist/commonjs/package.json', '{ "type": "commonjs" }\n')

@@ -26,6 +26,7 @@ export {
   setupTestingDefaults,
   shiftPathInfo,
 } from './util.ts'
+export { validator } from './validate.ts'
 export { GatewayServer } from './server/lifecycle.ts'
 export { BaseHandler } from '../handlers/base.ts'
 export { BaseCGIHandler, SimpleHandler } from '../handlers/simple.ts'
