@@ -5,7 +5,9 @@
  * application's process. From the side of whoever drives them.
  *
  * The bar is 0.95 of `proxy_pass`, in requests and in time. Hono's own server for Node is
- * @hono/node-server; where it is not installed, Hono is left out.
+ * @hono/node-server, which puts a Response of its own in place of the global one. Portico leaves
+ * the globals of a process alone, so that server is measured without that, too. Where it is not
+ * installed, Hono is left out.
  */
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -33,7 +35,7 @@ const serve = join(root, 'bench/frameworks/serve.mjs')
 const folder = temporaryFolder()
 const { connections, rounds, seconds } = options
 
-/** Both processes of a framework, and the three ways to reach them. */
+/** The processes of a framework, and the ways to reach them. */
 async function start(framework) {
   const socket = (name) => join(folder, `${framework}-${name}.sock`)
   const port = await freePort()
@@ -43,18 +45,32 @@ async function start(framework) {
       log: `${places[0]}.log`,
     })
   const node = await launch('node', socket('http'), `${port}`)
+  const plain = framework === 'hono' ? await launch('globals', socket('globals')) : undefined
   const fastcgi = await launch('fastcgi', socket('fastcgi'))
   const nginx = await startNginx(folder, [
     { name: 'proxied', protocol: 'http', path: socket('http'), kept: true },
+    { name: 'globals', protocol: 'http', path: socket('globals'), kept: true },
     { name: 'fastcgi', protocol: 'fastcgi', path: socket('fastcgi'), kept: true },
   ])
   return {
     ways: [
       { name: BASE, pid: node.pid, port: nginx.port, host: 'proxied' },
+      ...(plain
+        ? [
+            {
+              name: "proxy_pass, Node's Response",
+              pid: plain.pid,
+              port: nginx.port,
+              host: 'globals',
+            },
+          ]
+        : []),
       { name: 'Portico FastCGI', pid: fastcgi.pid, port: nginx.port, host: 'fastcgi' },
       { name: 'without nginx', pid: node.pid, port, host: 'bare' },
     ],
-    stop: () => Promise.all([node, fastcgi, nginx.process].map((process) => process.stop())),
+    async stop() {
+      for (const process of [node, plain, fastcgi, nginx.process]) await process?.stop()
+    },
   }
 }
 

@@ -73,6 +73,7 @@ async function signIn(environ, startResponse) {
   )
 }
 
+// As a CGI script it needs SESSION_SECRET: each request is a process, with a secret of its own.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
 export const application = bodyLimit(session(signIn, { secret }), 10_000)
 

@@ -68,9 +68,12 @@ export class CGIHandler extends BaseCGIHandler {
     readEnviron(this.environ!)
   }
 
-  /** Without CONTENT_LENGTH there is no body, even if the server leaves stdin open. */
+  /** Without any length there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
-    const length = contentLength(this.environ!) ?? 0
+    const environ = this.environ!
+    // Apache decodes a chunked body, cannot say how long it will be, and closes stdin behind it.
+    const chunked = environ['HTTP_TRANSFER_ENCODING'] !== undefined
+    const length = contentLength(environ) ?? (chunked ? Infinity : 0)
     if (length > 0) this.#input = new Input(descriptorSource(0), length)
     return this.#input
   }

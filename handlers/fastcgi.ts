@@ -16,7 +16,7 @@ import {
   MAX_ACTIVE,
   type AbortCause,
 } from '../src/protocol/fastcgi-application.ts'
-import { FCGI_AUTHORIZER } from '../src/protocol/fastcgi.ts'
+import { encodeRecord, FCGI_AUTHORIZER, FCGI_STDERR } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import {
@@ -161,6 +161,7 @@ class Connection {
   breakOff(request: FastCGIRequest): boolean {
     if (this.#requests.size > 1) return false
     request.send()
+    this.write(request.remainingLog())
     this.socket.destroySoon()
     return true
   }
@@ -276,8 +277,8 @@ export class FastCGIRequest extends BaseHandler {
   #chunks: Chunk[] = []
   #size = 0
   /**
-   * Text for STDERR that waits for the first bytes of STDOUT: HAProxy 2.6.12 with `log-stderr`
-   * crashes on a STDERR record that comes some time before any STDOUT.
+   * Text for STDERR that waits for something to go with it: HAProxy 2.6.12 crashes on a STDERR
+   * record behind which it has read nothing else yet.
    */
   #log = ''
   #ended = false
@@ -307,7 +308,7 @@ export class FastCGIRequest extends BaseHandler {
         return
       }
       this.#log += text
-      if (this.headersSent || this.#log.length > MAX_HELD_LOG) this.#sendLog()
+      if (this.#log.length > MAX_HELD_LOG) this.#sendLog()
     })
   }
 
@@ -330,20 +331,30 @@ export class FastCGIRequest extends BaseHandler {
     const appStatus = complete ? 0 : 1
     const [body = ''] = this.#chunks
     this.#connection.socket.cork()
-    this.#sendLog()
     if (!complete && this.headersSent && !this.refused && this.#connection.breakOff(this)) {
       // Said by closing: no web server looks at appStatus.
-    } else if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
-      const bytes =
-        typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
-      this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
     } else {
-      this.send()
-      this.#connection.write([protocol.end(this.id, appStatus)])
+      this.#sendLog()
+      if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
+        const bytes =
+          typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
+        this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
+      } else {
+        this.send()
+        this.#connection.write([protocol.end(this.id, appStatus)])
+      }
     }
     this.#connection.socket.uncork()
     this.#ended = true
     this.#connection.finished(this)
+  }
+
+  /** What is logged and not sent, with the end of STDERR. */
+  remainingLog(): Buffer[] {
+    if (this.#log === '') return []
+    const log = this.#connection.protocol.stderr(this.id, this.#log)
+    this.#log = ''
+    return [...log, encodeRecord(FCGI_STDERR, this.id)]
   }
 
   #sendLog(): void {
@@ -354,6 +365,7 @@ export class FastCGIRequest extends BaseHandler {
 
   /** Hands what there is of the answer to the socket. */
   send(): void {
+    if (this.#head === '' && this.#chunks.length === 0) return
     const { protocol } = this.#connection
     this.#connection.socket.cork()
     this.#sendLog()

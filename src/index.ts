@@ -15,7 +15,7 @@ export type {
 export type { FrameworkApplication, Runnable } from './recognise.ts'
 export { ApplicationError, ConfigurationError, PeerError, PorticoError } from './errors.ts'
 export { demoApp } from './demo-app.ts'
-export { decodeText, encodeText } from './environ.ts'
+export { copyEnviron, decodeText, encodeText } from './environ.ts'
 export { Headers } from './headers.ts'
 export {
   applicationUri,

@@ -29,6 +29,7 @@ interface Question {
   target?: string
   method?: string
   body?: string
+  chunks?: string[]
   type?: string
   status: number
   contains?: string | RegExp
@@ -57,6 +58,15 @@ const QUESTIONS: Question[] = [
     body: 'name=Zo%C3%AB+%3Cb%3E',
     status: 200,
     contains: 'Zoë &lt;b&gt;',
+  },
+  {
+    name: 'the form takes a body that comes in chunks',
+    script: 'form',
+    method: 'POST',
+    type: FORM,
+    chunks: ['name=Zo', '%C3%AB'],
+    status: 200,
+    contains: 'Zoë',
   },
   { name: 'the form takes no PUT', script: 'form', method: 'PUT', body: 'x', status: 405 },
   {
@@ -144,7 +154,8 @@ const QUESTIONS: Question[] = [
 ]
 
 async function ask(port: number, base: string, question: Question): Promise<void> {
-  const { target = '', method = 'GET', body, type, location } = question
+  const { target = '', method = 'GET', type, location } = question
+  const body = question.body ?? question.chunks
   const answer = await httpRequest(
     { host: '127.0.0.1', port },
     {

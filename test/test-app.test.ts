@@ -114,8 +114,16 @@ describe('in process', () => {
     }).get('/')
     expect(count).toBe(0)
     expect((await call).code).toBe(204)
-    expect((await call.expect(204)).code).toBe(204)
+    expect((await call).code).toBe(204)
     expect(count).toBe(1)
+    for (const late of [
+      () => call.expect(500),
+      () => call.set('A', 'b'),
+      () => call.send('x'),
+      () => call.redirects(1),
+    ]) {
+      expect(late).toThrow('The request has been sent already')
+    }
   })
 
   test('the environ has the variables that are given, and a Host', async () => {

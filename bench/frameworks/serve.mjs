@@ -1,7 +1,8 @@
 /**
  * A process that serves a framework's hello and 64 KiB: `node serve.mjs FRAMEWORK GATEWAY LISTEN…`.
- * FRAMEWORK is 'express' or 'hono'; GATEWAY is 'fastcgi' of Portico's build, or 'node' for what the
- * framework's own manual says, which listens on all the paths and ports that it is given.
+ * FRAMEWORK is 'express' or 'hono'; GATEWAY is 'fastcgi' of Portico's build, 'node' for what the
+ * framework's own manual says, which listens on all the paths and ports that it is given, or
+ * 'globals' for the same where the global Response stays Node's own, which Hono's server replaces.
  */
 import { Buffer } from 'node:buffer'
 import { createServer } from 'node:http'
@@ -27,7 +28,10 @@ const frameworks = {
     const app = new Hono()
     app.get('/hello', (c) => c.text('Hello, world!\n'))
     app.get('/64k', (c) => c.body(BLOCK, 200, { 'Content-Type': BYTES_TYPE }))
-    return { app, listener: () => require('@hono/node-server').getRequestListener(app.fetch) }
+    const overrideGlobalObjects = gateway !== 'globals'
+    const listener = () =>
+      require('@hono/node-server').getRequestListener(app.fetch, { overrideGlobalObjects })
+    return { app, listener }
   },
 }
 

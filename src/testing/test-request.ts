@@ -51,6 +51,7 @@ export class TestCall implements PromiseLike<TestAnswer> {
 
   /** Adds a header. */
   set(name: string, value: string): this {
+    this.#requireUnsent()
     this.#headers.push([name, value])
     return this
   }
@@ -60,12 +61,14 @@ export class TestCall implements PromiseLike<TestAnswer> {
    * none for bytes, the form's for URLSearchParams and FormData, application/json for other objects.
    */
   send(body: Sendable): this {
+    this.#requireUnsent()
     this.#body = body
     return this
   }
 
   /** Follows up to `max` redirects; without it none. */
   redirects(max: number): this {
+    this.#requireUnsent()
     this.#redirects = max
     return this
   }
@@ -79,6 +82,7 @@ export class TestCall implements PromiseLike<TestAnswer> {
   expect(check: Check): this
   expect(body: string | RegExp | object): this
   expect(first: number | string | object | Check, second?: string | RegExp | object): this {
+    this.#requireUnsent()
     if (typeof first === 'number') {
       this.#checks.push(({ code, ...answer }) => {
         if (code !== first) throw mismatch('status', first, answer.status, answer)
@@ -108,6 +112,11 @@ export class TestCall implements PromiseLike<TestAnswer> {
   ): Promise<A | B> {
     this.#answer ??= this.#run()
     return this.#answer.then(resolved, rejected)
+  }
+
+  /** An expectation that nobody looks at any more would always be met. */
+  #requireUnsent(): void {
+    if (this.#answer) throw new ApplicationError('The request has been sent already')
   }
 
   async #run(): Promise<TestAnswer> {

@@ -206,6 +206,19 @@ describe('FastCGI', () => {
     peer.destroy()
   })
 
+  it('sends no STDERR but in front of something else, where HAProxy 2.6.12 crashes', async () => {
+    const peer = open().send(fastcgi(1, '/log'))
+    await peer.until((bytes) => bytes.includes('one ') || undefined)
+    await sleep(50)
+    expect(peer.text).not.toContain('logged')
+    await ask(common, 'scgi', '/release')
+    await peer.closed
+    const streams = events(peer.received).map(({ type }) => type)
+    const runs = streams.filter((type, i) => type !== streams[i - 1])
+    expect(runs).toEqual(['stdout', 'stderr', 'stdout', 'stderr', 'stderr-end'])
+    expect(stdout(peer, 1)).toMatch(/one two$/)
+  })
+
   it.each([
     ['a second BEGIN_REQUEST for an active id', [fastcgi(1, '/wait'), begin(1)]],
     ['STDIN inside PARAMS', [begin(1), record(5, 1, 'a')]],

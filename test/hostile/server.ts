@@ -60,6 +60,13 @@ async function* application(environ, startResponse) {
       startResponse('200 OK', headers)
       yield JSON.stringify(counts)
       return
+    case '/log': // in the middle of an answer, and before it breaks off
+      startResponse('200 OK', headers)
+      yield 'one '
+      environ['wsgi.errors'].write('logged\\n')
+      await new Promise((resolve) => waiting.push(resolve))
+      yield 'two'
+      throw new Error('the answer breaks off')
     case '/throw':
       throw new Error('the application fails')
     case '/environ': {
