@@ -341,6 +341,10 @@ export class ServerHandler extends BaseHandler {
     }
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'
+    if (request.httpVersionMajor > 1) {
+      const message = `A version that is not spoken here: ${request.httpVersion}`
+      throw new PeerError('PORTICO_BAD_REQUEST', message, '505 HTTP Version Not Supported')
+    }
     addHeaders(environ, request.rawHeaders, this.#maxHeaders)
     checkCoding(request)
     const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]

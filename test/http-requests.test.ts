@@ -141,6 +141,7 @@ describe('A request with two readings', () => {
       '400 Bad Request',
       request('POST / HTTP/1.0', 'Connection: keep-alive', chunked) + end,
     ],
+    ['another version', '505 HTTP Version Not Supported', request('GET / HTTP/2.0')],
     ['a user in the target', '400 Bad Request', request('GET http://me:pw@a/ HTTP/1.1')],
     ['a target without a host', '400 Bad Request', request('GET http:///a HTTP/1.1')],
   ])('%s is refused, and its connection closed', async (_, status, bytes) => {
