@@ -132,9 +132,9 @@ for (const [framework, need] of Object.entries(needs)) {
     console.error(`${framework} is left out: ${need} is not installed`)
     continue
   }
-  const { ways, stop } = await start(framework)
-  rows.push(...rowsOf(framework, ways, await compare(ways)))
-  await stop()
+  const started = await start(framework)
+  rows.push(...rowsOf(framework, started.ways, await compare(started.ways)))
+  await started.stop()
 }
 console.log(`Node ${process.version}, ${connections} requests at a time, ${rounds} rounds\n`)
 const heading = ['workload', 'way', 'requests/s', 'ratio', 'CPU µs', 'ratio', 'p50 ms', 'p99 ms']
