@@ -58,7 +58,7 @@ function request(line: string, ...headers: string[]): string {
 }
 
 const hello: Application = (_, startResponse) => {
-  startResponse('200 OK', [])
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
   return ['hello']
 }
 
