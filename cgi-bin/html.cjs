@@ -32,8 +32,9 @@ const page = (title, content) =>
 <title>${title}</title>
 <style>
   body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 50rem; padding: 0 1rem }
-  th { font-weight: normal; padding-right: 1rem; text-align: left; vertical-align: top }
-  code, td { font-family: monospace; overflow-wrap: anywhere; white-space: pre-wrap }
+  th { font-weight: normal; padding-right: 1rem; text-align: left; white-space: nowrap }
+  th, td { vertical-align: top }
+  td { font-family: monospace; overflow-wrap: anywhere; white-space: pre-wrap }
 </style>
 <h1>${title}</h1>
 ` + content

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// An asynchronous generator may wait between its pieces: a clock that ticks ten times.
+// An asynchronous generator may wait between its pieces: a clock that ticks ten times a second.
 import { setTimeout } from 'node:timers/promises'
 import { run } from 'portico'
 
@@ -9,7 +9,7 @@ async function* clock(environ, startResponse) {
     ['X-Accel-Buffering', 'no'], // nginx would keep the ticks back until there are many
   ])
   for (let tick = 0; tick < 10; tick++) {
-    if (tick > 0) await setTimeout(1000)
+    if (tick > 0) await setTimeout(100)
     yield `${new Date().toISOString()}\n`
   }
 }

@@ -18,7 +18,7 @@ async function add(environ, startResponse) {
   const note = String(await environ['wsgi.input'].read(1000))
   const id = String(notes.size + 1)
   notes.set(id, note)
-  const location = `${encodeURI(environ.SCRIPT_NAME)}/notes/${id}`
+  const location = `${encodeURI(Buffer.from(environ.SCRIPT_NAME, 'latin1').toString())}/notes/${id}`
   return text(startResponse, '201 Created', location, [['Location', location]])
 }
 

@@ -32,7 +32,7 @@ function page(startResponse, status, content) {
 function back(environ, startResponse) {
   const headers = [
     ['Content-Type', 'text/plain; charset=utf-8'],
-    ['Location', `${encodeURI(environ.SCRIPT_NAME)}/`],
+    ['Location', `${encodeURI(Buffer.from(environ.SCRIPT_NAME, 'latin1').toString())}/`],
   ]
   startResponse('303 See Other', headers)
   return ['See there.\n']
@@ -73,6 +73,7 @@ async function signIn(environ, startResponse) {
   )
 }
 
+// As a CGI script it needs SESSION_SECRET: each request is a process, with a secret of its own.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
 export const application = bodyLimit(session(signIn, { secret }), 10_000)
 

@@ -39,7 +39,8 @@ export interface Surroundings {
  * @throws {ConfigurationError} if PORTICO_GATEWAY names no gateway.
  */
 export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surroundings {
-  const { PORTICO_GATEWAY: named, PORTICO_LISTEN: listen } = env
+  const { PORTICO_GATEWAY: named } = env
+  const listen = env['PORTICO_LISTEN'] || undefined
   if (named) return { gateway: asGateway(named, 'PORTICO_GATEWAY'), listen }
   if (env['REQUEST_METHOD'] && env['GATEWAY_INTERFACE']) return { gateway: 'cgi' }
   if (Number(env['LISTEN_PID']) === process.pid && Number(env['LISTEN_FDS']) >= 1) {

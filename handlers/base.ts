@@ -9,7 +9,6 @@
  * transport do not wait: a synchronous application under CGI never leaves it.
  */
 import { Buffer } from 'node:buffer'
-import { inspect } from 'node:util'
 import type {
   Application,
   Body,
@@ -22,7 +21,7 @@ import type {
   StartResponse,
   Write,
 } from '../src/types.ts'
-import { bodyLength, chunkLength } from '../src/body-length.ts'
+import { bodyLength, chunkLength, closeBody, isChunk, isPromise, iteratorOf } from '../src/body.ts'
 import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
@@ -142,6 +141,16 @@ export class BaseHandler {
     } finally {
       if (timer) clearTimeout(timer)
     }
+  }
+
+  /**
+   * `run` for a server, which goes on whatever happens: even if the handling of an error fails
+   * itself, as where an `errorOutput` throws, only this request ends.
+   */
+  start(application: Application): void {
+    this.run(application).catch((error: unknown) => {
+      process.stderr.write(`${escapeControl(show(error))}\n`)
+    })
   }
 
   #startTimer(): NodeJS.Timeout {
@@ -417,7 +426,7 @@ export class BaseHandler {
 
   /** Writes an error to `wsgi.errors`: a stack trace for ours, one line for the peer's. */
   logException(error: unknown): void {
-    this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : inspect(error))
+    this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : show(error))
   }
 
   /** Logs `error`; answers with the error page if the head is unsent, else breaks the answer off. */
@@ -524,9 +533,10 @@ export class BaseHandler {
 
   /** One chunk of the result; the head goes before the first that is not empty. */
   #emit(chunk: unknown): void {
+    if (this.#over) return // Another error has ended the request while this chunk was waited for.
     const size = chunkLength(chunk)
     if (this.headers === null) throw new ApplicationError('A body chunk before startResponse()')
-    if (size === 0 || this.#over) return
+    if (size === 0) return
     if (!this.headersSent) this.sendHeaders()
     if (this.#wantsBody) this.#send(chunk as Chunk, size)
   }
@@ -556,12 +566,7 @@ export class BaseHandler {
     this.#open = this.#iterator = null
     if (body === null || body === undefined) return
     try {
-      // A stream that nobody began to read would keep its descriptor open.
-      const { destroy } = body as { readonly destroy?: unknown }
-      let done: unknown
-      if (typeof body.close === 'function') done = body.close()
-      else if (iterator !== null) done = iterator.return?.()
-      else if (typeof destroy === 'function') done = destroy.call(body)
+      const done = closeBody(body, iterator)
       if (isPromise(done)) return logFailure(done, (error) => this.logException(error))
     } catch (error) {
       this.logException(error)
@@ -582,8 +587,14 @@ function isLoss(error: unknown): error is PeerError {
   return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
 }
 
-function isChunk(value: unknown): value is Chunk {
-  return typeof value === 'string' || value instanceof Uint8Array
+/** What was thrown may be anything, and may throw in its turn when it is looked at. */
+function show(error: unknown): string {
+  try {
+    // Reached this way since most processes never show one.
+    return process.getBuiltinModule('node:util').inspect(error)
+  } catch {
+    return 'The application threw something that cannot be shown'
+  }
 }
 
 async function logFailure(
@@ -600,21 +611,6 @@ async function logFailure(
 /** RFC 9110, sections 15.2, 15.3.5 and 15.4.5. */
 function isBodiless(status: string): boolean {
   return status.startsWith('1') || status.startsWith('204') || status.startsWith('304')
-}
-
-function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof (value as PromiseLike<T> | null | undefined)?.then === 'function'
-}
-
-function iteratorOf(body: unknown): Iterator<unknown> | AsyncIterator<unknown> {
-  const iterable = body as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null | undefined
-  const iterator = iterable?.[Symbol.asyncIterator]?.() ?? iterable?.[Symbol.iterator]?.()
-  if (iterator === undefined) {
-    throw new ApplicationError(
-      `The application must return an iterable of chunks (got ${body === null ? 'null' : typeof body})`,
-    )
-  }
-  return iterator
 }
 
 let dateSecond = 0

@@ -8,7 +8,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
-import { contentLength } from '../src/environ.ts'
+import { contentLength, setVariable } from '../src/environ.ts'
 import { ApplicationError } from '../src/errors.ts'
 import { DescriptorOutput, descriptorSource, writeLog } from '../src/descriptor.ts'
 import { ErrorLog } from '../src/error-stream.ts'
@@ -40,7 +40,7 @@ export class CGIHandler extends BaseCGIHandler {
       new Input(emptySource),
       new DescriptorOutput(1),
       new ErrorLog((text) => writeLog(2, text)),
-      readEnviron(),
+      {},
       { ...options, multiprocess: true },
     )
   }
@@ -64,9 +64,16 @@ export class CGIHandler extends BaseCGIHandler {
     }
   }
 
-  /** Without CONTENT_LENGTH there is no body, even if the server leaves stdin open. */
+  override addCgiVars(): void {
+    readEnviron(this.environ!)
+  }
+
+  /** Without any length there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
-    const length = contentLength(this.environ!) ?? 0
+    const environ = this.environ!
+    // Apache decodes a chunked body, cannot say how long it will be, and closes stdin behind it.
+    const chunked = environ['HTTP_TRANSFER_ENCODING'] !== undefined
+    const length = contentLength(environ) ?? (chunked ? Infinity : 0)
     if (length > 0) this.#input = new Input(descriptorSource(0), length)
     return this.#input
   }
@@ -120,21 +127,18 @@ export class IISCGIHandler extends CGIHandler {
  * a variable to which that happened is looked up in the kernel's copy, which Linux has in /proc.
  * Elsewhere its bytes are lost.
  */
-export function readEnviron(): Record<string, string> {
-  const environ: Record<string, string> = Object.create(null)
+function readEnviron(environ: Environ): void {
   let kernel: Map<string, string> | null = null
   for (const name in process.env) {
-    if (name.includes('.')) continue
     const value = process.env[name]!
     if (Buffer.byteLength(value) === value.length) {
-      environ[name] = value
+      setVariable(environ, name, value)
       continue
     }
     const bytes = Buffer.from(value).toString('latin1')
     if (value.includes('\ufffd')) kernel ??= readKernelEnviron()
-    environ[name] = (value.includes('\ufffd') && kernel?.get(name)) || bytes
+    setVariable(environ, name, (value.includes('\ufffd') && kernel?.get(name)) || bytes)
   }
-  return environ
 }
 
 function readKernelEnviron(): Map<string, string> {

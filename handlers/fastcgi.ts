@@ -11,11 +11,26 @@ import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input } from '../src/input.ts'
-import { ApplicationConnection, type AbortCause } from '../src/protocol/fastcgi-application.ts'
+import {
+  ApplicationConnection,
+  MAX_ACTIVE,
+  type AbortCause,
+} from '../src/protocol/fastcgi-application.ts'
+import { encodeRecord, FCGI_AUTHORIZER, FCGI_STDERR } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
-import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
-import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import {
+  DEFAULT_MAX_CONNECTIONS,
+  GatewayServer,
+  type ServerOptions,
+} from '../src/server/lifecycle.ts'
+import {
+  coarseTime,
+  HEAD_TIMEOUT,
+  HIGH_WATER_MARK,
+  IDLE_TIMEOUT,
+  MAX_LOOKAHEAD,
+} from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -87,12 +102,14 @@ class Connection {
   #exhausted = true
 
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
+    const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
     this.socket = socket
     this.protocol = new ApplicationConnection({
-      multiplex: options.multiplex ?? true,
+      multiplex,
       ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
       ...(options.maxHeaders && { maxParams: options.maxHeaders }),
-      ...(options.maxConnections && { maxConns: options.maxConnections }),
+      maxConns: maxConnections,
+      maxReqs: multiplex ? maxConnections * MAX_ACTIVE : maxConnections,
     })
     this.#application = application
     this.#options = options
@@ -121,6 +138,11 @@ class Connection {
     this.socket.destroy()
   }
 
+  look(): void {
+    const { socket } = this
+    if (socket.isPaused() && this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+  }
+
   /** The request is answered: nothing more is written for its id. */
   finished(request: FastCGIRequest): void {
     this.#requests.delete(request.id)
@@ -139,6 +161,7 @@ class Connection {
   breakOff(request: FastCGIRequest): boolean {
     if (this.#requests.size > 1) return false
     request.send()
+    this.write(request.remainingLog())
     this.socket.destroySoon()
     return true
   }
@@ -164,6 +187,8 @@ class Connection {
       switch (event.type) {
         case 'request': {
           const Request = this.#options.handlerClass ?? FastCGIRequest
+          // As libfcgi does, for an application that serves in both roles.
+          if (event.role === FCGI_AUTHORIZER) event.params.push('FCGI_ROLE', 'AUTHORIZER')
           const request = new Request(this, event.id, event.params, this.#options)
           this.#requests.set(event.id, request)
           this.#served += 1
@@ -192,7 +217,7 @@ class Connection {
     // After all that came with it: a request that is there to its end is answered cheaper.
     for (const request of begun) {
       // Unless it has been aborted in the same breath.
-      if (this.#requests.get(request.id) === request) void request.run(this.#application)
+      if (this.#requests.get(request.id) === request) request.start(this.#application)
     }
     if (this.#queued > this.#highWaterMark()) this.socket.pause()
     this.#setDeadline()
@@ -252,8 +277,8 @@ export class FastCGIRequest extends BaseHandler {
   #chunks: Chunk[] = []
   #size = 0
   /**
-   * Text for STDERR that waits for the first bytes of STDOUT: HAProxy 2.6.12 with `log-stderr`
-   * crashes on a STDERR record that comes some time before any STDOUT.
+   * Text for STDERR that waits for something to go with it: HAProxy 2.6.12 crashes on a STDERR
+   * record behind which it has read nothing else yet.
    */
   #log = ''
   #ended = false
@@ -283,7 +308,7 @@ export class FastCGIRequest extends BaseHandler {
         return
       }
       this.#log += text
-      if (this.headersSent || this.#log.length > MAX_HELD_LOG) this.#sendLog()
+      if (this.#log.length > MAX_HELD_LOG) this.#sendLog()
     })
   }
 
@@ -306,20 +331,30 @@ export class FastCGIRequest extends BaseHandler {
     const appStatus = complete ? 0 : 1
     const [body = ''] = this.#chunks
     this.#connection.socket.cork()
-    this.#sendLog()
     if (!complete && this.headersSent && !this.refused && this.#connection.breakOff(this)) {
       // Said by closing: no web server looks at appStatus.
-    } else if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
-      const bytes =
-        typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
-      this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
     } else {
-      this.send()
-      this.#connection.write([protocol.end(this.id, appStatus)])
+      this.#sendLog()
+      if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
+        const bytes =
+          typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
+        this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
+      } else {
+        this.send()
+        this.#connection.write([protocol.end(this.id, appStatus)])
+      }
     }
     this.#connection.socket.uncork()
     this.#ended = true
     this.#connection.finished(this)
+  }
+
+  /** What is logged and not sent, with the end of STDERR. */
+  remainingLog(): Buffer[] {
+    if (this.#log === '') return []
+    const log = this.#connection.protocol.stderr(this.id, this.#log)
+    this.#log = ''
+    return [...log, encodeRecord(FCGI_STDERR, this.id)]
   }
 
   #sendLog(): void {
@@ -330,6 +365,7 @@ export class FastCGIRequest extends BaseHandler {
 
   /** Hands what there is of the answer to the socket. */
   send(): void {
+    if (this.#head === '' && this.#chunks.length === 0) return
     const { protocol } = this.#connection
     this.#connection.socket.cork()
     this.#sendLog()

@@ -8,6 +8,7 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { frameworkOf } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -16,16 +17,24 @@ import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import type { Address } from '../src/server/listen.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
-import { HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT } from '../src/server/limits.ts'
+import {
+  HEAD_TIMEOUT,
+  HIGH_WATER_MARK,
+  IDLE_TIMEOUT,
+  MAX_LOOKAHEAD,
+  SWEEP_TIME,
+} from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
-import { drained } from '../src/server/sending.ts'
+import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
   Application,
+  Body,
   Chunk,
   Environ,
   ErrorStream,
   HeaderList,
   InputStream,
+  StartResponse,
 } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -35,6 +44,12 @@ export interface HTTPOptions extends HandlerOptions, ServerOptions {
   readonly serverSoftware?: string | null | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof ServerHandler | undefined
+  /**
+   * Wraps the application in `validator`, for development: what breaks the contract is answered
+   * with a 500 and told to stderr. Default: false, but in `makeServer` where NODE_ENV is not
+   * 'production'. Applications of frameworks are never wrapped.
+   */
+  readonly validate?: boolean | undefined
 }
 
 /** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
@@ -43,6 +58,11 @@ const MAX_HEADER_BYTES = 65_536
 const MAX_HEADERS = 1_000
 /** Header names whose variable is remembered: more than browsers and proxies have among them. */
 const MAX_KNOWN_NAMES = 512
+/**
+ * Requests of one connection above which it is not read until the first are answered. Browsers send
+ * one at a time, clients that pipeline a few; Node would start as many as come.
+ */
+const MAX_PIPELINED = 64
 /** How long, in ms, an unread body is read and thrown away before its connection is closed. */
 const LINGER = 2_000
 
@@ -62,10 +82,11 @@ export class HTTPHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const { application: run } = await recognise(application)
+    const run = await this.#prepare(application)
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
       headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      connectionsCheckingInterval: SWEEP_TIME,
       keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
@@ -78,23 +99,33 @@ export class HTTPHandler {
     Object.assign(server, { httpAllowHalfOpen: true })
     const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
-    function answer(request: IncomingMessage, response: ServerResponse): void {
+    function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
+      if (!request.socket.writable) return // Sent behind the last one that is answered.
       const handler = new Handler(request, response, options)
+      handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
-      void handler.run(run)
+      handler.start(run)
     }
-    server.on('request', answer)
+    server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
-    server.on('checkContinue', answer)
+    server.on('checkContinue', (request, response) => answer(request, response, true))
     return GatewayServer.start(server, options, {
       fallback: ':8000',
       open: true,
       connect: (socket) => {
-        const connection = new HTTPConnection(socket)
+        const connection = new HTTPConnection(socket, options.maxRequestsPerConnection)
         connections.set(socket, connection)
         return connection
       },
     })
+  }
+
+  /** The validator is loaded only where it is asked for. */
+  async #prepare(application: Runnable): Promise<Application> {
+    const { application: run } = await recognise(application)
+    if (!this.options.validate || frameworkOf(application) !== null) return run
+    const { validator } = await import('../src/validate.ts')
+    return validator(run)
   }
 }
 
@@ -106,6 +137,9 @@ export class WSGIServer {
   readonly #options: HTTPOptions
   readonly #application: Runnable
   #server: GatewayServer | null = null
+  #starting: Promise<GatewayServer> | null = null
+  /** Called behind each request. */
+  #onHandled = () => {}
 
   constructor(application: Runnable, options: HTTPOptions) {
     this.#application = application
@@ -123,8 +157,31 @@ export class WSGIServer {
    * @throws {ConfigurationError} if it cannot listen.
    */
   async start(): Promise<Address> {
-    this.#server ??= await new HTTPHandler(this.#options).run(this.#application)
-    return this.#server.address
+    this.#starting ??= this.#listen()
+    const server = await this.#starting
+    return server.address
+  }
+
+  async #listen(): Promise<GatewayServer> {
+    const { handlerClass = ServerHandler } = this.#options
+    const handled = () => this.#onHandled()
+    class Handler extends handlerClass {
+      override async run(application: Application): Promise<void> {
+        try {
+          await super.run(application)
+        } finally {
+          handled()
+        }
+      }
+    }
+    const options = { ...this.#options, handlerClass: Handler }
+    try {
+      this.#server = await new HTTPHandler(options).run(this.#application)
+      return this.#server
+    } catch (error) {
+      this.#starting = null
+      throw error
+    }
   }
 
   /** Serves until `close()` is called. */
@@ -135,31 +192,23 @@ export class WSGIServer {
 
   /** Serves one request, then closes. */
   async handleRequest(): Promise<void> {
-    const { handlerClass = ServerHandler } = this.#options
-    await new Promise<void>((resolve, reject) => {
-      class OneRequest extends handlerClass {
-        override async run(application: Application): Promise<void> {
-          await super.run(application)
-          resolve()
-        }
-      }
-      const options = { ...this.#options, handlerClass: OneRequest }
-      new HTTPHandler(options)
-        .run(this.#application)
-        .then((server) => (this.#server = server), reject)
-    })
+    const handled = new Promise<void>((resolve) => (this.#onHandled = resolve))
+    await this.start()
+    await handled
     await this.close()
   }
 
   /** Stops accepting; resolves when what runs has been answered. */
   async close(): Promise<void> {
+    await this.#starting
     await this.#server?.close()
-    this.#server = null
+    this.#server = this.#starting = null
   }
 }
 
 /**
- * Makes an HTTP server for `application` (wsgiref.simple_server):
+ * Makes a development server for `application` (wsgiref.simple_server), which is validated unless
+ * NODE_ENV is 'production' or `validate` is false:
  *
  *     await makeServer('127.0.0.1', 8000, application).serveForever()
  *
@@ -173,7 +222,8 @@ export function makeServer(
   options: HTTPOptions = {},
 ): WSGIServer {
   const name = host.includes(':') ? `[${host}]` : host || '*'
-  return new WSGIServer(application, { ...options, listen: `${name}:${port}` })
+  const validate = options.validate ?? process.env['NODE_ENV'] !== 'production'
+  return new WSGIServer(application, { ...options, validate, listen: `${name}:${port}` })
 }
 
 /** One socket: knows which requests are being answered, and can be closed behind the last. */
@@ -184,9 +234,13 @@ class HTTPConnection implements Connection {
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
+  #full = false
+  #begun = 0
+  readonly #maxRequests: number | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, maxRequests: number | undefined) {
     this.#socket = socket
+    this.#maxRequests = maxRequests
     socket.on('end', () => {
       for (const handler of this.#handlers) handler.disconnected()
     })
@@ -195,10 +249,20 @@ class HTTPConnection implements Connection {
   begin(handler: ServerHandler): void {
     const { response } = handler
     this.#handlers.add(handler)
-    if (this.#ending) response.shouldKeepAlive = false
+    // Node says 'close' at that number, and leaves it to the client.
+    if (this.#ending || ++this.#begun === this.#maxRequests) response.shouldKeepAlive = false
+    if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
+      this.#full = true
+      // Node reads on at the end of each request; this comes after the last of those that have come.
+      setImmediate(() => this.#full && this.#socket.pause())
+    }
     response.once('close', () => {
       this.#handlers.delete(handler)
       this.#read = this.#socket.bytesRead
+      if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
+        this.#full = false
+        this.#socket.resume()
+      }
       if (this.#ending && this.#handlers.size === 0) this.#socket.end()
     })
   }
@@ -212,6 +276,10 @@ class HTTPConnection implements Connection {
   destroy(): void {
     this.#socket.destroy()
   }
+
+  look(): void {
+    for (const handler of this.#handlers) handler.look()
+  }
 }
 
 /** Runs an application for one HTTP request. */
@@ -220,6 +288,8 @@ export class ServerHandler extends BaseHandler {
   override gateway = 'http' as const
   readonly request: IncomingMessage
   readonly response: ServerResponse
+  /** The client sends its body only when it has a 100 (Continue); never one of HTTP/1.0. */
+  clientWaits = false
   readonly #maxHeaders: number
   readonly #highWaterMark: number
   #pending: Chunk | null = null
@@ -236,6 +306,14 @@ export class ServerHandler extends BaseHandler {
     response.once('close', () => {
       if (!response.writableFinished) this.abort()
     })
+  }
+
+  /** Has a piece of the body read that nobody takes at present. */
+  look(): void {
+    const { request } = this
+    if (request.complete || request.readableFlowing) return
+    // What makes Node read the socket on, though the stream has enough (Node 20 to 26).
+    if (request.readableLength < MAX_LOOKAHEAD * this.#highWaterMark) request._read(0)
   }
 
   /** Every CGI variable that the connection and the head of the request give. */
@@ -264,18 +342,29 @@ export class ServerHandler extends BaseHandler {
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'
     addHeaders(environ, request.rawHeaders, this.#maxHeaders)
+    checkCoding(request)
     const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
+    if (authority === undefined) return
+    // RFC 9110, sections 4.2.1 and 4.2.4.
+    if (authority === '' || authority.includes('@')) {
+      throw new PeerError('PORTICO_BAD_REQUEST', 'The target names no host, or a user with it')
+    }
     // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
-    if (authority !== undefined) environ['HTTP_HOST'] = authority
+    environ['HTTP_HOST'] = authority
+  }
+
+  /** Where the next request begins is in doubt behind one that cannot be served. */
+  override errorOutput(environ: Environ, startResponse: StartResponse, error: unknown): Body {
+    if (error instanceof PeerError) this.response.shouldKeepAlive = false
+    return super.errorOutput(environ, startResponse, error)
   }
 
   override getStdin(): InputStream {
     const { request, response } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
     const source = pushedSource(request, this.#highWaterMark)
-    const asked = /^100-continue$/i.test(this.environ!['HTTP_EXPECT'] ?? '')
     return new Input(
-      asked ? afterContinue(source, response) : source,
+      this.clientWaits ? afterContinue(source, response) : source,
       contentLength(this.environ!) ?? Infinity,
     )
   }
@@ -293,7 +382,7 @@ export class ServerHandler extends BaseHandler {
     // A final answer of 1xx leaves a client waiting for another one.
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = [...this.originHeaders(), ...this.headers!]
-    this.#headHasBytes = BYTES.test(status + list.join(''))
+    this.#headHasBytes = BYTES.test(status) || list.some(([, value]) => BYTES.test(value))
     this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
   }
 
@@ -321,19 +410,28 @@ export class ServerHandler extends BaseHandler {
   override _end(complete: boolean): void {
     const { request, response } = this
     const { socket } = request
+    const unread = !request.complete && hasBody(request)
+    // What Node calls behind a last answer: it would close on bytes that are still coming.
+    if (unread) socket.destroySoon = () => closeBehindAnswer(socket, false)
     if (complete) {
       if (this.#pending === null) response.end()
       else response.end(this.#pending)
     } else {
       if (this.#pending !== null) response.write(this.#pending)
-      // Without the end of the body the client knows that there should be more.
-      socket.destroySoon()
+      else if (this.headersSent) response.flushHeaders()
+      // Without the end of the body the client knows that there should be more; but the answers to
+      // earlier requests go first.
+      if (response.socket !== null) socket.destroySoon()
+      else response.once('socket', () => setImmediate(() => socket.destroySoon()))
     }
     this.#pending = null
-    if (request.complete || !hasBody(request)) return
-    const timer = setTimeout(() => socket.destroy(), LINGER)
-    request.once('close', () => clearTimeout(timer))
+    if (!unread) return
     request.removeAllListeners('data').resume()
+    // Behind the answer: a client may read that slowly before it sends the rest.
+    response.once('finish', () => {
+      const timer = setTimeout(() => socket.destroy(), LINGER)
+      request.once('close', () => clearTimeout(timer))
+    })
   }
 }
 
@@ -390,6 +488,24 @@ function nameVariable(name: string): string | null {
   return variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH'
     ? variable
     : `HTTP_${variable}`
+}
+
+/**
+ * The one transfer coding there is has been taken off by Node, which passes over any before it; and
+ * what is in front of a client of HTTP/1.0 does not know of it (RFC 9112, section 6.1).
+ *
+ * @throws {PeerError} 501 for another one, 400 for HTTP/1.0.
+ */
+function checkCoding({ headers, httpVersion }: IncomingMessage): void {
+  const coding = headers['transfer-encoding']
+  if (coding === undefined) return
+  if (httpVersion === '1.0') {
+    throw new PeerError('PORTICO_BAD_REQUEST', 'A transfer coding in HTTP/1.0')
+  }
+  if (coding.toLowerCase() !== 'chunked') {
+    const message = 'A transfer coding other than chunked'
+    throw new PeerError('PORTICO_BAD_REQUEST', message, '501 Not Implemented')
+  }
 }
 
 /** RFC 9112, section 6.3: a request has a body only if it says so. */

@@ -99,7 +99,7 @@ export class NodeFastCGIHandler {
       const connection = Connection.receiving!
       const request = new Request(message, connection, options)
       connection.begin(request)
-      void request.run(run)
+      request.start(run)
     })
     return GatewayServer.start(server, options, {
       fallback: 'fd:0',

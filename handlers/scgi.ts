@@ -13,7 +13,7 @@ import { emptySource, Input } from '../src/input.ts'
 import { RequestReader } from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
-import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK } from '../src/server/limits.ts'
+import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -107,6 +107,12 @@ class Connection {
     this.socket.destroy()
   }
 
+  look(): void {
+    const { input, socket } = this
+    if (input === null || !socket.isPaused()) return
+    if (input.queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+  }
+
   /** The application's answer has been written, or nothing more of it will come. */
   finished(complete: boolean): void {
     this.#answered = true
@@ -140,7 +146,7 @@ class Connection {
     }
     if (this.input !== null && this.input.queued > this.#highWaterMark()) this.socket.pause()
     // After all that came with it: a request that is there to its last byte is answered cheaper.
-    void begun?.run(this.#application)
+    begun?.start(this.#application)
   }
 
   #highWaterMark(): number {

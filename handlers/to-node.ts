@@ -36,7 +36,7 @@ export function toNode(
   if (typeof origin === 'function') return origin as NodeListener
   const run = asApplication(application)
   const listener: NodeListener = (request, response) => {
-    void new MountedHandler(request, response, options).run(run)
+    new MountedHandler(request, response, options).start(run)
   }
   markOrigin(listener, run)
   return listener

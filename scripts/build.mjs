@@ -3,7 +3,7 @@
  * `require('portico/cgi')`, which is also put beside the scripts in cgi-bin/.
  */
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
@@ -11,25 +11,38 @@ import { rolldown } from 'rolldown'
 process.chdir(resolve(import.meta.dirname, '..'))
 rmSync('dist', { recursive: true, force: true })
 
-const typescript = createRequire(import.meta.url).resolve('typescript/package.json')
-execFileSync(
-  process.execPath,
-  [join(dirname(typescript), 'bin/tsc'), '-p', 'tsconfig.build.json'],
-  {
-    stdio: 'inherit',
-  },
+// The one configuration, for the part of it that is published.
+mkdirSync('dist')
+writeFileSync(
+  'dist/tsconfig.json',
+  JSON.stringify({
+    extends: '../tsconfig.json',
+    compilerOptions: { rootDir: '..', outDir: '.' },
+    include: ['../src', '../handlers'],
+  }),
 )
+const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'))
+execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', 'dist'], { stdio: 'inherit' })
+rmSync('dist/tsconfig.json')
 
 const bundle = await rolldown({ input: 'handlers/cgi.ts', platform: 'node', logLevel: 'warn' })
-await bundle.write({ file: 'dist/commonjs/handlers/cgi.js', format: 'cjs', minify: false })
+// Parsing is a good part of what a CGI request costs.
+await bundle.write({
+  file: 'dist/commonjs/handlers/cgi.js',
+  format: 'cjs',
+  comments: false,
+  minify: true,
+})
 copyFileSync('dist/commonjs/handlers/cgi.js', 'cgi-bin/portico.cjs')
 
-// The same declarations once more, where TypeScript reads them as those of a CommonJS file.
-for (const folder of ['src', 'handlers']) {
-  cpSync(`dist/${folder}`, `dist/commonjs/${folder}`, {
-    recursive: true,
-    filter: (file) => !/\.m?js$/.test(file),
-  })
+// Its declarations once more, where TypeScript reads them as those of a CommonJS file.
+const declarations = new Set(['handlers/cgi.d.ts'])
+for (const file of declarations) {
+  const text = readFileSync(`dist/${file}`, 'utf8')
+  for (const [, path] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {
+    declarations.add(join(dirname(file), `${path}.d.ts`))
+  }
+  mkdirSync(dirname(`dist/commonjs/${file}`), { recursive: true })
+  copyFileSync(`dist/${file}`, `dist/commonjs/${file}`)
 }
-mkdirSync('dist/commonjs', { recursive: true })
 writeFileSync('dist/commonjs/package.json', '{ "type": "commonjs" }\n')

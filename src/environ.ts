@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer'
 import type { Environ } from './types.ts'
 import { PeerError } from './errors.ts'
 import type { Lifetime } from './lifetime.ts'
-import { repairPath, type PathOptions } from './quirks.ts'
+import { repairPath, repairServerName, type PathOptions } from './quirks.ts'
 
 /**
  * An object whose only prototype is one without a prototype: `__proto__`, `toString` and the like
@@ -15,17 +15,27 @@ import { repairPath, type PathOptions } from './quirks.ts'
  * times as dear to fill. So `portico.signal`, which is made only when asked for, is the one key
  * that the prototype has.
  */
-class EnvironRecord {
-  get ['portico.signal'](): AbortSignal | undefined {
-    return (this as { readonly 'portico.lifetime'?: Lifetime })['portico.lifetime']?.signal
-  }
-}
-Reflect.deleteProperty(EnvironRecord.prototype, 'constructor')
-Object.setPrototypeOf(EnvironRecord.prototype, null)
+const EnvironRecord = function () {} as unknown as { new (): Environ; prototype: object }
+EnvironRecord.prototype = Object.create(null, {
+  'portico.signal': {
+    get(this: { readonly 'portico.lifetime'?: Lifetime }): AbortSignal | undefined {
+      return this['portico.lifetime']?.signal
+    },
+    enumerable: true,
+  },
+})
 
 /** An environ without a key. */
 export function createEnviron(): Environ {
-  return new EnvironRecord() as unknown as Environ
+  return new EnvironRecord()
+}
+
+/**
+ * A shallow copy, for a layer that wants to change an environ of its own. `{ ...environ }` would
+ * lose `portico.signal`, which the prototype makes when it is first asked for.
+ */
+export function copyEnviron(environ: Environ): Environ {
+  return Object.assign(createEnviron(), environ)
 }
 
 /**
@@ -78,6 +88,7 @@ export function completeEnviron(environ: Environ, options: PathOptions): void {
   environ.SERVER_NAME ||= 'localhost'
   environ.SERVER_PORT ||= '80'
   environ.QUERY_STRING ??= ''
+  repairServerName(environ)
   repairPath(environ, options)
   if (environ.PATH_INFO.includes('\0') || environ.SCRIPT_NAME.includes('\0')) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL')

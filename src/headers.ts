@@ -8,8 +8,8 @@ import { ApplicationError } from './errors.ts'
 
 /** RFC 9110, section 5.6.2. */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-/** RFC 9110, section 15. */
-const STATUS_CODE = /^[1-9][0-9]{2}/
+/** RFC 9112, section 4: a code (RFC 9110, section 15) and a reason. */
+const STATUS_LINE = /^[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*$/
 /** RFC 9110, section 5.5: a tab, visible characters and bytes above 0x7f. */
 const NOT_FIELD_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 
@@ -23,16 +23,15 @@ export function checkStatus(status: unknown): asserts status is string {
   if (typeof status !== 'string') {
     throw new ApplicationError(`Status must be of type string (got ${describe(status)})`)
   }
+  if (STATUS_LINE.test(status)) return
   if (status.length < 4) throw new ApplicationError('Status must be at least 4 characters')
-  if (!STATUS_CODE.test(status)) {
+  if (!/^[1-9][0-9]{2}/.test(status)) {
     throw new ApplicationError('Status message must begin w/3-digit code')
   }
   if (status[3] !== ' ') {
     throw new ApplicationError('Status message must have a space after code')
   }
-  if (NOT_FIELD_VALUE.test(status)) {
-    throw new ApplicationError('Control characters are not allowed in a status')
-  }
+  throw new ApplicationError('Control characters are not allowed in a status')
 }
 
 /**

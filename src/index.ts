@@ -14,7 +14,8 @@ export type {
 } from './types.ts'
 export type { FrameworkApplication, Runnable } from './recognise.ts'
 export { ApplicationError, ConfigurationError, PeerError, PorticoError } from './errors.ts'
-export { decodeText, encodeText } from './environ.ts'
+export { demoApp } from './demo-app.ts'
+export { copyEnviron, decodeText, encodeText } from './environ.ts'
 export { Headers } from './headers.ts'
 export {
   applicationUri,
@@ -25,10 +26,13 @@ export {
   setupTestingDefaults,
   shiftPathInfo,
 } from './util.ts'
+export { validator } from './validate.ts'
 export { GatewayServer } from './server/lifecycle.ts'
 export { BaseHandler } from '../handlers/base.ts'
 export { BaseCGIHandler, SimpleHandler } from '../handlers/simple.ts'
 export { CGIHandler, IISCGIHandler } from '../handlers/cgi.ts'
 export { FastCGIHandler } from '../handlers/fastcgi.ts'
-export { HTTPHandler, makeServer } from '../handlers/http.ts'
+export { SCGIHandler } from '../handlers/scgi.ts'
+export { HTTPHandler, makeServer, ServerHandler, WSGIServer } from '../handlers/http.ts'
+export { validator } from './validate.ts'
 export { run } from '../handlers/auto.ts'

@@ -30,7 +30,6 @@ const BLOCK_SIZE = 65_536
  */
 const CHUNK_SIZE = 16_384
 
-const EMPTY = Buffer.alloc(0)
 const NEWLINE = 0x0a
 
 /** A source without a byte. */
@@ -60,7 +59,7 @@ export class Input implements InputStream {
   /** Bytes of CONTENT_LENGTH that the source still owes; infinite where the source ends itself. */
   #owed: number
   /** Bytes read from the source but not yet by the application: what follows a line. */
-  #pending: Buffer = EMPTY
+  #pending: Buffer | null = null
   #reading = false
 
   /** @param length CONTENT_LENGTH in bytes; leave it out where the source itself has an end. */
@@ -156,10 +155,10 @@ export class Input implements InputStream {
 
   /** The next bytes, at most `size`; null at the end. Waits only where the source has to. */
   #take(size: number): Buffer | null | Promise<Buffer | null> {
-    if (this.#pending.length > 0) {
-      const head = this.#pending.subarray(0, size)
-      this.#pending = this.#pending.subarray(head.length)
-      return head
+    const pending = this.#pending
+    if (pending !== null) {
+      this.#pending = pending.length > size ? pending.subarray(size) : null
+      return pending.subarray(0, size)
     }
     if (this.#owed === 0) return null
     const chunk = this.#source.read(Math.min(size, this.#owed, BLOCK_SIZE))

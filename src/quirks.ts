@@ -27,7 +27,10 @@ export function repairPath(environ: Environ, options: PathOptions): void {
     wholePathAsScriptName(environ)
     noScriptName(environ)
   }
-  if (strategy === 'auto') mergedSlashes(environ)
+  if (strategy === 'auto') {
+    escapedPathInfo(environ)
+    mergedSlashes(environ)
+  }
   environ.SCRIPT_NAME = environ.SCRIPT_NAME === '/' ? '' : absolute(environ.SCRIPT_NAME)
   environ.PATH_INFO = absolute(environ.PATH_INFO)
   let mount = options.scriptName
@@ -77,6 +80,34 @@ function noScriptName(environ: Environ): void {
   if (environ.SCRIPT_NAME !== undefined || environ.PATH_INFO !== undefined) return
   environ.SCRIPT_NAME = ''
   environ.PATH_INFO = environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? '')
+}
+
+/**
+ * Apache 2.4's mod_proxy_scgi with `proxy-scgi-pathinfo` percent-encodes PATH_INFO again. What it
+ * takes for SCRIPT_NAME is the decoded path without what both have at their ends, which is only
+ * what follows the segment of the last escape.
+ */
+function escapedPathInfo(environ: Environ): void {
+  const encoded = environ.PATH_INFO
+  if (!encoded?.includes('%') || environ['SCGI'] !== '1') return
+  if (!environ['SERVER_SOFTWARE']?.startsWith('Apache')) return
+  const slash = encoded.indexOf('/', encoded.lastIndexOf('%'))
+  const end = slash < 0 ? '' : encoded.slice(slash)
+  const whole = ((environ.SCRIPT_NAME ?? '') + end).replace(SLASHES, '/')
+  const path = decodePath(encoded)
+  const tail = path.replace(SLASHES, '/')
+  if (!whole.endsWith(tail)) return
+  environ.SCRIPT_NAME = whole.slice(0, whole.length - tail.length)
+  environ.PATH_INFO = path
+}
+
+/**
+ * HAProxy 2.6 takes SERVER_NAME from Host, with the port, which is none of a name's (RFC 3875,
+ * section 4.1.14).
+ */
+export function repairServerName(environ: Environ): void {
+  if (!environ['SERVER_SOFTWARE']?.startsWith('HAProxy')) return
+  environ.SERVER_NAME = environ.SERVER_NAME.replace(/:[0-9]*$/, '')
 }
 
 /**

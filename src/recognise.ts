@@ -8,9 +8,12 @@ import type { NodeApplication, NodeListener } from './bridge/from-node.ts'
 import { ConfigurationError } from './errors.ts'
 import type { Application, ApplicationClass } from './types.ts'
 
-/** A framework's application, which can be told from a function of ours. */
+/**
+ * A framework's application, which can be told from a function of ours. None of these can be called
+ * as far as the types go, so that `run((environ, startResponse) => …)` knows its parameters.
+ */
 export type FrameworkApplication =
-  | (NodeListener & { readonly handle: (...args: never[]) => unknown })
+  | { readonly handle: (...args: never[]) => unknown }
   | Exclude<NodeApplication, NodeListener>
   | { readonly fetch: FetchHandler }
 

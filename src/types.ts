@@ -85,7 +85,7 @@ export interface Environ {
   'wsgi.input_terminated': boolean
   /**
    * Aborted when the client goes away or the server gives up. Made when first asked for, by the
-   * prototype: a copy of the environ needs the same prototype to have it.
+   * prototype: `copyEnviron` copies it, `{ ...environ }` does not.
    */
   readonly 'portico.signal': AbortSignal
   'portico.gateway': Gateway

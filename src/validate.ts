@@ -152,8 +152,8 @@ function isPromise(value: unknown): value is Promise<unknown> {
 ///   generator calls it at its first step. *(not checked)*
 /// - It pulls a body no faster than the client takes it, and resolves a `write` when what waits is
 ///   below the high-water mark. *(not checked)*
-/// - It adds Content-Length where the body is an array of one chunk, or is empty, and none was
-///   given. It never adds a Content-Type. *(not checked)*
+/// - It adds Content-Length where the body is an array, a FileWrapper over a regular file, or
+///   empty, and none was given. It never adds a Content-Type. *(not checked)*
 /// - It drops the body of an answer to HEAD, and still closes it. *(not checked)*
 /// - It drains or refuses what the application left unread of the input, up to a limit.
 ///   *(not checked)*
@@ -184,3 +184,20 @@ function isPromise(value: unknown): value is Promise<unknown> {
 /// | Content-Length that does not fit goes unnoticed by the validator | An error | It breaks the connection or the page |
 /// | A client's repeated headers are joined with `,` | With `, `; Cookie with `; ` | RFC 9110, section 5.3, and RFC 6265, section 5.4 |
 /// | Middleware that holds back chunks goes unnoticed | A warning, where both sides are validated | PEP 3333 asks it; event streams depend on it |
+/// | An array of one chunk gets a Content-Length | Of any number, and a FileWrapper over a regular file | Their length is known |
+/// | What an application returns for HEAD is sent | It is dropped, and closed | RFC 9110, section 9.3.2 |
+/// | An error after output leaves what looks like a whole answer | It is broken off, so that the client can tell | A page cut in two must not be cached |
+///
+/// The tests cite the facts of CPython's own tests of `wsgiref` and `cgi` by number. These are the
+/// ones where Portico means to differ:
+///
+/// | fact | there | Portico | why |
+/// |---|---|---|---|
+/// | 1 | `HTTP/1.0` and `WSGIServer` in the head of the server | `HTTP/1.1` and `Portico`; the rest, and its order, is the same | Connections are kept |
+/// | 3 | Repeated headers are joined with `,` | With `, ` | RFC 9110, section 5.3 |
+/// | 4 | Lines of a request may end in LF | 400 | Two readings of one request are what smuggling is made of |
+/// | 5 | A long request line is a 414 | A 431: line and headers have one limit | Node's parser counts them together |
+/// | 10 | `read()` under the validator needs a size | It may be left out | The input ends at CONTENT_LENGTH |
+/// | 12 | A raw byte over 0x7F in a request line is taken | 400; percent-encoded it is the same byte | RFC 3986, section 2 |
+/// | 74 | The process's environment is in the environ | Only under CGI; `osEnviron` adds what a deployment wants | It holds secrets |
+/// | 273 | The value of a file is `bytes` | An `UploadedFile`: `await file.bytes()`, `file.stream()` | It lies on the disk, and may be large |

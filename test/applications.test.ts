@@ -613,14 +613,14 @@ describe('in another folder', () => {
       expect(answer).toMatchObject({ status: '200 OK', headers: TEXT, body: bytes(lines.join('')) })
     })
 
-    test('async-generator.mjs ticks ten times, a second apart', async () => {
+    test('async-generator.mjs ticks ten times, a tenth of a second apart', async () => {
       const wait = vi.spyOn(timers, 'setTimeout').mockResolvedValue(undefined)
       syncBuiltinESMExports()
       const answer = await call(await runExample(join(folder, 'examples', 'async-generator.mjs')))
       expect(answer.status).toBe('200 OK')
       expect(answer.headers).toEqual([...TEXT, ['X-Accel-Buffering', 'no']])
       expect(answer.body).toMatch(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\n){10}$/)
-      expect(wait.mock.calls).toEqual(Array.from({ length: 9 }, () => [1000]))
+      expect(wait.mock.calls).toEqual(Array.from({ length: 9 }, () => [100]))
     })
 
     test('upload.mjs counts and hashes what it is sent', async () => {
@@ -684,7 +684,11 @@ describe.each(['', '/cgi-bin/demo.mjs'])('demo.mjs at %j', (SCRIPT_NAME) => {
 
 test.each([
   ...SCRIPTS.map((name) => join(CGI_BIN, name)),
-  ...fs.readdirSync(EXAMPLES).map((name) => join(EXAMPLES, name)),
+  // Save for the part that the frameworks' examples share.
+  ...fs
+    .readdirSync(EXAMPLES)
+    .filter((name) => name !== 'account.mjs')
+    .map((name) => join(EXAMPLES, name)),
 ])('%s can be executed', (path) => {
   expect(fs.readFileSync(path, 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/)
   expect(() => fs.accessSync(path, fs.constants.X_OK)).not.toThrow()

@@ -1,6 +1,7 @@
 // oxlint-disable unicorn/consistent-function-scoping -- a test tells its whole case in one place
 import { Buffer } from 'node:buffer'
-import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { inspect } from 'node:util'
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { BaseHandler } from '../handlers/base.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -534,6 +535,37 @@ describe('an error', () => {
     )
   })
 
+  test('that cannot even be shown is a 500 like any other', async () => {
+    const handler = await record(() => {
+      throw {
+        get stack() {
+          throw new Error('a trap')
+        },
+        [inspect.custom]() {
+          throw new Error('a trap')
+        },
+      }
+    })
+    expect(handler.output).toBe(ERROR_PAGE)
+    expect(handler.errors).toBe('The application threw something that cannot be shown\n')
+  })
+
+  test('that ended the request is the only one in the log, whatever still comes', async () => {
+    const handler = new RecordingHandler()
+    const pending = deferred()
+    const running = handler.run(async function* app(_, startResponse) {
+      startResponse('200 OK', [])
+      await pending.promise
+      yield 'late'
+    })
+    await handler.fail(new Error('elsewhere'))
+    pending.resolve()
+    await running
+    await turns()
+    expect(handler.errors).not.toContain('startResponse')
+    expect(handler.output).toBe(ERROR_PAGE)
+  })
+
   test('in the handling of an error closes, and comes out of run() (fact 94)', async () => {
     class Broken extends RecordingHandler {
       override errorOutput(): Body {
@@ -545,6 +577,22 @@ describe('an error', () => {
     await expect(handler.run(answer(body))).rejects.toThrow('second')
     expect(body.closed).toBe(1)
     expect(handler.ends).toBe(1)
+  })
+
+  test('in the handling of an error is written to stderr for a server, which goes on', async () => {
+    class Broken extends RecordingHandler {
+      override errorOutput(): Body {
+        throw new Error('second\x1b')
+      }
+    }
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    try {
+      new Broken().start(answer([5]))
+      await turns()
+      expect(write.mock.calls.join('')).toMatch(/^Error: second\\x1b\n/)
+    } finally {
+      write.mockRestore()
+    }
   })
 
   test('in the transport is logged, and leaves the state to be looked at (fact 93)', async () => {

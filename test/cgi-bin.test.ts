@@ -3,8 +3,8 @@
  * and each of them asked for what it is there for. The same applications then answer over HTTP and
  * from behind nginx, from one table.
  */
-import { execFileSync } from 'node:child_process'
-import { cp, mkdir, readdir, rm, stat, symlink } from 'node:fs/promises'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -29,6 +29,7 @@ interface Question {
   target?: string
   method?: string
   body?: string
+  chunks?: string[]
   type?: string
   status: number
   contains?: string | RegExp
@@ -57,6 +58,15 @@ const QUESTIONS: Question[] = [
     body: 'name=Zo%C3%AB+%3Cb%3E',
     status: 200,
     contains: 'Zoë &lt;b&gt;',
+  },
+  {
+    name: 'the form takes a body that comes in chunks',
+    script: 'form',
+    method: 'POST',
+    type: FORM,
+    chunks: ['name=Zo', '%C3%AB'],
+    status: 200,
+    contains: 'Zoë',
   },
   { name: 'the form takes no PUT', script: 'form', method: 'PUT', body: 'x', status: 405 },
   {
@@ -144,7 +154,8 @@ const QUESTIONS: Question[] = [
 ]
 
 async function ask(port: number, base: string, question: Question): Promise<void> {
-  const { target = '', method = 'GET', body, type, location } = question
+  const { target = '', method = 'GET', type, location } = question
+  const body = question.body ?? question.chunks
   const answer = await httpRequest(
     { host: '127.0.0.1', port },
     {
@@ -258,4 +269,49 @@ test('a script run by hand prints what a web server would get', () => {
     'Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n' +
       'Hello, world!\n',
   )
+})
+
+describe('what kind of module a script is (fact 283)', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await makeFolder()
+    await cp('cgi-bin', folder, { recursive: true })
+  })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  function runScript(name: string): { status: number | null; stdout: string; stderr: string } {
+    const env = { PATH: process.env['PATH'] }
+    return spawnSync(process.execPath, [join(folder, name)], { encoding: 'latin1', env })
+  }
+
+  test('a .cgi file beside "type": "commonjs" runs', () => {
+    expect(runScript('hello.cgi')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('a .cgi file in a package of ES modules is not even started', async () => {
+    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+    const { status, stderr } = runScript('hello.cgi')
+    expect(status).toBe(1)
+    expect(stderr).toContain('ERR_UNKNOWN_FILE_EXTENSION')
+  })
+
+  test('an .mjs file is an ES module wherever it is, and may import portico/auto', async () => {
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    const source = (await readFile('examples/hello.mjs', 'utf8')).replace(
+      "'portico'",
+      "'portico/auto'",
+    )
+    await writeFile(join(folder, 'hello.mjs'), source)
+    const { status, stdout } = spawnSync(process.execPath, [join(folder, 'hello.mjs')], {
+      encoding: 'latin1',
+      env: {
+        PATH: process.env['PATH'],
+        GATEWAY_INTERFACE: 'CGI/1.1',
+        REQUEST_METHOD: 'GET',
+      },
+    })
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^Status: 200 OK\r\n/)
+  })
 })

@@ -75,6 +75,15 @@ const proxyFcgi = (path: string, uri: string): Variables => ({
   SCRIPT_NAME: path,
 })
 
+/** Apache 2.4, mod_proxy_scgi with proxy-scgi-pathinfo: percent-encoded, and then in both. */
+const proxyScgi = (script: string, path: string, uri: string): Variables => ({
+  SCGI: '1',
+  SERVER_SOFTWARE: 'Apache/2.4.62 (Debian)',
+  REQUEST_URI: uri,
+  SCRIPT_NAME: script,
+  PATH_INFO: path,
+})
+
 /** lighttpd 1.4: no PATH_INFO where nothing follows the mount point. */
 const lighttpd = (script: string, path: string | undefined, uri: string): Variables => ({
   CONTENT_LENGTH: '0',
@@ -181,6 +190,18 @@ const asSent: Row[] = [
   ],
   ['mod_proxy_fcgi', proxyFcgi('/app/x', '/app/x?y'), '', '/app/x'],
   ['mod_proxy_fcgi at /', proxyFcgi('/', '/'), '', '/'],
+  ['mod_proxy_scgi', proxyScgi('/app', '/x', '/app/x'), '/app', '/x'],
+  ['mod_proxy_scgi, escaped', proxyScgi('/app/a b', '/a%20b', '/app/a%20b'), '/app', '/a b'],
+  ['mod_proxy_scgi, half', proxyScgi('/p/a b', '/a%20b/c', '/p/a%20b/c'), '/p', '/a b/c'],
+  ['mod_proxy_scgi at /', proxyScgi('/a%2cb', '/a%252cb', '/a%252cb'), '', '/a%2cb'],
+  ['mod_proxy_scgi, slashes', proxyScgi('/p/a/b c', '/a//b%20c', '/p/a//b%20c'), '/p', '/a//b c'],
+  ['mod_proxy_scgi, another path', proxyScgi('/app', '/a%20b', '/app/a%2520b'), '/app', '/a%20b'],
+  [
+    'another SCGI server',
+    { ...nginx('/a b', '/a%20b'), SCGI: '1', PATH_INFO: '/a%20b' },
+    '/a b',
+    '/a%20b',
+  ],
   ['lighttpd', lighttpd('/p.fcgi', '/foo/bar', '/p.fcgi/foo/bar'), '/p.fcgi', '/foo/bar'],
   ['lighttpd, nothing behind', lighttpd('/p.fcgi', undefined, '/p.fcgi'), '/p.fcgi', ''],
   ['lighttpd, fix-root-scriptname', lighttpd('', '/abc/def', '/abc/def'), '', '/abc/def'],
@@ -323,4 +344,17 @@ test.each([
   ['', ''],
 ])('the path of the target %j is %j', (target, path) => {
   expect(decodePath(target)).toBe(path)
+})
+
+test.each([
+  ['HAProxy 2.6.12', 'example.org:8080', 'example.org'],
+  ['HAProxy 2.6.12', '[::1]:8080', '[::1]'],
+  ['HAProxy 2.6.12', '[::1]', '[::1]'],
+  ['nginx/1.22.1', 'odd:8080', 'odd:8080'],
+])('%s: SERVER_NAME %s is %s', (software, sent, name) => {
+  const environ = createEnviron()
+  environ['SERVER_SOFTWARE'] = software
+  environ.SERVER_NAME = sent
+  completeEnviron(environ, {})
+  expect(environ.SERVER_NAME).toBe(name)
 })

@@ -60,9 +60,11 @@ test('by hand it is an HTTP server that prints its URL', async () => {
 const apache = installed('apache2')
 
 test.skipIf(!apache.available)(`in Apache it is a CGI script${apache.hint}`, async () => {
-  const server = await startApache({ cgiBin: folder })
+  // README's own lines, for the folder that the script is in.
+  const [, directives = ''] = /```apache\n([^]*?)```/.exec(readme) ?? []
+  const server = await startApache({ extra: directives.replaceAll('/srv/hello', folder) })
   try {
-    expect(await body(server.port, '/cgi-bin/hello.mjs/a/b')).toBe(`${shown('cgi')}\n`)
+    expect(await body(server.port, '/hello/a/b')).toBe(`${shown('cgi')}\n`)
   } finally {
     await server.stop()
   }

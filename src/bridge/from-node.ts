@@ -6,6 +6,7 @@
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
+import { isPromise } from '../body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type { Application, Body, Environ, StartResponse, Write } from '../types.ts'
 import { GatewaySocket } from './gateway-socket.ts'
@@ -236,8 +237,4 @@ class Exchange {
     }
     this.#socket.destroy()
   }
-}
-
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }

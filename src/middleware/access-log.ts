@@ -1,6 +1,6 @@
 /** One line for each answer (Apache's mod_log_config; Plack::Middleware::AccessLog). */
 import { asApplication } from '../application.ts'
-import { chunkLength } from '../body-length.ts'
+import { chunkLength } from '../body.ts'
 import { PeerError } from '../errors.ts'
 import { Headers } from '../headers.ts'
 import type { Application, ApplicationClass, Environ, StartResponse } from '../types.ts'

@@ -5,6 +5,7 @@
  * array (its length can be announced), a file stays a file (a server may send it by itself), and
  * that nothing waits where the application does not.
  */
+import { closeBody, isChunk, isPromise, iteratorOf } from '../body.ts'
 import type { Body, Chunk } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../util.ts'
 
@@ -28,14 +29,6 @@ export function guard<T>(call: () => Wait<T>, failed: (error: unknown) => void):
   } catch (error) {
     return rethrow(error)
   }
-}
-
-export function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
-}
-
-export function isChunk(value: unknown): value is Chunk {
-  return typeof value === 'string' || value instanceof Uint8Array
 }
 
 /** What a layer wants to know of a body. */
@@ -80,17 +73,6 @@ export function hook(body: Body, hooks: BodyHooks): Body {
   return asynchronous || hooks.waits
     ? { [Symbol.asyncIterator]: () => iterator as AsyncIterator<Chunk>, close }
     : { [Symbol.iterator]: () => iterator as Iterator<Chunk>, close }
-}
-
-/** Closes a body as a gateway does: by `close()`, else `return()`, else `destroy()`. */
-export function closeBody(
-  body: Body,
-  iterator: Iterator<Chunk> | AsyncIterator<Chunk> | null,
-): unknown {
-  const { close, destroy } = Object(body) as { close?: unknown; destroy?: unknown }
-  if (typeof close === 'function') return close.call(body)
-  if (iterator !== null) return iterator.return?.()
-  if (typeof destroy === 'function') return destroy.call(body)
 }
 
 /** Closes a body, then tells the hook, even if closing fails. */
@@ -207,8 +189,4 @@ function isAsync(body: Body): body is AsyncIterable<Chunk> {
   return (
     typeof (body as Partial<AsyncIterable<Chunk>> | null)?.[Symbol.asyncIterator] === 'function'
   )
-}
-
-function iteratorOf(body: Body): Iterator<Chunk> | AsyncIterator<Chunk> {
-  return isAsync(body) ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
 }

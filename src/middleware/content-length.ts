@@ -1,6 +1,6 @@
 /** Content-Length where it can be known, for layers outside that need it (Rack::ContentLength). */
 import { asApplication } from '../application.ts'
-import { bodyLength } from '../body-length.ts'
+import { bodyLength } from '../body.ts'
 import type { Application, ApplicationClass } from '../types.ts'
 import { intercept, type Response } from './response.ts'
 

@@ -6,7 +6,8 @@ import { escapeControl } from '../error-stream.ts'
 import { PeerError } from '../errors.ts'
 import { escapeHtml } from '../forms/escape.ts'
 import type { Application, ApplicationClass, Chunk, Environ } from '../types.ts'
-import { chain, hook, isPromise } from './body.ts'
+import { isPromise } from '../body.ts'
+import { chain, hook } from './body.ts'
 
 /** What `errorPage` can be told. */
 export interface ErrorPageOptions {

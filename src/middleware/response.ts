@@ -8,7 +8,8 @@
 import { ApplicationError } from '../errors.ts'
 import { checkStatus, Headers } from '../headers.ts'
 import type { Application, Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
-import { type BodyHooks, chain, closeBody, hook, isChunk, isPromise, type Wait } from './body.ts'
+import { closeBody, isChunk, isPromise } from '../body.ts'
+import { type BodyHooks, chain, hook, type Wait } from './body.ts'
 
 /** A response whose head has not gone yet. Everything in it may be replaced. */
 export interface Response {

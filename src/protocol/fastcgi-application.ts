@@ -69,7 +69,7 @@ const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>
 }
 
 /** Requests in flight on one connection: each may hold PARAMS up to its limit. */
-const MAX_ACTIVE = 64
+export const MAX_ACTIVE = 64
 
 export interface ApplicationOptions {
   /** False refuses a second request while one is active, with CANT_MPX_CONN. Default: true. */

@@ -28,14 +28,23 @@ export const IDLE_TIMEOUT = 60_000
 /** A piece or two of what nginx and Apache send at a time, however many connections there are. */
 export const HIGH_WATER_MARK = 262_144
 
-/** How often connections that are overdue are looked for, in milliseconds. */
-const SWEEP_TIME = 1_000
+/** How often connections are looked at, in milliseconds. */
+export const SWEEP_TIME = 1_000
+
+/**
+ * A connection that is not read for being above its high-water mark hides that the peer is gone, so
+ * now and then a piece is read all the same, until it holds so many times as much. At 1 MiB that is
+ * what a Unix socket's two ends hold several times over, and most of what TCP's do.
+ */
+export const MAX_LOOKAHEAD = 4
 
 /** Whatever can be given up for being overdue. */
 export interface Overdue {
   /** The time of `coarseTime` at which it is; Infinity if nothing is expected of the peer. */
   readonly deadline?: number
   destroy(): void
+  /** Reads a little of what nobody takes at present: behind it the peer may have gone. */
+  look?(): void
 }
 
 let time = 0
@@ -48,13 +57,14 @@ export function coarseTime(): number {
   return time
 }
 
-/** Looks for overdue connections until the function that it returns is called. */
+/** Destroys overdue connections, and looks at the others, until the function that it returns is called. */
 export function sweep(connections: ReadonlyMap<unknown, Overdue>): () => void {
   time = performance.now()
   const timer = setInterval(() => {
     time = performance.now()
     for (const connection of connections.values()) {
       if (connection.deadline !== undefined && connection.deadline <= time) connection.destroy()
+      else connection.look?.()
     }
   }, SWEEP_TIME)
   timer.unref()

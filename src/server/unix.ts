@@ -7,9 +7,10 @@
  * meanwhile is overwritten, and libuv, which at close unlinks whatever has the name it bound
  * (`uv__pipe_close`), cannot hit a successor's socket.
  */
-import { chownSync, linkSync, lstatSync, readFileSync, unlinkSync } from 'node:fs'
+import { chownSync, linkSync, lstatSync, readFileSync, statSync, unlinkSync } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
 import { connect } from 'node:net'
+import { dirname } from 'node:path'
 import type { Server } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 
@@ -40,6 +41,7 @@ export async function bindSocketFile(
   const mode = parseMode(options.mode)
   const owner = parseId('owner', options.owner, '/etc/passwd')
   const group = parseId('group', options.group, '/etc/group')
+  statSync(dirname(path)) // bind(2) says EACCES for a folder that is not there (libuv).
   const stale = await findStale(path)
 
   const temporary = `${path}.${process.pid}`

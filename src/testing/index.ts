@@ -1,6 +1,6 @@
 /**
- * The public list of `portico/testing`: the conformance suite as data, and a client for every
- * gateway. It needs no test runner and starts no server.
+ * The conformance suite as data, and a client for every gateway: what `portico/testing` has without
+ * a gateway of its own. It needs no test runner and starts no server.
  */
 export { closedAgain, runRow, suite, suiteApplication, type RunOptions } from './suite.ts'
 export { complaints, REPORT, type Expectation, type Place, type Row } from './row.ts'
@@ -22,3 +22,5 @@ export {
   type HttpResponse,
   type HttpStream,
 } from './http.ts'
+export { TestSession, type TestSessionOptions } from './test-session.ts'
+export { type Check, type Sendable, type TestAnswer, TestCall } from './test-request.ts'

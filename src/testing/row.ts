@@ -34,7 +34,7 @@ export interface Expectation {
   /** Each name with exactly these values in this order; none at all for an absent header. */
   readonly headers?: Readonly<Record<string, readonly string[]>>
   /** The whole body. */
-  readonly body?: string | Uint8Array | ((place: Place) => string | Uint8Array)
+  readonly body?: string | Uint8Array | ((place: Place) => string | Uint8Array) | undefined
   /** Default false; null where nobody can tell. */
   readonly broken?: boolean | null
   /** Is nowhere in the answer. */

@@ -1,11 +1,51 @@
 /**
- * How long a body is, for whoever announces it: a handler, or a layer before it. Nothing is
- * iterated for it; a file is asked where that is a call or two of the system.
+ * Bodies, for whoever has to do with somebody else's: a handler, or a layer before it. How to tell
+ * one, iterate it and close it, and how long it is. Nothing is iterated for its length; a file is
+ * asked where that is a call or two of the system.
  */
 import { Buffer } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { ApplicationError } from './errors.ts'
+import type { Body, Chunk } from './types.ts'
 import { type FileWrapper, isFileWrapper } from './util.ts'
+
+export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as PromiseLike<T> | null | undefined)?.then === 'function'
+}
+
+export function isChunk(value: unknown): value is Chunk {
+  return typeof value === 'string' || value instanceof Uint8Array
+}
+
+/**
+ * Begins to iterate a body.
+ *
+ * @throws {ApplicationError} if there is nothing to iterate.
+ */
+export function iteratorOf<T = Chunk>(body: unknown): Iterator<T> | AsyncIterator<T> {
+  const iterable = body as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined
+  const iterator = iterable?.[Symbol.asyncIterator]?.() ?? iterable?.[Symbol.iterator]?.()
+  if (iterator === undefined) {
+    throw new ApplicationError(
+      `The application must return an iterable of chunks (got ${body === null ? 'null' : typeof body})`,
+    )
+  }
+  return iterator
+}
+
+/**
+ * Closes a body: by its `close()`, else by the `return()` of what iterates it; a stream that nobody
+ * began to read would keep its descriptor open, and is destroyed. What comes of it may be a promise.
+ */
+export function closeBody(
+  body: Body,
+  iterator: Iterator<unknown> | AsyncIterator<unknown> | null,
+): unknown {
+  const { close, destroy } = Object(body) as { close?: unknown; destroy?: unknown }
+  if (typeof close === 'function') return close.call(body)
+  if (iterator !== null) return iterator.return?.()
+  if (typeof destroy === 'function') return destroy.call(body)
+}
 
 /**
  * Bytes of a body that nobody has begun to iterate; undefined where only its end would tell.
@@ -13,7 +53,7 @@ import { type FileWrapper, isFileWrapper } from './util.ts'
  * @throws {ApplicationError} if an array holds something that is no chunk.
  */
 export function bodyLength(body: unknown): number | undefined {
-  if (typeof body === 'string' || body instanceof Uint8Array) return chunkLength(body)
+  if (isChunk(body)) return chunkLength(body)
   if (isFileWrapper(body)) return fileLength(body)
   if (!Array.isArray(body)) return undefined
   let length = 0

@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+// The validator stands between gateway and application: /wrong breaks the contract, and is told so.
+import { run } from 'portico'
+import { validator } from 'portico/validate'
+
+function application(environ, startResponse) {
+  const type = [['Content-Type', 'text/plain; charset=utf-8']]
+  // A page without a type: browsers would guess. The validator's answer is a 500, and says why.
+  startResponse('200 OK', environ.PATH_INFO === '/wrong' ? [] : type)
+  return ['All is well.\n']
+}
+
+run(validator(application))

@@ -1,0 +1,59 @@
+/** The cookies of a test that goes on from request to request, from the browser's side (RFC 6265). */
+
+interface Cookie {
+  readonly name: string
+  readonly value: string
+  readonly path: string
+}
+
+/**
+ * Keeps what Set-Cookie says for one host. Max-Age and Expires take a cookie away when they say
+ * that it is over, and otherwise it stays: no test waits for it. Names and values are byte strings.
+ */
+export class Cookies {
+  readonly #cookies = new Map<string, Cookie>()
+
+  /** @param path the path of the request that was answered with `line`. */
+  store(line: string, path: string): void {
+    const [pair = '', ...attributes] = line.split(';')
+    const equals = pair.indexOf('=')
+    if (equals < 1) return
+    const name = pair.slice(0, equals).trim()
+    const known = new Map(attributes.map((attribute) => attributeOf(attribute)))
+    const own = known.get('path')
+    const cookie = {
+      name,
+      value: pair.slice(equals + 1).trim(),
+      path: own?.startsWith('/') ? own : path.replace(/\/[^/]*$/, '') || '/',
+    }
+    const key = `${name};${cookie.path}`
+    if (isOver(known)) this.#cookies.delete(key)
+    else this.#cookies.set(key, cookie)
+  }
+
+  /** The value of Cookie for a request of `path`, the longest path first; '' if there is none. */
+  header(path: string): string {
+    return [...this.#cookies.values()]
+      .filter((cookie) => isBelow(path, cookie.path))
+      .toSorted((a, b) => b.path.length - a.path.length)
+      .map(({ name, value }) => `${name}=${value}`)
+      .join('; ')
+  }
+}
+
+function attributeOf(attribute: string): [name: string, value: string] {
+  const [name = '', value = ''] = attribute.split('=', 2)
+  return [name.trim().toLowerCase(), value.trim()]
+}
+
+/** Max-Age goes before Expires (section 5.3). */
+function isOver(attributes: ReadonlyMap<string, string>): boolean {
+  const age = attributes.get('max-age')
+  if (age !== undefined && /^-?\d+$/.test(age)) return Number(age) <= 0
+  return Date.parse(attributes.get('expires') ?? '') <= Date.now()
+}
+
+/** Section 5.1.4. */
+function isBelow(path: string, mount: string): boolean {
+  return path === mount || path.startsWith(mount.endsWith('/') ? mount : `${mount}/`)
+}

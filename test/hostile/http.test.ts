@@ -1,0 +1,171 @@
+/** What HTTPHandler refuses and what it leaves out: bytes that have two readings, or no good one. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ask, counts, Peer } from './peer.ts'
+import { startTarget, type Target } from './server.ts'
+
+let target: Target
+beforeAll(async () => {
+  target = await startTarget({ headTimeout: 2000 })
+})
+afterAll(() => target.stop())
+
+/** Sends a connection's bytes and closes this half; resolves to all that came back. */
+async function exchange(bytes: string): Promise<string> {
+  const peer = new Peer(target.path('http'))
+  peer.socket.end(Buffer.from(bytes, 'latin1'))
+  await peer.closed
+  return peer.text
+}
+
+function post(headers: string, body: string, path = '/echo'): string {
+  return `POST ${path} HTTP/1.1\r\nHost: a\r\n${headers}\r\n${body}`
+}
+
+/** The CGI variables of a request with these headers. */
+async function environ(headers: string, more = ''): Promise<Record<string, string>> {
+  const answer = await exchange(`GET /environ HTTP/1.1\r\nHost: a\r\n${headers}\r\n${more}`)
+  expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  const json = answer.slice(answer.indexOf('{'), answer.lastIndexOf('}') + 1)
+  return JSON.parse(json) as Record<string, string>
+}
+
+describe('A request is refused, and none of it run, with', () => {
+  const smuggled = 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'
+
+  it.each([
+    ['no Host', 'GET / HTTP/1.1\r\n\r\n'],
+    ['two of Host', 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n'],
+    [
+      'two of Content-Type',
+      post('Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 1\r\n', 'a'),
+    ],
+    ['two lengths', post('Content-Length: 1\r\nContent-Length: 2\r\n', 'ab')],
+    ['the same length twice', post('Content-Length: 1\r\nContent-Length: 1\r\n', 'a')],
+    ['a list of lengths', post('Content-Length: 1, 1\r\n', 'a')],
+    [
+      'Content-Length and Transfer-Encoding',
+      post(`Content-Length: 5\r\nTransfer-Encoding: chunked\r\n`, `0\r\n\r\n${smuggled}`),
+    ],
+    [
+      'Transfer-Encoding and Content-Length',
+      post(`Transfer-Encoding: chunked\r\nContent-Length: 5\r\n`, `0\r\n\r\n${smuggled}`),
+    ],
+    ['an unknown coding', post('Transfer-Encoding: xchunked\r\n', `0\r\n\r\n${smuggled}`)],
+    [
+      'chunked that is not the last',
+      post('Transfer-Encoding: chunked, identity\r\n', `0\r\n\r\n${smuggled}`),
+    ],
+    ['a blank before the colon', post('Content-Length : 5\r\n', smuggled)],
+    ['NUL in a name', 'GET / HTTP/1.1\r\nHost: a\r\nX\0A: b\r\n\r\n'],
+    ['NUL in a value', 'GET / HTTP/1.1\r\nHost: a\r\nX-A: b\0c\r\n\r\n'],
+    ['a bare CR in a value', 'GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rX-B: c\r\n\r\n'],
+    [
+      'a chunk size with a sign',
+      post('Transfer-Encoding: chunked\r\n', `+5\r\nabcde\r\n0\r\n\r\n${smuggled}`),
+    ],
+    [
+      'a chunk size of 20 digits',
+      post('Transfer-Encoding: chunked\r\n', `${'f'.repeat(20)}\r\nab\r\n`),
+    ],
+    [
+      'a chunk that is longer than its size',
+      post('Transfer-Encoding: chunked\r\n', `1\r\nabc\r\n0\r\n\r\n${smuggled}`),
+    ],
+    ...['-1', '+5', '1_000', '0x5', '5 5', '5e1', '1'.repeat(30)].map((length) => [
+      `Content-Length: ${length}`,
+      post(`Content-Length: ${length}\r\n`, smuggled),
+    ]),
+    ['no target', 'GET HTTP/1.1\r\nHost: a\r\n\r\n'],
+    ['another version', 'GET / HTTP/111\r\nHost: a\r\n\r\n'],
+    ['another protocol', 'GET / FTP/1.1\r\nHost: a\r\n\r\n'],
+    ['a path that holds NUL', 'GET /a%00b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
+    ['a target of 100,000 bytes', `GET /${'a'.repeat(100_000)} HTTP/1.1\r\nHost: a\r\n\r\n`],
+    [
+      '1,001 headers',
+      `GET / HTTP/1.1\r\nHost: a\r\n${'X-A: b\r\n'.repeat(1000)}Connection: close\r\n\r\n`,
+    ],
+  ])('%s', async (_, bytes) => {
+    const before = await counts(target)
+    const answer = await exchange(bytes)
+    // A body's fault can show when the application has begun: then the answer breaks off.
+    const whole = answer.startsWith('HTTP/1.1 2') && /(?:^|\r\n)0\r\n\r\n$/.test(answer)
+    expect(whole, answer).toBe(false)
+    expect(answer.match(/HTTP\/1\.1 /g)?.length ?? 0).toBeLessThanOrEqual(1)
+    expect(answer).not.toContain('Hello')
+    const after = await counts(target)
+    expect(after.begun - before.begun, 'runs').toBeLessThanOrEqual(2)
+    expect(await ask(target, 'http')).toContain('Hello')
+  })
+
+  it('a chunk extension without end', async () => {
+    const peer = new Peer(target.path('http'))
+    peer.send(post('Transfer-Encoding: chunked\r\n', '1;'))
+    for (let i = 0; i < 64 && !peer.socket.destroyed; i += 1) {
+      peer.socket.write(Buffer.alloc(16_384, 'e'))
+      await new Promise(setImmediate)
+    }
+    await peer.closed
+    expect(peer.text).not.toMatch(/\r\n0\r\n\r\n$/)
+  })
+})
+
+describe('A body', () => {
+  const second = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+
+  it('that nobody reads never becomes a request', async () => {
+    const inner = 'GET /environ HTTP/1.1\r\nHost: a\r\n\r\n'
+    const answer = await exchange(post(`Content-Length: ${inner.length}\r\n`, inner, '/') + second)
+    expect(answer.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
+    expect(answer).not.toContain('REQUEST_METHOD')
+  })
+
+  it('that ends early is no success', async () => {
+    const answer = await exchange(post('Content-Length: 10\r\n', 'abc'))
+    expect(answer).not.toMatch(/\r\n0\r\n\r\n$/)
+  })
+
+  it('of 8 MiB that nobody reads destroys no answer', async () => {
+    const size = 8 * 1024 * 1024
+    const answer = await exchange(
+      post(`Content-Length: ${size}\r\nConnection: close\r\n`, 'x'.repeat(size), '/'),
+    )
+    expect(answer).toContain('Hello\n')
+  })
+})
+
+describe('The environ', () => {
+  it.each([
+    ['X_User: evil\r\nX-User: good\r\n', { HTTP_X_USER: 'good' }],
+    ['X-User: good\r\nX.User: evil\r\nX+User: evil\r\n', { HTTP_X_USER: 'good' }],
+    ['Cookie: a=1\r\nCookie: b=2\r\n', { HTTP_COOKIE: 'a=1; b=2' }],
+    ['X-A: 1\r\nX-A: 2\r\n', { HTTP_X_A: '1, 2' }],
+    ['Remote-User: ann\r\n', { HTTP_REMOTE_USER: 'ann' }],
+    ['X-Forwarded-For: 1.2.3.4\r\n', { HTTP_X_FORWARDED_FOR: '1.2.3.4' }],
+  ])('has of %j just %j', async (headers, expected) => {
+    const variables = await environ(headers)
+    const names = Object.keys(variables).filter((name) =>
+      /^HTTP_(?!HOST)|^REMOTE_USER|^AUTH/.test(name),
+    )
+    expect(Object.fromEntries(names.map((name) => [name, variables[name]]))).toEqual(expected)
+  })
+
+  it.each([
+    'Proxy: http://evil/',
+    '__proto__: x',
+    'Content_Length: 5',
+    'Transfer_Encoding: chunked',
+  ])('has nothing of %s', async (header) => {
+    const variables = await environ(`${header}\r\n`)
+    expect(Object.keys(variables).filter((name) => name.startsWith('HTTP_'))).toEqual(['HTTP_HOST'])
+    expect(variables).not.toHaveProperty('CONTENT_LENGTH')
+  })
+
+  it('has nothing of a trailer', async () => {
+    const variables = await environ(
+      'Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n',
+      '0\r\nAuthorization: Basic YTpi\r\nX-User: evil\r\n\r\n',
+    )
+    expect(variables).not.toHaveProperty('HTTP_AUTHORIZATION')
+    expect(variables).not.toHaveProperty('HTTP_X_USER')
+  })
+})

@@ -1,0 +1,388 @@
+/** Peers that keep to the protocol's letter only, or not even that, against live servers. */
+import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { begin, record } from '../protocol/fastcgi-helpers.ts'
+import { ask, counts, endOf, events, fastcgi, http, params, Peer, scgi } from './peer.ts'
+import { startTarget, type Protocol, type Target } from './server.ts'
+
+const protocols: readonly Protocol[] = ['fastcgi', 'scgi', 'http']
+
+/** What a request of each protocol begins with, and what leaves it waiting. */
+const waiting: Readonly<Record<Protocol, Buffer>> = {
+  fastcgi: fastcgi(1, '/wait'),
+  scgi: scgi('/wait'),
+  http: Buffer.from(http('/wait', '')),
+}
+
+const targets: Target[] = []
+async function target(options: Record<string, unknown> = {}, shell = ''): Promise<Target> {
+  const started = await startTarget(options, shell)
+  targets.push(started)
+  return started
+}
+afterAll(() => Promise.all(targets.map((each) => each.stop())))
+
+let common: Target
+beforeAll(async () => {
+  common = await target()
+})
+
+function open(where: Target = common, protocol: Protocol = 'fastcgi'): Peer {
+  return new Peer(where.path(protocol))
+}
+
+/** The end of STDOUT and END_REQUEST. */
+const END_OF_1 = Buffer.from(`01060001000000000103000100080000${'00'.repeat(8)}`, 'hex')
+
+/** The STDOUT of a request. */
+function stdout(peer: Peer, id: number): string {
+  return events(peer.received)
+    .filter((event) => event.type === 'stdout' && event.id === id)
+    .map((event) => ('data' in event ? event.data.toString('latin1') : ''))
+    .join('')
+}
+
+describe('FastCGI', () => {
+  it('runs an id again at once, a hundred times over', async () => {
+    const peer = open()
+    for (let i = 0; i < 100; i += 1) {
+      const answer = Buffer.concat([Buffer.from(`body ${i}`), END_OF_1])
+      peer.send(fastcgi(1, '/echo', `body ${i}`))
+      await peer.until((bytes) => bytes.includes(answer) || undefined)
+    }
+    peer.destroy()
+  })
+
+  it('answers others while one request waits, and that one when its time has come', async () => {
+    const peer = open().send(fastcgi(1, '/wait'))
+    for (let id = 2; id < 9; id += 1) {
+      peer.send(fastcgi(id, '/'))
+      await peer.until(endOf(id))
+    }
+    expect(endOf(1)(peer.received)).toBeUndefined()
+    await ask(common, 'scgi', '/release')
+    expect(await peer.until(endOf(1))).toMatchObject({ appStatus: 0, protocolStatus: 0 })
+    peer.destroy()
+  })
+
+  it('lets an upload that is not read hold up no other request on its connection', async () => {
+    const peer = open().send(begin(1), params(1, '/wait', [['CONTENT_LENGTH', '999999999']]))
+    // Above the mark of a connection with one request, below that of one with several.
+    peer.send(begin(2), params(2, '/echo'))
+    const piece = record(5, 1, Buffer.alloc(65_528))
+    for (let i = 0; i < 32; i += 1) peer.send(piece)
+    peer.send(record(5, 2, 'still here'), record(5, 2))
+    await peer.until(endOf(2))
+    expect(stdout(peer, 2)).toContain('still here')
+    peer.destroy()
+  })
+
+  it('with multiplex: false refuses the second of two, and takes one behind the other', async () => {
+    const single = await target({ multiplex: false })
+    const peer = open(single).send(
+      fastcgi(1, '/wait'),
+      fastcgi(2, '/'),
+      record(9, 0, '\x0f\0FCGI_MPXS_CONNS'),
+    )
+    expect(await peer.until(endOf(2))).toMatchObject({ protocolStatus: 1 })
+    const result = await peer.until((bytes) => events(bytes).find(({ type }) => type === 'values'))
+    expect(result).toMatchObject({ values: ['FCGI_MPXS_CONNS', '0'] })
+    await ask(single, 'scgi', '/release')
+    await peer.until(endOf(1))
+    peer.send(fastcgi(3, '/'))
+    expect(await peer.until(endOf(3))).toMatchObject({ protocolStatus: 0 })
+    peer.destroy()
+  })
+
+  it.each([
+    { role: 2, protocolStatus: 0 },
+    { role: 3, protocolStatus: 3 },
+    { role: 0, protocolStatus: 3 },
+    { role: 65_535, protocolStatus: 3 },
+  ])(
+    'ends a request of the role $role with protocolStatus $protocolStatus',
+    async ({ role, protocolStatus }) => {
+      const peer = open().send(fastcgi(1, '/', '', true, role))
+      expect(await peer.until(endOf(1))).toMatchObject({ protocolStatus })
+      peer.send(fastcgi(1, '/'))
+      await peer.until((bytes) => bytes.includes('Hello') || undefined)
+      peer.destroy()
+    },
+  )
+
+  it('refuses the 65th request in flight on a connection with OVERLOADED', async () => {
+    const peer = open()
+    for (let id = 10; id < 74; id += 1) peer.send(begin(id), params(id, '/wait'))
+    peer.send(fastcgi(1, '/'))
+    expect(await peer.until(endOf(1))).toMatchObject({ protocolStatus: 2 })
+    await ask(common, 'scgi', '/release')
+    peer.destroy()
+  })
+
+  it.each([
+    ['the default', {}, '4096', '262144'],
+    ['maxConnections', { maxConnections: 50 }, '50', '3200'],
+    ['maxConnections without multiplexing', { maxConnections: 50, multiplex: false }, '50', '50'],
+  ])(
+    'says its limits when asked with GET_VALUES: %s',
+    async (_, options, connections, requests) => {
+      const peer = open(await target(options))
+      const names = ['FCGI_MAX_CONNS', '__proto__', 'toString', 'FCGI_MAX_REQS', 'fcgi_max_reqs']
+      peer.send(record(9, 0, encodePairs(names.map((name) => [name, '']))))
+      const result = await peer.until((bytes) => events(bytes)[0])
+      expect(result).toEqual({
+        type: 'values',
+        values: ['FCGI_MAX_CONNS', connections, 'FCGI_MAX_REQS', requests],
+      })
+      peer.destroy()
+    },
+  )
+
+  it.each([12, 77, 255])(
+    'calls a management record of type %i unknown, and goes on',
+    async (type) => {
+      const peer = open().send(record(type, 0, 'whatever', 3), fastcgi(1, '/'))
+      await peer.until(endOf(1))
+      expect(events(peer.received)[0]).toEqual({ type: 'unknown-type', recordType: type })
+      peer.destroy()
+    },
+  )
+
+  const request = Buffer.concat([
+    begin(1),
+    params(1, '/wait', [['CONTENT_LENGTH', '10']]),
+    record(5, 1, '0123'),
+    record(5, 1, '456789'),
+    record(5, 1),
+  ])
+
+  it('ends a request that is aborted behind any of its records, and serves the next', async () => {
+    const offsets: number[] = []
+    for (let at = 0; at < request.length; at += 8 + request.readUInt16BE(at + 4)) offsets.push(at)
+    for (const at of [...offsets.slice(1), request.length]) {
+      const peer = open().send(request.subarray(0, at), record(2, 1))
+      expect(await peer.until(endOf(1))).toMatchObject({ protocolStatus: 0 })
+      // What was on its way for the id is ignored.
+      peer.send(request.subarray(at), fastcgi(1, '/'))
+      await peer.until((bytes) => bytes.includes('Hello') || undefined)
+      peer.destroy()
+    }
+  })
+
+  it('closes behind the answer without KEEP_CONN, and not with it', async () => {
+    const closing = open().send(fastcgi(1, '/', '', false))
+    await closing.closed
+    expect(endOf(1)(closing.received)).toMatchObject({ appStatus: 0 })
+    const kept = open().send(fastcgi(1, '/'))
+    await kept.until(endOf(1))
+    kept.send(fastcgi(2, '/', '', false))
+    await kept.closed
+    expect(endOf(2)(kept.received)).toBeDefined()
+  })
+
+  it.each([
+    ['ann', '200 OK'],
+    ['eve', '403 Forbidden'],
+  ])(
+    'answers an Authorizer of %s with %s and Variable- headers (fact 255)',
+    async (user, status) => {
+      const peer = open()
+      peer.send(begin(1, 2), params(1, '/authorize', [['REMOTE_USER', user]]), record(5, 1))
+      await peer.until(endOf(1))
+      expect(stdout(peer, 1)).toContain(`Status: ${status}\r\n`)
+      expect(stdout(peer, 1)).toContain('Variable-Group: staff\r\n')
+      peer.destroy()
+    },
+  )
+
+  it('tells an Authorizer that it is one, as libfcgi does', async () => {
+    const peer = open().send(fastcgi(1, '/environ'), fastcgi(2, '/environ', '', true, 2))
+    await peer.until(endOf(2))
+    expect(stdout(peer, 2)).toContain('"FCGI_ROLE":"AUTHORIZER"')
+    expect(stdout(peer, 1)).not.toContain('FCGI_ROLE')
+    peer.destroy()
+  })
+
+  it('sends no STDERR but in front of something else, where HAProxy 2.6.12 crashes', async () => {
+    const peer = open().send(fastcgi(1, '/log'))
+    await peer.until((bytes) => bytes.includes('one ') || undefined)
+    await sleep(50)
+    expect(peer.text).not.toContain('logged')
+    await ask(common, 'scgi', '/release')
+    await peer.closed
+    const streams = events(peer.received).map(({ type }) => type)
+    const runs = streams.filter((type, i) => type !== streams[i - 1])
+    expect(runs).toEqual(['stdout', 'stderr', 'stdout', 'stderr', 'stderr-end'])
+    expect(stdout(peer, 1)).toMatch(/one two$/)
+  })
+
+  it.each([
+    ['a second BEGIN_REQUEST for an active id', [fastcgi(1, '/wait'), begin(1)]],
+    ['STDIN inside PARAMS', [begin(1), record(5, 1, 'a')]],
+    ['PARAMS behind their end', [begin(1), params(1, '/wait'), record(4, 1, '')]],
+    ['a record that only an application sends', [fastcgi(1, '/wait'), record(6, 1, 'a')]],
+    ['a length in PARAMS beyond their end', [begin(1), record(4, 1, '\x05\x50AB'), record(4, 1)]],
+    ['another version', [Buffer.from([2, 1, 0, 1, 0, 8, 0, 0])]],
+    ['HTTP', ['GET / HTTP/1.1\r\nHost: a\r\n\r\n']],
+  ])('closes on %s, and nothing of it is run', async (_, pieces) => {
+    const before = await counts(common)
+    const peer = open().send(...pieces)
+    await peer.closed
+    expect(stdout(peer, 1)).not.toContain('Hello')
+    const after = await counts(common)
+    expect(after.begun - before.begun).toBeLessThanOrEqual(2)
+    expect(await ask(common, 'fastcgi')).toContain('Hello')
+  })
+
+  it('takes a record of 65,535 bytes and 255 of padding for one, whatever is inside', async () => {
+    const smuggled = Buffer.alloc(65_535, fastcgi(7, '/'))
+    const peer = open()
+    peer.send(begin(1), params(1, '/echo'), record(5, 1, smuggled, 255), record(5, 1))
+    await peer.until(endOf(1))
+    expect(stdout(peer, 1)).toContain(smuggled.toString('latin1'))
+    expect(endOf(7)(peer.received)).toBeUndefined()
+    peer.destroy()
+  })
+})
+
+describe.each(protocols)('%s', (protocol) => {
+  it('answers a peer that has closed its half', async () => {
+    const peer = open(common, protocol)
+    const whole = { fastcgi: fastcgi(1, '/', '', false), scgi: scgi('/'), http: http('/') }
+    peer.socket.end(whole[protocol])
+    await peer.closed
+    expect(peer.text).toContain('Hello')
+  })
+
+  it('tells the application when the peer goes away', async () => {
+    const { aborted } = await counts(common)
+    const peer = open(common, protocol).send(waiting[protocol])
+    await sleep(50)
+    peer.destroy()
+    await expect.poll(async () => (await counts(common)).aborted).toBe(aborted + 1)
+  })
+
+  it('shows nothing of an error, and goes on', async () => {
+    const peer = open(common, protocol)
+    const whole = {
+      fastcgi: fastcgi(1, '/throw', '', false),
+      scgi: scgi('/throw'),
+      http: http('/throw'),
+    }
+    await peer.send(whole[protocol]).closed
+    // FastCGI has a stream of its own for the log.
+    const answer = protocol === 'fastcgi' ? stdout(peer, 1) : peer.text
+    expect(answer).toMatch(/500 Internal Server Error/)
+    expect(answer).not.toMatch(/fails|at .*\.mjs/)
+    expect(await ask(common, protocol)).toContain('Hello')
+  })
+
+  it('answers 504 when the application takes longer than answerTimeout', async () => {
+    const hasty = await target({ answerTimeout: 200 })
+    expect(await ask(hasty, protocol, '/wait')).toMatch(/504 Gateway Timeout/)
+    expect(await ask(hasty, protocol)).toContain('Hello')
+  })
+
+  it('gives a head up that comes a byte at a time, and a silent connection', async () => {
+    const hasty = await target({ headTimeout: 300, idleTimeout: 300 })
+    const slow = open(hasty, protocol)
+    const silent = open(hasty, protocol)
+    const head = { fastcgi: fastcgi(1, '/'), scgi: scgi('/'), http: Buffer.from(http('/')) }
+    let at = 0
+    const drip = setInterval(() => {
+      slow.socket.write(head[protocol].subarray(at, (at += 1)))
+    }, 100)
+    try {
+      await slow.closed
+      expect(at).toBeLessThan(head[protocol].length)
+      await silent.closed
+    } finally {
+      clearInterval(drip)
+      silent.destroy()
+    }
+    expect(await ask(hasty, protocol)).toContain('Hello')
+  }, 45_000)
+
+  it('closes connections above maxConnections, and takes new ones when one has left', async () => {
+    const small = await target({ maxConnections: 2 })
+    const two = [open(small, protocol), open(small, protocol)]
+    for (const peer of two) await once(peer.send(waiting[protocol]).socket, 'connect')
+    await sleep(50)
+    const third = open(small, protocol)
+    await third.closed
+    expect(third.text).toBe('')
+    two[0]!.destroy()
+    await two[0]!.closed
+    await expect.poll(() => ask(small, protocol)).toContain('Hello')
+    two[1]!.destroy()
+  })
+
+  it('survives running out of descriptors', async () => {
+    const poor = await target({}, 'ulimit -n 48;')
+    const many = Array.from({ length: 60 }, () => open(poor, protocol).send(waiting[protocol]))
+    await Promise.race(many.map(({ closed }) => closed))
+    for (const peer of many) peer.destroy()
+    await expect.poll(() => ask(poor, protocol).catch(() => '')).toContain('Hello')
+  })
+
+  it('loses no request that it accepted when SIGTERM comes under load', async () => {
+    const busy = await target()
+    const { child } = busy
+    let answered = 0
+    let lost = 0
+    let refused = 0
+    let stopped = false
+    const whole = { fastcgi: fastcgi(1, '/echo', 'x', false), scgi: scgi('/'), http: http('/') }
+    const client = async () => {
+      while (!stopped) {
+        const peer = new Peer(busy.path(protocol))
+        const error = await Promise.race([
+          once(peer.socket, 'connect').then(() => null),
+          once(peer.socket, 'error'),
+        ]).catch((reason: unknown) => reason)
+        if (error !== null) {
+          refused += 1
+          stopped = true
+          break
+        }
+        peer.send(whole[protocol])
+        await peer.closed
+        if (peer.text.includes('200 OK')) answered += 1
+        else lost += 1
+      }
+    }
+    const clients = Array.from({ length: 16 }, client)
+    await expect.poll(() => answered).toBeGreaterThan(200)
+    child.process.kill('SIGTERM')
+    await Promise.all(clients)
+    expect({ lost, stopped }).toEqual({ lost: 0, stopped: true })
+    expect(refused).toBeGreaterThan(0)
+    expect(await child.ended).toMatchObject({ code: 0 })
+  })
+})
+
+describe('maxRequestsPerConnection', () => {
+  let few: Target
+  beforeAll(async () => {
+    few = await target({ maxRequestsPerConnection: 3 })
+  })
+
+  it('closes a kept FastCGI connection behind the last answer', async () => {
+    const peer = open(few)
+    for (let id = 1; id < 4; id += 1) {
+      peer.send(fastcgi(id, '/'))
+      await peer.until(endOf(id))
+    }
+    await peer.closed
+  })
+
+  it('closes a kept HTTP connection behind the last answer', async () => {
+    const client = open(few, 'http').send(...Array.from({ length: 4 }, () => http('/', '')))
+    await client.closed
+    expect(client.text.match(/HTTP\/1.1 200 OK/g)).toHaveLength(3)
+    expect(client.text.match(/Connection: close/g)).toHaveLength(1)
+  })
+})

@@ -1,0 +1,129 @@
+/**
+ * The three servers in a process of their own, on which hostile peers try themselves: so that a
+ * crash is seen, and memory and descriptors can be counted from outside.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { bundle, start, temporaryFolder, type Running } from '../server/child.ts'
+
+export type Protocol = 'fastcgi' | 'scgi' | 'http'
+
+export interface Target {
+  readonly pid: number
+  readonly child: Running
+  /** The Unix socket of a server. */
+  path(protocol: Protocol): string
+  /** Kilobytes of memory in use. */
+  rss(): number
+  /** Open descriptors. */
+  descriptors(): number
+  /** SIGTERM, and whether it ended well. */
+  stop(): Promise<void>
+}
+
+/** What each path does; what has become of requests is told by /counts. */
+const SOURCE = `
+import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
+import { SCGIHandler } from '#src/../handlers/scgi.ts'
+import { HTTPHandler } from '#src/../handlers/http.ts'
+import { closeOnSignals } from '#src/server/lifecycle.ts'
+
+const counts = { begun: 0, aborted: 0 }
+const waiting = []
+const piece = Buffer.alloc(65536, 'x')
+
+async function* application(environ, startResponse) {
+  counts.begun += 1
+  const headers = [['Content-Type', 'text/plain']]
+  switch (environ.PATH_INFO) {
+    case '/echo':
+      startResponse('200 OK', headers)
+      yield* environ['wsgi.input'].chunks()
+      return
+    case '/release':
+      for (const go of waiting.splice(0)) go()
+      break
+    case '/wait': // for /release, or for the end of the request
+      await new Promise((resolve) => {
+        waiting.push(resolve)
+        environ['portico.signal'].addEventListener('abort', () => {
+          counts.aborted += 1
+          resolve()
+        })
+      })
+      break
+    case '/big':
+      startResponse('200 OK', headers)
+      for (let i = 0; i < 2048; i += 1) yield piece
+      return
+    case '/counts':
+      startResponse('200 OK', headers)
+      yield JSON.stringify(counts)
+      return
+    case '/log': // in the middle of an answer, and before it breaks off
+      startResponse('200 OK', headers)
+      yield 'one '
+      environ['wsgi.errors'].write('logged\\n')
+      await new Promise((resolve) => waiting.push(resolve))
+      yield 'two'
+      throw new Error('the answer breaks off')
+    case '/throw':
+      throw new Error('the application fails')
+    case '/environ': {
+      startResponse('200 OK', headers)
+      const names = Object.keys(environ).filter((name) => !/[a-z]/.test(name))
+      yield JSON.stringify(Object.fromEntries(names.map((name) => [name, environ[name]])))
+      return
+    }
+    case '/authorize': {
+      const allowed = environ.REMOTE_USER === 'ann'
+      startResponse(allowed ? '200 OK' : '403 Forbidden', [...headers, ['Variable-Group', 'staff']])
+      return
+    }
+  }
+  startResponse('200 OK', headers)
+  yield 'Hello\\n'
+}
+
+const options = JSON.parse(process.env.PORTICO_TEST_OPTIONS)
+for (const [name, Handler] of Object.entries({
+  fastcgi: FastCGIHandler, scgi: SCGIHandler, http: HTTPHandler,
+})) {
+  const listen = 'unix:' + process.env.PORTICO_TEST_FOLDER + '/' + name
+  closeOnSignals(await new Handler({ listen, ...options }).run(application))
+}
+console.log('listening')
+`
+
+/** Starts the servers; `options` go to all three. */
+export async function startTarget(
+  options: Readonly<Record<string, unknown>> = {},
+  shell = '',
+): Promise<Target> {
+  const folder = temporaryFolder()
+  const script = await bundle(folder.path, 'target', SOURCE)
+  const env = {
+    PORTICO_TEST_FOLDER: folder.path,
+    PORTICO_TEST_OPTIONS: JSON.stringify(options),
+    NODE_OPTIONS: '',
+    NODE_EXTRA_CA_CERTS: '',
+  }
+  const child = start('/bin/sh', ['-c', `${shell} exec "$0" "$1"`, process.execPath, script], {
+    env,
+  })
+  await child.printed('listening')
+  const pid = child.process.pid!
+  return {
+    pid,
+    child,
+    path: (protocol) => join(folder.path, protocol),
+    rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]),
+    descriptors: () => readdirSync(`/proc/${pid}/fd`).length,
+    async stop() {
+      child.process.kill('SIGTERM')
+      const { code, signal, output } = await child.ended
+      folder.remove()
+      if (code !== 0) throw new Error(`ended with ${code ?? signal}: ${output.slice(-2000)}`)
+    },
+  }
+}
