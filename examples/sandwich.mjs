@@ -67,8 +67,8 @@ function* visits(environ, startResponse) {
 
 export const pool = new Pool(4)
 
-// Under CGI every request has a process of its own: a secret from outside, and a FileStore.
-// As a CGI script it needs SESSION_SECRET: each request is a process, with a secret of its own.
+// Under CGI every request has a process of its own: it would need a secret from outside, a
+// FileStore, and a real database.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
 export const application = withConnection(
   session(visits, { secret, store: new MemoryStore() }),

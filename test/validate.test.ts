@@ -142,6 +142,23 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     expect([console.log, console.info, console.debug]).toEqual([log, info, debug])
   })
 
+  test('whoever is warned of console.log may use it', async () => {
+    const said = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const talker = app((_environ, startResponse) => {
+      console.log('hello')
+      startResponse(OK, PLAIN)
+      return []
+    })
+    const application = validator(talker, { warn: (message) => console.log(message) })
+    const environ = makeEnviron({ 'portico.gateway': 'cgi' })
+    const body = await application(environ, () => async () => {})
+    body.close?.()
+    expect(said.mock.calls).toEqual([
+      ['console.log() writes into the answer under CGI; use wsgi.errors or console.error'],
+      ['hello'],
+    ])
+  })
+
   test("console.log under another gateway is nobody else's business", async () => {
     const said = vi.spyOn(console, 'log').mockImplementation(() => {})
     const talker = app((_environ, startResponse) => {

@@ -10,6 +10,7 @@ const OUTPUT = ['log', 'info', 'debug'] as const
 /** Who listens: one validator, or several around each other. The console is put back by the last. */
 const guards = new Set<{ warn: Warn }>()
 let restore = () => {}
+let warning = false
 
 /**
  * Returns what ends the guard. A CGI process has one request, so nobody else's output is touched.
@@ -31,9 +32,14 @@ function install(): void {
   for (const method of OUTPUT) {
     console[method] = (...args: unknown[]) => {
       const [guard] = guards
-      guard?.warn(
-        `console.${method}() writes into the answer under CGI; use wsgi.errors or console.error`,
-      )
+      // Whoever is warned may say so by the console.
+      if (!warning) {
+        warning = true
+        guard?.warn(
+          `console.${method}() writes into the answer under CGI; use wsgi.errors or console.error`,
+        )
+        warning = false
+      }
       console.error(...args)
     }
   }
