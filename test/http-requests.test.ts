@@ -7,7 +7,7 @@ import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { HTTPHandler, makeServer, ServerHandler, type HTTPOptions } from '../handlers/http.ts'
+import { HTTPHandler, makeServer, ServerHandler, type HTTPOptions } from '../src/http.ts'
 import type { GatewayServer } from '../src/server/lifecycle.ts'
 import type { Application } from '../src/types.ts'
 
