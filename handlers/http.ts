@@ -151,7 +151,9 @@ class HTTPConnection implements Connection {
     const { response } = handler
     this.#handlers.add(handler)
     // Node says 'close' at that number, and leaves it to the client.
-    if (this.#ending || ++this.#begun === this.#maxRequests) response.shouldKeepAlive = false
+    const last = this.#ending || ++this.#begun === this.#maxRequests
+    // HTTP/1.0 has no kept connections but by an extension that proxies got wrong (RFC 9112, C.2.2).
+    if (last || handler.request.httpVersion === '1.0') response.shouldKeepAlive = false
     if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
       this.#full = true
       // Node reads on at the end of each request; this comes after the last of those that have come.

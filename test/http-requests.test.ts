@@ -278,6 +278,14 @@ test('A last answer is not lost under a body that nobody reads', async () => {
   expect(answered).toEqual(['/1'])
 })
 
+test('HTTP/1.0 closes, even where the client would keep the connection', async () => {
+  const port = await serve(hello)
+  const answer = await ask(port, request('GET / HTTP/1.0', 'Connection: keep-alive'))
+  expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  expect(answer).toContain('\r\nConnection: close\r\n')
+  expect(answer).toMatch(/hello$/)
+})
+
 test('A server that is started twice at a time listens once', async () => {
   const first = makeServer('127.0.0.1', 0, hello)
   const port = portOf(await first.start())
