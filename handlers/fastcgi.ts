@@ -7,7 +7,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
-import { contentLength, setVariables } from '../src/environ.ts'
+import { contentLength } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input } from '../src/input.ts'
@@ -31,9 +31,10 @@ import {
   IDLE_TIMEOUT,
   MAX_LOOKAHEAD,
 } from '../src/server/limits.ts'
+import { decodeEnviron } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
-import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
+import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What a FastCGIHandler can be told. */
@@ -88,10 +89,11 @@ export class FastCGIHandler {
 /** One socket, and the requests on it. */
 class Connection {
   readonly socket: Socket
-  readonly protocol: ApplicationConnection
+  readonly protocol: ApplicationConnection<Environ>
   readonly #application: Application
   readonly #options: FastCGIOptions
-  readonly #requests = new Map<number, FastCGIRequest>()
+  /** A list, for there is mostly one. */
+  #requests: FastCGIRequest[] = []
   /** When this connection is given up: what it is waiting for has not come. */
   deadline = Infinity
   #waitingFor: 'request' | 'head' | 'nothing' = 'nothing'
@@ -104,7 +106,8 @@ class Connection {
   constructor(socket: Socket, application: Application, options: FastCGIOptions) {
     const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
     this.socket = socket
-    this.protocol = new ApplicationConnection({
+    this.protocol = new ApplicationConnection<Environ>({
+      decodeParams: decodeEnviron,
       multiplex,
       ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
       ...(options.maxHeaders && { maxParams: options.maxHeaders }),
@@ -124,8 +127,9 @@ class Connection {
     })
     socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
     socket.on('close', () => {
-      for (const request of this.#requests.values()) request.abort()
-      this.#requests.clear()
+      const requests = this.#requests
+      this.#requests = []
+      for (const request of requests) request.abort()
     })
   }
 
@@ -145,7 +149,9 @@ class Connection {
 
   /** The request is answered: nothing more is written for its id. */
   finished(request: FastCGIRequest): void {
-    this.#requests.delete(request.id)
+    const requests = this.#requests
+    if (requests.at(-1) === request) requests.pop()
+    else this.#requests = requests.filter((other) => other !== request)
     this.consumed(request.input.queued)
     if (!request.input.ended) this.#exhausted = false
     this.#setDeadline()
@@ -159,7 +165,7 @@ class Connection {
    * connection, which it would break off as well.
    */
   breakOff(request: FastCGIRequest): boolean {
-    if (this.#requests.size > 1) return false
+    if (this.#requests.length > 1) return false
     request.send()
     this.write(request.remainingLog())
     this.socket.destroySoon()
@@ -188,9 +194,9 @@ class Connection {
         case 'request': {
           const Request = this.#options.handlerClass ?? FastCGIRequest
           // As libfcgi does, for an application that serves in both roles.
-          if (event.role === FCGI_AUTHORIZER) event.params.push('FCGI_ROLE', 'AUTHORIZER')
+          if (event.role === FCGI_AUTHORIZER) event.params['FCGI_ROLE'] = 'AUTHORIZER'
           const request = new Request(this, event.id, event.params, this.#options)
-          this.#requests.set(event.id, request)
+          this.#requests.push(request)
           this.#served += 1
           if (this.#served === this.#options.maxRequestsPerConnection) this.#ending = true
           begun.push(request)
@@ -198,10 +204,10 @@ class Connection {
         }
         case 'stdin':
           this.#queued += event.data.length
-          this.#requests.get(event.id)?.input.push(event.data)
+          this.#find(event.id)?.input.push(event.data)
           break
         case 'stdin-end':
-          this.#requests.get(event.id)?.input.end()
+          this.#find(event.id)?.input.end()
           break
         case 'abort':
           this.#abort(event.id, event.cause)
@@ -217,7 +223,7 @@ class Connection {
     // After all that came with it: a request that is there to its end is answered cheaper.
     for (const request of begun) {
       // Unless it has been aborted in the same breath.
-      if (this.#requests.get(request.id) === request) request.start(this.#application)
+      if (this.#requests.includes(request)) request.start(this.#application)
     }
     if (this.#queued > this.#highWaterMark()) this.socket.pause()
     this.#setDeadline()
@@ -227,7 +233,7 @@ class Connection {
   /** Set when the waiting begins, so that a peer that sends a byte now and then gains nothing. */
   #setDeadline(): void {
     const { headTimeout = HEAD_TIMEOUT, idleTimeout = IDLE_TIMEOUT } = this.#options
-    const running = this.#requests.size > 0
+    const running = this.#requests.length > 0
     const waitingFor = this.protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request'
     if (waitingFor === this.#waitingFor) return
     this.#waitingFor = waitingFor
@@ -238,7 +244,7 @@ class Connection {
   }
 
   #abort(id: number, cause: AbortCause): void {
-    const request = this.#requests.get(id)
+    const request = this.#find(id)
     if (request === undefined) return
     request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
     // A web server that closed its half may still read; one that says ABORT_REQUEST does not.
@@ -250,16 +256,20 @@ class Connection {
     }
   }
 
+  #find(id: number): FastCGIRequest | undefined {
+    return this.#requests.find((request) => request.id === id)
+  }
+
   #highWaterMark(): number {
     const { highWaterMark = HIGH_WATER_MARK } = this.#options
-    return this.#requests.size > 1
+    return this.#requests.length > 1
       ? Math.max(highWaterMark, MULTIPLEXED_HIGH_WATER_MARK)
       : highWaterMark
   }
 
   #closeIfDone(): void {
     const { protocol, socket } = this
-    const idle = this.#requests.size === 0 && !protocol.awaitingHead
+    const idle = this.#requests.length === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
     if (done && !socket.writableEnded) closeBehindAnswer(socket, this.#exhausted)
   }
@@ -272,7 +282,6 @@ export class FastCGIRequest extends BaseHandler {
   readonly id: number
   readonly input: PushSource
   readonly #connection: Connection
-  readonly #params: string[]
   #head = ''
   #chunks: Chunk[] = []
   #size = 0
@@ -285,17 +294,16 @@ export class FastCGIRequest extends BaseHandler {
   /** The web server has said that it does not want the answer. */
   refused = false
 
-  constructor(connection: Connection, id: number, params: string[], options: HandlerOptions) {
+  constructor(connection: Connection, id: number, environ: Environ, options: HandlerOptions) {
     super(options)
     this.id = id
     this.input = new PushSource((bytes) => connection.consumed(bytes))
     this.#connection = connection
-    this.#params = params
+    this.environ = environ
   }
 
-  override addCgiVars(): void {
-    setVariables(this.environ!, this.#params)
-  }
+  /** They were put there as they were read. */
+  override addCgiVars(): void {}
 
   override getStdin(): InputStream {
     return new Input(this.input, contentLength(this.environ!) ?? Infinity)

@@ -51,23 +51,35 @@ export function copyEnviron(environ: Environ): Environ {
  * Names and values are byte strings.
  */
 export function setVariable(environ: Environ, name: string, value: string): void {
-  if (name.includes('.')) return
-  const variables = environ as unknown as Record<string, string | undefined>
-  if (name.startsWith('HTTP_')) {
-    if (name === 'HTTP_PROXY' || name === 'HTTP_CONTENT_TYPE' || name === 'HTTP_CONTENT_LENGTH') {
-      return
-    }
-    const earlier = variables[name]
-    if (earlier !== undefined) {
-      variables[name] = `${earlier}${name === 'HTTP_COOKIE' ? '; ' : ', '}${value}`
-      return
-    }
-  } else if (value === '' && (name === 'CONTENT_TYPE' || name === 'CONTENT_LENGTH')) {
-    return
-  } else if (name === '') {
-    return
+  putVariable(environ, name, ruleFor(name), value)
+}
+
+/** Whether a variable gets in; 'header' also says that a repeated one is joined. */
+export type Rule = 'always' | 'header' | 'never' | 'not empty'
+
+/** What `setVariable` does with a name, whatever the value. */
+export function ruleFor(name: string): Rule {
+  switch (name) {
+    case '':
+    case 'HTTP_PROXY':
+    case 'HTTP_CONTENT_TYPE':
+    case 'HTTP_CONTENT_LENGTH':
+      return 'never'
+    case 'CONTENT_TYPE':
+    case 'CONTENT_LENGTH':
+      return 'not empty'
   }
-  variables[name] = value
+  if (name.includes('.')) return 'never'
+  return name.startsWith('HTTP_') ? 'header' : 'always'
+}
+
+/** `setVariable` for who knows the rule of the name. */
+export function putVariable(environ: Environ, name: string, rule: Rule, value: string): void {
+  if (rule === 'never' || (rule === 'not empty' && value === '')) return
+  const variables = environ as unknown as Record<string, string | undefined>
+  const earlier = rule === 'header' ? variables[name] : undefined
+  variables[name] =
+    earlier === undefined ? value : `${earlier}${name === 'HTTP_COOKIE' ? '; ' : ', '}${value}`
 }
 
 /** The same for a list `[name, value, name, value, …]`. */

@@ -47,6 +47,7 @@ import {
   encodeStream,
   writeEndRequest,
   writeHeader,
+  type PairsFault,
 } from './fastcgi.ts'
 import { Gathered, RecordReader } from './fastcgi-records.ts'
 
@@ -71,7 +72,17 @@ const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>
 /** Requests in flight on one connection: each may hold PARAMS up to its limit. */
 export const MAX_ACTIVE = 64
 
-export interface ApplicationOptions {
+/** Reads a complete block of PARAMS, the pairs between `start` and `end`. */
+export type DecodeParams<Params> = (
+  block: Buffer,
+  start: number,
+  end: number,
+  maxPairs: number,
+) => Params | PairsFault
+
+export interface ApplicationOptions<Params = string[]> {
+  /** Makes the `params` of the 'request' event. Default: `decodePairs`. */
+  readonly decodeParams?: DecodeParams<Params>
   /** False refuses a second request while one is active, with CANT_MPX_CONN. Default: true. */
   readonly multiplex?: boolean
   /** Requests in flight on this connection; one more is refused with OVERLOADED. Default: 64. */
@@ -89,14 +100,14 @@ export interface ApplicationOptions {
 /** Why a request was aborted: by ABORT_REQUEST, by the end of the connection, by a fault on it. */
 export type AbortCause = 'abort-request' | 'disconnected' | 'protocol-error'
 
-export type ApplicationEvent =
-  /** PARAMS are complete: `[name, value, name, value …]`, byte strings. */
+export type ApplicationEvent<Params = string[]> =
+  /** PARAMS are complete. */
   | {
       readonly type: 'request'
       readonly id: number
       readonly role: number
       readonly keepConn: boolean
-      readonly params: string[]
+      readonly params: Params
     }
   /** A piece of the body, a view of the chunk it came in. */
   | { readonly type: 'stdin'; readonly id: number; readonly data: Buffer }
@@ -113,7 +124,12 @@ class Request {
   readonly role: number
   readonly keepConn: boolean
   state: State = 'params'
-  params = new Gathered()
+  /** Where the PARAMS came, if all so far are in one chunk: between `start` and `end`. */
+  chunk: Buffer | null = null
+  start = 0
+  end = 0
+  /** Where they are put together otherwise. */
+  gathered: Gathered | null = null
   paramsBytes = 0
   wantsInput = true
   usedStderr = false
@@ -133,9 +149,13 @@ class Request {
  * A chunk is only borrowed: its memory may be used again when `next()` has returned null, unless
  * it came back as the data of a 'stdin' event.
  */
-export class ApplicationConnection {
+export class ApplicationConnection<Params = string[]> {
   readonly #reader = new RecordReader()
-  readonly #requests = new Map<number, Request>()
+  /** Those that are active. A list, for there is mostly one: a Map costs more than looking. */
+  readonly #requests: Request[] = []
+  readonly #decodeParams: DecodeParams<Params>
+  /** The request whose PARAMS are still where they came, in the chunk that is being read. */
+  #unsaved: Request | null = null
   readonly #multiplex: boolean
   readonly #maxActive: number
   readonly #maxParamsBytes: number
@@ -146,10 +166,11 @@ export class ApplicationConnection {
   #last = false
   #eof = false
   /** The events left to give out once nothing more is read. */
-  #farewell: ApplicationEvent[] | null = null
+  #farewell: ApplicationEvent<Params>[] | null = null
   #broken = false
 
-  constructor(options: ApplicationOptions = {}) {
+  constructor(options: ApplicationOptions<Params> = {}) {
+    this.#decodeParams = options.decodeParams ?? (decodePairs as DecodeParams<never>)
     this.#multiplex = options.multiplex ?? true
     this.#maxActive = options.maxActive ?? MAX_ACTIVE
     this.#maxParamsBytes = options.maxParamsBytes ?? MAX_PARAMS_BYTES
@@ -163,7 +184,7 @@ export class ApplicationConnection {
 
   /** The ids between BEGIN_REQUEST and END_REQUEST. */
   get active(): number[] {
-    return [...this.#requests.keys()]
+    return this.#requests.map(({ id }) => id)
   }
 
   /**
@@ -171,14 +192,15 @@ export class ApplicationConnection {
    * A body that comes slowly does not count.
    */
   get awaitingHead(): boolean {
-    if (this.#requests.size === 0) return this.#reader.insideRecord
-    for (const request of this.#requests.values()) if (request.state === 'params') return true
+    const requests = this.#requests
+    if (requests.length === 0) return this.#reader.insideRecord
+    for (let i = 0; i < requests.length; i++) if (requests[i]!.state === 'params') return true
     return false
   }
 
   /** Whether to close the connection once everything is written: nothing can follow on it. */
   get closing(): boolean {
-    return this.#broken || (this.#requests.size === 0 && (this.#last || this.#farewell !== null))
+    return this.#broken || (this.#requests.length === 0 && (this.#last || this.#farewell !== null))
   }
 
   receive(chunk: Buffer): void {
@@ -198,11 +220,12 @@ export class ApplicationConnection {
     this.#announced(id).wantsInput = false
   }
 
-  next(): ApplicationEvent | null {
+  next(): ApplicationEvent<Params> | null {
     while (this.#farewell === null && this.#reader.read()) {
       const event = this.#handleRecord()
       if (event !== null) return event
     }
+    this.#save()
     if (this.#farewell === null && this.#reader.fault !== null) this.#fail(this.#reader.fault)
     if (this.#farewell === null && this.#eof) this.#handleEof()
     return this.#farewell?.shift() ?? null
@@ -216,10 +239,10 @@ export class ApplicationConnection {
     }
   }
 
-  #handleRecord(): ApplicationEvent | null {
+  #handleRecord(): ApplicationEvent<Params> | null {
     const { type, id } = this.#reader
     if (id === FCGI_NULL_REQUEST_ID) return this.#handleManagement(type)
-    const request = this.#requests.get(id)
+    const request = this.#find(id)
     if (request === undefined) return type === FCGI_BEGIN_REQUEST ? this.#begin(id) : null
     const empty = this.#reader.start === this.#reader.end
     switch (type) {
@@ -248,22 +271,22 @@ export class ApplicationConnection {
     return true
   }
 
-  #begin(id: number): ApplicationEvent | null {
+  #begin(id: number): ApplicationEvent<Params> | null {
     const { bytes, start, end } = this.#reader
     if (end - start !== 8) return this.#fail(`BEGIN_REQUEST of ${end - start} bytes`)
     const role = (bytes[start]! << 8) | bytes[start + 1]!
     const keepConn = (bytes[start + 2]! & FCGI_KEEP_CONN) !== 0
-    const active = this.#requests.size
+    const active = this.#requests.length
     if (active > 0 && !this.#multiplex) return this.#refuse(id, keepConn, FCGI_CANT_MPX_CONN)
     if (active >= this.#maxActive) return this.#refuse(id, keepConn, FCGI_OVERLOADED)
     if (role !== FCGI_RESPONDER && role !== FCGI_AUTHORIZER) {
       return this.#refuse(id, keepConn, FCGI_UNKNOWN_ROLE)
     }
-    this.#requests.set(id, new Request(id, role, keepConn))
+    this.#requests.push(new Request(id, role, keepConn))
     return null
   }
 
-  #handleParams(request: Request, empty: boolean): ApplicationEvent | null {
+  #handleParams(request: Request, empty: boolean): ApplicationEvent<Params> | null {
     const { id, state } = request
     if (!this.#advance(request, empty ? 'PARAMS end' : 'PARAMS') || state === 'aborted') return null
     if (empty) return this.#announce(request)
@@ -273,24 +296,51 @@ export class ApplicationConnection {
     if (request.paramsBytes > this.#maxParamsBytes) {
       return this.#refuse(id, request.keepConn, FCGI_OVERLOADED)
     }
-    request.params.append(bytes, start, end)
+    if (request.chunk === null && request.gathered === null) {
+      // All of them are mostly one record in one chunk, which need not be copied.
+      this.#save()
+      this.#unsaved = request
+      request.chunk = bytes
+      request.start = start
+      request.end = end
+    } else {
+      if (request === this.#unsaved) this.#save()
+      request.gathered!.append(bytes, start, end)
+    }
     return null
   }
 
-  #announce(request: Request): ApplicationEvent | null {
+  /** Copies the PARAMS that are borrowed, if any. */
+  #save(): void {
+    const request = this.#unsaved
+    if (request === null) return
+    request.gathered = new Gathered()
+    request.gathered.append(request.chunk!, request.start, request.end)
+    request.chunk = this.#unsaved = null
+  }
+
+  #announce(request: Request): ApplicationEvent<Params> | null {
     const { id, role, keepConn } = request
-    const params = decodePairs(request.params.bytes(), this.#maxParams)
+    const params = this.#takeParams(request)
     if (params === 'malformed') {
       // Gone before the others are told: the application has not heard of this one.
-      this.#requests.delete(id)
+      this.#remove(id)
       return this.#fail(`Malformed PARAMS of request ${id}`)
     }
     if (params === 'too many') return this.#refuse(id, keepConn, FCGI_OVERLOADED)
-    request.params = new Gathered()
     return { type: 'request', id, role, keepConn, params }
   }
 
-  #handleStdin(request: Request, empty: boolean): ApplicationEvent | null {
+  #takeParams(request: Request): Params | PairsFault {
+    const { chunk, start, end, gathered } = request
+    if (request === this.#unsaved) this.#unsaved = null
+    request.chunk = request.gathered = null
+    if (chunk !== null) return this.#decodeParams(chunk, start, end, this.#maxParams)
+    const bytes = gathered?.bytes() ?? this.#reader.bytes
+    return this.#decodeParams(bytes, 0, gathered?.length ?? 0, this.#maxParams)
+  }
+
+  #handleStdin(request: Request, empty: boolean): ApplicationEvent<Params> | null {
     const { id, state, wantsInput } = request
     if (!this.#advance(request, empty ? 'STDIN end' : 'STDIN')) return null
     if (state === 'aborted' || !wantsInput) return null
@@ -299,7 +349,7 @@ export class ApplicationConnection {
     return { type: 'stdin', id, data: bytes.subarray(start, end) }
   }
 
-  #handleAbort(request: Request): ApplicationEvent | null {
+  #handleAbort(request: Request): ApplicationEvent<Params> | null {
     const { id, state, keepConn } = request
     if (!this.#advance(request, 'ABORT_REQUEST') || state === 'aborted') return null
     // Nobody but us knows of a request without complete PARAMS: nobody else can end it.
@@ -307,11 +357,11 @@ export class ApplicationConnection {
     return { type: 'abort', id, cause: 'abort-request' }
   }
 
-  #handleManagement(type: number): ApplicationEvent | null {
+  #handleManagement(type: number): ApplicationEvent<Params> | null {
     // Also a BEGIN_REQUEST with id 0: there it is no application record (section 3.3).
     if (type !== FCGI_GET_VALUES) return this.#unknownType(type)
     const { bytes, start, end } = this.#reader
-    const asked = decodePairs(bytes.subarray(start, end), MAX_CONTENT)
+    const asked = decodePairs(bytes, start, end, MAX_CONTENT)
     if (typeof asked === 'string') return this.#fail('Malformed GET_VALUES')
     // Each name once, however often it was asked for: the answer is one record.
     const answered = new Map<string, string>()
@@ -322,28 +372,28 @@ export class ApplicationConnection {
     return this.#reply(encodeRecord(FCGI_GET_VALUES_RESULT, 0, encodePairs(answered)))
   }
 
-  #unknownType(type: number): ApplicationEvent {
+  #unknownType(type: number): ApplicationEvent<Params> {
     const content = Buffer.alloc(8)
     content[0] = type
     return this.#reply(encodeRecord(FCGI_UNKNOWN_TYPE, 0, content))
   }
 
   /** Ends a request of which the application has not heard; what follows for its id is ignored. */
-  #refuse(id: number, keepConn: boolean, protocolStatus: number): ApplicationEvent {
+  #refuse(id: number, keepConn: boolean, protocolStatus: number): ApplicationEvent<Params> {
     this.#finish(id, keepConn)
     return this.#reply(encodeEndRequest(id, 0, protocolStatus))
   }
 
-  #reply(data: Buffer): ApplicationEvent {
+  #reply(data: Buffer): ApplicationEvent<Params> {
     return { type: 'reply', data, close: this.closing }
   }
 
   /** The id is free again; without KEEP_CONN the connection is not (section 5.1). */
   #finish(id: number, keepConn: boolean): void {
-    this.#requests.delete(id)
+    this.#remove(id)
     if (!keepConn) this.#last = true
     // With others still in flight it closes behind the last of them.
-    if (this.#last && this.#requests.size === 0) this.#farewell ??= []
+    if (this.#last && this.#requests.length === 0) this.#farewell ??= []
   }
 
   #fail(message: string): null {
@@ -352,11 +402,11 @@ export class ApplicationConnection {
     return null
   }
 
-  #abortAll(cause: AbortCause): ApplicationEvent[] {
-    const aborts: ApplicationEvent[] = []
-    for (const request of this.#requests.values()) {
+  #abortAll(cause: AbortCause): ApplicationEvent<Params>[] {
+    const aborts: ApplicationEvent<Params>[] = []
+    for (const request of this.#requests.slice()) {
       if (request.state === 'params') {
-        this.#requests.delete(request.id)
+        this.#remove(request.id)
       } else if (request.state !== 'aborted') {
         request.state = 'aborted'
         aborts.push({ type: 'abort', id: request.id, cause })
@@ -423,9 +473,26 @@ export class ApplicationConnection {
     return records
   }
 
+  #find(id: number): Request | undefined {
+    const requests = this.#requests
+    for (let i = 0; i < requests.length; i++) if (requests[i]!.id === id) return requests[i]
+    return undefined
+  }
+
+  #remove(id: number): void {
+    const requests = this.#requests
+    for (let i = 0; i < requests.length; i++) {
+      if (requests[i]!.id !== id) continue
+      if (requests[i] === this.#unsaved) this.#unsaved = null
+      if (i === requests.length - 1) requests.pop()
+      else requests.splice(i, 1)
+      return
+    }
+  }
+
   /** The request an application may answer; anything else is a mistake of the caller. */
   #announced(id: number): Request {
-    const request = this.#requests.get(id)
+    const request = this.#find(id)
     if (request === undefined || request.state === 'params') {
       throw new Error(`FastCGI request ${id} is not active`)
     }

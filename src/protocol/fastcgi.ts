@@ -5,7 +5,6 @@
  * `fastcgi-web-server.ts`. "Section" is always that of the FastCGI Specification 1.0 (1996).
  */
 import { Buffer } from 'node:buffer'
-import { knownName } from './fastcgi-names.ts'
 
 export const FCGI_VERSION_1 = 1
 export const FCGI_HEADER_LEN = 8
@@ -166,19 +165,40 @@ export type PairsFault = 'malformed' | 'too many'
 
 /**
  * The pairs of a complete block as `[name, value, name, value …]`, byte strings in the order sent,
- * repeated names included. Values may be parts of one string as long as the block: a value that is
- * kept keeps all of it.
- *
- * The block is decoded once and cut up; the usual names come from a table by their bytes. Per item
- * decoding costs twice as much, and a name from `substring()` must be hashed when it becomes a key.
+ * repeated names included. They may be parts of one string as long as the block: whoever keeps one
+ * keeps all of it.
  */
-export function decodePairs(block: Buffer, maxPairs = MAX_PARAMS): string[] | PairsFault {
-  const end = block.length
-  const text = block.toString('latin1')
+export function decodePairs(
+  block: Buffer,
+  start = 0,
+  end = block.length,
+  maxPairs = MAX_PARAMS,
+): string[] | PairsFault {
+  // Decoded once and cut up: a call for each item costs twice as much.
+  const text = block.toString('latin1', start, end)
   const pairs: string[] = []
-  let at = 0
-  while (at < end) {
-    if (pairs.length >= 2 * maxPairs) return 'too many'
+  const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
+    const name = at - start
+    const value = name + nameLength
+    pairs.push(text.substring(name, value), text.substring(value, value + valueLength))
+  })
+  return fault ?? pairs
+}
+
+/**
+ * Calls `take` for each pair of a complete block: `at` is the offset of the name in `block`, and the
+ * value follows it. Pairs before a fault have been taken.
+ */
+export function walkPairs(
+  block: Buffer,
+  start: number,
+  end: number,
+  maxPairs: number,
+  take: (at: number, nameLength: number, valueLength: number) => void,
+): PairsFault | null {
+  let at = start
+  for (let count = 0; at < end; count++) {
+    if (count >= maxPairs) return 'too many'
     // A length that is itself cut short leaves `at` behind the end, which both checks see.
     let nameLength = block[at++]!
     if (nameLength > 0x7f) {
@@ -193,14 +213,10 @@ export function decodePairs(block: Buffer, maxPairs = MAX_PARAMS): string[] | Pa
     }
     // Compared with what is left, in doubles: sums of 31-bit lengths wrapped in CVE-2025-23016.
     if (nameLength + valueLength > end - at) return 'malformed'
-    const value = at + nameLength
-    pairs.push(
-      knownName(block, at, nameLength) ?? text.substring(at, value),
-      text.substring(value, value + valueLength),
-    )
-    at = value + valueLength
+    take(at, nameLength, valueLength)
+    at += nameLength + valueLength
   }
-  return pairs
+  return null
 }
 
 /** The 31 bits of a four-byte length whose first byte is before `at`. */
