@@ -78,8 +78,10 @@ export class FastCGIHandler {
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
     const { application: run } = await recognise(application)
-    return GatewayServer.start(createServer({ allowHalfOpen: true, noDelay: true }), options, {
+    const sockets = { allowHalfOpen: true, noDelay: true }
+    return GatewayServer.start(createServer(sockets), options, {
       fallback: 'fd:0',
+      sockets,
       admits: webServerAddresses(),
       connect: (socket) => new Connection(socket, run, options),
     })
@@ -100,6 +102,8 @@ class Connection {
   #served = 0
   #queued = 0
   #ending = false
+  /** What has come has to be copied to be kept. */
+  #borrowed = false
   /** Every request has been read to its end, so that nothing is left to come. */
   #exhausted = true
 
@@ -117,10 +121,6 @@ class Connection {
     this.#application = application
     this.#options = options
     this.#setDeadline()
-    socket.on('data', (chunk: Buffer) => {
-      this.protocol.receive(chunk)
-      this.#pump()
-    })
     socket.on('end', () => {
       this.protocol.receiveEof()
       this.#pump()
@@ -131,6 +131,16 @@ class Connection {
       this.#requests = []
       for (const request of requests) request.abort()
     })
+  }
+
+  receive(chunk: Buffer, borrowed: boolean): void {
+    this.#borrowed = borrowed
+    this.protocol.receive(chunk)
+    this.#pump()
+  }
+
+  get receivesBody(): boolean {
+    return this.#requests.some(({ input }) => !input.ended)
   }
 
   end(): void {
@@ -204,7 +214,7 @@ class Connection {
         }
         case 'stdin':
           this.#queued += event.data.length
-          this.#find(event.id)?.input.push(event.data)
+          this.#find(event.id)?.input.push(this.#borrowed ? Buffer.from(event.data) : event.data)
           break
         case 'stdin-end':
           this.#find(event.id)?.input.end()

@@ -49,8 +49,10 @@ export class SCGIHandler {
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
     const { application: run } = await recognise(application)
-    return GatewayServer.start(createServer({ allowHalfOpen: true }), options, {
+    const sockets = { allowHalfOpen: true }
+    return GatewayServer.start(createServer(sockets), options, {
       fallback: 'fd:0',
+      sockets,
       connect: (socket) => new Connection(socket, run, options),
     })
   }
@@ -70,6 +72,8 @@ class Connection {
   /** All of the request has come. */
   #complete = false
   #answered = false
+  /** What has come has to be copied to be kept. */
+  #borrowed = false
 
   constructor(socket: Socket, application: Application, options: SCGIOptions) {
     this.socket = socket
@@ -77,11 +81,6 @@ class Connection {
     this.#options = options
     this.#reader = new RequestReader(options)
     this.deadline = coarseTime() + (options.headTimeout ?? HEAD_TIMEOUT)
-    socket.on('data', (chunk: Buffer) => {
-      if (this.#answered) return
-      this.#reader.receive(chunk)
-      this.#pump()
-    })
     socket.on('end', () => {
       if (this.#answered) return
       this.#reader.receiveEof()
@@ -96,6 +95,17 @@ class Connection {
       this.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
       this.#request?.abort()
     })
+  }
+
+  receive(chunk: Buffer, borrowed: boolean): void {
+    if (this.#answered) return
+    this.#borrowed = borrowed
+    this.#reader.receive(chunk)
+    this.#pump()
+  }
+
+  get receivesBody(): boolean {
+    return this.input !== null && !this.#complete
   }
 
   /** Whatever has begun ends by itself: there is one answer on a connection. */
@@ -133,7 +143,7 @@ class Connection {
           break
         }
         case 'body':
-          this.input!.push(event.data)
+          this.input!.push(this.#borrowed ? Buffer.from(event.data) : event.data)
           break
         case 'body-end':
           this.#complete = true

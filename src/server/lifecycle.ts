@@ -6,6 +6,7 @@ import type { Server, Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { allowClients } from './clients.ts'
 import type { Admits, ClientList } from './clients.ts'
+import { takeConnections, type Receiver } from './accept.ts'
 import { sweep, type Limits, type Overdue } from './limits.ts'
 import { DEFAULT_BACKLOG, listen } from './listen.ts'
 import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
@@ -33,8 +34,10 @@ export interface ServerOptions extends ListenOptions, Limits {
 
 /** What differs between the gateways. */
 export interface ServerPolicy extends Omit<ListenPolicy, 'wildcard'> {
-  /** Called for each peer that is admitted, in the same turn as the socket's 'connection'. */
-  readonly connect: (socket: Socket) => Connection
+  /** Called for each peer that is admitted, in the same turn in which it is accepted. */
+  readonly connect: (socket: Socket) => Connection & Partial<Receiver>
+  /** How sockets are made whose bytes go to `receive` of the connection; nothing if Node reads. */
+  readonly sockets?: { readonly allowHalfOpen: boolean; readonly noDelay?: boolean }
   /** A further restriction: FCGI_WEB_SERVER_ADDRS, for FastCGI. */
   readonly admits?: Admits | undefined
   /** True where peers are not believed, so that anybody may connect: HTTP. */
@@ -74,6 +77,8 @@ export class GatewayServer {
   readonly address: Address
   readonly #server: Server
   readonly #connections: Map<Socket, Connection>
+  /** How many connections have come, those that were refused included. */
+  readonly #accepted: { readonly count: number }
   readonly #graceTime: number
   readonly #backlog: number
   #closing: Promise<void> | undefined
@@ -104,13 +109,22 @@ export class GatewayServer {
 
     const connections = new Map<Socket, Connection>()
     server.maxConnections = maxConnections
-    server.on('connection', (socket) => {
+    const accepted = { count: 0 }
+    const admit = (socket: Socket): (Connection & Partial<Receiver>) | undefined => {
+      accepted.count += 1
       if (allows?.(socket) === false || policy.admits?.(socket) === false) {
         socket.destroy()
-        return
+        return undefined
       }
-      connections.set(socket, policy.connect(socket))
+      const connection = policy.connect(socket)
+      connections.set(socket, connection)
       socket.once('close', () => connections.delete(socket))
+      return connection
+    }
+    server.on('drop', () => (accepted.count += 1))
+    server.on('connection', (socket) => {
+      const connection = admit(socket)
+      if (connection?.receive) socket.on('data', (chunk) => connection.receive!(chunk, false))
     })
     const limited = policy.open || allows || policy.admits
     const wildcard = limited ? 'allow' : 'refuse'
@@ -119,18 +133,21 @@ export class GatewayServer {
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
     server.once('close', sweep(connections))
-    return new GatewayServer(server, address, connections, { graceTime, backlog })
+    if (policy.sockets) takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
+    return new GatewayServer(server, address, connections, accepted, { graceTime, backlog })
   }
 
   private constructor(
     server: Server,
     address: Address,
     connections: Map<Socket, Connection>,
+    accepted: { readonly count: number },
     limits: { readonly graceTime: number; readonly backlog: number },
   ) {
     this.#server = server
     this.address = address
     this.#connections = connections
+    this.#accepted = accepted
     this.#graceTime = limits.graceTime
     this.#backlog = limits.backlog
     this.closed = new Promise((resolve) => server.once('close', resolve))
@@ -175,15 +192,13 @@ export class GatewayServer {
 
   /** Accepts what waits in the kernel's queue; not more, or a busy server would never close. */
   async #acceptWaiting(): Promise<void> {
-    let accepted = 0
-    const count = () => accepted++
-    this.#server.on('connection', count).on('drop', count)
-    for (let quiet = 0; quiet < QUIET_TURNS && accepted <= this.#backlog; quiet++) {
-      const before = accepted
+    const accepted = this.#accepted
+    const most = accepted.count + this.#backlog
+    for (let quiet = 0; quiet < QUIET_TURNS && accepted.count <= most; quiet++) {
+      const before = accepted.count
       await new Promise(setImmediate)
-      if (accepted > before) quiet = -1
+      if (accepted.count > before) quiet = -1
     }
-    this.#server.off('connection', count).off('drop', count)
   }
 }
 
