@@ -345,26 +345,28 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   override _end(complete: boolean): void {
-    const { protocol } = this.#connection
-    const appStatus = complete ? 0 : 1
-    const [body = ''] = this.#chunks
-    this.#connection.socket.cork()
-    if (!complete && this.headersSent && !this.refused && this.#connection.breakOff(this)) {
+    const connection = this.#connection
+    const { protocol, socket } = connection
+    if (!complete && this.headersSent && !this.refused && connection.breakOff(this)) {
       // Said by closing: no web server looks at appStatus.
     } else {
-      this.#sendLog()
-      if (this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER) {
+      const appStatus = complete ? 0 : 1
+      const [body = ''] = this.#chunks
+      const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
+      if (small && this.#log === '') {
         const bytes =
           typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
-        this.#connection.write([protocol.answer(this.id, this.#head, bytes, appStatus)])
+        socket.write(protocol.answer(this.id, this.#head, bytes, appStatus))
       } else {
+        socket.cork()
+        this.#sendLog()
         this.send()
-        this.#connection.write([protocol.end(this.id, appStatus)])
+        socket.write(protocol.end(this.id, appStatus))
+        socket.uncork()
       }
     }
-    this.#connection.socket.uncork()
     this.#ended = true
-    this.#connection.finished(this)
+    connection.finished(this)
   }
 
   /** What is logged and not sent, with the end of STDERR. */
