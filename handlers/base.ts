@@ -246,11 +246,7 @@ export class BaseHandler {
   setupEnviron(): void {
     const environ = (this.environ ??= createEnviron())
     this.addCgiVars()
-    for (const name in this.osEnviron) {
-      // CVE-2016-5385 again: whoever passes on all of `process.env` may have one.
-      if (name in environ || name === 'HTTP_PROXY') continue
-      ;(environ as Record<string, unknown>)[name] = this.osEnviron[name]
-    }
+    if (this.osEnviron !== NO_VARIABLES) this.#addOsEnviron(environ)
     completeEnviron(environ, this.paths)
     if (this.originServer && this.serverSoftware) environ['SERVER_SOFTWARE'] ??= this.serverSoftware
     environ['wsgi.version'] = this.wsgiVersion
@@ -264,6 +260,13 @@ export class BaseHandler {
     if (this.wsgiFileWrapper) environ['wsgi.file_wrapper'] = this.wsgiFileWrapper
     environ['portico.gateway'] = this.gateway
     environ['portico.lifetime'] = this.#lifetime // Where `portico.signal` comes from.
+  }
+
+  #addOsEnviron(environ: Record<string, unknown>): void {
+    for (const name in this.osEnviron) {
+      // CVE-2016-5385 again: whoever passes on all of `process.env` may have one.
+      if (!(name in environ) && name !== 'HTTP_PROXY') environ[name] = this.osEnviron[name]
+    }
   }
 
   /** `wsgi.url_scheme`. */
@@ -395,13 +398,14 @@ export class BaseHandler {
       if (!this.status!.startsWith('304')) headers.delete('Content-Length')
       return
     }
-    if (!headers.has('Content-Length')) {
+    let length = headers.get('Content-Length')
+    if (length === null) {
       this.setContentLength()
+      length = headers.get('Content-Length')
+      if (length === null) return
     } else if (headers.getAll('Content-Length').length > 1) {
       throw new ApplicationError('Content-Length is there more than once')
     }
-    const length = headers.get('Content-Length')
-    if (length === null) return
     if (!/^[0-9]{1,15}$/.test(length)) {
       throw new ApplicationError(`Content-Length '${length}' is not a number of bytes`)
     }
@@ -477,9 +481,9 @@ export class BaseHandler {
 
   /**
    * Takes a piece of the body; a string is UTF-8. It may wait until `_flush`, and belongs to the
-   * transport until it is sent.
+   * transport until it is sent. `_size` is its length in bytes, where the caller knows that.
    */
-  _write(_chunk: Chunk): void {
+  _write(_chunk: Chunk, _size?: number): void {
     throw new TypeError('_write() must be overridden')
   }
 
@@ -573,7 +577,7 @@ export class BaseHandler {
       size = room
     }
     this.bytesSent += size
-    this._write(chunk)
+    this._write(chunk, size)
   }
 
   /** Closes the result: `close()`, else the iterator's `return()`; whatever happens, once. */

@@ -7,6 +7,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
+import { byteString, chunkLength } from '../src/body.ts'
 import { contentLength } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -140,7 +141,8 @@ class Connection {
   }
 
   get receivesBody(): boolean {
-    return this.#requests.some(({ input }) => !input.ended)
+    for (const { input } of this.#requests) if (!input.ended) return true
+    return false
   }
 
   end(): void {
@@ -334,9 +336,9 @@ export class FastCGIRequest extends BaseHandler {
     this.#head = head
   }
 
-  override _write(chunk: Chunk): void {
+  override _write(chunk: Chunk, size = chunkLength(chunk)): void {
     this.#chunks.push(chunk)
-    this.#size += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length
+    this.#size += size
   }
 
   override _flush(): Wait {
@@ -354,9 +356,8 @@ export class FastCGIRequest extends BaseHandler {
       const [body = ''] = this.#chunks
       const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
       if (small && this.#log === '') {
-        const bytes =
-          typeof body === 'string' && body.length !== this.#size ? Buffer.from(body) : body
-        socket.write(protocol.answer(this.id, this.#head, bytes, appStatus))
+        const bytes = byteString(body, this.#size)
+        socket.write(protocol.answer(this.id, this.#head, bytes, appStatus), 'latin1')
       } else {
         socket.cork()
         this.#sendLog()

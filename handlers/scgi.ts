@@ -6,6 +6,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
+import { byteString, chunkLength } from '../src/body.ts'
 import { contentLength, setVariables } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -206,9 +207,9 @@ export class SCGIRequest extends BaseHandler {
     this.#head = head
   }
 
-  override _write(chunk: Chunk): void {
+  override _write(chunk: Chunk, size = chunkLength(chunk)): void {
     this.#chunks.push(chunk)
-    this.#size += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.length
+    this.#size += size
   }
 
   override _flush(): Wait {
@@ -230,12 +231,7 @@ export class SCGIRequest extends BaseHandler {
     const { socket } = this.#connection
     const [body = ''] = this.#chunks
     if (this.#chunks.length < 2 && this.#head.length + this.#size <= SMALL_ANSWER) {
-      if (typeof body === 'string' && body.length === this.#size) {
-        socket.write(this.#head + body, 'latin1')
-      } else {
-        const bytes = typeof body === 'string' ? Buffer.from(body) : body
-        socket.write(Buffer.concat([Buffer.from(this.#head, 'latin1'), bytes]))
-      }
+      socket.write(this.#head + byteString(body, this.#size), 'latin1')
     } else {
       socket.cork()
       if (this.#head !== '') socket.write(this.#head, 'latin1')

@@ -74,6 +74,14 @@ export function chunkLength(chunk: unknown): number {
   )
 }
 
+/** The byte string of a chunk whose length is `size` bytes. */
+export function byteString(chunk: Chunk, size: number): string {
+  if (typeof chunk === 'string') {
+    return chunk.length === size ? chunk : Buffer.from(chunk).toString('latin1')
+  }
+  return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('latin1')
+}
+
 /**
  * Only a regular file keeps the size that it has; those of /proc say 0 whatever they hold, and a
  * file that is really empty shows it soon enough.

@@ -173,10 +173,10 @@ export class Headers {
 
   #indexOf(name: string): number {
     const pairs = this.#pairs
-    const lower = name.toLowerCase()
     for (let i = 0; i < pairs.length; i += 1) {
       const other = pairs[i]![0]
-      if (other.length === lower.length && other.toLowerCase() === lower) return i
+      if (other.length !== name.length) continue
+      if (other === name || other.toLowerCase() === name.toLowerCase()) return i
     }
     return -1
   }

@@ -45,8 +45,8 @@ import {
   encodePairs,
   encodeRecord,
   encodeStream,
-  writeEndRequest,
-  writeHeader,
+  endText,
+  headerText,
   type PairsFault,
 } from './fastcgi.ts'
 import { Gathered, RecordReader } from './fastcgi-records.ts'
@@ -81,7 +81,7 @@ export type DecodeParams<Params> = (
 ) => Params | PairsFault
 
 export interface ApplicationOptions<Params = string[]> {
-  /** Makes the `params` of the 'request' event. Default: `decodePairs`. */
+  /** Makes the `params` of the 'request' event. Default: `decodePairs`, `[name, value, …]`. */
   readonly decodeParams?: DecodeParams<Params>
   /** False refuses a second request while one is active, with CANT_MPX_CONN. Default: true. */
   readonly multiplex?: boolean
@@ -141,6 +141,9 @@ class Request {
   }
 }
 
+const listOfPairs: DecodeParams<string[]> = (block, start, end, maxPairs) =>
+  decodePairs(block.subarray(start, end), maxPairs)
+
 /**
  * `receive()` a chunk, then `next()` until it gives null; what the sending verbs return is written
  * in the order of the calls. After each reply, and after each end of a request, `closing` tells
@@ -170,7 +173,7 @@ export class ApplicationConnection<Params = string[]> {
   #broken = false
 
   constructor(options: ApplicationOptions<Params> = {}) {
-    this.#decodeParams = options.decodeParams ?? (decodePairs as DecodeParams<never>)
+    this.#decodeParams = options.decodeParams ?? (listOfPairs as DecodeParams<never>)
     this.#multiplex = options.multiplex ?? true
     this.#maxActive = options.maxActive ?? MAX_ACTIVE
     this.#maxParamsBytes = options.maxParamsBytes ?? MAX_PARAMS_BYTES
@@ -361,7 +364,7 @@ export class ApplicationConnection<Params = string[]> {
     // Also a BEGIN_REQUEST with id 0: there it is no application record (section 3.3).
     if (type !== FCGI_GET_VALUES) return this.#unknownType(type)
     const { bytes, start, end } = this.#reader
-    const asked = decodePairs(bytes, start, end, MAX_CONTENT)
+    const asked = decodePairs(bytes.subarray(start, end), MAX_CONTENT)
     if (typeof asked === 'string') return this.#fail('Malformed GET_VALUES')
     // Each name once, however often it was asked for: the answer is one record.
     const answered = new Map<string, string>()
@@ -433,44 +436,27 @@ export class ApplicationConnection<Params = string[]> {
    * `appStatus` is what a CGI program would exit with (section 6.2).
    */
   end(id: number, appStatus = 0, protocolStatus = FCGI_REQUEST_COMPLETE): Buffer {
-    return this.#finalRecords(id, '', '', appStatus, protocolStatus)
+    return Buffer.from(this.#end(id, appStatus, protocolStatus), 'latin1')
   }
 
   /**
-   * A whole small answer in one Buffer: STDOUT with `head` and `body`, then what `end()` sends.
-   * Strings are byte strings. Throws a RangeError if both are more than 65,535 bytes together.
+   * A whole small answer in one piece: STDOUT with `head` and `body`, then what `end()` sends. All
+   * are byte strings, which for so few bytes cost less to put together than a Buffer. Throws a
+   * RangeError if both are more than 65,535 bytes together.
    */
-  answer(id: number, head: string, body: string | Uint8Array, appStatus = 0): Buffer {
-    return this.#finalRecords(id, head, body, appStatus, FCGI_REQUEST_COMPLETE)
-  }
-
-  #finalRecords(
-    id: number,
-    head: string,
-    body: string | Uint8Array,
-    appStatus: number,
-    protocolStatus: number,
-  ): Buffer {
-    const request = this.#announced(id)
+  answer(id: number, head: string, body: string, appStatus = 0): string {
     const length = head.length + body.length
     if (length > MAX_CONTENT) throw new RangeError(`${length} bytes are not a small answer`)
-    const content = length === 0 ? 0 : FCGI_HEADER_LEN + length
-    const endOfStderr = request.usedStderr ? FCGI_HEADER_LEN : 0
-    const records = Buffer.allocUnsafe(content + endOfStderr + 3 * FCGI_HEADER_LEN)
-    let at = 0
-    if (length > 0) {
-      at = writeHeader(records, at, FCGI_STDOUT, id, length)
-      // One write for both strings: a write costs more than the concatenation.
-      records.write(typeof body === 'string' ? head + body : head, at, 'latin1')
-      if (typeof body !== 'string') records.set(body, at + head.length)
-      at += length
-    }
-    if (request.usedStderr) at = writeHeader(records, at, FCGI_STDERR, id, 0)
-    // Sent even when nothing was written on it (section 6.1).
-    at = writeHeader(records, at, FCGI_STDOUT, id, 0)
-    writeEndRequest(records, at, id, appStatus, protocolStatus)
-    this.#finish(id, request.keepConn)
-    return records
+    const stdout = length === 0 ? '' : headerText(FCGI_STDOUT, id, length) + head + body
+    return stdout + this.#end(id, appStatus, FCGI_REQUEST_COMPLETE)
+  }
+
+  #end(id: number, appStatus: number, protocolStatus: number): string {
+    const { usedStderr, keepConn } = this.#announced(id)
+    this.#finish(id, keepConn)
+    const endOfStderr = usedStderr ? headerText(FCGI_STDERR, id, 0) : ''
+    // The end of STDOUT is sent even when nothing was written on it (section 6.1).
+    return endOfStderr + endText(id, appStatus, protocolStatus)
   }
 
   #find(id: number): Request | undefined {

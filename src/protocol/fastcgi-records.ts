@@ -86,7 +86,12 @@ export class RecordReader {
   #partial: Gathered | null = null
 
   receive(chunk: Buffer): void {
-    this.#arrived.push(chunk)
+    if (this.#offset === this.#chunk.length && this.#next.length + this.#arrived.length === 0) {
+      this.#chunk = chunk
+      this.#offset = 0
+    } else {
+      this.#arrived.push(chunk)
+    }
   }
 
   /** Whether the stream stands inside a record, where no peer may close it. */

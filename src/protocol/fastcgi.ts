@@ -116,31 +116,34 @@ export function encodeStream(type: number, id: number, bytes: Buffer): Buffer[] 
   return records
 }
 
-/** The body of END_REQUEST (section 5.5); `appStatus` is the exit status, a 32-bit number. */
+/** END_REQUEST (section 5.5); `appStatus` is the exit status, a 32-bit number. */
 export function encodeEndRequest(id: number, appStatus: number, protocolStatus: number): Buffer {
-  const record = Buffer.allocUnsafe(2 * FCGI_HEADER_LEN)
-  writeEndRequest(record, 0, id, appStatus, protocolStatus)
-  return record
+  return Buffer.from(endRequestText(id, appStatus, protocolStatus), 'latin1')
 }
 
-/** Writes a whole END_REQUEST record at `offset`; returns the offset behind it. */
-export function writeEndRequest(
-  target: Buffer,
-  offset: number,
-  id: number,
-  appStatus: number,
-  protocolStatus: number,
-): number {
-  const at = writeHeader(target, offset, FCGI_END_REQUEST, id, 8)
-  target[at] = appStatus >>> 24
-  target[at + 1] = appStatus >>> 16
-  target[at + 2] = appStatus >>> 8
-  target[at + 3] = appStatus
-  target[at + 4] = protocolStatus
-  target[at + 5] = 0
-  target[at + 6] = 0
-  target[at + 7] = 0
-  return at + 8
+/** A header as a byte string. */
+export function headerText(type: number, id: number, length: number): string {
+  const [version, high, low] = [FCGI_VERSION_1, id >>> 8, id & 0xff]
+  return String.fromCharCode(version, type, high, low, length >>> 8, length & 0xff, 0, 0)
+}
+
+function endRequestText(id: number, appStatus: number, protocolStatus: number): string {
+  const status = [appStatus >>> 24, appStatus >>> 16, appStatus >>> 8, appStatus]
+  const bytes = [...status.map((byte) => byte & 0xff), protocolStatus, 0, 0, 0]
+  return headerText(FCGI_END_REQUEST, id, 8) + String.fromCharCode(...bytes)
+}
+
+/** What `endText` gave last: web servers that do not multiplex use one id only. */
+const last = { id: -1, appStatus: 0, protocolStatus: 0, text: '' }
+
+/** The end of STDOUT and END_REQUEST, as a byte string. */
+export function endText(id: number, appStatus: number, protocolStatus: number): string {
+  const same = last.appStatus === appStatus && last.protocolStatus === protocolStatus
+  if (last.id !== id || !same) {
+    const text = headerText(FCGI_STDOUT, id, 0) + endRequestText(id, appStatus, protocolStatus)
+    Object.assign(last, { id, appStatus, protocolStatus, text })
+  }
+  return last.text
 }
 
 /** Name-value pairs (section 3.4) of byte strings, one character (U+0000 to U+00FF) per byte. */
@@ -168,17 +171,11 @@ export type PairsFault = 'malformed' | 'too many'
  * repeated names included. They may be parts of one string as long as the block: whoever keeps one
  * keeps all of it.
  */
-export function decodePairs(
-  block: Buffer,
-  start = 0,
-  end = block.length,
-  maxPairs = MAX_PARAMS,
-): string[] | PairsFault {
+export function decodePairs(block: Buffer, maxPairs = MAX_PARAMS): string[] | PairsFault {
   // Decoded once and cut up: a call for each item costs twice as much.
-  const text = block.toString('latin1', start, end)
+  const text = block.toString('latin1')
   const pairs: string[] = []
-  const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
-    const name = at - start
+  const fault = walkPairs(block, 0, block.length, maxPairs, (name, nameLength, valueLength) => {
     const value = name + nameLength
     pairs.push(text.substring(name, value), text.substring(value, value + valueLength))
   })

@@ -54,7 +54,11 @@ export function takeConnections(
     // Node deals with what is out of the ordinary.
     if (status !== 0 || client === undefined || full) return accept.call(this, status, client)
     const reading = new Reading()
-    const socket = new Socket({ ...options, handle: client, onread: reading } as SocketConstructorOpts)
+    const socket = new Socket({
+      ...options,
+      handle: client,
+      onread: reading,
+    } as SocketConstructorOpts)
     internals._connections! += 1
     Object.assign(socket, { _server: server })
     reading.receiver = connect(socket)

@@ -133,7 +133,8 @@ export class GatewayServer {
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
     server.once('close', sweep(connections))
-    if (policy.sockets) takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
+    if (policy.sockets)
+      takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
     return new GatewayServer(server, address, connections, accepted, { graceTime, backlog })
   }
 
