@@ -34,7 +34,7 @@ import {
 } from '../src/server/limits.ts'
 import { decodeEnviron } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
-import { closeBehindAnswer, drained } from '../src/server/sending.ts'
+import { closeBehindAnswer, drained, flushLater } from '../src/server/sending.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -103,6 +103,8 @@ class Connection {
   #served = 0
   #queued = 0
   #ending = false
+  /** Answers that are not written yet. */
+  #held = ''
   /** What has come has to be copied to be kept. */
   #borrowed = false
   /** Every request has been read to its end, so that nothing is left to come. */
@@ -194,6 +196,20 @@ class Connection {
     for (const buffer of buffers) this.socket.write(buffer)
   }
 
+  /** Sends a whole answer with those of other requests. */
+  hold(answer: string): void {
+    const first = this.#held === ''
+    this.#held += answer
+    if (first) flushLater(this)
+  }
+
+  flush(): void {
+    const held = this.#held
+    this.#held = ''
+    this.socket.write(held, 'latin1')
+    this.#closeIfDone()
+  }
+
   /** Nothing, or a promise to wait for before more is written. */
   ready(): Wait {
     return drained(this.socket)
@@ -280,6 +296,7 @@ class Connection {
   }
 
   #closeIfDone(): void {
+    if (this.#held !== '') return // Later.
     const { protocol, socket } = this
     const idle = this.#requests.length === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
@@ -357,7 +374,7 @@ export class FastCGIRequest extends BaseHandler {
       const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
       if (small && this.#log === '') {
         const bytes = byteString(body, this.#size)
-        socket.write(protocol.answer(this.id, this.#head, bytes, appStatus), 'latin1')
+        connection.hold(protocol.answer(this.id, this.#head, bytes, appStatus))
       } else {
         socket.cork()
         this.#sendLog()

@@ -74,3 +74,30 @@ export function breakOff(socket: Socket): void {
   if (socket.remoteAddress === undefined) socket.destroySoon()
   else socket.resetAndDestroy()
 }
+
+/** Whoever holds back bytes until the requests that came with theirs have been run. */
+export interface Holding {
+  flush(): void
+}
+
+/** The answers of so many requests wait for others at the most. */
+const MAX_HELD = 16
+
+let holding: Holding[] = []
+
+/**
+ * Has `holder` flushed when what came in this turn of the event loop has been dealt with, together
+ * with the others of this turn. An answer that is small and complete gains more than it loses:
+ * each write wakes the web server, which costs as much as an application that does little; one that
+ * finds several answers sleeps and wakes once. (Redis sends its replies so, too.)
+ */
+export function flushLater(holder: Holding): void {
+  if (holding.push(holder) === 1) setImmediate(flushAll)
+  else if (holding.length === MAX_HELD) flushAll()
+}
+
+function flushAll(): void {
+  const all = holding
+  holding = []
+  for (const holder of all) holder.flush()
+}
