@@ -378,8 +378,7 @@ export class FastCGIRequest extends BaseHandler {
       } else {
         socket.cork()
         this.#sendLog()
-        this.send()
-        socket.write(protocol.end(this.id, appStatus))
+        connection.write(protocol.stdoutEnd(this.id, this.#take(), appStatus))
         socket.uncork()
       }
     }
@@ -407,19 +406,23 @@ export class FastCGIRequest extends BaseHandler {
     const { protocol } = this.#connection
     this.#connection.socket.cork()
     this.#sendLog()
-    if (this.#head !== '') {
-      this.#connection.write(protocol.stdout(this.id, Buffer.from(this.#head, 'latin1')))
-    }
+    this.#connection.write(protocol.stdout(this.id, ...this.#take()))
+    this.#connection.socket.uncork()
+  }
+
+  /** Head and chunks that have not been sent. */
+  #take(): (string | Buffer)[] {
+    const pieces: (string | Buffer)[] = [this.#head]
     for (const chunk of this.#chunks) {
-      const bytes =
+      pieces.push(
         typeof chunk === 'string'
           ? Buffer.from(chunk)
-          : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
-      this.#connection.write(protocol.stdout(this.id, bytes))
+          : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength),
+      )
     }
-    this.#connection.socket.uncork()
     this.#head = ''
     this.#chunks = []
     this.#size = 0
+    return pieces
   }
 }

@@ -418,17 +418,17 @@ export class ApplicationConnection<Params = string[]> {
     return aborts
   }
 
-  /** Part of the answer (zero-copy, see `encodeStream`); no buffers for no bytes. */
-  stdout(id: number, bytes: Buffer): Buffer[] {
+  /** Part of the answer (see `encodeStream`); no buffers for no bytes. */
+  stdout(id: number, ...pieces: (string | Buffer)[]): Buffer[] {
     this.#announced(id)
-    return encodeStream(FCGI_STDOUT, id, bytes)
+    return encodeStream(FCGI_STDOUT, id, pieces)
   }
 
   /** Text for the web server's error log, sent as UTF-8. */
   stderr(id: number, text: string): Buffer[] {
     const request = this.#announced(id)
     request.usedStderr ||= text !== ''
-    return encodeStream(FCGI_STDERR, id, Buffer.from(text))
+    return encodeStream(FCGI_STDERR, id, [Buffer.from(text)])
   }
 
   /**
@@ -437,6 +437,11 @@ export class ApplicationConnection<Params = string[]> {
    */
   end(id: number, appStatus = 0, protocolStatus = FCGI_REQUEST_COMPLETE): Buffer {
     return Buffer.from(this.#end(id, appStatus, protocolStatus), 'latin1')
+  }
+
+  /** The last part of the answer, and what `end()` sends. */
+  stdoutEnd(id: number, pieces: readonly (string | Buffer)[], appStatus = 0): Buffer[] {
+    return encodeStream(FCGI_STDOUT, id, pieces, this.#end(id, appStatus, FCGI_REQUEST_COMPLETE))
   }
 
   /**

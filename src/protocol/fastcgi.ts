@@ -91,29 +91,49 @@ export function encodeRecord(type: number, id: number, content: Uint8Array = NO_
   return record.fill(0, offset + length)
 }
 
+/** Fewer bytes are cheaper copied than sent from where they are. */
+const COPIED = 512
+
 /**
- * Part of a stream as records: header, slice, header, slice … None of `bytes` is copied. Nothing at
- * all for no bytes, since an empty record would end the stream.
+ * Part of a stream as records, and behind them what `after` says. Long pieces are not copied; the
+ * short ones, with the headers between, are put together. A string is a byte string. Nothing at all
+ * for no bytes, since an empty record would end the stream.
  */
-export function encodeStream(type: number, id: number, bytes: Buffer): Buffer[] {
-  const { length } = bytes
-  if (length === 0) return []
-  const whole = Math.floor(length / SLICE)
-  const rest = length - whole * SLICE
-  // All full slices share one header.
-  const headers = Buffer.allocUnsafe(2 * FCGI_HEADER_LEN)
-  writeHeader(headers, 0, type, id, SLICE)
-  writeHeader(headers, FCGI_HEADER_LEN, type, id, rest)
-  const full = headers.subarray(0, FCGI_HEADER_LEN)
-  const records: Buffer[] = []
-  for (let at = 0; at < length - rest; at += SLICE) {
-    records.push(full, bytes.subarray(at, at + SLICE))
+export function encodeStream(
+  type: number,
+  id: number,
+  pieces: readonly (string | Buffer)[],
+  after = '',
+): Buffer[] {
+  const buffers: Buffer[] = []
+  let text = ''
+  let left = 0
+  for (const { length } of pieces) left += length
+  /** Bytes that are missing from the record that has been begun. */
+  let room = 0
+  for (const piece of pieces) {
+    for (let at = 0, end = 0; at < piece.length; at = end) {
+      if (room === 0) {
+        room = Math.min(left, SLICE)
+        // Not padded: that would be bytes more, for an alignment nobody relies on.
+        text += headerText(type, id, room)
+      }
+      end = Math.min(piece.length, at + room)
+      room -= end - at
+      left -= end - at
+      if (typeof piece === 'string') {
+        text += piece.slice(at, end)
+      } else if (end - at < COPIED) {
+        text += piece.toString('latin1', at, end)
+      } else {
+        buffers.push(Buffer.from(text, 'latin1'), piece.subarray(at, end))
+        text = ''
+      }
+    }
   }
-  if (rest > 0) {
-    // Not padded: that would be a buffer more per write, for an alignment nobody relies on.
-    records.push(headers.subarray(FCGI_HEADER_LEN), whole === 0 ? bytes : bytes.subarray(-rest))
-  }
-  return records
+  text += after
+  if (text !== '') buffers.push(Buffer.from(text, 'latin1'))
+  return buffers
 }
 
 /** END_REQUEST (section 5.5); `appStatus` is the exit status, a 32-bit number. */

@@ -162,14 +162,49 @@ describe('a stream of records', () => {
   for (const [length, contents] of LENGTHS) {
     it(`of ${length} bytes has records of ${JSON.stringify(contents)} (fact 218)`, () => {
       const bytes = Buffer.from(Array.from({ length }, (_, i) => i % 251))
-      const buffers = encodeStream(FCGI_STDOUT, 300, bytes)
-      const headers = buffers.filter((_, i) => i % 2 === 0).map((b) => b.toString('hex'))
-      expect(headers).toEqual(contents.map((n) => `0106012c${n.toString(16).padStart(4, '0')}0000`))
-      const slices = buffers.filter((_, i) => i % 2 === 1)
-      expect(Buffer.concat(slices).equals(bytes)).toBe(true)
-      expect(slices.every((slice) => slice.buffer === bytes.buffer)).toBe(true)
+      const buffers = encodeStream(FCGI_STDOUT, 300, [bytes])
+      expect(Buffer.concat(buffers).equals(records(300, bytes, contents))).toBe(true)
+      const copied = buffers.filter((buffer) => buffer.buffer !== bytes.buffer)
+      expect(copied.every((buffer) => buffer.length < 600)).toBe(true)
     })
   }
+
+  /** The records of these lengths that hold `bytes`. */
+  function records(id: number, bytes: Buffer, contents: number[]): Buffer {
+    let at = 0
+    const parts = contents.flatMap((n) => [
+      Buffer.from([1, FCGI_STDOUT, id >> 8, id & 255, n >> 8, n & 255, 0, 0]),
+      bytes.subarray(at, (at += n)),
+    ])
+    return Buffer.concat(parts)
+  }
+
+  it('has the same records whatever the pieces are, and what comes behind them', () => {
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.oneof(
+            fc.string({ unit: fc.nat(255).map((c) => String.fromCharCode(c)), maxLength: 20 }),
+            fc.nat(70_000).map((length) => Buffer.alloc(length, length)),
+          ),
+          { maxLength: 5 },
+        ),
+        (pieces) => {
+          const all = Buffer.concat(
+            pieces.map((piece) =>
+              typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
+            ),
+          )
+          const lengths = [...Array(Math.ceil(all.length / 65_528)).keys()].map((i) =>
+            Math.min(65_528, all.length - i * 65_528),
+          )
+          const sent = Buffer.concat(encodeStream(FCGI_STDOUT, 7, pieces, 'behind\xff'))
+          const end = Buffer.from('behind\xff', 'latin1')
+          expect(sent.equals(Buffer.concat([records(7, all, lengths), end]))).toBe(true)
+        },
+      ),
+    )
+  })
 })
 
 describe('the record reader', () => {
