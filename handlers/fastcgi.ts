@@ -17,7 +17,7 @@ import {
   MAX_ACTIVE,
   type AbortCause,
 } from '../src/protocol/fastcgi-application.ts'
-import { encodeRecord, FCGI_AUTHORIZER, FCGI_STDERR } from '../src/protocol/fastcgi.ts'
+import { encodeRecord, FCGI_AUTHORIZER, FCGI_STDERR, type Part } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import {
@@ -34,7 +34,7 @@ import {
 } from '../src/server/limits.ts'
 import { decodeEnviron } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
-import { closeBehindAnswer, drained, flushLater } from '../src/server/sending.ts'
+import { closeBehindAnswer, drained, flushLater, MAX_HELD } from '../src/server/sending.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -103,8 +103,8 @@ class Connection {
   #served = 0
   #queued = 0
   #ending = false
-  /** Answers that are not written yet. */
-  #held = ''
+  /** The ends of answers that are not written yet. */
+  #held: Part[] = []
   /** What has come has to be copied to be kept. */
   #borrowed = false
   /** Every request has been read to its end, so that nothing is left to come. */
@@ -180,6 +180,7 @@ class Connection {
    */
   breakOff(request: FastCGIRequest): boolean {
     if (this.#requests.length > 1) return false
+    this.#writeHeld()
     request.send()
     this.write(request.remainingLog())
     this.socket.destroySoon()
@@ -192,22 +193,34 @@ class Connection {
     if (this.socket.isPaused() && this.#queued < this.#highWaterMark()) this.socket.resume()
   }
 
-  write(buffers: Buffer[]): void {
-    for (const buffer of buffers) this.socket.write(buffer)
+  /** Several parts leave together. */
+  write(parts: readonly Part[]): void {
+    const { socket } = this
+    if (parts.length > 1) socket.cork()
+    for (const part of parts) {
+      if (typeof part === 'string') socket.write(part, 'latin1')
+      else socket.write(part)
+    }
+    if (parts.length > 1) socket.uncork()
   }
 
-  /** Sends a whole answer with those of other requests. */
-  hold(answer: string): void {
-    const first = this.#held === ''
-    this.#held += answer
+  /** Sends the end of an answer together with those of other requests. */
+  hold(parts: readonly Part[]): void {
+    const first = this.#held.length === 0
+    for (const part of parts) this.#held.push(part)
     if (first) flushLater(this)
+    else if (this.#held.length > MAX_HELD) this.#writeHeld()
   }
 
   flush(): void {
-    const held = this.#held
-    this.#held = ''
-    this.socket.write(held, 'latin1')
+    this.#writeHeld()
     this.#closeIfDone()
+  }
+
+  #writeHeld(): void {
+    const held = this.#held
+    this.#held = []
+    this.write(held)
   }
 
   /** Nothing, or a promise to wait for before more is written. */
@@ -245,6 +258,7 @@ class Connection {
           break
         case 'error':
           process.stderr.write(`FastCGI: ${event.message}\n`)
+          this.#writeHeld()
           this.socket.destroySoon()
       }
     }
@@ -296,7 +310,7 @@ class Connection {
   }
 
   #closeIfDone(): void {
-    if (this.#held !== '') return // Later.
+    if (this.#held.length > 0) return // Later.
     const { protocol, socket } = this
     const idle = this.#requests.length === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
@@ -345,7 +359,7 @@ export class FastCGIRequest extends BaseHandler {
         return
       }
       this.#log += text
-      if (this.#log.length > MAX_HELD_LOG) this.#sendLog()
+      if (this.#log.length > MAX_HELD_LOG) this.#connection.write(this.#takeLog())
     })
   }
 
@@ -365,60 +379,50 @@ export class FastCGIRequest extends BaseHandler {
 
   override _end(complete: boolean): void {
     const connection = this.#connection
-    const { protocol, socket } = connection
+    const { protocol } = connection
     if (!complete && this.headersSent && !this.refused && connection.breakOff(this)) {
       // Said by closing: no web server looks at appStatus.
     } else {
       const appStatus = complete ? 0 : 1
       const [body = ''] = this.#chunks
       const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
-      if (small && this.#log === '') {
-        const bytes = byteString(body, this.#size)
-        connection.hold(protocol.answer(this.id, this.#head, bytes, appStatus))
-      } else {
-        socket.cork()
-        this.#sendLog()
-        connection.write(protocol.stdoutEnd(this.id, this.#take(), appStatus))
-        socket.uncork()
-      }
+      if (this.#log !== '') connection.hold(this.#takeLog())
+      connection.hold(
+        small
+          ? [protocol.answer(this.id, this.#head, byteString(body, this.#size), appStatus)]
+          : protocol.stdoutEnd(this.id, this.#take(), appStatus),
+      )
     }
     this.#ended = true
     connection.finished(this)
   }
 
   /** What is logged and not sent, with the end of STDERR. */
-  remainingLog(): Buffer[] {
-    if (this.#log === '') return []
-    const log = this.#connection.protocol.stderr(this.id, this.#log)
-    this.#log = ''
-    return [...log, encodeRecord(FCGI_STDERR, this.id)]
+  remainingLog(): Part[] {
+    return this.#log === '' ? [] : [...this.#takeLog(), encodeRecord(FCGI_STDERR, this.id)]
   }
 
-  #sendLog(): void {
-    if (this.#log === '') return
-    this.#connection.write(this.#connection.protocol.stderr(this.id, this.#log))
+  #takeLog(): Part[] {
+    const log = this.#connection.protocol.stderr(this.id, this.#log)
     this.#log = ''
+    return log
   }
 
   /** Hands what there is of the answer to the socket. */
   send(): void {
     if (this.#head === '' && this.#chunks.length === 0) return
     const { protocol } = this.#connection
-    this.#connection.socket.cork()
-    this.#sendLog()
-    this.#connection.write(protocol.stdout(this.id, ...this.#take()))
-    this.#connection.socket.uncork()
+    const log = this.#log === '' ? [] : this.#takeLog()
+    this.#connection.write([...log, ...protocol.stdout(this.id, ...this.#take())])
   }
 
   /** Head and chunks that have not been sent. */
-  #take(): (string | Buffer)[] {
-    const pieces: (string | Buffer)[] = [this.#head]
+  #take(): Part[] {
+    const pieces: Part[] = [this.#head]
     for (const chunk of this.#chunks) {
-      pieces.push(
-        typeof chunk === 'string'
-          ? Buffer.from(chunk)
-          : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength),
-      )
+      if (chunk instanceof Buffer) pieces.push(chunk)
+      else if (typeof chunk === 'string') pieces.push(Buffer.from(chunk))
+      else pieces.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
     }
     this.#head = ''
     this.#chunks = []

@@ -48,6 +48,7 @@ import {
   endText,
   headerText,
   type PairsFault,
+  type Part,
 } from './fastcgi.ts'
 import { Gathered, RecordReader } from './fastcgi-records.ts'
 
@@ -419,13 +420,13 @@ export class ApplicationConnection<Params = string[]> {
   }
 
   /** Part of the answer (see `encodeStream`); no buffers for no bytes. */
-  stdout(id: number, ...pieces: (string | Buffer)[]): Buffer[] {
+  stdout(id: number, ...pieces: Part[]): Part[] {
     this.#announced(id)
     return encodeStream(FCGI_STDOUT, id, pieces)
   }
 
   /** Text for the web server's error log, sent as UTF-8. */
-  stderr(id: number, text: string): Buffer[] {
+  stderr(id: number, text: string): Part[] {
     const request = this.#announced(id)
     request.usedStderr ||= text !== ''
     return encodeStream(FCGI_STDERR, id, [Buffer.from(text)])
@@ -440,7 +441,7 @@ export class ApplicationConnection<Params = string[]> {
   }
 
   /** The last part of the answer, and what `end()` sends. */
-  stdoutEnd(id: number, pieces: readonly (string | Buffer)[], appStatus = 0): Buffer[] {
+  stdoutEnd(id: number, pieces: readonly Part[], appStatus = 0): Part[] {
     return encodeStream(FCGI_STDOUT, id, pieces, this.#end(id, appStatus, FCGI_REQUEST_COMPLETE))
   }
 

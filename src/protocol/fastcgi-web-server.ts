@@ -25,6 +25,7 @@ import {
   decodePairs,
   encodePairs,
   encodeRecord,
+  buffersOf,
   encodeStream,
 } from './fastcgi.ts'
 import { RecordReader } from './fastcgi-records.ts'
@@ -77,12 +78,15 @@ export class WebServerConnection {
 
   /** The whole PARAMS stream (section 5.2) with its end; names and values are byte strings. */
   params(id: number, pairs: Iterable<readonly [name: string, value: string]>): Buffer[] {
-    return [...encodeStream(FCGI_PARAMS, id, [encodePairs(pairs)]), encodeRecord(FCGI_PARAMS, id)]
+    return [
+      ...buffersOf(encodeStream(FCGI_PARAMS, id, [encodePairs(pairs)])),
+      encodeRecord(FCGI_PARAMS, id),
+    ]
   }
 
   /** A part of the body (zero-copy, see `encodeStream`); no buffers for no bytes. */
   stdin(id: number, bytes: Buffer): Buffer[] {
-    return encodeStream(FCGI_STDIN, id, [bytes])
+    return buffersOf(encodeStream(FCGI_STDIN, id, [bytes]))
   }
 
   endStdin(id: number): Buffer {

@@ -94,18 +94,21 @@ export function encodeRecord(type: number, id: number, content: Uint8Array = NO_
 /** Fewer bytes are cheaper copied than sent from where they are. */
 const COPIED = 512
 
+/** Bytes to send; a string is a byte string, which for few bytes costs less than a Buffer. */
+export type Part = string | Buffer
+
 /**
  * Part of a stream as records, and behind them what `after` says. Long pieces are not copied; the
- * short ones, with the headers between, are put together. A string is a byte string. Nothing at all
- * for no bytes, since an empty record would end the stream.
+ * short ones, with the headers between, are put together. Nothing at all for no bytes, since an
+ * empty record would end the stream.
  */
 export function encodeStream(
   type: number,
   id: number,
-  pieces: readonly (string | Buffer)[],
+  pieces: readonly Part[],
   after = '',
-): Buffer[] {
-  const buffers: Buffer[] = []
+): Part[] {
+  const parts: Part[] = []
   let text = ''
   let left = 0
   for (const { length } of pieces) left += length
@@ -126,14 +129,20 @@ export function encodeStream(
       } else if (end - at < COPIED) {
         text += piece.toString('latin1', at, end)
       } else {
-        buffers.push(Buffer.from(text, 'latin1'), piece.subarray(at, end))
+        if (text !== '') parts.push(text)
+        parts.push(piece.subarray(at, end))
         text = ''
       }
     }
   }
   text += after
-  if (text !== '') buffers.push(Buffer.from(text, 'latin1'))
-  return buffers
+  if (text !== '') parts.push(text)
+  return parts
+}
+
+/** The same as Buffers. */
+export function buffersOf(parts: readonly Part[]): Buffer[] {
+  return parts.map((part) => (typeof part === 'string' ? Buffer.from(part, 'latin1') : part))
 }
 
 /** END_REQUEST (section 5.5); `appStatus` is the exit status, a 32-bit number. */

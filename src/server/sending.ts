@@ -80,8 +80,8 @@ export interface Holding {
   flush(): void
 }
 
-/** The answers of so many requests wait for others at the most. */
-const MAX_HELD = 16
+/** So many answers wait for other requests at the most. */
+export const MAX_HELD = 16
 
 let holding: Holding[] = []
 

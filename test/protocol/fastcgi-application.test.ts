@@ -5,7 +5,7 @@ import {
   ApplicationConnection,
   type ApplicationOptions,
 } from '../../src/protocol/fastcgi-application.ts'
-import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { encodePairs, buffersOf, type Part } from '../../src/protocol/fastcgi.ts'
 import { begin, divisions, drain, feed, hex, merged, record } from './fastcgi-helpers.ts'
 
 const PAIRS = encodePairs([
@@ -390,26 +390,18 @@ function answering(...heads: Buffer[]): ApplicationConnection {
   return connection
 }
 
-function latin1(text: string): Buffer {
-  return Buffer.from(text, 'latin1')
-}
-
 describe('the answer', () => {
   const END = '0106000100000000 0103000100080000'
-  const ANSWERS: [string, (c: ApplicationConnection) => Buffer[], string][] = [
+  const ANSWERS: [string, (c: ApplicationConnection) => Part[], string][] = [
     ['nothing still has an empty STDOUT', (c) => [c.end(1)], `${END} 0000000000000000`],
     ['a status', (c) => [c.end(1, 0x01020304)], `${END} 0102030400000000`],
     ['a refusal', (c) => [c.end(1, 0, 2)], `${END} 0000000002000000`],
     [
       'a small one is one piece',
-      (c) => [latin1(c.answer(1, 'A: \xe4\r\n\r\n', 'hi\xff', 9))],
+      (c) => [c.answer(1, 'A: \xe4\r\n\r\n', 'hi\xff', 9)],
       `01060001000b0000 413a20e40d0a0d0a 6869ff ${END} 0000000900000000`,
     ],
-    [
-      'a small one without anything',
-      (c) => [latin1(c.answer(1, '', ''))],
-      `${END} 0000000000000000`,
-    ],
+    ['a small one without anything', (c) => [c.answer(1, '', '')], `${END} 0000000000000000`],
     [
       'one in parts; an empty part does not end it',
       (c) => [
@@ -427,7 +419,7 @@ describe('the answer', () => {
     ],
     [
       'a STDERR that was used is ended behind a small answer too',
-      (c) => [...c.stderr(1, 'x'), latin1(c.answer(1, 'h', ''))],
+      (c) => [...c.stderr(1, 'x'), c.answer(1, 'h', '')],
       `0107000100010000 78 0106000100010000 68 0107000100000000 ${END} 0000000000000000`,
     ],
     [
@@ -438,7 +430,7 @@ describe('the answer', () => {
   ]
   for (const [name, send, expected] of ANSWERS) {
     it(name, () => {
-      const bytes = Buffer.concat(send(answering(head(1))))
+      const bytes = Buffer.concat(buffersOf(send(answering(head(1)))))
       expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''))
     })
   }

@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import * as fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
 import { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
+import { buffersOf } from '../../src/protocol/fastcgi.ts'
 import { WebServerConnection } from '../../src/protocol/fastcgi-web-server.ts'
 import { cut, divisions, drain, feed, hex, merged, record } from './fastcgi-helpers.ts'
 
@@ -177,8 +178,8 @@ describe('two ends joined', () => {
       expect(got[2]?.['data']).toBe(body.toString())
       const back = [
         Buffer.from(String(got[0]?.['data']), 'hex'),
-        ...application.stderr(5, 'oops'),
-        ...application.stdout(5, answer),
+        ...buffersOf(application.stderr(5, 'oops')),
+        ...buffersOf(application.stdout(5, answer)),
         application.end(5, 3),
       ]
       expect(feed(server, back)).toEqual([

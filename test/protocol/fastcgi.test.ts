@@ -6,6 +6,7 @@ import {
   FCGI_STDIN,
   FCGI_STDOUT,
   MAX_CONTENT,
+  buffersOf,
   decodePairs,
   encodeEndRequest,
   encodePairs,
@@ -162,7 +163,7 @@ describe('a stream of records', () => {
   for (const [length, contents] of LENGTHS) {
     it(`of ${length} bytes has records of ${JSON.stringify(contents)} (fact 218)`, () => {
       const bytes = Buffer.from(Array.from({ length }, (_, i) => i % 251))
-      const buffers = encodeStream(FCGI_STDOUT, 300, [bytes])
+      const buffers = buffersOf(encodeStream(FCGI_STDOUT, 300, [bytes]))
       expect(Buffer.concat(buffers).equals(records(300, bytes, contents))).toBe(true)
       const copied = buffers.filter((buffer) => buffer.buffer !== bytes.buffer)
       expect(copied.every((buffer) => buffer.length < 600)).toBe(true)
@@ -198,7 +199,7 @@ describe('a stream of records', () => {
           const lengths = [...Array(Math.ceil(all.length / 65_528)).keys()].map((i) =>
             Math.min(65_528, all.length - i * 65_528),
           )
-          const sent = Buffer.concat(encodeStream(FCGI_STDOUT, 7, pieces, 'behind\xff'))
+          const sent = Buffer.concat(buffersOf(encodeStream(FCGI_STDOUT, 7, pieces, 'behind\xff')))
           const end = Buffer.from('behind\xff', 'latin1')
           expect(sent.equals(Buffer.concat([records(7, all, lengths), end]))).toBe(true)
         },
