@@ -32,7 +32,7 @@ import {
   IDLE_TIMEOUT,
   MAX_LOOKAHEAD,
 } from '../src/server/limits.ts'
-import { decodeEnviron } from '../src/server/params.ts'
+import { environOfPairs } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { closeBehindAnswer, drained, flushLater, MAX_HELD } from '../src/server/sending.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
@@ -114,7 +114,7 @@ class Connection {
     const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
     this.socket = socket
     this.protocol = new ApplicationConnection<Environ>({
-      decodeParams: decodeEnviron,
+      decodeParams: environOfPairs,
       multiplex,
       ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
       ...(options.maxHeaders && { maxParams: options.maxHeaders }),

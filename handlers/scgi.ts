@@ -7,7 +7,7 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
 import { byteString, chunkLength } from '../src/body.ts'
-import { contentLength, setVariables } from '../src/environ.ts'
+import { contentLength } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input } from '../src/input.ts'
@@ -15,9 +15,10 @@ import { RequestReader } from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
+import { environOfHeaders } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
-import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
+import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What an SCGIHandler can be told. */
@@ -66,7 +67,7 @@ class Connection {
   input: PushSource | null = null
   /** When this connection is given up: its request has not come. */
   deadline: number
-  readonly #reader: RequestReader
+  readonly #reader: RequestReader<Environ>
   readonly #application: Application
   readonly #options: SCGIOptions
   #request: SCGIRequest | null = null
@@ -80,7 +81,9 @@ class Connection {
     this.socket = socket
     this.#application = application
     this.#options = options
-    this.#reader = new RequestReader(options)
+    const { maxHeaderBytes, maxHeaders } = options
+    const limits = { maxHeaderBytes, maxHeaders }
+    this.#reader = new RequestReader<Environ>({ ...limits, decodeHeaders: environOfHeaders })
     this.deadline = coarseTime() + (options.headTimeout ?? HEAD_TIMEOUT)
     socket.on('end', () => {
       if (this.#answered) return
@@ -180,20 +183,18 @@ export class SCGIRequest extends BaseHandler {
   override gateway = 'scgi' as const
   override originServer = false
   readonly #connection: Connection
-  readonly #params: string[]
   #head = ''
   #chunks: Chunk[] = []
   #size = 0
 
-  constructor(connection: Connection, params: string[], options: HandlerOptions) {
+  constructor(connection: Connection, environ: Environ, options: HandlerOptions) {
     super(options)
     this.#connection = connection
-    this.#params = params
+    this.environ = environ
   }
 
-  override addCgiVars(): void {
-    setVariables(this.environ!, this.#params)
-  }
+  /** They were put there as they were read. */
+  override addCgiVars(): void {}
 
   override getStdin(): InputStream {
     return new Input(this.#connection.input ?? emptySource, contentLength(this.environ!))

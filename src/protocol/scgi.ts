@@ -20,9 +20,9 @@ const MAX_LENGTH_DIGITS = 10
 /** No sign, no blank, no exponent; fifteen digits are exact in a double. */
 const CONTENT_LENGTH = /^[0-9]{1,15}$/
 
-export type SCGIEvent =
-  /** The headers are complete: `[name, value, name, value …]`, byte strings. */
-  | { readonly type: 'request'; readonly params: string[]; readonly contentLength: number }
+export type SCGIEvent<Params = string[]> =
+  /** The headers are complete. */
+  | { readonly type: 'request'; readonly params: Params; readonly contentLength: number }
   /** A piece of the body, a view of the chunk it came in. Never empty. */
   | { readonly type: 'body'; readonly data: Buffer }
   /** All CONTENT_LENGTH bytes were given out. The last event. */
@@ -32,7 +32,20 @@ export type SCGIEvent =
 
 export type SCGIFault = 'PORTICO_PROTOCOL' | 'PORTICO_TOO_LARGE' | 'PORTICO_BODY_CUT_SHORT'
 
-export interface SCGIOptions {
+/**
+ * Reads the complete headers, between `start` and `end`: see `walkHeaders`, whose faults it lets
+ * through.
+ */
+export type DecodeHeaders<Params> = (
+  block: Buffer,
+  start: number,
+  end: number,
+  maxHeaders: number,
+) => Params
+
+export interface SCGIOptions<Params = string[]> {
+  /** Makes the `params` of the 'request' event. Default: `[name, value, name, value …]`. */
+  readonly decodeHeaders?: DecodeHeaders<Params>
   /** Default: 1 MiB. */
   readonly maxHeaderBytes?: number | undefined
   /** Default: 10,000. */
@@ -49,7 +62,7 @@ class Fault extends Error {
   }
 }
 
-const [NUL, ZERO, NINE, COLON, COMMA] = [0x00, 0x30, 0x39, 0x3a, 0x2c]
+const [NUL, ZERO, ONE, NINE, COLON, COMMA] = [0x00, 0x30, 0x31, 0x39, 0x3a, 0x2c]
 
 /**
  * The application's side: `receive()` what comes, `next()` until it gives null.
@@ -57,10 +70,11 @@ const [NUL, ZERO, NINE, COLON, COMMA] = [0x00, 0x30, 0x39, 0x3a, 0x2c]
  * Bytes after the body are thrown away. They can only be a peer's mistake (old browsers put CRLF
  * after a form), and harm nobody: no second request is ever read from the connection.
  */
-export class RequestReader {
+export class RequestReader<Params = string[]> {
   readonly #maxHeaderBytes: number
   readonly #maxHeaders: number
-  readonly #events: SCGIEvent[] = []
+  readonly #decodeHeaders: DecodeHeaders<Params>
+  readonly #events: SCGIEvent<Params>[] = []
   #state: 'length' | 'headers' | 'body' | 'done' = 'length'
   #digits = 0
   /** The netstring's length; once in the body, what is missing of it. */
@@ -69,7 +83,8 @@ export class RequestReader {
   #gathered: Buffer = Buffer.alloc(0)
   #filled = 0
 
-  constructor(options: SCGIOptions = {}) {
+  constructor(options: SCGIOptions<Params> = {}) {
+    this.#decodeHeaders = options.decodeHeaders ?? (listOfHeaders as DecodeHeaders<never>)
     this.#maxHeaderBytes = options.maxHeaderBytes ?? MAX_HEADER_BYTES
     this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
   }
@@ -103,7 +118,7 @@ export class RequestReader {
   }
 
   /** The next event; null until more is received. */
-  next(): SCGIEvent | null {
+  next(): SCGIEvent<Params> | null {
     return this.#events.shift() ?? null
   }
 
@@ -141,7 +156,7 @@ export class RequestReader {
     const size = this.#left + 1
     const end = Math.min(chunk.length, offset + size - this.#filled)
     if (this.#filled === 0 && end - offset === size) {
-      this.#begin(chunk.subarray(offset, end))
+      this.#begin(chunk, offset, end)
       return end
     }
     const filled = this.#filled + end - offset
@@ -153,22 +168,19 @@ export class RequestReader {
     chunk.copy(this.#gathered, this.#filled, offset, end)
     this.#filled = filled
     if (filled === size) {
-      this.#begin(this.#gathered)
+      this.#begin(this.#gathered, 0, size)
       this.#gathered = Buffer.alloc(0)
     }
     return end
   }
 
-  /** @param netstring the string and its comma */
-  #begin(netstring: Buffer): void {
-    if (netstring.at(-1) !== COMMA || netstring.at(-2) !== NUL) {
+  /** The string and its comma are between `start` and `end`. */
+  #begin(netstring: Buffer, start: number, end: number): void {
+    if (netstring[end - 1] !== COMMA || netstring[end - 2] !== NUL) {
       throw new Fault('PORTICO_PROTOCOL', 'The SCGI headers do not end as their length says')
     }
-    const params = splitHeaders(
-      netstring.toString('latin1', 0, netstring.length - 2),
-      this.#maxHeaders,
-    )
-    this.#left = Number(params[1])
+    this.#left = readContentLength(netstring, start)
+    const params = this.#decodeHeaders(netstring, start, end - 1, this.#maxHeaders)
     this.#state = 'body'
     this.#events.push({ type: 'request', params, contentLength: this.#left })
     if (this.#left === 0) this.#end()
@@ -188,43 +200,74 @@ export class RequestReader {
   }
 }
 
+const CONTENT_LENGTH_NAME = Buffer.from('CONTENT_LENGTH\0', 'latin1')
+
+/** The value of the first header, which must be CONTENT_LENGTH. A NUL follows somewhere. */
+function readContentLength(block: Buffer, start: number): number {
+  const at = start + CONTENT_LENGTH_NAME.length
+  const end = block.indexOf(NUL, at)
+  const digits = block.toString('latin1', at, end)
+  const named = block.compare(CONTENT_LENGTH_NAME, 0, undefined, start, Math.min(at, block.length))
+  if (named !== 0 || end < 0 || !CONTENT_LENGTH.test(digits)) {
+    throw new Fault('PORTICO_PROTOCOL', 'The first SCGI header is no CONTENT_LENGTH in digits')
+  }
+  return Number(digits)
+}
+
 /**
- * Splits and checks the headers.
+ * Calls `take` for each header, of which the last ends with the NUL before `end`: `at` is the
+ * offset of its name in `block`, and the value follows that name's NUL. `take` returns false for a
+ * name that it had before.
  *
  * The specification forbids a name to come twice. nginx before 1.23 nonetheless sends one HTTP_*
  * for each line of a repeated request header; refused, any client could make its requests fail, so
- * these are handed on as they come. Of everything else two values would be a guess which to
+ * `take` should return true for those. Of everything else two values would be a guess which to
  * believe. It also demands SCGI=1, which nginx sends only where its scgi_params are included: none
  * is taken for 1, another value is another protocol.
  */
-function splitHeaders(text: string, maxHeaders: number): string[] {
-  // One more than allowed is enough to know.
-  const params = text.split('\0', 2 * maxHeaders + 1)
-  if (params.length > 2 * maxHeaders) {
-    throw new Fault('PORTICO_TOO_LARGE', `There are more than ${maxHeaders} SCGI headers`)
-  }
-  if (params.length % 2 !== 0) {
-    throw new Fault('PORTICO_PROTOCOL', 'The last SCGI header has no value')
-  }
-  if (params[0] !== 'CONTENT_LENGTH' || !CONTENT_LENGTH.test(params[1]!)) {
-    throw new Fault('PORTICO_PROTOCOL', 'The first SCGI header is no CONTENT_LENGTH in digits')
-  }
-  const seen = new Set<string>()
-  for (let index = 0; index < params.length; index += 2) {
-    const name = params[index]!
-    if (name === '') throw new Fault('PORTICO_PROTOCOL', 'An SCGI header has no name')
-    if (name === 'SCGI' && params[index + 1] !== '1') {
+export function walkHeaders(
+  block: Buffer,
+  start: number,
+  end: number,
+  maxHeaders: number,
+  take: (at: number, nameLength: number, valueLength: number) => boolean,
+): void {
+  let at = start
+  for (let count = 0; at < end; count++) {
+    if (count >= maxHeaders) {
+      throw new Fault('PORTICO_TOO_LARGE', `There are more than ${maxHeaders} SCGI headers`)
+    }
+    let middle = at
+    while (block[middle] !== NUL) middle++ // The last byte is one.
+    if (middle === at) throw new Fault('PORTICO_PROTOCOL', 'An SCGI header has no name')
+    if (middle === end - 1) {
+      throw new Fault('PORTICO_PROTOCOL', 'The last SCGI header has no value')
+    }
+    let last = middle + 1
+    while (block[last] !== NUL) last++
+    const nameLength = middle - at
+    const name = nameLength === 4 ? block.toString('latin1', at, middle) : ''
+    if (name === 'SCGI' && (last - middle !== 2 || block[middle + 1] !== ONE)) {
       throw new Fault('PORTICO_PROTOCOL', 'The SCGI header is not 1')
     }
-    if (name.startsWith('HTTP_')) continue
-    if (seen.has(name)) {
-      throw new Fault(
-        'PORTICO_PROTOCOL',
-        `The SCGI header ${JSON.stringify(name.slice(0, 80))} comes twice`,
-      )
+    if (!take(at, nameLength, last - middle - 1)) {
+      const twice = JSON.stringify(block.toString('latin1', at, Math.min(middle, at + 80)))
+      throw new Fault('PORTICO_PROTOCOL', `The SCGI header ${twice} comes twice`)
     }
-    seen.add(name)
+    at = last + 1
   }
+}
+
+const listOfHeaders: DecodeHeaders<string[]> = (block, start, end, maxHeaders) => {
+  const params: string[] = []
+  const seen = new Set<string>()
+  walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
+    const name = block.toString('latin1', at, at + nameLength)
+    const value = at + nameLength + 1
+    params.push(name, block.toString('latin1', value, value + valueLength))
+    if (name.startsWith('HTTP_')) return true
+    return seen.size < seen.add(name).size
+  })
   return params
 }
 

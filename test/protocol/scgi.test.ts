@@ -131,7 +131,7 @@ describe('reading', () => {
     ['16:CONTENT_LENGTH\x000\0,', 'do not end as their length says'],
     ['16:CONTENT_LENGTH\x000,', 'do not end as their length says'],
     ['2:\0\0,', 'is no CONTENT_LENGTH in digits'],
-    ['1:\0,', 'has no value'],
+    ['1:\0,', 'is no CONTENT_LENGTH'],
     [String(headers('SCGI', '1', 'CONTENT_LENGTH', '0')), 'is no CONTENT_LENGTH'],
     [String(headers('content_length', '0')), 'is no CONTENT_LENGTH'],
     [String(headers('CONTENT_LENGTH', '')), 'is no CONTENT_LENGTH'],
