@@ -71,7 +71,7 @@ function* visits(environ, startResponse) {
   yield `everybody together ${number} times.\n`
 }
 
-function connect() {
+function openDatabase() {
   const connection = new sqlite.Database(process.env.VISITS ?? join(tmpdir(), 'visits.db'))
   // Another process may be counting.
   connection.exec('PRAGMA busy_timeout = 5000')
@@ -79,7 +79,7 @@ function connect() {
   return connection
 }
 
-export const pool = new Pool(4, connect)
+export const pool = new Pool(4, openDatabase)
 
 // Several processes, and so CGI, need one secret for all of them.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
