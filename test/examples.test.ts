@@ -111,7 +111,7 @@ const EXAMPLES: Readonly<Record<string, Check>> = {
     await other.get(page).expect(200, told(1, 3))
     // More at once than there are connections, under CGI each in a process of its own.
     const answers = await Promise.all(count(6).map(() => other.get(page).expect(200)))
-    const numbers = answers.map(({ text }) => Number(/together (\d+)/.exec(text)?.[1]))
+    const numbers = answers.map((answer) => Number(/together (\d+)/.exec(answer.text)?.[1]))
     expect(numbers.toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9])
     await app.get(page).expect(200, told(3, 10))
   },
