@@ -82,6 +82,11 @@ const LAYERS: Readonly<Record<string, (app: TestSession, place: Place) => Promis
       .set('X-Forwarded-For', '203.0.113.9')
       .expect(200, `REMOTE_ADDR=${client}\n`)
   },
+  async ranges(app) {
+    await app.get('/ranges').expect(200, String(CONTENT)).expect('Accept-Ranges', 'bytes')
+    await app.get('/ranges').set('Range', 'bytes=4-10').expect(206, 'content')
+    await app.get('/ranges').set('Range', 'bytes=100-').expect(416)
+  },
   async sendfile(app) {
     await app
       .get('/sendfile')
