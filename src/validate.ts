@@ -62,7 +62,8 @@ export function validator(
   const application = asApplication(app)
   return (...args: unknown[]) => {
     /// ## The gateway's duties
-    /// - The application is called once for each request, with `(environ, startResponse)`.
+    /// - The application is called with `(environ, startResponse)`, once for each request.
+    ///   *(not checked: how often)*
     if (args.length !== 2) {
       fail(
         'gateway: the application takes (environ, startResponse), not ' +

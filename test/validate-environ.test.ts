@@ -1,7 +1,8 @@
 /** Environs that are unusual, and right. Those that are wrong are in validate-rows/environ.ts. */
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Environ } from '../src/types.ts'
-import { answer, hello, makeEnviron } from './validate-harness.ts'
+import { answer, hello, judge, makeEnviron } from './validate-harness.ts'
 
 describe('an unusual environ is fine', () => {
   test.each<[string, object]>([
@@ -37,4 +38,17 @@ describe('an unusual environ is fine', () => {
     const environ: Environ = Object.assign(Object.create(prototype), rest)
     expect((await answer(hello, environ)).items).toEqual(['a', 'b'])
   })
+})
+
+test('whatever is in it, an objection is one printable line', async () => {
+  const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('REQUEST_URI', '/a\n#', '*'))
+  const value = fc.oneof(text, fc.anything())
+  const names = fc.oneof(text, fc.constantFrom(...Object.keys(makeEnviron())))
+  const property = fc.asyncProperty(fc.dictionary(names, value), async (values) => {
+    const verdict = await judge(() => answer(hello, Object.assign(makeEnviron(), values)))
+    for (const line of verdict.split('\n')) {
+      expect(line).toMatch(/^$|^(?:warning: )?environ: [ -~]{1,400}$/)
+    }
+  })
+  await fc.assert(property, { numRuns: 500 })
 })

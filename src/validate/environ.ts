@@ -94,10 +94,12 @@ function checkVariables(environ: Variables): void {
   for (const key of Object.keys(environ)) {
     // Values of keys with a dot are not even looked at: some are made when first asked for.
     if (key.includes('.')) continue
+    // Names come from clients, too, and not every server looks at what is in them.
+    const where = `environ: ${/^\w{1,80}$/.test(key) ? key : show(key)}`
     const text = environ[key]
-    if (typeof text !== 'string') fail(`environ: ${key} must be a string, not ${show(text)}`)
+    if (typeof text !== 'string') fail(`${where} must be a string, not ${show(text)}`)
     // oxlint-disable-next-line no-control-regex -- NUL is one of the two things looked for
-    checkCharacters(`environ: ${key}`, text, /[\0\u0100-\uffff]/, 'bytes other than NUL')
+    checkCharacters(where, text, /[\0\u0100-\uffff]/, 'bytes other than NUL')
   }
 }
 
@@ -115,10 +117,10 @@ function checkVariables(environ: Variables): void {
 ///   that begin with `portico.` are Portico's. *(not checked)*
 function checkWsgiKeys(environ: Variables): void {
   const version = environ['wsgi.version']
-  if (!Array.isArray(version)) {
+  if (!Array.isArray(version) || version.length !== 2) {
     fail(`environ: wsgi.version must be the array [1, 0], not ${show(version)}`)
   }
-  if (version.length !== 2 || version[0] !== 1 || version[1] !== 0) {
+  if (version[0] !== 1 || version[1] !== 0) {
     fail(`environ: wsgi.version must be the array [1, 0], not [${version.map(show).join(', ')}]`)
   }
   oneOf(environ, 'wsgi.url_scheme', ['http', 'https'])
@@ -135,7 +137,7 @@ function checkWsgiKeys(environ: Variables): void {
     fail(`environ: portico.signal must be an AbortSignal, not ${show(signal)}`)
   }
   const wrapper = environ['wsgi.file_wrapper']
-  if (wrapper !== undefined && typeof wrapper !== 'function') {
+  if (wrapper !== undefined && !isConstructor(wrapper)) {
     fail(`environ: wsgi.file_wrapper must be a constructor, not ${show(wrapper)}`)
   }
   hasMethods(environ, 'wsgi.input', [
@@ -147,6 +149,15 @@ function checkWsgiKeys(environ: Variables): void {
     Symbol.asyncIterator,
   ])
   hasMethods(environ, 'wsgi.errors', ['write', 'writelines', 'flush'])
+}
+
+function isConstructor(value: unknown): boolean {
+  try {
+    Reflect.construct(Object, [], value as typeof Object) // Runs nothing of it.
+    return true
+  } catch {
+    return false
+  }
 }
 
 function oneOf(environ: Variables, key: string, values: readonly unknown[]): void {

@@ -38,12 +38,13 @@ export class Exchange {
   }
 
   /// ## startResponse
-  /// - `startResponse(status, headers, error?)` announces the response. Nothing is sent before the
-  ///   first chunk. It is called with two or three arguments, before the first chunk and not after
-  ///   the body has ended.
+  /// - `startResponse(status, headers, error?)` announces the response. It is called with two or
+  ///   three arguments, before the first chunk and not after the body has ended. Nothing is sent
+  ///   before the first chunk. *(not checked)*
   /// - A second call needs `error`. Before the head is sent it replaces the head; afterwards the
-  ///   gateway throws `error`, and the application lets it through: it gives neither a chunk nor
-  ///   an end to what cannot be completed.
+  ///   gateway throws `error`. *(not checked: what middleware keeps back has not been sent)*
+  /// - What the gateway throws then the application lets through. It gives neither a chunk nor an
+  ///   end to what cannot be completed.
   /// ## The gateway's duties
   /// - `startResponse` returns `write`, a function; `write` returns a Promise.
   startResponse(inner: StartResponse): StartResponse {

@@ -39,6 +39,16 @@ const shapeRows: Row[] = [
     'ConfigurationError: This is an application of the Fetch API: run fromFetch(it), with ' +
       "fromFetch from 'portico/fetch', or use run() of 'portico'",
   ],
+  [
+    '2f.8',
+    'an application of Express',
+    () => {
+      const members = { handle: () => {}, set: () => {}, listen: () => {} }
+      return refusal(() => validator(Object.assign(() => [], members)))
+    },
+    'ConfigurationError: This is an Express application: run fromNode(it), with fromNode from ' +
+      "'portico/node', or use run() of 'portico'",
+  ],
   ...applications([
     [
       '2f.1',

@@ -133,7 +133,7 @@ export const environRows: Row[] = environs([
     '2d.14',
     'a version of three',
     having({ 'wsgi.version': [1, 0, 0] }),
-    'environ: wsgi.version must be the array [1, 0], not [1, 0, 0]',
+    'environ: wsgi.version must be the array [1, 0], not an array of 3',
   ],
   [
     '2c.58',
@@ -182,6 +182,12 @@ export const environRows: Row[] = environs([
     'a file_wrapper that is none',
     having({ 'wsgi.file_wrapper': {} }),
     'environ: wsgi.file_wrapper must be a constructor, not an object of class Object',
+  ],
+  [
+    '',
+    'a file_wrapper that is a function, and no constructor',
+    having({ 'wsgi.file_wrapper': () => [] }),
+    'environ: wsgi.file_wrapper must be a constructor, not the function "wsgi.file_wrapper"',
   ],
   [
     '2a.13 2e.25',

@@ -201,13 +201,16 @@ export const exchangeRows: Row[] = [
       'warning: write: every call must be awaited before the body is returned; 1 of 2 calls had ' +
         'not finished',
     ],
-    [
-      '2f.8',
-      'a listener of node:http',
-      app((_request, response) => Reflect.get(response, 'end')),
-      'The application must call startResponse(status, headers), not its end(); a listener ' +
-        '(req, res) has to be wrapped: fromNode(listener)',
-    ],
+    ...['end', 'json', 'send', 'setHeader', 'status', 'write', 'writeHead'].map(
+      (method) =>
+        [
+          '2f.8',
+          `a listener of node:http that begins with response.${method}()`,
+          app((_request, response) => Reflect.get(response, method)),
+          `The application must call startResponse(status, headers), not its ${method}(); a ` +
+            'listener (req, res) has to be wrapped: fromNode(listener)',
+        ] as const,
+    ),
   ]),
   [
     '2f.3',
