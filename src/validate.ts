@@ -107,7 +107,6 @@ function validate(
 
   const wrap = (body: unknown): Body => {
     checkBody(body, open.warn)
-    exchange.checkUnbroken('The returned body')
     return wrapBody(body, exchange, open, flow, outer)
   }
   /// ## The application

@@ -55,7 +55,7 @@ export class Exchange {
       }
       const [status, headers, error] = args
       if (this.#over) fail(`${where}: came after the body had ended; it must come before`)
-      this.checkUnbroken(where)
+      this.#checkUnbroken(where)
       const code = checkStatus(where, status)
       checkHeaders(where, headers)
       checkError(where, error)
@@ -94,8 +94,9 @@ export class Exchange {
   #write(write: (chunk: Chunk) => unknown): Write {
     return (...args: unknown[]) => {
       const where = `write call ${++this.#writes}`
-      if (args.length !== 1)
+      if (args.length !== 1) {
         fail(`${where}: takes one chunk, not ${count(args.length, 'argument')}`)
+      }
       const [chunk] = args
       if (this.#over) fail(`${where}: came after the body had ended; it must come before`)
       if (this.#iterating) {
@@ -107,8 +108,8 @@ export class Exchange {
         fail(`gateway: ${where} must return a Promise, not ${show(written)}`)
       }
       this.#pendingWrites++
-      // The Promise itself is given on: one derived from it, rejected and not awaited, would end
-      // the process, and so would this one if its rejection were not heard.
+      // The Promise itself is given on, and what is derived from it is heard: a rejection that
+      // nobody waits for ends the process, and not every application waits.
       written.finally(() => this.#pendingWrites--).catch(() => {})
       return written
     }
@@ -140,7 +141,7 @@ export class Exchange {
   }
 
   /** Objects if the application goes on where it had to let its own error through. */
-  checkUnbroken(where: string): void {
+  #checkUnbroken(where: string): void {
     if (this.#broken === 0) return
     fail(
       `${where}: came after startResponse call ${this.#broken} had thrown the error it was given; ` +
@@ -168,7 +169,7 @@ export class Exchange {
       const hint = chunk instanceof Promise ? '; await it first' : ''
       fail(`${where}: must be a Uint8Array or a string, not ${show(chunk)}${hint}`)
     }
-    this.checkUnbroken(where)
+    this.#checkUnbroken(where)
     if (!this.#started) {
       fail(`${where}: came before startResponse; it must be called first`)
     }
@@ -194,7 +195,7 @@ export class Exchange {
   finish(): void {
     this.#over = true
     const where = `body: the end after ${count(this.#chunks, 'chunk')}`
-    this.checkUnbroken(where)
+    this.#checkUnbroken(where)
     if (!this.#started) fail(`${where}: came before startResponse; it must be called first`)
     if (this.#isHead || isBodiless(this.#code)) return
     if (this.#declared !== undefined && this.#sent < this.#declared) {

@@ -121,7 +121,7 @@ export const exchangeRows: Row[] = [
     '2f.5',
     'a body, though the head was sent and the error was thrown',
     () => afterTheHead(catching(() => [])),
-    `The returned body: ${UNBROKEN}`,
+    `body: the end after 0 chunks: ${UNBROKEN}`,
   ],
   [
     '2f.5',
