@@ -16,6 +16,7 @@ import {
   ApplicationConnection,
   MAX_ACTIVE,
   type AbortCause,
+  type ApplicationOptions,
 } from '../src/protocol/fastcgi-application.ts'
 import { encodeRecord, FCGI_AUTHORIZER, FCGI_STDERR, type Part } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
@@ -80,12 +81,25 @@ export class FastCGIHandler {
     const { options } = this
     const { application: run } = await recognise(application)
     const sockets = { allowHalfOpen: true, noDelay: true }
+    const protocolOptions = optionsOfProtocol(options)
     return GatewayServer.start(createServer(sockets), options, {
       fallback: 'fd:0',
       sockets,
       admits: webServerAddresses(),
-      connect: (socket) => new Connection(socket, run, options),
+      connect: (socket) => new Connection(socket, run, options, protocolOptions),
     })
+  }
+}
+
+function optionsOfProtocol(options: FastCGIOptions): ApplicationOptions<Environ> {
+  const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
+  return {
+    decodeParams: environOfPairs,
+    multiplex,
+    maxParamsBytes: options.maxHeaderBytes,
+    maxParams: options.maxHeaders,
+    maxConns: maxConnections,
+    maxReqs: multiplex ? maxConnections * MAX_ACTIVE : maxConnections,
   }
 }
 
@@ -110,30 +124,28 @@ class Connection {
   /** Every request has been read to its end, so that nothing is left to come. */
   #exhausted = true
 
-  constructor(socket: Socket, application: Application, options: FastCGIOptions) {
-    const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
+  constructor(
+    socket: Socket,
+    application: Application,
+    options: FastCGIOptions,
+    protocolOptions: ApplicationOptions<Environ>,
+  ) {
     this.socket = socket
-    this.protocol = new ApplicationConnection<Environ>({
-      decodeParams: environOfPairs,
-      multiplex,
-      ...(options.maxHeaderBytes && { maxParamsBytes: options.maxHeaderBytes }),
-      ...(options.maxHeaders && { maxParams: options.maxHeaders }),
-      maxConns: maxConnections,
-      maxReqs: multiplex ? maxConnections * MAX_ACTIVE : maxConnections,
-    })
+    this.protocol = new ApplicationConnection(protocolOptions)
     this.#application = application
     this.#options = options
     this.#setDeadline()
-    socket.on('end', () => {
-      this.protocol.receiveEof()
-      this.#pump()
-    })
-    socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
-    socket.on('close', () => {
-      const requests = this.#requests
-      this.#requests = []
-      for (const request of requests) request.abort()
-    })
+  }
+
+  receiveEof(): void {
+    this.protocol.receiveEof()
+    this.#pump()
+  }
+
+  closed(): void {
+    const requests = this.#requests
+    this.#requests = []
+    for (const request of requests) request.abort()
   }
 
   receive(chunk: Buffer, borrowed: boolean): void {

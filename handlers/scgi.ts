@@ -11,7 +11,7 @@ import { contentLength } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input } from '../src/input.ts'
-import { RequestReader } from '../src/protocol/scgi.ts'
+import { RequestReader, type SCGIOptions as ReaderOptions } from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
@@ -52,10 +52,12 @@ export class SCGIHandler {
     const { options } = this
     const { application: run } = await recognise(application)
     const sockets = { allowHalfOpen: true }
+    const { maxHeaderBytes, maxHeaders } = options
+    const reading = { maxHeaderBytes, maxHeaders, decodeHeaders: environOfHeaders }
     return GatewayServer.start(createServer(sockets), options, {
       fallback: 'fd:0',
       sockets,
-      connect: (socket) => new Connection(socket, run, options),
+      connect: (socket) => new Connection(socket, run, options, reading),
     })
   }
 }
@@ -77,28 +79,32 @@ class Connection {
   /** What has come has to be copied to be kept. */
   #borrowed = false
 
-  constructor(socket: Socket, application: Application, options: SCGIOptions) {
+  constructor(
+    socket: Socket,
+    application: Application,
+    options: SCGIOptions,
+    readerOptions: ReaderOptions<Environ>,
+  ) {
     this.socket = socket
     this.#application = application
     this.#options = options
-    const { maxHeaderBytes, maxHeaders } = options
-    const limits = { maxHeaderBytes, maxHeaders }
-    this.#reader = new RequestReader<Environ>({ ...limits, decodeHeaders: environOfHeaders })
+    this.#reader = new RequestReader(readerOptions)
     this.deadline = coarseTime() + (options.headTimeout ?? HEAD_TIMEOUT)
-    socket.on('end', () => {
-      if (this.#answered) return
-      this.#reader.receiveEof()
-      this.#pump()
-      // A web server that closed its half may still read the answer.
-      if (this.#request === null) socket.destroy()
-      else this.#request.disconnected()
-    })
-    socket.on('error', () => {}) // 'close' follows, and is where it is dealt with.
-    socket.on('close', () => {
-      if (this.#answered) return
-      this.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
-      this.#request?.abort()
-    })
+  }
+
+  receiveEof(): void {
+    if (this.#answered) return
+    this.#reader.receiveEof()
+    this.#pump()
+    // A web server that closed its half may still read the answer.
+    if (this.#request === null) this.socket.destroy()
+    else this.#request.disconnected()
+  }
+
+  closed(): void {
+    if (this.#answered) return
+    this.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
+    this.#request?.abort()
   }
 
   receive(chunk: Buffer, borrowed: boolean): void {

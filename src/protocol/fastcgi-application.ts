@@ -83,19 +83,19 @@ export type DecodeParams<Params> = (
 
 export interface ApplicationOptions<Params = string[]> {
   /** Makes the `params` of the 'request' event. Default: `decodePairs`, `[name, value, …]`. */
-  readonly decodeParams?: DecodeParams<Params>
+  readonly decodeParams?: DecodeParams<Params> | undefined
   /** False refuses a second request while one is active, with CANT_MPX_CONN. Default: true. */
-  readonly multiplex?: boolean
+  readonly multiplex?: boolean | undefined
   /** Requests in flight on this connection; one more is refused with OVERLOADED. Default: 64. */
-  readonly maxActive?: number
+  readonly maxActive?: number | undefined
   /** Bytes of PARAMS records of a request, headers included; more: OVERLOADED. Default: 1 MiB. */
-  readonly maxParamsBytes?: number
+  readonly maxParamsBytes?: number | undefined
   /** Pairs in the PARAMS of a request; more: OVERLOADED. Default: 10,000. */
-  readonly maxParams?: number
+  readonly maxParams?: number | undefined
   /** The answer to FCGI_MAX_CONNS; left unanswered if not set. */
-  readonly maxConns?: number
+  readonly maxConns?: number | undefined
   /** The answer to FCGI_MAX_REQS; left unanswered if not set. */
-  readonly maxReqs?: number
+  readonly maxReqs?: number | undefined
 }
 
 /** Why a request was aborted: by ABORT_REQUEST, by the end of the connection, by a fault on it. */
@@ -164,7 +164,8 @@ export class ApplicationConnection<Params = string[]> {
   readonly #maxActive: number
   readonly #maxParamsBytes: number
   readonly #maxParams: number
-  readonly #values: ReadonlyMap<string, string>
+  readonly #maxConns: number | undefined
+  readonly #maxReqs: number | undefined
 
   /** A request without KEEP_CONN has ended: the connection ends when none is in flight. */
   #last = false
@@ -179,11 +180,8 @@ export class ApplicationConnection<Params = string[]> {
     this.#maxActive = options.maxActive ?? MAX_ACTIVE
     this.#maxParamsBytes = options.maxParamsBytes ?? MAX_PARAMS_BYTES
     this.#maxParams = options.maxParams ?? MAX_PARAMS
-    // A Map, since a web server may as well ask for 'toString'.
-    const values = new Map([[FCGI_MPXS_CONNS, this.#multiplex ? '1' : '0']])
-    if (options.maxConns !== undefined) values.set(FCGI_MAX_CONNS, String(options.maxConns))
-    if (options.maxReqs !== undefined) values.set(FCGI_MAX_REQS, String(options.maxReqs))
-    this.#values = values
+    this.#maxConns = options.maxConns
+    this.#maxReqs = options.maxReqs
   }
 
   /** The ids between BEGIN_REQUEST and END_REQUEST. */
@@ -370,10 +368,23 @@ export class ApplicationConnection<Params = string[]> {
     // Each name once, however often it was asked for: the answer is one record.
     const answered = new Map<string, string>()
     for (let i = 0; i < asked.length; i += 2) {
-      const value = this.#values.get(asked[i]!)
-      if (value !== undefined) answered.set(asked[i]!, value)
+      const value = this.#valueOf(asked[i]!)
+      if (value !== undefined) answered.set(asked[i]!, String(value))
     }
     return this.#reply(encodeRecord(FCGI_GET_VALUES_RESULT, 0, encodePairs(answered)))
+  }
+
+  #valueOf(name: string): number | undefined {
+    switch (name) {
+      case FCGI_MAX_CONNS:
+        return this.#maxConns
+      case FCGI_MAX_REQS:
+        return this.#maxReqs
+      case FCGI_MPXS_CONNS:
+        return this.#multiplex ? 1 : 0
+      default:
+        return undefined
+    }
   }
 
   #unknownType(type: number): ApplicationEvent<Params> {

@@ -14,6 +14,8 @@ import { Socket, type Server, type SocketConstructorOpts } from 'node:net'
 export interface Receiver {
   /** @param borrowed true if the memory of `chunk` is used again once this returns. */
   receive(chunk: Buffer, borrowed: boolean): void
+  /** The peer has ended its half. */
+  receiveEof(): void
   /** Whether most of what comes next will be kept: a body. */
   readonly receivesBody: boolean
 }
@@ -60,7 +62,7 @@ export function takeConnections(
       onread: reading,
     } as SocketConstructorOpts)
     internals._connections! += 1
-    Object.assign(socket, { _server: server })
+    ;(socket as unknown as { _server: Server })._server = server
     reading.receiver = connect(socket)
   }
   return true

@@ -21,6 +21,8 @@ export interface Connection extends Overdue {
   end(): void
   /** Ends now; what runs is aborted. */
   destroy(): void
+  /** The socket is closed. */
+  closed?(): void
 }
 
 export interface ServerOptions extends ListenOptions, Limits {
@@ -118,7 +120,12 @@ export class GatewayServer {
       }
       const connection = policy.connect(socket)
       connections.set(socket, connection)
-      socket.once('close', () => connections.delete(socket))
+      if (connection.receiveEof) socket.on('end', () => connection.receiveEof!())
+      socket.on('error', ignore) // 'close' follows, and is where it is dealt with.
+      socket.on('close', () => {
+        connections.delete(socket)
+        connection.closed?.()
+      })
       return connection
     }
     server.on('drop', () => (accepted.count += 1))
@@ -222,6 +229,8 @@ export function closeOnSignals(
   const onSignal = () => void stop()
   for (const signal of signals) process.on(signal, onSignal)
 }
+
+function ignore(): void {}
 
 function checkNumber(option: string, value: number, min: number, max: number): void {
   if (Number.isInteger(value) && value >= min && value <= max) return
