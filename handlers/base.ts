@@ -144,8 +144,11 @@ export class BaseHandler {
    * itself, as where an `errorOutput` throws, only this request ends.
    */
   start(application: Application): void {
-    // Without a promise where nothing waits: it would cost a small request a tenth.
-    this.#run(application)?.catch((error: unknown) => {
+    // Without a promise where nothing waits, for it would cost a small request a tenth; but a `run`
+    // that a subclass has overridden is the one that counts.
+    const own = this.run === BaseHandler.prototype.run
+    const wait = own ? this.#run(application) : this.run(application)
+    wait?.catch((error: unknown) => {
       process.stderr.write(`${escapeControl(show(error))}\n`)
     })
   }

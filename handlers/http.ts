@@ -8,7 +8,7 @@ import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { frameworkOf } from '../src/application.ts'
-import { contentLength, setVariable } from '../src/environ.ts'
+import { contentLength, putVariable, ruleFor, type Rule } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input, type ByteSource } from '../src/input.ts'
@@ -159,15 +159,18 @@ class HTTPConnection implements Connection {
       // Node reads on at the end of each request; this comes after the last of those that have come.
       setImmediate(() => this.#full && this.#socket.pause())
     }
-    response.once('close', () => {
-      this.#handlers.delete(handler)
-      this.#read = this.#socket.bytesRead
-      if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
-        this.#full = false
-        this.#socket.resume()
-      }
-      if (this.#ending && this.#handlers.size === 0) this.#socket.end()
-    })
+    handler.connection = this
+  }
+
+  /** The answer is over. */
+  finished(handler: ServerHandler): void {
+    this.#handlers.delete(handler)
+    this.#read = this.#socket.bytesRead
+    if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
+      this.#full = false
+      this.#socket.resume()
+    }
+    if (this.#ending && this.#handlers.size === 0) this.#socket.end()
   }
 
   end(): void {
@@ -193,6 +196,8 @@ export class ServerHandler extends BaseHandler {
   readonly response: ServerResponse
   /** The client sends its body only when it has a 100 (Continue); never one of HTTP/1.0. */
   clientWaits = false
+  /** Where there is one of ours, what has to know when the answer is over. */
+  connection: HTTPConnection | null = null
   readonly #maxHeaders: number
   readonly #highWaterMark: number
   #pending: Chunk | null = null
@@ -206,8 +211,9 @@ export class ServerHandler extends BaseHandler {
     this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
     this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
-    response.once('close', () => {
+    response.on('close', () => {
       if (!response.writableFinished) this.abort()
+      this.connection?.finished(this)
     })
   }
 
@@ -248,8 +254,7 @@ export class ServerHandler extends BaseHandler {
       const message = `A version that is not spoken here: ${request.httpVersion}`
       throw new PeerError('PORTICO_BAD_REQUEST', message, '505 HTTP Version Not Supported')
     }
-    addHeaders(environ, request.rawHeaders, this.#maxHeaders)
-    checkCoding(request)
+    addHeaders(environ, request, this.#maxHeaders)
     const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
     if (authority === undefined) return
     // RFC 9110, sections 4.2.1 and 4.2.4.
@@ -288,7 +293,8 @@ export class ServerHandler extends BaseHandler {
     response.sendDate = false
     // A final answer of 1xx leaves a client waiting for another one.
     if (status.startsWith('1')) response.shouldKeepAlive = false
-    const list = [...this.originHeaders(), ...this.headers!]
+    const list = this.originHeaders()
+    for (const header of this.headers!) list.push(header)
     this.#headHasBytes = BYTES.test(status) || list.some(([, value]) => BYTES.test(value))
     this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
   }
@@ -353,9 +359,11 @@ const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
  * other character two different headers could become one variable ('X_User', 'X-User').
  *
  * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length: no reading of two
- *   is the right one.
+ *   is the right one. And as `checkCoding`.
  */
-function addHeaders(environ: Environ, raw: readonly string[], max: number): void {
+function addHeaders(environ: Environ, request: IncomingMessage, max: number): void {
+  // Not `headers`: Node would make an object of them all for it.
+  const { rawHeaders: raw } = request
   if (raw.length > 2 * max) {
     throw new PeerError(
       'PORTICO_TOO_LARGE',
@@ -363,38 +371,54 @@ function addHeaders(environ: Environ, raw: readonly string[], max: number): void
       '431 Request Header Fields Too Large',
     )
   }
+  let coding: string | undefined
   for (let i = 0; i + 1 < raw.length; i += 2) {
-    const variable = variableOf(raw[i]!)
-    if (variable === null) continue
-    if (SINGLE.has(variable) && variable in environ) {
+    const value = raw[i + 1]!
+    const known = variableOf(raw[i]!)
+    if (known === null) continue
+    const { variable, rule } = known
+    if (variable === 'TRANSFER_ENCODING') {
+      // The body comes decoded: as a variable it would only mislead.
+      coding = coding === undefined ? value : `${coding}, ${value}`
+      continue
+    }
+    if (known.single && variable in environ) {
       throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${raw[i]}`)
     }
-    setVariable(environ, variable, raw[i + 1]!)
+    putVariable(environ, variable, rule, value)
   }
+  if (coding !== undefined) checkCoding(coding, request.httpVersion)
+}
+
+/** The variable that a header becomes. */
+interface KnownHeader {
+  readonly variable: string
+  readonly rule: Rule
+  /** There must not be two. */
+  readonly single: boolean
+}
+
+const known = new Map<string, KnownHeader | null>()
+
+/** The variable for a header, or null if there is none. */
+function variableOf(name: string): KnownHeader | null {
+  let header = known.get(name)
+  if (header === undefined) {
+    const variable = nameVariable(name)
+    const single = variable !== null && SINGLE.has(variable)
+    header = variable === null ? null : { variable, rule: ruleFor(variable), single }
+    if (known.size < MAX_KNOWN_NAMES) known.set(name, header)
+  }
+  return header
 }
 
 const SINGLE: ReadonlySet<string> = new Set(['HTTP_HOST', 'CONTENT_TYPE', 'CONTENT_LENGTH'])
-
-const known = new Map<string, string | null>()
-
-/** The variable for a header, or null if there is none. */
-function variableOf(name: string): string | null {
-  let variable = known.get(name)
-  if (variable === undefined) {
-    variable = nameVariable(name)
-    if (known.size < MAX_KNOWN_NAMES) known.set(name, variable)
-  }
-  return variable
-}
+const PLAIN: ReadonlySet<string> = new Set(['CONTENT_TYPE', 'CONTENT_LENGTH', 'TRANSFER_ENCODING'])
 
 function nameVariable(name: string): string | null {
   if (!/^[a-z0-9-]+$/i.test(name)) return null
   const variable = name.toUpperCase().replaceAll('-', '_')
-  // The body comes decoded: what its coding was would only mislead.
-  if (variable === 'TRANSFER_ENCODING') return null
-  return variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH'
-    ? variable
-    : `HTTP_${variable}`
+  return PLAIN.has(variable) ? variable : `HTTP_${variable}`
 }
 
 /**
@@ -403,9 +427,7 @@ function nameVariable(name: string): string | null {
  *
  * @throws {PeerError} 501 for another one, 400 for HTTP/1.0.
  */
-function checkCoding({ headers, httpVersion }: IncomingMessage): void {
-  const coding = headers['transfer-encoding']
-  if (coding === undefined) return
+function checkCoding(coding: string, httpVersion: string): void {
   if (httpVersion === '1.0') {
     throw new PeerError('PORTICO_BAD_REQUEST', 'A transfer coding in HTTP/1.0')
   }
