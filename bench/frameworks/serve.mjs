@@ -36,7 +36,11 @@ const frameworks = {
 }
 
 const { app, listener } = frameworks[framework]()
-if (gateway === 'fastcgi') {
+if (gateway === 'light') {
+  const { installLightFetch } = await import('../../dist/src/fetch.js')
+  installLightFetch()
+}
+if (gateway === 'fastcgi' || gateway === 'light') {
   const { FastCGIHandler } = await import('../../dist/handlers/fastcgi.js')
   await new FastCGIHandler({ listen: `unix:${listen[0]}` }).run(app)
 } else {

@@ -27,23 +27,52 @@ export function createRequest(environ: Environ, body: RequestBody): Request {
     throw new PeerError('PORTICO_BAD_REQUEST', text, '501 Not Implemented')
   }
   const { url } = targetOf(environ)
-  const whole = originUri(environ) + (url === '*' ? '/' : url)
+  const path = url === '*' ? '/' : url
   const lines = headerLines(environ, body)
   try {
+    const { uri, isNormal } = originOf(environ)
     if (LightRequest.seenThrough !== globalThis.Request || !isPlain(method, lines)) {
-      return realRequest(environ, body, whole, pairsOf(lines))
+      return realRequest(environ, body, uri + path, pairsOf(lines))
     }
-    return new LightRequest(environ, body, new URL(whole).href, lines) as unknown as Request
+    const whole = isNormal && NORMAL_PATH.test(path) ? uri + path : new URL(uri + path).href
+    return new LightRequest(environ, body, whole, lines) as unknown as Request
   } catch (error) {
     throw new PeerError('PORTICO_BAD_REQUEST', `This cannot be a Request: ${String(error)}`)
   }
 }
 
-/** Scheme and host of the request: a Host that is none is passed over for SERVER_NAME. */
-function originUri(environ: Environ): string {
-  const { SERVER_NAME, SERVER_PORT, HTTP_HOST, 'wsgi.url_scheme': scheme } = environ
-  const parts = { SERVER_NAME, SERVER_PORT, HTTP_HOST, 'wsgi.url_scheme': scheme }
-  return applicationUri(parts).slice(0, -1)
+/** A path and a query that are the same in a URL: nothing to encode, no segment of dots. */
+const NORMAL_PATH = /^(?:[\w~!$&()*+,;=:@?/-]|(?<!\/)\.)*$/
+
+/** Scheme and host of requests. */
+interface Origin {
+  readonly host: string | undefined
+  readonly name: string
+  readonly port: string
+  readonly scheme: string
+  readonly uri: string
+  /** Whether it is the same in a URL. */
+  readonly isNormal: boolean
+}
+
+/** That of the last request: most processes have one. */
+let origin: Origin | undefined
+
+/** A Host that is none is passed over for SERVER_NAME. */
+function originOf(environ: Environ): Origin {
+  const { SERVER_NAME: name, SERVER_PORT: port, HTTP_HOST: host } = environ
+  const scheme = environ['wsgi.url_scheme']
+  if (
+    origin?.host !== host ||
+    origin?.name !== name ||
+    origin.port !== port ||
+    origin.scheme !== scheme
+  ) {
+    const parts = { SERVER_NAME: name, SERVER_PORT: port, HTTP_HOST: host }
+    const uri = applicationUri({ ...parts, 'wsgi.url_scheme': scheme }).slice(0, -1)
+    origin = { host, name, port, scheme, uri, isNormal: new URL(uri).href === `${uri}/` }
+  }
+  return origin
 }
 
 function pairsOf(lines: Lines): [string, string][] {

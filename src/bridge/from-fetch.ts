@@ -71,21 +71,26 @@ function answer(
   startResponse: StartResponse,
   environ: Environ,
 ): Body | Promise<Body> {
+  const light = LightResponse.take(response)
+  if (light !== null) {
+    const { status, headers, body } = light
+    const ours = headers.filter(([name]) => !isHopByHop(name))
+    startResponse(statusLine(status), ours)
+    return body === null ? [] : [body]
+  }
   if (!isResponse(response)) {
     const type = response === null ? 'null' : typeof response
     throw new ApplicationError(`The fetch handler must return a Response (got ${type})`)
   }
-  const { status } = response
-  const light = LightResponse.take(response)
-  const write = startResponse(
-    `${status} ${response.statusText || (STATUS_CODES[status] ?? '')}`,
-    light?.headers.filter(([name]) => !isHopByHop(name)) ?? headersOf(response),
-  )
-  if (light !== null) return light.body === null ? [] : [light.body]
-  const { body } = response
+  const { status, statusText, body } = response
+  const write = startResponse(statusLine(status, statusText), headersOf(response))
   if (body === null) return []
   if (!NULL_BODY.has(status)) return readBody(body, write, environ)
   return body.cancel().then(() => [])
+}
+
+function statusLine(status: number, reason = ''): string {
+  return `${status} ${reason || (STATUS_CODES[status] ?? '')}`
 }
 
 /** A polyfill's Response will do. */

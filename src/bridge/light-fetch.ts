@@ -124,11 +124,13 @@ export class LightResponse {
     return value.#real
   }
 
-  /** Head and body of a light response of which there is no real one yet; else null. */
-  static take(value: object): { headers: HeaderList; body: Chunk | null } | null {
-    if (!(#real in value) || value.#real !== null || value.#sent) return null
+  /** What a light response comes to of which there is no real one yet; null for anything else. */
+  static take(value: unknown): { status: number; headers: HeaderList; body: Chunk | null } | null {
+    if (typeof value !== 'object' || value === null || !(#real in value)) return null
+    if (value.#real !== null || value.#sent) return null
     value.#sent = value.#body !== null
-    return { headers: [...(value.#headers ?? value.#ownHeaders())], body: value.#body }
+    const headers = value.#headers === null ? value.#ownHeaders() : [...value.#headers]
+    return { status: value.#status, headers, body: value.#body }
   }
 
   #ownHeaders(): HeaderList {
