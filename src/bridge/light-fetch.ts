@@ -32,7 +32,10 @@ export function installLightFetch(): void {
   })
   globalThis.Request = LightRequest.seenThrough
   globalThis.Response = light
-  globalThis.fetch = (input, init) => fetch(LightRequest.unwrap(input), init)
+  globalThis.fetch = new Proxy(fetch, {
+    apply: (target, _self, [input, init]: Parameters<typeof fetch>) =>
+      target(LightRequest.unwrap(input), init),
+  })
 }
 
 /**
