@@ -79,14 +79,19 @@ function writeRaw(
 }
 
 /** What Node's HTTP server does for its own; it resets the flag behind `writableNeedDrain` as well. */
-function forwardDrain(response: ServerResponse, socket: GatewaySocket): void {
-  Object.defineProperty(response, 'writableNeedDrain', {
-    configurable: true,
-    get: () => !response.destroyed && !response.writableEnded && socket.writableNeedDrain,
-  })
+function forwardDrain(response: GatewayResponse, socket: GatewaySocket): void {
+  Object.defineProperty(response, 'writableNeedDrain', NEED_DRAIN)
   socket.on('drain', () => {
     if (!response.writableEnded) response.emit('drain')
   })
+}
+
+/** One for all: with a getter of its own each response would be an object of a shape of its own. */
+const NEED_DRAIN: PropertyDescriptor & ThisType<GatewayResponse> = {
+  configurable: true,
+  get() {
+    return !this.destroyed && !this.writableEnded && this[SOCKET].writableNeedDrain
+  },
 }
 
 /**
