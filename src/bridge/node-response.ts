@@ -62,7 +62,8 @@ function send(
   this._headerSent = true
   if (socket.destroyed || socket.writableEnded) return false
   if (socket.write(data, encoding ?? 'utf8', callback)) return true
-  if (!Object.hasOwn(this, 'writableNeedDrain')) forwardDrain(this, socket)
+  // Later, since most often this was the end of the answer.
+  process.nextTick(forwardDrain, this, socket)
   return false
 }
 
@@ -80,6 +81,7 @@ function writeRaw(
 
 /** What Node's HTTP server does for its own; it resets the flag behind `writableNeedDrain` as well. */
 function forwardDrain(response: GatewayResponse, socket: GatewaySocket): void {
+  if (response.writableEnded || Object.hasOwn(response, 'writableNeedDrain')) return
   Object.defineProperty(response, 'writableNeedDrain', NEED_DRAIN)
   socket.on('drain', () => {
     if (!response.writableEnded) response.emit('drain')
