@@ -43,23 +43,34 @@ export function installLightFetch(): void {
  * not got itself, in this version of Node and in those to come, it gets from a real object.
  */
 function forwardTo(real: object, light: object, unwrap: (value: object) => object): void {
-  for (const key of Reflect.ownKeys(real)) {
-    if (Object.hasOwn(light, key)) continue
-    const property = Object.getOwnPropertyDescriptor(real, key)!
-    if (property.get) {
-      property.get = function (this: object) {
-        return Reflect.get(real, key, unwrap(this))
-      }
-    } else if (typeof property.value === 'function') {
-      const method = property.value as (...args: unknown[]) => unknown
-      property.value = function (this: object, ...args: unknown[]) {
-        return method.apply(unwrap(this), args)
-      }
+  // More than one where somebody has replaced the globals before.
+  for (let from = real; from !== Object.prototype; from = Object.getPrototypeOf(from) as object) {
+    for (const key of Reflect.ownKeys(from)) {
+      if (!Object.hasOwn(light, key)) forwardProperty(from, light, key, unwrap)
     }
-    Object.defineProperty(light, key, property)
   }
   delete (light as { constructor?: unknown }).constructor
   Object.setPrototypeOf(light, real)
+}
+
+function forwardProperty(
+  real: object,
+  light: object,
+  key: string | symbol,
+  unwrap: (value: object) => object,
+): void {
+  const property = Object.getOwnPropertyDescriptor(real, key)!
+  if (property.get) {
+    property.get = function (this: object) {
+      return Reflect.get(real, key, unwrap(this))
+    }
+  } else if (typeof property.value === 'function') {
+    const method = property.value as (...args: unknown[]) => unknown
+    property.value = function (this: object, ...args: unknown[]) {
+      return method.apply(unwrap(this), args)
+    }
+  }
+  Object.defineProperty(light, key, property)
 }
 
 type Init = ConstructorParameters<typeof Response>[1]

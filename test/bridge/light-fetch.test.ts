@@ -341,6 +341,22 @@ test('calling it twice changes nothing', () => {
   ])
 })
 
+test('classes that somebody else has put there stay below the light ones', async () => {
+  restore()
+  class Request extends RealRequest {}
+  class Response extends RealResponse {}
+  Object.assign(globalThis, { Request, Response })
+  vi.resetModules() // They are installed once in a process.
+  const { fromFetch: bridge, installLightFetch: install } = await import('../../src/fetch.ts')
+  install()
+  const application = bridge(async (request) => {
+    const copy = new globalThis.Response(await request.text())
+    return globalThis.Response.json([request instanceof Request, await copy.text()])
+  })
+  const { out } = await answer(application, { variables: { REQUEST_METHOD: 'POST' }, body: 'x' })
+  expect(out.split('\r\n\r\n')[1]).toBe('[true,"x"]')
+})
+
 describe('the Hono example', () => {
   let folder: string
   let served: Served[]
