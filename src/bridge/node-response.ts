@@ -35,7 +35,7 @@ export function createResponse(request: IncomingMessage, socket: GatewaySocket):
   // With it Node announces the length wherever it knows it, even to an HTTP/1.0 client.
   response.useChunkedEncodingByDefault = true
   response.sendDate = false // An origin server adds it, and knows whether there is one.
-  response._removedConnection = true // Nor is there one to speak of.
+  response._removedConnection = true // What `headOf` would leave out need not be written.
   // The same functions for all, and assigned: of objects that are all of one shape V8 makes fast
   // code, and to define a property costs it ten times as much.
   response[SOCKET] = socket

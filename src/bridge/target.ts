@@ -55,7 +55,7 @@ function isEscape(raw: string, at: number): boolean {
   return raw[at] === '%' && /^[0-9a-f]{2}$/i.test(raw.slice(at + 1, at + 3))
 }
 
-/** A path that nothing in has to be encoded. */
+/** A path in which nothing has to be encoded. */
 const PLAIN = /^[\w.~!$&'()*+,;=:@/-]*$/
 
 /** Percent-encodes a byte string, save what may stand in a path (RFC 3986, section 3.3). */
