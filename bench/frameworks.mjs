@@ -5,8 +5,9 @@
  * application's process. From the side of whoever drives them.
  *
  * The bar is 0.95 of `proxy_pass`, in requests and in time. Hono's own server for Node is
- * @hono/node-server, which puts a Response of its own in place of the global one. Portico leaves
- * the globals of a process alone, so that server is measured without that, too. Where it is not
+ * @hono/node-server, which puts lighter classes in place of the global Request and Response unless
+ * it is told not to. Portico does that only if `installLightFetch` is called. So there are two
+ * comparisons: with light classes on both sides, and with Node's own. Where that server is not
  * installed, Hono is left out.
  */
 import { createRequire } from 'node:module'
@@ -30,46 +31,54 @@ const WORKLOADS = [
 /** Seconds before the first turn, until the code is compiled. */
 const WARM_UP = 2
 
-const BASE = 'proxy_pass'
 const serve = join(root, 'bench/frameworks/serve.mjs')
 const folder = temporaryFolder()
 const { connections, rounds, seconds } = options
 
-/** The processes of a framework, and the ways to reach them. */
+/**
+ * The ways to reach a framework: each a process of its own, and the way that it is compared with.
+ * `gateway` is what serve.mjs takes.
+ */
+const WAYS = {
+  express: [
+    { name: 'proxy_pass', gateway: 'node' },
+    { name: 'Portico FastCGI', gateway: 'fastcgi', base: 'proxy_pass' },
+  ],
+  hono: [
+    { name: 'proxy_pass', gateway: 'node-light' },
+    { name: 'Portico FastCGI, light', gateway: 'fastcgi-light', base: 'proxy_pass' },
+    { name: "proxy_pass, Node's classes", gateway: 'node' },
+    { name: 'Portico FastCGI', gateway: 'fastcgi', base: "proxy_pass, Node's classes" },
+  ],
+}
+
+/** Starts the processes of a framework; the first one is measured without nginx, too. */
 async function start(framework) {
-  const socket = (name) => join(folder, `${framework}-${name}.sock`)
-  const port = await freePort()
-  const launch = (gateway, ...places) =>
-    ServerProcess.start([process.execPath, serve, framework, gateway, ...places], {
-      place: places[0],
-      log: `${places[0]}.log`,
-    })
-  const node = await launch('node', socket('http'), `${port}`)
-  const plain = framework === 'hono' ? await launch('globals', socket('globals')) : undefined
-  const fastcgi = await launch('fastcgi', socket('fastcgi'))
-  const nginx = await startNginx(folder, [
-    { name: 'proxied', protocol: 'http', path: socket('http'), kept: true },
-    { name: 'globals', protocol: 'http', path: socket('globals'), kept: true },
-    { name: 'fastcgi', protocol: 'fastcgi', path: socket('fastcgi'), kept: true },
-  ])
+  const bare = await freePort()
+  const started = []
+  for (const [i, way] of WAYS[framework].entries()) {
+    const path = join(folder, `${framework}-${i}.sock`)
+    const places = i === 0 ? [path, `${bare}`] : [path]
+    const server = await ServerProcess.start(
+      [process.execPath, serve, framework, way.gateway, ...places],
+      { place: path, log: `${path}.log` },
+    )
+    const protocol = way.gateway.startsWith('node') ? 'http' : 'fastcgi'
+    started.push({ ...way, server, protocol, path, host: `way${i}` })
+  }
+  const nginx = await startNginx(
+    folder,
+    started.map(({ host, protocol, path }) => ({ name: host, protocol, path, kept: true })),
+  )
+  const [first] = started
   return {
     ways: [
-      { name: BASE, pid: node.pid, port: nginx.port, host: 'proxied' },
-      ...(plain
-        ? [
-            {
-              name: "proxy_pass, Node's Response",
-              pid: plain.pid,
-              port: nginx.port,
-              host: 'globals',
-            },
-          ]
-        : []),
-      { name: 'Portico FastCGI', pid: fastcgi.pid, port: nginx.port, host: 'fastcgi' },
-      { name: 'without nginx', pid: node.pid, port, host: 'bare' },
+      ...started.map((way) => ({ ...way, pid: way.server.pid, port: nginx.port })),
+      { name: 'without nginx', base: first.name, pid: first.server.pid, port: bare, host: 'bare' },
     ],
     async stop() {
-      for (const process of [node, plain, fastcgi, nginx.process]) await process?.stop()
+      for (const { server } of started) await server.stop()
+      await nginx.process.stop()
     },
   }
 }
@@ -94,8 +103,8 @@ async function compare(ways) {
 function rowsOf(framework, ways, results) {
   return WORKLOADS.flatMap((workload) => {
     const all = results.get(workload)
-    const bases = all[ways.findIndex(({ name }) => name === BASE)]
-    return ways.map(({ name }, i) => {
+    return ways.map(({ name, base = name }, i) => {
+      const bases = all[ways.findIndex((way) => way.name === base)]
       const pick = (field) => all[i].map((result) => result[field])
       const ratio = (field) => median(pick(field).map((value, turn) => value / bases[turn][field]))
       return [

@@ -1,8 +1,9 @@
 /**
  * A process that serves a framework's hello and 64 KiB: `node serve.mjs FRAMEWORK GATEWAY LISTEN…`.
- * FRAMEWORK is 'express' or 'hono'; GATEWAY is 'fastcgi' of Portico's build, 'node' for what the
- * framework's own manual says, which listens on all the paths and ports that it is given, or
- * 'globals' for the same where the global Response stays Node's own, which Hono's server replaces.
+ * FRAMEWORK is 'express' or 'hono'; GATEWAY is 'fastcgi' of Portico's build or 'node' for what the
+ * framework's own manual says, which listens on all the paths and ports that it is given. Hono's
+ * server replaces the global Request and Response by lighter ones, as `installLightFetch` of Portico
+ * does if it is called: the same two with '-light' and without '-light' tell what that gains.
  */
 import { Buffer } from 'node:buffer'
 import { createServer } from 'node:http'
@@ -11,7 +12,8 @@ import { createRequire } from 'node:module'
 const BLOCK = Buffer.alloc(65_536, 'portico ')
 const BYTES_TYPE = 'application/octet-stream'
 
-const [framework, gateway, ...listen] = process.argv.slice(2)
+const [framework, way, ...listen] = process.argv.slice(2)
+const [gateway, light = false] = way.split('-')
 // Not import: this one is found through NODE_PATH, too.
 const require = createRequire(import.meta.url)
 
@@ -28,7 +30,7 @@ const frameworks = {
     const app = new Hono()
     app.get('/hello', (c) => c.text('Hello, world!\n'))
     app.get('/64k', (c) => c.body(BLOCK, 200, { 'Content-Type': BYTES_TYPE }))
-    const overrideGlobalObjects = gateway !== 'globals'
+    const overrideGlobalObjects = Boolean(light)
     const listener = () =>
       require('@hono/node-server').getRequestListener(app.fetch, { overrideGlobalObjects })
     return { app, listener }
@@ -37,6 +39,7 @@ const frameworks = {
 
 const { app, listener } = frameworks[framework]()
 if (gateway === 'fastcgi') {
+  if (light) (await import('../../dist/src/fetch.js')).installLightFetch()
   const { FastCGIHandler } = await import('../../dist/handlers/fastcgi.js')
   await new FastCGIHandler({ listen: `unix:${listen[0]}` }).run(app)
 } else {

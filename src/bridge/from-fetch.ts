@@ -5,8 +5,8 @@
  * The globals of the Fetch API take 19 ms to load, more than Node itself: nothing here touches one
  * of them before the first request.
  */
-import { Buffer } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
+import { isPromise } from '../body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type {
   Application,
@@ -17,11 +17,11 @@ import type {
   StartResponse,
   Write,
 } from '../types.ts'
-import { applicationUri, isHopByHop } from '../util.ts'
+import { isHopByHop } from '../util.ts'
+import { createRequest } from './fetch-request.ts'
+import { LightResponse } from './light-fetch.ts'
 import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
-import { headerLines } from './request-headers.ts'
-import { targetOf } from './target.ts'
 
 /** Answers a Request; `c.env` of Hono is the environ. */
 export type FetchHandler = (request: Request, environ: Environ) => Response | Promise<Response>
@@ -31,9 +31,6 @@ export type FetchApplication = FetchHandler | { readonly fetch: FetchHandler }
 
 /** Answers without a body (Fetch Standard, section 2.2.3, "null body status"). */
 const NULL_BODY = new Set([101, 103, 204, 205, 304])
-
-/** What the constructor of Request refuses (Fetch Standard, section 2.2.1). */
-const FORBIDDEN_METHOD = /^(?:CONNECT|TRACE|TRACK)$/i
 
 /**
  * Makes an application of ours. The URL of the Request has the path below the mount point; the
@@ -45,10 +42,15 @@ export function fromFetch(source: FetchApplication): Application {
   const origin = originOf(source)
   if (origin !== undefined) return origin as Application // It came from toFetch().
   const handler = handlerOf(source)
-  const application: Application = async (environ, startResponse) => {
-    const body = knownBody(environ) ?? (await openBody(environ))
-    const response: unknown = await handler(createRequest(environ, body), environ)
-    return answer(response, startResponse, environ)
+  const application: Application = (environ, startResponse) => {
+    const respond = (body: RequestBody): Body | Promise<Body> => {
+      const response = handler(createRequest(environ, body), environ)
+      return isPromise(response)
+        ? response.then((settled) => answer(settled, startResponse, environ))
+        : answer(response, startResponse, environ)
+    }
+    const body = knownBody(environ)
+    return body === null ? openBody(environ).then(respond) : respond(body)
   }
   markOrigin(application, handler)
   return application
@@ -64,108 +66,37 @@ function handlerOf(source: FetchApplication): FetchHandler {
   return (request, environ) => source.fetch(request, environ)
 }
 
-/** @throws {PeerError} for a request that the Fetch API cannot express. */
-function createRequest(environ: Environ, body: RequestBody): Request {
-  const { chunks } = body
-  const method = environ.REQUEST_METHOD
-  if (FORBIDDEN_METHOD.test(method)) {
-    const text = `${method} cannot be a Request`
-    throw new PeerError('PORTICO_BAD_REQUEST', text, '501 Not Implemented')
-  }
-  const { url } = targetOf(environ)
-  const lines = headerLines(environ, body)
-  const headers: [string, string][] = []
-  for (let i = 0; i < lines.length; i += 2) headers.push([lines[i]!, lines[i + 1]!])
-  const init: RequestInit = { method, headers }
-  // A GET with a body cannot be a Request, either; nobody reads such a body.
-  if (chunks !== null && !/^(?:GET|HEAD)$/i.test(method)) {
-    Object.assign(init, { body: webStream(chunks), duplex: 'half' })
-  }
-  try {
-    const request = new Request(originUri(environ) + (url === '*' ? '/' : url), init)
-    return watched(request, environ)
-  } catch (error) {
-    throw new PeerError('PORTICO_BAD_REQUEST', `This cannot be a Request: ${String(error)}`)
-  }
-}
-
-/** Where a Request finds its environ. */
-const ENVIRON = Symbol('portico.environ')
-
-interface WatchedRequest extends Request {
-  readonly [ENVIRON]: Environ
-}
-
-/** One for all requests: with a getter of its own each would be an object of its own shape. */
-const WATCHED: PropertyDescriptorMap & ThisType<WatchedRequest> = {
-  signal: {
-    configurable: true,
-    get(): AbortSignal {
-      return this[ENVIRON]['portico.signal']
-    },
-  },
-  clone: {
-    configurable: true,
-    value(): Request {
-      return watched(Request.prototype.clone.call(this), this[ENVIRON])
-    },
-  },
-}
-
-/**
- * Makes `request.signal` that of the environ. To follow it from the beginning costs a Request three
- * times what else it costs, so it is asked for where it is used; `new Request(url, request)` does.
- */
-function watched(request: Request, environ: Environ): Request {
-  Object.defineProperty(request, ENVIRON, { value: environ })
-  return Object.defineProperties(request, WATCHED)
-}
-
-/** Scheme and host of the request: a Host that is none is passed over for SERVER_NAME. */
-function originUri(environ: Environ): string {
-  const { SERVER_NAME, SERVER_PORT, HTTP_HOST, 'wsgi.url_scheme': scheme } = environ
-  const parts = { SERVER_NAME, SERVER_PORT, HTTP_HOST, 'wsgi.url_scheme': scheme }
-  return applicationUri(parts).slice(0, -1)
-}
-
-/** The body is read from the gateway only as the handler reads it. */
-function webStream(chunks: AsyncIterator<Buffer>): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const { done, value } = await chunks.next()
-        if (done) controller.close()
-        else controller.enqueue(value)
-      },
-    },
-    { highWaterMark: 0 },
-  )
-}
-
-async function answer(
+function answer(
   response: unknown,
   startResponse: StartResponse,
   environ: Environ,
-): Promise<Body> {
+): Body | Promise<Body> {
+  const light = LightResponse.take(response)
+  if (light !== null) {
+    const { status, headers, body } = light
+    const ours = headers.filter(([name]) => !isHopByHop(name))
+    startResponse(statusLine(status), ours)
+    return body === null ? [] : [body]
+  }
   if (!isResponse(response)) {
     const type = response === null ? 'null' : typeof response
     throw new ApplicationError(`The fetch handler must return a Response (got ${type})`)
   }
-  const { body, status } = response
-  const write = startResponse(
-    `${status} ${response.statusText || (STATUS_CODES[status] ?? '')}`,
-    headersOf(response),
-  )
+  const { status, statusText, body } = response
+  const write = startResponse(statusLine(status, statusText), headersOf(response))
   if (body === null) return []
   if (!NULL_BODY.has(status)) return readBody(body, write, environ)
-  await body.cancel()
-  return []
+  return body.cancel().then(() => [])
+}
+
+function statusLine(status: number, reason = ''): string {
+  return `${status} ${reason || (STATUS_CODES[status] ?? '')}`
 }
 
 /** A polyfill's Response will do. */
 function isResponse(value: unknown): value is Response {
-  const { status, headers, body } = (value ?? {}) as Partial<Response>
-  return typeof status === 'number' && typeof headers === 'object' && body !== undefined
+  const { status, headers } = (value ?? {}) as Partial<Response>
+  return typeof status === 'number' && typeof headers === 'object' && 'body' in (value as object)
 }
 
 /** Several Set-Cookie stay several: the iterator of Headers gives each of them. */

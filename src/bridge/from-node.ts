@@ -8,8 +8,8 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
 import { isPromise } from '../body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
-import type { Application, Body, Environ, StartResponse, Write } from '../types.ts'
-import { GatewaySocket } from './gateway-socket.ts'
+import type { Application, Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
+import { GatewaySocket, type Done, type Peer } from './gateway-socket.ts'
 import { createRequest, type NodeRequest } from './node-request.ts'
 import { createResponse, headOf } from './node-response.ts'
 import { markOrigin, originOf } from './origin.ts'
@@ -94,7 +94,8 @@ function routerListener(router: ReadyRouter): NodeListener {
 
 /** No gateway hands its connection over, so the client is told before it waits for frames. */
 function isWebSocket(environ: Environ): boolean {
-  return /\bwebsocket\b/i.test(environ['HTTP_UPGRADE'] ?? '')
+  const upgrade = environ['HTTP_UPGRADE']
+  return upgrade !== undefined && /\bwebsocket\b/i.test(upgrade)
 }
 
 function refuseUpgrade(startResponse: StartResponse): Body {
@@ -103,7 +104,7 @@ function refuseUpgrade(startResponse: StartResponse): Body {
 }
 
 /** One request and its answer. */
-class Exchange {
+class Exchange implements Peer {
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #socket: GatewaySocket
@@ -121,10 +122,7 @@ class Exchange {
   constructor(environ: Environ, startResponse: StartResponse) {
     this.#environ = environ
     this.#startResponse = startResponse
-    this.#socket = new GatewaySocket(environ, (chunks, done) => {
-      // In the next tick it is known whether the response ended with these.
-      process.nextTick(() => void this.#deliver(chunks, done))
-    })
+    this.#socket = new GatewaySocket(environ, this)
   }
 
   /** Resolves to what is left of the body when the response has ended. */
@@ -149,10 +147,6 @@ class Exchange {
     const response = (this.#response = createResponse(request, socket))
     response.on('finish', () => this.#finish())
     response.on('error', (error) => this.#fail(error))
-    socket.on('timeout', () => {
-      const heard = [request, response].map((each) => each.emit('timeout', socket))
-      if (!heard.includes(true) && socket.listenerCount('timeout') === 1) socket.destroy()
-    })
     socket.on('close', () => this.#closed())
     try {
       const result = listener(request, response)
@@ -174,27 +168,39 @@ class Exchange {
     this.#request?.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
   }
 
-  /** Passes on what was written; the head before the first of it. */
-  async #deliver(chunks: Buffer[], done: (error?: Error | null) => void): Promise<void> {
-    const response = this.#response!
-    const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-    try {
-      if (this.#write === null) {
-        this.#write = this.#startResponse(...headOf(response))
-        const whole = response.writableEnded && this.#socket.writableLength === size
-        if (whole && size <= WHOLE_ANSWER) {
-          this.#settle(Object.assign(chunks, { close: () => done() }))
-          return
-        }
-      } else if (size === 0) {
-        done()
-        return
+  take(chunks: Chunk[], size: number, done: Done): void {
+    const inFlight = this.#socket.writableLength
+    // In the next tick it is known whether the response ended with these.
+    process.nextTick(() => {
+      const last = this.#response!.writableEnded && this.#socket.writableLength === inFlight
+      try {
+        this.#deliver(chunks, size, last, done)
+      } catch (error) {
+        done(error as Error)
       }
-      const pieces = size <= WHOLE_ANSWER ? [Buffer.concat(chunks, size)] : chunks
-      for (const piece of pieces) await this.#write(piece)
+    })
+  }
+
+  timedOut(): void {
+    const socket = this.#socket
+    const heard = [socket, this.#request!, this.#response!].map((each) =>
+      each.emit('timeout', socket),
+    )
+    if (!heard.includes(true)) socket.destroy()
+  }
+
+  /** Passes on what was written; the head before the first of it. */
+  #deliver(chunks: Chunk[], size: number, last: boolean, done: Done): void {
+    const isFirst = this.#write === null
+    this.#write ??= this.#startResponse(...headOf(this.#response!))
+    if (isFirst && last && size <= WHOLE_ANSWER) {
+      const body: Body = chunks
+      body.close = done
+      this.#settle(body)
+    } else if (isFirst || size > 0) {
+      void sendAll(this.#write, size > WHOLE_ANSWER ? chunks : [joined(chunks)], done)
+    } else {
       done()
-    } catch (error) {
-      done(error as Error)
     }
   }
 
@@ -237,4 +243,18 @@ class Exchange {
     }
     this.#socket.destroy()
   }
+}
+
+async function sendAll(write: Write, chunks: readonly Chunk[], done: Done): Promise<void> {
+  try {
+    for (const chunk of chunks) await write(chunk)
+    done()
+  } catch (error) {
+    done(error as Error)
+  }
+}
+
+function joined(chunks: readonly Chunk[]): Chunk {
+  if (chunks.length < 2) return chunks[0] ?? ''
+  return Buffer.concat(chunks.map((it) => (typeof it === 'string' ? Buffer.from(it) : it)))
 }

@@ -3,71 +3,107 @@
  * a Duplex with the face of a `net.Socket`. From the framework's side it is the connection to the
  * client; what is written to it is the body only, which `from-node.ts` passes on.
  */
-import type { Buffer } from 'node:buffer'
+import { Buffer } from 'node:buffer'
 import type { AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
-import type { Environ } from '../types.ts'
+import type { Chunk, Environ } from '../types.ts'
 
-/** Takes what was written since the last time, and says when it wants more. */
-export type Sink = (chunks: Buffer[], done: (error?: Error | null) => void) => void
+/** Tells a stream that a write is done, or has failed. */
+export type Done = (error?: Error | null) => void
+
+/** What a socket is the connection to. */
+export interface Peer {
+  /** Takes what was written since the last time, `size` bytes, and says when it wants more. */
+  take(chunks: Chunk[], size: number, done: Done): void
+  /** For `setTimeout`: nothing was written for so long. */
+  timedOut(): void
+}
+
+interface Written {
+  readonly chunk: Buffer | string
+  readonly encoding: string
+}
+
+/** A text goes to the gateway as it is, which makes bytes of it together with its own. */
+const OPTIONS = { decodeStrings: false }
+
+// Whoever wants to know listens to the request or the response.
+const ignore = (): void => {}
 
 export class GatewaySocket extends Duplex {
-  readonly remoteAddress: string | undefined
-  readonly remotePort: number | undefined
-  readonly remoteFamily: 'IPv4' | 'IPv6' | undefined
-  readonly localAddress: string | undefined
-  readonly localPort: number | undefined
   /** As in a TLSSocket: true for https, else not there. */
   declare readonly encrypted?: true
   readonly connecting = false
   readonly pending = false
   bytesWritten = 0
   timeout = 0
-  readonly #sink: Sink
+  readonly #environ: Environ
+  readonly #peer: Peer
   #timer: NodeJS.Timeout | null = null
 
-  constructor(environ: Environ, sink: Sink) {
-    super()
-    this.#sink = sink
-    this.remoteAddress = environ['REMOTE_ADDR']
-    this.remotePort = portOf(environ['REMOTE_PORT'])
-    this.remoteFamily = familyOf(this.remoteAddress)
-    this.localAddress = environ['SERVER_ADDR']
-    this.localPort = portOf(environ.SERVER_PORT)
+  constructor(environ: Environ, peer: Peer) {
+    super(OPTIONS)
+    this.#environ = environ
+    this.#peer = peer
     if (environ['wsgi.url_scheme'] === 'https') this.encrypted = true
-    // Whoever wants to know listens to the request or the response.
-    this.on('error', () => {})
+    this.on('error', ignore)
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#environ['REMOTE_ADDR']
+  }
+
+  get remotePort(): number | undefined {
+    return portOf(this.#environ['REMOTE_PORT'])
+  }
+
+  get remoteFamily(): 'IPv4' | 'IPv6' | undefined {
+    return familyOf(this.remoteAddress)
+  }
+
+  get localAddress(): string | undefined {
+    return this.#environ['SERVER_ADDR']
+  }
+
+  get localPort(): number | undefined {
+    return portOf(this.#environ.SERVER_PORT)
   }
 
   /** Nothing is ever read here: the body of the request is the request's own. */
   override _read(): void {}
 
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
-    this.#take([chunk], done)
+  override _write(chunk: Buffer | string, encoding: string, done: Done): void {
+    this.#take([{ chunk, encoding }], done)
   }
 
-  override _writev(list: { readonly chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    this.#take(
-      list.map(({ chunk }) => chunk),
-      done,
-    )
+  override _writev(list: readonly Written[], done: Done): void {
+    this.#take(list, done)
   }
 
   /** Nobody reads a connection on that is ended here. */
-  override _final(done: (error?: Error | null) => void): void {
+  override _final(done: Done): void {
     done()
     this.destroy()
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.setTimeout(0)
+    if (this.#timer !== null) clearTimeout(this.#timer)
     done(error)
   }
 
-  #take(chunks: Buffer[], done: (error?: Error | null) => void): void {
-    for (const chunk of chunks) this.bytesWritten += chunk.length
+  #take(list: readonly Written[], done: Done): void {
+    const chunks: Chunk[] = []
+    let size = 0
+    for (const { chunk, encoding } of list) {
+      if (chunk.length === 0) continue
+      const text = typeof chunk === 'string' && encoding !== 'utf8'
+      const piece = text ? Buffer.from(chunk, encoding as BufferEncoding) : chunk
+      size += Buffer.byteLength(piece)
+      chunks.push(piece)
+    }
+    this.bytesWritten += size
     this.#timer?.refresh()
-    this.#sink(chunks, done)
+    this.#peer.take(chunks, size, done)
   }
 
   /** `net.Socket#setTimeout`: 'timeout' after so many milliseconds without a write; 0 for never. */
@@ -76,7 +112,7 @@ export class GatewaySocket extends Duplex {
     this.#timer = null
     this.timeout = milliseconds
     if (milliseconds > 0) {
-      this.#timer = setTimeout(() => this.emit('timeout'), milliseconds).unref()
+      this.#timer = setTimeout(() => this.#peer.timedOut(), milliseconds).unref()
     }
     if (listener === undefined) return this
     return milliseconds > 0 ? this.once('timeout', listener) : this.off('timeout', listener)

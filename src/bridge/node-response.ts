@@ -9,82 +9,91 @@ import type { Buffer } from 'node:buffer'
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { HeaderList } from '../types.ts'
 import { isHopByHop } from '../util.ts'
-import type { GatewaySocket } from './gateway-socket.ts'
+import type { Done, GatewaySocket } from './gateway-socket.ts'
 
 interface Internals {
   _header: string | null
   _headerSent: boolean
+  _removedConnection: boolean
   chunkedEncoding: boolean
   _storeHeader(firstLine: string, headers: unknown): void
-  _send(
-    data: string | Buffer,
-    encoding?: BufferEncoding,
-    callback?: (error?: Error | null) => void,
-  ): boolean
+  _send(data: string | Buffer, encoding?: BufferEncoding, callback?: Done): boolean
   _writeRaw(data: string, encoding?: unknown, callback?: () => void): boolean
 }
 
 const prototype = ServerResponse.prototype as unknown as Internals
 
-/** A response as it is in here. */
-type GatewayResponse = ServerResponse & Internals & { readonly [SOCKET]: GatewaySocket }
-
 /** Where the replaced methods find the socket, whatever becomes of `response.socket`. */
 const SOCKET = Symbol('portico.socket')
 
-/**
- * What every response gets. Functions of `this`, the same for all of them: with a getter of its own
- * each response would be an object of a shape of its own, which makes all code that touches it slow.
- */
-const OWN: PropertyDescriptorMap & ThisType<GatewayResponse> = {
-  _storeHeader: hidden(function (firstLine: string, headers: unknown): void {
-    prototype._storeHeader.call(this, firstLine, headers)
-    // A Transfer-Encoding may be set and read; the body stays what it is.
-    this.chunkedEncoding = false
-  }),
-  _send: hidden(function (
-    data: string | Buffer,
-    encoding?: BufferEncoding,
-    callback?: (error?: Error | null) => void,
-  ): boolean {
-    const socket = this[SOCKET]
-    this._headerSent = true
-    if (socket.destroyed || socket.writableEnded) return false
-    return socket.write(data, encoding ?? 'utf8', callback)
-  }),
-  /** What goes around `_send`: the 1xx answers, which no gateway can pass on. */
-  _writeRaw: hidden(function (_data: string, encoding?: unknown, callback?: () => void): boolean {
-    const done = typeof encoding === 'function' ? (encoding as () => void) : callback
-    if (typeof done === 'function') process.nextTick(done)
-    return true
-  }),
-  // Node's own flag is reset by its HTTP server only, which forwards 'drain' as well.
-  writableNeedDrain: {
-    configurable: true,
-    get(): boolean {
-      return !this.destroyed && !this.writableEnded && this[SOCKET].writableNeedDrain
-    },
-  },
-}
-
-/** A method in an instance such that nobody who lists its properties meets it. */
-function hidden(value: (this: GatewayResponse, ...args: never[]) => unknown): PropertyDescriptor {
-  return { configurable: true, writable: true, value }
-}
+/** A response as it is in here. */
+type GatewayResponse = ServerResponse & Internals & { [SOCKET]: GatewaySocket }
 
 /** The response to `request`, on its socket. */
 export function createResponse(request: IncomingMessage, socket: GatewaySocket): ServerResponse {
-  const response = new ServerResponse(request)
+  const response = new ServerResponse(request) as GatewayResponse
   // With it Node announces the length wherever it knows it, even to an HTTP/1.0 client.
   response.useChunkedEncodingByDefault = true
   response.sendDate = false // An origin server adds it, and knows whether there is one.
-  Object.defineProperty(response, SOCKET, { value: socket })
-  Object.defineProperties(response, OWN)
+  response._removedConnection = true // What `headOf` would leave out need not be written.
+  // The same functions for all, and assigned: of objects that are all of one shape V8 makes fast
+  // code, and to define a property costs it ten times as much.
+  response[SOCKET] = socket
+  response._storeHeader = storeHeader
+  response._send = send
+  response._writeRaw = writeRaw
+  response.assignSocket(socket as never)
+  return response
+}
+
+function storeHeader(this: GatewayResponse, firstLine: string, headers: unknown): void {
+  prototype._storeHeader.call(this, firstLine, headers)
+  // A Transfer-Encoding may be set and read; the body stays what it is.
+  this.chunkedEncoding = false
+}
+
+function send(
+  this: GatewayResponse,
+  data: string | Buffer,
+  encoding?: BufferEncoding,
+  callback?: Done,
+): boolean {
+  const socket = this[SOCKET]
+  this._headerSent = true
+  if (socket.destroyed || socket.writableEnded) return false
+  if (socket.write(data, encoding ?? 'utf8', callback)) return true
+  // Later, since most often this was the end of the answer.
+  process.nextTick(forwardDrain, this, socket)
+  return false
+}
+
+/** What goes around `_send`: the 1xx answers, which no gateway can pass on. */
+function writeRaw(
+  this: GatewayResponse,
+  _data: string,
+  encoding?: unknown,
+  callback?: () => void,
+): boolean {
+  const done = typeof encoding === 'function' ? (encoding as () => void) : callback
+  if (typeof done === 'function') process.nextTick(done)
+  return true
+}
+
+/** What Node's HTTP server does for its own; it resets the flag behind `writableNeedDrain` as well. */
+function forwardDrain(response: GatewayResponse, socket: GatewaySocket): void {
+  if (response.writableEnded || Object.hasOwn(response, 'writableNeedDrain')) return
+  Object.defineProperty(response, 'writableNeedDrain', NEED_DRAIN)
   socket.on('drain', () => {
     if (!response.writableEnded) response.emit('drain')
   })
-  response.assignSocket(socket as never)
-  return response
+}
+
+/** One for all: with a getter of its own each response would be an object of a shape of its own. */
+const NEED_DRAIN: PropertyDescriptor & ThisType<GatewayResponse> = {
+  configurable: true,
+  get() {
+    return !this.destroyed && !this.writableEnded && this[SOCKET].writableNeedDrain
+  },
 }
 
 /**
@@ -93,13 +102,20 @@ export function createResponse(request: IncomingMessage, socket: GatewaySocket):
  * a place for trailers.
  */
 export function headOf(response: ServerResponse): [status: string, headers: HeaderList] {
-  const [first = '', ...lines] = (response as ServerResponse & Internals)._header!.split('\r\n')
+  const head = (response as GatewayResponse)._header!
   const headers: HeaderList = []
-  for (const line of lines) {
-    const colon = line.indexOf(': ')
-    const name = line.slice(0, colon)
-    if (colon <= 0 || isHopByHop(name) || /^trailer$/i.test(name)) continue
-    headers.push([name, line.slice(colon + 2)])
+  const first = head.indexOf('\r\n')
+  for (let end = first, start; (start = end + 2) < head.length;) {
+    end = head.indexOf('\r\n', start)
+    if (end === start) break // The empty line.
+    const colon = head.indexOf(': ', start)
+    const name = head.slice(start, colon)
+    if (isHopByHop(name) || isTrailer(name)) continue
+    headers.push([name, head.slice(colon + 2, end)])
   }
-  return [first.slice('HTTP/1.1 '.length), headers]
+  return [head.slice('HTTP/1.1 '.length, first), headers]
+}
+
+function isTrailer(name: string): boolean {
+  return name.length === 7 && name.toLowerCase() === 'trailer'
 }

@@ -5,7 +5,8 @@ import type { RequestBody } from './request-body.ts'
 /** Names and values in turns, as in `rawHeaders`: HTTP_X_FORWARDED_FOR is X-Forwarded-For. */
 export function headerLines(environ: Environ, { framing }: RequestBody): string[] {
   const lines: string[] = []
-  for (const name in environ) {
+  // Not for…in: what the prototype has, too, V8 has to look for each time.
+  for (const name of Object.keys(environ)) {
     if (!name.startsWith('HTTP_') || name === 'HTTP_TRANSFER_ENCODING') continue
     lines.push(headerName(name), String(environ[name]))
   }

@@ -18,7 +18,12 @@ export interface Target {
 export function targetOf(environ: Environ): Target {
   const { SCRIPT_NAME: script, PATH_INFO: path } = environ
   const query = environ.QUERY_STRING === '' ? '' : `?${environ.QUERY_STRING}`
-  const raw = rawPath(environ['REQUEST_URI'] ?? '')
+  const uri = environ['REQUEST_URI'] ?? ''
+  if (!uri.includes('%') && uri !== '*' && PLAIN.test(script) && PLAIN.test(path)) {
+    // However it is spelled, it is spelled like that.
+    return { base: script, url: (path || '/') + query, original: (script + path || '/') + query }
+  }
+  const raw = rawPath(uri)
   if (raw === '*' && path === '') return { base: '', url: '*', original: '*' }
   // A rewritten or normalised path is not what REQUEST_URI says: the web server's word counts.
   const spelled = raw !== '' && decodePath(raw) === script + path
@@ -49,6 +54,9 @@ function encodedLength(raw: string, count: number): number {
 function isEscape(raw: string, at: number): boolean {
   return raw[at] === '%' && /^[0-9a-f]{2}$/i.test(raw.slice(at + 1, at + 3))
 }
+
+/** A path in which nothing has to be encoded. */
+const PLAIN = /^[\w.~!$&'()*+,;=:@/-]*$/
 
 /** Percent-encodes a byte string, save what may stand in a path (RFC 3986, section 3.3). */
 function encodePath(path: string): string {

@@ -174,7 +174,7 @@ describe('the answer', () => {
     }
     let finished = false
     const running = start(
-      fromNode((_, res) => res.end('x'.repeat(100_000), () => (finished = true))),
+      fromNode((_, res) => res.end(Buffer.alloc(100_000), () => (finished = true))),
       { output },
     )
     await turns()
