@@ -10,7 +10,7 @@ import type { Environ } from '../types.ts'
 import { knownName } from './variable-names.ts'
 
 /** Over the memory that was read last: most is read into the same. */
-let view: DataView<ArrayBufferLike> = new DataView(new ArrayBuffer(0))
+let view: DataView = new DataView(new ArrayBuffer(0))
 
 /** An environ, and the bytes that it is filled from, between `start` and `end`. */
 class Filling {

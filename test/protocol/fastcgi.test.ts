@@ -150,6 +150,16 @@ describe('records (section 3.3)', () => {
   })
 })
 
+/** The records of these lengths that hold `bytes`. */
+function records(id: number, bytes: Buffer, contents: number[]): Buffer {
+  let at = 0
+  const parts = contents.flatMap((n) => [
+    Buffer.from([1, FCGI_STDOUT, id >> 8, id & 255, n >> 8, n & 255, 0, 0]),
+    bytes.subarray(at, (at += n)),
+  ])
+  return Buffer.concat(parts)
+}
+
 describe('a stream of records', () => {
   const LENGTHS: [length: number, contents: number[]][] = [
     [0, []],
@@ -168,16 +178,6 @@ describe('a stream of records', () => {
       const copied = buffers.filter((buffer) => buffer.buffer !== bytes.buffer)
       expect(copied.every((buffer) => buffer.length < 600)).toBe(true)
     })
-  }
-
-  /** The records of these lengths that hold `bytes`. */
-  function records(id: number, bytes: Buffer, contents: number[]): Buffer {
-    let at = 0
-    const parts = contents.flatMap((n) => [
-      Buffer.from([1, FCGI_STDOUT, id >> 8, id & 255, n >> 8, n & 255, 0, 0]),
-      bytes.subarray(at, (at += n)),
-    ])
-    return Buffer.concat(parts)
   }
 
   it('has the same records whatever the pieces are, and what comes behind them', () => {
