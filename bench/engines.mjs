@@ -130,7 +130,7 @@ async function compare(running, drive) {
       const ratios = (field) => pick(field).map((value, i) => value / (bases[i]?.[field] ?? NaN))
       return [
         workload.name,
-        peer.name,
+        peer.label ?? peer.name,
         show(median(pick('rate')), 0),
         show(median(ratios('rate')), 2),
         show(median(pick('time'))),
@@ -164,13 +164,15 @@ function title(text) {
 }
 
 async function behindNginx(kept) {
-  title(`Behind nginx, ${kept ? 'kept connections' : 'a connection per request'}`)
-  const running = await startAll(
-    chosen.filter(({ keeps }) => keeps || !kept),
-    connections,
+  title(
+    kept
+      ? 'Behind nginx, kept connections (a star: one per request, since the server keeps none)'
+      : 'Behind nginx, a connection per request',
   )
-  const backends = running.map(({ host, protocol, path, parameters }) => {
-    return { name: host, protocol, path, parameters, kept }
+  const running = await startAll(chosen, connections)
+  for (const peer of running) if (kept && !peer.keeps) peer.label = `${peer.name} *`
+  const backends = running.map(({ host, protocol, path, parameters, keeps }) => {
+    return { name: host, protocol, path, parameters, kept: kept && keeps }
   })
   const nginx = await startNginx(folder, backends)
   await compare(running, ({ pid, host }, workload, time) => {

@@ -3,7 +3,8 @@
  * there. Seen from the benchmark, which starts all that are installed.
  *
  * Those that serve one connection at a time and process have as many processes as there are
- * connections; all others have one process. CPU time per request is the same with one or many.
+ * connections, where nothing else is said; all others have one process. CPU time per request is the
+ * same with one or many.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
@@ -76,20 +77,9 @@ export const peers = [
       return program && [program, '--socket', path, '--wsgi-file', file, ...settings.split(' ')]
     },
   },
-  {
-    name: 'php-fpm',
-    protocol: 'fastcgi',
-    keeps: true,
-    parameters: { SCRIPT_FILENAME: join(here, 'index.php') },
-    command({ path, folder, processes }) {
-      const program = phpFpm()
-      if (!program) return null
-      const file = join(folder, 'php-fpm.conf')
-      writeFileSync(file, phpConfiguration(path, folder, processes))
-      const asRoot = process.getuid() === 0 ? ['-R'] : []
-      return [program, '-F', '-n', '-y', file, ...asRoot]
-    },
-  },
+  php('php-fpm', true),
+  // A kept connection would occupy a worker: with two of them there are none.
+  php('php-fpm, 2 workers', false, 2),
   {
     name: 'libfcgi, C',
     protocol: 'fastcgi',
@@ -130,6 +120,23 @@ function portico(gateway, name, keeps) {
     command({ path }) {
       if (!existsSync(join(root, `dist/handlers/${gateway}.js`))) return null
       return [process.execPath, serve, gateway, `unix:${path}`]
+    },
+  }
+}
+
+function php(name, keeps, workers) {
+  return {
+    name,
+    protocol: 'fastcgi',
+    keeps,
+    parameters: { SCRIPT_FILENAME: join(here, 'index.php') },
+    command({ path, folder, processes }) {
+      const program = phpFpm()
+      if (!program) return null
+      const file = `${path}.conf`
+      writeFileSync(file, phpConfiguration(path, folder, workers ?? processes))
+      const asRoot = process.getuid() === 0 ? ['-R'] : []
+      return [program, '-F', '-n', '-y', file, ...asRoot]
     },
   }
 }
