@@ -3,7 +3,7 @@
  * be read into a list first, and from there into the environ, costs twice as much.
  */
 import type { Buffer } from 'node:buffer'
-import { createEnviron, putVariable, ruleFor } from '../environ.ts'
+import { createEnviron, putVariable, ruleFor, setVariable } from '../environ.ts'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi.ts'
 import { walkHeaders } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
@@ -12,33 +12,9 @@ import { knownName } from './variable-names.ts'
 /** Over the memory that was read last: most is read into the same. */
 let view: DataView = new DataView(new ArrayBuffer(0))
 
-/** An environ, and the bytes that it is filled from, between `start` and `end`. */
-class Filling {
-  readonly environ = createEnviron()
-  readonly #offset: number
-  readonly #start: number
-  readonly #text: string
-
-  constructor(block: Buffer, start: number, end: number) {
-    if (view.buffer !== block.buffer) view = new DataView(block.buffer)
-    this.#offset = block.byteOffset
-    this.#start = start
-    this.#text = block.toString('latin1', start, end)
-  }
-
-  /** `setVariable` for what is at these offsets; whether it is the first of its name, or a header. */
-  put(at: number, nameLength: number, valueAt: number, valueLength: number): boolean {
-    const from = valueAt - this.#start
-    const value = this.#text.substring(from, from + valueLength)
-    const known = knownName(view, this.#offset + at, nameLength)
-    const name =
-      known?.name ?? this.#text.substring(at - this.#start, at - this.#start + nameLength)
-    const rule = known?.rule ?? ruleFor(name)
-    const joined = rule === 'header' || rule === 'never'
-    const first = joined || !(name in this.environ)
-    putVariable(this.environ, name, rule, value)
-    return first
-  }
+function viewOf(block: Buffer): DataView {
+  if (view.buffer !== block.buffer) view = new DataView(block.buffer)
+  return view
 }
 
 /** The environ that FastCGI's pairs make, as far as they go. */
@@ -48,11 +24,18 @@ export function environOfPairs(
   end: number,
   maxPairs: number,
 ): Environ | PairsFault {
-  const filling = new Filling(block, start, end)
+  const bytes = viewOf(block)
+  const offset = block.byteOffset
+  const text = block.toString('latin1', start, end)
+  const environ = createEnviron()
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
-    filling.put(at, nameLength, at + nameLength, valueLength)
+    const from = at - start + nameLength
+    const value = text.substring(from, from + valueLength)
+    const known = knownName(bytes, offset + at, nameLength)
+    if (known !== null) putVariable(environ, known.name, known.rule, value)
+    else setVariable(environ, text.substring(at - start, from), value)
   })
-  return fault ?? filling.environ
+  return fault ?? environ
 }
 
 /** The environ that SCGI's headers make. Throws what `walkHeaders` throws. */
@@ -62,9 +45,19 @@ export function environOfHeaders(
   end: number,
   maxHeaders: number,
 ): Environ {
-  const filling = new Filling(block, start, end)
-  walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) =>
-    filling.put(at, nameLength, at + nameLength + 1, valueLength),
-  )
-  return filling.environ
+  const bytes = viewOf(block)
+  const offset = block.byteOffset
+  const text = block.toString('latin1', start, end)
+  const environ = createEnviron()
+  walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
+    const from = at - start + nameLength
+    const value = text.substring(from + 1, from + 1 + valueLength)
+    const known = knownName(bytes, offset + at, nameLength)
+    const name = known?.name ?? text.substring(at - start, from)
+    const rule = known?.rule ?? ruleFor(name)
+    const first = rule === 'header' || rule === 'never' || !(name in environ)
+    putVariable(environ, name, rule, value)
+    return first
+  })
+  return environ
 }
