@@ -66,15 +66,13 @@ const QUIET_TURNS = 3
  */
 const FIRST_BYTE_TIME = 500
 
-/** How long the process may still run after its last server has closed, in milliseconds. */
-const EXIT_TIME = 1000
-
 /** A server that accepts connections: what a handler's `run(app)` resolves to. */
 export class GatewayServer {
   readonly address: Address
+  /** How long `close()` waits for what runs, in milliseconds. */
+  readonly graceTime: number
   readonly #server: Server
   readonly #connections: Map<Socket, Connection>
-  readonly #graceTime: number
   readonly #backlog: number
   #closing: Promise<void> | undefined
   /** Resolves when the last connection is closed, however that came about. */
@@ -131,9 +129,14 @@ export class GatewayServer {
     this.#server = server
     this.address = address
     this.#connections = connections
-    this.#graceTime = limits.graceTime
+    this.graceTime = limits.graceTime
     this.#backlog = limits.backlog
     this.closed = new Promise((resolve) => server.once('close', resolve))
+  }
+
+  /** How many connections are open. */
+  get connections(): number {
+    return this.#connections.size
   }
 
   /**
@@ -167,7 +170,7 @@ export class GatewayServer {
           connection.destroy()
           socket.destroy()
         }
-      }, this.#graceTime),
+      }, this.graceTime),
     ]
     await this.closed
     for (const timer of timers) clearTimeout(timer)
@@ -185,26 +188,6 @@ export class GatewayServer {
     }
     this.#server.off('connection', count).off('drop', count)
   }
-}
-
-/**
- * Closes the server on SIGTERM or SIGINT and then lets the process end; a second signal ends it at
- * once. Whoever started us decides about other signals: Node keeps SIGUSR1 for its debugger,
- * libfcgi ends on it as on SIGTERM.
- */
-export function closeOnSignals(
-  server: Pick<GatewayServer, 'close'>,
-  signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
-): void {
-  const stop = async () => {
-    for (const signal of signals) process.removeListener(signal, onSignal)
-    await server.close()
-    // The process ends by itself, when what it wrote is out: `process.exit` cuts off what a pipe
-    // has not taken. The timer keeps nothing alive, and fires only if something else does.
-    setTimeout(() => process.exit(), EXIT_TIME).unref()
-  }
-  const onSignal = () => void stop()
-  for (const signal of signals) process.on(signal, onSignal)
 }
 
 function checkNumber(option: string, value: number, min: number, max: number): void {
