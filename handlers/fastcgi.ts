@@ -298,7 +298,10 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   override getStdin(): InputStream {
-    return new Input(this.input, contentLength(this.environ!) ?? Infinity)
+    const environ = this.environ!
+    // The role Authorizer has no STDIN (section 6.3), and so none that would end.
+    const unknown = environ['FCGI_ROLE'] === 'AUTHORIZER' ? 0 : Infinity
+    return new Input(this.input, contentLength(environ) ?? unknown)
   }
 
   override getStderr(): ErrorStream {
