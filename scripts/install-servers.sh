@@ -12,6 +12,7 @@ packages=${*:-'
   haproxy
   libfcgi-bin
   spawn-fcgi
+  php-fpm
   python3
   chromium
 '}
