@@ -50,6 +50,9 @@ export interface FastCGIOptions extends HandlerOptions, ServerOptions {
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 
+/** How long, in ms, a request with such a body may hold up the others without reading any of it. */
+const MAX_STALL = 10_000
+
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
 
@@ -140,7 +143,22 @@ class Connection {
 
   look(): void {
     const { socket } = this
-    if (socket.isPaused() && this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+    if (!socket.isPaused()) return
+    if (this.#requests.size > 1) this.#endStalled()
+    if (this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+  }
+
+  /** Ends the request with the most unread body, if it has not read for long. */
+  #endStalled(): void {
+    let most: FastCGIRequest | null = null
+    for (const request of this.#requests.values()) {
+      if (request.input.queued > (most?.input.queued ?? 0)) most = request
+    }
+    if (most === null || coarseTime() - most.lastRead < MAX_STALL) return
+    const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
+    const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
+    most.disconnected(error)
+    void most.fail(error)
   }
 
   /** The request is answered: nothing more is written for its id. */
@@ -271,6 +289,8 @@ export class FastCGIRequest extends BaseHandler {
   override originServer = false
   readonly id: number
   readonly input: PushSource
+  /** When the application took some of the body last, by `coarseTime`. */
+  lastRead = coarseTime()
   readonly #connection: Connection
   readonly #params: string[]
   #head = ''
@@ -288,7 +308,10 @@ export class FastCGIRequest extends BaseHandler {
   constructor(connection: Connection, id: number, params: string[], options: HandlerOptions) {
     super(options)
     this.id = id
-    this.input = new PushSource((bytes) => connection.consumed(bytes))
+    this.input = new PushSource((bytes) => {
+      this.lastRead = coarseTime()
+      connection.consumed(bytes)
+    })
     this.#connection = connection
     this.#params = params
   }
