@@ -59,6 +59,9 @@ export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surrounding
  * Runs an application behind whatever has started this process; meant for the last line of a
  * script. Resolves to the server, or to null when a CGI request has been answered.
  *
+ * PORTICO_SOCKET_MODE, PORTICO_SOCKET_OWNER and PORTICO_SOCKET_GROUP are the rights of a Unix socket
+ * that it makes; like PORTICO_LISTEN they come before the options.
+ *
  * The HTTP server's URL is printed to stderr, and where another one listens if that is a terminal.
  * So is, in one line, why a server cannot be started; the process ends with exit code 1 then.
  * Whoever wants to catch that uses a handler.
@@ -82,7 +85,7 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
   // A socket that was handed over is where whoever started us expects to be answered.
-  const settings = { ...options, listen: listen ?? options.listen }
+  const settings = { ...options, ...socketRights(), listen: listen ?? options.listen }
   const { application: app, shape } = await recognise(application)
   if (gateway === 'cgi') {
     const { CGIHandler } = await import('./cgi.ts')
@@ -100,6 +103,16 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
   closeOnSignals(server)
   if (options.closeOnFault !== false) closeOnFault(server)
   return server
+}
+
+/** Who may use a Unix socket, as far as whoever started us says it. */
+function socketRights({ env } = process): Pick<RunOptions, 'mode' | 'owner' | 'group'> {
+  const rights: Record<string, string> = {}
+  for (const option of ['mode', 'owner', 'group']) {
+    const value = env[`PORTICO_SOCKET_${option.toUpperCase()}`]
+    if (value) rights[option] = value
+  }
+  return rights
 }
 
 /** A server's handler; the others are not loaded. */
