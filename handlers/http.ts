@@ -349,8 +349,10 @@ export class ServerHandler extends BaseHandler {
       else if (this.headersSent) response.flushHeaders()
       // Without the end of the body the client knows that there should be more; but the answers to
       // earlier requests go first.
-      if (response.socket !== null) socket.destroySoon()
-      else response.once('socket', () => setImmediate(() => socket.destroySoon()))
+      // Node 26 sends what is written in a turn at the end of it.
+      const close = () => setImmediate(() => socket.destroySoon())
+      if (response.socket !== null) close()
+      else response.once('socket', close)
     }
     this.#pending = null
     if (!unread) return

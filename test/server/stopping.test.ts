@@ -17,7 +17,7 @@ const faults = {
   '/rejection': () => void Promise.reject(new Error('late\\u001b[2J')),
   '/nothing': () => void Promise.reject(undefined),
   '/again': () => { setInterval(() => { throw new Error('once more') }, 10) },
-  '/unshowable': () => { throw { get [Symbol.toStringTag]() { throw new Error('shown') } } },
+  '/unshowable': () => { throw { [Symbol.for('nodejs.util.inspect.custom')]() { throw new Error('shown') } } },
 }
 async function* application({ PATH_INFO }, startResponse) {
   startResponse('200 OK', [['Content-Type', 'text/plain']])
