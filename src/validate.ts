@@ -7,15 +7,15 @@
  * and what is checked cannot part.
  */
 import { asApplication } from './application.ts'
-import { ConfigurationError } from './errors.ts'
 import type { Application, ApplicationClass, Body, Environ, StartResponse } from './types.ts'
 import { checkBody, type Flow, wrapBody } from './validate/body.ts'
-import { guardConsole } from './validate/console.ts'
+import { guardOutput } from './validate/console.ts'
 import { checkEnviron, warnOfClient } from './validate/environ.ts'
+import { CheckedErrors } from './validate/errors.ts'
 import { Exchange } from './validate/exchange.ts'
+import { CheckedInput } from './validate/input.ts'
 import { type OpenBody, release, track, warnOfUnclosed } from './validate/open.ts'
-import { fail, show } from './validate/report.ts'
-import { CheckedErrors, CheckedInput } from './validate/streams.ts'
+import { count, fail, show } from './validate/report.ts'
 
 /// # The Portico contract
 /// This is PEP 3333 (WSGI) for an asynchronous language: what an application may expect, and what
@@ -54,12 +54,21 @@ export function validator(
   app: Application | ApplicationClass,
   options: ValidatorOptions = {},
 ): Application {
-  const application = checkApplication(app)
+  /// ## The application
+  /// - An application is a function of `(environ, startResponse)`: a plain one, an async one, a
+  ///   generator or an async generator. It returns the body, or a Promise of it.
+  /// - Or it is a class, constructed with the same arguments for each request; the instance is the
+  ///   body.
+  const application = asApplication(app)
   return (...args: unknown[]) => {
     /// ## The gateway's duties
-    /// - The application is called once for each request, with `(environ, startResponse)`.
+    /// - The application is called with `(environ, startResponse)`, once for each request.
+    ///   *(not checked: how often)*
     if (args.length !== 2) {
-      fail(`gateway: the application takes (environ, startResponse), not ${args.length} arguments`)
+      fail(
+        'gateway: the application takes (environ, startResponse), not ' +
+          count(args.length, 'argument'),
+      )
     }
     const [environ, startResponse] = args
     checkEnviron(environ)
@@ -75,26 +84,9 @@ export function validator(
       request: `${REQUEST_METHOD} ${show(SCRIPT_NAME + PATH_INFO)}`,
       warn,
       warnLate: options.warn ?? ((message) => console.error(`portico validator: ${message}`)),
-      onRelease: environ['portico.gateway'] === 'cgi' ? guardConsole(warn) : () => {},
+      onRelease: environ['portico.gateway'] === 'cgi' ? guardOutput(warn) : () => {},
     })
   }
-}
-
-/// ## The application
-/// - An application is a function of `(environ, startResponse)`: a plain one, an async one, a
-///   generator or an async generator. It returns the body, or a Promise of it.
-/// - Or it is a class, constructed with the same arguments for each request; the instance is the
-///   body.
-function checkApplication(app: Application | ApplicationClass): Application {
-  const members: Partial<Record<string, unknown>> = Object(app)
-  let bridge: string | undefined
-  if (typeof app !== 'function' && 'fetch' in members) bridge = 'has fetch(); use fromFetch(app)'
-  if (typeof app !== 'function' && 'callback' in members) {
-    bridge = 'has callback(); use fromNode(app.callback())'
-  }
-  if ('handle' in members && 'use' in members) bridge = 'takes (req, res); use fromNode(app)'
-  if (bridge === undefined) return asApplication(app)
-  throw new ConfigurationError(`An application takes (environ, startResponse); this ${bridge}`)
 }
 
 /** The validators that one request passes find each other by its environ. */
@@ -106,7 +98,7 @@ function validate(
   startResponse: StartResponse,
   open: OpenBody,
 ): Body | Promise<Body> {
-  const exchange = new Exchange(environ.REQUEST_METHOD, open.warn)
+  const exchange = new Exchange(environ.REQUEST_METHOD, open)
   const outer = flows.get(environ)
   const flow: Flow = { taken: 0 }
   flows.set(environ, flow)
@@ -114,7 +106,7 @@ function validate(
   environ['wsgi.errors'] = new CheckedErrors(environ['wsgi.errors'])
 
   const wrap = (body: unknown): Body => {
-    checkBody(body)
+    checkBody(body, open.warn)
     return wrapBody(body, exchange, open, flow, outer)
   }
   /// ## The application
@@ -127,7 +119,10 @@ function validate(
   track(open)
   try {
     const result: unknown = application(environ, exchange.startResponse(startResponse))
-    if (!isPromise(result)) return wrap(result)
+    if (!isPromise(result)) {
+      exchange.returnedAtOnce()
+      return wrap(result)
+    }
     return result
       .then((body) => {
         exchange.returned()
@@ -200,3 +195,52 @@ function isPromise(value: unknown): value is Promise<unknown> {
 /// | 12 | A raw byte over 0x7F in a request line is taken | 400; percent-encoded it is the same byte | RFC 3986, section 2 |
 /// | 74 | The process's environment is in the environ | Only under CGI; `osEnviron` adds what a deployment wants | It holds secrets |
 /// | 273 | The value of a file is `bytes` | An `UploadedFile`: `await file.bytes()`, `file.stream()` | It lies on the disk, and may be large |
+///
+/// Validators of this family, in other languages, make these checks. Those that are not named here
+/// are made here as well, or have no meaning here; the tests have, by these numbers, something
+/// crafted that breaks each of them. (2a: `wsgiref.validate`; 2b: what `webtest.lint` adds; 2c: what
+/// werkzeug's LintMiddleware adds; 2d: `Plack::Middleware::Lint`; 2e: `Rack::Lint`; 2f: what an
+/// asynchronous language needs besides.)
+///
+/// | check | there | Portico | why |
+/// |---|---|---|---|
+/// | 2a.5 | The environ is exactly a `dict` | Neither an array nor a Proxy, with an empty prototype chain | As above |
+/// | 2a.9 | A missing QUERY_STRING is a warning | An error | One environ everywhere |
+/// | 2a.10 | A variable is a `str` | And it holds characters from U+0001 to U+00FF | It stands for bytes, and no CGI variable can hold NUL |
+/// | 2a.15, 2d.3 | A method is one of eight, or A to Z | A token; another one is a warning | `VERSION-CONTROL` is a method of WebDAV |
+/// | 2a.24, 2c.59 | A status that is too short or without its space is a warning | An error | Newer versions of wsgiref refuse to send it |
+/// | 2a.31, 2e.36 | Rack takes every name that is a token | Letters, digits, `-` and `_`, a letter first and none of the marks last | As wsgiref: a CGI variable cannot tell the others apart |
+/// | 2a.33, 2d.26 | No control character below U+0020 in a value | A tab may be there; U+007F and what is above U+00FF may not | RFC 9110, section 5.5 |
+/// | 2a.36 | `exc_info` is a tuple | An Error; an array of three is refused | An Error carries its own stack |
+/// | 2a.37, 2a.41, 2d.29 | A chunk is bytes | Or a string, which is sent as UTF-8 | As above |
+/// | 2a.43, 2c.67, 2e.44 | A body that was not closed is an error when it is garbage | A warning: at the next request, when it is garbage, or when the process ends | Nobody is left to whom it could be thrown |
+/// | 2a.44, 2b.52, 2e.27 | `read` needs a size; or takes two arguments, or none; a negative size is all | One argument or none; a size from 0; at the end an empty Buffer, never null | One way to say each |
+/// | 2a.45, 2e.26 | Rack's `gets` takes no argument and gives null at the end | `readline(size?)`, an empty Buffer at the end | PEP 3333 |
+/// | 2a.51 | Nothing else can be asked of the streams | The same; it is undefined, and JavaScript says so | A message of its own would need a Proxy, which a library may trip over |
+/// | 2b.53 | A status is longer than five characters | Not checked | The reason may be empty (RFC 9112, section 4) |
+/// | 2c.60, 2e.40 | 304 has no header that describes a body | A warning, of Content-Encoding, -Language, -Length, -MD5 and -Range; a Content-Type is an error | Last-Modified updates caches, and Content-Length is allowed (RFC 9110, sections 8.6 and 15.4.5) |
+/// | 2c.61 | Content-Length may be 0 for 1xx and 204 | It may not be there | RFC 9110, section 8.6 |
+/// | 2c.64 | A relative Location is a warning | Only with the status 200 | It is legal (RFC 9110, section 10.2.2), but CGI makes another thing of it |
+/// | 2d.12, 2e.14 | SERVER_PROTOCOL is `HTTP/` and a version | Or `INCLUDED` | RFC 3875, section 4.1.16 |
+/// | 2d.16 | `psgi.streaming`, `psgi.nonblocking` and `psgi.run_once` are there | `portico.gateway`, `portico.signal`, `wsgi.run_once` and `wsgi.input_terminated` | What our handlers can tell |
+/// | 2d.17 | HTTP_CONTENT_TYPE may be there if it is empty | It may not | One environ everywhere |
+/// | 2d.28 | A body is an array, a file handle, or has `getline` | An iterable or an async iterable | These are the ways of JavaScript |
+/// | 2e.2 | The environ's keys are strings | And it has no symbols | Middleware that copies an environ would lose them |
+/// | 2e.10, 2e.11 | PATH_INFO may be an absolute URI, or `host:port` for CONNECT | Never; REQUEST_URI may be: `host:port` for CONNECT only, an absolute URI for every other method, OPTIONS too | A path is a path; a server has to take absolute URIs (RFC 9112, section 3.2.2) |
+/// | 2e.12 | No `#` in a path | It may be in PATH_INFO; a warning for REQUEST_URI | `%23` is decoded to it |
+/// | 2e.17 | HTTP_HOST that is no authority is an error | A warning | The client chooses it |
+/// | 2e.19 | The scheme may be ws or wss | http or https | No gateway of ours upgrades |
+/// | 2e.24 | `rack.response_finished` is an array of functions | There is none | The body's `close()` is called when the request is over |
+/// | 2e.25 | The input may be left out | It is always there | One environ everywhere |
+/// | 2e.28 | `each` of the input gives strings | Iteration gives lines, by `readline()`; `chunks()` gives pieces | PEP 3333 |
+/// | 2e.31 | `rack.early_hints` is a function | There is none | CGI, FastCGI and SCGI have no answer before the answer |
+/// | 2e.34 | The headers are a hash that is not frozen | An array of pairs, frozen or not | It is copied |
+/// | 2e.41 | A body for HEAD is an error | A warning | The gateway drops it |
+/// | 2e.45 | `to_path` is the path of a file | A FileWrapper's `path` is, else a warning; its FileHandle is open | A file may be unlinked while it is sent |
+/// | 2e.47 | Middleware calls no `each` of its own, and gives an item for each | A warning if it holds back; where both sides are validated | It may have its reasons |
+/// | 2f.1 | An application that throws, or rejects | No violation: its error passes as it is | The gateway answers |
+/// | 2f.3 | A `write` that is not awaited is a warning | For a plain function only if the client did not take it at once | It cannot await, and mostly need not |
+/// | 2f.5 | A late `startResponse` throws `error` | That the application lets it through is checked, that the gateway throws it is not | Middleware that has kept the body back may still replace the head |
+/// | 2f.7 | No Readable in object mode or with an encoding | Object mode is fine, and utf8; each chunk is checked | `Readable.from` is in object mode |
+/// | 2f.10 | An input that was not read to its end is reported | It is not | Refusing an upload unread is right; the gateway drains what is left, for as long as it sees fit |
+/// | 2f.12 | Writing to standard output under CGI is an error | A warning, and it goes to standard error | The answer is not harmed |

@@ -8,6 +8,7 @@ import type {
   HeaderList,
   StartResponse,
 } from '../src/types.ts'
+import { ApplicationError } from '../src/errors.ts'
 import { setupTestingDefaults } from '../src/util.ts'
 import { validator } from '../src/validate.ts'
 
@@ -83,3 +84,57 @@ export async function open(application: Application, environ = makeEnviron()): P
   const body: unknown = await validator(application, silent)(environ, startResponse)
   return body as Stepper
 }
+
+/**
+ * A check: its numbers among those of the validators that there are (see validate-checks.test.ts),
+ * empty for one that only we make; what is crafted to break it; and what the validator says.
+ */
+export type Row = readonly [
+  checks: string,
+  what: string,
+  judged: () => Promise<string>,
+  verdict: string,
+]
+
+/** What the validator says: the message of an ApplicationError, or the warnings, or ''. */
+export async function judge(act: () => Promise<{ warnings: string[] }>): Promise<string> {
+  try {
+    const { warnings } = await act()
+    return warnings.map((warning) => `warning: ${warning}`).join('\n')
+  } catch (error) {
+    return error instanceof ApplicationError ? error.message : String(error)
+  }
+}
+
+/** The same for what warns of nothing. */
+export function refusal(act: () => unknown): Promise<string> {
+  return judge(async () => {
+    await act()
+    return { warnings: [] }
+  })
+}
+
+type Table<T> = readonly (readonly [checks: string, what: string, subject: T, verdict: string])[]
+
+export const applications = (table: Table<Application>): Row[] =>
+  table.map(([checks, what, crafted, verdict]) => [
+    checks,
+    what,
+    () => judge(() => answer(crafted)),
+    verdict,
+  ])
+
+export const environs = (table: Table<unknown>): Row[] =>
+  table.map(([checks, what, crafted, verdict]) => [
+    checks,
+    what,
+    () => judge(() => answer(hello, crafted as Environ)),
+    verdict,
+  ])
+
+/** An application that calls `startResponse` as it should, and gives this body. */
+export const returning = (body: unknown, status = OK, headers = PLAIN): Application =>
+  app((_environ, respond) => {
+    respond(status, headers)
+    return body
+  })

@@ -11,16 +11,24 @@ import type {
   Environ,
   HeaderList,
   StartResponse,
+  Write,
 } from '../src/types.ts'
 import { FileWrapper } from '../src/util.ts'
 import { validator } from '../src/validate.ts'
-import { answer, app, makeEnviron, OK, PLAIN } from './validate-harness.ts'
+import { answer, app, makeEnviron, OK, PLAIN, returning } from './validate-harness.ts'
+import { writeOnce } from './validate-rows/exchange.ts'
 
 function respond(status: string, ...headers: HeaderList): Application {
   return (_environ, startResponse) => {
     startResponse(status, headers)
     return []
   }
+}
+
+/** Has sent the head. */
+const sent: StartResponse = (_status, _headers, error) => {
+  if (error) throw error
+  return async () => {}
 }
 
 function thrower(error: Error): never {
@@ -32,78 +40,6 @@ afterEach(() => {
 })
 
 describe('what is doubtful is a warning, and the answer goes on', () => {
-  const rows: [
-    name: string,
-    application: Application,
-    environ: Partial<Environ>,
-    warning: string,
-  ][] = [
-    [
-      'an unusual method',
-      respond(OK, ...PLAIN),
-      { REQUEST_METHOD: 'PROPFIND' },
-      'environ: REQUEST_METHOD "PROPFIND" is not a usual one',
-    ],
-    [
-      'a Host with a path',
-      respond(OK, ...PLAIN),
-      { HTTP_HOST: 'a/b' },
-      'environ: HTTP_HOST must be host or host:port, not "a/b"',
-    ],
-    [
-      'a header about a body for 304',
-      respond('304 Not Modified', ['Content-Encoding', 'gzip']),
-      {},
-      'Headers: Content-Encoding says nothing in an answer without a body (304)',
-    ],
-    [
-      'Content-Length for 304',
-      respond('304 Not Modified', ['Content-Length', '3']),
-      {},
-      'Headers: Content-Length says nothing in an answer without a body (304)',
-    ],
-    [
-      'an ETag without quotes',
-      respond(OK, ...PLAIN, ['ETag', 'x']),
-      {},
-      'Headers: ETag must be "tag" or W/"tag", quotes included, not "x"',
-    ],
-    [
-      'an ETag with a small w',
-      respond(OK, ...PLAIN, ['ETag', 'w/"x"']),
-      {},
-      String.raw`Headers: ETag must be "tag" or W/"tag", quotes included, not "w/\"x\""`,
-    ],
-    [
-      'Location with 200',
-      respond(OK, ...PLAIN, ['Location', '/x']),
-      {},
-      'Headers: Location "/x" with the status 200 is a redirect inside the server',
-    ],
-    [
-      'a body for HEAD',
-      (_environ, startResponse) => {
-        startResponse(OK, [...PLAIN, ['Content-Length', '2']])
-        return ['ab', 'cd']
-      },
-      { REQUEST_METHOD: 'HEAD' },
-      'body: gave a body for HEAD; the gateway has to drop it',
-    ],
-    [
-      'a write that is not awaited',
-      async (_environ, startResponse) => {
-        void startResponse(OK, PLAIN)('x')
-        return []
-      },
-      {},
-      'write: 1 calls were not awaited before the body was returned',
-    ],
-  ]
-
-  test.each(rows)('%s', async (_name, application, variables, warning) => {
-    expect((await answer(application, makeEnviron(variables))).warnings).toEqual([warning])
-  })
-
   test('without a warn option it is one line on wsgi.errors', async () => {
     const environ = makeEnviron({ REQUEST_METHOD: 'FOO' })
     const errors = environ['wsgi.errors']
@@ -111,39 +47,55 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     body.close?.()
     // oxlint-disable-next-line typescript/no-base-to-string -- the one made for tests has its own
     expect(String(errors)).toBe(
-      'portico validator: environ: REQUEST_METHOD "FOO" is not a usual one\n',
+      'portico validator: environ: REQUEST_METHOD is usually one of GET, HEAD, POST, PUT, DELETE, ' +
+        'PATCH, OPTIONS, TRACE, not "FOO"\n',
     )
   })
 
-  test('console.log under CGI is sent to standard error until the body is closed', async () => {
-    const said = vi.spyOn(console, 'error').mockImplementation(() => {})
-    const { log, info, debug } = console
+  test('what is written under CGI goes to standard error until the body is closed', async () => {
+    const said = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
+    const { log, dir, groupEnd } = console
+    const { stdout } = process
     const talker = app((_environ, startResponse) => {
+      console.group('hello')
       console.log('hello', 1)
-      console.info('hello', 2)
-      console.debug('hello', 3)
+      console.groupEnd()
+      process.stdout.write('hello\n')
+      process.stdout.end()
       startResponse(OK, PLAIN)
       return []
     })
     // Two of them, one around the other, say it once.
     const inner = validator(talker, { warn: (message) => expect.unreachable(message) })
     const outcome = await answer(inner, makeEnviron({ 'portico.gateway': 'cgi' }))
+    const calls = ['console.group()', 'console.log()', 'process.stdout.write()']
     expect(outcome.warnings).toEqual(
-      ['log', 'info', 'debug'].map(
+      [...calls, 'process.stdout.end()'].map(
         (method) =>
-          `console.${method}() writes into the answer under CGI; use wsgi.errors or console.error`,
+          `${method} writes into the answer under CGI; it must be wsgi.errors or console.error`,
       ),
     )
-    expect(said.mock.calls).toEqual([
-      ['hello', 1],
-      ['hello', 2],
-      ['hello', 3],
-    ])
-    expect([console.log, console.info, console.debug]).toEqual([log, info, debug])
+    expect(said.mock.calls.map(([text]) => text)).toEqual(['hello\n', '  hello 1\n', 'hello\n'])
+    expect([console.log, console.dir, console.groupEnd]).toEqual([log, dir, groupEnd])
+    expect(process.stdout).toBe(stdout)
+  })
+
+  test('who keeps process.stdout writes to it again when the answer is over', async () => {
+    let kept: NodeJS.WriteStream | undefined
+    const keeper = app((_environ, startResponse) => {
+      kept = process.stdout
+      startResponse(OK, PLAIN)
+      return []
+    })
+    const { warnings } = await answer(keeper, makeEnviron({ 'portico.gateway': 'cgi' }))
+    const said = vi.spyOn(process.stdout, 'write').mockImplementation(() => true)
+    kept?.write('x')
+    expect(said.mock.calls).toEqual([['x']])
+    expect(warnings).toEqual([])
   })
 
   test('whoever is warned of console.log may use it', async () => {
-    const said = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const said = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
     const talker = app((_environ, startResponse) => {
       console.log('hello')
       startResponse(OK, PLAIN)
@@ -153,9 +105,9 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     const environ = makeEnviron({ 'portico.gateway': 'cgi' })
     const body = await application(environ, () => async () => {})
     body.close?.()
-    expect(said.mock.calls).toEqual([
-      ['console.log() writes into the answer under CGI; use wsgi.errors or console.error'],
-      ['hello'],
+    expect(said.mock.calls.map(([text]) => text)).toEqual([
+      'console.log() writes into the answer under CGI; it must be wsgi.errors or console.error\n',
+      'hello\n',
     ])
   })
 
@@ -170,35 +122,40 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     expect(said.mock.calls).toEqual([['hello']])
   })
 
-  test('middleware that holds back a chunk is told, one that gives an empty one is not', async () => {
+  test('middleware that gives an empty chunk for each that it keeps is not told', async () => {
     const warnings: string[] = []
-    const warn = (message: string) => warnings.push(message)
-    const inner = validator(
-      (_environ, startResponse) => (startResponse(OK, PLAIN), ['a', 'b', 'c']),
-      { warn },
-    )
-    const holding = (hold: boolean): Application =>
-      async function* (environ, startResponse) {
-        const body = await inner(environ, startResponse)
-        let all = ''
-        try {
-          for await (const chunk of body) {
-            all += String(chunk)
-            if (!hold) yield ''
-          }
-        } finally {
-          await body.close?.()
-        }
-        yield all
-      }
-    expect((await answer(holding(false))).items).toEqual(['', '', '', 'abc'])
+    const inner = validator(returning(['a', 'b', 'c']), { warn: (text) => warnings.push(text) })
+    const outcome = await answer(async function* (environ, startResponse) {
+      const body = await inner(environ, startResponse)
+      for await (const _chunk of body) yield ''
+      await body.close?.()
+      yield 'abc'
+    })
+    expect(outcome.items).toEqual(['', '', '', 'abc'])
     expect(warnings).toEqual([])
-    expect((await answer(holding(true))).items).toEqual(['abc'])
-    expect(warnings).toEqual([
-      'middleware: took two chunks of the body inside it without giving one',
-    ])
+  })
+
+  test.each<[string, Write]>([
+    ['at once', async () => {}],
+    ['in the same turn of the event loop', (chunk) => ticks(20).then(() => void chunk)],
+  ])('a plain function whose chunk is taken %s is not told to await', async (_name, write) => {
+    expect(await writeOnce(write)).toBe('')
+  })
+
+  test('a write that fails, and that nobody waits for, ends no process', async () => {
+    const unheard = vi.fn()
+    process.on('unhandledRejection', unheard)
+    const failed = Promise.reject(new Error('gone'))
+    failed.catch(() => {})
+    await writeOnce(() => failed)
+    process.off('unhandledRejection', unheard)
+    expect(unheard).not.toHaveBeenCalled()
   })
 })
+
+async function ticks(count: number): Promise<void> {
+  for (let tick = 0; tick < count; tick++) await Promise.resolve()
+}
 
 describe('a well-behaved application passes untouched', () => {
   const bytes = new Uint8Array([0, 255])
@@ -301,6 +258,21 @@ describe('a well-behaved application passes untouched', () => {
     expect(outcome).toMatchObject({ written: ['ab', Buffer.from('c')], items: ['d'], warnings: [] })
   })
 
+  test('one that lets the error through that it was given back', async () => {
+    const error = new Error('mine')
+    const crafted: Application = function* (_environ, startResponse) {
+      startResponse(OK, PLAIN)
+      yield 'a'
+      startResponse('500 Sorry', PLAIN, error)
+    }
+    const body = await validator(crafted)(makeEnviron(), sent)
+    const read = async () => {
+      for await (const chunk of body) expect(chunk).toBe('a')
+    }
+    await expect(read()).rejects.toBe(error)
+    await body.close?.()
+  })
+
   test('one that replaces its head because of an error', async () => {
     const outcome = await answer((_environ, startResponse) => {
       startResponse(OK, [...PLAIN, ['Content-Length', '1']])
@@ -317,6 +289,8 @@ describe('a well-behaved application passes untouched', () => {
       [
         ['ETag', 'W/"x"'],
         ['Content-Location', '/x'],
+        ['Content-Security-Policy', 'x'],
+        ['Last-Modified', 'Mon, 05 Jun 2006 18:49:54 GMT'],
       ],
       'GET',
     ],
@@ -334,6 +308,15 @@ describe('a well-behaved application passes untouched', () => {
     }
     const outcome = await answer(quiet, makeEnviron({ REQUEST_METHOD: method }))
     expect(outcome).toMatchObject({ status, headers, warnings: [], items: [] })
+  })
+
+  test('a name of every character that a name may have, and no other (fact 177)', async () => {
+    for (let code = 0; code < 256; code++) {
+      const character = String.fromCharCode(code)
+      const outcome = answer(respond(OK, ...PLAIN, [`a${character}b`, 'c']))
+      if (/[\w-]/.test(character)) await outcome
+      else await expect(outcome).rejects.toThrow('startResponse call 1: header 2: the name must be')
+    }
   })
 
   test('fact 2: the wrapper has no length, so nobody adds a Content-Length', async () => {

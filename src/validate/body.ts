@@ -1,8 +1,10 @@
 /** The body between application and gateway: its items, its end, and who closes it. */
+import { existsSync } from 'node:fs'
 import type { Chunk } from '../types.ts'
+import { type FileWrapper, isFileWrapper } from '../util.ts'
 import type { Exchange } from './exchange.ts'
 import { type OpenBody, release, watch } from './open.ts'
-import { fail, show } from './report.ts'
+import { fail, show, type Warn } from './report.ts'
 
 /** What the checks of `checkBody` leave. */
 export type CheckedSource = (Iterable<unknown> | AsyncIterable<unknown>) & {
@@ -16,19 +18,24 @@ export type CheckedSource = (Iterable<unknown> | AsyncIterable<unknown>) & {
 /// - It does not return a string or a Uint8Array. These are iterable too, but one character or one
 ///   number at a time; gateways send them as one chunk, other programs may not.
 /// - A Readable with an encoding other than UTF-8 is no body: its strings would be sent as UTF-8.
+/// - A FileWrapper's FileHandle is open. *Warning:* a `path` where there is no file: a server that
+///   sends files by itself would not find it.
 /// - `close`, if there is one, is a function. It is called once, when the request is over.
-export function checkBody(body: unknown): asserts body is CheckedSource {
+export function checkBody(body: unknown, warn: Warn): asserts body is CheckedSource {
   if (body === undefined || body === null || body === false) {
     fail(`The application must return an iterable, if only an empty array, not ${show(body)}`)
   }
   if (typeof body === 'string' || body instanceof Uint8Array) {
     fail(
-      `The application must not return ${show(body)} as its body; return an array of it: [chunk]`,
+      `The application must return an iterable of chunks, such as [chunk], not ${show(body)} itself`,
     )
   }
   // By its tag: the mere mention of the global makes Node load the Fetch API, which takes 19 ms.
   if (Object.prototype.toString.call(body) === '[object Response]') {
-    fail('The application returned a Response of the Fetch API; wrap it with fromFetch')
+    fail(
+      'The application must return an iterable, not a Response of the Fetch API; a handler of ' +
+        'these has to be wrapped: fromFetch(handler)',
+    )
   }
   const { [Symbol.iterator]: sync, [Symbol.asyncIterator]: async, close } = members(body)
   if (typeof sync !== 'function' && typeof async !== 'function') {
@@ -39,7 +46,15 @@ export function checkBody(body: unknown): asserts body is CheckedSource {
   }
   const { readableEncoding: encoding } = members(body)
   if (typeof encoding === 'string' && !/^utf-?8$/i.test(encoding)) {
-    fail(`body: the Readable gives strings of the encoding ${show(encoding)}; set none, or utf8`)
+    fail(`body: the Readable must have no encoding, or utf8, not ${show(encoding)}`)
+  }
+  if (isFileWrapper(body)) checkFile(body, warn)
+}
+
+function checkFile({ fd = 0, path }: FileWrapper, warn: Warn): void {
+  if (fd < 0) fail('body: the FileHandle of a FileWrapper must be open, not closed')
+  if (path !== undefined && !existsSync(path)) {
+    warn(`body: the path of a FileWrapper should be that of a file, not ${show(path)}`)
   }
 }
 
@@ -63,6 +78,7 @@ class Guard {
   readonly #flow: Flow
   readonly #outer: Flow | undefined
   #iterated = false
+  #steps = 0
   #stepping = false
   #closed = false
 
@@ -84,13 +100,14 @@ class Guard {
   /// - The body is iterated once, one `next()` at a time, and not after it was closed. Nothing but
   ///   the body's iterator and its `close()` is used: under the validator it has no length.
   iterate(): void {
-    if (this.#iterated) fail('gateway: the body was iterated twice')
+    if (this.#iterated) fail('gateway: the body must be iterated once, not a second time')
     this.#iterated = true
   }
 
   enter(): void {
-    if (this.#closed) fail('gateway: Iterator read after closed')
-    if (this.#stepping) fail('gateway: next() was called before the last one had finished')
+    const call = `gateway: next() call ${++this.#steps}`
+    if (this.#closed) fail(`${call}: Iterator read after closed; it must come before close()`)
+    if (this.#stepping) fail(`${call}: came before the last one had finished; each must be awaited`)
     this.#stepping = true
     this.#exchange.iterate()
   }
@@ -101,7 +118,9 @@ class Guard {
   leave(result: IteratorResult<unknown>): IteratorResult<Chunk, undefined> {
     this.#stepping = false
     if (typeof result !== 'object' || result === null) {
-      fail(`body: next() must give an object { done, value }, not ${show(result)}`)
+      fail(
+        `body: next() call ${this.#steps} must give an object { done, value }, not ${show(result)}`,
+      )
     }
     if (result.done) {
       this.#open.endedAt = performance.now()
@@ -109,10 +128,13 @@ class Guard {
       return { done: true, value: undefined }
     }
     const chunk: unknown = result.value
-    this.#exchange.chunk(chunk, 'body')
+    this.#exchange.chunk(chunk)
     this.#flow.taken = 0
     if (this.#outer && ++this.#outer.taken === 2) {
-      this.#open.warn('middleware: took two chunks of the body inside it without giving one')
+      this.#open.warn(
+        'middleware: must give a chunk, if only an empty one, for each that it takes from inside; ' +
+          `it took chunk ${this.#exchange.chunks} and gave none for the one before`,
+      )
     }
     return { done: false, value: chunk }
   }
@@ -127,7 +149,7 @@ class Guard {
   /// - Whatever happens, the body is closed exactly once: by `close()` if it has one, else by
   ///   `return()` of its iterator. *Warning:* a body that was not closed.
   close(iterator: { return?: () => unknown } | undefined): unknown {
-    if (this.#closed) fail('gateway: close() was called twice')
+    if (this.#closed) fail('gateway: close() must be called once, not a second time')
     this.#closed = true
     this.#exchange.abandon()
     release(this.#open)
@@ -205,6 +227,11 @@ class AsyncBody implements AsyncIterableIterator<Chunk, undefined> {
   }
 }
 
+/** As handlers choose: what can be iterated both ways is iterated asynchronously. */
+function isAsync(source: CheckedSource): source is CheckedSource & AsyncIterable<unknown> {
+  return typeof members(source)[Symbol.asyncIterator] === 'function'
+}
+
 /** Wraps what `checkBody` has accepted. The wrapper has no length, and always a `close()`. */
 export function wrapBody(
   source: CheckedSource,
@@ -214,8 +241,7 @@ export function wrapBody(
   outer: Flow | undefined,
 ): SyncBody | AsyncBody {
   const guard = new Guard(source, exchange, open, flow, outer)
-  const body =
-    Symbol.asyncIterator in source ? new AsyncBody(source, guard) : new SyncBody(source, guard)
+  const body = isAsync(source) ? new AsyncBody(source, guard) : new SyncBody(source, guard)
   watch(body, open)
   return body
 }

@@ -1,6 +1,7 @@
 /** What a gateway, and each middleware after it, has to put into the environ. */
+import { types } from 'node:util'
 import type { Environ } from '../types.ts'
-import { fail, show, type Warn } from './report.ts'
+import { checkCharacters, fail, show, type Warn } from './report.ts'
 
 /// ## The environ
 
@@ -17,8 +18,9 @@ export function checkEnviron(environ: unknown): asserts environ is Environ {
 
 type Variables = Record<string, unknown>
 
-/// - The environ is an object of its own for each request. Applications may change it: it is
-///   neither frozen nor sealed.
+/// - The environ is an object, not a Proxy, whose keys are strings. Each request has one of its
+///   own. *(not checked: middleware may call an application again)*
+/// - Applications may change it: it is neither frozen nor sealed.
 /// - Its prototype chain is empty, save for keys with a dot: `environ[name]` finds what the
 ///   request brought and nothing else, whatever the name.
 function checkObject(environ: unknown): asserts environ is Variables {
@@ -36,9 +38,12 @@ function checkObject(environ: unknown): asserts environ is Variables {
     }
     prototype = Object.getPrototypeOf(prototype)
   }
+  if (types.isProxy(environ)) fail('environ: must be a plain object, not a Proxy of one')
   if (!Object.isExtensible(environ)) {
     fail('environ: must not be frozen, sealed or closed to new keys; middleware adds to it')
   }
+  const [symbol] = Object.getOwnPropertySymbols(environ)
+  if (symbol) fail(`environ: every key must be a string, not ${show(symbol)}`)
 }
 
 /// - Always there: `REQUEST_METHOD`, `SCRIPT_NAME`, `PATH_INFO`, `QUERY_STRING`, `SERVER_NAME`,
@@ -75,10 +80,10 @@ const FORBIDDEN = {
 
 function checkKeys(environ: Variables): void {
   for (const key of REQUIRED) {
-    if (!(key in environ)) fail(`environ: the required key ${key} is missing`)
+    if (!(key in environ)) fail(`environ: ${key} must be there, and is missing`)
   }
   for (const [key, reason] of Object.entries(FORBIDDEN)) {
-    if (key in environ) fail(`environ: the key ${key} must not be there; ${reason}`)
+    if (key in environ) fail(`environ: ${key} must not be there; ${reason}`)
   }
 }
 
@@ -89,38 +94,50 @@ function checkVariables(environ: Variables): void {
   for (const key of Object.keys(environ)) {
     // Values of keys with a dot are not even looked at: some are made when first asked for.
     if (key.includes('.')) continue
+    // Names come from clients, too, and not every server looks at what is in them.
+    const where = `environ: ${/^\w{1,80}$/.test(key) ? key : show(key)}`
     const text = environ[key]
-    if (typeof text !== 'string') fail(`environ: ${key} must be a string, not ${show(text)}`)
+    if (typeof text !== 'string') fail(`${where} must be a string, not ${show(text)}`)
     // oxlint-disable-next-line no-control-regex -- NUL is one of the two things looked for
-    const bad = /[\0\u0100-\uffff]/.exec(text)
-    if (bad) fail(`environ: ${key} must hold bytes other than NUL, not ${show(bad[0])}`)
+    checkCharacters(where, text, /[\0\u0100-\uffff]/, 'bytes other than NUL')
   }
 }
 
 /// - `wsgi.version` is the array `[1, 0]`.
 /// - `wsgi.url_scheme` is `'http'` or `'https'`.
 /// - `wsgi.multithread`, `wsgi.multiprocess`, `wsgi.run_once` and `wsgi.input_terminated` are
-///   booleans. `run_once` is true only where a process answers one request and ends (CGI).
+///   booleans. `run_once` is true only where a process answers one request and ends: where
+///   `portico.gateway` is `'cgi'`.
 /// - `wsgi.file_wrapper`, if it is there, is a constructor of bodies:
 ///   `new environ['wsgi.file_wrapper'](file, { start, length })`.
 /// - `portico.gateway` is `'cgi'`, `'fastcgi'`, `'scgi'` or `'http'`.
-/// - `portico.signal` is an AbortSignal: aborted when the client goes away or the gateway gives
-///   up. It is made when it is first asked for.
+/// - `portico.signal` is an AbortSignal. It is aborted when the client goes away or the gateway
+///   gives up, and made when it is first asked for. *(not checked; the validator asks)*
 /// - Keys of gateways, middleware and frameworks of their own have a dot: `author.name`. Those
-///   that begin with `portico.` are Portico's.
+///   that begin with `portico.` are Portico's. *(not checked)*
 function checkWsgiKeys(environ: Variables): void {
   const version = environ['wsgi.version']
-  if (!Array.isArray(version)) fail(`environ: wsgi.version must be [1, 0], not ${show(version)}`)
-  if (version.length !== 2 || version[0] !== 1 || version[1] !== 0) {
-    fail(`environ: wsgi.version must be [1, 0], not [${version.map(show).join(', ')}]`)
+  if (!Array.isArray(version) || version.length !== 2) {
+    fail(`environ: wsgi.version must be the array [1, 0], not ${show(version)}`)
+  }
+  if (version[0] !== 1 || version[1] !== 0) {
+    fail(`environ: wsgi.version must be the array [1, 0], not [${version.map(show).join(', ')}]`)
   }
   oneOf(environ, 'wsgi.url_scheme', ['http', 'https'])
   for (const flag of ['multithread', 'multiprocess', 'run_once', 'input_terminated']) {
     oneOf(environ, `wsgi.${flag}`, [true, false])
   }
   oneOf(environ, 'portico.gateway', ['cgi', 'fastcgi', 'scgi', 'http'])
+  const { 'portico.gateway': gateway, 'portico.signal': signal } = environ
+  if (environ['wsgi.run_once'] === true && gateway !== 'cgi') {
+    fail(`environ: wsgi.run_once must be false where portico.gateway is ${show(gateway)}, not true`)
+  }
+  // By its tag: one of another realm is one as well.
+  if (Object.prototype.toString.call(signal) !== '[object AbortSignal]') {
+    fail(`environ: portico.signal must be an AbortSignal, not ${show(signal)}`)
+  }
   const wrapper = environ['wsgi.file_wrapper']
-  if (wrapper !== undefined && typeof wrapper !== 'function') {
+  if (wrapper !== undefined && !isConstructor(wrapper)) {
     fail(`environ: wsgi.file_wrapper must be a constructor, not ${show(wrapper)}`)
   }
   hasMethods(environ, 'wsgi.input', [
@@ -134,6 +151,15 @@ function checkWsgiKeys(environ: Variables): void {
   hasMethods(environ, 'wsgi.errors', ['write', 'writelines', 'flush'])
 }
 
+function isConstructor(value: unknown): boolean {
+  try {
+    Reflect.construct(Object, [], value as typeof Object) // Runs nothing of it.
+    return true
+  } catch {
+    return false
+  }
+}
+
 function oneOf(environ: Variables, key: string, values: readonly unknown[]): void {
   if (values.includes(environ[key])) return
   fail(`environ: ${key} must be one of ${values.map(show).join(', ')}, not ${show(environ[key])}`)
@@ -145,16 +171,20 @@ function hasMethods(environ: Variables, key: string, methods: readonly PropertyK
     fail(`environ: ${key} must be an object, not ${show(value)}`)
   }
   for (const method of methods) {
-    if (typeof Reflect.get(value, method) !== 'function') {
-      fail(`environ: ${key} has no method ${String(method)}`)
+    const found: unknown = Reflect.get(value, method)
+    if (typeof found !== 'function') {
+      fail(`environ: ${key} must have a method ${String(method)}, not ${show(found)}`)
     }
   }
 }
 
 /** RFC 9110, section 5.6.2. */
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
-/** A name or an IPv4 address, or an IPv6 address with or without its brackets. */
-const HOST = /^(?:\[[\da-f:.]+\]|[\da-f:.]*:[\da-f:.]*|[\w.~%-]+)$/i
+/**
+ * A name or an IPv4 address (RFC 3986, section 3.2.2: nginx says `*.example.com` where its
+ * `server_name` does), or an IPv6 address with or without its brackets.
+ */
+const HOST = /^(?:\[[\da-f:.]+\]|[\da-f:.]*:[\da-f:.]*|[\w.~%!$&'()*+,;=-]+)$/i
 const AUTHORITY = /^(?:\[[\da-f:.]+\]|[\w.~%-]+)(?::\d{1,5})?$/i
 
 /// - `REQUEST_METHOD` is a token of RFC 9110, section 5.6.2. *Warning:* one that is not GET, HEAD,
@@ -166,7 +196,12 @@ function checkServer(environ: Variables): void {
   matches('REQUEST_METHOD', REQUEST_METHOD, TOKEN, 'an HTTP token')
   matches('SERVER_NAME', SERVER_NAME, HOST, 'a host name or an address')
   matches('SERVER_PORT', SERVER_PORT, /^\d{1,5}$/, 'a port number')
-  matches('SERVER_PROTOCOL', SERVER_PROTOCOL, /^(?:HTTP\/\d(?:\.\d)?|INCLUDED)$/, 'like HTTP/1.1')
+  matches(
+    'SERVER_PROTOCOL',
+    SERVER_PROTOCOL,
+    /^(?:HTTP\/\d(?:\.\d)?|INCLUDED)$/,
+    'like HTTP/1.1, or INCLUDED',
+  )
 }
 
 function matches(key: string, value: unknown, pattern: RegExp, expected: string): void {
@@ -174,27 +209,29 @@ function matches(key: string, value: unknown, pattern: RegExp, expected: string)
 }
 
 /// - `SCRIPT_NAME` is where the application is mounted: `''` or `/…`, never `/`.
-/// - `PATH_INFO` is the rest: `''` or `/…`, percent-decoded once, repeated slashes kept. It may be
-///   `*` for OPTIONS. One of the two is not empty.
+/// - `PATH_INFO` is the rest: `''` or `/…`, whatever form the request target had, but it may be `*`
+///   for OPTIONS. One of the two is not empty.
+/// - They are percent-decoded once, and repeated slashes are kept. *(not checked)*
 /// - `REQUEST_URI`, if the gateway knows it, is the request target as the client sent it, with its
 ///   query: a path, an absolute URI, `*` for OPTIONS, or `host:port` for CONNECT and nothing else.
+///   *Warning:* a space or a `#` in it, which no request target may hold.
 function checkPaths(environ: Variables): void {
   const { SCRIPT_NAME, PATH_INFO, REQUEST_URI, REQUEST_METHOD } = environ
   if (SCRIPT_NAME === '/') {
-    fail('environ: SCRIPT_NAME cannot be "/"; it should be "", and PATH_INFO should be "/"')
+    fail('environ: SCRIPT_NAME must be "", not "/"; PATH_INFO should be "/" then')
   }
   matches('SCRIPT_NAME', SCRIPT_NAME, /^(?:\/|$)/, 'empty or begin with /')
   if (!(PATH_INFO === '*' && REQUEST_METHOD === 'OPTIONS')) {
     matches('PATH_INFO', PATH_INFO, /^(?:\/|$)/, 'empty or begin with / (or be * for OPTIONS)')
   }
   if (SCRIPT_NAME === '' && PATH_INFO === '') {
-    fail('environ: one of SCRIPT_NAME and PATH_INFO must be set; PATH_INFO of the root is "/"')
+    fail('environ: SCRIPT_NAME and PATH_INFO must not both be ""; PATH_INFO of the root is "/"')
   }
   if (REQUEST_URI === undefined) return
   if (REQUEST_METHOD === 'CONNECT') {
     matches('REQUEST_URI', REQUEST_URI, AUTHORITY, 'host:port for CONNECT')
   } else if (!(REQUEST_URI === '*' && REQUEST_METHOD === 'OPTIONS')) {
-    const target = /^(?:\/|[a-z][a-z\d+.-]*:\/\/)[^ #]*$/i
+    const target = /^(?:\/|[a-z][a-z\d+.-]*:\/\/)/i
     matches('REQUEST_URI', REQUEST_URI, target, 'a path or an absolute URI (or * for OPTIONS)')
   }
 }
@@ -205,20 +242,25 @@ function checkBodyVariables(environ: Variables): void {
   if (CONTENT_LENGTH !== undefined) {
     matches('CONTENT_LENGTH', CONTENT_LENGTH, /^\d{1,15}$/, '1 to 15 digits, or have no key')
   }
-  if (CONTENT_TYPE === '') fail('environ: CONTENT_TYPE is empty; then it must have no key')
+  if (CONTENT_TYPE === '') fail('environ: CONTENT_TYPE must have no key where it is empty, not ""')
 }
 
-const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE'])
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE']
 
 /// - *Warning:* an `HTTP_HOST` that is no `host` or `host:port`. The client chooses it.
 
 /** What is the client's doing and may be fine. */
 export function warnOfClient(environ: Environ, warn: Warn): void {
-  const { REQUEST_METHOD, HTTP_HOST } = environ
-  if (!METHODS.has(REQUEST_METHOD)) {
-    warn(`environ: REQUEST_METHOD ${show(REQUEST_METHOD)} is not a usual one`)
+  const { REQUEST_METHOD, REQUEST_URI = '', HTTP_HOST } = environ
+  if (!METHODS.includes(REQUEST_METHOD)) {
+    warn(
+      `environ: REQUEST_METHOD is usually one of ${METHODS.join(', ')}, not ${show(REQUEST_METHOD)}`,
+    )
+  }
+  if (/[ #]/.test(REQUEST_URI)) {
+    warn(`environ: REQUEST_URI should hold neither a space nor "#", not ${show(REQUEST_URI)}`)
   }
   if (HTTP_HOST !== undefined && !AUTHORITY.test(HTTP_HOST)) {
-    warn(`environ: HTTP_HOST must be host or host:port, not ${show(HTTP_HOST)}`)
+    warn(`environ: HTTP_HOST should be host or host:port, not ${show(HTTP_HOST)}`)
   }
 }

@@ -26,7 +26,7 @@ export const CLOSE_GRACE_MS = 1000
 const open = new Set<OpenBody>()
 
 const collected = new FinalizationRegistry<OpenBody>((body) => {
-  body.warnLate(`gateway: the body of ${body.request} became garbage without being closed`)
+  body.warnLate(`gateway: the body of ${body.request} became garbage; it must be closed before`)
   release(body)
 })
 
@@ -40,7 +40,9 @@ export function track(body: OpenBody): void {
   if (watchesExit) return
   watchesExit = true
   process.on('exit', () => {
-    for (const left of open) left.warn(`the process ended before ${left.request} was answered`)
+    for (const left of open) {
+      left.warn(`the process must not end before ${left.request} is answered; it just does`)
+    }
   })
 }
 
@@ -61,7 +63,9 @@ export function warnOfUnclosed(): void {
   const now = performance.now()
   for (const body of open) {
     if (body.endedAt === undefined || now - body.endedAt < CLOSE_GRACE_MS) continue
-    body.warnLate(`gateway: the body of ${body.request} ended, but was not closed`)
+    body.warnLate(
+      `gateway: the body of ${body.request} ended, but was not closed; it must be, once`,
+    )
     release(body)
   }
 }

@@ -1,4 +1,8 @@
-/** How the validator speaks, to whoever wrote the application or the gateway. */
+/**
+ * How the validator speaks, to whoever wrote the application or the gateway: a message says where
+ * (`environ: KEY`, `startResponse call 2: header 3`, `body chunk 4`), what is expected there, and
+ * what came instead.
+ */
 import { ApplicationError } from '../errors.ts'
 
 /** Takes what is doubtful but no violation: one line, without its end. */
@@ -28,4 +32,17 @@ export function show(value: unknown): string {
 function escape(character: string): string {
   if (character === '"' || character === '\\') return `\\${character}`
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
+/** '1 argument', '2 arguments'. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
+}
+
+/** Objects to the first character of `text` that `bad` finds. */
+export function checkCharacters(where: string, text: string, bad: RegExp, expected: string): void {
+  const found = bad.exec(text)
+  if (!found) return
+  const place = `${show(found[0])} at character ${found.index + 1} of ${show(text)}`
+  fail(`${where} must hold ${expected}, not ${place}`)
 }
