@@ -69,10 +69,9 @@ const FIRST_BYTE_TIME = 500
 /** A server that accepts connections: what a handler's `run(app)` resolves to. */
 export class GatewayServer {
   readonly address: Address
-  /** How long `close()` waits for what runs, in milliseconds. */
-  readonly graceTime: number
   readonly #server: Server
   readonly #connections: Map<Socket, Connection>
+  readonly #graceTime: number
   readonly #backlog: number
   #closing: Promise<void> | undefined
   /** Resolves when the last connection is closed, however that came about. */
@@ -129,9 +128,14 @@ export class GatewayServer {
     this.#server = server
     this.address = address
     this.#connections = connections
-    this.graceTime = limits.graceTime
+    this.#graceTime = limits.graceTime
     this.#backlog = limits.backlog
     this.closed = new Promise((resolve) => server.once('close', resolve))
+  }
+
+  /** How long `close()` waits for what runs, in milliseconds. */
+  get graceTime(): number {
+    return this.#graceTime
   }
 
   /** How many connections are open. */
@@ -170,7 +174,7 @@ export class GatewayServer {
           connection.destroy()
           socket.destroy()
         }
-      }, this.graceTime),
+      }, this.#graceTime),
     ]
     await this.closed
     for (const timer of timers) clearTimeout(timer)
