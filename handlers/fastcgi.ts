@@ -144,17 +144,15 @@ class Connection {
   look(): void {
     const { socket } = this
     if (!socket.isPaused()) return
-    if (this.#requests.size > 1) this.#endStalled()
+    this.#endStalled()
     if (this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
   }
 
-  /** Ends the request with the most unread body, if it has not read for long. */
+  /** Ends the request with the most unread body, if it is not alone and has not read for long. */
   #endStalled(): void {
-    let most: FastCGIRequest | null = null
-    for (const request of this.#requests.values()) {
-      if (request.input.queued > (most?.input.queued ?? 0)) most = request
-    }
-    if (most === null || coarseTime() - most.lastRead < MAX_STALL) return
+    const requests = [...this.#requests.values()]
+    const [most, second] = requests.toSorted((a, b) => b.input.queued - a.input.queued)
+    if (!most || !second || coarseTime() - most.lastRead < MAX_STALL) return
     const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
     const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
     most.disconnected(error)
