@@ -1,43 +1,44 @@
 #!/usr/bin/env node
-// The sandwich: a pool of database connections, a session, and between them and the client an
+// The sandwich: a pool of SQLite connections, a session, and between them and the client an
 // application that counts visits. Each layer takes what it needs before, and gives it back behind.
+// The database is the package node-sqlite3-wasm's, which is SQLite without a compiler.
 import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { MemoryStore, session } from 'portico/middleware'
+import sqlite from 'node-sqlite3-wasm'
+import { session } from 'portico/middleware'
 
-/** Stands for a connection to a database: from Node 22.13 on, `new DatabaseSync(file)`. */
-class Connection {
-  static #table = new Map()
-
-  increment(key) {
-    const value = (Connection.#table.get(key) ?? 0) + 1
-    Connection.#table.set(key, value)
-    return value
-  }
-}
-
-/** Lends out a few connections; who comes when all are out waits in a queue. */
+/** Lends out at most `size` connections; who comes when all are out waits in a queue. */
 export class Pool {
-  #idle
+  #free
+  #connect
+  #idle = []
   #waiting = []
 
-  constructor(size) {
-    this.#idle = Array.from({ length: size }, () => new Connection())
+  constructor(size, connect) {
+    this.#free = size
+    this.#connect = connect
   }
 
-  get idle() {
-    return this.#idle.length
+  get free() {
+    return this.#free
   }
 
   async take() {
-    return this.#idle.pop() ?? new Promise((resolve) => this.#waiting.push(resolve))
+    if (this.#free === 0) return new Promise((resolve) => this.#waiting.push(resolve))
+    // Under CGI there will be but one request, so connections are made when they are needed.
+    const connection = this.#idle.pop() ?? this.#connect()
+    this.#free -= 1
+    return connection
   }
 
   give(connection) {
     const next = this.#waiting.shift()
-    if (next) next(connection)
-    else this.#idle.push(connection)
+    if (next) return next(connection)
+    this.#idle.push(connection)
+    this.#free += 1
   }
 }
 
@@ -56,24 +57,33 @@ export function withConnection(app, pool) {
   }
 }
 
+// One statement, so that processes which count at the same time lose nothing.
+const COUNT = `
+  INSERT INTO visits VALUES (?, 1)
+  ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number`
+
 function* visits(environ, startResponse) {
   const { data } = environ['portico.session']
   data.visits = (data.visits ?? 0) + 1
-  const all = environ['example.connection'].increment('visits')
+  const { number } = environ['example.connection'].get(COUNT, [environ.PATH_INFO])
   startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
   yield `You were here ${data.visits} times, `
-  yield `everybody together ${all} times.\n`
+  yield `everybody together ${number} times.\n`
 }
 
-export const pool = new Pool(4)
+function openDatabase() {
+  const connection = new sqlite.Database(process.env.VISITS ?? join(tmpdir(), 'visits.db'))
+  // Another process may be counting.
+  connection.exec('PRAGMA busy_timeout = 5000')
+  connection.exec('CREATE TABLE IF NOT EXISTS visits (page TEXT PRIMARY KEY, number INTEGER)')
+  return connection
+}
 
-// Under CGI every request has a process of its own: it would need a secret from outside, a
-// FileStore, and a real database.
+export const pool = new Pool(4, openDatabase)
+
+// Several processes, and so CGI, need one secret for all of them.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
-export const application = withConnection(
-  session(visits, { secret, store: new MemoryStore() }),
-  pool,
-)
+export const application = withConnection(session(visits, { secret }), pool)
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   void import('portico').then(({ run }) => run(application))

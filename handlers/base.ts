@@ -21,7 +21,15 @@ import type {
   StartResponse,
   Write,
 } from '../src/types.ts'
-import { bodyLength, chunkLength, closeBody, isChunk, isPromise, iteratorOf } from '../src/body.ts'
+import {
+  bodyLength,
+  chunkLength,
+  closeBody,
+  isChunk,
+  isPromise,
+  iteratorOf,
+  whenOpen,
+} from '../src/body.ts'
 import { completeEnviron, createEnviron } from '../src/environ.ts'
 import { escapeControl } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
@@ -501,7 +509,10 @@ export class BaseHandler {
 
   /** Sends chunks as they come, each of them at once (PEP 3333, "Buffering and Streaming"). */
   async #iterate(body: unknown): Promise<void> {
-    if (isFileWrapper(body)) this.#fileLength = bodyLength(body)
+    if (isFileWrapper(body)) {
+      await whenOpen(body)
+      this.#fileLength = bodyLength(body)
+    }
     if (!this.resultIsFile() || !(await this.sendfile())) {
       const iterator = (this.#iterator = iteratorOf(body))
       while (!this.#over && !this.#satisfied()) {

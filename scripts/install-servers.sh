@@ -8,6 +8,7 @@ packages=${*:-'
   nginx
   apache2
   libapache2-mod-fcgid
+  libapache2-mod-xsendfile
   lighttpd
   haproxy
   libfcgi-bin

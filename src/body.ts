@@ -4,7 +4,7 @@
  * asked where that is a call or two of the system.
  */
 import { Buffer } from 'node:buffer'
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, ReadStream, readSync } from 'node:fs'
 import { ApplicationError } from './errors.ts'
 import type { Body, Chunk } from './types.ts'
 import { type FileWrapper, isFileWrapper } from './util.ts'
@@ -54,7 +54,7 @@ export function closeBody(
  */
 export function bodyLength(body: unknown): number | undefined {
   if (isChunk(body)) return chunkLength(body)
-  if (isFileWrapper(body)) return fileLength(body)
+  if (isFileWrapper(body)) return filePart(body)?.length
   if (!Array.isArray(body)) return undefined
   let length = 0
   for (const chunk of body) length += chunkLength(chunk)
@@ -74,17 +74,47 @@ export function chunkLength(chunk: unknown): number {
   )
 }
 
+/** Bytes of an open file. */
+export interface FilePart {
+  readonly fd: number
+  readonly start: number
+  readonly length: number
+}
+
+/** What Node's documentation leaves out of an fs.ReadStream; null before the file is open. */
+type OpenStream = ReadStream & { fd: number | null; start?: number; end: number }
+
 /**
- * Only a regular file keeps the size that it has; those of /proc say 0 whatever they hold, and a
- * file that is really empty shows it soon enough.
+ * Which bytes a file would send that nobody has begun to read; undefined where only its end tells.
+ *
+ * Only a regular file keeps the size that it has; those of /proc say 0 whatever they hold.
  */
-function fileLength(file: FileWrapper): number | undefined {
-  const { fd, length = Infinity } = file
-  if (fd === undefined || fd < 0) return undefined
+export function filePart(file: FileWrapper): FilePart | undefined {
+  const { source, length = Infinity } = file
+  const stream = source instanceof ReadStream ? (source as OpenStream) : undefined
+  // It sends the rest only, or other bytes than the file's.
+  if (stream && (stream.readableDidRead || stream.readableEncoding !== null)) return undefined
+  const fd = (stream ?? file).fd ?? -1
+  if (fd < 0) return undefined
   const stats = fstatSync(fd)
-  const start = file.start ?? position(fd)
-  if (!stats.isFile() || stats.size === 0 || start === undefined) return undefined
-  return Math.min(Math.max(stats.size - start, 0), length)
+  if (!stats.isFile() || (stats.size === 0 && readSync(fd, Buffer.alloc(1), 0, 1, 0) > 0)) {
+    return undefined
+  }
+  // A stream may have read ahead, but one that has opened its file itself began at 0.
+  const begin = (stream ?? file).start ?? (stream?.path ? 0 : position(fd))
+  if (begin === undefined) return undefined
+  // Both the stream and the wrapper around it may be a part.
+  const end = stream ? begin + stream.end - (stream.start ?? 0) + 1 : Infinity
+  const start = begin + (stream ? (file.start ?? 0) : 0)
+  return { fd, start, length: Math.min(Math.max(Math.min(stats.size, end) - start, 0), length) }
+}
+
+/** Resolves when the file of a stream is open, or cannot be; undefined if there is no wait. */
+export function whenOpen({ source }: FileWrapper): Promise<void> | undefined {
+  if (!(source instanceof ReadStream) || !source.pending || source.destroyed) return undefined
+  return new Promise((resolve) => {
+    for (const event of ['open', 'error', 'close']) source.once(event, () => resolve())
+  })
 }
 
 /** Where a descriptor stands. Node has no lseek; Linux tells it in a file. */

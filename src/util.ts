@@ -162,10 +162,10 @@ function isFileHandle(source: FileSource): source is FileHandle {
   return 'fd' in source && typeof source.fd === 'number' && 'stat' in source
 }
 
-/** `fs.ReadStream#path`, unless the stream has a range of its own. */
+/** `fs.ReadStream#path`, unless the stream has a range of its own, or a descriptor and no path. */
 function wholeFilePath(stream: Readable & { path?: unknown; start?: unknown; end?: unknown }) {
   const whole = !stream.start && (stream.end === undefined || stream.end === Infinity)
-  return whole && typeof stream.path === 'string' ? stream.path : undefined
+  return whole && typeof stream.path === 'string' && stream.path !== '' ? stream.path : undefined
 }
 
 /** 'https' if the web server set HTTPS to on, yes or 1 (IIS and Apache differ in case). */

@@ -1,10 +1,12 @@
 /** Content-Length of files: `bodyLength`, and what handlers make of it. */
+import { once } from 'node:events'
 import {
   appendFileSync,
   closeSync,
   createReadStream,
   mkdtempSync,
   openSync,
+  type ReadStream,
   rmSync,
   writeFileSync,
 } from 'node:fs'
@@ -12,11 +14,13 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bodyLength } from '../src/body.ts'
+import { bodyLength, whenOpen } from '../src/body.ts'
 import { ApplicationError } from '../src/errors.ts'
 import type { Application, HeaderList } from '../src/types.ts'
 import { FileWrapper, type FileWrapperOptions } from '../src/util.ts'
 import { GATEWAYS, through, valueOf } from './middleware/gateways.ts'
+
+type StreamOptions = { start?: number; end?: number }
 
 let folder: string
 let path: string
@@ -49,10 +53,65 @@ describe('bodyLength', () => {
     expect(() => bodyLength(['a', 1])).toThrow(ApplicationError)
   })
 
-  it('does not measure a stream, which may have read ahead', () => {
-    const body = new FileWrapper(createReadStream(path))
+  it.each<[options: StreamOptions, more: FileWrapperOptions, length: number]>([
+    [{}, {}, 200_000],
+    [{ start: 10 }, {}, 199_990],
+    [{ end: 9 }, {}, 10],
+    [{ start: 10, end: 19 }, {}, 10],
+    [{ start: 10, end: 300_000 }, {}, 199_990],
+    [{ start: 300_000 }, {}, 0],
+    [{ start: 10, end: 19 }, { start: 3 }, 7],
+    [{ start: 10, end: 19 }, { start: 30 }, 0],
+    [{ start: 10, end: 19 }, { length: 4 }, 4],
+  ])(
+    'measures an fs.ReadStream with %j in a wrapper with %j, once it is open',
+    async (...given) => {
+      const [options, more, length] = given
+      const body = new FileWrapper(createReadStream(path, options), more)
+      expect(bodyLength(body)).toBeUndefined()
+      await whenOpen(body)
+      expect(bodyLength(body)).toBe(length)
+      let sent = 0
+      for await (const chunk of body) sent += chunk.length
+      expect(sent).toBe(length)
+      body.close?.()
+    },
+  )
+
+  it.each<[what: string, change: (stream: ReadStream) => unknown]>([
+    ['has been read from', (stream) => once(stream, 'readable').then(() => stream.read(5))],
+    ['makes text of its bytes', (stream) => stream.setEncoding('latin1')],
+    ['is closed', (stream) => stream.destroy()],
+  ])('does not measure a stream that %s', async (_what, change) => {
+    const stream = createReadStream(path)
+    const body = new FileWrapper(stream)
+    await whenOpen(body)
+    await change(stream)
     expect(bodyLength(body)).toBeUndefined()
     body.close?.()
+  })
+
+  it('measures a stream over a descriptor from where that stands', async () => {
+    const handle = await open(path)
+    await handle.read(Buffer.alloc(10), 0, 10)
+    const body = new FileWrapper(handle.createReadStream())
+    expect(whenOpen(body)).toBeUndefined()
+    expect(bodyLength(body)).toBe(process.platform === 'linux' ? 199_990 : undefined)
+    expect(body.path).toBeUndefined()
+    body.close?.()
+  })
+
+  it('waits no longer for a stream that cannot be opened', async () => {
+    const body = new FileWrapper(createReadStream(join(folder, 'missing')))
+    await whenOpen(body)
+    expect(bodyLength(body)).toBeUndefined()
+  })
+
+  it('measures an empty file', async () => {
+    writeFileSync(join(folder, 'empty'), '')
+    const body = new FileWrapper(await open(join(folder, 'empty')), { start: 0 })
+    expect(bodyLength(body)).toBe(0)
+    await body.close?.()
   })
 
   it.each<[options: FileWrapperOptions, read: number, length: number | undefined]>([
@@ -88,6 +147,36 @@ const file = (options: FileWrapperOptions, headers: HeaderList = []): Applicatio
     startResponse('200 OK', headers)
     return new FileWrapper(await open(path), options)
   }
+
+describe.each(GATEWAYS)('an fs.ReadStream behind %s', (gateway) => {
+  it.each<[method: string, options: StreamOptions, from: number, to: number]>([
+    ['GET', {}, 0, 200_000],
+    ['GET', { start: 100, end: 150_099 }, 100, 150_100],
+    ['GET', { start: 200_000 }, 0, 0],
+    ['HEAD', {}, 0, 200_000],
+  ])('gets its Content-Length: %s %j', async (method, options, from, to) => {
+    const application: Application = (_environ, startResponse) => {
+      startResponse('200 OK', [])
+      return new FileWrapper(createReadStream(path, options))
+    }
+    const answer = await through(gateway, application, (ask) => ask({ method, target: '/' }))
+    expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
+    expect(answer.broken).toBe(false)
+    const sent = method === 'HEAD' ? Buffer.alloc(0) : content.subarray(from, to)
+    expect(answer.body.equals(sent)).toBe(true)
+  })
+
+  it('of an empty file gets a Content-Length of 0', async () => {
+    const empty = join(folder, `empty-${gateway}`)
+    writeFileSync(empty, '')
+    const application: Application = (_environ, startResponse) => {
+      startResponse('200 OK', [])
+      return new FileWrapper(createReadStream(empty))
+    }
+    const answer = await through(gateway, application, (ask) => ask('/'))
+    expect([answer.status, valueOf(answer, 'Content-Length')]).toEqual(['200 OK', '0'])
+  })
+})
 
 describe.each(GATEWAYS)('a FileHandle behind %s', (gateway) => {
   it.each<[method: string, options: FileWrapperOptions, from: number, to: number]>([

@@ -6,7 +6,8 @@ import { execFile } from 'node:child_process'
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { rolldown } from 'rolldown'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeFolder } from './servers/process.ts'
 import { request, REQUEST } from './support/cgi.ts'
 
@@ -26,7 +27,9 @@ async function programsOf(page: string): Promise<{ place: string; names: string[
   await mkdir(place)
   const text = await readFile(`docs/${page}.md`, 'utf8')
   const names: string[] = []
-  for (const [, code = '', name = ''] of text.matchAll(/```js\n(\/\/ (\S+\.mjs)\n[^]*?)```/g)) {
+  for (const [, code = '', name = ''] of text.matchAll(
+    /```[jt]s\n(\/\/ (\S+\.(?:mjs|ts))\n[^]*?)```/g,
+  )) {
     names.push(name)
     await writeFile(join(place, name), code)
   }
@@ -67,28 +70,6 @@ await app.post('/').send(new FormData()).expect(/^<form /)
   )
 })
 
-test('how-a-handler-works.md: the gateway by hand prints what CGIHandler prints', async () => {
-  const { place, names } = await programsOf('how-a-handler-works')
-  expect(names).toEqual(['gateway.mjs', 'script.mjs'])
-  const byHand = await readFile(join(place, 'script.mjs'), 'utf8')
-  const real = byHand
-    .replace(
-      "import { runWithCgi } from './gateway.mjs'",
-      "import { CGIHandler } from 'portico/cgi'",
-    )
-    .replace('runWithCgi(', 'new CGIHandler().run(')
-  expect(real).not.toBe(byHand)
-  await writeFile(join(place, 'real.mjs'), real)
-  for (const env of [
-    { ...REQUEST, PATH_INFO: '' },
-    { ...REQUEST, REQUEST_METHOD: 'POST', PATH_INFO: '/a b' },
-  ]) {
-    const answer = await request(join(place, 'script.mjs'), { env })
-    expect(answer.stdout).toContain('\r\n\r\n')
-    expect(answer).toEqual(await request(join(place, 'real.mjs'), { env }))
-  }
-})
-
 const WRITE_AND_CLOSE = `
   async (environ, startResponse) => {
     const write = startResponse('200 OK', [])
@@ -96,29 +77,87 @@ const WRITE_AND_CLOSE = `
     return { *[Symbol.iterator]() { yield 'b' }, close: () => environ['wsgi.errors'].write('closed') }
   }`
 
-test.each([
-  ['write(), then a body that is closed', WRITE_AND_CLOSE, 'Status: 200 OK\r\n\r\nab', 'closed'],
-  [
-    'a head that is replaced',
-    "(e, s) => { s('200 OK', []); s('500 No', [['X', '1']], new Error('x')); return [] }",
-    'Status: 500 No\r\nX: 1\r\n\r\n',
-    '',
-  ],
-  ['no startResponse', "() => ['x']", '', /A chunk before startResponse\(\)/],
-  [
-    'two of them',
-    "(e, s) => { s('200 OK', []); s('200 OK', []); return [] }",
-    '',
-    /Headers already set!/,
-  ],
-])('how-a-handler-works.md: by hand %s', async (name, application, stdout, stderr) => {
-  const script = join(folder, 'how-a-handler-works', `${name.replaceAll(/\W/g, '')}.mjs`)
-  await writeFile(
-    script,
-    `import { runWithCgi } from './gateway.mjs'\nawait runWithCgi(${application.trim()})\n`,
-  )
-  const answer = await request(script)
-  expect(answer.stdout).toBe(stdout)
-  if (typeof stderr === 'string') expect(answer.stderr).toBe(stderr)
-  else expect(answer.stderr).toMatch(stderr)
+/** Node 20 cannot run TypeScript: makes a program of it, beside it. */
+async function compile(script: string): Promise<string> {
+  const build = await rolldown({ input: script, platform: 'node', external: /^portico/ })
+  const file = script.replace(/ts$/, 'mjs')
+  await build.write({ file, format: 'esm' })
+  await build.close()
+  return file
+}
+
+describe('how-a-handler-works.md', () => {
+  let place: string
+  beforeAll(async () => {
+    const programs = await programsOf('how-a-handler-works')
+    expect(programs.names).toEqual(['gateway.ts', 'script.ts'])
+    place = programs.place
+  })
+
+  test('the gateway has forty lines, and keeps the types of the package', async () => {
+    const code = await readFile(join(place, 'gateway.ts'), 'utf8')
+    expect(code.trimEnd().split('\n').slice(1)).toHaveLength(40)
+    const options = {
+      compilerOptions: {
+        module: 'nodenext',
+        strict: true,
+        noEmit: true,
+        allowImportingTsExtensions: true,
+        types: ['node'],
+        typeRoots: [resolve('node_modules/@types')],
+      },
+    }
+    await writeFile(join(place, 'tsconfig.json'), JSON.stringify(options))
+    const compiler = resolve('node_modules/typescript/bin/tsc')
+    expect(await node(place, compiler, '-p', '.')).toBe('')
+  })
+
+  test('the gateway by hand prints what CGIHandler prints', async () => {
+    const script = join(place, 'script.ts')
+    const text = await readFile(script, 'utf8')
+    const real = text
+      .replace(
+        "import { runWithCgi } from './gateway.ts'",
+        "import { CGIHandler } from 'portico/cgi'",
+      )
+      .replace('runWithCgi(', 'new CGIHandler().run(')
+    expect(real).not.toBe(text)
+    await writeFile(join(place, 'real.ts'), real)
+    const programs = await Promise.all([compile(script), compile(join(place, 'real.ts'))])
+    for (const env of [
+      { ...REQUEST, PATH_INFO: '' },
+      { ...REQUEST, REQUEST_METHOD: 'POST', PATH_INFO: '/a b' },
+    ]) {
+      const [ours, theirs] = await Promise.all(programs.map((program) => request(program, { env })))
+      expect(ours!.stdout).toContain('\r\n\r\n')
+      expect(ours).toEqual(theirs)
+    }
+  })
+
+  test.each([
+    ['write(), then a body that is closed', WRITE_AND_CLOSE, 'Status: 200 OK\r\n\r\nab', 'closed'],
+    [
+      'a head that is replaced',
+      "(e, s) => { s('200 OK', []); s('500 No', [['X', '1']], new Error('x')); return [] }",
+      'Status: 500 No\r\nX: 1\r\n\r\n',
+      '',
+    ],
+    ['no startResponse', "() => ['x']", '', /A chunk before startResponse\(\)/],
+    [
+      'two of them',
+      "(e, s) => { s('200 OK', []); s('200 OK', []); return [] }",
+      '',
+      /Headers already set!/,
+    ],
+  ])('by hand %s', async (name, application, stdout, stderr) => {
+    const script = join(place, `${name.replaceAll(/\W/g, '')}.ts`)
+    await writeFile(
+      script,
+      `import { runWithCgi } from './gateway.ts'\nawait runWithCgi(${application.trim()})\n`,
+    )
+    const answer = await request(await compile(script))
+    expect(answer.stdout).toBe(stdout)
+    if (typeof stderr === 'string') expect(answer.stderr).toBe(stderr)
+    else expect(answer.stderr).toMatch(stderr)
+  })
 })

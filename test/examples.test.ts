@@ -31,7 +31,13 @@ type Gateway = (typeof GATEWAYS)[number]
 const text = 'text/plain; charset=utf-8'
 const count = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 
-const EXAMPLES: Readonly<Record<string, (app: TestSession, gateway: Gateway) => Promise<void>>> = {
+const told = (mine: number, all: number) =>
+  `You were here ${mine} times, everybody together ${all} times.\n`
+
+/** @param other another browser at the same program. */
+type Check = (app: TestSession, gateway: Gateway, other: TestSession) => Promise<void>
+
+const EXAMPLES: Readonly<Record<string, Check>> = {
   async 'hello.mjs'(app) {
     await app.get('/').expect(200, 'Hello, world!\n').expect('Content-Type', text)
     await app.head('/').expect(200).expect('Content-Length', '14').expect('')
@@ -98,6 +104,17 @@ const EXAMPLES: Readonly<Record<string, (app: TestSession, gateway: Gateway) => 
       .redirects(1)
       .expect(/name="user"/)
   },
+  async 'sandwich.mjs'(app, gateway, other) {
+    const page = `/${gateway}`
+    await app.get(page).expect(200, told(1, 1))
+    await app.get(page).expect(200, told(2, 2))
+    await other.get(page).expect(200, told(1, 3))
+    // More at once than there are connections, under CGI each in a process of its own.
+    const answers = await Promise.all(count(6).map(() => other.get(page).expect(200)))
+    const numbers = answers.map((answer) => Number(/together (\d+)/.exec(answer.text)?.[1]))
+    expect(numbers.toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9])
+    await app.get(page).expect(200, told(3, 10))
+  },
   async 'demo.mjs'(app) {
     await app.get('/').expect(200, /<h1>Base64<\/h1>[^]*<form /)
     await app.get('/encode?mystring=Zo%C3%AB').expect(200, /Wm\/Dqw==/)
@@ -113,7 +130,7 @@ const EXAMPLES: Readonly<Record<string, (app: TestSession, gateway: Gateway) => 
 const FORM = 'application/x-www-form-urlencoded'
 
 /** Tested elsewhere, with the packages that they need. */
-const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs', 'sandwich.mjs']
+const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs']
 
 test('all examples are run, here or elsewhere', async () => {
   const names = await readdir('examples')
@@ -148,7 +165,11 @@ async function stop(child: ChildProcess): Promise<void> {
 async function serve(name: string, gateway: Gateway): Promise<Running> {
   const script = resolve('examples', name)
   const secret = 'x'.repeat(32)
-  const env = { GUESTBOOK: join(folder, `guests-${gateway}`), SESSION_SECRET: secret }
+  const env = {
+    GUESTBOOK: join(folder, `guests-${gateway}`),
+    VISITS: join(folder, 'visits.db'),
+    SESSION_SECRET: secret,
+  }
   if (gateway === 'cgi') {
     const command: [string, string] = [process.execPath, script]
     const client = cgiClient({ command, scriptFilename: script, variables: env })
@@ -185,11 +206,27 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
   test.each(Object.keys(EXAMPLES))('%s does what it says', async (name) => {
     const running = await serve(name, gateway)
     try {
-      await EXAMPLES[name]!(TestApp.over(running.client), gateway)
+      const [app, other] = [TestApp.over(running.client), TestApp.over(running.client)]
+      await EXAMPLES[name]!(app, gateway, other)
     } finally {
       await running.stop()
     }
   })
+})
+
+test('sandwich.mjs counts in one database for processes of all gateways at once', async () => {
+  const running: Running[] = []
+  try {
+    for (const gateway of GATEWAYS) running.push(await serve('sandwich.mjs', gateway))
+    let cookie = ''
+    for (let n = 1; n <= 6; n += 1) {
+      const app = TestApp.over(running[n % running.length]!.client)
+      const answer = await app.get('/all').set('Cookie', cookie).expect(200, told(n, n))
+      cookie = answer.header('Set-Cookie')!.split(';')[0]!
+    }
+  } finally {
+    for (const program of running) await program.stop()
+  }
 })
 
 test.each([

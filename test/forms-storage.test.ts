@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { readdir, rename, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ApplicationError } from '../src/errors.ts'
 import { FieldStorage } from '../src/forms.ts'
@@ -266,4 +267,20 @@ describe('onFile', () => {
     }
     await expect(post(body, { onFile })).rejects.toBe(error)
   })
+})
+
+it('loads the parser of multipart and what keeps files only when they are needed', async () => {
+  const place = join(tempDir, 'package')
+  cpSync('dist/src', place, { recursive: true })
+  writeFileSync(join(place, 'package.json'), '{"type":"module"}')
+  for (const name of ['multipart', 'pending', 'file']) rmSync(join(place, `forms/${name}.js`))
+  const url: string = pathToFileURL(join(place, 'forms.js')).href
+  const forms: unknown = await import(/* @vite-ignore */ url)
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same module, built
+  const { FieldStorage: Built } = forms as { FieldStorage: typeof FieldStorage }
+  const parse = (type: string) =>
+    Built.parse(environOf(new MemoryInput([bytes('a=1')]), { CONTENT_TYPE: type }))
+  expect((await parse('application/x-www-form-urlencoded')).getfirst('a')).toBe('1')
+  expect((await parse('text/plain')).size).toBe(0)
+  await expect(parse('multipart/form-data; boundary=X')).rejects.toThrow(/multipart\.js/)
 })

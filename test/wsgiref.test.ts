@@ -14,15 +14,16 @@ import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { BaseCGIHandler, SimpleHandler } from '../handlers/simple.ts'
 import { ErrorLog } from '../src/error-stream.ts'
-import { makeServer } from '../src/index.ts'
+import { demoApp, makeServer } from '../src/index.ts'
 import { bytesSource, Input } from '../src/input.ts'
+import type { Application } from '../src/types.ts'
 import { application, applications } from './fixtures/wsgiref-applications.ts'
 import { buildScript } from './fixtures/script.ts'
+import { installed } from './servers/process.ts'
 import { request as runScript } from './support/cgi.ts'
 
 const PYTHON = join(import.meta.dirname, 'fixtures/python_side.py')
-const { status: exitCode } = spawnSync('python3', ['-c', 'import wsgiref.handlers'])
-const missing = exitCode !== 0
+const { available, hint } = installed('python3')
 
 interface Request {
   readonly name: string
@@ -168,7 +169,8 @@ function askPython(cases: readonly Case[]): Answer[] {
   return JSON.parse(stdout) as Answer[]
 }
 
-async function askPortico({ handler, app, environ, body = '', software }: Case): Promise<Answer> {
+async function askPortico(given: Case, asked: Application = application): Promise<Answer> {
+  const { handler, app, environ, body = '', software } = given
   let output = ''
   let errors = ''
   const Handler = handler === 'SimpleHandler' ? SimpleHandler : BaseCGIHandler
@@ -179,7 +181,7 @@ async function askPortico({ handler, app, environ, body = '', software }: Case):
     { ...environ, HTTP_APPLICATION: app },
   )
   made.serverSoftware = software || null
-  await made.run(application)
+  await made.run(asked)
   return { output, closed: errors.split('closed\n').length - 1 }
 }
 
@@ -191,7 +193,7 @@ const HANDLERS = [
   { handler: 'SimpleHandler', software: 'Thing/1' },
 ]
 
-describe.skipIf(missing)('what the handlers write', () => {
+describe.skipIf(!available)(`what the handlers write${hint}`, () => {
   const used = new Set<Difference>()
 
   test.each(HANDLERS)('by $handler for each application and request, as $software', async (how) => {
@@ -214,7 +216,50 @@ describe.skipIf(missing)('what the handlers write', () => {
   })
 })
 
-describe.skipIf(missing)('what CGIHandler prints', () => {
+/** What no two languages show alike, or only one of them has; wsgi.url_scheme is text. */
+const OBJECTS = /^(?:portico\.\w+|wsgi\.(?!url_scheme)\w+) = .*\n/gm
+
+describe.skipIf(!available)(`demoApp${hint}`, () => {
+  const odd = {
+    HTTP_X_BYTES: Array.from({ length: 255 }, (_, i) => String.fromCharCode(i + 1)).join(''),
+    HTTP_X_SINGLE: "it's",
+    HTTP_X_DOUBLE: '"so"',
+    HTTP_X_BOTH: `it's "so"`,
+    HTTP_X_TICKS: `it's "so" \`there\``,
+    HTTP_X_BACKSLASH: '\\n',
+    HTTP_X_EMPTY: '',
+  }
+  const requests = [...REQUESTS, { name: 'a GET of odd text', environ: { ...GET, ...odd } }]
+
+  test.each(requests)('prints what demo_app prints for $name', async ({ environ, ...request }) => {
+    const given = { ...request, environ, handler: 'BaseCGIHandler', app: 'demo_app' }
+    const [python] = askPython([given])
+    const [theirs, ours] = [python!, await askPortico(given, demoApp)].map(({ output }) => {
+      const [head = '', ...body] = output.split(END)
+      return [head.replace(/\d+$/, 'N'), body.join(END).replaceAll(OBJECTS, '')]
+    })
+    expect(ours![0]).toBe(
+      'Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: N',
+    )
+    if (environ['REQUEST_METHOD'] === 'HEAD') theirs![1] = ''
+    expect(ours).toEqual(theirs)
+  })
+
+  test.each([
+    ['wsgi.version', '(1, 0)', '[ 1, 0 ]'],
+    ['wsgi.multithread', 'True', 'false'],
+    ['wsgi.multiprocess', 'False', 'false'],
+    ['wsgi.run_once', 'False', 'false'],
+  ])('shows %s, there %s, as %s', async (key, there, here) => {
+    const given = { name: 'GET', environ: GET, handler: 'BaseCGIHandler', app: 'demo_app' }
+    const [python] = askPython([given])
+    const { output } = await askPortico(given, demoApp)
+    expect(python!.output).toContain(`\n${key} = ${there}\n`)
+    expect(output).toContain(`\n${key} = ${here}\n`)
+  })
+})
+
+describe.skipIf(!available)(`what CGIHandler prints${hint}`, () => {
   let folder: string
   let script: string
   let iisScript: string
@@ -286,7 +331,7 @@ async function ask(to: number, text: string): Promise<string> {
   return answer
 }
 
-describe.skipIf(missing)('what simple_server sends', () => {
+describe.skipIf(!available)(`what simple_server sends${hint}`, () => {
   let python: ChildProcess
   let pythonPort: number
   const server = makeServer('127.0.0.1', 0, application, { validate: false })

@@ -1,5 +1,5 @@
 /** Files that come with a form: kept on the disk, or handed over while they come. */
-import type { Buffer } from 'node:buffer'
+import { Buffer } from 'node:buffer'
 import { createReadStream } from 'node:fs'
 import { mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -113,6 +113,9 @@ export class IncomingFile implements FileDescription, AsyncIterable<Buffer> {
   }
 }
 
+/** Bytes for the disk at once: each write is a trip to another thread, which a piece is too small for. */
+const BLOCK_SIZE = 256 * 1024
+
 /** A folder of its own (mode 0700) for the files of one form, made when the first file comes. */
 export class TempFiles {
   readonly #parent: string
@@ -127,12 +130,22 @@ export class TempFiles {
     this.#folder ??= await mkdtemp(join(this.#parent, 'portico-'))
     const path = join(this.#folder, String(this.#count++))
     const handle = await open(path, 'wx', 0o600)
+    const block = Buffer.allocUnsafeSlow(BLOCK_SIZE)
     let size = 0
+    let used = 0
     try {
       for (let piece = await pull(); piece !== undefined; piece = await pull()) {
-        await handle.appendFile(piece)
         size += piece.length
+        for (let rest = piece; rest.length > 0;) {
+          const copied = rest.copy(block, used)
+          rest = rest.subarray(copied)
+          used += copied
+          if (used < block.length) continue
+          await handle.appendFile(block)
+          used = 0
+        }
       }
+      if (used > 0) await handle.appendFile(block.subarray(0, used))
     } finally {
       await handle.close()
     }

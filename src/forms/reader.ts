@@ -5,7 +5,7 @@ import { charsetOf, type RawField, rawText } from './field.ts'
 import type { FileDescription } from './file.ts'
 import { parseHeader, type PartHeaders } from './header.ts'
 import { type FormLimits, malformed, tooLarge } from './limits.ts'
-import { MultipartReader, type Pull } from './multipart.ts'
+import type { Pull } from './multipart.ts'
 import { type QueryOptions, splitQuery } from './query.ts'
 
 export const URLENCODED = 'application/x-www-form-urlencoded'
@@ -63,6 +63,8 @@ export class FormReader {
     outerName: string | undefined,
     fields: RawField[],
   ): Promise<void> {
+    // Loaded when such a body comes: most CGI scripts never see one, and each pays for its start.
+    const { MultipartReader } = await import('./multipart.ts')
     const reader = new MultipartReader(pull, boundary, this.#options.maxPartHeaderSize)
     const content: Pull = () => reader.read()
     for (;;) {

@@ -83,7 +83,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     }
     let files: TempFiles | undefined
     const sink: FileSink = async (file, known, pull) => {
-      // Loaded when a file comes: most CGI scripts never see one, and each pays for its start.
+      // Loaded when a file comes, as the parser of multipart is when such a body comes.
       const disk = await import('./file.ts')
       if (options.onFile === undefined) {
         files ??= new disk.TempFiles(options.tempDir)

@@ -20,6 +20,8 @@ export interface Response {
    * by `[]`, but not be looked at. One that is replaced is closed.
    */
   body: Body | undefined
+  /** True: what is the body now closes the one that was. */
+  keepsBody?: boolean
 }
 
 /** Changes a response, or returns the application that answers instead of it. */
@@ -86,7 +88,8 @@ class Exchange {
     if (this.#response === null) return whole ? body : hook(body, this.#hooks())
     return chain(this.#decide(body), () => {
       const other = this.#other()
-      return other ? chain(closeBody(body, null), other) : body
+      if (!other) return body
+      return chain(this.#response!.keepsBody ? undefined : closeBody(body, null), other)
     })
   }
 

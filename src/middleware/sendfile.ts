@@ -21,6 +21,11 @@ export interface SendfileOptions {
    * from here.
    */
   readonly map?: Readonly<Record<string, string>> | undefined
+  /**
+   * Whether the path is percent-encoded. nginx and lighttpd decode it; mod_xsendfile up to 0.12,
+   * which Debian has, does not, and needs `false` here. Default: true.
+   */
+  readonly escape?: boolean | undefined
 }
 
 /**
@@ -28,7 +33,7 @@ export interface SendfileOptions {
  *
  * @param app the application; it returns a FileWrapper with a `path`, as one over
  *   `fs.createReadStream(path)` has. The workers of the web server must be allowed to read it.
- * @param options `header`, and `map` for nginx.
+ * @param options `header`; `map` for nginx; `escape`.
  * @returns the application. Only a 200 to GET or HEAD with a whole file is handed over, and none with
  *   a Content-Encoding: nginx keeps of the head Content-Type, Content-Disposition, Set-Cookie,
  *   Cache-Control and Expires only. The application's own such header stays as it is.
@@ -72,14 +77,16 @@ export function sendfile(
   }
 }
 
-function translator({ header, map }: SendfileOptions): (path: string) => string | undefined {
+function translator(options: SendfileOptions): (path: string) => string | undefined {
+  const { header, map, escape = true } = options
+  const encode = escape ? escapeText : plainText
   if (header !== 'X-Accel-Redirect') {
     if (header !== 'X-Sendfile' || map !== undefined) {
       throw new ConfigurationError(
         "sendfile: header is 'X-Sendfile', or 'X-Accel-Redirect' with a map",
       )
     }
-    return escapeText
+    return encode
   }
   const rules = Object.entries(map ?? {})
     .map(([folder, location]) => [withSlash(folder), withSlash(location)] as const)
@@ -91,7 +98,7 @@ function translator({ header, map }: SendfileOptions): (path: string) => string 
   }
   return (path) => {
     const rule = rules.find(([folder]) => path.startsWith(folder))
-    return rule && escapeText(rule[1] + path.slice(rule[0].length))
+    return rule && encode(rule[1] + path.slice(rule[0].length))
   }
 }
 
@@ -99,7 +106,12 @@ function withSlash(path: string): string {
   return path.endsWith('/') ? path : `${path}/`
 }
 
-/** All three servers decode the value as a URL's path. */
+/** As a URL's path. */
 function escapeText(path: string): string {
   return escapePath(encodeText(path))
+}
+
+/** Its bytes as they are, unless a header cannot carry them. */
+function plainText(path: string): string | undefined {
+  return /[^ -~\x80-\uffff]|^ | $/.test(path) ? undefined : encodeText(path)
 }

@@ -1,16 +1,17 @@
 /** The files of a folder, as an application (Plack::App::File). */
 import { EventEmitter } from 'node:events'
-import { createReadStream, type ReadStream, realpathSync, statSync } from 'node:fs'
+import { type ReadStream, realpathSync, statSync } from 'node:fs'
 import { join, sep } from 'node:path'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import sirv from 'sirv'
 import { decodeText } from '../environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import { Headers } from '../headers.ts'
-import type { Application, Environ } from '../types.ts'
+import type { Application } from '../types.ts'
 import { FileWrapper } from '../util.ts'
 import { deleteDescription, isFresh } from './conditional-get.ts'
 import { escapePath } from './escape-path.ts'
+import { ranges } from './ranges.ts'
 import { plain } from './response.ts'
 
 /** What `staticFiles` can be told. */
@@ -56,7 +57,7 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
     brotli: options.precompressed ?? false,
     gzip: options.precompressed ?? false,
   })
-  return (environ, startResponse) => {
+  return ranges((environ, startResponse) => {
     const { REQUEST_METHOD: method, PATH_INFO } = environ
     if (method !== 'GET' && method !== 'HEAD') return notAllowed(environ, startResponse)
     const path = decodeText(PATH_INFO) || '/'
@@ -79,8 +80,8 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
     }
     if (options.maxAge !== undefined)
       headers.set('Cache-Control', `public, max-age=${options.maxAge}`)
-    return send(file, name, headers)(environ, startResponse)
-  }
+    return send(file, headers)(environ, startResponse)
+  })
 }
 
 const notFound = plain('404 Not Found')
@@ -163,10 +164,9 @@ class Answer extends EventEmitter {
   }
 }
 
-/** The answer with a file, with a part of it, or without it. */
-function send(file: ReadStream, path: string, headers: Headers): Application {
+/** The answer with a file, or without it. */
+function send(file: ReadStream, headers: Headers): Application {
   return (environ, startResponse) => {
-    const size = Number(headers.get('Content-Length'))
     headers.set('Accept-Ranges', 'bytes')
     if (isFresh(environ, headers)) {
       file.destroy()
@@ -179,44 +179,7 @@ function send(file: ReadStream, path: string, headers: Headers): Application {
       startResponse('200 OK', headers.items())
       return []
     }
-    const range = requestedRange(environ, headers, size)
-    if (range === undefined) {
-      startResponse('200 OK', headers.items())
-      return new FileWrapper(file)
-    }
-    file.destroy()
-    if (range === 'unsatisfiable') {
-      return plain('416 Range Not Satisfiable', [['Content-Range', `bytes */${size}`]])(
-        environ,
-        startResponse,
-      )
-    }
-    const { start, end } = range
-    headers.set('Content-Range', `bytes ${start}-${end}/${size}`)
-    headers.set('Content-Length', String(end - start + 1))
-    startResponse('206 Partial Content', headers.items())
-    return new FileWrapper(createReadStream(path, range))
+    startResponse('200 OK', headers.items())
+    return new FileWrapper(file)
   }
-}
-
-/**
- * The range to send (RFC 9110, section 14.2). Several at once, and what is malformed, count as none:
- * the whole file is always a right answer.
- */
-function requestedRange(
-  environ: Environ,
-  headers: Headers,
-  size: number,
-): { start: number; end: number } | 'unsatisfiable' | undefined {
-  const [, from, to] = /^bytes=(\d{0,15})-(\d{0,15})$/i.exec(environ['HTTP_RANGE'] ?? '') ?? []
-  if (from === undefined || to === undefined || from + to === '') return undefined
-  // Our tags are weak, and only a strong one counts here (section 13.1.5): that leaves the date.
-  const condition = environ['HTTP_IF_RANGE']
-  if (condition !== undefined && condition !== headers.get('Last-Modified')) return undefined
-  if (from !== '' && to !== '' && Number(to) < Number(from)) return undefined
-  const start = from === '' ? Math.max(size - Number(to), 0) : Number(from)
-  const end = from === '' || to === '' ? size - 1 : Math.min(Number(to), size - 1)
-  return start < size && start <= end && !(from === '' && Number(to) === 0)
-    ? { start, end }
-    : 'unsatisfiable'
 }

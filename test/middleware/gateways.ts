@@ -1,10 +1,12 @@
 /**
- * One application behind three gateways: what a test of a layer says has to hold for each of them.
+ * One application behind each gateway: what a test of a layer says has to hold for each of them.
  * The first is SimpleHandler in CGI's form, in this process; the others listen on 127.0.0.1.
  */
 import { Buffer } from 'node:buffer'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
+import { NodeFastCGIHandler } from '../../handlers/node-fastcgi.ts'
+import { SCGIHandler } from '../../handlers/scgi.ts'
 import { BaseCGIHandler } from '../../handlers/simple.ts'
 import { ErrorLog } from '../../src/error-stream.ts'
 import { bytesSource, Input } from '../../src/input.ts'
@@ -16,12 +18,19 @@ import {
   type TestResponse,
   valuesOf,
 } from '../../src/testing/client.ts'
-import { fastcgiClient, httpClient } from '../../src/testing/index.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/testing/index.ts'
 import type { Application, ApplicationClass } from '../../src/types.ts'
 import { placeOf } from '../fixtures/gateways.ts'
 
-export const GATEWAYS = ['cgi', 'fastcgi', 'http'] as const
+export const GATEWAYS = ['cgi', 'fastcgi', 'node-fastcgi', 'scgi', 'http'] as const
 export type GatewayName = (typeof GATEWAYS)[number]
+
+const SERVERS = {
+  fastcgi: { Handler: FastCGIHandler, clientOf: fastcgiClient },
+  'node-fastcgi': { Handler: NodeFastCGIHandler, clientOf: fastcgiClient },
+  scgi: { Handler: SCGIHandler, clientOf: scgiClient },
+  http: { Handler: HTTPHandler, clientOf: httpClient },
+}
 
 type App = Application | ApplicationClass
 export type Ask = (request: TestRequest | string) => Promise<TestResponse>
@@ -33,9 +42,9 @@ export async function through<T>(
   use: (ask: Ask) => Promise<T>,
 ): Promise<T> {
   if (gateway === 'cgi') return use((request) => runCgi(application, request))
-  const Handler = gateway === 'http' ? HTTPHandler : FastCGIHandler
+  const { Handler, clientOf } = SERVERS[gateway]
   const server = await new Handler({ listen: '127.0.0.1:0' }).run(application)
-  const client = (gateway === 'http' ? httpClient : fastcgiClient)(placeOf(server))
+  const client = clientOf(placeOf(server))
   try {
     return await use((request) => client.request(asRequest(request)))
   } finally {

@@ -22,6 +22,7 @@ import {
   MemoryStore,
   mount,
   proxyFix,
+  ranges,
   sendfile,
   session,
 } from '../../src/middleware/index.ts'
@@ -54,6 +55,7 @@ const layers: [name: string, wrap: (app: App) => Application][] = [
   ['head', (app) => head(app)],
   ['mount', (app) => mount({ '/': app })],
   ['proxyFix', (app) => proxyFix(app, { trusted: ['127.0.0.1'] })],
+  ['ranges', (app) => ranges(app)],
   ['sendfile', (app) => sendfile(app, { header: 'X-Sendfile' })],
   ['session in a cookie', (app) => session(app, { secret })],
   ['session in a store', (app) => session(app, { secret, store: new MemoryStore() })],

@@ -2,12 +2,12 @@
  * The examples that use `portico/middleware`, or do by hand what others take it for. They are bundled
  * with the sources in the place of the package, and run behind each gateway.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { rolldown } from 'rolldown'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type TestResponse, valuesOf } from '../../src/testing/client.ts'
 import type { Application } from '../../src/types.ts'
 import { validator } from '../../src/validate.ts'
@@ -17,8 +17,13 @@ const ROOT = join(import.meta.dirname, '../..')
 let folder: string
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'portico-programs-'))
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  vi.stubEnv('VISITS', join(folder, 'visits.db'))
 })
-afterAll(() => rmSync(folder, { recursive: true }))
+afterAll(() => {
+  vi.unstubAllEnvs()
+  rmSync(folder, { recursive: true })
+})
 
 let copies = 0
 
@@ -27,7 +32,8 @@ async function load<T = object>(name: string): Promise<T & { application: Applic
   const bundle = await rolldown({
     input: join(ROOT, 'examples', name),
     platform: 'node',
-    external: ['portico'], // Only what runs an example as a program needs it.
+    // Only what runs an example as a program needs the first; the other finds its own files.
+    external: ['portico', 'node-sqlite3-wasm'],
     resolve: {
       alias: {
         'portico/forms': join(ROOT, 'src/forms.ts'),
@@ -68,25 +74,7 @@ class Browser {
   }
 }
 
-interface Pool {
-  idle: number
-  take(): Promise<unknown>
-  give(connection: unknown): void
-}
-
 describe.each(GATEWAYS)('behind %s', (gateway) => {
-  it('sandwich.mjs counts for everybody and for each', async () => {
-    const { application, pool } = await load<{ pool: Pool }>('sandwich.mjs')
-    await through(gateway, validator(application), async (ask) => {
-      const [one, other] = [new Browser(ask), new Browser(ask)]
-      const text = async (browser: Browser) => String((await browser.send('/')).body)
-      expect(await text(one)).toBe('You were here 1 times, everybody together 1 times.\n')
-      expect(await text(one)).toBe('You were here 2 times, everybody together 2 times.\n')
-      expect(await text(other)).toBe('You were here 1 times, everybody together 3 times.\n')
-    })
-    expect(pool.idle).toBe(4)
-  })
-
   it('sign-in.mjs signs in and out', async () => {
     const { application } = await load('sign-in.mjs')
     await through(gateway, validator(application), async (ask) => {
@@ -134,30 +122,55 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
 })
 
 describe('the pool of the sandwich', () => {
+  interface Pool {
+    free: number
+    take(): Promise<unknown>
+    give(connection: unknown): void
+  }
   interface Sandwich {
-    Pool: new (size: number) => Pool
+    pool: Pool
+    Pool: new (size: number, connect: () => unknown) => Pool
     withConnection(app: Application, pool: Pool): Application
   }
 
-  it('lets who comes too late wait, in turn', async () => {
+  it('lets who comes too late wait, in turn, and makes no more than it lends out', async () => {
     const { Pool } = await load<Sandwich>('sandwich.mjs')
-    const pool = new Pool(1)
-    const only = await pool.take()
-    const log: string[] = []
+    let made = 0
+    const pool = new Pool(2, () => (made += 1))
+    pool.give(await pool.take())
+    const [one, two] = [await pool.take(), await pool.take()]
+    const log: unknown[] = []
     const waiting = ['a', 'b'].map(async (name) => {
       const connection = await pool.take()
-      log.push(name)
+      log.push([name, connection])
       pool.give(connection)
     })
-    expect(log).toEqual([])
-    pool.give(only)
+    expect([one, two, log]).toEqual([1, 2, []])
+    pool.give(one)
     await Promise.all(waiting)
-    expect([log, pool.idle]).toEqual([['a', 'b'], 1])
+    pool.give(two)
+    expect([log, pool.free, made]).toEqual([
+      [
+        ['a', 1],
+        ['b', 1],
+      ],
+      2,
+      2,
+    ])
+  })
+
+  it('lends nothing that could not be made', async () => {
+    const { Pool } = await load<Sandwich>('sandwich.mjs')
+    const pool = new Pool(1, () => {
+      throw new Error('the disk is full')
+    })
+    for (const _ of 'ab') await expect(pool.take()).rejects.toThrow('the disk is full')
+    expect(pool.free).toBe(1)
   })
 
   it('gets its connection back whatever the application does, and closes its body', async () => {
     const example = await load<Sandwich>('sandwich.mjs')
-    const pool = new example.Pool(1)
+    const pool = new example.Pool(1, () => ({}))
     let closed = 0
     const apps: Application[] = [
       () => {
@@ -172,8 +185,24 @@ describe('the pool of the sandwich', () => {
     for (const app of apps) {
       await runCgi(example.withConnection(app, pool), '/')
       await runCgi(example.withConnection(app, pool), { method: 'HEAD', target: '/' })
-      expect(pool.idle).toBe(1)
+      expect(pool.free).toBe(1)
     }
     expect(closed).toBe(2)
   })
+
+  it.each(GATEWAYS)(
+    'is whole again behind %s, and the validator has nothing to say',
+    async (gateway) => {
+      const { application, pool } = await load<Sandwich>('sandwich.mjs')
+      await through(gateway, validator(application), async (ask) => {
+        for (let n = 1; n <= 2; n += 1) {
+          expect(brief(await ask(`/${gateway}`))).toEqual([
+            '200 OK',
+            `You were here 1 times, everybody together ${n} times.\n`,
+          ])
+        }
+      })
+      expect(pool.free).toBe(4)
+    },
+  )
 })

@@ -12,6 +12,7 @@ import type { GatewayServer } from '../../src/server/lifecycle.ts'
 import { httpRequest } from '../../src/testing/http.ts'
 import type { Application, Body, HeaderList } from '../../src/types.ts'
 import { FileWrapper, type FileWrapperOptions } from '../../src/util.ts'
+import { startApache } from '../servers/apache.ts'
 import { startLighttpd } from '../servers/lighttpd.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeFolder, type WebServer } from '../servers/process.ts'
@@ -24,6 +25,7 @@ const accel: SendfileOptions = {
   map: { '/srv/files': '/files', '/srv/files/deep/': '/deep', '/srv/100%': '/a%b' },
 }
 const xSendfile: SendfileOptions = { header: 'X-Sendfile' }
+const unescaped: SendfileOptions = { header: 'X-Sendfile', escape: false }
 
 /** A file that need not be there: nobody is to open it. */
 function fileAt(path: string, options: FileWrapperOptions = {}, close = () => {}): Body {
@@ -53,6 +55,12 @@ it.each<[path: string, options: SendfileOptions, value: string | undefined]>([
   // Fact 163.
   ['/srv/files/a.txt', xSendfile, '/srv/files/a.txt'],
   ['/srv/files/./a b.txt', xSendfile, '/srv/files/a%20b.txt'],
+  ['/srv/files/./a b%2f.txt', unescaped, '/srv/files/a b%2f.txt'],
+  ['/srv/files/grün', unescaped, '/srv/files/gr\xc3\xbcn'],
+  ['/srv/files/a\nb', unescaped, undefined],
+  ['/srv/files/a\x7fb', unescaped, undefined],
+  ['/srv/files/a ', unescaped, undefined],
+  ['/srv/files/a\nb', { ...accel, escape: false }, undefined],
 ])('%j with %j becomes %j', async (path, options, value) => {
   const answer = await runCgi(
     sendfile(
@@ -194,6 +202,16 @@ const servers = [
             extra: `"x-sendfile" => "enable", "x-sendfile-docroot" => ("${folder}"),`,
           },
         ],
+      }),
+  },
+  {
+    program: 'apache2',
+    options: (): SendfileOptions => unescaped,
+    start: (to: string, folder: string) =>
+      startApache({
+        mounts: [{ at: '/app', to }],
+        modules: ['xsendfile'],
+        extra: `XSendFile On\nXSendFilePath "${folder}"`,
       }),
   },
 ] as const

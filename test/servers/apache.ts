@@ -23,6 +23,8 @@ export interface ApacheOptions {
   /** FastCGI programs that mod_fcgid starts: `at` as in a Mount, `script` an executable file. */
   fcgid?: { at: string; script: string; extra?: string }[]
   mounts?: Mount[]
+  /** Modules besides: `xsendfile`. */
+  modules?: string[]
   /** Directives for the server: `AllowEncodedSlashes NoDecode`. */
   extra?: string
   /** Directives for every path: `CGIPassAuth On`. */
@@ -32,7 +34,7 @@ export interface ApacheOptions {
 /** Where Debian has them; other distributions have links in the first two. */
 const moduleFolders = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/httpd/modules']
 
-const modules = [
+const usualModules = [
   'mpm_event',
   'authn_core',
   'authn_file',
@@ -70,10 +72,15 @@ export async function startApache(options: ApacheOptions = {}): Promise<WebServe
 
 function configure({ folder, port }: Place, options: ApacheOptions): string {
   const { cgiBin, documentRoot, fcgid = [], mounts = [], extra = '', everywhere = '' } = options
+  const modules = [
+    ...usualModules,
+    ...(fcgid.length > 0 ? ['fcgid'] : []),
+    ...(options.modules ?? []),
+  ]
   return `
 ServerName localhost
 Listen 127.0.0.1:${port}
-${[...modules, ...(fcgid.length > 0 ? ['fcgid'] : [])].map(loadModule).join('\n')}
+${modules.map(loadModule).join('\n')}
 ${workerUser === undefined ? '' : `User ${workerUser}\nGroup ${workerUser}`}
 PidFile ${folder}/apache2.pid
 DefaultRuntimeDir ${folder}

@@ -1,0 +1,198 @@
+/** `ranges`: parts of an application's own files; how staticFiles uses it is tested with that. */
+import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { conditionalGet, mount, ranges, sendfile } from '../../src/middleware/index.ts'
+import type { TestResponse } from '../../src/testing/client.ts'
+import type { Application, Body, HeaderList } from '../../src/types.ts'
+import { FileWrapper } from '../../src/util.ts'
+import { validator } from '../../src/validate.ts'
+import { OK, PLAIN } from '../validate-harness.ts'
+import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
+
+let folder: string
+let path: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portico-ranges-'))
+  path = join(folder, 'file')
+  writeFileSync(path, '0123456789')
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const sending =
+  (body: () => Body | Promise<Body>, headers: HeaderList = [], status = OK): Application =>
+  async (_environ, startResponse) => {
+    startResponse(status, [...PLAIN, ...headers])
+    return body()
+  }
+
+const ask = (app: Application, range: string, more: HeaderList = [], method = 'GET') =>
+  runCgi(app, { method, target: '/', headers: [['Range', range], ...more] })
+
+/** Whether the descriptor of a file is closed. */
+const closed: (() => boolean)[] = []
+
+async function handle(options = {}): Promise<FileWrapper> {
+  const file = await open(path)
+  closed.push(() => file.fd === -1)
+  return new FileWrapper(file, options)
+}
+
+function stream(options: { start?: number; end?: number } = {}, more = {}): FileWrapper {
+  const file = createReadStream(path, options)
+  closed.push(() => file.closed)
+  return new FileWrapper(file, more)
+}
+
+async function opened(): Promise<FileWrapper> {
+  const body = stream()
+  await new Promise((resolve) => (body.source as Readable).once('open', resolve))
+  return body
+}
+
+async function readFirst(): Promise<FileWrapper> {
+  const file = await open(path)
+  await file.read(Buffer.alloc(2), 0, 2)
+  closed.push(() => file.fd === -1)
+  return new FileWrapper(file)
+}
+
+/** Each sends bytes 2 to 8 of the file, '2345678', or all ten. */
+const sources: [what: string, body: () => Body | Promise<Body>, whole: string][] = [
+  ['a FileHandle', () => handle({ start: 0 }), '0123456789'],
+  ['a part of a FileHandle', () => handle({ start: 2, length: 7 }), '2345678'],
+  ['a FileHandle from where it stands', readFirst, '23456789'],
+  ['an fs.ReadStream', stream, '0123456789'],
+  ['an fs.ReadStream that is open', opened, '0123456789'],
+  ['a part of an fs.ReadStream', () => stream({}, { start: 2, length: 7 }), '2345678'],
+  ['an fs.ReadStream of a part', () => stream({ start: 2, end: 8 }), '2345678'],
+  ['a part of one of a part', () => stream({ start: 1, end: 8 }, { start: 1 }), '2345678'],
+]
+
+describe.each(sources)('of %s', (_what, body, whole) => {
+  const size = whole.length
+  it.each<[range: string, from: number, to: number]>([
+    ['bytes=0-0', 0, 1],
+    ['bytes=2-4', 2, 5],
+    ['bytes=3-', 3, size],
+    ['bytes=-3', size - 3, size],
+    ['bytes=-100', 0, size],
+    ['bytes=1-100', 1, size],
+  ])('%s is that part, and the file is closed', async (range, from, to) => {
+    closed.length = 0
+    const answer = await ask(validator(ranges(sending(body))), range)
+    expect(brief(answer)).toEqual(['206 Partial Content', whole.slice(from, to)])
+    expect(valueOf(answer, 'Content-Range')).toBe(`bytes ${from}-${to - 1}/${size}`)
+    expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
+    await expect.poll(() => closed.map((is) => is())).toEqual([true])
+  })
+
+  it('one outside of the file is a 416 that tells the size, and the file is closed', async () => {
+    closed.length = 0
+    const answer = await ask(ranges(sending(body)), `bytes=${size}-`)
+    expect(answer.status).toBe('416 Range Not Satisfiable')
+    expect(valueOf(answer, 'Content-Range')).toBe(`bytes */${size}`)
+    await expect.poll(() => closed.map((is) => is())).toEqual([true])
+  })
+
+  it.each(['bytes=4-2', 'bytes=0-1,3-4', 'bytes=-', 'lines=1-2', ''])(
+    '%j gets all of it, which is announced',
+    async (range) => {
+      const answer = await ask(ranges(sending(body)), range)
+      expect(brief(answer)).toEqual([OK, whole])
+      expect(valueOf(answer, 'Accept-Ranges')).toBe('bytes')
+      expect(valueOf(answer, 'Content-Length')).toBe(String(size))
+    },
+  )
+})
+
+describe.each(GATEWAYS)('behind %s', (gateway) => {
+  it('a client gets the parts of a large file, one after the other', async () => {
+    const large = join(folder, `large-${gateway}`)
+    const content = Buffer.from(Array.from({ length: 300_000 }, (_, i) => i % 251))
+    writeFileSync(large, content)
+    const app = ranges(sending(async () => new FileWrapper(await open(large), { start: 0 })))
+    await through(gateway, validator(app), async (request) => {
+      const parts: Buffer[] = []
+      for (const from of [0, 100_000, 200_000]) {
+        const headers: HeaderList = [['Range', `bytes=${from}-${from + 99_999}`]]
+        const answer: TestResponse = await request({ target: '/', headers })
+        expect([answer.status, answer.broken]).toEqual(['206 Partial Content', false])
+        parts.push(answer.body)
+      }
+      expect(Buffer.concat(parts).equals(content)).toBe(true)
+    })
+  })
+})
+
+it.each<[what: string, app: Application, announced: string | undefined]>([
+  ['another status', sending(() => handle({ start: 0 }), [], '404 Not Found'), undefined],
+  ['an array', sending(() => ['0123456789']), undefined],
+  ['a Readable', sending(() => new FileWrapper(Readable.from(['0123456789']))), undefined],
+  ['none wanted', sending(() => handle({ start: 0 }), [['Accept-Ranges', 'none']]), 'none'],
+  // The application knows what it means by it.
+  ['a file of /proc', sending(async () => new FileWrapper(await open('/proc/version'))), 'bytes'],
+])('leaves %s as it is', async (_what, app, announced) => {
+  const answer = await ask(ranges(app), 'bytes=2-4')
+  expect(answer.status).not.toMatch(/^(?:206|416)/)
+  expect(answer.body.toString()).toMatch(/^(?:0123456789$|Linux )/)
+  expect(valueOf(answer, 'Accept-Ranges')).toBe(announced)
+})
+
+it('does not believe a length that is not the file’s', async () => {
+  const app = ranges(sending(() => handle({ start: 0 }), [['Content-Length', '5']]))
+  expect(brief(await runCgi(app, { target: '/', headers: [['Range', 'bytes=2-4']] }))).toEqual([
+    OK,
+    '01234',
+  ])
+})
+
+it('acts on GET only; HEAD is told that it could', async () => {
+  const app = ranges(sending(() => handle({ start: 0 })))
+  expect(brief(await ask(app, 'bytes=2-4', [], 'POST'))).toEqual([OK, '0123456789'])
+  const head = await ask(app, 'bytes=2-4', [], 'HEAD')
+  expect([head.status, valueOf(head, 'Content-Length')]).toEqual([OK, '10'])
+  expect(valueOf(head, 'Accept-Ranges')).toBe('bytes')
+})
+
+const MODIFIED = 'Sat, 01 Jan 2000 00:00:00 GMT'
+
+it.each<[ifRange: string, status: string]>([
+  ['"strong"', '206'],
+  ['"other"', '200'],
+  [MODIFIED, '206'],
+  ['Sat, 01 Jan 2000 00:00:01 GMT', '200'],
+  ['', '200'],
+])('with If-Range %j it is a %s (RFC 9110, section 13.1.5)', async (ifRange, status) => {
+  const headers: HeaderList = [
+    ['ETag', '"strong"'],
+    ['Last-Modified', MODIFIED],
+  ]
+  const app = ranges(sending(() => handle({ start: 0 }), headers))
+  expect((await ask(app, 'bytes=2-4', [['If-Range', ifRange]])).status.slice(0, 3)).toBe(status)
+})
+
+it('a weak tag is not enough for If-Range', async () => {
+  const app = ranges(sending(() => handle({ start: 0 }), [['ETag', 'W/"weak"']]))
+  expect((await ask(app, 'bytes=2-4', [['If-Range', 'W/"weak"']])).status).toBe(OK)
+})
+
+it('a file that cannot be opened is the handler’s to complain of', async () => {
+  const app = ranges(sending(() => new FileWrapper(createReadStream(join(folder, 'none')))))
+  const answer = await runCgi(app, { target: '/', headers: [['Range', 'bytes=2-4']] })
+  expect(answer.status).toBe('500 Internal Server Error')
+  expect(answer.errors).toContain('ENOENT')
+})
+
+it('goes with other layers on both sides', async () => {
+  const file = sending(stream, [['ETag', '"v1"']])
+  const inside = validator(mount({ '/': ranges(conditionalGet(mount({ '/': file }))) }))
+  expect(brief(await ask(inside, 'bytes=2-4'))).toEqual(['206 Partial Content', '234'])
+  expect((await ask(inside, 'bytes=2-4', [['If-None-Match', '"v1"']])).status).toMatch(/^304/)
+  const handing = sendfile(ranges(file), { header: 'X-Sendfile' })
+  expect(brief(await ask(handing, 'bytes=2-4'))).toEqual(['206 Partial Content', '234'])
+  expect(valueOf(await ask(handing, ''), 'X-Sendfile')).toBe(path)
+})
