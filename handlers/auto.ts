@@ -92,16 +92,16 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
     await new CGIHandler(settings).run(app)
     return null
   }
-  const server = await (await handlerFor(gateway, settings)).run(app)
+  const handler = await handlerFor(gateway, settings)
+  const { closeOnFault, closeOnSignals } = await import('../src/server/stopping.ts')
+  const server = await handler.run(app)
+  // Requests finish (FastCGI 1.0, section 7) instead of being cut off, from the first one on.
+  closeOnSignals(server)
+  if (options.closeOnFault !== false) closeOnFault(server)
   // What a web server starts has nobody to tell.
   if (gateway === 'http') say(`Serving ${shape} on ${placeOf(server, 'http://')}`)
   else if (process.stderr.isTTY)
     say(`Serving ${shape} over ${NAMES[gateway]} on ${placeOf(server)}`)
-
-  // Requests finish (FastCGI 1.0, section 7) instead of being cut off.
-  const { closeOnFault, closeOnSignals } = await import('../src/server/stopping.ts')
-  closeOnSignals(server)
-  if (options.closeOnFault !== false) closeOnFault(server)
   return server
 }
 
