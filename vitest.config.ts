@@ -9,6 +9,8 @@ export default defineConfig({
     // Shared machines stall for seconds at a time; what is really wrong fails twice.
     retry: process.env['CI'] === 'true' ? 1 : 0,
     testTimeout: 30_000,
+    // To start a process can take more than the second that is usual.
+    expect: { poll: { timeout: 20_000 } },
     hookTimeout: 60_000,
   },
 })

@@ -5,7 +5,7 @@
 import { ConfigurationError } from '../src/errors.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { describeDescriptor } from '../src/server/inherited.ts'
-import { closeOnSignals, type GatewayServer } from '../src/server/lifecycle.ts'
+import type { GatewayServer } from '../src/server/lifecycle.ts'
 import type { Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'
 import type { HTTPOptions } from './http.ts'
@@ -17,6 +17,11 @@ import type { HTTPOptions } from './http.ts'
 export type RunOptions = Omit<FastCGIOptions & HTTPOptions, 'handlerClass'> & {
   /** Which gateway to be; without it the surroundings decide. */
   readonly gateway?: Gateway | undefined
+  /**
+   * Whether an error that nobody caught closes the server, which answers what runs, before the
+   * process ends with exit code 1. Default: true; false leaves it to Node, which ends at once.
+   */
+  readonly closeOnFault?: boolean | undefined
 }
 
 /** Which gateway the process has been started for, and where that listens if it is known. */
@@ -54,8 +59,12 @@ export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surrounding
  * Runs an application behind whatever has started this process; meant for the last line of a
  * script. Resolves to the server, or to null when a CGI request has been answered.
  *
- * The HTTP server's URL is printed to stderr. So is, in one line, why a server cannot be started;
- * the process ends with exit code 1 then. Whoever wants to catch that uses a handler.
+ * PORTICO_SOCKET_MODE, PORTICO_SOCKET_OWNER and PORTICO_SOCKET_GROUP are the rights of a Unix socket
+ * that it makes; like PORTICO_LISTEN they come before the options.
+ *
+ * The HTTP server's URL is printed to stderr, and where another one listens if that is a terminal.
+ * So is, in one line, why a server cannot be started; the process ends with exit code 1 then.
+ * Whoever wants to catch that uses a handler.
  */
 export async function run(
   application: Runnable,
@@ -65,7 +74,7 @@ export async function run(
     return await start(application, options)
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error
-    process.stderr.write(`${error.message}\n`)
+    say(error.message)
     process.exitCode = 1
     return null
   }
@@ -76,30 +85,49 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
   // A socket that was handed over is where whoever started us expects to be answered.
-  const settings = { ...options, listen: listen ?? options.listen }
+  const settings = { ...options, ...socketRights(), listen: listen ?? options.listen }
   const { application: app, shape } = await recognise(application)
+  if (gateway === 'cgi') {
+    const { CGIHandler } = await import('./cgi.ts')
+    await new CGIHandler(settings).run(app)
+    return null
+  }
+  const handler = await handlerFor(gateway, settings)
+  const { closeOnFault, closeOnSignals } = await import('../src/server/stopping.ts')
+  const server = await handler.run(app)
+  // Requests finish (FastCGI 1.0, section 7) instead of being cut off, from the first one on.
+  closeOnSignals(server)
+  if (options.closeOnFault !== false) closeOnFault(server)
+  // What a web server starts has nobody to tell.
+  if (gateway === 'http') say(`Serving ${shape} on ${placeOf(server, 'http://')}`)
+  else if (process.stderr.isTTY)
+    say(`Serving ${shape} over ${NAMES[gateway]} on ${placeOf(server)}`)
+  return server
+}
+
+/** Who may use a Unix socket, as far as whoever started us says it. */
+function socketRights({ env } = process): Pick<RunOptions, 'mode' | 'owner' | 'group'> {
+  const rights: Record<string, string> = {}
+  for (const option of ['mode', 'owner', 'group']) {
+    const value = env[`PORTICO_SOCKET_${option.toUpperCase()}`]
+    if (value) rights[option] = value
+  }
+  return rights
+}
+
+/** A server's handler; the others are not loaded. */
+async function handlerFor(gateway: Exclude<Gateway, 'cgi'>, settings: RunOptions) {
   switch (gateway) {
-    case 'cgi': {
-      const { CGIHandler } = await import('./cgi.ts')
-      await new CGIHandler(settings).run(app)
-      return null
-    }
-    case 'fastcgi': {
-      const { FastCGIHandler } = await import('./fastcgi.ts')
-      return stoppable(await new FastCGIHandler(settings).run(app))
-    }
-    case 'scgi': {
-      const { SCGIHandler } = await import('./scgi.ts')
-      return stoppable(await new SCGIHandler(settings).run(app))
-    }
-    case 'http': {
-      const { HTTPHandler } = await import('./http.ts')
-      const server = await new HTTPHandler(settings).run(app)
-      process.stderr.write(`Serving ${shape} on ${urlOf(server)}\n`)
-      return stoppable(server)
-    }
+    case 'fastcgi':
+      return new (await import('./fastcgi.ts')).FastCGIHandler(settings)
+    case 'scgi':
+      return new (await import('./scgi.ts')).SCGIHandler(settings)
+    case 'http':
+      return new (await import('./http.ts')).HTTPHandler(settings)
   }
 }
+
+const NAMES = { fastcgi: 'FastCGI', scgi: 'SCGI' } as const
 
 const GATEWAYS: readonly string[] = ['cgi', 'fastcgi', 'scgi', 'http'] satisfies Gateway[]
 
@@ -108,14 +136,14 @@ function asGateway(name: string, option: string): Gateway {
   throw new ConfigurationError(`${option}: '${name}' is none of ${GATEWAYS.join(', ')}`)
 }
 
-/** SIGTERM and SIGINT let requests finish (FastCGI 1.0, section 7) instead of cutting them off. */
-function stoppable(server: GatewayServer): GatewayServer {
-  closeOnSignals(server)
-  return server
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
 }
 
-function urlOf({ address }: GatewayServer): string {
-  if (address.kind !== 'tcp') return address.kind === 'unix' ? `unix:${address.path}` : 'fd'
+/** Where the server is, in the words of `listen`, or for a browser with a `scheme`. */
+function placeOf({ address }: GatewayServer, scheme = ''): string {
+  if (address.kind === 'unix') return `unix:${address.path}`
+  if (address.kind === 'fd') return `fd:${address.fd}`
   const host = address.host.includes(':') ? `[${address.host}]` : address.host
-  return `http://${host}:${address.port}/`
+  return `${scheme}${host}:${address.port}${scheme && '/'}`
 }

@@ -53,6 +53,9 @@ export interface FastCGIOptions extends HandlerOptions, ServerOptions {
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 
+/** How long, in ms, a request with such a body may hold up the others without reading any of it. */
+const MAX_STALL = 10_000
+
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
 
@@ -170,7 +173,20 @@ class Connection {
 
   look(): void {
     const { socket } = this
-    if (socket.isPaused() && this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+    if (!socket.isPaused()) return
+    this.#endStalled()
+    if (this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+  }
+
+  /** Ends the request with the most unread body, if it is not alone and has not read for long. */
+  #endStalled(): void {
+    const requests = [...this.#requests.values()]
+    const [most, second] = requests.toSorted((a, b) => b.input.queued - a.input.queued)
+    if (!most || !second || coarseTime() - most.lastRead < MAX_STALL) return
+    const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
+    const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
+    most.disconnected(error)
+    void most.fail(error)
   }
 
   /** The request is answered: nothing more is written for its id. */
@@ -336,6 +352,8 @@ export class FastCGIRequest extends BaseHandler {
   override originServer = false
   readonly id: number
   readonly input: PushSource
+  /** When the application took some of the body last, by `coarseTime`. */
+  lastRead = coarseTime()
   readonly #connection: Connection
   #head = ''
   #chunks: Chunk[] = []
@@ -352,7 +370,10 @@ export class FastCGIRequest extends BaseHandler {
   constructor(connection: Connection, id: number, environ: Environ, options: HandlerOptions) {
     super(options)
     this.id = id
-    this.input = new PushSource((bytes) => connection.consumed(bytes))
+    this.input = new PushSource((bytes) => {
+      this.lastRead = coarseTime()
+      connection.consumed(bytes)
+    })
     this.#connection = connection
     this.environ = environ
   }
@@ -361,7 +382,10 @@ export class FastCGIRequest extends BaseHandler {
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {
-    return new Input(this.input, contentLength(this.environ!) ?? Infinity)
+    const environ = this.environ!
+    // The role Authorizer has no STDIN (section 6.3), and so none that would end.
+    const unknown = environ['FCGI_ROLE'] === 'AUTHORIZER' ? 0 : Infinity
+    return new Input(this.input, contentLength(environ) ?? unknown)
   }
 
   override getStderr(): ErrorStream {

@@ -12,6 +12,7 @@ import { contentLength, putVariable, ruleFor, type Rule } from '../src/environ.t
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input, type ByteSource } from '../src/input.ts'
+import { refusalStatus, type ParserError } from '../src/protocol/http-refusal.ts'
 import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
@@ -61,6 +62,8 @@ const MAX_KNOWN_NAMES = 512
  * one at a time, clients that pipeline a few; Node would start as many as come.
  */
 const MAX_PIPELINED = 64
+/** What a client may still send behind a head that is refused, and be sure to get the answer. */
+const MAX_DISCARDED = 1024 * 1024
 /** How long, in ms, an unread body is read and thrown away before its connection is closed. */
 const LINGER = 2_000
 
@@ -107,6 +110,7 @@ export class HTTPHandler {
     server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
     server.on('checkContinue', (request, response) => answer(request, response, true))
+    server.on('clientError', (error, socket) => connections.get(socket as Socket)?.refuse(error))
     return GatewayServer.start(server, options, {
       fallback: ':8000',
       open: true,
@@ -137,6 +141,8 @@ class HTTPConnection implements Connection {
   #ending = false
   #full = false
   #begun = 0
+  /** What had been read when it was refused; Infinity before. */
+  #refused = Infinity
   readonly #maxRequests: number | undefined
 
   constructor(socket: Socket, maxRequests: number | undefined) {
@@ -185,6 +191,21 @@ class HTTPConnection implements Connection {
 
   look(): void {
     for (const handler of this.#handlers) handler.look()
+  }
+
+  /** Node's parser, or its clock, has given up what came; it says so for every further piece. */
+  refuse(error: ParserError): void {
+    const socket = this.#socket
+    if (socket.bytesRead >= this.#refused + MAX_DISCARDED) socket.destroy()
+    if (this.#refused !== Infinity) return
+    this.#refused = socket.bytesRead
+    const answering = [...this.#handlers].some(({ response }) => response.headersSent)
+    if (socket.writable && !answering) {
+      socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
+    }
+    // A request whose body is no good is aborted. Otherwise the client may be writing still.
+    if (!socket.writable || this.#handlers.size > 0) socket.destroy()
+    else closeBehindAnswer(socket, false)
   }
 }
 
@@ -334,8 +355,10 @@ export class ServerHandler extends BaseHandler {
       else if (this.headersSent) response.flushHeaders()
       // Without the end of the body the client knows that there should be more; but the answers to
       // earlier requests go first.
-      if (response.socket !== null) socket.destroySoon()
-      else response.once('socket', () => setImmediate(() => socket.destroySoon()))
+      // Node 26 sends what is written in a turn at the end of it.
+      const close = () => setImmediate(() => socket.destroySoon())
+      if (response.socket !== null) close()
+      else response.once('socket', close)
     }
     this.#pending = null
     if (!unread) return

@@ -191,7 +191,6 @@ function isPromise(value: unknown): value is Promise<unknown> {
 /// | 1 | `HTTP/1.0` and `WSGIServer` in the head of the server | `HTTP/1.1` and `Portico`; the rest, and its order, is the same | Connections are kept |
 /// | 3 | Repeated headers are joined with `,` | With `, ` | RFC 9110, section 5.3 |
 /// | 4 | Lines of a request may end in LF | 400 | Two readings of one request are what smuggling is made of |
-/// | 5 | A long request line is a 414 | A 431: line and headers have one limit | Node's parser counts them together |
 /// | 10 | `read()` under the validator needs a size | It may be left out | The input ends at CONTENT_LENGTH |
 /// | 12 | A raw byte over 0x7F in a request line is taken | 400; percent-encoded it is the same byte | RFC 3986, section 2 |
 /// | 74 | The process's environment is in the environ | Only under CGI; `osEnviron` adds what a deployment wants | It holds secrets |

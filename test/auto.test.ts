@@ -20,12 +20,15 @@ beforeAll(async () => {
   running = await bundle(
     folder.path,
     'running',
-    `import { run } from '#src/../handlers/auto.ts'
+    `import { statSync } from 'node:fs'
+    import { run } from '#src/../handlers/auto.ts'
+    if (process.env.TERMINAL) process.stderr.isTTY = true
     const server = await run((environ, startResponse) => {
       startResponse('200 OK', [])
       return [environ['portico.gateway']]
     }, { listen: process.env.LISTEN })
     console.log(server === null ? 'no server' : JSON.stringify(server.address))
+    if (server?.address.path) console.log((statSync(server.address.path).mode & 0o777).toString(8))
     server?.close()`,
   )
 })
@@ -170,6 +173,37 @@ describe('run(app)', () => {
     const port = /^Serving .*on http:\/\/127\.0\.0\.1:(\d+)\/$/m.exec(output)?.[1]
     expect(output).toContain(`{"kind":"tcp","host":"127.0.0.1","port":${port}}`)
     expect(code).toBe(0)
+  })
+
+  test.each([
+    ['fastcgi', 'FastCGI'],
+    ['scgi', 'SCGI'],
+  ])('serves %s, and says where on a terminal only', async (gateway, name) => {
+    const env = { PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${folder.path}/${gateway}` }
+    const log = await start(process.execPath, [running], { env }).ended
+    expect(log.output).not.toContain('Serving')
+    const terminal = start(process.execPath, [running], { env: { ...env, TERMINAL: '1' } })
+    expect((await terminal.ended).output).toMatch(
+      new RegExp(`^Serving an application over ${name} on unix:${folder.path}/${gateway}$`, 'm'),
+    )
+  })
+
+  test('lets whoever starts it say who may use the socket', async () => {
+    const env = { PORTICO_GATEWAY: 'scgi', PORTICO_LISTEN: `unix:${folder.path}/rights` }
+    const outputs: string[] = []
+    for (const PORTICO_SOCKET_MODE of ['', '0606', '9']) {
+      const child = start(process.execPath, [running], { env: { ...env, PORTICO_SOCKET_MODE } })
+      outputs.push((await child.ended).output)
+    }
+    expect(outputs[0]).toMatch(/^660$/m)
+    expect(outputs[1]).toMatch(/^606$/m)
+    expect(outputs[2]).toMatch(/^mode: "9" is not a file mode/)
+    const child = start(process.execPath, [running], {
+      env: { ...env, PORTICO_SOCKET_OWNER: 'nobody-has-this-name' },
+    })
+    expect((await child.ended).output).toContain(
+      'owner: "nobody-has-this-name" is not in /etc/passwd',
+    )
   })
 
   test('serves FastCGI on a socket that it was given, whatever the options say', async () => {

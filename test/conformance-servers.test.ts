@@ -176,7 +176,7 @@ async function program(folder: string, report: string): Promise<string> {
   await writeFile(
     input,
     `import { FastCGIHandler } from '${sources}/handlers/fastcgi.ts'
-     import { closeOnSignals } from '${sources}/src/server/lifecycle.ts'
+     import { closeOnSignals } from '${sources}/src/server/stopping.ts'
      import { suiteApplication } from '${sources}/src/testing/index.ts'
      const osEnviron = { '${REPORT}': '${report}' }
      closeOnSignals(await new FastCGIHandler({ osEnviron }).run(suiteApplication))`,

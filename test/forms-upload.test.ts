@@ -19,7 +19,7 @@ const SLACK = 64 * MiB
 const SOURCE = `
 import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
 import { FieldStorage } from '#src/forms.ts'
-import { closeOnSignals } from '#src/server/lifecycle.ts'
+import { closeOnSignals } from '#src/server/stopping.ts'
 
 async function application(environ, startResponse) {
   const files = []

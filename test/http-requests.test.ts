@@ -325,3 +325,41 @@ describe('handleRequest()', () => {
     write.mockRestore()
   })
 })
+
+describe('a head that is refused', () => {
+  test.each([
+    ['414 URI Too Long', 'GET /', 'a'],
+    ['431 Request Header Fields Too Large', 'GET / HTTP/1.1\r\nHost: a\r\nCookie: ', 'a=b; '],
+    ['400 Bad Request', 'GET / HTTP/1.1\nHost: a\n\n', 'a'],
+  ])('is a %s, which reaches a client that goes on writing', async (status, beginning, letters) => {
+    const port = await serve(hello)
+    const half = letters.repeat(450_000 / letters.length)
+    const { socket: writing, text } = client(port, beginning)
+    writing.pause()
+    const closed = once(writing, 'close')
+    const sent = () => new Promise((resolve) => writing.write(half, 'latin1', resolve))
+    await sent()
+    await sleep(50)
+    // Whoever has been reset learns it here, and reads no answer any more.
+    await sent()
+    writing.resume()
+    await closed
+    expect(text()).toBe(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
+  })
+
+  test('is not read for ever', async () => {
+    const port = await serve(hello)
+    const { socket: writing } = client(port, 'GET /')
+    const closed = once(writing, 'close')
+    const more = () => writing.write('a'.repeat(65_536))
+    writing.on('drain', more)
+    more()
+    await closed
+    expect(writing.bytesWritten).toBeLessThan(16 * 1024 * 1024)
+  })
+
+  test('whose time is over is a 408', async () => {
+    const port = await serve(hello, { headTimeout: 100 })
+    expect(await ask(port, 'GET / HTTP/1.1\r\n')).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/)
+  })
+})

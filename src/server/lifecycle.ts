@@ -71,9 +71,6 @@ const QUIET_TURNS = 3
  */
 const FIRST_BYTE_TIME = 500
 
-/** How long the process may still run after its last server has closed, in milliseconds. */
-const EXIT_TIME = 1000
-
 /** A server that accepts connections: what a handler's `run(app)` resolves to. */
 export class GatewayServer {
   readonly address: Address
@@ -161,6 +158,16 @@ export class GatewayServer {
     this.closed = new Promise((resolve) => server.once('close', resolve))
   }
 
+  /** How long `close()` waits for what runs, in milliseconds. */
+  get graceTime(): number {
+    return this.#graceTime
+  }
+
+  /** How many connections are open. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
   /**
    * Stops accepting, lets what runs finish, and after the grace time ends what is left.
    *
@@ -208,26 +215,6 @@ export class GatewayServer {
       if (accepted.count > before) quiet = -1
     }
   }
-}
-
-/**
- * Closes the server on SIGTERM or SIGINT and then lets the process end; a second signal ends it at
- * once. Whoever started us decides about other signals: Node keeps SIGUSR1 for its debugger,
- * libfcgi ends on it as on SIGTERM.
- */
-export function closeOnSignals(
-  server: Pick<GatewayServer, 'close'>,
-  signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
-): void {
-  const stop = async () => {
-    for (const signal of signals) process.removeListener(signal, onSignal)
-    await server.close()
-    // The process ends by itself, when what it wrote is out: `process.exit` cuts off what a pipe
-    // has not taken. The timer keeps nothing alive, and fires only if something else does.
-    setTimeout(() => process.exit(), EXIT_TIME).unref()
-  }
-  const onSignal = () => void stop()
-  for (const signal of signals) process.on(signal, onSignal)
 }
 
 function ignore(): void {}

@@ -1,6 +1,7 @@
 /** `session`: what is remembered, by whom it can be changed, and when it is saved. */
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -595,7 +596,11 @@ describe('FileStore', () => {
 
   it('leaves nothing behind when it cannot save', async () => {
     const store = new FileStore(folder)
-    await expect(store.save(id, 'x', Number.NaN)).rejects.toThrow(Error)
-    expect(readdirSync(folder)).toEqual([])
+    await store.save(id, 'x', Date.now() + 1000)
+    const names = readdirSync(folder)
+    rmSync(join(folder, names[0]!))
+    mkdirSync(join(folder, names[0]!))
+    await expect(store.save(id, 'x', Date.now() + 1000)).rejects.toThrow(Error)
+    expect(readdirSync(folder)).toEqual(names)
   })
 })

@@ -297,7 +297,8 @@ describe('a process', () => {
       folder.path,
       'process',
       `import { createServer } from 'node:net'
-       import { GatewayServer, closeOnSignals } from '#src/server/lifecycle.ts'
+       import { GatewayServer } from '#src/server/lifecycle.ts'
+       import { closeOnSignals } from '#src/server/stopping.ts'
        class Slow {
          running = false; ending = false
          constructor(socket) {

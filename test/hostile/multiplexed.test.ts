@@ -1,0 +1,106 @@
+/** Requests that share a connection, of which one does not read its body. */
+import { Buffer } from 'node:buffer'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { SWEEP_TIME } from '../../src/server/limits.ts'
+import type { GatewayServer } from '../../src/server/lifecycle.ts'
+import type { Application } from '../../src/types.ts'
+import { begin, record } from '../protocol/fastcgi-helpers.ts'
+import { temporaryFolder } from '../server/child.ts'
+import { endOf, events, fastcgi, params, Peer } from './peer.ts'
+
+const folder = temporaryFolder()
+afterAll(folder.remove)
+
+/** More than a connection with several requests holds (16 MiB, and four times that to look ahead). */
+const RECORDS = 1100
+const piece = record(5, 1, Buffer.alloc(65_528, 'x'))
+
+/** What lets a request go on, by its path. */
+const release = new Map<string, () => void>()
+let aborted = 0
+
+const application: Application = async (environ, startResponse) => {
+  const { PATH_INFO: path } = environ
+  const released = () => new Promise<void>((resolve) => release.set(path, resolve))
+  environ['portico.signal'].addEventListener('abort', () => (aborted += 1))
+  if (path !== '/') await released()
+  if (path === '/slowly') {
+    // A piece whenever it is released.
+    while ((await environ['wsgi.input'].read(65_536)).length > 0) await released()
+  }
+  startResponse('200 OK', [])
+  return ['Hello']
+}
+
+let server: GatewayServer
+let peer: Peer
+let log: string
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'performance'] })
+  log = ''
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    log += String(text)
+    return true
+  })
+  release.clear()
+  aborted = 0
+  const path = join(folder.path, 'socket')
+  server = await new FastCGIHandler({ listen: `unix:${path}`, graceTime: 0 }).run(application)
+  peer = new Peer(path)
+})
+afterEach(async () => {
+  vi.restoreAllMocks()
+  vi.useRealTimers()
+  peer.destroy()
+  await server.close()
+})
+
+/** Lets the server's clock go on, a look at the connections at a time. */
+async function pass(seconds: number): Promise<void> {
+  for (let passed = 0; passed < seconds * 1000; passed += SWEEP_TIME) {
+    vi.advanceTimersByTime(SWEEP_TIME)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** Request 1 with a body that is not taken in, and behind it request 3. */
+function fill(path: string): void {
+  const length: [string, string][] = [['CONTENT_LENGTH', String(RECORDS * 65_528)]]
+  peer.send(begin(1), params(1, path, length), begin(2), params(2, '/other'), record(5, 2))
+  for (let i = 0; i < RECORDS; i += 1) peer.send(piece)
+  peer.send(fastcgi(3, '/'))
+}
+
+const answer = (id: number) =>
+  events(peer.received)
+    .map((event) => (event.type === 'stdout' && event.id === id ? event.data.toString() : ''))
+    .join('')
+
+it('A request that does not read holds up the others for a time, and is then answered with 503', async () => {
+  fill('/wait')
+  await pass(8)
+  expect(answer(3)).toBe('')
+  expect(answer(1)).toBe('')
+  const third = peer.until(endOf(3))
+  await pass(4)
+  await third
+  expect(answer(1)).toMatch(/^Status: 503 Service Unavailable\r\n/)
+  expect(answer(3)).toContain('Hello')
+  expect(answer(2)).toBe('')
+  expect(aborted).toBe(1)
+  release.get('/other')!()
+  await peer.until(endOf(2))
+  expect(answer(2)).toContain('Hello')
+})
+
+it('One that reads now and then is not ended', async () => {
+  fill('/slowly')
+  for (let turn = 0; turn < 4; turn += 1) {
+    await pass(8)
+    release.get('/slowly')!()
+  }
+  expect(answer(1)).toBe('')
+  expect(aborted).toBe(0)
+})

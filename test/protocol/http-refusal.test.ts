@@ -1,0 +1,54 @@
+import { Buffer } from 'node:buffer'
+import { describe, expect, test } from 'vitest'
+import { refusalStatus } from '../../src/protocol/http-refusal.ts'
+
+/** An error of the parser that has read `read` and had `rest` before it. */
+function overflow(read: string, rest = '') {
+  const rawPacket = Buffer.from(read + rest, 'latin1')
+  return Object.assign(new Error('Parse Error'), {
+    code: 'HPE_HEADER_OVERFLOW',
+    rawPacket,
+    bytesParsed: read.length,
+  })
+}
+
+const long = 'a'.repeat(1000)
+
+/** Which piece it was, what the parser has read of it, and what was left. */
+type Row = [piece: string, read: string, rest?: string]
+
+describe('A head that is too long', () => {
+  test.each<Row>([
+    ['the request line, whole', `GET /${long}`, ' HTTP/1.0\r\n\r\n'],
+    ['its beginning', `M-SEARCH http://host/${long}`],
+    ['a piece of it', long],
+    ['its last piece', 'aaaa?b=c', ' HTTP/1.1\r\nHost: a\r\n'],
+    ['its last piece, LF alone', 'aaaa?b=c', ' HTTP/1.1\n'],
+  ])('is a 414 where it ends within %s (fact 5)', (_, read, rest) => {
+    expect(refusalStatus(overflow(read, rest))).toBe('414 URI Too Long')
+  })
+
+  test.each<Row>([
+    ['a header behind the request line', `GET / HTTP/1.1\r\nX-A: ${long}`],
+    ['a header with blanks in it', `${long}; b=c`],
+    ['the last piece of a header', 'aaaa\r', '\n\r\n'],
+    ['one header of many', `X-A: b\r\nX-B: ${long}`, '\r\nX-C: d\r\n'],
+    ['a header before which one ends', `aaa HTTP/1.1\r\nX-B: ${long}`, '\r\n\r\n'],
+  ])('is a 431 where it ends within %s', (_, read, rest) => {
+    expect(refusalStatus(overflow(read, rest))).toBe('431 Request Header Fields Too Large')
+  })
+
+  test('is a 431 where nothing is known of it', () => {
+    const error = Object.assign(new Error(), { code: 'HPE_HEADER_OVERFLOW' })
+    expect(refusalStatus(error)).toBe('431 Request Header Fields Too Large')
+  })
+})
+
+test.each([
+  ['HPE_CHUNK_EXTENSIONS_OVERFLOW', '413 Content Too Large'],
+  ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
+  ['HPE_INVALID_METHOD', '400 Bad Request'],
+  [undefined, '400 Bad Request'],
+])('%s is a %s', (code, status) => {
+  expect(refusalStatus(Object.assign(new Error(), code && { code }))).toBe(status)
+})
