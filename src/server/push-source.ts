@@ -106,6 +106,8 @@ export function pushedSource(stream: Readable, highWaterMark: number): ByteSourc
     stream.on('end', () => queue.end())
     stream.on('error', () => {}) // 'close' follows.
     stream.on('close', () => {
+      // It comes behind each body, and an error with its stack costs as much as a small request.
+      if (queue.ended) return
       queue.fail(new PeerError('PORTICO_DISCONNECTED', 'The request body broke off'))
     })
   }
