@@ -7,8 +7,7 @@
  * The bar is 0.95 of `proxy_pass`, in requests and in time. Hono's own server for Node is
  * @hono/node-server, which puts lighter classes in place of the global Request and Response unless
  * it is told not to. Portico does that only if `installLightFetch` is called. So there are two
- * comparisons: with light classes on both sides, and with Node's own. Where that server is not
- * installed, Hono is left out.
+ * comparisons: with light classes on both sides, and with Node's own.
  */
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
