@@ -126,6 +126,8 @@ class Connection {
   #borrowed = false
   /** Every request has been read to its end, so that nothing is left to come. */
   #exhausted = true
+  /** The peer asks for more than it reads; until it has read, what it sends waits. */
+  #choked = false
 
   constructor(
     socket: Socket,
@@ -152,6 +154,8 @@ class Connection {
   }
 
   receive(chunk: Buffer, borrowed: boolean): void {
+    // Behind the last answer. One more, on a socket that is ending, would break that one off.
+    if (this.socket.writableEnded) return
     this.#borrowed = borrowed
     this.protocol.receive(chunk)
     this.#pump()
@@ -173,7 +177,8 @@ class Connection {
 
   look(): void {
     const { socket } = this
-    if (!socket.isPaused()) return
+    if (this.#waitingFor !== 'nothing' && socket.writableLength > 0) this.#setDeadline(true)
+    if (!socket.isPaused() || this.#choked) return
     this.#endStalled()
     if (this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
   }
@@ -218,7 +223,8 @@ class Connection {
   /** Input has left a queue. */
   consumed(bytes: number): void {
     this.#queued -= bytes
-    if (this.socket.isPaused() && this.#queued < this.#highWaterMark()) this.socket.resume()
+    if (this.#choked || !this.socket.isPaused()) return
+    if (this.#queued < this.#highWaterMark()) this.socket.resume()
   }
 
   /** Several parts leave together. */
@@ -257,7 +263,9 @@ class Connection {
   }
 
   #pump(): void {
+    const { socket } = this
     const begun: FastCGIRequest[] = []
+    let replied = false
     for (let event; (event = this.protocol.next()) !== null;) {
       switch (event.type) {
         case 'request': {
@@ -282,12 +290,13 @@ class Connection {
           this.#abort(event.id, event.cause)
           break
         case 'reply':
-          this.socket.write(event.data)
+          socket.write(event.data)
+          replied = true
           break
         case 'error':
           process.stderr.write(`FastCGI: ${event.message}\n`)
           this.#writeHeld()
-          this.socket.destroySoon()
+          socket.destroySoon()
       }
     }
     // After all that came with it: a request that is there to its end is answered cheaper.
@@ -295,17 +304,35 @@ class Connection {
       // Unless it has been aborted in the same breath.
       if (this.#requests.includes(request)) request.start(this.#application)
     }
-    if (this.#queued > this.#highWaterMark()) this.socket.pause()
+    if (this.#queued > this.#highWaterMark()) socket.pause()
+    const asked = replied || begun.length > 0
+    if (asked && socket.writableLength > this.#highWaterMark()) void this.#choke()
     this.#setDeadline()
     this.#closeIfDone()
   }
 
-  /** Set when the waiting begins, so that a peer that sends a byte now and then gains nothing. */
-  #setDeadline(): void {
+  /**
+   * Reads nothing until the peer has read what waits for it: an answer may be a thousand times as
+   * long as its request. Only for who asks anew; a body goes on, for its sender may read behind it.
+   */
+  async #choke(): Promise<void> {
+    if (this.#choked) return
+    this.#choked = true
+    this.socket.pause()
+    await drained(this.socket)
+    this.#choked = false
+    this.consumed(0)
+  }
+
+  /**
+   * Set when the waiting begins, so that a peer that sends a byte now and then gains nothing, and
+   * `again` while it still reads what was sent: that may take longer than a next request.
+   */
+  #setDeadline(again = false): void {
     const { headTimeout = HEAD_TIMEOUT, idleTimeout = IDLE_TIMEOUT } = this.#options
     const running = this.#requests.length > 0
     const waitingFor = this.protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request'
-    if (waitingFor === this.#waitingFor) return
+    if (waitingFor === this.#waitingFor && !again) return
     this.#waitingFor = waitingFor
     this.deadline =
       waitingFor === 'nothing'
@@ -342,7 +369,8 @@ class Connection {
     const { protocol, socket } = this
     const idle = this.#requests.length === 0 && !protocol.awaitingHead
     const done = protocol.closing || (this.#ending && idle)
-    if (done && !socket.writableEnded) closeBehindAnswer(socket, this.#exhausted)
+    if (!done || socket.writableEnded) return
+    closeBehindAnswer(socket, this.#exhausted && !this.#choked)
   }
 }
 

@@ -58,8 +58,9 @@ const MAX_HEADERS = 1_000
 /** Header names whose variable is remembered: more than browsers and proxies have among them. */
 const MAX_KNOWN_NAMES = 512
 /**
- * Requests of one connection above which it is not read until the first are answered. Browsers send
- * one at a time, clients that pipeline a few; Node would start as many as come.
+ * Requests of one connection above which it is not read, and those that have come wait, until the
+ * first are answered. Browsers send one at a time, clients that pipeline a few; Node would start as
+ * many as come, and there are a thousand in each piece that it reads.
  */
 const MAX_PIPELINED = 64
 /** What a client may still send behind a head that is refused, and be sure to get the answer. */
@@ -105,7 +106,6 @@ export class HTTPHandler {
       const handler = new Handler(request, response, options)
       handler.clientWaits = waits
       connections.get(request.socket)?.begin(handler)
-      handler.start(run)
     }
     server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
@@ -115,7 +115,7 @@ export class HTTPHandler {
       fallback: ':8000',
       open: true,
       connect: (socket) => {
-        const connection = new HTTPConnection(socket, options.maxRequestsPerConnection)
+        const connection = new HTTPConnection(socket, run, options.maxRequestsPerConnection)
         connections.set(socket, connection)
         return connection
       },
@@ -136,6 +136,8 @@ class HTTPConnection implements Connection {
   readonly #socket: Socket
   /** More than one where a client sends the next request before it has the answer. */
   readonly #handlers = new Set<ServerHandler>()
+  /** Those of them that are too many to have been started. */
+  readonly #waiting = new Set<ServerHandler>()
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
@@ -143,10 +145,12 @@ class HTTPConnection implements Connection {
   #begun = 0
   /** What had been read when it was refused; Infinity before. */
   #refused = Infinity
+  readonly #application: Application
   readonly #maxRequests: number | undefined
 
-  constructor(socket: Socket, maxRequests: number | undefined) {
+  constructor(socket: Socket, application: Application, maxRequests: number | undefined) {
     this.#socket = socket
+    this.#application = application
     this.#maxRequests = maxRequests
     socket.on('end', () => {
       for (const handler of this.#handlers) handler.disconnected()
@@ -166,6 +170,8 @@ class HTTPConnection implements Connection {
       setImmediate(() => this.#full && this.#socket.pause())
     }
     handler.connection = this
+    if (this.#handlers.size > MAX_PIPELINED) this.#waiting.add(handler)
+    else handler.start(this.#application)
   }
 
   /** The answer is over. */
@@ -175,6 +181,14 @@ class HTTPConnection implements Connection {
     if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
       this.#full = false
       this.#socket.resume()
+    }
+    this.#waiting.delete(handler)
+    // None behind the last answer of a connection that ends.
+    if (!this.#socket.writable) this.#waiting.clear()
+    for (const next of this.#waiting) {
+      this.#waiting.delete(next)
+      next.start(this.#application)
+      break
     }
     if (this.#ending && this.#handlers.size === 0) this.#socket.end()
   }

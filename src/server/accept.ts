@@ -63,6 +63,7 @@ export function takeConnections(
     } as SocketConstructorOpts)
     internals._connections! += 1
     ;(socket as unknown as { _server: Server })._server = server
+    reading.socket = socket
     reading.receiver = connect(socket)
   }
   return true
@@ -70,6 +71,7 @@ export function takeConnections(
 
 /** The option `onread` of one socket. */
 class Reading {
+  socket: Socket | undefined
   receiver: Receiver | undefined
   #current: Buffer | null = null
   #lent = false
@@ -86,7 +88,13 @@ class Reading {
 
   readonly callback = (size: number, buffer: Buffer): boolean => {
     this.#lent = buffer !== SHARED && size >= LEND_FROM
-    this.receiver?.receive(buffer.subarray(0, size), !this.#lent)
+    try {
+      this.receiver?.receive(buffer.subarray(0, size), !this.#lent)
+    } catch (error) {
+      // What it has not dealt with it would take from this memory later: by then another's bytes.
+      this.socket?.destroy()
+      throw error
+    }
     return true
   }
 }

@@ -57,14 +57,14 @@ export function coarseTime(): number {
   return time
 }
 
-/** Destroys overdue connections, and looks at the others, until the function that it returns is called. */
+/** Looks at connections, and destroys those that are overdue, until the function that it returns is called. */
 export function sweep(connections: ReadonlyMap<unknown, Overdue>): () => void {
   time = performance.now()
   const timer = setInterval(() => {
     time = performance.now()
     for (const connection of connections.values()) {
+      connection.look?.()
       if (connection.deadline !== undefined && connection.deadline <= time) connection.destroy()
-      else connection.look?.()
     }
   }, SWEEP_TIME)
   timer.unref()

@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { takeConnections, type Receiver } from '../../src/server/accept.ts'
 import { temporaryFolder } from './child.ts'
 
@@ -110,6 +110,28 @@ describe('Connections that are taken', () => {
     }
     // 64 KiB for each would be 62 MiB.
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024)
+  })
+
+  it('end with an error in what takes their bytes, for the rest would be read from used memory', async () => {
+    const { path, collectors } = await taking()
+    const client = await open(path)
+    await expect.poll(() => collectors.length).toBe(1)
+    const failure = new Error('not taken')
+    vi.spyOn(collectors[0]!, 'receive').mockImplementation(() => {
+      throw failure
+    })
+    const listeners = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    try {
+      client.write('x')
+      const [[error]] = await Promise.all([
+        once(process, 'uncaughtException'),
+        once(client.resume(), 'close'),
+      ])
+      expect(error).toBe(failure)
+    } finally {
+      for (const listener of listeners) process.on('uncaughtException', listener)
+    }
   })
 
   it('count for the server: it closes behind the last of them, and refuses what is too many', async () => {

@@ -1,0 +1,138 @@
+/** Answers that the peer does not read, or reads slowly: what becomes of them, and of what it sends. */
+import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, expect, it, vi } from 'vitest'
+import { FastCGIHandler, type FastCGIOptions } from '../../handlers/fastcgi.ts'
+import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { SWEEP_TIME } from '../../src/server/limits.ts'
+import type { GatewayServer } from '../../src/server/lifecycle.ts'
+import type { Application } from '../../src/types.ts'
+import { record } from '../protocol/fastcgi-helpers.ts'
+import { temporaryFolder } from '../server/child.ts'
+import { fastcgi } from './peer.ts'
+
+const MiB = 1024 * 1024
+const folder = temporaryFolder()
+const path = join(folder.path, 'socket')
+afterAll(folder.remove)
+
+/** What a socket's two ends hold, and then some: an answer of this size waits in the process. */
+const large = Buffer.alloc(4 * MiB, 'large ')
+const middling = large.subarray(0, MiB / 16)
+
+const application: Application = (environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return [environ.PATH_INFO === '/large' ? large : middling]
+}
+
+let server: GatewayServer
+let socket: Socket
+afterEach(async () => {
+  vi.useRealTimers()
+  socket.destroy()
+  await server.close()
+})
+
+async function open(options: FastCGIOptions = {}): Promise<void> {
+  server = await new FastCGIHandler({ listen: `unix:${path}`, graceTime: 0, ...options }).run(
+    application,
+  )
+  socket = connect(path)
+  await once(socket, 'connect')
+}
+
+/** All that comes until the server closes, or `found` is true of it. */
+async function receive(found?: (received: Buffer) => boolean): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    chunks.push(chunk)
+    if (found?.(Buffer.concat(chunks))) break
+  }
+  return Buffer.concat(chunks)
+}
+
+/** Sends until the server has taken nothing for a while; how often `piece` was sent by then. */
+async function flood(piece: (turn: number) => Buffer): Promise<number> {
+  for (let turn = 0; ; turn += 1) {
+    if (turn * piece(turn).length > 32 * MiB) throw new Error('The server takes everything')
+    if (socket.write(piece(turn))) continue
+    const drained = await Promise.race([
+      once(socket, 'drain').then(() => true),
+      sleep(500).then(() => false),
+    ])
+    if (!drained) return turn + 1
+  }
+}
+
+/** How many records of this type there are. */
+function countRecords(received: Buffer, type: number): number {
+  let count = 0
+  for (let at = 0; at + 8 <= received.length;) {
+    if (received[at + 1] === type) count += 1
+    at += 8 + received.readUInt16BE(at + 4) + received[at + 6]!
+  }
+  return count
+}
+
+const values = record(9, 0, encodePairs([['FCGI_MAX_CONNS', '']]))
+const requests = (turn: number) => {
+  const first = 8 * (turn % 4096)
+  return Buffer.concat([1, 2, 3, 4, 5, 6, 7, 8].map((id) => fastcgi(first + id, '/')))
+}
+
+it.each([
+  { name: 'requests', piece: requests, perPiece: 8, type: 3 },
+  {
+    name: 'GET_VALUES',
+    piece: () => Buffer.concat(Array(100).fill(values)),
+    perPiece: 100,
+    type: 10,
+  },
+])(
+  '$name of a peer that reads no answer wait in its socket, and are answered when it reads',
+  async ({ piece, perPiece, type }) => {
+    await open()
+    const turns = await flood(piece)
+    const pieces = turns * perPiece
+    socket.end()
+    expect(countRecords(await receive(), type)).toBe(pieces)
+  },
+  20_000,
+)
+
+it('An answer that is being read is not cut off when the time for a next request is over', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'performance'] })
+  await open({ idleTimeout: 500 })
+  socket.write(fastcgi(1, '/large'))
+  await once(socket, 'readable')
+  vi.advanceTimersByTime(5 * SWEEP_TIME)
+  await sleep(50)
+  const received = await receive((all) => countRecords(all, 3) === 1)
+  expect(received.length).toBeGreaterThan(large.length)
+})
+
+it('A connection is idle from when its last answer has been read', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'performance'] })
+  await open({ idleTimeout: 2 * SWEEP_TIME })
+  socket.write(fastcgi(1, '/large'))
+  await once(socket, 'readable')
+  vi.advanceTimersByTime(5 * SWEEP_TIME)
+  const end = receive()
+  await sleep(100)
+  vi.advanceTimersByTime(3 * SWEEP_TIME)
+  expect(countRecords(await end, 3)).toBe(1)
+})
+
+it('A request behind the last one that is answered does not harm that answer', async () => {
+  await open({ maxRequestsPerConnection: 1 })
+  socket.write(fastcgi(1, '/large'))
+  await once(socket, 'readable')
+  socket.write(fastcgi(2, '/'))
+  await sleep(50)
+  const received = await receive()
+  expect(received.length).toBeGreaterThan(large.length)
+  expect(countRecords(received, 3)).toBe(1)
+})
