@@ -121,11 +121,13 @@ function defineRequest() {
   const overrides: PropertyDescriptorMap & ThisType<GatewayRequest> = {
     constructor: { value: Request },
     signal: {
+      enumerable: true,
       get() {
         return this[ENVIRON]['portico.signal']
       },
     },
     clone: {
+      enumerable: true,
       value() {
         const copy = Object.setPrototypeOf(clone.call(this), GatewayRequest.prototype) as object
         return Object.assign(copy, { [ENVIRON]: this[ENVIRON] })

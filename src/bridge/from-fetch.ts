@@ -5,6 +5,7 @@
  * The globals of the Fetch API take 19 ms to load, more than Node itself: nothing here touches one
  * of them before the first request.
  */
+import type { Buffer } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
 import { isPromise } from '../body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
@@ -49,11 +50,60 @@ export function fromFetch(source: FetchApplication): Application {
         ? response.then((settled) => answer(settled, startResponse, environ))
         : answer(response, startResponse, environ)
     }
+    const begin = (body: RequestBody): Body | Promise<Body> => {
+      if (body.chunks === null) return respond(body)
+      const chunks = new WatchedChunks(body.chunks)
+      const answered = respond({ ...body, chunks })
+      return isPromise(answered)
+        ? answered.then((settled) => chunks.stayBehind(settled))
+        : chunks.stayBehind(answered)
+    }
     const body = knownBody(environ)
-    return body === null ? openBody(environ).then(respond) : respond(body)
+    return body === null ? openBody(environ).then(begin) : begin(body)
   }
   markOrigin(application, handler)
   return application
+}
+
+/** The body of a request, which a handler may go on reading behind its answer. */
+class WatchedChunks implements AsyncIterator<Buffer> {
+  readonly #chunks: AsyncIterator<Buffer>
+  /** The last read, until it comes to the end. */
+  #read: Promise<IteratorResult<Buffer>> | null = null
+
+  constructor(chunks: AsyncIterator<Buffer>) {
+    this.#chunks = chunks
+  }
+
+  async next(): Promise<IteratorResult<Buffer>> {
+    const read = (this.#read = this.#chunks.next())
+    const step = await read
+    if (step.done) this.#read = null
+    return step
+  }
+
+  /** The answer, which ends when nobody reads any more; most often nobody does. */
+  stayBehind(body: Body): Body {
+    if (this.#read === null) return body
+    const readOn = () => this.#readOn()
+    return {
+      async *[Symbol.asyncIterator]() {
+        yield* body
+        await readOn()
+      },
+      close: () => body.close?.(),
+    }
+  }
+
+  /** Who has not asked for more a turn of the event loop after the last piece has stopped. */
+  async #readOn(): Promise<void> {
+    for (let last: unknown = undefined; this.#read !== last;) {
+      last = this.#read
+      // What goes wrong the reader hears.
+      await this.#read?.catch(() => {})
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
 }
 
 function handlerOf(source: FetchApplication): FetchHandler {

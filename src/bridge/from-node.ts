@@ -37,6 +37,9 @@ export type NodeApplication = NodeListener | Server | ListenerFactory | ReadyRou
 /** Up to here an answer that is all there goes out as one piece. */
 const WHOLE_ANSWER = 65_536
 
+/** How long, in ms, a body may be read behind the answer: `requestTimeout` of node:http. */
+const READ_ON = 300_000
+
 /**
  * Makes an application of ours. `req.environ` is the environ; `req.url` is the path below the mount
  * point, `req.originalUrl` the whole one.
@@ -116,6 +119,8 @@ class Exchange implements Peer {
   #signal: AbortSignal | null = null
   #settled = false
   #aborted = false
+  /** The answer is out, and the application reads the body still. */
+  #readsOn: NodeJS.Timeout | null = null
   #resolve: (body: Body) => void = () => {}
   #reject: (error: unknown) => void = () => {}
 
@@ -155,7 +160,7 @@ class Exchange implements Peer {
       this.#fail(error)
     }
     // An answer that is there already has nobody to tell, and the signal costs something.
-    if (response.writableEnded || this.#settled) return
+    if ((response.writableEnded && !isBeingRead(request)) || this.#settled) return
     this.#signal = this.#environ['portico.signal']
     if (this.#signal.aborted) this.#abort()
     else this.#signal.addEventListener('abort', this.#abort)
@@ -165,7 +170,7 @@ class Exchange implements Peer {
   readonly #abort = () => {
     this.#aborted = true
     this.#socket.destroy()
-    this.#request?.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
+    this.#request?.destroy(disconnected())
   }
 
   take(chunks: Chunk[], size: number, done: Done): void {
@@ -193,7 +198,7 @@ class Exchange implements Peer {
   #deliver(chunks: Chunk[], size: number, last: boolean, done: Done): void {
     const isFirst = this.#write === null
     this.#write ??= this.#startResponse(...headOf(this.#response!))
-    if (isFirst && last && size <= WHOLE_ANSWER) {
+    if (isFirst && last && size <= WHOLE_ANSWER && !isBeingRead(this.#request!)) {
       const body: Body = chunks
       body.close = done
       this.#settle(body)
@@ -206,18 +211,23 @@ class Exchange implements Peer {
 
   /** All has been handed over. */
   #finish(): void {
-    this.#settle([])
     const request = this.#request!
-    // What the application has not read it will not: the gateway deals with the rest.
-    if (request.complete) request.resume()
-    else request.destroy()
+    if (!this.#settled && isBeingRead(request)) {
+      // Who has answered "accepted" at once has not got all yet. The request ends when it has.
+      const stop = () => request.destroy()
+      this.#readsOn = setTimeout(stop, READ_ON).unref()
+      request.once('close', () => this.#settle([]))
+    } else {
+      this.#settle([])
+      leave(request)
+    }
     // This comes from a write's callback, behind which a stream that is destroyed makes an error
     // for the writes it has not done, if there are any or not.
     process.nextTick(() => this.#socket.destroy())
   }
 
   #closed(): void {
-    if (this.#settled) return
+    if (this.#settled || this.#readsOn !== null) return
     if (this.#aborted) {
       this.#fail(new PeerError('PORTICO_DISCONNECTED', 'The client went away'))
     } else {
@@ -227,22 +237,52 @@ class Exchange implements Peer {
   }
 
   #settle(body: Body): void {
-    this.#settled = true
-    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#end()
     this.#resolve(body)
+  }
+
+  #end(): void {
+    this.#settled = true
+    if (this.#readsOn !== null) clearTimeout(this.#readsOn)
+    this.#signal?.removeEventListener('abort', this.#abort)
   }
 
   /** The handler answers with its error page, or breaks off what has begun. */
   #fail(error: unknown): void {
-    if (!this.#settled) {
-      this.#settled = true
-      this.#signal?.removeEventListener('abort', this.#abort)
+    if (!this.#settled && this.#readsOn === null) {
+      this.#end()
       this.#reject(error)
     } else if (!this.#aborted) {
       this.#environ['wsgi.errors'].write(`${inspect(error)}\n`)
     }
     this.#socket.destroy()
+    this.#request?.destroy(disconnected())
   }
+}
+
+/** What node:http tells a request whose connection is gone before its answer. */
+function disconnected(): Error {
+  return Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
+}
+
+/** Whether more of the body is wanted and expected. */
+function isBeingRead(request: IncomingMessage): boolean {
+  if (request.complete || request.destroyed) return false
+  return request.readableFlowing === true || request.listenerCount('readable') > 0
+}
+
+/** What the application has not read it will not: the gateway deals with the rest. */
+function leave(request: NodeRequest): void {
+  if (request.readableDidRead && !request.complete) {
+    request.destroy() // It has stopped in the middle.
+    return
+  }
+  // Nobody has asked for it, so that nobody misses it: to node:http this is no abort, either.
+  if (!request.complete) {
+    request.complete = true
+    request.push(null)
+  }
+  request.resume()
 }
 
 async function sendAll(write: Write, chunks: readonly Chunk[], done: Done): Promise<void> {

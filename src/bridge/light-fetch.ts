@@ -17,12 +17,14 @@ import { copyHeaders, LightRequest } from './fetch-request.ts'
 export function installLightFetch(): void {
   if (LightRequest.seenThrough === globalThis.Request) return
   const { Request, Response, fetch } = globalThis
-  forwardTo(Request.prototype, LightRequest.prototype, (it) => LightRequest.unwrap(it))
-  forwardTo(Response.prototype, LightResponse.prototype, (it) => LightResponse.unwrap(it))
   // Proxies: `instanceof`, subclasses and static methods are those of the classes themselves.
   LightRequest.seenThrough = new Proxy(Request, {
-    construct: (target, [input, init], newTarget) =>
-      Reflect.construct(target, [LightRequest.unwrap(input), init], newTarget) as Request,
+    construct: (target, args: unknown[], newTarget) =>
+      Reflect.construct(
+        target,
+        args.map((it) => LightRequest.unwrap(it)),
+        newTarget,
+      ) as Request,
   })
   const light: typeof Response = new Proxy(Response, {
     construct(target, args: ConstructorParameters<typeof Response>, newTarget): Response {
@@ -30,27 +32,40 @@ export function installLightFetch(): void {
       return made ?? (Reflect.construct(target, args, newTarget) as Response)
     },
   })
+  forwardTo(Request, LightRequest.seenThrough, LightRequest)
+  forwardTo(Response, light, LightResponse)
   globalThis.Request = LightRequest.seenThrough
   globalThis.Response = light
   globalThis.fetch = new Proxy(fetch, {
-    apply: (target, _self, [input, init]: Parameters<typeof fetch>) =>
-      target(LightRequest.unwrap(input), init),
+    apply: (target, _self, args: Parameters<typeof fetch>) =>
+      target(...(args.map((it) => LightRequest.unwrap(it)) as typeof args)),
   })
+}
+
+/** A light class: what it has not got itself is asked of a real object. */
+interface Light {
+  readonly prototype: object
+  readonly unwrap: (this: void, value: object) => object
 }
 
 /**
  * Makes the objects of a light class look like those of the real one. Whatever the light class has
  * not got itself, in this version of Node and in those to come, it gets from a real object.
  */
-function forwardTo(real: object, light: object, unwrap: (value: object) => object): void {
+function forwardTo(real: { prototype: object }, proxy: object, { prototype, unwrap }: Light): void {
+  const from = real.prototype
   // More than one where somebody has replaced the globals before.
-  for (let from = real; from !== Object.prototype; from = Object.getPrototypeOf(from) as object) {
-    for (const key of Reflect.ownKeys(from)) {
-      if (!Object.hasOwn(light, key)) forwardProperty(from, light, key, unwrap)
+  for (let it = from; it !== Object.prototype; it = Object.getPrototypeOf(it) as object) {
+    for (const key of Reflect.ownKeys(it)) {
+      const enumerable = Object.prototype.propertyIsEnumerable.call(it, key)
+      // `for…in` is how some copy a Request.
+      if (Object.hasOwn(prototype, key)) Object.defineProperty(prototype, key, { enumerable })
+      else forwardProperty(it, prototype, key, unwrap)
     }
   }
-  delete (light as { constructor?: unknown }).constructor
-  Object.setPrototypeOf(light, real)
+  // `new request.constructor(request)` has to take a light one.
+  Object.defineProperty(prototype, 'constructor', { value: proxy, enumerable: false })
+  Object.setPrototypeOf(prototype, from)
 }
 
 function forwardProperty(
@@ -65,9 +80,9 @@ function forwardProperty(
       return Reflect.get(real, key, unwrap(this))
     }
   } else if (typeof property.value === 'function') {
-    const method = property.value as (...args: unknown[]) => unknown
+    // Looked up when it is called, for somebody may replace it.
     property.value = function (this: object, ...args: unknown[]) {
-      return method.apply(unwrap(this), args)
+      return (Reflect.get(real, key) as (...args: unknown[]) => unknown).apply(unwrap(this), args)
     }
   }
   Object.defineProperty(light, key, property)
@@ -87,8 +102,8 @@ export class LightResponse {
     this.#body = body
     this.#status = status
     this.#headers = headers
-    if (typeof body === 'string' && headers !== null && !headers.has('Content-Type')) {
-      headers.set('Content-Type', TEXT)
+    if (typeof body === 'string' && headers !== null && !headers.has('content-type')) {
+      headers.set('content-type', TEXT)
     }
   }
 
@@ -96,8 +111,8 @@ export class LightResponse {
   static make(body: unknown = null, init: Init = NOTHING): Response | null {
     if (typeof body !== 'string' && body !== null && !isBytes(body)) return null
     if (typeof init !== 'object' || init === null) return null
-    const { status = 200, statusText, headers } = init
-    if (statusText || !Number.isInteger(status) || status < 200 || status > 599) return null
+    const { status = 200, statusText = '', headers } = init
+    if (statusText !== '' || !Number.isInteger(status) || status < 200 || status > 599) return null
     if (body !== null && NULL_BODY.has(status)) return null
     const own = headers ? new Headers(headers) : null
     return new LightResponse(body, status, own) as unknown as Response

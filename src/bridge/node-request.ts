@@ -62,6 +62,7 @@ export function createRequest(
 async function pull(request: NodeRequest, chunks: AsyncIterator<Buffer>): Promise<void> {
   try {
     const { done, value } = await chunks.next()
+    if (request.complete) return // It has been ended, since nobody wants any more.
     if (!done) {
       request.push(value)
       return

@@ -323,6 +323,39 @@ test('a body that was sent chunked reaches the handler', async () => {
   await server.close()
 })
 
+test.each([10, 300_000])('a body of %i bytes can be read behind the answer', async (size) => {
+  const server = await new HTTPHandler({ listen: 0 }).run(
+    fromFetch((request) => {
+      read = request.text()
+      read.catch(() => {})
+      return new Response('Accepted', { status: 202 })
+    }),
+  )
+  let read = Promise.resolve('')
+  const request = { method: 'POST', body: 'y'.repeat(size) }
+  const response = await httpRequest(placeOf(server), request)
+  expect([response.status, String(response.body)]).toEqual([202, 'Accepted'])
+  expect((await read).length).toBe(size)
+  await server.close()
+})
+
+test('a body that is read in part holds up nothing', async () => {
+  const application = fromFetch(async (request) => {
+    await request.body!.getReader().read()
+    return new Response('enough')
+  })
+  let reads = 0
+  const body = {
+    read: (most: number) => {
+      reads += 1
+      return Buffer.alloc(Math.min(most, 1000), 'x')
+    },
+  }
+  const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '1000000' }
+  expect((await answer(application, { body, variables })).out).toContain('\r\n\r\nenough')
+  expect(reads).toBeLessThan(5)
+})
+
 test('an object with fetch() is called as its method, and bridges are undone', async () => {
   const object = {
     name: 'own',

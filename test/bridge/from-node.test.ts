@@ -1,5 +1,5 @@
 /** `fromNode` on plain listeners: every byte that leaves, every event that a framework waits for. */
-import { getEventListeners } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { createServer, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
@@ -527,11 +527,92 @@ describe('the request', () => {
       await req[Symbol.asyncIterator]().next()
       res.end('enough')
     })
-    await answer(application, { body, variables })
+    void start(application, { body, variables })
+    await turns(20)
     expect(sizes).toEqual([0])
     expect(asked.length).toBeGreaterThan(0)
     // Node fills its buffer, and no more.
     expect(asked.length).toBeLessThan(100)
+  })
+
+  test.each(['GET', 'POST'])('of %s whose body nobody reads is no abort', async (method) => {
+    const events: string[] = []
+    const application = fromNode((req, res) => {
+      for (const event of ['aborted', 'end', 'close', 'error']) {
+        req.on(event, () => events.push(event))
+      }
+      res.end('x')
+    })
+    await answer(application, { body: 'unread', variables: { REQUEST_METHOD: method } })
+    await turns()
+    expect(events).toEqual(['end', 'close'])
+  })
+
+  const behind: [string, (req: IncomingMessage) => Promise<number>][] = [
+    ['in pieces', async (req) => (await text(req)).length],
+    [
+      'as events',
+      async (req) => {
+        let size = 0
+        req.on('data', (chunk: Buffer) => (size += chunk.length))
+        await once(req, 'end')
+        return size
+      },
+    ],
+  ]
+  test.each(behind)('can be read behind the answer, %s', async (_, read) => {
+    for (const size of [10, 300_000]) {
+      const events: string[] = []
+      const application = fromNode((req, res) => {
+        req.on('aborted', () => events.push('aborted'))
+        res.on('close', () => events.push('close'))
+        res.writeHead(202).end('Accepted')
+        void read(req).then(
+          (count) => events.push(`read ${count}`),
+          () => events.push('lost'),
+        )
+      })
+      const variables = { REQUEST_METHOD: 'POST' }
+      const { out, err } = await answer(application, { body: 'y'.repeat(size), variables })
+      await turns()
+      expect([out.split('\r\n')[0], out.endsWith('Accepted'), err]).toEqual([
+        'Status: 202 Accepted',
+        true,
+        '',
+      ])
+      expect(events.toSorted()).toEqual(['close', `read ${size}`])
+    }
+  })
+
+  test('that is read behind the answer ends when the client goes away', async () => {
+    const events: string[] = []
+    const source = { read: () => new Promise<never>(() => {}) }
+    const running = start(
+      fromNode((req, res) => {
+        req.on('error', (error: NodeJS.ErrnoException) => events.push(error.code!))
+        req.resume().on('close', () => events.push('close'))
+        res.end('Accepted')
+      }),
+      { body: source, variables: { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '10' } },
+    )
+    await turns()
+    expect(running.out).toContain('\r\n\r\nAccepted')
+    expect(events).toEqual([])
+    running.handler.abort()
+    await running.done
+    expect([events, running.err]).toEqual([['ECONNRESET', 'close'], ''])
+  })
+
+  test('ends with the response that the application destroys', async () => {
+    const events: string[] = []
+    const application = fromNode((req, res) => {
+      for (const event of ['aborted', 'end', 'close']) req.on(event, () => events.push(event))
+      req.on('error', (error: NodeJS.ErrnoException) => events.push(error.code!))
+      res.destroy()
+    })
+    await answer(application, { body: 'unread', variables: { REQUEST_METHOD: 'POST' } })
+    await turns()
+    expect(events).toEqual(['aborted', 'ECONNRESET', 'close'])
   })
 
   test('has a body that is whole, though it comes in pieces', async () => {

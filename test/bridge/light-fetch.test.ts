@@ -46,6 +46,13 @@ const shown = (made: () => unknown): unknown => {
   }
 }
 
+/** What `for…in` gives, some copy a Request by it. */
+function membersOf(it: object): string[] {
+  const members: string[] = []
+  for (const name in it) members.push(name)
+  return members.toSorted()
+}
+
 type Body = ConstructorParameters<typeof Response>[0]
 
 const bodies = [
@@ -74,6 +81,7 @@ const inits = [
   { status: '202' },
   { status: 200.5 },
   { statusText: 'Fine' },
+  { statusText: null },
   { statusText: 'B\nad' },
   { headers: { 'X-B': ' 1 ', 'x-a': '2', Connection: 'close' } },
   {
@@ -125,8 +133,9 @@ describe('a light Response', () => {
     expect(response instanceof Response && response instanceof RealResponse).toBe(true)
     expect(new RealResponse('x') instanceof Response).toBe(true)
     expect([response.constructor, Response.name, Object.prototype.toString.call(response)]).toEqual(
-      [RealResponse, 'Response', '[object Response]'],
+      [Response, 'Response', '[object Response]'],
     )
+    expect(membersOf(response)).toEqual(membersOf(new RealResponse('x')))
     expect(Object.keys(response)).toEqual([])
     expect(inspect(response)).toContain('Response {')
     class Own extends Response {
@@ -156,6 +165,20 @@ describe('a light Response', () => {
     expect(await read(response)).toEqual(expected)
     expect(response.bodyUsed).toBe(true)
     await expect(response.text()).rejects.toThrow(TypeError)
+  })
+
+  test('is read by what somebody has put in place of a method', async () => {
+    const { text } = RealResponse.prototype
+    Object.assign(RealResponse.prototype, {
+      async text(this: Response) {
+        return `${await text.call(this)}!`
+      },
+    })
+    try {
+      expect(await new Response('x').text()).toBe('x!')
+    } finally {
+      Object.assign(RealResponse.prototype, { text })
+    }
   })
 
   test('is sent with headers that were changed at any time, as its copies are', async () => {
@@ -262,6 +285,16 @@ describe('a light Request', () => {
         return [copy.method, copy.url, [...copy.headers], await copy.text()]
       },
     ],
+    ['new its.constructor(itself)', (it) => new (it.constructor as typeof Request)(it).text()],
+    [
+      'a copy of all that it has',
+      (it) => {
+        const copy: string[] = []
+        for (const name in it) copy.push(`${name}: ${typeof it[name as keyof Request]}`)
+        return copy.toSorted()
+      },
+    ],
+    ['new Request()', () => shown(() => new (Request as unknown as new () => Request)())],
     [
       'a subclass of Request',
       (it) => {
