@@ -394,6 +394,23 @@ it('in a store that fails is an error, not an answer', async () => {
   expect(browser.errors).toContain('the disk is full')
 })
 
+it('that cannot be read is a new one', async () => {
+  const folderOf = join(folder, 'sessions')
+  const browser = new Browser({ store: new FileStore(folderOf) })
+  expect(await browser.run(count)).toBe('{"visits":1}')
+  const { cookie } = browser
+  // In a cookie, where the id of a session is no data.
+  expect(await browser.run(count, { store: undefined })).toBe('{"visits":1}')
+  // In a file that a crash has emptied.
+  browser.cookie = cookie
+  const [name = ''] = readdirSync(folderOf)
+  writeFileSync(join(folderOf, name), '')
+  utimesSync(join(folderOf, name), new Date(), new Date(Date.now() + DAY))
+  expect(await browser.run(count)).toBe('{"visits":1}')
+  expect(browser.cookie).not.toBe(cookie)
+  expect(await browser.run(count)).toBe('{"visits":2}')
+})
+
 const fill = (size: number) => doing(({ data }) => void (data['x'] = 'x'.repeat(size)))
 
 it('in a cookie must fit into one', async () => {
