@@ -78,11 +78,18 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
       file.destroy()
       return toFolder(environ, startResponse)
     }
+    // sirv 3.0.2 takes every such file for a variant of another, which clients would then unpack.
+    if (name === join(folder, path) && headers.has('Content-Encoding')) {
+      headers.delete('Content-Encoding')
+      headers.set('Content-Type', name.endsWith('.gz') ? 'application/gzip' : UNKNOWN)
+    }
     if (options.maxAge !== undefined)
       headers.set('Cache-Control', `public, max-age=${options.maxAge}`)
     return send(file, headers)(environ, startResponse)
   })
 }
+
+const UNKNOWN = 'application/octet-stream'
 
 const notFound = plain('404 Not Found')
 const forbidden = plain('403 Forbidden')
@@ -159,7 +166,7 @@ class Answer extends EventEmitter {
   writeHead(_status: number, values: Readonly<Record<string, string | number>>): void {
     for (const [name, value] of Object.entries(values)) {
       // sirv knows no type of some files, and sends an empty one.
-      this.headers.set(name, value === '' ? 'application/octet-stream' : String(value))
+      this.headers.set(name, value === '' ? UNKNOWN : String(value))
     }
   }
 }

@@ -35,6 +35,8 @@ beforeAll(() => {
     '.git/config',
     '.well-known/x.txt',
     'script.js',
+    'archive.tar.gz',
+    'font.br',
   ]) {
     writeFileSync(join(root, name), text)
   }
@@ -250,6 +252,23 @@ it('sends what is compressed to those who read it', async () => {
     undefined,
     'Accept-Encoding',
   ])
+})
+
+it.each([
+  ['/script.js.gz', 'application/gzip', 'gzipped'],
+  ['/archive.tar.gz', 'application/gzip', text],
+  ['/font.br', 'application/octet-stream', text],
+])('%s by its own name is what it is, and not unpacked', async (path, type, body) => {
+  for (const precompressed of [false, true]) {
+    const app = staticFiles(root, { precompressed })
+    const headers: HeaderList = [['Accept-Encoding', 'gzip, br']]
+    const answer = await runCgi(app, { target: path, headers })
+    expect(brief(answer)).toEqual([OK, body])
+    expect(['Content-Encoding', 'Content-Type'].map((name) => valueOf(answer, name))).toEqual([
+      undefined,
+      type,
+    ])
+  }
 })
 
 it('says for how long a file keeps, and tries the extensions it is given', async () => {
