@@ -1,4 +1,5 @@
 /** `staticFiles`: which files there are, in what pieces they are sent, and what is never sent. */
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -252,6 +253,13 @@ it('sends what is compressed to those who read it', async () => {
     undefined,
     'Accept-Encoding',
   ])
+})
+
+it('finds no FIFO, which could hold a thread for ever', async () => {
+  execFileSync('mkfifo', [join(root, 'fifo')])
+  const answers = [1, 2, 3, 4, 5].map(() => get('/fifo'))
+  for (const answer of await Promise.all(answers)) expect(answer.status).toBe('404 Not Found')
+  expect(brief(await get('/text.txt'))).toEqual([OK, text])
 })
 
 it.each([
