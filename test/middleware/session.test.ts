@@ -413,6 +413,28 @@ it('that cannot be read is a new one', async () => {
 
 const fill = (size: number) => doing(({ data }) => void (data['x'] = 'x'.repeat(size)))
 
+it('that cannot be saved leaves no body open', async () => {
+  let closed = 0
+  const close = async () => {
+    await Promise.resolve()
+    closed += 1
+  }
+  const broken: SessionStore = {
+    load: () => undefined,
+    save: () => Promise.reject(new Error('the disk is full')),
+    remove: () => undefined,
+  }
+  const large: Application = (environ, startResponse) => {
+    of(environ).data['x'] = 'x'.repeat(5000)
+    startResponse(OK, [])
+    return Object.assign(['x'], { close })
+  }
+  for (const store of [undefined, broken]) {
+    expect(await new Browser({ store }).run(large)).toBe('500 Internal Server Error')
+  }
+  expect(closed).toBe(2)
+})
+
 it('in a cookie must fit into one', async () => {
   const browser = new Browser()
   expect(await browser.run(fill(2900))).toContain('xxx')
