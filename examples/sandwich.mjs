@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // The sandwich: a pool of SQLite connections, a session, and between them and the client an
 // application that counts visits. Each layer takes what it needs before, and gives it back behind.
-// The database is the package node-sqlite3-wasm's, which is SQLite without a compiler.
+// The database is the package node-sqlite3-wasm's, which is SQLite without a compiler. It locks by a
+// folder, visits.db.lock, which a process that is killed at the wrong moment leaves for you to remove.
 import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { tmpdir } from 'node:os'

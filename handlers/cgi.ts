@@ -48,7 +48,10 @@ export class CGIHandler extends BaseCGIHandler {
   /** Resolves when the request is answered; the process then ends by itself. */
   override async run(application: Application | ApplicationClass): Promise<void> {
     // The answer goes to descriptor 1 and nothing else may: `console.log` goes to the log.
-    Object.defineProperty(process, 'stdout', { configurable: true, get: () => process.stderr })
+    const standardError = { configurable: true, get: () => process.stderr }
+    Object.defineProperty(process, 'stdout', standardError)
+    // A console that has been used already has kept the stream (Node 20 to 26: `_stdout`).
+    Object.defineProperty(console, '_stdout', standardError)
     // What a client calls Proxy must not become the proxy of our own requests (CVE-2016-5385).
     if (process.env['REQUEST_METHOD'] !== undefined) delete process.env['HTTP_PROXY']
     process.on('uncaughtException', (error) => void this.#giveUp(error))

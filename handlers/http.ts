@@ -282,6 +282,10 @@ export class ServerHandler extends BaseHandler {
     if (socket.remoteAddress !== undefined) {
       environ['REMOTE_ADDR'] = plainAddress(socket.remoteAddress)
       environ['REMOTE_PORT'] = String(socket.remotePort)
+    } else if (socket.destroyed || socket.localAddress !== undefined) {
+      // A connection that was reset behind its request has no peer any more, unlike a Unix socket,
+      // which never has an address: whoever does so must not be served without one.
+      throw new PeerError('PORTICO_DISCONNECTED', 'The client went away')
     }
     environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
     if ('encrypted' in socket) environ['HTTPS'] = 'on'

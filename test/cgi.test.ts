@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, existsSync, openSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -278,6 +278,23 @@ describe('the answer of a CGI script', () => {
       code: 0,
       stdout: 'Status: 200 OK\r\nContent-Length: 1\r\n\r\nx',
       stderr: 'one\ntwo\nthree\nfour\n',
+    })
+  })
+
+  test('is not mixed with what is printed by a console that was used before', async () => {
+    const path = script(`(environ, startResponse) => {
+      console.log('two')
+      console.group('three')
+      console.info('four')
+      startResponse('200 OK', [])
+      return ['x']
+    }`)
+    // What comes before the handler goes where Node sends it, as the start of the head.
+    writeFileSync(path, `console.log('X-One: 1')\n${readFileSync(path, 'utf8')}`)
+    expect(await shell(`"$NODE" ${path}`)).toEqual({
+      code: 0,
+      stdout: 'X-One: 1\nStatus: 200 OK\r\nContent-Length: 1\r\n\r\nx',
+      stderr: 'two\nthree\n  four\n',
     })
   })
 

@@ -3,6 +3,7 @@
  * requests before the answer to the last one, bodies that nobody reads. Over bare sockets.
  */
 import { Buffer } from 'node:buffer'
+import { execFileSync } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -376,4 +377,21 @@ describe('a head that is refused', () => {
     const port = await serve(hello, { headTimeout: 100 })
     expect(await ask(port, 'GET / HTTP/1.1\r\n')).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/)
   })
+})
+
+test('whoever resets the connection behind a request is not served without an address', async () => {
+  const seen: unknown[] = []
+  const port = await serve((environ, startResponse) => {
+    seen.push([environ.PATH_INFO, environ['REMOTE_ADDR']])
+    return hello(environ, startResponse)
+  })
+  const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  // While this process waits for that one, the connection is made, used and reset.
+  const script = `const socket = require('node:net').connect(${port}, '127.0.0.1')
+    socket.write('GET /gone HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n', () => socket.resetAndDestroy())`
+  execFileSync(process.execPath, ['-e', script], { stdio: 'ignore' })
+  await ask(port, 'GET /there HTTP/1.0\r\n\r\n')
+  expect(seen).toEqual([['/there', '127.0.0.1']])
+  expect(write.mock.calls).toEqual([])
+  write.mockRestore()
 })

@@ -5,7 +5,7 @@
  * array (its length can be announced), a file stays a file (a server may send it by itself), and
  * that nothing waits where the application does not.
  */
-import { closeBody, isChunk, isPromise, iteratorOf } from '../body.ts'
+import { bodyLength, closeBody, isChunk, isPromise, iteratorOf } from '../body.ts'
 import type { Body, Chunk } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../util.ts'
 
@@ -48,29 +48,21 @@ export interface BodyHooks {
   closed?(): unknown
 }
 
-/** Returns `body` with the hooks; what is no body at all is left to the gateway to refuse. */
+/** Returns `body` with the hooks; what is no body fails when it is iterated. */
 export function hook(body: Body, hooks: BodyHooks): Body {
   const value: unknown = body
   if (isChunk(value)) return hook([value], hooks)
-  if (Array.isArray(body) && !hooks.first) {
+  if (Array.isArray(body) && !hooks.first && body.every(isChunk)) {
     const chunks: Chunk[] & { close?: () => unknown } = [...body]
     for (const chunk of chunks) hooks.chunk?.(chunk)
     chunks.close = once(() => closeWith(body, null, hooks))
     return chunks
   }
   if (isFileWrapper(body) && !hooks.first) return new HookedFile(body, hooks)
-  const asynchronous = isAsync(body)
-  if (
-    !asynchronous &&
-    typeof (body as Partial<Iterable<Chunk>> | null)?.[Symbol.iterator] !== 'function'
-  ) {
-    hooks.closed?.()
-    return body
-  }
   const passage = new Passage(body, hooks)
   const iterator = { next: () => passage.next() }
   const close = once(() => passage.close())
-  return asynchronous || hooks.waits
+  return isAsync(body) || hooks.waits
     ? { [Symbol.asyncIterator]: () => iterator as AsyncIterator<Chunk>, close }
     : { [Symbol.iterator]: () => iterator as Iterator<Chunk>, close }
 }
@@ -109,7 +101,7 @@ class Passage {
   next(): Step {
     if (this.#over) return DONE
     try {
-      this.#iterator ??= iteratorOf(this.#body)
+      this.#iterator ??= begin(this.#body)
       const step: Wait<IteratorResult<Chunk>> = this.#iterator.next()
       if (!isPromise(step)) return this.#pass(step)
       return step.then((result) => this.#pass(result)).catch((error: unknown) => this.#fail(error))
@@ -153,6 +145,12 @@ class Passage {
     this.#over = true
     return { done: false, value }
   }
+}
+
+/** An array with something that is no chunk is refused whole, as the gateway does. */
+function begin(body: Body): Iterator<Chunk> | AsyncIterator<Chunk> {
+  if (Array.isArray(body)) bodyLength(body)
+  return iteratorOf(body)
 }
 
 /** A file with hooks is still a file of the same source, for whoever can send it by itself. */

@@ -1,7 +1,9 @@
 /** Content-Length where it can be known, for layers outside that need it (Rack::ContentLength). */
 import { asApplication } from '../application.ts'
-import { bodyLength } from '../body.ts'
-import type { Application, ApplicationClass } from '../types.ts'
+import { bodyLength, whenOpen } from '../body.ts'
+import type { Application, ApplicationClass, Environ } from '../types.ts'
+import { isFileWrapper } from '../util.ts'
+import { chain, type Wait } from './body.ts'
 import { intercept, type Response } from './response.ts'
 
 /**
@@ -24,12 +26,17 @@ import { intercept, type Response } from './response.ts'
  */
 export function contentLength(app: Application | ApplicationClass): Application {
   const application = asApplication(app)
-  return (environ, startResponse) => intercept(application, environ, startResponse, addLength)
+  return (environ, startResponse) =>
+    intercept(application, environ, startResponse, (response) => addLength(response, environ))
 }
 
-/** Adds the header to a response, if it can. */
-export function addLength({ status, headers, body }: Response): void {
+/** Adds the header to a response, if it can; waits for a stream that has yet to open its file. */
+export function addLength({ status, headers, body }: Response, environ: Environ): Wait<void> {
   if (headers.has('Content-Length') || /^(?:1|204|304)/.test(status)) return
-  const length = bodyLength(body)
-  if (length !== undefined) headers.append('Content-Length', String(length))
+  return chain(isFileWrapper(body) ? whenOpen(body) : undefined, () => {
+    const length = bodyLength(body)
+    // A HEAD request may be answered without the body that a GET would have.
+    if (length === undefined || (length === 0 && environ.REQUEST_METHOD === 'HEAD')) return
+    headers.append('Content-Length', String(length))
+  })
 }

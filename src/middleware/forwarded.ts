@@ -5,18 +5,52 @@ export type Hop = ReadonlyMap<string, string>
 
 /** `name=token` or `name="quoted"`, with what ends it. */
 const PAIR =
-  /[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~-]+)|"((?:[^"\\]|\\.)*)")[ \t]*(;|,|$)/y
+  /[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~-]+)|"((?:[^"\\]|\\.)*)")[ \t]*(?:;|$)/y
 
-/** The hops in their order, the nearest last; undefined if the value is malformed. */
+/**
+ * The hops in their order, the nearest last; undefined if that one is malformed.
+ *
+ * Read from the right: a proxy puts its word behind what it was given, so a client that sends half
+ * a string must not take the proxy's word along. What is malformed ends the list.
+ */
 export function parseForwarded(value: string): Hop[] | undefined {
-  let hop = new Map<string, string>()
-  const hops = [hop]
+  const hops: Hop[] = []
+  for (const element of elementsFromRight(value)) {
+    const hop = parseHop(element)
+    if (hop === undefined) break
+    hops.push(hop)
+  }
+  return hops.length > 0 ? hops.toReversed() : undefined
+}
+
+/** Cuts at each comma that is not inside quotes. */
+function* elementsFromRight(value: string): Generator<string, void, undefined> {
+  let end = value.length
+  let quoted = false
+  for (let i = end - 1; i >= 0; i -= 1) {
+    if (value[i] === '"' && !isEscaped(value, i)) quoted = !quoted
+    else if (value[i] === ',' && !quoted) {
+      yield value.slice(i + 1, end)
+      end = i
+    }
+  }
+  yield value.slice(0, end)
+}
+
+/** Whether an odd number of backslashes is before `at`. */
+function isEscaped(value: string, at: number): boolean {
+  let start = at
+  while (value[start - 1] === '\\') start -= 1
+  return (at - start) % 2 === 1
+}
+
+function parseHop(element: string): Hop | undefined {
+  const hop = new Map<string, string>()
   PAIR.lastIndex = 0
-  while (PAIR.lastIndex < value.length) {
-    const [, name, token, quoted = '', end] = PAIR.exec(value) ?? []
+  while (PAIR.lastIndex < element.length) {
+    const [, name, token, quoted = ''] = PAIR.exec(element) ?? []
     if (name === undefined) return undefined
     hop.set(name.toLowerCase(), token ?? quoted.replace(/\\(.)/g, '$1'))
-    if (end === ',') hops.push((hop = new Map()))
   }
-  return hops
+  return hop.size > 0 ? hop : undefined
 }

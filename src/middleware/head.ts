@@ -1,6 +1,7 @@
 /** Answers to HEAD without the work of a body (Rack::Head). */
 import { asApplication } from '../application.ts'
 import type { Application, ApplicationClass } from '../types.ts'
+import { chain } from './body.ts'
 import { addLength } from './content-length.ts'
 import { intercept } from './response.ts'
 
@@ -25,9 +26,10 @@ export function head(app: Application | ApplicationClass): Application {
   const application = asApplication(app)
   return (environ, startResponse) => {
     if (environ.REQUEST_METHOD !== 'HEAD') return application(environ, startResponse)
-    return intercept(application, environ, startResponse, (response) => {
-      addLength(response)
-      response.body = []
-    })
+    return intercept(application, environ, startResponse, (response) =>
+      chain(addLength(response, environ), () => {
+        response.body = []
+      }),
+    )
   }
 }

@@ -86,7 +86,19 @@ class Exchange {
   finish(body: Body): Body | Promise<Body> {
     const whole = isChunk(body) || Array.isArray(body)
     if (this.#response === null) return whole ? body : hook(body, this.#hooks())
-    return chain(this.#decide(body), () => {
+    // A body that a failing layer keeps from the gateway is nobody else's to close.
+    const failed = (error: unknown): Wait<never> =>
+      chain(closeBody(body, null), (): never => {
+        throw error
+      })
+    let decided: Wait<void>
+    try {
+      decided = this.#decide(body)
+      if (isPromise(decided)) decided = decided.catch(failed)
+    } catch (error) {
+      return failed(error)
+    }
+    return chain(decided, () => {
       const other = this.#other()
       if (!other) return body
       return chain(this.#response!.keepsBody ? undefined : closeBody(body, null), other)

@@ -137,6 +137,18 @@ function storeKeeper(store: SessionStore): Keeper {
 
 const EMPTY = '{}'
 
+/**
+ * Undefined for what is no JSON: a file that a crash has emptied, or the id of a session from before
+ * the data was kept in cookies. The client would get nothing but errors until it expires.
+ */
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** The session of one request. */
 class Current implements Session {
   data: Record<string, unknown> = Object.create(null)
@@ -158,10 +170,12 @@ class Current implements Session {
     this.#keeper = keeper
     this.#lifetime = lifetime
     if (signed === undefined || saved === undefined) return
+    const data = readJson(saved)
+    if (data === undefined) return
     this.#token = signed.value
     this.#saved = saved
     this.#renew = signed.old || signed.expires - Date.now() < lifetime / 2
-    Object.assign(this.data, JSON.parse(saved))
+    Object.assign(this.data, data)
   }
 
   regenerate(): void {

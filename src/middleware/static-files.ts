@@ -1,6 +1,6 @@
 /** The files of a folder, as an application (Plack::App::File). */
 import { EventEmitter } from 'node:events'
-import { type ReadStream, realpathSync, statSync } from 'node:fs'
+import { type ReadStream, realpathSync, type Stats, statSync } from 'node:fs'
 import { join, sep } from 'node:path'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import sirv from 'sirv'
@@ -56,6 +56,7 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
     extensions: [...(options.extensions ?? ['html', 'htm'])],
     brotli: options.precompressed ?? false,
     gzip: options.precompressed ?? false,
+    setHeaders: refuseUnlessRegular,
   })
   return ranges((environ, startResponse) => {
     const { REQUEST_METHOD: method, PATH_INFO } = environ
@@ -78,11 +79,18 @@ export function staticFiles(root: string, options: StaticFilesOptions = {}): App
       file.destroy()
       return toFolder(environ, startResponse)
     }
+    // sirv 3.0.2 takes every such file for a variant of another, which clients would then unpack.
+    if (name === join(folder, path) && headers.has('Content-Encoding')) {
+      headers.delete('Content-Encoding')
+      headers.set('Content-Type', name.endsWith('.gz') ? 'application/gzip' : UNKNOWN)
+    }
     if (options.maxAge !== undefined)
       headers.set('Cache-Control', `public, max-age=${options.maxAge}`)
     return send(file, headers)(environ, startResponse)
   })
 }
+
+const UNKNOWN = 'application/octet-stream'
 
 const notFound = plain('404 Not Found')
 const forbidden = plain('403 Forbidden')
@@ -128,9 +136,20 @@ function lookUp(
   const url = encodeURI(path.endsWith('/') ? `${path}index` : path)
   const request = { url, headers: { 'accept-encoding': acceptEncoding } }
   const answer = new Answer()
-  find(request as unknown as IncomingMessage, answer as unknown as ServerResponse, () => {})
+  try {
+    find(request as unknown as IncomingMessage, answer as unknown as ServerResponse, () => {})
+  } catch (error) {
+    if (error !== IRREGULAR) throw error
+  }
   answer.file?.unpipe()
   return answer.file && { file: answer.file, headers: answer.headers }
+}
+
+const IRREGULAR = new Error('no regular file')
+
+/** Called before a file is opened: a FIFO would hold a thread of Node's few until somebody writes. */
+function refuseUnlessRegular(_response: ServerResponse, _path: string, stats: Stats): void {
+  if (!stats.isFile()) throw IRREGULAR
 }
 
 /** As much of a ServerResponse as sirv needs: it keeps the file that is piped into it. */
@@ -159,7 +178,7 @@ class Answer extends EventEmitter {
   writeHead(_status: number, values: Readonly<Record<string, string | number>>): void {
     for (const [name, value] of Object.entries(values)) {
       // sirv knows no type of some files, and sends an empty one.
-      this.headers.set(name, value === '' ? 'application/octet-stream' : String(value))
+      this.headers.set(name, value === '' ? UNKNOWN : String(value))
     }
   }
 }

@@ -5,7 +5,7 @@ import { ConfigurationError, PeerError } from '../../src/errors.ts'
 import { accessLog } from '../../src/middleware/index.ts'
 import { textLine } from '../../src/middleware/log-formats.ts'
 import { Headers } from '../../src/headers.ts'
-import type { Application } from '../../src/types.ts'
+import type { Application, Body } from '../../src/types.ts'
 import { makeEnviron, OK } from '../validate-harness.ts'
 import { runCgi } from './gateways.ts'
 
@@ -149,6 +149,13 @@ describe('a client', () => {
   })
 })
 
+const broken =
+  (body: unknown): Application =>
+  (_environ, startResponse) => {
+    startResponse(OK, [])
+    return body as Body
+  }
+
 describe('the line', () => {
   const failure = new Error('so it is')
   it.each<[what: string, app: Application, line: string, method?: string]>([
@@ -197,6 +204,9 @@ describe('the line', () => {
       },
       '200 3',
     ],
+    ['no body at all', broken(5), '500 -'],
+    ['a chunk that is none', broken([5]), '500 -'],
+    ['a second chunk that is none', broken(new Set(['a', 5])), '200 1'],
     [
       'a fault of the peer',
       () => {

@@ -1,5 +1,6 @@
 /** `contentLength`, `head`, `conditionalGet` and `bodyLimit`. */
 import { EventEmitter, once } from 'node:events'
+import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { ConfigurationError, PeerError } from '../../src/errors.ts'
@@ -30,6 +31,7 @@ async function headOf(app: Application, variables = {}): Promise<[string, Header
   return announced
 }
 
+const stream = () => new FileWrapper(createReadStream(import.meta.filename), { length: 7 })
 const file = async () => new FileWrapper(await open(import.meta.filename), { start: 0, length: 7 })
 
 describe('contentLength (facts 149 and 184)', () => {
@@ -45,6 +47,7 @@ describe('contentLength (facts 149 and 184)', () => {
     ['an array', OK, [], () => ['é', 'x'], '3'],
     ['an empty array', OK, [], () => [], '0'],
     ['a real file', OK, [], file, '7'],
+    ['a file that is yet to be opened', OK, [], stream, '7'],
     ['a file in memory', OK, [], () => new FileWrapper({ read: () => '' }), undefined],
     ['a generator', OK, [], () => (function* () {})(), undefined],
     ['a 304', '304 Not Modified', [], () => [], undefined],
@@ -65,6 +68,18 @@ describe('head (fact 147)', () => {
       expect([answer.body.length, valueOf(answer, 'Content-Length')]).toEqual([0, '11'])
       expect(brief(await ask('/'))).toEqual([OK, 'Hello world'])
     })
+  })
+
+  it.each<[what: string, body: () => Body, length: string | undefined]>([
+    ['an array', () => ['Hello'], '5'],
+    ['a file that is yet to be opened', stream, '7'],
+    // None of these says that the answer to GET is empty.
+    ['an empty array', () => [], undefined],
+    ['a generator', () => (function* () {})(), undefined],
+  ])('knows the length of %s, and contentLength invents none', async (_what, body, length) => {
+    const app = contentLength(head(answering(OK, [], body)))
+    const answer = await runCgi(app, { method: 'HEAD', target: '/' })
+    expect(valueOf(answer, 'Content-Length')).toBe(length)
   })
 
   it('closes the body that it drops, and does not begin it', async () => {

@@ -177,6 +177,14 @@ const shapes: [name: string, app: App][] = [
 ]
 
 describe.each(layers)('%s', (_, wrap) => {
+  it('closes once an array of what is no chunk', async () => {
+    closed.count = 0
+    const body = Object.assign(['a', 5], { close }) as unknown as Body
+    const app = wrap((_environ, startResponse) => (startResponse(OK, PLAIN), body))
+    expect((await runCgi(app, '/')).status).toBe('500 Internal Server Error')
+    expect(closed.count).toBe(1)
+  })
+
   it.each(shapes)('passes %s on, and closes it once', async (_name, app) => {
     closed.count = 0
     const answer = await runCgi(wrap(app), '/')

@@ -203,6 +203,12 @@ describe('the other fields', () => {
       {},
     ],
     [
+      'Forwarded behind what a client left open',
+      { HTTP_FORWARDED: 'for="6.6.6.6, for=192.0.2.1' },
+      { forwarded: true },
+      { REMOTE_ADDR: '192.0.2.1', REMOTE_PORT: undefined },
+    ],
+    [
       'no Forwarded that hides its client',
       { HTTP_FORWARDED: 'for=_hidden' },
       { forwarded: true },
@@ -229,6 +235,11 @@ it.each<[value: string, hops: object[] | undefined]>([
   ['for="a', undefined],
   ['for=a b', undefined],
   ['for=a,,', undefined],
+  ['', undefined],
+  ['for="a, for=c', [{ for: 'c' }]],
+  ['for=a, for, for=c', [{ for: 'c' }]],
+  [String.raw`for=a\, for="b\\", for=c`, [{ for: 'b\\' }, { for: 'c' }]],
+  [String.raw`for=a, host="b,for=c;x=\"d\""`, [{ for: 'a' }, { host: 'b,for=c;x="d"' }]],
 ])('reads Forwarded: %s', (value, hops) => {
   expect(parseForwarded(value)?.map((hop) => Object.fromEntries(hop))).toEqual(hops)
 })
@@ -238,6 +249,7 @@ it('reads any Forwarded in linear time, and never throws', () => {
   expect(parseForwarded(`for="${'\\"'.repeat(30_000)}`)).toBeUndefined()
   expect(parseForwarded(`for=${' '.repeat(60_000)}x`)).toBeUndefined()
   expect(parseForwarded('a=b;'.repeat(15_000))).toHaveLength(1)
+  expect(parseForwarded('a=b,'.repeat(15_000) + 'a=b')).toHaveLength(15_001)
 })
 
 it.each(GATEWAYS)(

@@ -394,7 +394,46 @@ it('in a store that fails is an error, not an answer', async () => {
   expect(browser.errors).toContain('the disk is full')
 })
 
+it('that cannot be read is a new one', async () => {
+  const folderOf = join(folder, 'sessions')
+  const browser = new Browser({ store: new FileStore(folderOf) })
+  expect(await browser.run(count)).toBe('{"visits":1}')
+  const { cookie } = browser
+  // In a cookie, where the id of a session is no data.
+  expect(await browser.run(count, { store: undefined })).toBe('{"visits":1}')
+  // In a file that a crash has emptied.
+  browser.cookie = cookie
+  const [name = ''] = readdirSync(folderOf)
+  writeFileSync(join(folderOf, name), '')
+  utimesSync(join(folderOf, name), new Date(), new Date(Date.now() + DAY))
+  expect(await browser.run(count)).toBe('{"visits":1}')
+  expect(browser.cookie).not.toBe(cookie)
+  expect(await browser.run(count)).toBe('{"visits":2}')
+})
+
 const fill = (size: number) => doing(({ data }) => void (data['x'] = 'x'.repeat(size)))
+
+it('that cannot be saved leaves no body open', async () => {
+  let closed = 0
+  const close = async () => {
+    await Promise.resolve()
+    closed += 1
+  }
+  const broken: SessionStore = {
+    load: () => undefined,
+    save: () => Promise.reject(new Error('the disk is full')),
+    remove: () => undefined,
+  }
+  const large: Application = (environ, startResponse) => {
+    of(environ).data['x'] = 'x'.repeat(5000)
+    startResponse(OK, [])
+    return Object.assign(['x'], { close })
+  }
+  for (const store of [undefined, broken]) {
+    expect(await new Browser({ store }).run(large)).toBe('500 Internal Server Error')
+  }
+  expect(closed).toBe(2)
+})
 
 it('in a cookie must fit into one', async () => {
   const browser = new Browser()

@@ -1,4 +1,5 @@
 /** `staticFiles`: which files there are, in what pieces they are sent, and what is never sent. */
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -35,6 +36,8 @@ beforeAll(() => {
     '.git/config',
     '.well-known/x.txt',
     'script.js',
+    'archive.tar.gz',
+    'font.br',
   ]) {
     writeFileSync(join(root, name), text)
   }
@@ -250,6 +253,30 @@ it('sends what is compressed to those who read it', async () => {
     undefined,
     'Accept-Encoding',
   ])
+})
+
+it('finds no FIFO, which could hold a thread for ever', async () => {
+  execFileSync('mkfifo', [join(root, 'fifo')])
+  const answers = [1, 2, 3, 4, 5].map(() => get('/fifo'))
+  for (const answer of await Promise.all(answers)) expect(answer.status).toBe('404 Not Found')
+  expect(brief(await get('/text.txt'))).toEqual([OK, text])
+})
+
+it.each([
+  ['/script.js.gz', 'application/gzip', 'gzipped'],
+  ['/archive.tar.gz', 'application/gzip', text],
+  ['/font.br', 'application/octet-stream', text],
+])('%s by its own name is what it is, and not unpacked', async (path, type, body) => {
+  for (const precompressed of [false, true]) {
+    const app = staticFiles(root, { precompressed })
+    const headers: HeaderList = [['Accept-Encoding', 'gzip, br']]
+    const answer = await runCgi(app, { target: path, headers })
+    expect(brief(answer)).toEqual([OK, body])
+    expect(['Content-Encoding', 'Content-Type'].map((name) => valueOf(answer, name))).toEqual([
+      undefined,
+      type,
+    ])
+  }
 })
 
 it('says for how long a file keeps, and tries the extensions it is given', async () => {
