@@ -216,7 +216,9 @@ class Connection {
     this.#writeHeld()
     request.send()
     this.write(request.remainingLog())
-    this.socket.destroySoon()
+    // Apache still writes the end of STDIN: if that failed it would forget the head that it has,
+    // and answer with a 503.
+    closeBehindAnswer(this.socket, this.#exhausted && request.input.ended)
     return true
   }
 

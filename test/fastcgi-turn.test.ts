@@ -1,12 +1,14 @@
 /** Requests that come in one piece: their answers leave together, and none is lost or misplaced. */
 import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../src/protocol/fastcgi-web-server.ts'
 import type { GatewayServer } from '../src/server/lifecycle.ts'
 import type { Application } from '../src/types.ts'
-import { fastcgi } from './hostile/peer.ts'
+import { fastcgi, params } from './hostile/peer.ts'
+import { begin, record } from './protocol/fastcgi-helpers.ts'
 import { temporaryFolder } from './server/child.ts'
 
 const large = Buffer.alloc(200_000, 'large ')
@@ -93,6 +95,18 @@ describe('Requests that come in one piece', () => {
     expect(bodies(short).get(1)).toMatch(/answer to \/a$/)
     expect(short).toContainEqual(expect.objectContaining({ type: 'end', id: 1 }))
     expect(short).not.toContainEqual(expect.objectContaining({ type: 'end', id: 2 }))
+  })
+
+  it('may be ended by the web server behind an answer that breaks off: Apache would make a 503 of it', async () => {
+    const socket = connect({ path: `${folder.path}/s`, allowHalfOpen: true })
+    let failure: Error | undefined
+    socket.on('error', (error) => (failure = error))
+    socket.write(Buffer.concat([begin(1), params(1, '/short')]))
+    await once(socket.resume(), 'end')
+    socket.write(record(5, 1))
+    socket.end(record(5, 1))
+    await once(socket, 'close')
+    expect(failure).toBeUndefined()
   })
 
   it('keep what they log before what they answer', async () => {
