@@ -452,12 +452,13 @@ export class FastCGIRequest extends BaseHandler {
       const appStatus = complete ? 0 : 1
       const [body = ''] = this.#chunks
       const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
-      if (this.#log !== '') connection.hold(this.#takeLog())
-      connection.hold(
-        small
-          ? [protocol.answer(this.id, this.#head, byteString(body, this.#size), appStatus)]
-          : protocol.stdoutEnd(this.id, this.#take(), appStatus),
-      )
+      const log = this.#log === '' ? [] : this.#takeLog()
+      if (small) {
+        const text = byteString(body, this.#size)
+        connection.hold([...log, protocol.answer(this.id, this.#head, text, appStatus)])
+      } else {
+        connection.write([...log, ...protocol.stdoutEnd(this.id, this.#take(), appStatus)])
+      }
     }
     this.#ended = true
     connection.finished(this)
