@@ -58,7 +58,7 @@ export function sendfile(
   options: SendfileOptions,
 ): Application {
   const application = asApplication(app)
-  const { header } = options
+  const { header } = options ?? {}
   const translate = translator(options)
   return (environ, startResponse) => {
     const { REQUEST_METHOD: method } = environ
@@ -78,7 +78,7 @@ export function sendfile(
 }
 
 function translator(options: SendfileOptions): (path: string) => string | undefined {
-  const { header, map, escape = true } = options
+  const { header, map, escape = true } = options ?? {}
   const encode = escape ? escapeText : plainText
   if (header !== 'X-Accel-Redirect') {
     if (header !== 'X-Sendfile' || map !== undefined) {
