@@ -36,7 +36,7 @@ export interface SendfileOptions {
  * @param options `header`; `map` for nginx; `escape`.
  * @returns the application. Only a 200 to GET or HEAD with a whole file is handed over, and none with
  *   a Content-Encoding: nginx keeps of the head Content-Type, Content-Disposition, Set-Cookie,
- *   Cache-Control and Expires only. The application's own such header stays as it is.
+ *   Cache-Control and Expires only (Accept-Ranges is left to it). The application's own such header stays as it is.
  * @throws {ConfigurationError} if `map` is missing, not needed, or not of absolute paths.
  * @example
  * import { createReadStream } from 'node:fs'
@@ -72,6 +72,8 @@ export function sendfile(
       if (target === undefined) return
       headers.set(header, target)
       headers.set('Content-Length', '0')
+      // nginx would send this one and its own.
+      if (header === 'X-Accel-Redirect') headers.delete('Accept-Ranges')
       response.body = []
     })
   }
