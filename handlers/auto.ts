@@ -74,7 +74,8 @@ export async function run(
     return await start(application, options)
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error
-    say(error.message)
+    const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
+    say(error.message + (code === 'EADDRINUSE' ? '; PORTICO_LISTEN chooses another place' : ''))
     process.exitCode = 1
     return null
   }

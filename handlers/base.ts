@@ -299,6 +299,10 @@ export class BaseHandler {
       throw new ApplicationError('Headers already set!')
     }
     checkStatus(status)
+    // To `Headers` nothing means none.
+    if (headers === undefined) {
+      throw new ApplicationError('Headers must be an array of pairs (got undefined)')
+    }
     const checked = new this.headersClass(headers)
     for (const [name, value] of headers) {
       if (isHopByHop(name)) {

@@ -17,6 +17,7 @@ import { decodePath } from '../src/quirks.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
 import {
+  checkLimits,
   HEAD_TIMEOUT,
   HIGH_WATER_MARK,
   IDLE_TIMEOUT,
@@ -85,11 +86,12 @@ export class HTTPHandler {
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
     const run = await this.#prepare(application)
+    checkLimits(options) // Node's own errors for them name other options.
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
-      headersTimeout: options.headTimeout ?? HEAD_TIMEOUT,
+      headersTimeout: zeroIfNone(options.headTimeout ?? HEAD_TIMEOUT),
       connectionsCheckingInterval: SWEEP_TIME,
-      keepAliveTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
+      keepAliveTimeout: zeroIfNone(options.idleTimeout ?? IDLE_TIMEOUT),
       requestTimeout: 0, // An upload may take as long as it takes.
       noDelay: true,
       insecureHTTPParser: false,
@@ -129,6 +131,11 @@ export class HTTPHandler {
     const { validator } = await import('../src/validate.ts')
     return validator(run)
   }
+}
+
+/** To Node's timeouts 0 is no limit, and Infinity nothing. */
+function zeroIfNone(time: number): number {
+  return time === Infinity ? 0 : time
 }
 
 /** One socket: knows which requests are being answered, and can be closed behind the last. */

@@ -296,6 +296,16 @@ describe('startResponse', () => {
     expect(handler.errors).toContain('Headers already set!')
   })
 
+  test('without headers it is an error that says what they are', async () => {
+    const handler = await record((_, startResponse) => {
+      startResponse('200 OK', undefined as unknown as [])
+      return []
+    })
+    expect(handler.output).toBe(ERROR_PAGE)
+    expect(handler.errors).toContain('Headers must be an array of pairs (got undefined)')
+    expect(handler.errors).toContain('ApplicationError')
+  })
+
   test('a second call with an error replaces a head that is unsent (fact 95)', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', [['A', '1']])

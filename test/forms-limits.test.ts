@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { FieldStorage, MAX_TOTAL_SIZE } from '../src/forms.ts'
+import { FieldStorage, MAX_TOTAL_SIZE, parseQs } from '../src/forms.ts'
 import { bytes, environOf, FINAL, MemoryInput, part, pieces, post } from './forms-helper.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'portico-forms-limits-'))
@@ -246,4 +246,24 @@ describe('the memory that an upload takes', () => {
     },
     60_000,
   )
+})
+
+describe('a limit that is no number', () => {
+  const names = ['maxNumFields', 'maxNumFiles', 'maxPartHeaderSize', 'maxTextSize', 'maxTotalSize']
+
+  it.each(
+    names.flatMap((name) => [Number.NaN, -1, 1.5, '5'].map((value) => [name, value] as const)),
+  )('is an error of the application, not no limit: %s: %s', async (name, value) => {
+    const shown = JSON.stringify(value).replace('null', 'NaN')
+    await expect(post(file + FINAL, { tempDir, [name]: value })).rejects.toEqual(
+      expect.objectContaining({
+        code: 'PORTICO_APPLICATION',
+        message: `${name}: ${shown} is not accepted; it is a whole number from 0 on, or Infinity for no limit`,
+      }),
+    )
+  })
+
+  it('is refused by parseQs too', () => {
+    expect(() => parseQs('a=1', { maxNumFields: Number.NaN })).toThrow('maxNumFields: NaN')
+  })
 })

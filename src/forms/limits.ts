@@ -1,5 +1,5 @@
 /** What a form may cost, and the two ways in which reading one fails. */
-import { PeerError } from '../errors.ts'
+import { ApplicationError, PeerError } from '../errors.ts'
 
 /** Text fields in query and body together; PHP (`max_input_vars`) and Django take 1,000 as well. */
 export const MAX_NUM_FIELDS = 1000
@@ -28,6 +28,21 @@ export interface FormLimits {
   maxTextSize?: number
   /** Bytes of the whole body. Default 1 GiB. */
   maxTotalSize?: number
+}
+
+/**
+ * A limit that compares with nothing, such as NaN, would be none.
+ *
+ * @throws {ApplicationError} for one that is neither a whole number from 0 on nor Infinity.
+ */
+export function checkLimits(limits: Readonly<FormLimits>): void {
+  for (const [name, value] of Object.entries(limits)) {
+    if ((Number.isInteger(value) && value >= 0) || value === Infinity) continue
+    const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+    throw new ApplicationError(
+      `${name}: ${shown} is not accepted; it is a whole number from 0 on, or Infinity for no limit`,
+    )
+  }
 }
 
 /** The peer passed the limit that the option `limit` sets. */

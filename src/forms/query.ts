@@ -8,7 +8,7 @@
  */
 import { ApplicationError } from '../errors.ts'
 import { type Decode, decoderFor } from './charset.ts'
-import { malformed, MAX_NUM_FIELDS, quote, tooLarge } from './limits.ts'
+import { checkLimits, malformed, MAX_NUM_FIELDS, quote, tooLarge } from './limits.ts'
 
 export interface QueryOptions {
   /** Keep `a=` and `a` as `['a', '']`; otherwise they are left out. Default false. */
@@ -39,6 +39,8 @@ export function parseQs(text: string, options: QueryOptions = {}): Record<string
 /** The same as a list of pairs, in the order of the text. */
 export function parseQsl(text: string, options: QueryOptions = {}): [string, string][] {
   const decode = requireDecoder(options.charset)
+  const { maxNumFields = MAX_NUM_FIELDS } = options
+  checkLimits({ maxNumFields })
   return splitQuery(text, options).map(([name, value]) => [decode(name), decode(value)])
 }
 

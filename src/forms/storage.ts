@@ -12,6 +12,7 @@ import { charsetOf, type FormField, type RawField } from './field.ts'
 import type { IncomingFile, TempFiles, UploadedFile } from './file.ts'
 import { parseHeader } from './header.ts'
 import {
+  checkLimits,
   type FormLimits,
   MAX_NUM_FIELDS,
   MAX_NUM_FILES,
@@ -81,6 +82,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
       maxTextSize: options.maxTextSize ?? MAX_TEXT_SIZE,
       maxTotalSize: options.maxTotalSize ?? MAX_TOTAL_SIZE,
     }
+    checkLimits(limits)
     let files: TempFiles | undefined
     const sink: FileSink = async (file, known, pull) => {
       // Loaded when a file comes, as the parser of multipart is when such a body comes.

@@ -1,5 +1,6 @@
 /** Applications that are tried one after the other (Plack::App::Cascade). */
 import { asApplication } from '../application.ts'
+import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
 import { intercept, plain } from './response.ts'
 
@@ -17,6 +18,7 @@ export interface CascadeOptions {
  * @param options `catch`: the statuses that hand a request on.
  * @returns an application. The body of an answer that was not taken is closed before the next
  *   application runs.
+ * @throws {ConfigurationError} for what is no array.
  * @example
  * import { cascade, mount } from 'portico/middleware'
  *
@@ -32,6 +34,9 @@ export function cascade(
   applications: readonly (Application | ApplicationClass)[],
   options: CascadeOptions = {},
 ): Application {
+  if (!Array.isArray(applications)) {
+    throw new ConfigurationError('cascade: it takes an array of applications')
+  }
   const caught = new Set((options.catch ?? [404, 405]).map(String))
   return (
     applications

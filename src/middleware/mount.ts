@@ -14,7 +14,7 @@ import { plain } from './response.ts'
  * @returns an application; it answers 404 where nothing is mounted. What it runs sees its prefix at
  *   the end of SCRIPT_NAME and the rest as PATH_INFO; both are put back when the body is closed,
  *   and everything else that it sets stays for the layers outside to see.
- * @throws {ConfigurationError} for a place that is neither.
+ * @throws {ConfigurationError} for a place that is neither, or no map.
  * @example
  * import { mount } from 'portico/middleware'
  *
@@ -28,6 +28,9 @@ import { plain } from './response.ts'
  * // GET /shopping → 404 Not Found
  */
 export function mount(map: Readonly<Record<string, Application | ApplicationClass>>): Application {
+  if (typeof map !== 'object' || map === null) {
+    throw new ConfigurationError("mount: it takes applications by their places, { '/shop': shop }")
+  }
   const places = Object.entries(map)
     .map(([place, application]) => parsePlace(place, asApplication(application)))
     .toSorted((a, b) => b.host.length - a.host.length || b.path.length - a.path.length)

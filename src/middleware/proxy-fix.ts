@@ -54,11 +54,11 @@ export function proxyFix(
   options: ProxyFixOptions,
 ): Application {
   const application = asApplication(app)
-  const { count = 1, fields = ['for', 'proto'], forwarded = false } = options
+  const { count = 1, fields = ['for', 'proto'], forwarded = false, trusted } = options ?? {}
   if (!Number.isSafeInteger(count) || count < 1) {
     throw new ConfigurationError(`proxyFix: ${count} is no number of proxies`)
   }
-  const trusts = trustIn(options.trusted)
+  const trusts = trustIn(trusted)
   return (environ, startResponse) => {
     if (environ['portico.gateway'] === 'http' && trusts(environ['REMOTE_ADDR'])) {
       const values = forwarded ? forwardedValues(environ) : xForwardedValues(environ)
@@ -74,6 +74,11 @@ type Trusts = (address: string | undefined) => boolean
 type Values = (field: ProxyField) => string[]
 
 function trustIn(list: readonly string[]): Trusts {
+  if (!Array.isArray(list)) {
+    throw new ConfigurationError(
+      "proxyFix: trusted is an array of addresses and CIDR blocks, and 'unix' for a Unix socket",
+    )
+  }
   const addresses = list.filter((entry) => entry !== 'unix')
   const unix = addresses.length < list.length
   const admits = addresses.length > 0 || !unix ? allowClients(addresses, 'proxyFix: trusted') : null

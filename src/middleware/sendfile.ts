@@ -36,7 +36,7 @@ export interface SendfileOptions {
  * @param options `header`; `map` for nginx; `escape`.
  * @returns the application. Only a 200 to GET or HEAD with a whole file is handed over, and none with
  *   a Content-Encoding: nginx keeps of the head Content-Type, Content-Disposition, Set-Cookie,
- *   Cache-Control and Expires only. The application's own such header stays as it is.
+ *   Cache-Control and Expires only (Accept-Ranges is left to it). The application's own such header stays as it is.
  * @throws {ConfigurationError} if `map` is missing, not needed, or not of absolute paths.
  * @example
  * import { createReadStream } from 'node:fs'
@@ -58,7 +58,7 @@ export function sendfile(
   options: SendfileOptions,
 ): Application {
   const application = asApplication(app)
-  const { header } = options
+  const { header } = options ?? {}
   const translate = translator(options)
   return (environ, startResponse) => {
     const { REQUEST_METHOD: method } = environ
@@ -72,13 +72,15 @@ export function sendfile(
       if (target === undefined) return
       headers.set(header, target)
       headers.set('Content-Length', '0')
+      // nginx would send this one and its own.
+      if (header === 'X-Accel-Redirect') headers.delete('Accept-Ranges')
       response.body = []
     })
   }
 }
 
 function translator(options: SendfileOptions): (path: string) => string | undefined {
-  const { header, map, escape = true } = options
+  const { header, map, escape = true } = options ?? {}
   const encode = escape ? escapeText : plainText
   if (header !== 'X-Accel-Redirect') {
     if (header !== 'X-Sendfile' || map !== undefined) {

@@ -71,8 +71,14 @@ const PURGE_EVERY = 100
 export class FileStore implements SessionStore {
   readonly #folder: string
 
-  /** @param folder is made, for this user only, when it is first needed. */
+  /**
+   * @param folder is made, for this user only, when it is first needed.
+   * @throws {ConfigurationError} for none.
+   */
   constructor(folder: string) {
+    if (typeof folder !== 'string' || folder === '') {
+      throw new ConfigurationError('FileStore: it needs the path of a folder')
+    }
     this.#folder = folder
   }
 

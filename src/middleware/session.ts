@@ -71,7 +71,7 @@ const MAX_COOKIE = 4096
  */
 export function session(app: Application | ApplicationClass, options: SessionOptions): Application {
   const application = asApplication(app)
-  const { store, secret, name = 'session', maxAge = TWO_WEEKS } = options
+  const { store, secret, name = 'session', maxAge = TWO_WEEKS } = options ?? {}
   const signer = new Signer(name, typeof secret === 'string' ? [secret] : secret)
   const keeper = store ? storeKeeper(store) : cookieKeeper
   const lifetime = maxAge * 1000

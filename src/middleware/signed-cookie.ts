@@ -16,6 +16,10 @@ export interface Signed {
   readonly old: boolean
 }
 
+function isSecret(secret: unknown): boolean {
+  return typeof secret === 'string' && secret.length >= SHORTEST_SECRET
+}
+
 /** Signs and checks the values of one cookie: `value.expires.signature`, all base64url. */
 export class Signer {
   readonly #name: string
@@ -27,7 +31,7 @@ export class Signer {
    * @throws {ConfigurationError} for no secret, or one under 32 characters.
    */
   constructor(name: string, secrets: readonly string[]) {
-    if (secrets.length === 0 || secrets.some((secret) => secret.length < SHORTEST_SECRET)) {
+    if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(isSecret)) {
       throw new ConfigurationError(
         `session: a secret has ${SHORTEST_SECRET} characters at least; make one with ` +
           '`openssl rand -base64 32`',

@@ -104,6 +104,7 @@ const toFolder: Application = (environ, startResponse) => {
 }
 
 function realFolder(root: string): string {
+  if (!root) throw new ConfigurationError('staticFiles: it needs the path of a folder')
   if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
     throw new ConfigurationError(`staticFiles: ${root} is no folder`)
   }

@@ -7,7 +7,7 @@ import { ConfigurationError } from '../errors.ts'
 import { allowClients } from './clients.ts'
 import type { Admits, ClientList } from './clients.ts'
 import { takeConnections, type Receiver } from './accept.ts'
-import { sweep, type Limits, type Overdue } from './limits.ts'
+import { checkLimits, sweep, type Limits, type Overdue } from './limits.ts'
 import { DEFAULT_BACKLOG, listen } from './listen.ts'
 import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
 import { releaseSocketFile } from './unix.ts'
@@ -55,9 +55,6 @@ export const DEFAULT_MAX_CONNECTIONS = 4096
 /** Less than the 10 s after which `docker stop` kills; mod_fcgid and systemd wait longer. */
 export const DEFAULT_GRACE_TIME = 8000
 
-/** What a timer of Node can hold. */
-const MAX_GRACE_TIME = 2 ** 31 - 1
-
 /**
  * Turns of the event loop without a new connection, after which all that came before is known: the
  * rest of this turn, one that would accept, and one that reads from what was accepted last. A turn
@@ -96,8 +93,7 @@ export class GatewayServer {
   ): Promise<GatewayServer> {
     const { allowedClients, graceTime = DEFAULT_GRACE_TIME } = options
     const { maxConnections = DEFAULT_MAX_CONNECTIONS, backlog = DEFAULT_BACKLOG } = options
-    checkNumber('graceTime', graceTime, 0, MAX_GRACE_TIME)
-    checkNumber('maxConnections', maxConnections, 1, Number.MAX_SAFE_INTEGER)
+    checkLimits(options)
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)
     if (allows && String(options.listen ?? policy.fallback).startsWith('unix:')) {
       throw new ConfigurationError(
@@ -218,10 +214,3 @@ export class GatewayServer {
 }
 
 function ignore(): void {}
-
-function checkNumber(option: string, value: number, min: number, max: number): void {
-  if (Number.isInteger(value) && value >= min && value <= max) return
-  throw new ConfigurationError(
-    `${option}: ${String(value)} is not accepted; it is a whole number from ${min} to ${max}`,
-  )
-}

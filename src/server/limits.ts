@@ -2,18 +2,19 @@
  * What a peer can make grow or last, and the limit of it, for the gateways that keep running. All
  * are options; each default has its reason.
  */
+import { ConfigurationError } from '../errors.ts'
 
 /** Limits of one connection; FastCGI, SCGI and HTTP take those that mean something to them. */
 export interface Limits {
-  /** Milliseconds for a request's head to be complete once it has begun. */
+  /** Milliseconds for a request's head to be complete once it has begun; Infinity for no limit. */
   readonly headTimeout?: number | undefined
-  /** Milliseconds that a connection may be open without a request. */
+  /** Milliseconds that a connection may be open without a request; Infinity for no limit. */
   readonly idleTimeout?: number | undefined
   /** Bytes of a request's head: PARAMS, SCGI headers, or HTTP's request line and headers. */
   readonly maxHeaderBytes?: number | undefined
   /** Variables or headers in it. */
   readonly maxHeaders?: number | undefined
-  /** Requests after which a kept connection is closed. Default: no limit. */
+  /** Requests after which a kept connection is closed. Default: 0, which is no limit. */
   readonly maxRequestsPerConnection?: number | undefined
   /** Bytes of an unread body above which a connection is not read. */
   readonly highWaterMark?: number | undefined
@@ -27,6 +28,40 @@ export const IDLE_TIMEOUT = 60_000
 
 /** A piece or two of what nginx and Apache send at a time, however many connections there are. */
 export const HIGH_WATER_MARK = 262_144
+
+/** What a timer of Node can hold; it fires at once for more. */
+const MAX_TIME = 2 ** 31 - 1
+
+/** The least and the most of each; and whether Infinity lifts it. */
+const RANGES: Readonly<Record<string, readonly [min: number, max: number, lifted?: 'lifted']>> = {
+  answerTimeout: [0, MAX_TIME],
+  graceTime: [0, MAX_TIME],
+  headTimeout: [1, MAX_TIME, 'lifted'],
+  idleTimeout: [1, MAX_TIME, 'lifted'],
+  highWaterMark: [1, Number.MAX_SAFE_INTEGER],
+  maxConnections: [1, Number.MAX_SAFE_INTEGER],
+  maxHeaderBytes: [1, Number.MAX_SAFE_INTEGER],
+  maxHeaders: [1, Number.MAX_SAFE_INTEGER, 'lifted'],
+  maxRequestsPerConnection: [0, Number.MAX_SAFE_INTEGER],
+}
+
+/**
+ * A number that compares with nothing, such as NaN from an environment variable, would be no limit.
+ *
+ * @throws {ConfigurationError} for one that is no number, or out of its range.
+ */
+export function checkLimits(options: object): void {
+  for (const [name, [min, max, lifted]] of Object.entries(RANGES)) {
+    const value = (options as Readonly<Record<string, number | string | undefined>>)[name]
+    if (value === undefined || (value === Infinity && lifted)) continue
+    if (Number.isInteger(value) && Number(value) >= min && Number(value) <= max) continue
+    const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+    throw new ConfigurationError(
+      `${name}: ${shown} is not accepted; it is a whole number from ${min} to ${max}` +
+        (lifted ? ', or Infinity for no limit' : ''),
+    )
+  }
+}
 
 /** How often connections are looked at, in milliseconds. */
 export const SWEEP_TIME = 1_000

@@ -19,7 +19,7 @@ import {
   type TestRequest,
   type TestResponse,
 } from './client.ts'
-import type { HttpPlace } from './http.ts'
+import { readPlace, type HttpPlace } from './http.ts'
 import { disconnected, within } from './socket-reader.ts'
 
 export interface FastcgiClientOptions extends ClientOptions, CgiPlace {
@@ -33,7 +33,10 @@ export interface FastcgiClientOptions extends ClientOptions, CgiPlace {
 }
 
 /** `place`: where the application listens, by TCP or on a Unix socket. */
-export function fastcgiClient(place: HttpPlace, options: FastcgiClientOptions = {}): Client {
+export function fastcgiClient(
+  place: HttpPlace | string,
+  options: FastcgiClientOptions = {},
+): Client {
   let kept: Promise<FastcgiConnection> | null = null
   const timeout = options.timeout ?? DEFAULT_TIMEOUT
   return {
@@ -80,12 +83,8 @@ class FastcgiConnection {
   readonly #pending = new Map<number, Pending>()
   #lastId = 0
 
-  static async open(place: HttpPlace, timeout: number): Promise<FastcgiConnection> {
-    const socket = connect(
-      'path' in place
-        ? { path: place.path }
-        : { host: place.host ?? '127.0.0.1', port: place.port },
-    )
+  static async open(place: HttpPlace | string, timeout: number): Promise<FastcgiConnection> {
+    const socket = connect(readPlace(place))
     try {
       await within(timeout, 'no connection', once(socket, 'connect'))
     } catch (error) {

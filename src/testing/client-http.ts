@@ -4,7 +4,7 @@ import { Collector, mountedTarget, type Client, type ClientOptions } from './cli
 import { openHttp, type HttpPlace } from './http.ts'
 
 /** Each request has a connection of its own. */
-export function httpClient(place: HttpPlace, options: ClientOptions = {}): Client {
+export function httpClient(place: HttpPlace | string, options: ClientOptions = {}): Client {
   return {
     async request({ method, target, headers = [], body }) {
       const connection = await openHttp(

@@ -18,7 +18,7 @@ import {
   type TestRequest,
   type TestResponse,
 } from './client.ts'
-import type { HttpPlace } from './http.ts'
+import { readPlace, type HttpPlace } from './http.ts'
 import { disconnected, within } from './socket-reader.ts'
 
 export interface ScgiClientOptions extends ClientOptions, CgiPlace {
@@ -27,7 +27,7 @@ export interface ScgiClientOptions extends ClientOptions, CgiPlace {
 }
 
 /** `place`: where the application listens, by TCP or on a Unix socket. */
-export function scgiClient(place: HttpPlace, options: ScgiClientOptions = {}): Client {
+export function scgiClient(place: HttpPlace | string, options: ScgiClientOptions = {}): Client {
   return {
     request: (request) => requestScgi(place, request, options),
     close: () => Promise.resolve(),
@@ -35,7 +35,7 @@ export function scgiClient(place: HttpPlace, options: ScgiClientOptions = {}): C
 }
 
 async function requestScgi(
-  place: HttpPlace,
+  place: HttpPlace | string,
   request: TestRequest,
   options: ScgiClientOptions,
 ): Promise<TestResponse> {
@@ -44,9 +44,7 @@ async function requestScgi(
   const variables = [...cgiVariables(request, options), ...Object.entries(options.variables ?? {})]
   // CONTENT_LENGTH is always there, in the first place, where the encoder puts it.
   const others = variables.filter(([name]) => name !== 'CONTENT_LENGTH')
-  const socket = connect(
-    'path' in place ? { path: place.path } : { host: place.host ?? '127.0.0.1', port: place.port },
-  )
+  const socket = connect(readPlace(place))
   try {
     await within(timeout, 'no connection', once(socket, 'connect'))
     const collector = new Collector()

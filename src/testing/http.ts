@@ -14,6 +14,26 @@ import { disconnected, malformed, SocketReader, within } from './socket-reader.t
 /** Where the server listens: TCP (`host` defaults to 127.0.0.1) or a Unix socket. */
 export type HttpPlace = { host?: string; port: number } | { path: string }
 
+/**
+ * A place, also as the option `listen` has it: 'HOST:PORT' or 'unix:PATH'.
+ *
+ * @throws {ConfigurationError} for a string that is neither.
+ */
+export function readPlace(
+  place: HttpPlace | string,
+): { host: string; port: number } | { path: string } {
+  if (typeof place === 'object') {
+    return 'path' in place ? place : { host: place.host ?? '127.0.0.1', port: place.port }
+  }
+  const [, path, bracketed, host, port] =
+    /^(?:unix:(.+)|(?:\[([^[\]]+)\]|([^\s:/[\]]*)):(\d{1,5}))$/s.exec(place) ?? []
+  if (path !== undefined) return { path }
+  if (port !== undefined) return { host: bracketed ?? (host || '127.0.0.1'), port: Number(port) }
+  throw new ConfigurationError(
+    `${JSON.stringify(place)} is no place: accepted are 'unix:PATH' and 'HOST:PORT'`,
+  )
+}
+
 /** Limits of a connection; all have defaults. */
 export interface HttpOptions {
   /** Milliseconds without a byte, either way, while the server's answer is waited for. */
@@ -98,7 +118,7 @@ const CHUNK_LINE = /^([0-9A-Fa-f]{1,13})[\t ]*(?:;.*)?$/
  *   PORTICO_TOO_LARGE, and PORTICO_DISCONNECTED when the server goes away or is silent for too long.
  */
 export async function httpRequest(
-  place: HttpPlace,
+  place: HttpPlace | string,
   request: HttpRequest = {},
   options: HttpOptions = {},
 ): Promise<HttpResponse> {
@@ -112,15 +132,12 @@ export async function httpRequest(
 
 /** Opens a connection for several requests, for streamed answers, or for bytes of one's own. */
 export async function openHttp(
-  place: HttpPlace,
+  place: HttpPlace | string,
   options: HttpOptions = {},
 ): Promise<HttpConnection> {
   // A server that has said all may still read on: only close() ends our side.
-  const socket = connect(
-    'path' in place
-      ? { path: place.path, allowHalfOpen: true }
-      : { host: place.host ?? '127.0.0.1', port: place.port, allowHalfOpen: true },
-  )
+  const where = readPlace(place)
+  const socket = connect({ ...where, allowHalfOpen: true })
   const timeout = options.timeout ?? DEFAULT_TIMEOUT
   try {
     const connected = new Promise<void>((resolve, reject) => {
@@ -132,7 +149,7 @@ export async function openHttp(
     socket.destroy()
     throw disconnected(error)
   }
-  const host = 'path' in place ? 'localhost' : `${place.host ?? '127.0.0.1'}:${place.port}`
+  const host = 'path' in where ? 'localhost' : `${where.host}:${where.port}`
   return new HttpConnection(socket, host, options)
 }
 

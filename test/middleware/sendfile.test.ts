@@ -293,6 +293,8 @@ describe.each(servers)('behind $program', ({ program, options, start }) => {
         { target, headers: [['Range', 'bytes=10-19']] },
       )
       expect([part.status, part.body.equals(content.subarray(10, 20))]).toEqual([206, true])
+      const ranges = whole.headers.filter(([name]) => /^accept-ranges$/i.test(name))
+      expect(ranges.map(([, value]) => value)).toEqual(['bytes'])
     })
 
     it('HEAD has the length of the file', async () => {

@@ -4,6 +4,9 @@ import { connect, createServer } from 'node:net'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { SCGIHandler } from '../../handlers/scgi.ts'
 import { ConfigurationError } from '../../src/errors.ts'
 import { allowClients } from '../../src/server/clients.ts'
 import { GatewayServer } from '../../src/server/lifecycle.ts'
@@ -281,12 +284,47 @@ describe('limits', () => {
     [{ graceTime: -1 }, 'graceTime: -1 '],
     [{ graceTime: Number.NaN }, 'graceTime: NaN '],
     [{ graceTime: 2 ** 31 }, 'graceTime: 2147483648 '],
+    ...(
+      [
+        'answerTimeout',
+        'headTimeout',
+        'highWaterMark',
+        'idleTimeout',
+        'maxHeaderBytes',
+        'maxHeaders',
+        'maxRequestsPerConnection',
+      ] as const
+    ).flatMap((name): [ServerOptions, string][] => [
+      [{ [name]: Number.NaN }, `${name}: NaN is not accepted; it is a whole number from `],
+      [{ [name]: -1 }, `${name}: -1 `],
+      [{ [name]: '5' }, `${name}: "5" `],
+    ]),
+    [
+      { headTimeout: 0 },
+      'headTimeout: 0 is not accepted; it is a whole number from 1 to 2147483647, or Infinity',
+    ],
+    [{ highWaterMark: Number.POSITIVE_INFINITY }, 'highWaterMark: Infinity '],
     [{ allowedClients: 'localhost' }, 'allowedClients: "localhost" '],
   ])('%j is refused', async (options, message) => {
     const error: unknown = await serve(options).catch((reason: unknown) => reason)
     expect(error).toBeInstanceOf(ConfigurationError)
     expect(String(error)).toContain(message)
   })
+})
+
+test.each([
+  { headTimeout: Infinity, idleTimeout: Infinity, maxHeaders: Infinity },
+  { answerTimeout: 0, maxRequestsPerConnection: 0 },
+])('every handler takes %j, which is no limit', async (limits) => {
+  for (const Handler of [FastCGIHandler, SCGIHandler, HTTPHandler]) {
+    const server = await new Handler({ listen: '127.0.0.1:0', ...limits }).run(() => [])
+    await server.close()
+  }
+})
+
+test('HTTPHandler names its own option where Node would name another', async () => {
+  const handler = new HTTPHandler({ listen: '127.0.0.1:0', maxHeaderBytes: Number.NaN })
+  await expect(handler.run(() => [])).rejects.toThrow('maxHeaderBytes: NaN is not accepted')
 })
 
 describe('a process', () => {
