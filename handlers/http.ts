@@ -25,6 +25,7 @@ import {
   SWEEP_TIME,
 } from '../src/server/limits.ts'
 import { pushedSource } from '../src/server/push-source.ts'
+import { createRoomyEnviron } from '../src/server/roomy-environ.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
 import type {
   Application,
@@ -250,6 +251,7 @@ export class ServerHandler extends BaseHandler {
     super(options)
     this.request = request
     this.response = response
+    this.environ = createRoomyEnviron()
     this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
     this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware

@@ -14,19 +14,8 @@ import { repairPath, repairServerName, type PathOptions } from './quirks.ts'
  * `Object.create(null)`; an accessor of its own would make it one as well, and each request four
  * times as dear to fill. So `portico.signal`, which is made only when asked for, is the one key
  * that the prototype has.
- *
- * The assignments are never made. V8 counts them, though, and gives an instance room for as many
- * keys: without that a dozen keys outside of it are all it may have before it is made a dictionary.
  */
-function EnvironRecord(this: Record<string, unknown>, assign = false) {
-  if (!assign) return
-  this.a = this.b = this.c = this.d = this.e = this.f = this.g = this.h = 0
-  this.i = this.j = this.k = this.l = this.m = this.n = this.o = this.p = 0
-  this.q = this.r = this.s = this.t = this.u = this.v = this.w = this.x = 0
-  this.A = this.B = this.C = this.D = this.E = this.F = this.G = this.H = 0
-  this.I = this.J = this.K = this.L = this.M = this.N = this.O = this.P = 0
-  this.Q = this.R = this.S = this.T = this.U = this.V = this.W = this.X = 0
-}
+const EnvironRecord = function () {} as unknown as { new (): Environ; prototype: object }
 EnvironRecord.prototype = Object.create(null, {
   'portico.signal': {
     get(this: { readonly 'portico.lifetime'?: Lifetime }): AbortSignal | undefined {
@@ -38,8 +27,11 @@ EnvironRecord.prototype = Object.create(null, {
 
 /** An environ without a key. */
 export function createEnviron(): Environ {
-  return new (EnvironRecord as unknown as new () => Environ)()
+  return new EnvironRecord()
 }
+
+/** What every environ inherits. */
+export const ENVIRON_PROTOTYPE: object = EnvironRecord.prototype
 
 /**
  * A shallow copy, for a layer that wants to change an environ of its own. `{ ...environ }` would

@@ -3,10 +3,11 @@
  * be read into a list first, and from there into the environ, costs twice as much.
  */
 import type { Buffer } from 'node:buffer'
-import { createEnviron, putVariable, ruleFor, setVariable } from '../environ.ts'
+import { putVariable, ruleFor, setVariable } from '../environ.ts'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi.ts'
 import { walkHeaders } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
+import { createRoomyEnviron } from './roomy-environ.ts'
 import { knownName } from './variable-names.ts'
 
 /** Over the memory that was read last: most is read into the same. */
@@ -27,7 +28,7 @@ export function environOfPairs(
   const bytes = viewOf(block)
   const offset = block.byteOffset
   const text = block.toString('latin1', start, end)
-  const environ = createEnviron()
+  const environ = createRoomyEnviron()
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
     const value = text.substring(from, from + valueLength)
@@ -48,7 +49,7 @@ export function environOfHeaders(
   const bytes = viewOf(block)
   const offset = block.byteOffset
   const text = block.toString('latin1', start, end)
-  const environ = createEnviron()
+  const environ = createRoomyEnviron()
   walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
     const value = text.substring(from + 1, from + 1 + valueLength)
