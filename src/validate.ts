@@ -194,6 +194,7 @@ function isPromise(value: unknown): value is Promise<unknown> {
 /// | 10 | `read()` under the validator needs a size | It may be left out | The input ends at CONTENT_LENGTH |
 /// | 12 | A raw byte over 0x7F in a request line is taken | 400; percent-encoded it is the same byte | RFC 3986, section 2 |
 /// | 74 | The process's environment is in the environ | Only under CGI; `osEnviron` adds what a deployment wants | It holds secrets |
+/// | 270 | A field is decoded as the form says, whatever its part says | As its part says, where it does | RFC 7578, section 4.4 |
 /// | 273 | The value of a file is `bytes` | An `UploadedFile`: `await file.bytes()`, `file.stream()` | It lies on the disk, and may be large |
 ///
 /// Validators of this family, in other languages, make these checks. Those that are not named here
