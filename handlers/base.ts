@@ -31,7 +31,7 @@ import {
   whenOpen,
 } from '../src/body.ts'
 import { completeEnviron, createEnviron } from '../src/environ.ts'
-import { escapeControl } from '../src/error-stream.ts'
+import { escapeControl, show } from '../src/error-stream.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import { checkStatus, Headers } from '../src/headers.ts'
 import { Lifetime } from '../src/lifetime.ts'
@@ -624,16 +624,6 @@ const WRITTEN = Promise.resolve()
 /** Whether an error says that the client is gone: no fault of ours, and nothing to log. */
 function isLoss(error: unknown): error is PeerError {
   return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
-}
-
-/** What was thrown may be anything, and may throw in its turn when it is looked at. */
-function show(error: unknown): string {
-  try {
-    // Reached this way since most processes never show one.
-    return process.getBuiltinModule('node:util').inspect(error)
-  } catch {
-    return 'The application threw something that cannot be shown'
-  }
 }
 
 async function logFailure(

@@ -185,8 +185,7 @@ class Connection {
 
   /** Ends the request with the most unread body, if it is not alone and has not read for long. */
   #endStalled(): void {
-    const requests = [...this.#requests.values()]
-    const [most, second] = requests.toSorted((a, b) => b.input.queued - a.input.queued)
+    const [most, second] = this.#requests.toSorted((a, b) => b.input.queued - a.input.queued)
     if (!most || !second || coarseTime() - most.lastRead < MAX_STALL) return
     const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
     const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')

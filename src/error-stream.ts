@@ -30,3 +30,13 @@ const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
 export function escapeControl(text: string): string {
   return text.replace(CONTROL, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
 }
+
+/** What was thrown may be anything, and may throw in its turn when it is looked at. */
+export function show(error: unknown): string {
+  try {
+    // Reached this way since most processes never show one.
+    return process.getBuiltinModule('node:util').inspect(error)
+  } catch {
+    return 'The application threw something that cannot be shown'
+  }
+}

@@ -2,8 +2,7 @@
  * What ends a process that is a server: a signal, or an error that nobody caught. Seen from whoever
  * started it, who wants no accepted request lost and a word about what is waited for.
  */
-import { inspect } from 'node:util'
-import { escapeControl } from '../error-stream.ts'
+import { escapeControl, show } from '../error-stream.ts'
 import type { GatewayServer } from './lifecycle.ts'
 
 /** How long the process may still run after its last server has closed, in milliseconds. */
@@ -68,15 +67,6 @@ function onFault(error: unknown, origin: NodeJS.UncaughtExceptionOrigin): void {
     `${what}: what runs is still answered, then this process ends with exit code 1\n` +
       `${escapeControl(show(error))}\n`,
   )
-}
-
-/** What was thrown may be anything, and may throw in its turn when it is looked at. */
-function show(error: unknown): string {
-  try {
-    return inspect(error)
-  } catch {
-    return 'It cannot be shown'
-  }
 }
 
 const stopping = new WeakSet<GatewayServer>()

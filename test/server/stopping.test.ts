@@ -125,7 +125,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)(
 
 test.each([
   ['/nothing', 'undefined'],
-  ['/unshowable', 'It cannot be shown'],
+  ['/unshowable', 'The application threw something that cannot be shown'],
 ])('whatever was thrown is told (%s)', async (target, shown) => {
   const { child, ask } = await started('scgi')
   await ask(target)
