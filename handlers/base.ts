@@ -158,9 +158,7 @@ export class BaseHandler {
     let end: Wait = undefined
     try {
       this.setupEnviron()
-      const result = application(this.environ!, (status, headers, error) =>
-        this.startResponse(status, headers, error),
-      )
+      const result = application(this.environ!, this.startResponse.bind(this))
       const wait = isPromise(result) ? this.#finishLater(result) : this.#finish(result)
       if (wait) end = wait.catch((error: unknown) => this.fail(error))
     } catch (error) {

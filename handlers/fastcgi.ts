@@ -106,6 +106,9 @@ function optionsOfProtocol(options: FastCGIOptions): ApplicationOptions<Environ>
   }
 }
 
+/** Where nothing is yet; never pushed to. */
+const NOTHING: never[] = []
+
 /** One socket, and the requests on it. */
 class Connection {
   readonly socket: Socket
@@ -121,7 +124,7 @@ class Connection {
   #queued = 0
   #ending = false
   /** The ends of answers that are not written yet. */
-  #held: Part[] = []
+  #held: Part[] = NOTHING
   /** What has come has to be copied to be kept. */
   #borrowed = false
   /** Every request has been read to its end, so that nothing is left to come. */
@@ -153,11 +156,11 @@ class Connection {
     for (const request of requests) request.abort()
   }
 
-  receive(chunk: Buffer, borrowed: boolean): void {
+  receive(memory: Buffer, size: number, borrowed: boolean): void {
     // Behind the last answer. One more, on a socket that is ending, would break that one off.
     if (this.socket.writableEnded) return
     this.#borrowed = borrowed
-    this.protocol.receive(chunk)
+    this.protocol.receive(memory, size)
     this.#pump()
   }
 
@@ -240,11 +243,13 @@ class Connection {
   }
 
   /** Sends the end of an answer together with those of other requests. */
-  hold(parts: readonly Part[]): void {
-    const first = this.#held.length === 0
-    for (const part of parts) this.#held.push(part)
-    if (first) flushLater(this)
-    else if (this.#held.length > MAX_HELD) this.#writeHeld()
+  hold(part: Part): void {
+    if (this.#held.length === 0) {
+      this.#held = [part] // Mostly all; a push() would make room for seventeen.
+      flushLater(this)
+    } else if (this.#held.push(part) > MAX_HELD) {
+      this.#writeHeld()
+    }
   }
 
   flush(): void {
@@ -254,7 +259,7 @@ class Connection {
 
   #writeHeld(): void {
     const held = this.#held
-    this.#held = []
+    this.#held = NOTHING
     this.write(held)
   }
 
@@ -265,7 +270,7 @@ class Connection {
 
   #pump(): void {
     const { socket } = this
-    const begun: FastCGIRequest[] = []
+    let begun: FastCGIRequest[] = NOTHING
     let replied = false
     for (let event; (event = this.protocol.next()) !== null;) {
       switch (event.type) {
@@ -277,7 +282,7 @@ class Connection {
           this.#requests.push(request)
           this.#served += 1
           if (this.#served === this.#options.maxRequestsPerConnection) this.#ending = true
-          begun.push(request)
+          begun = begun === NOTHING ? [request] : [...begun, request]
           break
         }
         case 'stdin':
@@ -385,7 +390,7 @@ export class FastCGIRequest extends BaseHandler {
   lastRead = coarseTime()
   readonly #connection: Connection
   #head = ''
-  #chunks: Chunk[] = []
+  #chunks: Chunk[] = NOTHING
   #size = 0
   /**
    * Text for STDERR that waits for something to go with it: HAProxy 2.6.12 crashes on a STDERR
@@ -433,7 +438,8 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   override _write(chunk: Chunk, size = chunkLength(chunk)): void {
-    this.#chunks.push(chunk)
+    if (this.#size === 0) this.#chunks = [chunk]
+    else this.#chunks.push(chunk)
     this.#size += size
   }
 
@@ -449,12 +455,12 @@ export class FastCGIRequest extends BaseHandler {
       // Said by closing: no web server looks at appStatus.
     } else {
       const appStatus = complete ? 0 : 1
-      const [body = ''] = this.#chunks
       const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
-      const log = this.#log === '' ? [] : this.#takeLog()
+      const log = this.#takeLog()
       if (small) {
-        const text = byteString(body, this.#size)
-        connection.hold([...log, protocol.answer(this.id, this.#head, text, appStatus)])
+        const body = this.#size === 0 ? '' : byteString(this.#chunks[0]!, this.#size)
+        for (const part of log) connection.hold(part)
+        connection.hold(protocol.answer(this.id, this.#head, body, appStatus))
       } else {
         connection.write([...log, ...protocol.stdoutEnd(this.id, this.#take(), appStatus)])
       }
@@ -469,6 +475,7 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   #takeLog(): Part[] {
+    if (this.#log === '') return NOTHING
     const log = this.#connection.protocol.stderr(this.id, this.#log)
     this.#log = ''
     return log
@@ -478,8 +485,7 @@ export class FastCGIRequest extends BaseHandler {
   send(): void {
     if (this.#head === '' && this.#chunks.length === 0) return
     const { protocol } = this.#connection
-    const log = this.#log === '' ? [] : this.#takeLog()
-    this.#connection.write([...log, ...protocol.stdout(this.id, ...this.#take())])
+    this.#connection.write([...this.#takeLog(), ...protocol.stdout(this.id, ...this.#take())])
   }
 
   /** Head and chunks that have not been sent. */
@@ -491,7 +497,7 @@ export class FastCGIRequest extends BaseHandler {
       else pieces.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
     }
     this.#head = ''
-    this.#chunks = []
+    this.#chunks = NOTHING
     this.#size = 0
     return pieces
   }

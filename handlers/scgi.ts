@@ -107,10 +107,10 @@ class Connection {
     this.#request?.abort()
   }
 
-  receive(chunk: Buffer, borrowed: boolean): void {
+  receive(memory: Buffer, size: number, borrowed: boolean): void {
     if (this.#answered) return
     this.#borrowed = borrowed
-    this.#reader.receive(chunk)
+    this.#reader.receive(memory.subarray(0, size))
     this.#pump()
   }
 

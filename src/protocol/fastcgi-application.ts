@@ -52,23 +52,25 @@ import {
 } from './fastcgi.ts'
 import { Gathered, RecordReader } from './fastcgi-records.ts'
 
-type State = 'params' | 'stdin' | 'received' | 'aborted'
+const STATES = ['params', 'stdin', 'received', 'aborted'] as const
+const [IN_PARAMS, IN_STDIN, RECEIVED, ABORTED] = [0, 1, 2, 3] as const
 
 /** What a record does to a request: part of a stream, its end (an empty record), or an abort. */
-type Step = 'PARAMS' | 'PARAMS end' | 'STDIN' | 'STDIN end' | 'ABORT_REQUEST'
+const STEPS = ['PARAMS', 'end of PARAMS', 'STDIN', 'end of STDIN', 'ABORT_REQUEST'] as const
+const [PARAMS, END_OF_PARAMS, STDIN, END_OF_STDIN, ABORT] = [0, 1, 2, 3, 4] as const
 
-const TRANSITIONS: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>>> = {
-  params: { PARAMS: 'params', 'PARAMS end': 'stdin', ABORT_REQUEST: 'aborted' },
-  stdin: { STDIN: 'stdin', 'STDIN end': 'received', ABORT_REQUEST: 'aborted' },
-  received: { ABORT_REQUEST: 'aborted' },
-  aborted: {
-    PARAMS: 'aborted',
-    'PARAMS end': 'aborted',
-    STDIN: 'aborted',
-    'STDIN end': 'aborted',
-    ABORT_REQUEST: 'aborted',
-  },
-}
+/** No such transition. (Numbers, for it is looked up with every record.) */
+const NONE = -1
+
+/** `TRANSITIONS[state][step]` is the next state. */
+// oxfmt-ignore
+const TRANSITIONS: readonly (readonly number[])[] = [
+  // PARAMS   its end    STDIN    its end   ABORT_REQUEST
+  [IN_PARAMS, IN_STDIN,  NONE,     NONE,     ABORTED], // params
+  [NONE,      NONE,      IN_STDIN, RECEIVED, ABORTED], // stdin
+  [NONE,      NONE,      NONE,     NONE,     ABORTED], // received
+  [ABORTED,   ABORTED,   ABORTED,  ABORTED,  ABORTED], // aborted
+]
 
 /** Requests in flight on one connection: each may hold PARAMS up to its limit. */
 export const MAX_ACTIVE = 64
@@ -124,7 +126,7 @@ class Request {
   readonly id: number
   readonly role: number
   readonly keepConn: boolean
-  state: State = 'params'
+  state: number = IN_PARAMS
   /** Where the PARAMS came, if all so far are in one chunk: between `start` and `end`. */
   chunk: Buffer | null = null
   start = 0
@@ -196,7 +198,7 @@ export class ApplicationConnection<Params = string[]> {
   get awaitingHead(): boolean {
     const requests = this.#requests
     if (requests.length === 0) return this.#reader.insideRecord
-    for (let i = 0; i < requests.length; i++) if (requests[i]!.state === 'params') return true
+    for (let i = 0; i < requests.length; i++) if (requests[i]!.state === IN_PARAMS) return true
     return false
   }
 
@@ -205,8 +207,9 @@ export class ApplicationConnection<Params = string[]> {
     return this.#broken || (this.#requests.length === 0 && (this.#last || this.#farewell !== null))
   }
 
-  receive(chunk: Buffer): void {
-    if (this.#farewell === null) this.#reader.receive(chunk)
+  /** Takes the first `size` bytes of `chunk`. */
+  receive(chunk: Buffer, size = chunk.length): void {
+    if (this.#farewell === null) this.#reader.receive(chunk, size)
   }
 
   /**
@@ -263,10 +266,11 @@ export class ApplicationConnection<Params = string[]> {
     }
   }
 
-  #advance(request: Request, step: Step): boolean {
-    const state = TRANSITIONS[request.state][step]
-    if (state === undefined) {
-      this.#fail(`${step} for request ${request.id}, which is in the state '${request.state}'`)
+  #advance(request: Request, step: number): boolean {
+    const state = TRANSITIONS[request.state]![step]!
+    if (state === NONE) {
+      const now = STATES[request.state]
+      this.#fail(`${STEPS[step]} for request ${request.id}, which is in the state '${now}'`)
       return false
     }
     request.state = state
@@ -290,7 +294,7 @@ export class ApplicationConnection<Params = string[]> {
 
   #handleParams(request: Request, empty: boolean): ApplicationEvent<Params> | null {
     const { id, state } = request
-    if (!this.#advance(request, empty ? 'PARAMS end' : 'PARAMS') || state === 'aborted') return null
+    if (!this.#advance(request, empty ? END_OF_PARAMS : PARAMS) || state === ABORTED) return null
     if (empty) return this.#announce(request)
     const { bytes, start, end } = this.#reader
     // Headers count, so that a flood of tiny records meets the limit as well.
@@ -344,8 +348,8 @@ export class ApplicationConnection<Params = string[]> {
 
   #handleStdin(request: Request, empty: boolean): ApplicationEvent<Params> | null {
     const { id, state, wantsInput } = request
-    if (!this.#advance(request, empty ? 'STDIN end' : 'STDIN')) return null
-    if (state === 'aborted' || !wantsInput) return null
+    if (!this.#advance(request, empty ? END_OF_STDIN : STDIN)) return null
+    if (state === ABORTED || !wantsInput) return null
     if (empty) return { type: 'stdin-end', id }
     const { bytes, start, end } = this.#reader
     return { type: 'stdin', id, data: bytes.subarray(start, end) }
@@ -353,9 +357,9 @@ export class ApplicationConnection<Params = string[]> {
 
   #handleAbort(request: Request): ApplicationEvent<Params> | null {
     const { id, state, keepConn } = request
-    if (!this.#advance(request, 'ABORT_REQUEST') || state === 'aborted') return null
+    if (!this.#advance(request, ABORT) || state === ABORTED) return null
     // Nobody but us knows of a request without complete PARAMS: nobody else can end it.
-    if (state === 'params') return this.#refuse(id, keepConn, FCGI_REQUEST_COMPLETE)
+    if (state === IN_PARAMS) return this.#refuse(id, keepConn, FCGI_REQUEST_COMPLETE)
     return { type: 'abort', id, cause: 'abort-request' }
   }
 
@@ -420,10 +424,10 @@ export class ApplicationConnection<Params = string[]> {
   #abortAll(cause: AbortCause): ApplicationEvent<Params>[] {
     const aborts: ApplicationEvent<Params>[] = []
     for (const request of this.#requests.slice()) {
-      if (request.state === 'params') {
+      if (request.state === IN_PARAMS) {
         this.#remove(request.id)
-      } else if (request.state !== 'aborted') {
-        request.state = 'aborted'
+      } else if (request.state !== ABORTED) {
+        request.state = ABORTED
         aborts.push({ type: 'abort', id: request.id, cause })
       }
     }
@@ -496,7 +500,7 @@ export class ApplicationConnection<Params = string[]> {
   /** The request an application may answer; anything else is a mistake of the caller. */
   #announced(id: number): Request {
     const request = this.#find(id)
-    if (request === undefined || request.state === 'params') {
+    if (request === undefined || request.state === IN_PARAMS) {
       throw new Error(`FastCGI request ${id} is not active`)
     }
     return request

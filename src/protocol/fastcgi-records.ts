@@ -73,7 +73,9 @@ export class RecordReader {
   /** Set for good by a version other than 1, about which the specification says nothing. */
   fault: string | null = null
 
+  /** What is being read: it ends at `#size`, which may be before the end of the memory. */
   #chunk = NOTHING
+  #size = 0
   #offset = 0
   /** Chunks behind that one: the newest last, and older ones with the oldest last. */
   #arrived: Buffer[] = []
@@ -85,12 +87,14 @@ export class RecordReader {
   /** The beginning of a header or of a discrete record whose rest has not come yet. */
   #partial: Gathered | null = null
 
-  receive(chunk: Buffer): void {
-    if (this.#offset === this.#chunk.length && this.#next.length + this.#arrived.length === 0) {
+  /** Takes the first `size` bytes of `chunk`. */
+  receive(chunk: Buffer, size = chunk.length): void {
+    if (this.#offset === this.#size && this.#next.length + this.#arrived.length === 0) {
       this.#chunk = chunk
+      this.#size = size
       this.#offset = 0
     } else {
-      this.#arrived.push(chunk)
+      this.#arrived.push(chunk.subarray(0, size))
     }
   }
 
@@ -101,7 +105,7 @@ export class RecordReader {
 
   read(): boolean {
     while (this.fault === null) {
-      const available = this.#chunk.length - this.#offset
+      const available = this.#size - this.#offset
       if (available === 0) {
         if (!this.#nextChunk()) return false
       } else if (this.#content > 0) {
@@ -125,6 +129,7 @@ export class RecordReader {
     }
     const chunk = this.#next.pop() ?? this.#arrived.pop()
     this.#chunk = chunk ?? NOTHING
+    this.#size = this.#chunk.length
     this.#offset = 0
     if (chunk === undefined) this.bytes = NOTHING
     return chunk !== undefined
@@ -160,7 +165,7 @@ export class RecordReader {
     let at = this.#offset
     if (this.#partial !== null || available < FCGI_HEADER_LEN) {
       this.#partial ??= new Gathered()
-      const end = Math.min(at + FCGI_HEADER_LEN - this.#partial.length, header.length)
+      const end = Math.min(at + FCGI_HEADER_LEN - this.#partial.length, this.#size)
       this.#partial.append(header, at, end)
       this.#offset = end
       if (this.#partial.length < FCGI_HEADER_LEN) return false

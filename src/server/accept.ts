@@ -12,8 +12,13 @@ import { Socket, type Server, type SocketConstructorOpts } from 'node:net'
 
 /** What takes the bytes of a connection. */
 export interface Receiver {
-  /** @param borrowed true if the memory of `chunk` is used again once this returns. */
-  receive(chunk: Buffer, borrowed: boolean): void
+  /**
+   * Takes the first `size` bytes of `memory`, without a view of them, which would cost a small
+   * request more than finding out where it ends.
+   *
+   * @param borrowed true if `memory` is used again once this returns.
+   */
+  receive(memory: Buffer, size: number, borrowed: boolean): void
   /** The peer has ended its half. */
   receiveEof(): void
   /** Whether most of what comes next will be kept: a body. */
@@ -89,7 +94,7 @@ class Reading {
   readonly callback = (size: number, buffer: Buffer): boolean => {
     this.#lent = buffer !== SHARED && size >= LEND_FROM
     try {
-      this.receiver?.receive(buffer.subarray(0, size), !this.#lent)
+      this.receiver?.receive(buffer, size, !this.#lent)
     } catch (error) {
       // What it has not dealt with it would take from this memory later: by then another's bytes.
       this.socket?.destroy()

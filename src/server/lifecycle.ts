@@ -124,7 +124,10 @@ export class GatewayServer {
     server.on('drop', () => (accepted.count += 1))
     server.on('connection', (socket) => {
       const connection = admit(socket)
-      if (connection?.receive) socket.on('data', (chunk) => connection.receive!(chunk, false))
+      if (connection?.receive)
+        socket.on('data', (chunk) => {
+          connection.receive!(chunk, chunk.length, false)
+        })
     })
     const limited = policy.open || allows || policy.admits
     const wildcard = limited ? 'allow' : 'refuse'

@@ -3,7 +3,7 @@
  * be read into a list first, and from there into the environ, costs twice as much.
  */
 import type { Buffer } from 'node:buffer'
-import { putVariable, ruleFor, setVariable } from '../environ.ts'
+import { putVariable, ruleFor, setVariable, type Rule } from '../environ.ts'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi.ts'
 import { walkHeaders } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
@@ -18,6 +18,16 @@ function viewOf(block: Buffer): DataView {
   return view
 }
 
+/**
+ * The request whose variables are being put into an environ, as a mark on their names: what is not
+ * marked is not there yet. That numbers come again harms nobody, for a mark only asks for a look.
+ */
+let turn = 0
+
+function nextTurn(): number {
+  return (turn = (turn + 1) & 0x3fff_ffff)
+}
+
 /** The environ that FastCGI's pairs make, as far as they go. */
 export function environOfPairs(
   block: Buffer,
@@ -29,12 +39,20 @@ export function environOfPairs(
   const offset = block.byteOffset
   const text = block.toString('latin1', start, end)
   const environ = createRoomyEnviron()
+  const variables = environ as unknown as Record<string, string>
+  const mark = nextTurn()
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
     const value = text.substring(from, from + valueLength)
     const known = knownName(bytes, offset + at, nameLength)
-    if (known !== null) putVariable(environ, known.name, known.rule, value)
-    else setVariable(environ, text.substring(at - start, from), value)
+    if (known === null) {
+      setVariable(environ, text.substring(at - start, from), value)
+    } else if (known.mark !== mark && isPlain(known.rule)) {
+      known.mark = mark
+      variables[known.name] = value
+    } else {
+      putVariable(environ, known.name, known.rule, value)
+    }
   })
   return fault ?? environ
 }
@@ -50,10 +68,17 @@ export function environOfHeaders(
   const offset = block.byteOffset
   const text = block.toString('latin1', start, end)
   const environ = createRoomyEnviron()
+  const variables = environ as unknown as Record<string, string>
+  const mark = nextTurn()
   walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
     const value = text.substring(from + 1, from + 1 + valueLength)
     const known = knownName(bytes, offset + at, nameLength)
+    if (known !== null && known.mark !== mark && isPlain(known.rule)) {
+      known.mark = mark
+      variables[known.name] = value
+      return true
+    }
     const name = known?.name ?? text.substring(at - start, from)
     const rule = known?.rule ?? ruleFor(name)
     const first = rule === 'header' || rule === 'never' || !(name in environ)
@@ -61,4 +86,9 @@ export function environOfHeaders(
     return first
   })
   return environ
+}
+
+/** Whether a variable gets in whatever its value, if it is the first of its name. */
+function isPlain(rule: Rule): boolean {
+  return rule === 'always' || rule === 'header'
 }

@@ -334,7 +334,7 @@ const ROWS: Row[] = [
   {
     name: 'the end of STDIN before the end of PARAMS',
     wire: [begin(1), record(5, 1)],
-    events: [error("STDIN end for request 1, which is in the state 'params'")],
+    events: [error("end of STDIN for request 1, which is in the state 'params'")],
   },
   {
     name: 'PARAMS after their end',

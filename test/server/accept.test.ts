@@ -30,7 +30,8 @@ class Collector implements Receiver {
     socket.on('end', () => this.receiveEof())
   }
 
-  receive(chunk: Buffer, borrowed: boolean): void {
+  receive(memory: Buffer, size: number, borrowed: boolean): void {
+    const chunk = memory.subarray(0, size)
     if (borrowed) this.borrowed += 1
     this.chunks.push(borrowed ? Buffer.from(chunk) : chunk)
   }
