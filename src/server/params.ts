@@ -7,6 +7,7 @@ import { putVariable, ruleFor, setVariable, type Rule } from '../environ.ts'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi.ts'
 import { walkHeaders } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
+import { store } from './common-variables.ts'
 import { createRoomyEnviron } from './roomy-environ.ts'
 import { knownName } from './variable-names.ts'
 
@@ -49,7 +50,7 @@ export function environOfPairs(
       setVariable(environ, text.substring(at - start, from), value)
     } else if (known.mark !== mark && isPlain(known.rule)) {
       known.mark = mark
-      variables[known.name] = value
+      store(variables, known.index, known.name, value)
     } else {
       putVariable(environ, known.name, known.rule, value)
     }
@@ -76,7 +77,7 @@ export function environOfHeaders(
     const known = knownName(bytes, offset + at, nameLength)
     if (known !== null && known.mark !== mark && isPlain(known.rule)) {
       known.mark = mark
-      variables[known.name] = value
+      store(variables, known.index, known.name, value)
       return true
     }
     const name = known?.name ?? text.substring(at - start, from)
