@@ -8,6 +8,7 @@ import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { frameworkOf } from '../src/application.ts'
+import { chunkLength } from '../src/body.ts'
 import { contentLength } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -142,7 +143,7 @@ function zeroIfNone(time: number): number {
 class HTTPConnection implements Connection {
   readonly #socket: Socket
   /** More than one where a client sends the next request before it has the answer. */
-  readonly #handlers = new Set<ServerHandler>()
+  #handlers: ServerHandler[] = []
   /** Those of them that are too many to have been started. */
   readonly #waiting = new Set<ServerHandler>()
   /** What had been read when the last answer was over; more is the beginning of a request. */
@@ -160,36 +161,43 @@ class HTTPConnection implements Connection {
     this.#application = application
     this.#maxRequests = maxRequests
     socket.on('end', () => {
-      for (const handler of this.#handlers) handler.disconnected()
+      for (const handler of this.#handlers.slice()) handler.disconnected()
     })
   }
 
   begin(handler: ServerHandler): void {
     const { response } = handler
-    this.#handlers.add(handler)
+    this.#handlers.push(handler)
     // Node says 'close' at that number, and leaves it to the client.
     const last = this.#ending || ++this.#begun === this.#maxRequests
     // HTTP/1.0 has no kept connections but by an extension that proxies got wrong (RFC 9112, C.2.2).
     if (last || handler.request.httpVersion === '1.0') response.shouldKeepAlive = false
-    if (this.#handlers.size > MAX_PIPELINED && !this.#full) {
+    const tooMany = this.#handlers.length > MAX_PIPELINED
+    if (tooMany && !this.#full) {
       this.#full = true
       // Node reads on at the end of each request; this comes after the last of those that have come.
       setImmediate(() => this.#full && this.#socket.pause())
     }
     handler.connection = this
-    if (this.#handlers.size > MAX_PIPELINED) this.#waiting.add(handler)
+    if (tooMany) this.#waiting.add(handler)
     else handler.start(this.#application)
   }
 
   /** The answer is over. */
   finished(handler: ServerHandler): void {
-    this.#handlers.delete(handler)
+    if (this.#handlers[0] === handler) this.#handlers.shift()
+    else this.#handlers = this.#handlers.filter((other) => other !== handler)
     this.#read = this.#socket.bytesRead
-    if (this.#full && this.#handlers.size <= MAX_PIPELINED) {
+    if (this.#full && this.#handlers.length <= MAX_PIPELINED) {
       this.#full = false
       this.#socket.resume()
     }
-    this.#waiting.delete(handler)
+    if (this.#waiting.size > 0) this.#startNext(handler)
+    if (this.#ending && this.#handlers.length === 0) this.#socket.end()
+  }
+
+  #startNext(finished: ServerHandler): void {
+    this.#waiting.delete(finished)
     // None behind the last answer of a connection that ends.
     if (!this.#socket.writable) this.#waiting.clear()
     for (const next of this.#waiting) {
@@ -197,13 +205,12 @@ class HTTPConnection implements Connection {
       next.start(this.#application)
       break
     }
-    if (this.#ending && this.#handlers.size === 0) this.#socket.end()
   }
 
   end(): void {
     this.#ending = true
     for (const { response } of this.#handlers) response.shouldKeepAlive = false
-    if (this.#handlers.size === 0 && this.#socket.bytesRead === this.#read) this.#socket.end()
+    if (this.#handlers.length === 0 && this.#socket.bytesRead === this.#read) this.#socket.end()
   }
 
   destroy(): void {
@@ -220,12 +227,12 @@ class HTTPConnection implements Connection {
     if (socket.bytesRead >= this.#refused + MAX_DISCARDED) socket.destroy()
     if (this.#refused !== Infinity) return
     this.#refused = socket.bytesRead
-    const answering = [...this.#handlers].some(({ response }) => response.headersSent)
+    const answering = this.#handlers.some(({ response }) => response.headersSent)
     if (socket.writable && !answering) {
       socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
     }
     // A request whose body is no good is aborted. Otherwise the client may be writing still.
-    if (!socket.writable || this.#handlers.size > 0) socket.destroy()
+    if (!socket.writable || this.#handlers.length > 0) socket.destroy()
     else closeBehindAnswer(socket, false)
   }
 }
@@ -243,8 +250,6 @@ export class ServerHandler extends BaseHandler {
   readonly #maxHeaders: number
   readonly #highWaterMark: number
   #pending: Chunk | null = null
-  /** Node sends a head with a first chunk that is a string as one string, all of it as UTF-8. */
-  #headHasBytes = false
 
   constructor(request: IncomingMessage, response: ServerResponse, options: HTTPOptions = {}) {
     super(options)
@@ -342,7 +347,6 @@ export class ServerHandler extends BaseHandler {
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = this.originHeaders()
     for (const header of this.headers!) list.push(header)
-    this.#headHasBytes = BYTES.test(status) || list.some(([, value]) => BYTES.test(value))
     this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
   }
 
@@ -353,14 +357,16 @@ export class ServerHandler extends BaseHandler {
     this.response.writeHead(code, reason, list)
   }
 
-  override _write(chunk: Chunk): void {
-    if (this.#pending !== null) this.response.write(this.#pending)
-    this.#pending = typeof chunk === 'string' && this.#headHasBytes ? Buffer.from(chunk) : chunk
+  override _write(chunk: Chunk, size = chunkLength(chunk)): void {
+    if (this.#pending !== null) this.response.write(this.#pending, 'latin1')
+    // Node sends a head and a first chunk that is a string as one string, in one encoding. The head
+    // is of bytes, and so is a text that has as many of them as it has characters.
+    this.#pending = typeof chunk === 'string' && chunk.length < size ? Buffer.from(chunk) : chunk
   }
 
   override _flush(): Wait {
     const { response } = this
-    if (this.#pending !== null) response.write(this.#pending)
+    if (this.#pending !== null) response.write(this.#pending, 'latin1')
     // An empty chunk comes through here before there is a head.
     else if (this.headersSent) response.flushHeaders()
     this.#pending = null
@@ -375,9 +381,9 @@ export class ServerHandler extends BaseHandler {
     if (unread) socket.destroySoon = () => closeBehindAnswer(socket, false)
     if (complete) {
       if (this.#pending === null) response.end()
-      else response.end(this.#pending)
+      else response.end(this.#pending, 'latin1')
     } else {
-      if (this.#pending !== null) response.write(this.#pending)
+      if (this.#pending !== null) response.write(this.#pending, 'latin1')
       else if (this.headersSent) response.flushHeaders()
       // Without the end of the body the client knows that there should be more; but the answers to
       // earlier requests go first.
@@ -398,8 +404,6 @@ export class ServerHandler extends BaseHandler {
 }
 
 const STDERR = new ErrorLog((text) => process.stderr.write(text))
-
-const BYTES = /[\x80-\xff]/
 
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
 

@@ -149,11 +149,14 @@ function mountAt(environ: Environ, mountPoint: string): void {
  * once into bytes; '' for `*` and for an authority. A '%' without two digits stays what it is.
  */
 export function decodePath(target: string): string {
-  const [, path = ''] = TARGET.exec(target) ?? []
+  const local = target.startsWith('/') ? target : target.replace(ORIGIN, '')
+  if (!local.startsWith('/')) return ''
+  const end = local.search(/[?#]/)
+  const path = end < 0 ? local : local.slice(0, end)
   return path.includes('%')
     ? path.replace(ESCAPE, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
     : path
 }
 
-const TARGET = /^(?:[a-z][a-z0-9+.-]*:\/\/[^/?#]*)?(\/[^?#]*)/i
+const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i
 const ESCAPE = /%([0-9a-f]{2})/gi

@@ -1,8 +1,8 @@
 /** The CGI variables that the headers of an HTTP request become, and what they say of its body. */
 import type { IncomingMessage } from 'node:http'
-import { putVariable, ruleFor, type Rule } from '../environ.ts'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
+import { KnownVariable, nextTurn, putKnown } from './common-variables.ts'
 
 /** Header names whose variable is remembered, and their length: more than browsers and proxies have. */
 const MAX_KNOWN_NAMES = 512
@@ -26,44 +26,46 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
     )
   }
   let coding: string | undefined
+  const turn = nextTurn()
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const value = raw[i + 1]!
     const known = variableOf(raw[i]!)
     if (known === null) continue
-    const { variable, rule } = known
-    if (variable === 'TRANSFER_ENCODING') {
+    if (known.name === 'TRANSFER_ENCODING') {
       // The body comes decoded: as a variable it would only mislead.
       coding = coding === undefined ? value : `${coding}, ${value}`
       continue
     }
-    if (known.single && variable in environ) {
+    if (known.single && known.turn === turn && known.name in environ) {
       throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${raw[i]}`)
     }
-    putVariable(environ, variable, rule, value)
+    putKnown(environ, known, value, turn)
   }
   if (coding !== undefined) checkCoding(coding, request.httpVersion)
 }
 
 /** The variable that a header becomes. */
-interface KnownHeader {
-  readonly variable: string
-  readonly rule: Rule
+class KnownHeader extends KnownVariable {
   /** There must not be two. */
-  readonly single: boolean
+  readonly single = SINGLE.has(this.name)
 }
 
-const known = new Map<string, KnownHeader | null>()
+/** By the header's name as it came, and by the variable's: several names may have one variable. */
+const byHeader = new Map<string, KnownHeader | null>()
+const byVariable = new Map<string, KnownHeader>()
 
 /** The variable for a header, or null if there is none. */
-function variableOf(name: string): KnownHeader | null {
-  let header = known.get(name)
-  if (header === undefined) {
-    const variable = nameVariable(name)
-    const single = variable !== null && SINGLE.has(variable)
-    header = variable === null ? null : { variable, rule: ruleFor(variable), single }
-    if (known.size < MAX_KNOWN_NAMES && name.length <= MAX_KNOWN_LENGTH) known.set(name, header)
+function variableOf(header: string): KnownHeader | null {
+  let known = byHeader.get(header)
+  if (known === undefined) {
+    const name = nameVariable(header)
+    known = name === null ? null : (byVariable.get(name) ?? new KnownHeader(name))
+    if (byHeader.size < MAX_KNOWN_NAMES && header.length <= MAX_KNOWN_LENGTH) {
+      byHeader.set(header, known)
+      if (known !== null) byVariable.set(known.name, known)
+    }
   }
-  return header
+  return known
 }
 
 const SINGLE: ReadonlySet<string> = new Set(['HTTP_HOST', 'CONTENT_TYPE', 'CONTENT_LENGTH'])

@@ -3,11 +3,11 @@
  * be read into a list first, and from there into the environ, costs twice as much.
  */
 import type { Buffer } from 'node:buffer'
-import { putVariable, ruleFor, setVariable, type Rule } from '../environ.ts'
+import { putVariable, ruleFor, setVariable } from '../environ.ts'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi.ts'
 import { walkHeaders } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
-import { store } from './common-variables.ts'
+import { nextTurn, putKnown } from './common-variables.ts'
 import { createRoomyEnviron } from './roomy-environ.ts'
 import { knownName } from './variable-names.ts'
 
@@ -17,16 +17,6 @@ let view: DataView = new DataView(new ArrayBuffer(0))
 function viewOf(block: Buffer): DataView {
   if (view.buffer !== block.buffer) view = new DataView(block.buffer)
   return view
-}
-
-/**
- * The request whose variables are being put into an environ, as a mark on their names: what is not
- * marked is not there yet. That numbers come again harms nobody, for a mark only asks for a look.
- */
-let turn = 0
-
-function nextTurn(): number {
-  return (turn = (turn + 1) & 0x3fff_ffff)
 }
 
 /** The environ that FastCGI's pairs make, as far as they go. */
@@ -40,20 +30,13 @@ export function environOfPairs(
   const offset = block.byteOffset
   const text = block.toString('latin1', start, end)
   const environ = createRoomyEnviron()
-  const variables = environ as unknown as Record<string, string>
-  const mark = nextTurn()
+  const turn = nextTurn()
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
     const value = text.substring(from, from + valueLength)
     const known = knownName(bytes, offset + at, nameLength)
-    if (known === null) {
-      setVariable(environ, text.substring(at - start, from), value)
-    } else if (known.mark !== mark && isPlain(known.rule)) {
-      known.mark = mark
-      store(variables, known.index, known.name, value)
-    } else {
-      putVariable(environ, known.name, known.rule, value)
-    }
+    if (known !== null) putKnown(environ, known, value, turn)
+    else setVariable(environ, text.substring(at - start, from), value)
   })
   return fault ?? environ
 }
@@ -69,15 +52,13 @@ export function environOfHeaders(
   const offset = block.byteOffset
   const text = block.toString('latin1', start, end)
   const environ = createRoomyEnviron()
-  const variables = environ as unknown as Record<string, string>
-  const mark = nextTurn()
+  const turn = nextTurn()
   walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
     const value = text.substring(from + 1, from + 1 + valueLength)
     const known = knownName(bytes, offset + at, nameLength)
-    if (known !== null && known.mark !== mark && isPlain(known.rule)) {
-      known.mark = mark
-      store(variables, known.index, known.name, value)
+    if (known !== null && known.turn !== turn) {
+      putKnown(environ, known, value, turn)
       return true
     }
     const name = known?.name ?? text.substring(at - start, from)
@@ -87,9 +68,4 @@ export function environOfHeaders(
     return first
   })
   return environ
-}
-
-/** Whether a variable gets in whatever its value, if it is the first of its name. */
-function isPlain(rule: Rule): boolean {
-  return rule === 'always' || rule === 'header'
 }

@@ -6,8 +6,7 @@
  * of the environ, and it is known whether it gets in.
  */
 import { Buffer } from 'node:buffer'
-import { ruleFor, type Rule } from '../environ.ts'
-import { COMMON_NAMES } from './common-variables.ts'
+import { COMMON_NAMES, KnownVariable } from './common-variables.ts'
 
 /**
  * Those beside the common ones. Any other works as well, only slower, and so does one of less than
@@ -28,13 +27,10 @@ const OTHER_NAMES = `
   HTTP_X_REQUEST_ID
 `
 
-export interface KnownName {
-  readonly name: string
-  readonly rule: Rule
-  /** For `store`. */
-  readonly index: number
-  /** Whoever puts the variables of a request into an environ leaves a mark that it was there. */
-  mark: number
+/** The least that can be compared eight bytes at a time. */
+const SHORTEST = 8
+
+export class KnownName extends KnownVariable {
   /**
    * The name's bytes, eight at a time, the last eight overlapping where its length is no multiple.
    * As doubles they are compared at once, and exactly: no name in the list holds a NaN or a zero.
@@ -44,10 +40,17 @@ export interface KnownName {
   readonly last: number
   /** Another one with the same hash. */
   readonly next: KnownName | null
-}
 
-/** The least that can be compared so. */
-const SHORTEST = 8
+  constructor(name: string, bytes: DataView, next: KnownName | null) {
+    super(name)
+    const between = []
+    for (let at = 8; at < name.length - 8; at += 8) between.push(bytes.getFloat64(at, true))
+    this.first = bytes.getFloat64(0, true)
+    this.between = between
+    this.last = bytes.getFloat64(name.length - 8, true)
+    this.next = next
+  }
+}
 
 const BUCKETS = 256
 
@@ -57,25 +60,11 @@ function bucketOf(length: number, last: number, middle: number): number {
 }
 
 const buckets: (KnownName | null)[] = Array.from({ length: BUCKETS }, () => null)
-const names = [...COMMON_NAMES, ...OTHER_NAMES.trim().split(/\s+/)]
-for (const [index, word] of names.entries()) {
-  const view = new DataView(Uint8Array.from(Buffer.from(word, 'latin1')).buffer)
-  const { byteLength: length } = view
-  const between = []
-  for (let at = 8; at < length - 8; at += 8) between.push(view.getFloat64(at, true))
-  const bucket = bucketOf(length, view.getUint8(length - 1), view.getUint8(length >> 1))
-  // A key that was used once is the interned string that V8 compares by address.
-  const name = Object.keys({ [word]: 0 })[0]!
-  buckets[bucket] = {
-    name,
-    rule: ruleFor(name),
-    index,
-    mark: 0,
-    first: view.getFloat64(0, true),
-    between,
-    last: view.getFloat64(length - 8, true),
-    next: buckets[bucket]!,
-  }
+for (const name of [...COMMON_NAMES, ...OTHER_NAMES.trim().split(/\s+/)]) {
+  const bytes = new DataView(Uint8Array.from(Buffer.from(name, 'latin1')).buffer)
+  const { byteLength: length } = bytes
+  const bucket = bucketOf(length, bytes.getUint8(length - 1), bytes.getUint8(length >> 1))
+  buckets[bucket] = new KnownName(name, bytes, buckets[bucket]!)
 }
 
 /** The name whose bytes are the `length` at `start`, which must lie inside; null for any other. */
