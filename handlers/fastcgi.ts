@@ -1,24 +1,18 @@
 /**
  * `FastCGIHandler`: a process that answers a web server over FastCGI 1.0, from the process's side.
  *
- * The protocol itself is in `src/protocol/`, without a socket. Here are its transport (one
- * `Connection` for each socket, one writer for each request) and the few overrides by which a
- * request becomes an environ and an answer.
+ * The protocol itself is in `src/protocol/`, without a socket, and what becomes of a connection in
+ * `src/server/fastcgi-connection.ts`. Here are the few overrides by which a request becomes an
+ * environ and an answer.
  */
 import { Buffer } from 'node:buffer'
-import { createServer, type Socket } from 'node:net'
+import { createServer } from 'node:net'
 import { byteString, chunkLength } from '../src/body.ts'
 import { contentLength } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
-import { PeerError } from '../src/errors.ts'
 import { Input } from '../src/input.ts'
-import {
-  ApplicationConnection,
-  MAX_ACTIVE,
-  type AbortCause,
-  type ApplicationOptions,
-} from '../src/protocol/fastcgi-application.ts'
-import { encodeRecord, FCGI_AUTHORIZER, FCGI_STDERR, type Part } from '../src/protocol/fastcgi.ts'
+import { MAX_ACTIVE, type ApplicationOptions } from '../src/protocol/fastcgi-application.ts'
+import { encodeRecord, FCGI_STDERR, type Part } from '../src/protocol/fastcgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import {
@@ -26,17 +20,15 @@ import {
   GatewayServer,
   type ServerOptions,
 } from '../src/server/lifecycle.ts'
+import { coarseTime } from '../src/server/limits.ts'
 import {
-  coarseTime,
-  HEAD_TIMEOUT,
-  HIGH_WATER_MARK,
-  IDLE_TIMEOUT,
-  MAX_LOOKAHEAD,
-} from '../src/server/limits.ts'
+  FastCGIConnection,
+  NOTHING,
+  type ConnectionOptions,
+} from '../src/server/fastcgi-connection.ts'
 import { environOfPairs } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
-import { closeBehindAnswer, drained, flushLater, MAX_HELD } from '../src/server/sending.ts'
-import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
+import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What a FastCGIHandler can be told. */
@@ -46,15 +38,6 @@ export interface FastCGIOptions extends HandlerOptions, ServerOptions {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly handlerClass?: typeof FastCGIRequest | undefined
 }
-
-/**
- * The high-water mark while several requests share the connection: pausing for the one that does not read
- * would stop the others, so more is held, and only then do all of them wait for the slowest.
- */
-const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
-
-/** How long, in ms, a request with such a body may hold up the others without reading any of it. */
-const MAX_STALL = 10_000
 
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
 const SMALL_ANSWER = 16_384
@@ -85,11 +68,16 @@ export class FastCGIHandler {
     const { application: run } = await recognise(application)
     const sockets = { allowHalfOpen: true, noDelay: true }
     const protocolOptions = optionsOfProtocol(options)
+    const Request = options.handlerClass ?? FastCGIRequest
+    const connectionOptions: ConnectionOptions = {
+      ...options,
+      newRequest: (connection, id, environ) => new Request(connection, id, environ, options),
+    }
     return GatewayServer.start(createServer(sockets), options, {
       fallback: 'fd:0',
       sockets,
       admits: webServerAddresses(),
-      connect: (socket) => new Connection(socket, run, options, protocolOptions),
+      connect: (socket) => new FastCGIConnection(socket, run, connectionOptions, protocolOptions),
     })
   }
 }
@@ -106,280 +94,6 @@ function optionsOfProtocol(options: FastCGIOptions): ApplicationOptions<Environ>
   }
 }
 
-/** Where nothing is yet; never pushed to. */
-const NOTHING: never[] = []
-
-/** One socket, and the requests on it. */
-class Connection {
-  readonly socket: Socket
-  readonly protocol: ApplicationConnection<Environ>
-  readonly #application: Application
-  readonly #options: FastCGIOptions
-  /** A list, for there is mostly one. */
-  #requests: FastCGIRequest[] = []
-  /** When this connection is given up: what it is waiting for has not come. */
-  deadline = Infinity
-  #waitingFor: 'request' | 'head' | 'nothing' = 'nothing'
-  #served = 0
-  #queued = 0
-  #ending = false
-  /** The ends of answers that are not written yet. */
-  #held: Part[] = NOTHING
-  /** What has come has to be copied to be kept. */
-  #borrowed = false
-  /** Every request has been read to its end, so that nothing is left to come. */
-  #exhausted = true
-  /** The peer asks for more than it reads; until it has read, what it sends waits. */
-  #choked = false
-
-  constructor(
-    socket: Socket,
-    application: Application,
-    options: FastCGIOptions,
-    protocolOptions: ApplicationOptions<Environ>,
-  ) {
-    this.socket = socket
-    this.protocol = new ApplicationConnection(protocolOptions)
-    this.#application = application
-    this.#options = options
-    this.#setDeadline()
-  }
-
-  receiveEof(): void {
-    this.protocol.receiveEof()
-    this.#pump()
-  }
-
-  closed(): void {
-    const requests = this.#requests
-    this.#requests = []
-    for (const request of requests) request.abort()
-  }
-
-  receive(memory: Buffer, size: number, borrowed: boolean): void {
-    // Behind the last answer. One more, on a socket that is ending, would break that one off.
-    if (this.socket.writableEnded) return
-    this.#borrowed = borrowed
-    this.protocol.receive(memory, size)
-    this.#pump()
-  }
-
-  get receivesBody(): boolean {
-    for (const { input } of this.#requests) if (!input.ended) return true
-    return false
-  }
-
-  end(): void {
-    this.#ending = true
-    this.#closeIfDone()
-  }
-
-  destroy(): void {
-    this.socket.destroy()
-  }
-
-  look(): void {
-    const { socket } = this
-    if (this.#waitingFor !== 'nothing' && socket.writableLength > 0) this.#setDeadline(true)
-    if (!socket.isPaused() || this.#choked) return
-    this.#endStalled()
-    if (this.#queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
-  }
-
-  /** Ends the request with the most unread body, if it is not alone and has not read for long. */
-  #endStalled(): void {
-    const [most, second] = this.#requests.toSorted((a, b) => b.input.queued - a.input.queued)
-    if (!most || !second || coarseTime() - most.lastRead < MAX_STALL) return
-    const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
-    const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
-    most.disconnected(error)
-    void most.fail(error)
-  }
-
-  /** The request is answered: nothing more is written for its id. */
-  finished(request: FastCGIRequest): void {
-    const requests = this.#requests
-    if (requests.at(-1) === request) requests.pop()
-    else this.#requests = requests.filter((other) => other !== request)
-    this.consumed(request.input.queued)
-    if (!request.input.ended) this.#exhausted = false
-    this.#setDeadline()
-    this.#closeIfDone()
-  }
-
-  /**
-   * Ends an answer that is shorter than its head says, or was broken off behind its head, so that
-   * the web server notices: by closing without END_REQUEST. nginx and Apache take any END_REQUEST
-   * for the end of a good answer, whatever its appStatus. False if other requests share the
-   * connection, which it would break off as well.
-   */
-  breakOff(request: FastCGIRequest): boolean {
-    if (this.#requests.length > 1) return false
-    this.#writeHeld()
-    request.send()
-    this.write(request.remainingLog())
-    // Apache still writes the end of STDIN: if that failed it would forget the head that it has,
-    // and answer with a 503.
-    closeBehindAnswer(this.socket, this.#exhausted && request.input.ended)
-    return true
-  }
-
-  /** Input has left a queue. */
-  consumed(bytes: number): void {
-    this.#queued -= bytes
-    if (this.#choked || !this.socket.isPaused()) return
-    if (this.#queued < this.#highWaterMark()) this.socket.resume()
-  }
-
-  /** Several parts leave together. */
-  write(parts: readonly Part[]): void {
-    const { socket } = this
-    if (parts.length > 1) socket.cork()
-    for (const part of parts) {
-      if (typeof part === 'string') socket.write(part, 'latin1')
-      else socket.write(part)
-    }
-    if (parts.length > 1) socket.uncork()
-  }
-
-  /** Sends the end of an answer together with those of other requests. */
-  hold(part: Part): void {
-    if (this.#held.length === 0) {
-      this.#held = [part] // Mostly all; a push() would make room for seventeen.
-      flushLater(this)
-    } else if (this.#held.push(part) > MAX_HELD) {
-      this.#writeHeld()
-    }
-  }
-
-  flush(): void {
-    this.#writeHeld()
-    this.#closeIfDone()
-  }
-
-  #writeHeld(): void {
-    const held = this.#held
-    this.#held = NOTHING
-    this.write(held)
-  }
-
-  /** Nothing, or a promise to wait for before more is written. */
-  ready(): Wait {
-    return drained(this.socket)
-  }
-
-  #pump(): void {
-    const { socket } = this
-    let begun: FastCGIRequest[] = NOTHING
-    let replied = false
-    for (let event; (event = this.protocol.next()) !== null;) {
-      switch (event.type) {
-        case 'request': {
-          const Request = this.#options.handlerClass ?? FastCGIRequest
-          // As libfcgi does, for an application that serves in both roles.
-          if (event.role === FCGI_AUTHORIZER) event.params['FCGI_ROLE'] = 'AUTHORIZER'
-          const request = new Request(this, event.id, event.params, this.#options)
-          this.#requests.push(request)
-          this.#served += 1
-          if (this.#served === this.#options.maxRequestsPerConnection) this.#ending = true
-          begun = begun === NOTHING ? [request] : [...begun, request]
-          break
-        }
-        case 'stdin':
-          this.#queued += event.data.length
-          this.#find(event.id)?.input.push(this.#borrowed ? Buffer.from(event.data) : event.data)
-          break
-        case 'stdin-end':
-          this.#find(event.id)?.input.end()
-          break
-        case 'abort':
-          this.#abort(event.id, event.cause)
-          break
-        case 'reply':
-          socket.write(event.data)
-          replied = true
-          break
-        case 'error':
-          process.stderr.write(`FastCGI: ${event.message}\n`)
-          this.#writeHeld()
-          socket.destroySoon()
-      }
-    }
-    // After all that came with it: a request that is there to its end is answered cheaper.
-    for (const request of begun) {
-      // Unless it has been aborted in the same breath.
-      if (this.#requests.includes(request)) request.start(this.#application)
-    }
-    if (this.#queued > this.#highWaterMark()) socket.pause()
-    const asked = replied || begun.length > 0
-    if (asked && socket.writableLength > this.#highWaterMark()) void this.#choke()
-    this.#setDeadline()
-    this.#closeIfDone()
-  }
-
-  /**
-   * Reads nothing until the peer has read what waits for it: an answer may be a thousand times as
-   * long as its request. Only for who asks anew; a body goes on, for its sender may read behind it.
-   */
-  async #choke(): Promise<void> {
-    if (this.#choked) return
-    this.#choked = true
-    this.socket.pause()
-    await drained(this.socket)
-    this.#choked = false
-    this.consumed(0)
-  }
-
-  /**
-   * Set when the waiting begins, so that a peer that sends a byte now and then gains nothing, and
-   * `again` while it still reads what was sent: that may take longer than a next request.
-   */
-  #setDeadline(again = false): void {
-    const { headTimeout = HEAD_TIMEOUT, idleTimeout = IDLE_TIMEOUT } = this.#options
-    const running = this.#requests.length > 0
-    const waitingFor = this.protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request'
-    if (waitingFor === this.#waitingFor && !again) return
-    this.#waitingFor = waitingFor
-    this.deadline =
-      waitingFor === 'nothing'
-        ? Infinity
-        : coarseTime() + (waitingFor === 'head' ? headTimeout : idleTimeout)
-  }
-
-  #abort(id: number, cause: AbortCause): void {
-    const request = this.#find(id)
-    if (request === undefined) return
-    request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
-    // A web server that closed its half may still read; one that says ABORT_REQUEST does not.
-    if (cause === 'disconnected') {
-      request.disconnected()
-    } else {
-      request.refused = true
-      request.abort()
-    }
-  }
-
-  #find(id: number): FastCGIRequest | undefined {
-    return this.#requests.find((request) => request.id === id)
-  }
-
-  #highWaterMark(): number {
-    const { highWaterMark = HIGH_WATER_MARK } = this.#options
-    return this.#requests.length > 1
-      ? Math.max(highWaterMark, MULTIPLEXED_HIGH_WATER_MARK)
-      : highWaterMark
-  }
-
-  #closeIfDone(): void {
-    if (this.#held.length > 0) return // Later.
-    const { protocol, socket } = this
-    const idle = this.#requests.length === 0 && !protocol.awaitingHead
-    const done = protocol.closing || (this.#ending && idle)
-    if (!done || socket.writableEnded) return
-    closeBehindAnswer(socket, this.#exhausted && !this.#choked)
-  }
-}
-
 /** Runs an application for one FastCGI request. */
 export class FastCGIRequest extends BaseHandler {
   override gateway = 'fastcgi' as const
@@ -388,7 +102,7 @@ export class FastCGIRequest extends BaseHandler {
   readonly input: PushSource
   /** When the application took some of the body last, by `coarseTime`. */
   lastRead = coarseTime()
-  readonly #connection: Connection
+  readonly #connection: FastCGIConnection
   #head = ''
   #chunks: Chunk[] = NOTHING
   #size = 0
@@ -401,7 +115,12 @@ export class FastCGIRequest extends BaseHandler {
   /** The web server has said that it does not want the answer. */
   refused = false
 
-  constructor(connection: Connection, id: number, environ: Environ, options: HandlerOptions) {
+  constructor(
+    connection: FastCGIConnection,
+    id: number,
+    environ: Environ,
+    options: HandlerOptions,
+  ) {
     super(options)
     this.id = id
     this.input = new PushSource((bytes) => {

@@ -2,17 +2,7 @@
  * The application side of a FastCGI connection (sections 3.3, 4, 5 and 6), without a socket: what
  * the web server sends goes in, events come out, and the verbs of sending return bytes to write.
  *
- * An id is active from BEGIN_REQUEST until our END_REQUEST. Each active request is in one state:
- *
- *   params    PARAMS are coming; the application has not heard of the request.
- *   stdin     PARAMS are complete ('request' was given out); the body is coming.
- *   received  The body is complete; only the answer is missing.
- *   aborted   The web server no longer wants the answer, or can send no more: ABORT_REQUEST, the end
- *             of the connection, or a fault. What it still sends for this id is ignored.
- *
- * The application may answer in any state but the first (section 6.2), and its `end()` makes the id
- * inactive in any of them. Records for inactive ids are ignored, save BEGIN_REQUEST (section 3.3).
- * What is not in the table is an error of the peer, after which nothing it sends can be trusted.
+ * What a record may do to a request stands in `fastcgi-states.ts`.
  */
 import { Buffer } from 'node:buffer'
 import {
@@ -50,27 +40,17 @@ import {
   type PairsFault,
   type Part,
 } from './fastcgi.ts'
-import { Gathered, RecordReader } from './fastcgi-records.ts'
-
-const STATES = ['params', 'stdin', 'received', 'aborted'] as const
-const [IN_PARAMS, IN_STDIN, RECEIVED, ABORTED] = [0, 1, 2, 3] as const
-
-/** What a record does to a request: part of a stream, its end (an empty record), or an abort. */
-const STEPS = ['PARAMS', 'end of PARAMS', 'STDIN', 'end of STDIN', 'ABORT_REQUEST'] as const
-const [PARAMS, END_OF_PARAMS, STDIN, END_OF_STDIN, ABORT] = [0, 1, 2, 3, 4] as const
-
-/** No such transition. (Numbers, for it is looked up with every record.) */
-const NONE = -1
-
-/** `TRANSITIONS[state][step]` is the next state. */
-// oxfmt-ignore
-const TRANSITIONS: readonly (readonly number[])[] = [
-  // PARAMS   its end    STDIN    its end   ABORT_REQUEST
-  [IN_PARAMS, IN_STDIN,  NONE,     NONE,     ABORTED], // params
-  [NONE,      NONE,      IN_STDIN, RECEIVED, ABORTED], // stdin
-  [NONE,      NONE,      NONE,     NONE,     ABORTED], // received
-  [ABORTED,   ABORTED,   ABORTED,  ABORTED,  ABORTED], // aborted
-]
+import { RecordReader } from './fastcgi-records.ts'
+import {
+  ABORT,
+  ABORTED,
+  ActiveRequest,
+  END_OF_PARAMS,
+  END_OF_STDIN,
+  IN_PARAMS,
+  PARAMS,
+  STDIN,
+} from './fastcgi-states.ts'
 
 /** Requests in flight on one connection: each may hold PARAMS up to its limit. */
 export const MAX_ACTIVE = 64
@@ -122,28 +102,6 @@ export type ApplicationEvent<Params = string[]> =
   /** The peer broke the protocol: the last event of all, the connection has to be closed. */
   | { readonly type: 'error'; readonly message: string }
 
-class Request {
-  readonly id: number
-  readonly role: number
-  readonly keepConn: boolean
-  state: number = IN_PARAMS
-  /** Where the PARAMS came, if all so far are in one chunk: between `start` and `end`. */
-  chunk: Buffer | null = null
-  start = 0
-  end = 0
-  /** Where they are put together otherwise. */
-  gathered: Gathered | null = null
-  paramsBytes = 0
-  wantsInput = true
-  usedStderr = false
-
-  constructor(id: number, role: number, keepConn: boolean) {
-    this.id = id
-    this.role = role
-    this.keepConn = keepConn
-  }
-}
-
 const listOfPairs: DecodeParams<string[]> = (block, start, end, maxPairs) =>
   decodePairs(block.subarray(start, end), maxPairs)
 
@@ -158,10 +116,10 @@ const listOfPairs: DecodeParams<string[]> = (block, start, end, maxPairs) =>
 export class ApplicationConnection<Params = string[]> {
   readonly #reader = new RecordReader()
   /** Those that are active. A list, for there is mostly one: a Map costs more than looking. */
-  readonly #requests: Request[] = []
+  readonly #requests: ActiveRequest[] = []
   readonly #decodeParams: DecodeParams<Params>
   /** The request whose PARAMS are still where they came, in the chunk that is being read. */
-  #unsaved: Request | null = null
+  #unsaved: ActiveRequest | null = null
   readonly #multiplex: boolean
   readonly #maxActive: number
   readonly #maxParamsBytes: number
@@ -266,15 +224,10 @@ export class ApplicationConnection<Params = string[]> {
     }
   }
 
-  #advance(request: Request, step: number): boolean {
-    const state = TRANSITIONS[request.state]![step]!
-    if (state === NONE) {
-      const now = STATES[request.state]
-      this.#fail(`${STEPS[step]} for request ${request.id}, which is in the state '${now}'`)
-      return false
-    }
-    request.state = state
-    return true
+  #advance(request: ActiveRequest, step: number): boolean {
+    const fault = request.advance(step)
+    if (fault !== null) this.#fail(fault)
+    return fault === null
   }
 
   #begin(id: number): ApplicationEvent<Params> | null {
@@ -288,11 +241,11 @@ export class ApplicationConnection<Params = string[]> {
     if (role !== FCGI_RESPONDER && role !== FCGI_AUTHORIZER) {
       return this.#refuse(id, keepConn, FCGI_UNKNOWN_ROLE)
     }
-    this.#requests.push(new Request(id, role, keepConn))
+    this.#requests.push(new ActiveRequest(id, role, keepConn))
     return null
   }
 
-  #handleParams(request: Request, empty: boolean): ApplicationEvent<Params> | null {
+  #handleParams(request: ActiveRequest, empty: boolean): ApplicationEvent<Params> | null {
     const { id, state } = request
     if (!this.#advance(request, empty ? END_OF_PARAMS : PARAMS) || state === ABORTED) return null
     if (empty) return this.#announce(request)
@@ -318,14 +271,11 @@ export class ApplicationConnection<Params = string[]> {
 
   /** Copies the PARAMS that are borrowed, if any. */
   #save(): void {
-    const request = this.#unsaved
-    if (request === null) return
-    request.gathered = new Gathered()
-    request.gathered.append(request.chunk!, request.start, request.end)
-    request.chunk = this.#unsaved = null
+    this.#unsaved?.saveParams()
+    this.#unsaved = null
   }
 
-  #announce(request: Request): ApplicationEvent<Params> | null {
+  #announce(request: ActiveRequest): ApplicationEvent<Params> | null {
     const { id, role, keepConn } = request
     const params = this.#takeParams(request)
     if (params === 'malformed') {
@@ -337,7 +287,7 @@ export class ApplicationConnection<Params = string[]> {
     return { type: 'request', id, role, keepConn, params }
   }
 
-  #takeParams(request: Request): Params | PairsFault {
+  #takeParams(request: ActiveRequest): Params | PairsFault {
     const { chunk, start, end, gathered } = request
     if (request === this.#unsaved) this.#unsaved = null
     request.chunk = request.gathered = null
@@ -346,7 +296,7 @@ export class ApplicationConnection<Params = string[]> {
     return this.#decodeParams(bytes, 0, gathered?.length ?? 0, this.#maxParams)
   }
 
-  #handleStdin(request: Request, empty: boolean): ApplicationEvent<Params> | null {
+  #handleStdin(request: ActiveRequest, empty: boolean): ApplicationEvent<Params> | null {
     const { id, state, wantsInput } = request
     if (!this.#advance(request, empty ? END_OF_STDIN : STDIN)) return null
     if (state === ABORTED || !wantsInput) return null
@@ -355,7 +305,7 @@ export class ApplicationConnection<Params = string[]> {
     return { type: 'stdin', id, data: bytes.subarray(start, end) }
   }
 
-  #handleAbort(request: Request): ApplicationEvent<Params> | null {
+  #handleAbort(request: ActiveRequest): ApplicationEvent<Params> | null {
     const { id, state, keepConn } = request
     if (!this.#advance(request, ABORT) || state === ABORTED) return null
     // Nobody but us knows of a request without complete PARAMS: nobody else can end it.
@@ -480,7 +430,7 @@ export class ApplicationConnection<Params = string[]> {
     return endOfStderr + endText(id, appStatus, protocolStatus)
   }
 
-  #find(id: number): Request | undefined {
+  #find(id: number): ActiveRequest | undefined {
     const requests = this.#requests
     for (let i = 0; i < requests.length; i++) if (requests[i]!.id === id) return requests[i]
     return undefined
@@ -498,7 +448,7 @@ export class ApplicationConnection<Params = string[]> {
   }
 
   /** The request an application may answer; anything else is a mistake of the caller. */
-  #announced(id: number): Request {
+  #announced(id: number): ActiveRequest {
     const request = this.#find(id)
     if (request === undefined || request.state === IN_PARAMS) {
       throw new Error(`FastCGI request ${id} is not active`)
