@@ -137,6 +137,7 @@ it('names every option', () => {
     owner: true,
     pathInfo: true,
     scriptName: true,
+    sendTimeout: true,
   }
   const table = /## Options\n\n([^#]*?)\n\nTimes without/s.exec(page)?.[1] ?? ''
   const named = table

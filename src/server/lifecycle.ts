@@ -135,7 +135,7 @@ export class GatewayServer {
     // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
-    server.once('close', sweep(connections))
+    server.once('close', sweep(connections, options.sendTimeout))
     if (policy.sockets)
       takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
     return new GatewayServer(server, address, connections, accepted, { graceTime, backlog })

@@ -2,6 +2,7 @@
  * What a peer can make grow or last, and the limit of it, for the gateways that keep running. All
  * are options; each default has its reason.
  */
+import type { Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 
 /** Limits of one connection; FastCGI, SCGI and HTTP take those that mean something to them. */
@@ -10,6 +11,8 @@ export interface Limits {
   readonly headTimeout?: number | undefined
   /** Milliseconds that a connection may be open without a request; Infinity for no limit. */
   readonly idleTimeout?: number | undefined
+  /** Milliseconds that an answer may wait without the peer taking any of it; Infinity: no limit. */
+  readonly sendTimeout?: number | undefined
   /** Bytes of a request's head: PARAMS, SCGI headers, or HTTP's request line and headers. */
   readonly maxHeaderBytes?: number | undefined
   /** Variables or headers in it. */
@@ -25,6 +28,9 @@ export const HEAD_TIMEOUT = 30_000
 
 /** As long as nginx keeps an idle connection to an upstream: it closes first. */
 export const IDLE_TIMEOUT = 60_000
+
+/** Twice nginx's send_timeout, which gives up its own client before we give up nginx. */
+export const SEND_TIMEOUT = 120_000
 
 /** A piece or two of what nginx and Apache send at a time, however many connections there are. */
 export const HIGH_WATER_MARK = 262_144
@@ -43,6 +49,7 @@ const RANGES: Readonly<Record<string, readonly [min: number, max: number, lifted
   maxHeaderBytes: [1, Number.MAX_SAFE_INTEGER],
   maxHeaders: [1, Number.MAX_SAFE_INTEGER, 'lifted'],
   maxRequestsPerConnection: [0, Number.MAX_SAFE_INTEGER],
+  sendTimeout: [1, MAX_TIME, 'lifted'],
 }
 
 /**
@@ -92,16 +99,54 @@ export function coarseTime(): number {
   return time
 }
 
-/** Looks at connections, and destroys those that are overdue, until the function that it returns is called. */
-export function sweep(connections: ReadonlyMap<unknown, Overdue>): () => void {
+/**
+ * Looks at connections, and destroys those that are overdue or whose peer takes nothing of an
+ * answer for `sendTimeout` ms, until the function that it returns is called.
+ */
+export function sweep(
+  connections: ReadonlyMap<Socket, Overdue>,
+  sendTimeout = SEND_TIMEOUT,
+): () => void {
   time = performance.now()
+  const sending = new WeakMap<Socket, Sending>()
   const timer = setInterval(() => {
     time = performance.now()
-    for (const connection of connections.values()) {
+    for (const [socket, connection] of connections) {
       connection.look?.()
-      if (connection.deadline !== undefined && connection.deadline <= time) connection.destroy()
+      const { deadline = Infinity } = connection
+      const takenSince = lastTaken(socket, sending)
+      if (deadline <= time || takenSince + sendTimeout <= time) connection.destroy()
     }
   }, SWEEP_TIME)
   timer.unref()
   return () => clearInterval(timer)
+}
+
+/** What was seen of a socket that has something to send, and when it was seen first. */
+interface Sending {
+  readonly written: number
+  readonly waiting: number
+  readonly queued: number
+  readonly since: number
+}
+
+/**
+ * The time since which the peer has taken nothing; Infinity where nothing waits for it. Written and
+ * waiting change with each chunk, and what libuv has of one that is large changes with each part.
+ */
+function lastTaken(socket: Socket, sending: WeakMap<Socket, Sending>): number {
+  const { bytesWritten: written, writableLength: waiting } = socket
+  if (waiting === 0) {
+    sending.delete(socket)
+    return Infinity
+  }
+  // Not documented; Node's own timeouts look at it. Without it a chunk counts when it is sent whole.
+  const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null }
+  const queued = handle?.writeQueueSize ?? 0
+  const seen = sending.get(socket)
+  if (seen?.written === written && seen.waiting === waiting && seen.queued === queued) {
+    return seen.since
+  }
+  sending.set(socket, { written, waiting, queued, since: time })
+  return time
 }
