@@ -11,7 +11,11 @@ import { contentLength } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input } from '../src/input.ts'
-import { RequestReader, type SCGIOptions as ReaderOptions } from '../src/protocol/scgi.ts'
+import {
+  RequestReader,
+  type SCGIFault,
+  type SCGIOptions as ReaderOptions,
+} from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
@@ -160,7 +164,7 @@ class Connection {
           this.input?.end()
           break
         case 'error':
-          if (this.#request === null) this.#refuse(event.message)
+          if (this.#request === null) this.#refuse(event.code, event.message)
           else this.input?.fail(new PeerError(event.code, event.message))
       }
     }
@@ -177,11 +181,30 @@ class Connection {
     if (this.socket.isPaused() && this.input!.queued < this.#highWaterMark()) this.socket.resume()
   }
 
-  /** Closes without an answer: what came is no request. */
-  #refuse(message: string): void {
-    if (!this.#reader.untouched) process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
-    this.socket.destroy()
+  /** Answers what is a request and not to be served; closes on anything else. */
+  #refuse(code: SCGIFault, message: string): void {
+    process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
+    const status = REFUSALS[code]
+    if (status === undefined) {
+      this.socket.destroy()
+      return
+    }
+    this.#answered = true
+    const body = `${status.slice(4)}\n`
+    this.socket.write(
+      `Status: ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    closeBehindAnswer(this.socket, false)
   }
+}
+
+/**
+ * What a client can bring about by what it sends. Anything else is the web server's fault: it says
+ * 502 where nothing comes back, while a 400 would blame the client.
+ */
+const REFUSALS: Readonly<Partial<Record<SCGIFault, string>>> = {
+  PORTICO_BAD_REQUEST: '400 Bad Request',
+  PORTICO_TOO_LARGE: '431 Request Header Fields Too Large',
 }
 
 /** Runs an application for one SCGI request. */
