@@ -22,6 +22,7 @@ import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src
 import { environOfHeaders } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
+import { tellWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -115,7 +116,7 @@ class Connection {
     if (this.#answered) return
     this.#borrowed = borrowed
     this.#reader.receive(chunk)
-    this.#pump()
+    this.#pump(chunk)
   }
 
   get receivesBody(): boolean {
@@ -145,7 +146,7 @@ class Connection {
     else breakOff(this.socket)
   }
 
-  #pump(): void {
+  #pump(chunk?: Buffer): void {
     let begun: SCGIRequest | null = null
     for (let event; (event = this.#reader.next()) !== null;) {
       switch (event.type) {
@@ -164,7 +165,7 @@ class Connection {
           this.input?.end()
           break
         case 'error':
-          if (this.#request === null) this.#refuse(event.code, event.message)
+          if (this.#request === null) this.#refuse(event.code, event.message, chunk)
           else this.input?.fail(new PeerError(event.code, event.message))
       }
     }
@@ -182,8 +183,10 @@ class Connection {
   }
 
   /** Answers what is a request and not to be served; closes on anything else. */
-  #refuse(code: SCGIFault, message: string): void {
-    process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
+  #refuse(code: SCGIFault, message: string, chunk?: Buffer): void {
+    if (chunk === undefined || !tellWrongProtocol('SCGI', chunk)) {
+      process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
+    }
     const status = REFUSALS[code]
     if (status === undefined) {
       this.socket.destroy()

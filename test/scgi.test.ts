@@ -421,7 +421,7 @@ describe('The request', () => {
   })
 
   it.each([
-    ['GET / HTTP/1.1\r\n\r\n', 'SCGI: The SCGI request does not begin with a netstring\n'],
+    ['hello\r\n\r\n', 'SCGI: The SCGI request does not begin with a netstring\n'],
     ['9:a\0b\0c\0d\0x,', 'SCGI: The SCGI headers do not end as their length says\n'],
     [
       '36:CONTENT_LENGTH\x000\0\x9b\0a\0\x9b\0b\0SCGI\x001\0,',
