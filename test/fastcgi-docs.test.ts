@@ -1,9 +1,9 @@
-/** docs/fastcgi.md: every piece of configuration in it is run, and every option is named. */
+/** docs/fastcgi.md: every piece of configuration in it is run. */
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { FastCGIHandler, type FastCGIOptions } from '../handlers/fastcgi.ts'
+import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { SCGIHandler } from '../handlers/scgi.ts'
 import { httpRequest } from '../src/testing/http.ts'
 import type { Application } from '../src/types.ts'
@@ -112,36 +112,4 @@ describe.each(pieces)('$language, "$title"', ({ language, text }) => {
     expect(String(answer.body)).toBe('/app /a b/c d=e Basic YTpi')
     expect(answer.status).toBe(200)
   })
-})
-
-it('names every option', () => {
-  const options: Record<keyof FastCGIOptions, true> = {
-    allowedClients: true,
-    answerTimeout: true,
-    backlog: true,
-    graceTime: true,
-    group: true,
-    handlerClass: true,
-    headTimeout: true,
-    highWaterMark: true,
-    idleTimeout: true,
-    listen: true,
-    maxConnections: true,
-    maxHeaderBytes: true,
-    maxHeaders: true,
-    maxRequestsPerConnection: true,
-    mode: true,
-    multiplex: true,
-    multiprocess: true,
-    osEnviron: true,
-    owner: true,
-    pathInfo: true,
-    scriptName: true,
-  }
-  const table = /## Options\n\n([^#]*?)\n\nTimes without/s.exec(page)?.[1] ?? ''
-  const named = table
-    .split('\n')
-    .slice(2)
-    .flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => name))
-  expect(new Set(named)).toEqual(new Set(Object.keys(options)))
 })
