@@ -1,4 +1,5 @@
 /** docs/fastcgi.md: every piece of configuration in it is run. */
+import { spawnSync } from 'node:child_process'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
@@ -112,4 +113,20 @@ describe.each(pieces)('$language, "$title"', ({ language, text }) => {
     expect(String(answer.body)).toBe('/app /a b/c d=e Basic YTpi')
     expect(answer.status).toBe(200)
   })
+})
+
+const analyze = spawnSync('systemd-analyze', ['--version']).status === 0
+
+it.skipIf(!analyze)('has units that systemd takes without a remark', async () => {
+  const folder = await makeFolder()
+  closers.push(() => rm(folder, { recursive: true, force: true }))
+  const units = [...page.matchAll(/```ini\n# \S+\/(hello@\.\w+)\n([^`]*)```/g)]
+  expect(units.map(([, name]) => name)).toEqual(['hello@.socket', 'hello@.service'])
+  for (const [, name = '', text = ''] of units) {
+    await writeFile(join(folder, name), text.replace('/usr/bin/node', process.execPath))
+  }
+  const args = ['verify', ...units.map(([, name = '']) => join(folder, name.replace('@', '@1')))]
+  const { status, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
+  expect(stderr.split('\n').filter((line) => line.includes('hello'))).toEqual([])
+  expect(status).toBe(0)
 })
