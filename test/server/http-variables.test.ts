@@ -47,3 +47,14 @@ test('a name that becomes no variable is remembered as such', () => {
   for (let i = 0; i < 2; i++) expect(environOf('X-a', 'X_a', 'X-a.b')).toHaveProperty('HTTP_X_A')
   expect(remembered()).toEqual(['X-a', 'X_a', 'X-a.b'])
 })
+
+test('a repeated header is joined, whether its name is remembered or not', () => {
+  environOf(...Array.from({ length: 600 }, (_, i) => `X-${i}`))
+  for (const name of ['X-0', 'X-599', `X-${'a'.repeat(100)}`]) {
+    const variable = `HTTP_${name.toUpperCase().replace('-', '_')}`
+    // Twice: a mark that an earlier request has left must not count in a later one.
+    for (let i = 0; i < 2; i++) {
+      expect(environOf(name, 'Host', name.toLowerCase())[variable]).toBe('value, value')
+    }
+  }
+})
