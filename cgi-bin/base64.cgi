@@ -6,7 +6,6 @@
 const { decodeText, link, markup, page } = require('./html.cjs')
 
 function front(environ) {
-  if (environ.QUERY_STRING !== '') return ['400 Bad Request', '<p>This page takes no query.</p>\n']
   return [
     '200 OK',
     markup`<form action="${link(environ, '/encode')}">

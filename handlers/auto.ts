@@ -75,7 +75,9 @@ export async function run(
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error
     const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
-    say(error.message + (code === 'EADDRINUSE' ? '; PORTICO_LISTEN chooses another place' : ''))
+    // Nobody looks at it where the program itself says what it is.
+    const heeded = code === 'EADDRINUSE' && !options.gateway
+    say(error.message + (heeded ? '; PORTICO_LISTEN chooses another place' : ''))
     process.exitCode = 1
     return null
   }

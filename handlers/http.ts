@@ -29,6 +29,7 @@ import { pushedSource } from '../src/server/push-source.ts'
 import { addHeaders, hasBody, plainAddress } from '../src/server/http-variables.ts'
 import { createRoomyEnviron } from '../src/server/roomy-environ.ts'
 import { closeBehindAnswer, drained } from '../src/server/sending.ts'
+import { tellWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type {
   Application,
   Body,
@@ -227,6 +228,8 @@ class HTTPConnection implements Connection {
     if (socket.bytesRead >= this.#refused + MAX_DISCARDED) socket.destroy()
     if (this.#refused !== Infinity) return
     this.#refused = socket.bytesRead
+    const { rawPacket } = error
+    if (rawPacket?.length === socket.bytesRead) tellWrongProtocol('HTTP', rawPacket)
     const answering = this.#handlers.some(({ response }) => response.headersSent)
     if (socket.writable && !answering) {
       socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)

@@ -11,13 +11,18 @@ import { contentLength } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input } from '../src/input.ts'
-import { RequestReader, type SCGIOptions as ReaderOptions } from '../src/protocol/scgi.ts'
+import {
+  RequestReader,
+  type SCGIFault,
+  type SCGIOptions as ReaderOptions,
+} from '../src/protocol/scgi.ts'
 import { recognise, type Runnable } from '../src/recognise.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
 import { environOfHeaders } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
 import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
+import { tellWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -110,8 +115,9 @@ class Connection {
   receive(memory: Buffer, size: number, borrowed: boolean): void {
     if (this.#answered) return
     this.#borrowed = borrowed
-    this.#reader.receive(memory.subarray(0, size))
-    this.#pump()
+    const chunk = memory.subarray(0, size)
+    this.#reader.receive(chunk)
+    this.#pump(chunk)
   }
 
   get receivesBody(): boolean {
@@ -141,7 +147,7 @@ class Connection {
     else breakOff(this.socket)
   }
 
-  #pump(): void {
+  #pump(chunk?: Buffer): void {
     let begun: SCGIRequest | null = null
     for (let event; (event = this.#reader.next()) !== null;) {
       switch (event.type) {
@@ -160,7 +166,7 @@ class Connection {
           this.input?.end()
           break
         case 'error':
-          if (this.#request === null) this.#refuse(event.message)
+          if (this.#request === null) this.#refuse(event.code, event.message, chunk)
           else this.input?.fail(new PeerError(event.code, event.message))
       }
     }
@@ -177,11 +183,32 @@ class Connection {
     if (this.socket.isPaused() && this.input!.queued < this.#highWaterMark()) this.socket.resume()
   }
 
-  /** Closes without an answer: what came is no request. */
-  #refuse(message: string): void {
-    if (!this.#reader.untouched) process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
-    this.socket.destroy()
+  /** Answers what is a request and not to be served; closes on anything else. */
+  #refuse(code: SCGIFault, message: string, chunk?: Buffer): void {
+    if (chunk === undefined || !tellWrongProtocol('SCGI', chunk)) {
+      process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
+    }
+    const status = REFUSALS[code]
+    if (status === undefined) {
+      this.socket.destroy()
+      return
+    }
+    this.#answered = true
+    const body = `${status.slice(4)}\n`
+    this.socket.write(
+      `Status: ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    closeBehindAnswer(this.socket, false)
   }
+}
+
+/**
+ * What a client can bring about by what it sends. Anything else is the web server's fault: it says
+ * 502 where nothing comes back, while a 400 would blame the client.
+ */
+const REFUSALS: Readonly<Partial<Record<SCGIFault, string>>> = {
+  PORTICO_BAD_REQUEST: '400 Bad Request',
+  PORTICO_TOO_LARGE: '431 Request Header Fields Too Large',
 }
 
 /** Runs an application for one SCGI request. */

@@ -13,6 +13,7 @@ packages=${*:-'
   haproxy
   libfcgi-bin
   spawn-fcgi
+  systemd
   php-fpm
   python3
   chromium

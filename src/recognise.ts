@@ -31,7 +31,8 @@ export interface Recognised {
  * Tells what `candidate` is: an application of ours, or one of Express, Connect, Koa or Fastify, an
  * `http.Server`, or whatever has a `fetch()`, such as Hono and H3.
  *
- * @throws {ConfigurationError} for anything else; it names the shapes.
+ * @throws {ConfigurationError} for anything else; it names the shapes. And for what is probably a
+ *   listener of node:http, which can be told from a function of ours by nothing but its text.
  */
 export async function recognise(candidate: Runnable): Promise<Recognised> {
   const framework = frameworkOf(candidate)
@@ -51,5 +52,26 @@ export async function recognise(candidate: Runnable): Promise<Recognised> {
         `object with fetch(); this is ${candidate === null ? 'null' : `of type ${typeof candidate}`}`,
     )
   }
+  if (looksLikeListener(candidate)) {
+    throw new ConfigurationError(
+      'This looks like a listener (req, res) of node:http: run fromNode(it), with fromNode from ' +
+        "'portico/node'. An application has parameters (environ, startResponse) and calls the second",
+    )
+  }
   return { application: asApplication(candidate as Application), shape: 'an application' }
+}
+
+/** The second parameter of a function, no class, whose parameters are called as those of a listener. */
+const LISTENER = /^(?!class\b)[^(]*\(\s*_?req(?:uest)?\s*,\s*(res(?:ponse)?)\s*[,)]/
+
+/**
+ * Whether a function is called with `(req, res)` by everybody but us: nothing but these names tells,
+ * and that it nowhere calls the second, where an application has to. An application that is taken
+ * for one has to rename its parameters; a listener that is not would fail at each request, with an
+ * error that names neither it nor us.
+ */
+function looksLikeListener(candidate: object): boolean {
+  const source = Function.prototype.toString.call(candidate)
+  const second = LISTENER.exec(source)?.[1]
+  return second !== undefined && !new RegExp(`\\b${second}\\s*\\(`).test(source)
 }

@@ -100,7 +100,13 @@ const QUESTIONS: Question[] = [
     contains: 'Wm/Dqw==',
   },
   { name: 'base64 wants a string', script: 'base64', target: '/encode', status: 400 },
-  { name: 'base64 wants no query in front', script: 'base64', target: '/?a=b', status: 400 },
+  {
+    name: 'base64 takes what a link adds to its address, as utm_source and the like',
+    script: 'base64',
+    target: '/?a=b',
+    status: 200,
+    contains: '<form',
+  },
   {
     name: 'base64 wants no POST',
     script: 'base64',

@@ -1,9 +1,10 @@
-/** docs/fastcgi.md: every piece of configuration in it is run, and every option is named. */
+/** docs/fastcgi.md: every piece of configuration in it is run. */
+import { spawnSync } from 'node:child_process'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { FastCGIHandler, type FastCGIOptions } from '../handlers/fastcgi.ts'
+import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { SCGIHandler } from '../handlers/scgi.ts'
 import { httpRequest } from '../src/testing/http.ts'
 import type { Application } from '../src/types.ts'
@@ -114,35 +115,18 @@ describe.each(pieces)('$language, "$title"', ({ language, text }) => {
   })
 })
 
-it('names every option', () => {
-  const options: Record<keyof FastCGIOptions, true> = {
-    allowedClients: true,
-    answerTimeout: true,
-    backlog: true,
-    graceTime: true,
-    group: true,
-    handlerClass: true,
-    headTimeout: true,
-    highWaterMark: true,
-    idleTimeout: true,
-    listen: true,
-    maxConnections: true,
-    maxHeaderBytes: true,
-    maxHeaders: true,
-    maxRequestsPerConnection: true,
-    mode: true,
-    multiplex: true,
-    multiprocess: true,
-    osEnviron: true,
-    owner: true,
-    pathInfo: true,
-    scriptName: true,
-    sendTimeout: true,
+const analyze = installed('systemd-analyze')
+
+it.skipIf(!analyze.available)(`has units that systemd takes${analyze.hint}`, async () => {
+  const folder = await makeFolder()
+  closers.push(() => rm(folder, { recursive: true, force: true }))
+  const units = [...page.matchAll(/```ini\n# \S+\/(hello@\.\w+)\n([^`]*)```/g)]
+  expect(units.map(([, name]) => name)).toEqual(['hello@.socket', 'hello@.service'])
+  for (const [, name = '', text = ''] of units) {
+    await writeFile(join(folder, name), text.replace('/usr/bin/node', process.execPath))
   }
-  const table = /## Options\n\n([^#]*?)\n\nTimes without/s.exec(page)?.[1] ?? ''
-  const named = table
-    .split('\n')
-    .slice(2)
-    .flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => name))
-  expect(new Set(named)).toEqual(new Set(Object.keys(options)))
+  const args = ['verify', ...units.map(([, name = '']) => join(folder, name.replace('@', '@1')))]
+  const { status, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
+  expect(stderr.split('\n').filter((line) => line.includes('hello'))).toEqual([])
+  expect(status).toBe(0)
 })

@@ -27,10 +27,14 @@ export type SCGIEvent<Params = string[]> =
   | { readonly type: 'body'; readonly data: Buffer }
   /** All CONTENT_LENGTH bytes were given out. The last event. */
   | { readonly type: 'body-end' }
-  /** The peer broke the protocol. The last event: nothing more can be understood. */
+  /** Not to be served, or not to be understood. The last event. */
   | { readonly type: 'error'; readonly code: SCGIFault; readonly message: string }
 
-export type SCGIFault = 'PORTICO_PROTOCOL' | 'PORTICO_TOO_LARGE' | 'PORTICO_BODY_CUT_SHORT'
+export type SCGIFault =
+  | 'PORTICO_BAD_REQUEST'
+  | 'PORTICO_BODY_CUT_SHORT'
+  | 'PORTICO_PROTOCOL'
+  | 'PORTICO_TOO_LARGE'
 
 /**
  * Reads the complete headers, between `start` and `end`: see `walkHeaders`, whose faults it lets
@@ -208,8 +212,12 @@ function readContentLength(block: Buffer, start: number): number {
   const end = block.indexOf(NUL, at)
   const digits = block.toString('latin1', at, end)
   const named = block.compare(CONTENT_LENGTH_NAME, 0, undefined, start, Math.min(at, block.length))
-  if (named !== 0 || end < 0 || !CONTENT_LENGTH.test(digits)) {
-    throw new Fault('PORTICO_PROTOCOL', 'The first SCGI header is no CONTENT_LENGTH in digits')
+  if (named !== 0 || end < 0) {
+    throw new Fault('PORTICO_PROTOCOL', 'The first SCGI header is not CONTENT_LENGTH')
+  }
+  if (!CONTENT_LENGTH.test(digits)) {
+    const shown = JSON.stringify(digits.slice(0, 80))
+    throw new Fault('PORTICO_BAD_REQUEST', `CONTENT_LENGTH ${shown} is not a number of bytes`)
   }
   return Number(digits)
 }

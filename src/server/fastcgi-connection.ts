@@ -15,6 +15,7 @@ import type { Application, Environ } from '../types.ts'
 import type { ServerOptions } from './lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT, MAX_LOOKAHEAD } from './limits.ts'
 import type { PushSource } from './push-source.ts'
+import { tellWrongProtocol } from './wrong-protocol.ts'
 import { closeBehindAnswer, drained, flushLater, MAX_HELD } from './sending.ts'
 
 /**
@@ -108,7 +109,7 @@ export class FastCGIConnection {
     if (this.socket.writableEnded) return
     this.#borrowed = borrowed
     this.protocol.receive(memory, size)
-    this.#pump()
+    this.#pump(memory, size)
   }
 
   get receivesBody(): boolean {
@@ -215,7 +216,8 @@ export class FastCGIConnection {
     return drained(this.socket)
   }
 
-  #pump(): void {
+  /** What has come last is the first `size` bytes of `memory`. */
+  #pump(memory?: Buffer, size?: number): void {
     const { socket } = this
     let begun: ConnectionRequest[] = NOTHING
     let replied = false
@@ -245,10 +247,14 @@ export class FastCGIConnection {
           socket.write(event.data)
           replied = true
           break
-        case 'error':
-          process.stderr.write(`FastCGI: ${event.message}\n`)
+        case 'error': {
+          const first = memory !== undefined && socket.bytesRead === size
+          if (!first || !tellWrongProtocol('FastCGI', memory.subarray(0, size))) {
+            process.stderr.write(`FastCGI: ${event.message}\n`)
+          }
           this.#writeHeld()
           socket.destroySoon()
+        }
       }
     }
     // After all that came with it: a request that is there to its end is answered cheaper.

@@ -10,6 +10,7 @@ import { takeConnections, type Receiver } from './accept.ts'
 import { checkLimits, sweep, type Limits, type Overdue } from './limits.ts'
 import { DEFAULT_BACKLOG, listen } from './listen.ts'
 import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
+import { checkOptionNames } from './option-names.ts'
 import { releaseSocketFile } from './unix.ts'
 
 /** What a handler makes of an accepted socket. */
@@ -93,6 +94,7 @@ export class GatewayServer {
   ): Promise<GatewayServer> {
     const { allowedClients, graceTime = DEFAULT_GRACE_TIME } = options
     const { maxConnections = DEFAULT_MAX_CONNECTIONS, backlog = DEFAULT_BACKLOG } = options
+    checkOptionNames(options)
     checkLimits(options)
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)
     if (allows && String(options.listen ?? policy.fallback).startsWith('unix:')) {

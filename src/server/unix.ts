@@ -54,7 +54,9 @@ export async function bindSocketFile(
   }
   await bound
   try {
-    if (owner !== undefined || group !== undefined) chownSync(temporary, owner ?? -1, group ?? -1)
+    // The group first: a socket that is another's already is not ours to change.
+    if (group !== undefined) give('group', () => chownSync(temporary, -1, group), options, path)
+    if (owner !== undefined) give('owner', () => chownSync(temporary, owner, -1), options, path)
     if (stale !== undefined && isSame(look(path), stale)) unlinkSync(path)
     linkSync(temporary, path)
     const ours = look(path)
@@ -65,6 +67,31 @@ export async function bindSocketFile(
     server.once('close', () => releaseSocketFile(server))
   } finally {
     unlinkSync(temporary)
+  }
+}
+
+/** Whom the system lets change it. */
+const GIVERS = {
+  group: 'root, or a process in that group',
+  owner: 'root',
+} as const
+
+/** @throws ConfigurationError saying what was asked for; the system says EPERM and no more. */
+function give(
+  option: keyof typeof GIVERS,
+  change: () => void,
+  options: SocketFileOptions,
+  path: string,
+): void {
+  try {
+    change()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new ConfigurationError(
+      `${option}: ${JSON.stringify(options[option])} cannot be given '${path}'` +
+        (code === 'EPERM' ? `; that takes ${GIVERS[option]} (EPERM)` : ` (${code})`),
+      { cause: error },
+    )
   }
 }
 

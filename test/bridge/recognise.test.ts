@@ -1,7 +1,9 @@
 /** What is told from what, and by whom it is refused. */
 import { createServer } from 'node:http'
+import { runInThisContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { asApplication } from '../../src/application.ts'
+import { ConfigurationError } from '../../src/errors.ts'
 import { recognise, type Runnable } from '../../src/recognise.ts'
 import type { Application } from '../../src/types.ts'
 import { frameworks, loadExample } from './frameworks.ts'
@@ -65,6 +67,39 @@ test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
     )
   },
 )
+
+// As text: a build that renames parameters would take the ground from under them.
+const evaluate = (source: string) => runInThisContext(`(${source})`) as Runnable
+
+test.each([
+  "(req, res) => res.end('hello')",
+  '(request, response) => response.writeHead(200).end()',
+  'async (req, res) => { res.statusCode = 204; res.end() }',
+  'function (req, res, next) { next() }',
+  'async function handler( req , res ) { await other(req, res) }',
+  '(_req, res) => { res.end() }',
+  '{ handler(req, res) { res.end() } }.handler',
+])('a listener is sent to fromNode: %s', async (source) => {
+  await expect(recognise(evaluate(source))).rejects.toThrow(
+    new ConfigurationError(
+      'This looks like a listener (req, res) of node:http: run fromNode(it), with fromNode from ' +
+        "'portico/node'. An application has parameters (environ, startResponse) and calls the second",
+    ),
+  )
+})
+
+test.each([
+  "(environ, startResponse) => { startResponse('200 OK', []); return [] }",
+  '(environ, startResponse) => other(environ, startResponse)',
+  "(req, res) => { res('200 OK', []); return [] }",
+  "function* (request, response) { response ('200 OK', []); yield '' }",
+  '(environ, res) => other(environ, res)',
+  '() => (req, res) => res.end()',
+  'class { constructor(req, res) { this.start = res } }',
+  '((req, res) => res.end()).bind(null)',
+])('what may be an application is taken for one: %s', async (source) => {
+  expect(await recognise(evaluate(source))).toMatchObject({ shape: 'an application' })
+})
 
 test('a function of ours stays the function that it is', async () => {
   expect((await recognise(ours)).application).toBe(ours)

@@ -238,6 +238,40 @@ describe('a Unix socket', () => {
     expect(existsSync(path)).toBe(false)
   })
 
+  test.each([
+    ['group', '"root"', 'root, or a process in that group'],
+    ['owner', '0', 'root'],
+  ])('whose %s may not be changed says so, and leaves nothing', async (option, value, who) => {
+    // A process that is not root, whoever runs the tests.
+    const script = await bundle(
+      folder.path,
+      option,
+      `import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+      import { tmpdir } from 'node:os'
+      import { createServer } from 'node:net'
+      import { listen } from '#src/server/listen.ts'
+      if (process.getuid() === 0) {
+        process.setgroups([])
+        process.setgid(65534)
+        process.setuid(65534)
+      }
+      const folder = mkdtempSync(tmpdir() + '/portico-')
+      const options = { listen: 'unix:' + folder + '/app.sock', ${option}: ${value} }
+      await listen(createServer(), options, { fallback: 0, wildcard: 'refuse' }).catch((error) => {
+        console.log(error.name + ': ' + error.message.replace(folder, 'FOLDER'))
+      })
+      console.log(readdirSync(folder).length)
+      rmSync(folder, { recursive: true })`,
+    )
+    // Read from a descriptor: the folder is closed to others.
+    const { output } = await start('sh', ['-c', `exec node --input-type=module < '${script}'`])
+      .ended
+    expect(output).toBe(
+      `ConfigurationError: ${option}: ${value} cannot be given 'FOLDER/app.sock'; ` +
+        `that takes ${who} (EPERM)\n0\n`,
+    )
+  })
+
   test('in a folder that is not there is a ConfigurationError', async () => {
     const error = await failure(
       listen(hello(), { listen: `unix:${inFolder('no/a.sock')}` }, policy),
