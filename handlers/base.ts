@@ -51,6 +51,9 @@ export interface HandlerOptions extends PathOptions {
   readonly answerTimeout?: number | undefined
 }
 
+/** Characters of a path in the log: enough to find the request by. */
+const MAX_SUBJECT = 200
+
 // The defaults of each instance, made once.
 const WSGI_VERSION = [1, 0] as const
 const NO_VARIABLES = {}
@@ -612,8 +615,16 @@ export class BaseHandler {
 
   #log(text: string): void {
     const errors = this.getStderr()
-    errors.write(`${escapeControl(text)}\n`)
+    errors.write(`${this.#subject()}${escapeControl(text)}\n`)
     errors.flush()
+  }
+
+  /** Which request a line of the log is about; without the query, for that may hold secrets. */
+  #subject(): string {
+    if (!this.environ?.REQUEST_METHOD) return ''
+    const { REQUEST_METHOD, SCRIPT_NAME = '', PATH_INFO = '' } = this.environ
+    const subject = `${REQUEST_METHOD} ${SCRIPT_NAME + PATH_INFO || '/'}`.slice(0, MAX_SUBJECT)
+    return `${escapeControl(subject).replaceAll('\n', '\\n')}: `
   }
 }
 

@@ -94,7 +94,9 @@ describe('the environ', () => {
     expect(handler.output).toBe(
       'Status: 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nBad Request\n',
     )
-    expect(handler.errors).toBe('PORTICO_BAD_REQUEST: CONTENT_LENGTH is not a number of bytes\n')
+    expect(handler.errors).toBe(
+      'GET /: PORTICO_BAD_REQUEST: CONTENT_LENGTH is not a number of bytes\n',
+    )
   })
 })
 
@@ -154,7 +156,7 @@ describe('the length of the answer', () => {
   ])('that was declared is never passed by %s (security 10)', async (_, body) => {
     const handler = await record(answer(body(), [['Content-Length', '4']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 4\r\n\r\nabcd')
-    expect(handler.errors).toBe('More than the declared 4 bytes were cut off\n')
+    expect(handler.errors).toBe('GET /: More than the declared 4 bytes were cut off\n')
     expect(handler.calls.at(-1)).toBe('end')
   })
 
@@ -162,7 +164,7 @@ describe('the length of the answer', () => {
     const handler = await record(answer(['abc'], [['Content-Length', '12345']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 12345\r\n\r\nabc')
     expect(handler.calls.at(-1)).toBe('broken')
-    expect(handler.errors).toBe('The application sent 3 of the 12345 bytes it declared\n')
+    expect(handler.errors).toBe('GET /: The application sent 3 of the 12345 bytes it declared\n')
   })
 
   test.each(['-1', '+5', '0x5', '5 5', '5, 5', '1e3', '', ' 5', '1234567890123456'])(
@@ -267,7 +269,7 @@ describe('startResponse', () => {
   test.each(bad)('refuses %s before a byte is sent', async (_, status, headers, message) => {
     const handler = await record(answer(['x'], headers as HeaderList, status))
     expect(handler.output).toBe(ERROR_PAGE)
-    expect(handler.errors).toMatch(/^ApplicationError: /)
+    expect(handler.errors).toMatch(/^GET \/: ApplicationError: /)
     expect(handler.errors).toContain(message)
   })
 
@@ -520,7 +522,7 @@ describe('an error', () => {
       throw new Error('oops')
     })
     expect(handler.output).toBe('Status: 200 OK\r\n\r\nsome')
-    expect(handler.errors).toMatch(/^Error: oops\n {4}at /)
+    expect(handler.errors).toMatch(/^GET \/: Error: oops\n {4}at /)
     expect(handler.calls.at(-1)).toBe('broken')
     expect(handler.ends).toBe(1)
   })
@@ -533,7 +535,23 @@ describe('an error', () => {
       'Status: 413 Content Too Large\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\r\n' +
         'Content Too Large\n',
     )
-    expect(handler.errors).toBe('PORTICO_TOO_LARGE: Too much\\x0d\n\n')
+    expect(handler.errors).toBe('GET /: PORTICO_TOO_LARGE: Too much\\x0d\n\n')
+  })
+
+  test.each([
+    [
+      { REQUEST_METHOD: 'POST', SCRIPT_NAME: '/app', PATH_INFO: '/a b', QUERY_STRING: 'key=1' },
+      'POST /app/a b: ',
+    ],
+    [{ PATH_INFO: '/a\nroot: all is well\x1b[2J' }, 'GET /a\\nroot: all is well\\x1b[2J: '],
+    [{ PATH_INFO: `/${'a'.repeat(300)}` }, `GET /${'a'.repeat(195)}: `],
+    [{ CONTENT_LENGTH: '1x', PATH_INFO: '/early' }, 'GET /early: '],
+  ])('is logged with its request, %j', async (variables, subject) => {
+    const refuse = () => {
+      throw new PeerError('PORTICO_BAD_REQUEST', 'CONTENT_LENGTH is not a number of bytes')
+    }
+    const { errors } = await record(refuse, variables)
+    expect(errors).toBe(`${subject}PORTICO_BAD_REQUEST: CONTENT_LENGTH is not a number of bytes\n`)
   })
 
   test('on a HEAD request has no body', async () => {
@@ -557,7 +575,7 @@ describe('an error', () => {
       }
     })
     expect(handler.output).toBe(ERROR_PAGE)
-    expect(handler.errors).toBe('The application threw something that cannot be shown\n')
+    expect(handler.errors).toBe('GET /: The application threw something that cannot be shown\n')
   })
 
   test('that ended the request is the only one in the log, whatever still comes', async () => {
@@ -627,7 +645,7 @@ describe('an error', () => {
         const handler = new RecordingHandler()
         handler[place] = gone
         await handler.run(answer(body))
-        expect(handler.errors.replace(/^ApplicationError[^]*/, '')).toBe('')
+        expect(handler.errors.replace(/^GET \/: ApplicationError[^]*/, '')).toBe('')
       }
     }
   })
@@ -811,7 +829,7 @@ describe('the body is closed exactly once', () => {
     expect(body.closed).toBe(1)
     expect(handler.output).toBe('Status: 200 OK\r\n\r\nab')
     expect(handler.calls.at(-1)).toBe('end')
-    expect(handler.errors).toMatch(/^Error: cannot close\n/)
+    expect(handler.errors).toMatch(/^(?:GET \/: )?Error: cannot close\n/)
   })
 
   test('after the answer has been handed over, so that no client waits for it', async () => {
@@ -1024,7 +1042,7 @@ describe('write()', () => {
       return []
     })
     expect(handler.body).toBe('abc')
-    expect(handler.errors).toBe('More than the declared 3 bytes were cut off\n')
+    expect(handler.errors).toBe('GET /: More than the declared 3 bytes were cut off\n')
   })
 
   test('that nobody waits for loses a client without an unhandled rejection', async () => {

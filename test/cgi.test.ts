@@ -322,7 +322,7 @@ describe('an error that no handler could catch', () => {
     }`)
       expect(answer.stdout).toBe(ERROR_PAGE)
       expect(answer.code).toBe(1)
-      if (!what.endsWith('undefined')) expect(answer.stderr).toMatch(/^Error: astray\n/)
+      if (!what.endsWith('undefined')) expect(answer.stderr).toMatch(/^GET \/: Error: astray\n/)
     },
   )
 
@@ -370,7 +370,7 @@ describe('an error that no handler could catch', () => {
   test('an application that throws is a 500', async () => {
     const answer = await run(`() => { throw new Error('oops') }`)
     expect(answer.stdout).toBe(ERROR_PAGE)
-    expect(answer.stderr).toMatch(/^Error: oops\n/)
+    expect(answer.stderr).toMatch(/^GET \/: Error: oops\n/)
   })
 })
 

@@ -384,7 +384,7 @@ describe('The request', () => {
   it('whose body ends early fails in the reader, and gets a 400', async () => {
     const { stdout, stderr } = await ask(await serve(echo), { CONTENT_LENGTH: '9' }, 'done')
     expect(stdout).toMatch(/^Status: 400 Bad Request\r\n/)
-    expect(stderr).toMatch(/^PORTICO_BODY_CUT_SHORT: .* 5 bytes before/)
+    expect(stderr).toMatch(/^GET \/: PORTICO_BODY_CUT_SHORT: .* 5 bytes before/)
   })
 
   it('is aborted by ABORT_REQUEST, also while its body is waited for', async () => {

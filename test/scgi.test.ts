@@ -380,7 +380,9 @@ describe('The request', () => {
     const socket = open(await serve(echo))
     socket.end(Buffer.concat([head({}, 9), Buffer.from('done')]))
     expect((await received(socket)).text).toMatch(/^Status: 400 Bad Request\r\n/)
-    expect(lines).toEqual(['PORTICO_BODY_CUT_SHORT: The body ended 5 bytes before its end\n'])
+    expect(lines).toEqual([
+      'GET /: PORTICO_BODY_CUT_SHORT: The body ended 5 bytes before its end\n',
+    ])
   })
 
   it('is aborted when the web server goes away while it is answered', async () => {

@@ -92,7 +92,7 @@ describe('the raw answer', () => {
       throw new RangeError('oops')
     })
     expect(output).toBe(ERROR_PAGE)
-    expect(errors).toMatch(/^RangeError: oops\n/)
+    expect(errors).toMatch(/^GET \/: RangeError: oops\n/)
   })
 
   test('of SimpleHandler has a status line (fact 87)', async () => {

@@ -162,7 +162,7 @@ describe('in process', () => {
       throw new Error('on purpose')
     })
     await expect(app.get('/').expect(200)).rejects.toThrow(
-      /^The answer was broken off\n200 OK\nbegun\nwsgi\.errors: Error: on purpose/,
+      /^The answer was broken off\n200 OK\nbegun\nwsgi\.errors: GET \/: Error: on purpose/,
     )
   })
 })

@@ -219,7 +219,7 @@ describe('the request', () => {
       { variables },
     )
     expect(out.startsWith(head)).toBe(true)
-    expect(err).toMatch(/^PORTICO_BAD_REQUEST: [^\n]*\n$/)
+    expect(err).toMatch(/^[A-Z ]+ \/: PORTICO_BAD_REQUEST: [^\n]*\n$/)
   })
 
   test('comes with the environ, its headers and its body', async () => {

@@ -227,7 +227,7 @@ describe.each(layers)('%s', (_, wrap) => {
     ] as Application[]) {
       const answer = await runCgi(wrap(fails), '/')
       expect(answer.status).toBe('500 Internal Server Error')
-      expect(answer.errors).toMatch(/^Error: so it is\n/)
+      expect(answer.errors).toMatch(/^(?:GET \/: )?Error: so it is\n/)
     }
   })
 
