@@ -621,8 +621,9 @@ export class BaseHandler {
 
   /** Which request a line of the log is about; without the query, for that may hold secrets. */
   #subject(): string {
-    if (!this.environ?.REQUEST_METHOD) return ''
-    const { REQUEST_METHOD, SCRIPT_NAME = '', PATH_INFO = '' } = this.environ
+    const environ: Partial<Environ> = this.environ ?? {} // Neither complete nor there in every case.
+    const { REQUEST_METHOD, SCRIPT_NAME = '', PATH_INFO = '' } = environ
+    if (!REQUEST_METHOD) return ''
     const subject = `${REQUEST_METHOD} ${SCRIPT_NAME + PATH_INFO || '/'}`.slice(0, MAX_SUBJECT)
     return `${escapeControl(subject).replaceAll('\n', '\\n')}: `
   }
