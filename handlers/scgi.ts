@@ -269,7 +269,10 @@ export class SCGIRequest extends BaseHandler {
     } else {
       socket.cork()
       if (this.#head !== '') socket.write(this.#head, 'latin1')
-      for (const chunk of this.#chunks) socket.write(chunk)
+      for (const chunk of this.#chunks) {
+        // Of a string the socket would count the characters for what waits, and the bytes later.
+        socket.write(typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
+      }
       socket.uncork()
     }
     this.#head = ''

@@ -124,29 +124,28 @@ export function sweep(
 
 /** What was seen of a socket that has something to send, and when it was seen first. */
 interface Sending {
-  readonly written: number
-  readonly waiting: number
+  readonly taken: number
   readonly queued: number
   readonly since: number
 }
 
 /**
- * The time since which the peer has taken nothing; Infinity where nothing waits for it. Written and
- * waiting change with each chunk, and what libuv has of one that is large changes with each part.
+ * The time since which the peer has taken nothing; Infinity where nothing waits for it. What it has
+ * taken is what was written and does not wait, whatever the application adds meanwhile; and what
+ * libuv has of a chunk that is large changes with each part.
  */
 function lastTaken(socket: Socket, sending: WeakMap<Socket, Sending>): number {
-  const { bytesWritten: written, writableLength: waiting } = socket
+  const waiting = socket.writableLength
   if (waiting === 0) {
     sending.delete(socket)
     return Infinity
   }
+  const taken = socket.bytesWritten - waiting
   // Not documented; Node's own timeouts look at it. Without it a chunk counts when it is sent whole.
   const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null }
   const queued = handle?.writeQueueSize ?? 0
   const seen = sending.get(socket)
-  if (seen?.written === written && seen.waiting === waiting && seen.queued === queued) {
-    return seen.since
-  }
-  sending.set(socket, { written, waiting, queued, since: time })
+  if (seen?.taken === taken && seen.queued === queued) return seen.since
+  sending.set(socket, { taken, queued, since: time })
   return time
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, vi } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
@@ -81,4 +81,34 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
       await server.close()
     },
   )
+
+  it.concurrent('gives up an answer to which the application adds without waiting', async () => {
+    const adding: NodeJS.Timeout[] = []
+    let closed = 0
+    const application: Application = (_environ, startResponse) => {
+      const write = startResponse('200 OK', [['Content-Type', 'text/event-stream']])
+      const add = (chunk: Chunk) => void write(chunk).catch(() => {})
+      add(whole)
+      // Not ASCII: a character is not a byte.
+      adding.push(setInterval(() => add('\u20ac'.repeat(8192)), SWEEP_TIME / 4))
+      return { close: () => (closed += 1), [Symbol.asyncIterator]: silence }
+    }
+    const listen = `unix:${join(folder.path, `${name}-adding`)}`
+    const options = { listen, graceTime: 0, sendTimeout: 2 * SWEEP_TIME }
+    const server = await new Handler(options).run(application)
+    const socket = connect(listen.slice(5))
+    socket.on('error', () => {})
+    socket.pause()
+    socket.write(request('/'))
+    await vi.waitFor(() => expect(closed).toBe(1), 10 * SWEEP_TIME)
+    await vi.waitFor(() => expect(server.connections).toBe(0))
+    for (const timer of adding) clearInterval(timer)
+    socket.destroy()
+    await server.close()
+  })
 })
+
+/** Chunks that never come. */
+async function* silence(): AsyncGenerator<Chunk> {
+  await new Promise(() => {})
+}
