@@ -183,7 +183,7 @@ export class RequestReader<Params = string[]> {
     if (netstring[end - 1] !== COMMA || netstring[end - 2] !== NUL) {
       throw new Fault('PORTICO_PROTOCOL', 'The SCGI headers do not end as their length says')
     }
-    this.#left = readContentLength(netstring, start)
+    this.#left = readContentLength(netstring, start, end - 1)
     const params = this.#decodeHeaders(netstring, start, end - 1, this.#maxHeaders)
     this.#state = 'body'
     this.#events.push({ type: 'request', params, contentLength: this.#left })
@@ -206,13 +206,14 @@ export class RequestReader<Params = string[]> {
 
 const CONTENT_LENGTH_NAME = Buffer.from('CONTENT_LENGTH\0', 'latin1')
 
-/** The value of the first header, which must be CONTENT_LENGTH. A NUL follows somewhere. */
-function readContentLength(block: Buffer, start: number): number {
+/** The value of the first header, which must be CONTENT_LENGTH, and end before the comma. */
+function readContentLength(block: Buffer, start: number, comma: number): number {
   const at = start + CONTENT_LENGTH_NAME.length
   const end = block.indexOf(NUL, at)
   const digits = block.toString('latin1', at, end)
   const named = block.compare(CONTENT_LENGTH_NAME, 0, undefined, start, Math.min(at, block.length))
-  if (named !== 0 || end < 0) {
+  // Behind the comma is the body, or nothing yet.
+  if (named !== 0 || end < 0 || end > comma) {
     throw new Fault('PORTICO_PROTOCOL', 'The first SCGI header is not CONTENT_LENGTH')
   }
   if (!CONTENT_LENGTH.test(digits)) {

@@ -132,6 +132,7 @@ describe('reading', () => {
     ['16:CONTENT_LENGTH\x000,', 'do not end as their length says'],
     ['2:\0\0,', 'is not CONTENT_LENGTH'],
     ['1:\0,', 'is not CONTENT_LENGTH'],
+    ['15:CONTENT_LENGTH\0,12\0', 'is not CONTENT_LENGTH'],
     [String(headers('SCGI', '1', 'CONTENT_LENGTH', '0')), 'is not CONTENT_LENGTH'],
     [String(headers('content_length', '0')), 'is not CONTENT_LENGTH'],
     [String(headers('CONTENT_LENGTH', '0', 'X')), 'has no value'],
