@@ -621,12 +621,17 @@ export class BaseHandler {
 
   /** Which request a line of the log is about; without the query, for that may hold secrets. */
   #subject(): string {
-    const environ: Partial<Environ> = this.environ ?? {} // Neither complete nor there in every case.
-    const { REQUEST_METHOD, SCRIPT_NAME = '', PATH_INFO = '' } = environ
-    if (!REQUEST_METHOD) return ''
-    const subject = `${REQUEST_METHOD} ${SCRIPT_NAME + PATH_INFO || '/'}`.slice(0, MAX_SUBJECT)
+    // Neither complete nor there in every case; and the application may have put anything there.
+    const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO }: Partial<Environ> = this.environ ?? {}
+    const [method, mount, path] = [REQUEST_METHOD, SCRIPT_NAME, PATH_INFO].map(text)
+    if (!method) return ''
+    const subject = `${method} ${mount! + path! || '/'}`.slice(0, MAX_SUBJECT)
     return `${escapeControl(subject).replaceAll('\n', '\\n')}: `
   }
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : ''
 }
 
 const WRITTEN = Promise.resolve()

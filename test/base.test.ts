@@ -554,6 +554,18 @@ describe('an error', () => {
     expect(errors).toBe(`${subject}PORTICO_BAD_REQUEST: CONTENT_LENGTH is not a number of bytes\n`)
   })
 
+  test.each([Symbol('path'), Object.create(null) as object, 5, ['/a']])(
+    'is logged and answered even where the application has made its path %o',
+    async (path) => {
+      const handler = await record((environ) => {
+        Object.assign(environ, { PATH_INFO: path })
+        throw new Error('oops')
+      })
+      expect(handler.output).toBe(ERROR_PAGE)
+      expect(handler.errors).toMatch(/^GET \/: Error: oops\n {4}at /)
+    },
+  )
+
   test('on a HEAD request has no body', async () => {
     const handler = await record(() => {
       throw new Error('oops')

@@ -29,6 +29,9 @@ const bodies: Readonly<Record<string, () => Iterable<Chunk>>> = {
   },
 }
 
+/** Chunks that never come. */
+const silence = { next: () => new Promise<never>(() => {}) }
+
 const gateways = {
   fastcgi: { Handler: FastCGIHandler, request: (path: string) => fastcgi(1, path, '', false) },
   scgi: { Handler: SCGIHandler, request: scgi },
@@ -91,7 +94,7 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
       add(whole)
       // Not ASCII: a character is not a byte.
       adding.push(setInterval(() => add('\u20ac'.repeat(8192)), SWEEP_TIME / 4))
-      return { close: () => (closed += 1), [Symbol.asyncIterator]: silence }
+      return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
     }
     const listen = `unix:${join(folder.path, `${name}-adding`)}`
     const options = { listen, graceTime: 0, sendTimeout: 2 * SWEEP_TIME }
@@ -107,8 +110,3 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
     await server.close()
   })
 })
-
-/** Chunks that never come. */
-async function* silence(): AsyncGenerator<Chunk> {
-  await new Promise(() => {})
-}
