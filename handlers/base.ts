@@ -623,14 +623,14 @@ export class BaseHandler {
   #subject(): string {
     // Neither complete nor there in every case; and the application may have put anything there.
     const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO }: Partial<Environ> = this.environ ?? {}
-    const [method, mount, path] = [REQUEST_METHOD, SCRIPT_NAME, PATH_INFO].map(text)
+    const [method, mount, path] = [REQUEST_METHOD, SCRIPT_NAME, PATH_INFO].map(textOf)
     if (!method) return ''
     const subject = `${method} ${mount! + path! || '/'}`.slice(0, MAX_SUBJECT)
     return `${escapeControl(subject).replaceAll('\n', '\\n')}: `
   }
 }
 
-function text(value: unknown): string {
+function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 

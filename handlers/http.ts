@@ -176,12 +176,16 @@ class HTTPConnection implements Connection {
     const tooMany = this.#handlers.length > MAX_PIPELINED
     if (tooMany && !this.#full) {
       this.#full = true
-      // Node reads on at the end of each request; this comes after the last of those that have come.
-      setImmediate(() => this.#full && this.#socket.pause())
+      this.#pauseLater()
     }
     handler.connection = this
     if (tooMany) this.#waiting.add(handler)
     else handler.start(this.#application)
+  }
+
+  /** Node reads on at the end of each request; this comes after the last of those that have come. */
+  #pauseLater(): void {
+    setImmediate(() => this.#full && this.#socket.pause())
   }
 
   /** The answer is over. */
@@ -220,6 +224,15 @@ class HTTPConnection implements Connection {
 
   look(): void {
     for (const handler of this.#handlers) handler.look()
+    if (!this.#full || this.#handlers.length >= MAX_LOOKAHEAD * MAX_PIPELINED) return
+    this.#socket.resume()
+    this.#pauseLater()
+  }
+
+  /** Node tells it to the one response only whose turn it is. */
+  closed(): void {
+    this.#waiting.clear()
+    for (const handler of this.#handlers.slice()) handler.abort()
   }
 
   /** Node's parser, or its clock, has given up what came; it says so for every further piece. */

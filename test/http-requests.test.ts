@@ -173,6 +173,9 @@ describe('A request with two readings', () => {
   })
 })
 
+/** Chunks that never come. */
+const silence = { next: () => new Promise<never>(() => {}) }
+
 describe('Pipelined requests', () => {
   test('are answered in their order, HEAD without a body', async () => {
     const port = await serve(async (environ, startResponse) => {
@@ -241,6 +244,23 @@ describe('Pipelined requests', () => {
     expect(await ask(port, request('GET /1 HTTP/1.1') + rest)).toMatch(/\r\nabcd$/)
     await until(() => server!.connections === 0)
     expect(started).toBe(64)
+  })
+
+  test.each([3, 100])('of which there are %d are all given up with their client', async (total) => {
+    let [started, aborted, closed] = [0, 0, 0]
+    const port = await serve((environ, startResponse) => {
+      started += 1
+      environ['portico.signal'].addEventListener('abort', () => (aborted += 1))
+      startResponse('200 OK', [])
+      return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
+    })
+    const { socket: gone } = client(port, request('GET / HTTP/1.1').repeat(total))
+    await until(() => started === Math.min(total, 64))
+    await sleep(50) // Those that are too many stop the reading: that the client goes is not seen.
+    gone.resetAndDestroy()
+    await until(() => server!.connections === 0)
+    expect({ aborted, closed }).toEqual({ aborted: started, closed: started })
+    expect(started).toBe(Math.min(total, 64))
   })
 
   test('of an application that answers at once are not forgotten', async () => {
