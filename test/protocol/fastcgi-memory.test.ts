@@ -1,0 +1,87 @@
+/**
+ * What stands in memory behind the bytes that have come: what a read before this one left there,
+ * perhaps another client's. Whatever it is, no event has any of it.
+ */
+import { Buffer } from 'node:buffer'
+import * as fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
+import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { environOfPairs } from '../../src/server/params.ts'
+import { begin, cut, merged, record } from './fastcgi-helpers.ts'
+
+const bytes = fc.uint8Array({ maxLength: 40 }).map((list) => Buffer.from(list))
+const padding = fc.constantFrom(0, 0, 7, 255)
+const id = fc.constantFrom(1, 1, 1, 2)
+const name = fc.constantFrom('QUERY_STRING', 'HTTP_HOST', 'X')
+const variables = fc.array(fc.tuple(name, fc.string({ maxLength: 200 }))).map(encodePairs)
+
+/** Requests as they should be, and records that break them off. */
+const records = fc.oneof(
+  fc
+    .tuple(id, variables, bytes, padding)
+    .map(([of, params, body, behind]) =>
+      Buffer.concat([
+        begin(of, 1, true, behind),
+        record(4, of, params.subarray(0, params.length >> 1), behind),
+        record(4, of, params.subarray(params.length >> 1), behind),
+        record(4, of, '', behind),
+        record(5, of, body, behind),
+        record(5, of, '', behind),
+      ]),
+    ),
+  fc.tuple(id, bytes, padding).map(([of, content, behind]) => record(5, of, content, behind)),
+  id.map((of) => record(2, of)),
+  variables.map((names) => record(9, 0, names)),
+  fc.tuple(fc.nat(255), fc.nat(2), bytes).map(([type, of, content]) => record(type, of, content)),
+  bytes,
+)
+const stream = fc.array(records, { maxLength: 8 }).map((list) => Buffer.concat(list))
+const behind = fc.oneof(stream, bytes, fc.constant(Buffer.alloc(300, 0x01)))
+
+it('The memory behind the bytes that have come changes no event', () => {
+  fc.assert(
+    fc.property(
+      stream,
+      fc.array(fc.nat(400), { maxLength: 12 }),
+      fc.array(behind, { minLength: 1, maxLength: 4 }),
+      fc.nat(3),
+      (all, places, rests, waiting) => {
+        const chunks = cut(
+          all,
+          places.filter((at) => at < all.length).toSorted((a, b) => a - b),
+        )
+        const events = (fill: (chunk: Buffer, i: number) => Buffer) => {
+          const connection = new ApplicationConnection({ decodeParams: environOfPairs })
+          const seen: object[] = []
+          const lent: Buffer[] = []
+          const drain = () => {
+            for (let event; (event = connection.next()) !== null;) {
+              const { data } = event as { data?: Buffer }
+              seen.push(data === undefined ? event : { ...event, data: Buffer.from(data) })
+              // Answered at once, so that ids come again.
+              if (event.type === 'stdin-end') connection.end(event.id)
+            }
+            // What was lent is used for something else from now on.
+            for (const memory of lent.splice(0)) memory.fill(0x5a)
+          }
+          for (const [i, chunk] of chunks.entries()) {
+            const memory = fill(chunk, i)
+            lent.push(memory)
+            connection.receive(memory, chunk.length)
+            if (i % (waiting + 1) === 0) drain()
+          }
+          drain()
+          connection.receiveEof()
+          drain()
+          return merged(seen)
+        }
+        const expected = events((chunk) => Buffer.from(chunk))
+        expect(events((chunk, i) => Buffer.concat([chunk, rests[i % rests.length]!]))).toEqual(
+          expected,
+        )
+      },
+    ),
+    { numRuns: 2000 },
+  )
+})
