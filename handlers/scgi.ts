@@ -185,7 +185,8 @@ class Connection {
 
   /** Answers what is a request and not to be served; closes on anything else. */
   #refuse(code: SCGIFault, message: string, chunk?: Buffer): void {
-    if (chunk === undefined || !tellWrongProtocol('SCGI', chunk)) {
+    const first = chunk !== undefined && this.socket.bytesRead === chunk.length
+    if (!first || !tellWrongProtocol('SCGI', chunk)) {
       process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
     }
     const status = REFUSALS[code]

@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
 import { httpRequest } from '../../src/testing/http.ts'
@@ -141,6 +142,16 @@ test('nor is what comes behind a request of its own', async () => {
   socket.resume()
   await once(socket, 'close')
   expect(lines).toEqual([])
+})
+
+test('nor is what comes in the middle of a request', async () => {
+  const socket = connect(await serve('SCGI'), '127.0.0.1')
+  socket.setNoDelay(true)
+  socket.write('40:CONTENT_LENGTH\x000\0HTTP_X\0')
+  await sleep(50)
+  socket.write('GET / HTTP/1.1\r\n;')
+  await once(socket, 'close')
+  expect(lines).toEqual([expect.stringMatching(/^SCGI: The SCGI headers do not end/)])
 })
 
 describe.each([
