@@ -29,7 +29,11 @@ export const HEAD_TIMEOUT = 30_000
 /** As long as nginx keeps an idle connection to an upstream: it closes first. */
 export const IDLE_TIMEOUT = 60_000
 
-/** Twice nginx's send_timeout, which gives up its own client before we give up nginx. */
+/**
+ * Twice nginx's send_timeout, which gives up its own client before we give up nginx. It asks for
+ * more than a byte in that time: Linux says that there is room again when a third of what it holds
+ * for TCP has been taken, or three quarters for a Unix socket; 1.5 MB and 0.2 MB within a machine.
+ */
 export const SEND_TIMEOUT = 120_000
 
 /** A piece or two of what nginx and Apache send at a time, however many connections there are. */
