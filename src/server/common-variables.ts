@@ -16,6 +16,11 @@ export function nextTurn(): number {
   return (lastTurn = (lastTurn + 1) & 0x3fff_ffff)
 }
 
+/** A name that is used often: as a key that was used once it is a string that V8 compares by address. */
+export function interned(name: string): string {
+  return Object.keys({ [name]: 0 })[0]!
+}
+
 /** A variable that is known by its name. Whoever knows several names for it has one such object. */
 export class KnownVariable {
   readonly name: string
@@ -26,8 +31,7 @@ export class KnownVariable {
   turn = lastTurn
 
   constructor(name: string) {
-    // A key that was used once is the interned string that V8 compares by address.
-    this.name = Object.keys({ [name]: 0 })[0]!
+    this.name = name
     this.rule = ruleFor(name)
     this.index = COMMON_NAMES.indexOf(name)
   }

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
-import { KnownVariable, nextTurn, putKnown } from './common-variables.ts'
+import { interned, KnownVariable, nextTurn, putKnown } from './common-variables.ts'
 
 /** Header names whose variable is remembered, and their length: more than browsers and proxies have. */
 const MAX_KNOWN_NAMES = 512
@@ -59,8 +59,12 @@ function variableOf(header: string): KnownHeader | null {
   let known = byHeader.get(header)
   if (known === undefined) {
     const name = nameVariable(header)
-    known = name === null ? null : (byVariable.get(name) ?? new KnownHeader(name))
-    if (byHeader.size < MAX_KNOWN_NAMES && header.length <= MAX_KNOWN_LENGTH) {
+    const remember = byHeader.size < MAX_KNOWN_NAMES && header.length <= MAX_KNOWN_LENGTH
+    known =
+      name === null
+        ? null
+        : (byVariable.get(name) ?? new KnownHeader(remember ? interned(name) : name))
+    if (remember) {
       byHeader.set(header, known)
       if (known !== null) byVariable.set(known.name, known)
     }

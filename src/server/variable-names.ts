@@ -6,7 +6,7 @@
  * of the environ, and it is known whether it gets in.
  */
 import { Buffer } from 'node:buffer'
-import { COMMON_NAMES, KnownVariable } from './common-variables.ts'
+import { COMMON_NAMES, interned, KnownVariable } from './common-variables.ts'
 
 /**
  * Those beside the common ones. Any other works as well, only slower, and so does one of less than
@@ -42,7 +42,7 @@ export class KnownName extends KnownVariable {
   readonly next: KnownName | null
 
   constructor(name: string, bytes: DataView, next: KnownName | null) {
-    super(name)
+    super(interned(name))
     const between = []
     for (let at = 8; at < name.length - 8; at += 8) between.push(bytes.getFloat64(at, true))
     this.first = bytes.getFloat64(0, true)
