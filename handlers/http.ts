@@ -225,6 +225,7 @@ class HTTPConnection implements Connection {
   look(): void {
     for (const handler of this.#handlers) handler.look()
     if (!this.#full || this.#handlers.length >= MAX_LOOKAHEAD * MAX_PIPELINED) return
+    if (!this.#handlers.at(-1)!.request.complete) return // It has just looked for itself.
     this.#socket.resume()
     this.#pauseLater()
   }
