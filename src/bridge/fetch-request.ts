@@ -9,6 +9,7 @@ import type { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
 import { applicationUri } from '../util.ts'
+import { forwardInsides, forwardTo } from './forward.ts'
 import type { RequestBody } from './request-body.ts'
 import { headerLines } from './request-headers.ts'
 import { targetOf } from './target.ts'
@@ -31,6 +32,7 @@ export function createRequest(environ: Environ, body: RequestBody): Request {
   const lines = headerLines(environ, body)
   try {
     const { uri, isNormal } = originOf(environ)
+    if (LightRequest.seenThrough === undefined) LightRequest.seenThrough = standIn()
     if (LightRequest.seenThrough !== globalThis.Request || !isPlain(method, lines)) {
       return realRequest(environ, body, uri + path, pairsOf(lines))
     }
@@ -38,6 +40,25 @@ export function createRequest(environ: Environ, body: RequestBody): Request {
     return new LightRequest(environ, body, whole, lines) as unknown as Request
   } catch (error) {
     throw new PeerError('PORTICO_BAD_REQUEST', `This cannot be a Request: ${String(error)}`)
+  }
+}
+
+/**
+ * The global Request, if light ones pass for it though nothing has been replaced; null if not. Where
+ * they do (Node 20 and 22) a short answer costs three quarters of what it costs with real ones.
+ */
+function standIn(): typeof Request | null {
+  const { Request } = globalThis
+  const url = 'http://localhost/'
+  if (!forwardInsides(new Request(url), LightRequest)) return null
+  forwardTo(Request, Request, LightRequest)
+  try {
+    const environ = { REQUEST_METHOD: 'PUT' } as Environ
+    const light = new LightRequest(environ, { chunks: null, framing: null }, url, ['X-A', '1'])
+    const { method, headers } = new Request(light as unknown as Request)
+    return method === 'PUT' && headers.get('X-A') === '1' ? Request : null
+  } catch {
+    return null
   }
 }
 
@@ -173,8 +194,11 @@ const NOT_VALUE = /[\0\r\n]/
  * `forwardTo` lets it pass for.
  */
 export class LightRequest {
-  /** The global Request that takes one of these for its first argument; null if there is none. */
-  static seenThrough: typeof Request | null = null
+  /**
+   * The global Request that takes one of these for its first argument; null if there is none, and
+   * undefined if nobody has tried.
+   */
+  static seenThrough: typeof Request | null | undefined
 
   readonly #environ: Environ
   readonly #body: RequestBody
