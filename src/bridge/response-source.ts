@@ -42,7 +42,8 @@ export function takeSource(response: Response, body: ReadableStream): Chunk | nu
 
 function findStateKey(): symbol | null {
   const text = 'text'
-  const sample = new Response(text)
+  // A subclass: `installLightFetch` leaves these alone.
+  const sample = new (class extends Response {})(text)
   for (const key of Object.getOwnPropertySymbols(sample)) {
     const state = (sample as unknown as Record<symbol, State | null>)[key]
     if (state?.body?.source === text && state.body.stream === sample.body) return key

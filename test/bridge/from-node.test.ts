@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
+import { fromFetch } from '../../src/fetch.ts'
 import { fromNode, toNode, type NodeListener, type NodeRequest } from '../../src/node.ts'
 import { PeerError } from '../../src/errors.ts'
 import type { Application } from '../../src/types.ts'
@@ -162,6 +163,28 @@ describe('the answer', () => {
     const application = fromNode((_, res) => res.end('x'.repeat(100_000)))
     const { out } = await answer(application, { variables })
     expect(out.split('x')[0]).toBe(`${OK}Content-Length: 100000\r\n\r\n`)
+  })
+
+  test.each([
+    ['ASCII', 'a'.repeat(20_000)],
+    ['of Latin-1', 'J\xfcrgen '.repeat(5_000)],
+    ['of other characters', '\u20ac\ud83d\ude00\ud800!'.repeat(10_000)],
+  ])('of a long text, %s, is its bytes in UTF-8', async (_, long) => {
+    const bytes = Buffer.from(long).toString('latin1')
+    const length = `Content-Length: ${bytes.length}\r\n\r\n`
+    let written = 0
+    const whole = await answer(
+      fromNode((_req, res) => {
+        res.end(long)
+        written = res.socket!.bytesWritten
+      }),
+    )
+    expect(whole).toEqual({ out: OK + length + bytes, err: '' })
+    expect(written).toBe(bytes.length)
+    const latin1 = await answer(fromNode((_req, res) => res.end(long, 'latin1')))
+    expect(latin1.out.split('\r\n\r\n')[1]).toBe(Buffer.from(long, 'latin1').toString('latin1'))
+    const fetched = await answer(fromFetch(() => new Response(long)))
+    expect(fetched.out).toBe(`${OK}content-type: text/plain;charset=UTF-8\r\n${length}${bytes}`)
   })
 
   test('that is large is finished only when it has been taken', async () => {
