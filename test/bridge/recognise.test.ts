@@ -28,6 +28,20 @@ const connect = Object.assign(
   },
 )
 
+const fetch = () => new Response('fetched')
+
+/** itty-router's object makes a route of whatever is asked of it. */
+const itty = new Proxy({ fetch }, { get: (it, name) => (name === 'fetch' ? it.fetch : () => {}) })
+
+test.each<[string, unknown]>([
+  ['itty-router', itty],
+  ['Elysia', { fetch, handle: fetch, use: () => {}, listen: () => {} }],
+])('%s is taken for what it has: fetch()', async (_, candidate) => {
+  const { application, shape } = await recognise(candidate as Runnable)
+  expect(shape).toBe('an application of the Fetch API')
+  expect((await answer(application)).out).toMatch(/\r\n\r\nfetched$/)
+})
+
 test.each<[string, unknown]>([
   ['an application', ours],
   ['an application', Ours],
