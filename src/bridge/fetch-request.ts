@@ -190,6 +190,12 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 const NOT_VALUE = /[\0\r\n]/
 
 /**
+ * The light Request, in itself: what inherits from it, or is a Proxy for it, finds it there. In Node
+ * 20 and 22 the real one may be used like that.
+ */
+const LIGHT = Symbol('portico.light')
+
+/**
  * A Request that has method, URL, headers and signal. For anything else it makes a real one, which
  * `forwardTo` lets it pass for.
  */
@@ -200,6 +206,7 @@ export class LightRequest {
    */
   static seenThrough: typeof Request | null | undefined
 
+  readonly [LIGHT]: LightRequest
   readonly #environ: Environ
   readonly #body: RequestBody
   readonly #url: string
@@ -208,6 +215,7 @@ export class LightRequest {
   #real: Request | null = null
 
   constructor(environ: Environ, body: RequestBody, url: string, lines: Lines) {
+    this[LIGHT] = this
     this.#environ = environ
     this.#body = body
     this.#url = url
@@ -215,30 +223,33 @@ export class LightRequest {
   }
 
   get method(): string {
-    return this.#environ.REQUEST_METHOD
+    return this[LIGHT].#environ.REQUEST_METHOD
   }
 
   get url(): string {
-    return this.#url
+    return this[LIGHT].#url
   }
 
   get headers(): Headers {
-    return (this.#headers ??= new Headers(pairsOf(this.#lines)))
+    const light = this[LIGHT]
+    return (light.#headers ??= new Headers(pairsOf(light.#lines)))
   }
 
   get signal(): AbortSignal {
-    return this.#environ['portico.signal']
+    return this[LIGHT].#environ['portico.signal']
   }
 
   /** The real one of a light request; anything else as it is. */
   static unwrap<T>(value: T): T | Request {
-    if (typeof value !== 'object' || value === null || !(#real in value)) return value
-    if (value.#real === null) {
-      value.#real = realRequest(value.#environ, value.#body, value.#url, value.headers)
+    if (typeof value !== 'object' || value === null) return value
+    const { [LIGHT]: light } = value as Partial<LightRequest>
+    if (light === undefined) return value
+    if (light.#real === null) {
+      light.#real = realRequest(light.#environ, light.#body, light.#url, light.headers)
     } else {
-      copyHeaders(value.headers, value.#real.headers)
+      copyHeaders(light.headers, light.#real.headers)
     }
-    return value.#real
+    return light.#real
   }
 }
 
