@@ -1,9 +1,15 @@
 /** What is told from what, and by whom it is refused. */
+import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { NodeFastCGIHandler } from '../../handlers/node-fastcgi.ts'
 import { asApplication } from '../../src/application.ts'
 import { recognise, type Runnable } from '../../src/recognise.ts'
+import { fastcgiClient } from '../../src/testing/index.ts'
 import type { Application } from '../../src/types.ts'
+import { placeOf } from '../fixtures/gateways.ts'
+import { makeFolder } from '../servers/process.ts'
 import { frameworks, loadExample } from './frameworks.ts'
 import { answer } from './harness.ts'
 
@@ -69,6 +75,17 @@ test.each(frameworks)('$name', async ({ name, file }) => {
   expect(() => asApplication(app as Application)).toThrow(
     `This is ${shape}: run ${bridge}(it), with ${bridge} from 'portico/${module}', or use run()`,
   )
+})
+
+test('NodeFastCGIHandler takes an application of a framework, as the other servers do', async () => {
+  const folder = await makeFolder()
+  const handler = new NodeFastCGIHandler({ listen: `unix:${join(folder, 'app.sock')}` })
+  const server = await handler.run(await loadExample('express.mjs'))
+  const client = fastcgiClient(placeOf(server))
+  expect(String((await client.request({ target: '/' })).body)).toContain('Hello from Express!')
+  await client.close()
+  await server.close()
+  await rm(folder, { recursive: true })
 })
 
 test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
