@@ -28,7 +28,7 @@ type Sent = Response & { [SENT]?: true }
  * @throws {ApplicationError} if they have been taken before: as a stream they could not be read again.
  */
 export function takeSource(response: Response, body: ReadableStream): Chunk | null {
-  stateKey ??= findStateKey()
+  if (stateKey === undefined) stateKey = findStateKey()
   if (stateKey === null) return null
   const state = (response as unknown as Record<symbol, State | undefined>)[stateKey]
   const { source, stream } = state?.body ?? {}

@@ -16,8 +16,8 @@ async function loadBlind(): Promise<typeof fromFetch> {
   vi.resetModules()
   const { fromFetch: bridge } = await import('../../src/fetch.ts')
   const insides = vi.spyOn(Object, 'getOwnPropertySymbols').mockReturnValue([])
-  await answer(bridge(() => new Response('x')))
-  expect(insides).toHaveBeenCalled()
+  for (let i = 0; i < 3; i += 1) await answer(bridge(() => new Response('x')))
+  expect(insides).toHaveBeenCalledTimes(2) // Once for a Request, once for a Response.
   insides.mockRestore()
   return bridge
 }
