@@ -4,22 +4,22 @@
  */
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { fromFetch, type FetchHandler } from '../../src/fetch.ts'
-import type { Application } from '../../src/types.ts'
-import { answer, ERROR_PAGE } from './harness.ts'
+import { answer, ERROR_PAGE, type Answered } from './harness.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** The bridge of a process in which the insides of a Response are hidden, as Node 24 hides them. */
-async function loadBlind(): Promise<typeof fromFetch> {
-  vi.resetModules()
-  const { fromFetch: bridge } = await import('../../src/fetch.ts')
+/** The same bridge where the insides of a Response are hidden, as Node 24 hides them. */
+async function read(handler: FetchHandler): Promise<Answered> {
   const insides = vi.spyOn(Object, 'getOwnPropertySymbols').mockReturnValue([])
-  for (let i = 0; i < 3; i += 1) await answer(bridge(() => new Response('x')))
-  expect(insides).toHaveBeenCalledTimes(2) // Once for a Request, once for a Response.
-  insides.mockRestore()
-  return bridge
+  try {
+    const answered = await answer(fromFetch(handler))
+    expect(insides).toHaveBeenCalled()
+    return answered
+  } finally {
+    insides.mockRestore()
+  }
 }
 
 const bytes = new Uint8Array([0, 255, 128])
@@ -64,17 +64,16 @@ describe('a Response of', () => {
     ],
     ['a status of its own', () => new Response('no', { status: 404, statusText: 'Gone fishing' })],
   ])('%s', async (_, make, body) => {
-    const blind = await loadBlind()
-    const [seen, read] = [await answer(fromFetch(make)), await answer(blind(make))]
-    expect(seen).toEqual(read)
+    const seen = await answer(fromFetch(make))
+    expect(seen).toEqual(await read(make))
     expect(seen.err).toBe('')
     if (body !== undefined) expect(seen.out.split('\r\n\r\n')[1]).toBe(body)
   })
 })
 
-/** The answers of an application to two requests, and whether something was logged. */
-async function twice(application: Application): Promise<[string, boolean][]> {
-  const answers = [await answer(application), await answer(application)]
+/** The answers to two requests, and whether something was logged. */
+async function twice(ask: () => Promise<Answered>): Promise<[string, boolean][]> {
+  const answers = [await ask(), await ask()]
   return answers.map(({ out, err }) => [out, err !== ''])
 }
 
@@ -105,9 +104,26 @@ test.each<[string, () => FetchHandler]>([
     },
   ],
 ])('a Response that %s is an error', async (reason, make) => {
-  const blind = await loadBlind()
-  const [first, second] = await twice(fromFetch(make()))
-  expect([first, second]).toEqual(await twice(blind(make())))
+  const [seen, hidden] = [make(), make()]
+  const [first, second] = await twice(() => answer(fromFetch(seen)))
+  expect([first, second]).toEqual(await twice(() => read(hidden)))
   expect(second).toEqual([ERROR_PAGE, true])
   expect(first![1]).toBe(reason !== 'has been sent before')
+})
+
+test('a Response of a polyfill needs none of the globals', async () => {
+  const { Response: RealResponse } = globalThis
+  const polyfill = {
+    status: 200,
+    headers: new Headers(),
+    body: new RealResponse('polyfilled').body,
+    statusText: '',
+  }
+  vi.stubGlobal('Response', undefined)
+  try {
+    const { out, err } = await answer(fromFetch(() => polyfill as Response))
+    expect([out.split('\r\n\r\n')[1], err]).toEqual(['polyfilled', ''])
+  } finally {
+    vi.unstubAllGlobals()
+  }
 })
