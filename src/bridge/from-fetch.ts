@@ -21,8 +21,10 @@ import type {
 import { isHopByHop } from '../util.ts'
 import { createRequest } from './fetch-request.ts'
 import { LightResponse } from './light-fetch.ts'
+import { bytesOfLong } from './long-text.ts'
 import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
+import { takeSource } from './response-source.ts'
 
 /** Answers a Request; `c.env` of Hono is the environ. */
 export type FetchHandler = (request: Request, environ: Environ) => Response | Promise<Response>
@@ -126,7 +128,7 @@ function answer(
     const { status, headers, body } = light
     const ours = headers.filter(([name]) => !isHopByHop(name))
     startResponse(statusLine(status), ours)
-    return body === null ? [] : [body]
+    return body === null ? [] : [bytesOfLong(body)]
   }
   if (!isResponse(response)) {
     const type = response === null ? 'null' : typeof response
@@ -135,8 +137,9 @@ function answer(
   const { status, statusText, body } = response
   const write = startResponse(statusLine(status, statusText), headersOf(response))
   if (body === null) return []
-  if (!NULL_BODY.has(status)) return readBody(body, write, environ)
-  return body.cancel().then(() => [])
+  if (NULL_BODY.has(status)) return body.cancel().then(() => [])
+  const source = takeSource(response, body)
+  return source === null ? readBody(body, write, environ) : [bytesOfLong(source)]
 }
 
 function statusLine(status: number, reason = ''): string {
