@@ -21,7 +21,6 @@ import type {
 import { isHopByHop } from '../util.ts'
 import { createRequest } from './fetch-request.ts'
 import { LightResponse } from './light-fetch.ts'
-import { bytesOfLong } from './long-text.ts'
 import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
 import { takeSource } from './response-source.ts'
@@ -128,7 +127,7 @@ function answer(
     const { status, headers, body } = light
     const ours = headers.filter(([name]) => !isHopByHop(name))
     startResponse(statusLine(status), ours)
-    return body === null ? [] : [bytesOfLong(body)]
+    return body === null ? [] : [body]
   }
   if (!isResponse(response)) {
     const type = response === null ? 'null' : typeof response
@@ -139,7 +138,7 @@ function answer(
   if (body === null) return []
   if (NULL_BODY.has(status)) return body.cancel().then(() => [])
   const source = takeSource(response, body)
-  return source === null ? readBody(body, write, environ) : [bytesOfLong(source)]
+  return source === null ? readBody(body, write, environ) : [source]
 }
 
 function statusLine(status: number, reason = ''): string {

@@ -8,7 +8,6 @@ import type { AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
 import { chunkLength } from '../body.ts'
 import type { Chunk, Environ } from '../types.ts'
-import { bytesOfLong } from './long-text.ts'
 
 /** Tells a stream that a write is done, or has failed. */
 export type Done = (error?: Error | null) => void
@@ -107,7 +106,7 @@ export class GatewaySocket extends Duplex {
     for (const { chunk, encoding } of list) {
       if (chunk.length === 0) continue
       const text = typeof chunk === 'string' && encoding !== 'utf8'
-      const piece = text ? Buffer.from(chunk, encoding as BufferEncoding) : bytesOfLong(chunk)
+      const piece = text ? Buffer.from(chunk, encoding as BufferEncoding) : chunk
       size += chunkLength(piece)
       chunks.push(piece)
     }
