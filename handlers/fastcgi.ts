@@ -5,9 +5,8 @@
  * `src/server/fastcgi-connection.ts`. Here are the few overrides by which a request becomes an
  * environ and an answer.
  */
-import { Buffer } from 'node:buffer'
 import { createServer } from 'node:net'
-import { byteString, chunkLength } from '../src/body.ts'
+import { chunkLength } from '../src/body.ts'
 import { contentLength } from '../src/environ.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { Input } from '../src/input.ts'
@@ -28,6 +27,7 @@ import {
 } from '../src/server/fastcgi-connection.ts'
 import { environOfPairs } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
+import { partOf } from '../src/server/sending.ts'
 import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
@@ -104,7 +104,7 @@ export class FastCGIRequest extends BaseHandler {
   lastRead = coarseTime()
   readonly #connection: FastCGIConnection
   #head = ''
-  #chunks: Chunk[] = NOTHING
+  #parts: Part[] = NOTHING
   #size = 0
   /**
    * Text for STDERR that waits for something to go with it: HAProxy 2.6.12 crashes on a STDERR
@@ -157,8 +157,9 @@ export class FastCGIRequest extends BaseHandler {
   }
 
   override _write(chunk: Chunk, size = chunkLength(chunk)): void {
-    if (this.#size === 0) this.#chunks = [chunk]
-    else this.#chunks.push(chunk)
+    const part = partOf(chunk, size)
+    if (this.#size === 0) this.#parts = [part]
+    else this.#parts.push(part)
     this.#size += size
   }
 
@@ -174,12 +175,13 @@ export class FastCGIRequest extends BaseHandler {
       // Said by closing: no web server looks at appStatus.
     } else {
       const appStatus = complete ? 0 : 1
-      const small = this.#chunks.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
+      const small = this.#parts.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
       const log = this.#takeLog()
       if (small) {
-        const body = this.#size === 0 ? '' : byteString(this.#chunks[0]!, this.#size)
+        const [body = ''] = this.#parts
+        const text = typeof body === 'string' ? body : body.toString('latin1')
         for (const part of log) connection.hold(part)
-        connection.hold(protocol.answer(this.id, this.#head, body, appStatus))
+        connection.hold(protocol.answer(this.id, this.#head, text, appStatus))
       } else {
         connection.write([...log, ...protocol.stdoutEnd(this.id, this.#take(), appStatus)])
       }
@@ -202,22 +204,17 @@ export class FastCGIRequest extends BaseHandler {
 
   /** Hands what there is of the answer to the socket. */
   send(): void {
-    if (this.#head === '' && this.#chunks.length === 0) return
+    if (this.#head === '' && this.#parts.length === 0) return
     const { protocol } = this.#connection
     this.#connection.write([...this.#takeLog(), ...protocol.stdout(this.id, ...this.#take())])
   }
 
-  /** Head and chunks that have not been sent. */
+  /** Head and body as far as they have not been sent. */
   #take(): Part[] {
-    const pieces: Part[] = [this.#head]
-    for (const chunk of this.#chunks) {
-      if (chunk instanceof Buffer) pieces.push(chunk)
-      else if (typeof chunk === 'string') pieces.push(Buffer.from(chunk))
-      else pieces.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
-    }
+    const parts = [this.#head, ...this.#parts]
     this.#head = ''
-    this.#chunks = NOTHING
+    this.#parts = NOTHING
     this.#size = 0
-    return pieces
+    return parts
   }
 }

@@ -103,24 +103,23 @@ export class HTTPHandler {
     server.maxHeadersCount = 0 // Node drops what is over; `addHeaders` refuses it.
     // A client that has closed its half still reads (RFC 9112, section 9.6).
     Object.assign(server, { httpAllowHalfOpen: true })
-    const connections = new WeakMap<Socket, HTTPConnection>()
     const Handler = options.handlerClass ?? ServerHandler
     function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
       if (!request.socket.writable) return // Sent behind the last one that is answered.
       const handler = new Handler(request, response, options)
       handler.clientWaits = waits
-      connections.get(request.socket)?.begin(handler)
+      connectionOf(request.socket)?.begin(handler)
     }
     server.on('request', (request, response) => answer(request, response, false))
     // The application says 'go on' by reading (RFC 9110, section 10.1.1).
     server.on('checkContinue', (request, response) => answer(request, response, true))
-    server.on('clientError', (error, socket) => connections.get(socket as Socket)?.refuse(error))
+    server.on('clientError', (error, socket) => connectionOf(socket as Socket)?.refuse(error))
     return GatewayServer.start(server, options, {
       fallback: ':8000',
       open: true,
       connect: (socket) => {
         const connection = new HTTPConnection(socket, run, options.maxRequestsPerConnection)
-        connections.set(socket, connection)
+        Object.assign(socket, { [CONNECTION]: connection })
         return connection
       },
     })
@@ -133,6 +132,13 @@ export class HTTPHandler {
     const { validator } = await import('../src/validate.ts')
     return validator(run)
   }
+}
+
+/** Where a socket has its connection: a WeakMap is dear to collect, with many that come and go. */
+const CONNECTION = Symbol('portico.connection')
+
+function connectionOf(socket: Socket & { [CONNECTION]?: HTTPConnection }) {
+  return socket[CONNECTION]
 }
 
 /** To Node's timeouts 0 is no limit, and Infinity nothing. */

@@ -8,21 +8,15 @@
 import type { EventEmitter } from 'node:events'
 import type { Server, Socket } from 'node:net'
 import type { Duplex, Readable, Writable } from 'node:stream'
-import { asApplication } from '../src/application.ts'
 import { contentLength, encodeText, setVariable } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { ConfigurationError, PeerError } from '../src/errors.ts'
 import { Input, streamSource, type ByteSource } from '../src/input.ts'
+import { recognise, type Runnable } from '../src/recognise.ts'
 import { webServerAddresses } from '../src/server/clients.ts'
 import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { drained, limitLinger } from '../src/server/sending.ts'
-import type {
-  Application,
-  ApplicationClass,
-  Chunk,
-  ErrorStream,
-  InputStream,
-} from '../src/types.ts'
+import type { Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** What a NodeFastCGIHandler can be told. */
@@ -84,9 +78,9 @@ export class NodeFastCGIHandler {
    *
    * @throws {ConfigurationError} if the options cannot work, or node-fastcgi is not installed.
    */
-  async run(application: Application | ApplicationClass): Promise<GatewayServer> {
+  async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = asApplication(application)
+    const { application: run } = await recognise(application)
     const nodeFastCGI = await load()
     const server = nodeFastCGI.createServer({
       multiplex: false,

@@ -6,7 +6,8 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
-import { byteString, chunkLength } from '../src/body.ts'
+import { chunkLength } from '../src/body.ts'
+import type { Part } from '../src/protocol/fastcgi.ts'
 import { contentLength } from '../src/environ.ts'
 import { ErrorLog, escapeControl } from '../src/error-stream.ts'
 import { PeerError } from '../src/errors.ts'
@@ -21,7 +22,7 @@ import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
 import { environOfHeaders } from '../src/server/params.ts'
 import { PushSource } from '../src/server/push-source.ts'
-import { breakOff, closeBehindAnswer, drained } from '../src/server/sending.ts'
+import { breakOff, closeBehindAnswer, drained, partOf, writeParts } from '../src/server/sending.ts'
 import { tellWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
@@ -32,8 +33,11 @@ export interface SCGIOptions extends HandlerOptions, ServerOptions {
   readonly handlerClass?: typeof SCGIRequest | undefined
 }
 
-/** Up to here an answer is copied into one piece: cheaper than a `writev` of its parts. */
-const SMALL_ANSWER = 16_384
+/** Bytes up to which a chunk is copied to the others: cheaper than a `writev` of all. */
+const COPIED = 16_384
+
+/** Characters that are put together at the most: a string has its limit, and is written as a copy. */
+const MAX_TEXT = 1024 * 1024
 
 /**
  * Serves an application over SCGI:
@@ -218,8 +222,7 @@ export class SCGIRequest extends BaseHandler {
   override originServer = false
   readonly #connection: Connection
   #head = ''
-  #chunks: Chunk[] = []
-  #size = 0
+  #parts: Part[] = []
 
   constructor(connection: Connection, environ: Environ, options: HandlerOptions) {
     super(options)
@@ -243,8 +246,7 @@ export class SCGIRequest extends BaseHandler {
   }
 
   override _write(chunk: Chunk, size = chunkLength(chunk)): void {
-    this.#chunks.push(chunk)
-    this.#size += size
+    this.#parts.push(partOf(chunk, size))
   }
 
   override _flush(): Wait {
@@ -262,23 +264,25 @@ export class SCGIRequest extends BaseHandler {
   }
 
   #send(): void {
-    if (this.#head === '' && this.#size === 0) return
-    const { socket } = this.#connection
-    const [body = ''] = this.#chunks
-    if (this.#chunks.length < 2 && this.#head.length + this.#size <= SMALL_ANSWER) {
-      socket.write(this.#head + byteString(body, this.#size), 'latin1')
-    } else {
-      socket.cork()
-      if (this.#head !== '') socket.write(this.#head, 'latin1')
-      for (const chunk of this.#chunks) {
-        // Of a string the socket would count the characters for what waits, and the bytes later.
-        socket.write(typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
+    if (this.#head === '' && this.#parts.length === 0) return
+    const parts: Part[] = []
+    let text = this.#head
+    for (const part of this.#parts) {
+      if (typeof part !== 'string' && part.length > COPIED) {
+        if (text !== '') parts.push(text)
+        parts.push(part)
+        text = ''
+      } else {
+        text += typeof part === 'string' ? part : part.toString('latin1')
+        if (text.length < MAX_TEXT) continue
+        parts.push(text)
+        text = ''
       }
-      socket.uncork()
     }
+    if (text !== '') parts.push(text)
+    writeParts(this.#connection.socket, parts)
     this.#head = ''
-    this.#chunks = []
-    this.#size = 0
+    this.#parts = []
   }
 }
 

@@ -39,14 +39,17 @@ const BRIDGES = {
   fetch: ['fromFetch', 'portico/fetch'],
 } as const
 
-/** Applications of other interfaces by the members they have; the first that fits. */
+/**
+ * Applications of other interfaces by the members they have; the first that fits. Only those of the
+ * Fetch API have `fetch`, but Elysia's have Connect's members, too, and itty-router's any at all.
+ */
 const FRAMEWORKS: readonly (Framework & { readonly has: readonly string[] })[] = [
+  { shape: 'an application of the Fetch API', bridge: 'fetch', has: ['fetch'] },
   { shape: 'an Express application', bridge: 'node', has: ['handle', 'set', 'listen'] },
   { shape: 'a Connect application', bridge: 'node', has: ['handle', 'use', 'listen'] },
   { shape: 'a Fastify instance', bridge: 'node', has: ['routing', 'ready'] },
   { shape: 'a Koa application', bridge: 'node', has: ['callback', 'use'] },
   { shape: 'an http.Server', bridge: 'node', has: ['closeIdleConnections', 'listen'] },
-  { shape: 'an application of the Fetch API', bridge: 'fetch', has: ['fetch'] },
 ]
 
 /**

@@ -67,19 +67,33 @@ export function bodyLength(body: unknown): number | undefined {
  * @throws {ApplicationError} if it is none.
  */
 export function chunkLength(chunk: unknown): number {
-  if (typeof chunk === 'string') return Buffer.byteLength(chunk)
+  if (typeof chunk === 'string') return textLength(chunk)
   if (chunk instanceof Uint8Array) return chunk.length
   throw new ApplicationError(
     `A body chunk must be a string or a Uint8Array (got ${chunk === null ? 'null' : typeof chunk})`,
   )
 }
 
-/** The byte string of a chunk whose length is `size` bytes. */
-export function byteString(chunk: Chunk, size: number): string {
-  if (typeof chunk === 'string') {
-    return chunk.length === size ? chunk : Buffer.from(chunk).toString('latin1')
+/** Characters up to which a text is measured in one call, and from which on by writing it. */
+const [SHORT_TEXT, PIECE] = [512, 65_536]
+
+let scratch: Buffer | undefined
+
+/**
+ * The bytes of a text as UTF-8. To write a long one somewhere takes a third to a tenth of the time
+ * of `Buffer.byteLength` (Node 20 to 24).
+ */
+function textLength(text: string): number {
+  if (text.length < SHORT_TEXT) return Buffer.byteLength(text)
+  scratch ??= Buffer.allocUnsafeSlow(3 * PIECE)
+  let size = 0
+  for (let at = 0, end = 0; at < text.length; at = end) {
+    end = Math.min(at + PIECE, text.length)
+    // Not between the halves of a character (a lone one counts the same wherever it is).
+    if (end < text.length && (text.charCodeAt(end - 1) & 0xfc00) === 0xd800) end--
+    size += scratch.write(text.slice(at, end))
   }
-  return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('latin1')
+  return size
 }
 
 /** Bytes of an open file. */

@@ -1,4 +1,4 @@
-/** Content-Length of files: `bodyLength`, and what handlers make of it. */
+/** Content-Length: `bodyLength`, `chunkLength`, and what handlers make of files. */
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -13,10 +13,11 @@ import {
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bodyLength, whenOpen } from '../src/body.ts'
+import { bodyLength, chunkLength, whenOpen } from '../src/body.ts'
 import { ApplicationError } from '../src/errors.ts'
-import type { Application, HeaderList } from '../src/types.ts'
+import type { Application, Chunk, HeaderList } from '../src/types.ts'
 import { FileWrapper, type FileWrapperOptions } from '../src/util.ts'
 import { GATEWAYS, through, valueOf } from './middleware/gateways.ts'
 
@@ -239,5 +240,60 @@ describe.each(GATEWAYS)('a FileHandle behind %s', (gateway) => {
     const answer = await through(gateway, application, (ask) => ask('/'))
     expect(valueOf(answer, 'Content-Length')).toBe('100000')
     expect([answer.body.length, answer.broken]).toEqual([100_000, false])
+  })
+})
+
+describe('the length of a text', () => {
+  const LENGTHS = [0, 1, 511, 512, 513, 65_534, 65_535, 65_536, 65_537, 131_071, 131_072, 200_000]
+  const CHARACTERS = ['a', 'é', '€', '😀', '\ud83d', '\ude00']
+
+  it.each(CHARACTERS)('of any length is that of its UTF-8: %j', (character) => {
+    for (const length of LENGTHS) {
+      const text = character.repeat(length)
+      for (const all of [text, `x${text}`, `${text}x`]) {
+        expect(chunkLength(all), `${length}`).toBe(Buffer.byteLength(all))
+      }
+    }
+  })
+
+  it('is right whatever it is made of', () => {
+    const unit = fc.nat(0xffff).map((code) => String.fromCharCode(code))
+    const piece = fc.string({ unit, minLength: 400, maxLength: 700 })
+    fc.assert(
+      fc.property(piece, fc.nat(300), fc.nat(3), (text, times, rest) => {
+        const long = text.repeat(times) + text.slice(rest)
+        expect(chunkLength(long)).toBe(Buffer.byteLength(long))
+      }),
+    )
+  })
+})
+
+describe.each(GATEWAYS)('%s', (gateway) => {
+  const text = ['a', 'é', '€😀', '\ud83d'].map((part) => part.repeat(70_000))
+  const bytes = Buffer.from(text.join(''))
+  const bodies: Record<string, Chunk[]> = {
+    'long texts': text,
+    'texts and bytes': [...text, bytes, 'x', bytes.subarray(0, 100), ...text, ''],
+    'many short texts': Array.from({ length: 3000 }, (_, i) => `${i} é`.repeat(i % 150)),
+    'one text of ASCII': ['ASCII '.repeat(500_000)],
+  }
+
+  it.each(Object.keys(bodies))('sends %s byte for byte', async (name) => {
+    const body = bodies[name]!
+    for (const result of [body, new Set(body)]) {
+      await through(
+        gateway,
+        (_, startResponse) => {
+          startResponse('200 OK', [['X-Byte', 'caf\xe9']])
+          return result
+        },
+        async (ask) => {
+          const answer = await ask('/')
+          const expected = Buffer.concat([...result].map((chunk) => Buffer.from(chunk)))
+          expect(answer.body.equals(expected)).toBe(true)
+          expect(valueOf(answer, 'X-Byte')).toBe('caf\xe9')
+        },
+      )
+    }
   })
 })

@@ -491,7 +491,7 @@ describe('The server', () => {
        })`,
     )
     const build = await rolldown({ input, platform: 'node', external: ['node-fastcgi'] })
-    await build.write({ file, format: 'esm' })
+    await build.write({ dir: folder, entryFileNames: 'out.mjs', format: 'esm' })
     await build.close()
     const { output } = await start(process.execPath, [file]).ended
     expect(output).toMatch(/^PORTICO_CONFIGURATION .*npm install node-fastcgi@2/)

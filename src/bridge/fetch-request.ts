@@ -9,6 +9,7 @@ import type { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
 import { applicationUri } from '../util.ts'
+import { forwardInsides, forwardTo } from './forward.ts'
 import type { RequestBody } from './request-body.ts'
 import { headerLines } from './request-headers.ts'
 import { targetOf } from './target.ts'
@@ -31,6 +32,7 @@ export function createRequest(environ: Environ, body: RequestBody): Request {
   const lines = headerLines(environ, body)
   try {
     const { uri, isNormal } = originOf(environ)
+    if (LightRequest.seenThrough === undefined) LightRequest.seenThrough = standIn()
     if (LightRequest.seenThrough !== globalThis.Request || !isPlain(method, lines)) {
       return realRequest(environ, body, uri + path, pairsOf(lines))
     }
@@ -38,6 +40,25 @@ export function createRequest(environ: Environ, body: RequestBody): Request {
     return new LightRequest(environ, body, whole, lines) as unknown as Request
   } catch (error) {
     throw new PeerError('PORTICO_BAD_REQUEST', `This cannot be a Request: ${String(error)}`)
+  }
+}
+
+/**
+ * The global Request, if light ones pass for it though nothing has been replaced; null if not. Where
+ * they do (Node 20 and 22) a short answer costs three quarters of what it costs with real ones.
+ */
+function standIn(): typeof Request | null {
+  const { Request } = globalThis
+  const url = 'http://localhost/'
+  if (!forwardInsides(new Request(url), LightRequest)) return null
+  forwardTo(Request, Request, LightRequest)
+  try {
+    const environ = { REQUEST_METHOD: 'PUT' } as Environ
+    const light = new LightRequest(environ, { chunks: null, framing: null }, url, ['X-A', '1'])
+    const { method, headers } = new Request(light as unknown as Request)
+    return method === 'PUT' && headers.get('X-A') === '1' ? Request : null
+  } catch {
+    return null
   }
 }
 
@@ -169,13 +190,23 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 const NOT_VALUE = /[\0\r\n]/
 
 /**
+ * The light Request, in itself: what inherits from it, or is a Proxy for it, finds it there. In Node
+ * 20 and 22 the real one may be used like that.
+ */
+const LIGHT = Symbol('portico.light')
+
+/**
  * A Request that has method, URL, headers and signal. For anything else it makes a real one, which
  * `forwardTo` lets it pass for.
  */
 export class LightRequest {
-  /** The global Request that takes one of these for its first argument; null if there is none. */
-  static seenThrough: typeof Request | null = null
+  /**
+   * The global Request that takes one of these for its first argument; null if there is none, and
+   * undefined if nobody has tried.
+   */
+  static seenThrough: typeof Request | null | undefined
 
+  readonly [LIGHT]: LightRequest
   readonly #environ: Environ
   readonly #body: RequestBody
   readonly #url: string
@@ -184,6 +215,7 @@ export class LightRequest {
   #real: Request | null = null
 
   constructor(environ: Environ, body: RequestBody, url: string, lines: Lines) {
+    this[LIGHT] = this
     this.#environ = environ
     this.#body = body
     this.#url = url
@@ -191,30 +223,33 @@ export class LightRequest {
   }
 
   get method(): string {
-    return this.#environ.REQUEST_METHOD
+    return this[LIGHT].#environ.REQUEST_METHOD
   }
 
   get url(): string {
-    return this.#url
+    return this[LIGHT].#url
   }
 
   get headers(): Headers {
-    return (this.#headers ??= new Headers(pairsOf(this.#lines)))
+    const light = this[LIGHT]
+    return (light.#headers ??= new Headers(pairsOf(light.#lines)))
   }
 
   get signal(): AbortSignal {
-    return this.#environ['portico.signal']
+    return this[LIGHT].#environ['portico.signal']
   }
 
   /** The real one of a light request; anything else as it is. */
   static unwrap<T>(value: T): T | Request {
-    if (typeof value !== 'object' || value === null || !(#real in value)) return value
-    if (value.#real === null) {
-      value.#real = realRequest(value.#environ, value.#body, value.#url, value.headers)
+    if (typeof value !== 'object' || value === null) return value
+    const { [LIGHT]: light } = value as Partial<LightRequest>
+    if (light === undefined) return value
+    if (light.#real === null) {
+      light.#real = realRequest(light.#environ, light.#body, light.#url, light.headers)
     } else {
-      copyHeaders(value.headers, value.#real.headers)
+      copyHeaders(light.headers, light.#real.headers)
     }
-    return value.#real
+    return light.#real
   }
 }
 

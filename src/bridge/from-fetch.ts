@@ -23,6 +23,7 @@ import { createRequest } from './fetch-request.ts'
 import { LightResponse } from './light-fetch.ts'
 import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
+import { takeSource } from './response-source.ts'
 
 /** Answers a Request; `c.env` of Hono is the environ. */
 export type FetchHandler = (request: Request, environ: Environ) => Response | Promise<Response>
@@ -135,8 +136,9 @@ function answer(
   const { status, statusText, body } = response
   const write = startResponse(statusLine(status, statusText), headersOf(response))
   if (body === null) return []
-  if (!NULL_BODY.has(status)) return readBody(body, write, environ)
-  return body.cancel().then(() => [])
+  if (NULL_BODY.has(status)) return body.cancel().then(() => [])
+  const source = takeSource(response, body)
+  return source === null ? readBody(body, write, environ) : [source]
 }
 
 function statusLine(status: number, reason = ''): string {

@@ -71,15 +71,24 @@ function listenerOf(source: NodeApplication): NodeListener {
   )
 }
 
-/** All listeners of a server that need not listen. */
+/**
+ * All listeners of a server that need not listen, and its time limit. An expectation that nobody
+ * asks for was the web server's to refuse; what else a server can be told concerns connections, and
+ * those are the web server's, too.
+ */
 function serverListener(server: Server): NodeListener {
   if (server.listenerCount('request') === 0) {
     throw new ConfigurationError('fromNode(): this http.Server has no listener for requests')
   }
   return (request, response) => {
-    const waits = /^100-continue$/i.test(request.headers.expect ?? '')
-    const event = waits && server.listenerCount('checkContinue') > 0 ? 'checkContinue' : 'request'
-    server.emit(event, request, response)
+    if (server.timeout > 0) request.socket.setTimeout(server.timeout)
+    if (server.listenerCount('timeout') > 0) {
+      request.socket.on('timeout', () => server.emit('timeout', request.socket))
+    }
+    const { expect } = request.headers
+    const check = expect?.toLowerCase() === '100-continue' ? 'checkContinue' : 'checkExpectation'
+    const asked = expect !== undefined && server.listenerCount(check) > 0
+    server.emit(asked ? check : 'request', request, response)
   }
 }
 
@@ -197,13 +206,16 @@ class Exchange implements Peer {
   /** Passes on what was written; the head before the first of it. */
   #deliver(chunks: Chunk[], size: number, last: boolean, done: Done): void {
     const isFirst = this.#write === null
+    // That of somebody who has been called back.
+    const failed = (error: unknown): void => this.#fail(error)
     this.#write ??= this.#startResponse(...headOf(this.#response!))
     if (isFirst && last && size <= WHOLE_ANSWER && !isBeingRead(this.#request!)) {
       const body: Body = chunks
-      body.close = done
+      whenClosed(body, done).catch(failed)
       this.#settle(body)
     } else if (isFirst || size > 0) {
-      void sendAll(this.#write, size > WHOLE_ANSWER ? chunks : [joined(chunks)], done)
+      const pieces = size > WHOLE_ANSWER ? chunks : [joined(chunks)]
+      sendAll(this.#write, pieces, done).catch(failed)
     } else {
       done()
     }
@@ -286,12 +298,24 @@ function leave(request: NodeRequest): void {
 }
 
 async function sendAll(write: Write, chunks: readonly Chunk[], done: Done): Promise<void> {
+  let failure: Error | null = null
   try {
     for (const chunk of chunks) await write(chunk)
-    done()
   } catch (error) {
-    done(error as Error)
+    failure = error as Error
   }
+  done(failure)
+}
+
+/**
+ * Calls back when the handler has sent a body, in the context of the write, as node:http does: what
+ * is logged at 'finish' asks an AsyncLocalStorage which request it is.
+ */
+async function whenClosed(body: Body, done: Done): Promise<void> {
+  await new Promise<void>((resolve) => {
+    body.close = resolve
+  })
+  done()
 }
 
 function joined(chunks: readonly Chunk[]): Chunk {

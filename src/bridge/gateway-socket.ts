@@ -6,6 +6,7 @@
 import { Buffer } from 'node:buffer'
 import type { AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
+import { chunkLength } from '../body.ts'
 import type { Chunk, Environ } from '../types.ts'
 
 /** Tells a stream that a write is done, or has failed. */
@@ -15,7 +16,7 @@ export type Done = (error?: Error | null) => void
 export interface Peer {
   /** Takes what was written since the last time, `size` bytes, and says when it wants more. */
   take(chunks: Chunk[], size: number, done: Done): void
-  /** For `setTimeout`: nothing was written for so long. */
+  /** For `setTimeout`: nothing was read or written for so long. */
   timedOut(): void
 }
 
@@ -69,6 +70,14 @@ export class GatewaySocket extends Duplex {
     return portOf(this.#environ.SERVER_PORT)
   }
 
+  get localFamily(): 'IPv4' | 'IPv6' | undefined {
+    return familyOf(this.localAddress)
+  }
+
+  get readyState(): 'open' | 'closed' {
+    return this.destroyed ? 'closed' : 'open'
+  }
+
   /** Nothing is ever read here: the body of the request is the request's own. */
   override _read(): void {}
 
@@ -98,15 +107,20 @@ export class GatewaySocket extends Duplex {
       if (chunk.length === 0) continue
       const text = typeof chunk === 'string' && encoding !== 'utf8'
       const piece = text ? Buffer.from(chunk, encoding as BufferEncoding) : chunk
-      size += Buffer.byteLength(piece)
+      size += chunkLength(piece)
       chunks.push(piece)
     }
     this.bytesWritten += size
-    this.#timer?.refresh()
+    this.active()
     this.#peer.take(chunks, size, done)
   }
 
-  /** `net.Socket#setTimeout`: 'timeout' after so many milliseconds without a write; 0 for never. */
+  /** Something has come or gone: the time for `setTimeout` begins again. */
+  active(): void {
+    this.#timer?.refresh()
+  }
+
+  /** `net.Socket#setTimeout`: 'timeout' after so many idle milliseconds; 0 for never. */
   setTimeout(milliseconds: number, listener?: () => void): this {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null

@@ -5,6 +5,10 @@
  */
 import type { Chunk, HeaderList } from '../types.ts'
 import { copyHeaders, LightRequest } from './fetch-request.ts'
+import { forwardTo } from './forward.ts'
+
+/** The Request that has been put in place. */
+let installed: typeof Request | null = null
 
 /**
  * Puts light versions in place of the global Request, Response and fetch of this process, which
@@ -15,10 +19,10 @@ import { copyHeaders, LightRequest } from './fetch-request.ts'
  * made of are not copied, and so must not be changed before they have been sent.
  */
 export function installLightFetch(): void {
-  if (LightRequest.seenThrough === globalThis.Request) return
+  if (installed === globalThis.Request) return
   const { Request, Response, fetch } = globalThis
   // Proxies: `instanceof`, subclasses and static methods are those of the classes themselves.
-  LightRequest.seenThrough = new Proxy(Request, {
+  installed = new Proxy(Request, {
     construct: (target, args: unknown[], newTarget) =>
       Reflect.construct(
         target,
@@ -32,60 +36,14 @@ export function installLightFetch(): void {
       return made ?? (Reflect.construct(target, args, newTarget) as Response)
     },
   })
-  forwardTo(Request, LightRequest.seenThrough, LightRequest)
+  forwardTo(Request, installed, LightRequest)
   forwardTo(Response, light, LightResponse)
-  globalThis.Request = LightRequest.seenThrough
+  globalThis.Request = LightRequest.seenThrough = installed
   globalThis.Response = light
   globalThis.fetch = new Proxy(fetch, {
     apply: (target, _self, args: Parameters<typeof fetch>) =>
       target(...(args.map((it) => LightRequest.unwrap(it)) as typeof args)),
   })
-}
-
-/** A light class: what it has not got itself is asked of a real object. */
-interface Light {
-  readonly prototype: object
-  readonly unwrap: (this: void, value: object) => object
-}
-
-/**
- * Makes the objects of a light class look like those of the real one. Whatever the light class has
- * not got itself, in this version of Node and in those to come, it gets from a real object.
- */
-function forwardTo(real: { prototype: object }, proxy: object, { prototype, unwrap }: Light): void {
-  const from = real.prototype
-  // More than one where somebody has replaced the globals before.
-  for (let it = from; it !== Object.prototype; it = Object.getPrototypeOf(it) as object) {
-    for (const key of Reflect.ownKeys(it)) {
-      const enumerable = Object.prototype.propertyIsEnumerable.call(it, key)
-      // `for…in` is how some copy a Request.
-      if (Object.hasOwn(prototype, key)) Object.defineProperty(prototype, key, { enumerable })
-      else forwardProperty(it, prototype, key, unwrap)
-    }
-  }
-  // `new request.constructor(request)` has to take a light one.
-  Object.defineProperty(prototype, 'constructor', { value: proxy, enumerable: false })
-  Object.setPrototypeOf(prototype, from)
-}
-
-function forwardProperty(
-  real: object,
-  light: object,
-  key: string | symbol,
-  unwrap: (value: object) => object,
-): void {
-  const property = Object.getOwnPropertyDescriptor(real, key)!
-  if (property.get) {
-    property.get = function (this: object) {
-      return Reflect.get(real, key, unwrap(this))
-    }
-  } else if (typeof property.value === 'function') {
-    // Looked up when it is called, for somebody may replace it.
-    property.value = function (this: object, ...args: unknown[]) {
-      return (Reflect.get(real, key) as (...args: unknown[]) => unknown).apply(unwrap(this), args)
-    }
-  }
-  Object.defineProperty(light, key, property)
 }
 
 type Init = ConstructorParameters<typeof Response>[1]

@@ -53,15 +53,20 @@ export function createRequest(
   } else {
     request._read = (size) => {
       prototype._read.call(request, size) // Keeps the books of its own.
-      void pull(request, chunks)
+      void pull(request, chunks, socket)
     }
   }
   return request
 }
 
-async function pull(request: NodeRequest, chunks: AsyncIterator<Buffer>): Promise<void> {
+async function pull(
+  request: NodeRequest,
+  chunks: AsyncIterator<Buffer>,
+  socket: GatewaySocket,
+): Promise<void> {
   try {
     const { done, value } = await chunks.next()
+    socket.active()
     if (request.complete) return // It has been ended, since nobody wants any more.
     if (!done) {
       request.push(value)

@@ -94,6 +94,9 @@ export function encodeRecord(type: number, id: number, content: Uint8Array = NO_
 /** Fewer bytes are cheaper copied than sent from where they are. */
 const COPIED = 512
 
+/** Characters that are put together at the most: a string has its limit, and is written as a copy. */
+const MAX_TEXT = 1024 * 1024
+
 /** Bytes to send; a string is a byte string, which for few bytes costs less than a Buffer. */
 export type Part = string | Buffer
 
@@ -126,6 +129,10 @@ export function encodeStream(
       left -= end - at
       if (typeof piece === 'string') {
         text += piece.slice(at, end)
+        if (text.length >= MAX_TEXT) {
+          parts.push(text)
+          text = ''
+        }
       } else if (end - at < COPIED) {
         text += piece.toString('latin1', at, end)
       } else {

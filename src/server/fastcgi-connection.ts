@@ -16,7 +16,7 @@ import type { ServerOptions } from './lifecycle.ts'
 import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, IDLE_TIMEOUT, MAX_LOOKAHEAD } from './limits.ts'
 import type { PushSource } from './push-source.ts'
 import { tellWrongProtocol } from './wrong-protocol.ts'
-import { closeBehindAnswer, drained, flushLater, MAX_HELD } from './sending.ts'
+import { closeBehindAnswer, drained, flushLater, MAX_HELD, writeParts } from './sending.ts'
 
 /**
  * The high-water mark while several requests share the connection: pausing for the one that does
@@ -181,13 +181,7 @@ export class FastCGIConnection {
 
   /** Several parts leave together. */
   write(parts: readonly Part[]): void {
-    const { socket } = this
-    if (parts.length > 1) socket.cork()
-    for (const part of parts) {
-      if (typeof part === 'string') socket.write(part, 'latin1')
-      else socket.write(part)
-    }
-    if (parts.length > 1) socket.uncork()
+    writeParts(this.socket, parts)
   }
 
   /** Sends the end of an answer together with those of other requests. */

@@ -2,9 +2,12 @@
  * The sending half of a socket, for gateways that write to one themselves: when to wait, and how
  * to close so that what was written arrives.
  */
+import { Buffer } from 'node:buffer'
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
+import type { Part } from '../protocol/fastcgi.ts'
+import type { Chunk } from '../types.ts'
 
 /**
  * How long, in ms, what the web server still sends is read and thrown away after the last answer.
@@ -73,6 +76,25 @@ export function limitLinger(socket: Socket): void {
 export function breakOff(socket: Socket): void {
   if (socket.remoteAddress === undefined) socket.destroySoon()
   else socket.resetAndDestroy()
+}
+
+/** A chunk of so many bytes as it is sent: a byte string where it is ASCII text, else bytes. */
+export function partOf(chunk: Chunk, size: number): Part {
+  if (chunk instanceof Buffer) return chunk
+  if (typeof chunk !== 'string') {
+    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+  }
+  return chunk.length === size ? chunk : Buffer.from(chunk)
+}
+
+/** Several parts leave together. */
+export function writeParts(socket: Socket, parts: readonly Part[]): void {
+  if (parts.length > 1) socket.cork()
+  for (const part of parts) {
+    if (typeof part === 'string') socket.write(part, 'latin1')
+    else socket.write(part)
+  }
+  if (parts.length > 1) socket.uncork()
 }
 
 /** Whoever holds back bytes until the requests that came with theirs have been run. */

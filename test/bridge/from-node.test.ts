@@ -1,11 +1,14 @@
 /** `fromNode` on plain listeners: every byte that leaves, every event that a framework waits for. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { getEventListeners, once } from 'node:events'
-import { createServer, IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, IncomingMessage, ServerResponse, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
+import { fromFetch } from '../../src/fetch.ts'
 import { fromNode, toNode, type NodeListener, type NodeRequest } from '../../src/node.ts'
 import { PeerError } from '../../src/errors.ts'
 import type { Application } from '../../src/types.ts'
@@ -162,6 +165,28 @@ describe('the answer', () => {
     const application = fromNode((_, res) => res.end('x'.repeat(100_000)))
     const { out } = await answer(application, { variables })
     expect(out.split('x')[0]).toBe(`${OK}Content-Length: 100000\r\n\r\n`)
+  })
+
+  test.each([
+    ['ASCII', 'a'.repeat(20_000)],
+    ['of Latin-1', 'J\xfcrgen '.repeat(5_000)],
+    ['of other characters', '\u20ac\ud83d\ude00\ud800!'.repeat(10_000)],
+  ])('of a long text, %s, is its bytes in UTF-8', async (_, long) => {
+    const bytes = Buffer.from(long).toString('latin1')
+    const length = `Content-Length: ${bytes.length}\r\n\r\n`
+    let written = 0
+    const whole = await answer(
+      fromNode((_req, res) => {
+        res.end(long)
+        written = res.socket!.bytesWritten
+      }),
+    )
+    expect(whole).toEqual({ out: OK + length + bytes, err: '' })
+    expect(written).toBe(bytes.length)
+    const latin1 = await answer(fromNode((_req, res) => res.end(long, 'latin1')))
+    expect(latin1.out.split('\r\n\r\n')[1]).toBe(Buffer.from(long, 'latin1').toString('latin1'))
+    const fetched = await answer(fromFetch(() => new Response(long)))
+    expect(fetched.out).toBe(`${OK}content-type: text/plain;charset=UTF-8\r\n${length}${bytes}`)
   })
 
   test('that is large is finished only when it has been taken', async () => {
@@ -343,6 +368,19 @@ describe('an error', () => {
     expect(running.err).toContain('Error: Boom')
   })
 
+  test.each([1, 100_000])('of who hears that %i bytes have been sent is logged', async (size) => {
+    const application = fromNode((_, res) => {
+      res.on('finish', () => {
+        throw boom
+      })
+      res.end('x'.repeat(size))
+    })
+    const running = start(application)
+    expect((await running.done).out).toBe(`${OK}Content-Length: ${size}\r\n\r\n${'x'.repeat(size)}`)
+    await turns()
+    expect(running.err).toContain('Error: Boom')
+  })
+
   test('of a write after the end is logged and ends nothing', async () => {
     const application = fromNode((_, res) => {
       res.end('x')
@@ -455,10 +493,10 @@ describe('the request', () => {
         raw: req.rawHeaders,
         headers: req.headers,
         from: [socket.remoteAddress, socket.remotePort, socket.remoteFamily],
-        to: [socket.localAddress, socket.localPort, socket.address()],
+        to: [socket.localAddress, socket.localPort, socket.localFamily, socket.address()],
         encrypted: 'encrypted' in socket && socket.encrypted,
         user: seen(req).environ['REMOTE_USER'],
-        open: [socket.readable, socket.writable, socket.destroyed],
+        open: [socket.readable, socket.writable, socket.destroyed, socket.readyState],
         complete: req.complete,
       }
       socket.setNoDelay(true).setKeepAlive(true).ref().unref()
@@ -492,10 +530,10 @@ describe('the request', () => {
         'content-type': 'text/plain',
       },
       from: ['2001:db8::1', 5000, 'IPv6'],
-      to: ['192.0.2.1', 443, { address: '192.0.2.1', family: 'IPv4', port: 443 }],
+      to: ['192.0.2.1', 443, 'IPv4', { address: '192.0.2.1', family: 'IPv4', port: 443 }],
       encrypted: true,
       user: 'ada',
-      open: [true, true, false],
+      open: [true, true, false, 'open'],
       complete: true,
     })
   })
@@ -650,6 +688,39 @@ test.each<[string, (req: IncomingMessage, res: ServerResponse) => void, string]>
   expect(out + err).toContain(expected)
 })
 
+test('a body that comes slowly is no timeout', async () => {
+  let left = 6
+  const body = {
+    async read() {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      return (left -= 1) > 0 ? Buffer.from('x') : null
+    },
+  }
+  const application = fromNode((req, res) => {
+    req.setTimeout(80, () => res.end('late'))
+    req.resume().on('end', () => res.writableEnded || res.end('read'))
+  })
+  const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '5' }
+  expect((await answer(application, { body, variables })).out).toContain('\r\n\r\nread')
+})
+
+test.each([
+  ['short', 'x'],
+  ['long', 'x'.repeat(100_000)],
+])('the end of a %s answer is in the context of its request', async (_, long) => {
+  const context = new AsyncLocalStorage<string>()
+  const told: unknown[] = []
+  const application = fromNode((_req, res) => {
+    context.run('this one', () => {
+      for (const event of ['finish', 'close']) res.on(event, () => told.push(context.getStore()))
+      setImmediate(() => res.end(long, () => told.push(context.getStore())))
+    })
+  })
+  await answer(application)
+  await turns()
+  expect(told).toEqual(['this one', 'this one', 'this one'])
+})
+
 describe('what is no listener', () => {
   test('an http.Server that never listens', async () => {
     const server = createServer()
@@ -662,6 +733,37 @@ describe('what is no listener', () => {
     server.on('checkContinue', (_, res) => res.end('checked'))
     expect((await answer(fromNode(server), { variables })).out).toContain('\r\n\r\nchecked')
     expect(calls).toEqual(['first', 'first'])
+  })
+
+  test.each([
+    [undefined, 'request'],
+    ['100-continue', 'checked'],
+    ['100-Continue', 'checked'],
+    ['a miracle', 'expected'],
+  ])('an http.Server that is asked what it says to Expect: %s', async (expectation, said) => {
+    const server = createServer((_, res) => res.end('request'))
+    const variables = { ...(expectation && { HTTP_EXPECT: expectation }) }
+    expect((await answer(fromNode(server), { variables })).out).toContain('\r\n\r\nrequest')
+    server.on('checkContinue', (_, res) => res.end('checked'))
+    server.on('checkExpectation', (_, res) => res.writeHead(417).end('expected'))
+    expect((await answer(fromNode(server), { variables })).out).toContain(`\r\n\r\n${said}`)
+  })
+
+  test.each<[string, (server: Server) => void, string]>([
+    ['nobody', () => {}, 'The application destroyed its response'],
+    [
+      'the server',
+      (server) => server.on('timeout', (socket: Socket & { late?: () => void }) => socket.late!()),
+      '\r\n\r\nlate',
+    ],
+  ])('an http.Server’s time limit is heard by %s', async (_, listen, expected) => {
+    const server = createServer((req, res) => {
+      Object.assign(req.socket, { late: () => res.end('late') })
+    })
+    server.setTimeout(1)
+    listen(server)
+    const { out, err } = await answer(fromNode(server))
+    expect(out + err).toContain(expected)
   })
 
   test('an http.Server without a listener is refused', () => {

@@ -8,11 +8,12 @@ import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import * as errors from '../../src/errors.ts'
 import { fromFetch, installLightFetch, type FetchHandler } from '../../src/fetch.ts'
 import type { TestResponse } from '../../src/testing/index.ts'
 import { makeFolder } from '../servers/process.ts'
 import { comparable, loadExample, rows, settings, type Served } from './frameworks.ts'
-import { answer, ERROR_PAGE, turns, type Request as Sent } from './harness.ts'
+import { answer, ERROR_PAGE, turns, type Answered, type Request as Sent } from './harness.ts'
 
 const { Request: RealRequest, Response: RealResponse, fetch: realFetch } = globalThis
 
@@ -33,7 +34,11 @@ async function both(handler: FetchHandler, request?: Sent): Promise<[string, str
   const real = await answer(fromFetch(handler), request)
   installLightFetch()
   const light = await answer(fromFetch(handler), request)
-  const [a, b] = [real, light].map(({ out, err }) => `${out}\n${err.split('\n', 1)[0]}`)
+  return shownOf([real, light])
+}
+
+function shownOf(answers: readonly Answered[]): [string, string] {
+  const [a, b] = answers.map(({ out, err }) => `${out}\n${err.split('\n', 1)[0]}`)
   return [a!, b!]
 }
 
@@ -223,6 +228,19 @@ describe('a light Response', () => {
   })
 })
 
+/** What `other` says that stands for a request; in Node 24 nothing can. */
+async function readBehind(request: Request, other: Request): Promise<unknown> {
+  if (!isTransparent) return request.text()
+  const { method, url, headers } = other
+  return [method, url, [...headers], other instanceof Request, await other.clone().text()]
+}
+
+const isTransparent = Object.getOwnPropertySymbols(new RealRequest('http://a/')).length > 0
+
+/** A light one has all members in one prototype. */
+const isLight = (request: Request) =>
+  Object.hasOwn(Object.getPrototypeOf(request) as object, 'json')
+
 /** All that a handler can see of a request. */
 const everything: FetchHandler = async (request) => {
   const { method, url, headers } = request
@@ -233,7 +251,26 @@ const everything: FetchHandler = async (request) => {
 const ODD = ['GET', 'HEAD', 'get', 'POST', 'PATCH', 'TRACE', 'CONNECT', 'QUERY', 'BAD METHOD']
 const HOSTS = ['a.example', 'A.example:80', 'a.example:8080', '[::1]', 'a.example:99999', 'a/b', '']
 
-describe('a light Request', () => {
+/** A bridge of a process in which nothing global is replaced. */
+async function loadAlone(): Promise<typeof fromFetch> {
+  vi.resetModules()
+  vi.doMock('../../src/errors.ts', () => errors) // Whose classes the handler knows.
+  const { fromFetch: bridge } = await import('../../src/fetch.ts')
+  vi.doUnmock('../../src/errors.ts')
+  return bridge
+}
+
+const alone = await loadAlone()
+
+const withNothingReplaced: typeof both = async (handler, request) => {
+  restore()
+  return shownOf([await answer(fromFetch(handler), request), await answer(alone(handler), request)])
+}
+
+describe.each([
+  ['after installLightFetch()', both],
+  ['with nothing replaced', withNothingReplaced],
+])('a light Request %s', (_way, compare) => {
   test('is what the real one is, or is refused as that is', async () => {
     const path = fc.string({ unit: fc.constantFrom(...'/.ab2e% \\?#"<>|^{}\'\xe9~*'.split('')) })
     const value = fc.string({ unit: fc.constantFrom(...'ab ,\t\x01\n\0\xe9'.split('')) })
@@ -249,7 +286,7 @@ describe('a light Request', () => {
         }),
         async ({ 'HTTP_X Y': odd, ...variables }) => {
           const request = { variables: { ...variables, ...(odd && { 'HTTP_X Y': odd }) } }
-          const [real, light] = await both(everything, request)
+          const [real, light] = await compare(everything, request)
           expect(light).toBe(real)
         },
       ),
@@ -268,7 +305,7 @@ describe('a light Request', () => {
       return RealResponse.json(seen)
     }
     for (const REQUEST_METHOD of ['GET', 'POST']) {
-      const [real, light] = await both(handler, { variables: { REQUEST_METHOD }, body: 'x' })
+      const [real, light] = await compare(handler, { variables: { REQUEST_METHOD }, body: 'x' })
       expect(light).toBe(real)
     }
   })
@@ -303,6 +340,8 @@ describe('a light Request', () => {
       },
     ],
     ['formData()', async (it) => [...(await it.formData())]],
+    ['what inherits from it', (it) => readBehind(it, Object.create(it) as Request)],
+    ['a Proxy', (it) => readBehind(it, new Proxy(it, {}))],
     ['a body that was read', async (it) => [await it.text(), it.bodyUsed]],
     [
       'its class',
@@ -326,18 +365,24 @@ describe('a light Request', () => {
       CONTENT_TYPE: 'application/x-www-form-urlencoded',
       HTTP_X_B: 'J\xfcrgen',
     }
-    const [real, light] = await both(handler, { variables, body: 'a=1&b=%20' })
+    const [real, light] = await compare(handler, { variables, body: 'a=1&b=%20' })
     expect(light).toMatch(/^Status: 200 /)
     expect(light).toBe(real)
   })
+})
 
-  test('can be passed on by fetch()', async () => {
+describe('a light Request', () => {
+  test.each([
+    ['after installLightFetch()', fromFetch],
+    ['with nothing replaced', alone],
+  ])('can be passed on by fetch() %s', async (_, bridge) => {
+    if (bridge === alone) restore()
     const server = createServer((request, response) => {
       request.pipe(response.setHeader('X-Seen', String(request.headers['x-own'])))
     }).listen(0, '127.0.0.1')
     await turns()
     const { port } = server.address() as AddressInfo
-    const proxy = fromFetch((request) => {
+    const proxy = bridge((request) => {
       request.headers.delete('host')
       request.headers.delete('content-length')
       request.headers.set('X-Own', 'added')
@@ -354,13 +399,70 @@ describe('a light Request', () => {
   test('is a real one again when the globals have been put back', async () => {
     const kinds: boolean[] = []
     const application = fromFetch((request) => {
-      kinds.push(Object.hasOwn(Object.getPrototypeOf(request) as object, 'json'))
+      kinds.push(isLight(request))
       return new Response()
     })
     await answer(application)
     restore()
     await answer(application)
     expect(kinds).toEqual([true, false])
+  })
+
+  test('is what a handler gets without installLightFetch() in Node 20 and 22', async () => {
+    restore()
+    const { out } = await answer(alone((request) => RealResponse.json(isLight(request))))
+    expect(out.split('\r\n\r\n')[1]).toBe(String(isTransparent))
+  })
+
+  test.each<[string, () => void]>([
+    [
+      'hides its insides, as Node 24 does',
+      () => vi.spyOn(Object, 'getOwnPropertySymbols').mockReturnValue([]),
+    ],
+    [
+      'asks for something else',
+      () => {
+        class Request extends RealRequest {
+          readonly #own = true
+          constructor(input: string | Request, init?: RequestInit) {
+            super(input, init)
+            if (input instanceof RealRequest && !input.#own) throw new TypeError()
+          }
+        }
+        Object.assign(globalThis, { Request })
+      },
+    ],
+  ])('is a real one where the class %s', async (_, change) => {
+    restore()
+    const bridge = await loadAlone()
+    change()
+    try {
+      const application = bridge(async (request) => {
+        const copy = new globalThis.Request(request)
+        return new Response(`${isLight(request)} ${await copy.text()}`)
+      })
+      const request = { variables: { REQUEST_METHOD: 'POST' }, body: 'x' }
+      expect((await answer(application, request)).out).toMatch(/\r\n\r\nfalse x$/)
+    } finally {
+      vi.restoreAllMocks()
+    }
+  })
+
+  test('and its clone have the signal of the client', async () => {
+    const signals: AbortSignal[] = []
+    const application = fromFetch((request, environ) => {
+      signals.push(environ['portico.signal'], request.signal, request.clone().signal)
+      return new Response()
+    })
+    await answer(application)
+    expect(new Set(signals).size).toBe(1)
+  })
+
+  test('is no more forgiving than the class of a real one', () => {
+    const prototype = Object.getPrototypeOf(new Request('http://a/')) as Request
+    const light = Object.create(prototype) as Request
+    expect(shown(() => light.body)).toMatch(/^TypeError/)
+    expect(shown(() => light.clone())).toMatch(/^TypeError/)
   })
 })
 

@@ -1,11 +1,17 @@
 /** What is told from what, and by whom it is refused. */
+import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { join } from 'node:path'
 import { runInThisContext } from 'node:vm'
 import { expect, test } from 'vitest'
+import { NodeFastCGIHandler } from '../../handlers/node-fastcgi.ts'
 import { asApplication } from '../../src/application.ts'
 import { ConfigurationError } from '../../src/errors.ts'
 import { recognise, type Runnable } from '../../src/recognise.ts'
+import { fastcgiClient } from '../../src/testing/index.ts'
 import type { Application } from '../../src/types.ts'
+import { placeOf } from '../fixtures/gateways.ts'
+import { makeFolder } from '../servers/process.ts'
 import { frameworks, loadExample } from './frameworks.ts'
 import { answer } from './harness.ts'
 
@@ -29,6 +35,20 @@ const connect = Object.assign(
     listen: () => {},
   },
 )
+
+const fetch = () => new Response('fetched')
+
+/** itty-router's object makes a route of whatever is asked of it. */
+const itty = new Proxy({ fetch }, { get: (it, name) => (name === 'fetch' ? it.fetch : () => {}) })
+
+test.each<[string, unknown]>([
+  ['itty-router', itty],
+  ['Elysia', { fetch, handle: fetch, use: () => {}, listen: () => {} }],
+])('%s is taken for what it has: fetch()', async (_, candidate) => {
+  const { application, shape } = await recognise(candidate as Runnable)
+  expect(shape).toBe('an application of the Fetch API')
+  expect((await answer(application)).out).toMatch(/\r\n\r\nfetched$/)
+})
 
 test.each<[string, unknown]>([
   ['an application', ours],
@@ -57,6 +77,17 @@ test.each(frameworks)('$name', async ({ name, file }) => {
   expect(() => asApplication(app as Application)).toThrow(
     `This is ${shape}: run ${bridge}(it), with ${bridge} from 'portico/${module}', or use run()`,
   )
+})
+
+test('NodeFastCGIHandler takes an application of a framework, as the other servers do', async () => {
+  const folder = await makeFolder()
+  const handler = new NodeFastCGIHandler({ listen: `unix:${join(folder, 'app.sock')}` })
+  const server = await handler.run(await loadExample('express.mjs'))
+  const client = fastcgiClient(placeOf(server))
+  expect(String((await client.request({ target: '/' })).body)).toContain('Hello from Express!')
+  await client.close()
+  await server.close()
+  await rm(folder, { recursive: true })
 })
 
 test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
