@@ -206,7 +206,7 @@ export class FastCGIRequest extends BaseHandler {
   send(): void {
     if (this.#head === '' && this.#parts.length === 0) return
     const { protocol } = this.#connection
-    this.#connection.write([...this.#takeLog(), ...protocol.stdout(this.id, ...this.#take())])
+    this.#connection.write([...this.#takeLog(), ...protocol.stdout(this.id, this.#take())])
   }
 
   /** Head and body as far as they have not been sent. */

@@ -16,8 +16,10 @@ const large = Buffer.alloc(200_000, 'large ')
 const application: Application = (environ, startResponse) => {
   const path = environ.PATH_INFO
   if (path === '/log') environ['wsgi.errors'].write('logged\n')
-  const length: [string, string][] = path === '/short' ? [['Content-Length', '100']] : []
+  const declared = { '/short': '100', '/many': '400001' }[path]
+  const length: [string, string][] = declared ? [['Content-Length', declared]] : []
   startResponse('200 OK', [['Content-Type', 'text/plain'], ...length])
+  if (path === '/many') return Array.from({ length: 200_000 }, () => 'ab')
   return [path === '/large' ? large : `answer to ${path}`]
 }
 
@@ -115,4 +117,11 @@ describe('Requests that come in one piece', () => {
     expect(kinds[0]).toBe('stderr')
     expect(kinds.at(-1)).toBe('end')
   })
+})
+
+it('A short answer of very many chunks is broken off like any other', async () => {
+  // More than a call can have arguments.
+  const events = await exchange(fastcgi(1, '/many'))
+  expect(bodies(events).get(1)).toMatch(/\r\n\r\n(?:ab){200000}$/)
+  expect(events.filter(({ type }) => type === 'end')).toEqual([])
 })

@@ -385,7 +385,7 @@ export class ApplicationConnection<Params = string[]> {
   }
 
   /** Part of the answer (see `encodeStream`); no buffers for no bytes. */
-  stdout(id: number, ...pieces: Part[]): Part[] {
+  stdout(id: number, pieces: readonly Part[]): Part[] {
     this.#announced(id)
     return encodeStream(FCGI_STDOUT, id, pieces)
   }

@@ -405,9 +405,9 @@ describe('the answer', () => {
     [
       'one in parts; an empty part does not end it',
       (c) => [
-        ...c.stdout(1, hex('61')),
-        ...c.stdout(1, hex('')),
-        ...c.stdout(1, hex('62')),
+        ...c.stdout(1, [hex('61')]),
+        ...c.stdout(1, [hex('')]),
+        ...c.stdout(1, [hex('62')]),
         c.end(1),
       ],
       `0106000100010000 61 0106000100010000 62 ${END} 0000000000000000`,
@@ -452,7 +452,7 @@ describe('the answer', () => {
     expect(drain(connection)).toEqual([aborted(2, 'disconnected')])
     expect(connection.closing).toBe(false)
     connection.end(1)
-    expect(connection.stdout(2, hex('61'))).toHaveLength(1)
+    expect(connection.stdout(2, [hex('61')])).toHaveLength(1)
     connection.end(2)
     expect(connection.closing).toBe(true)
   })
@@ -461,7 +461,7 @@ describe('the answer', () => {
     const connection = answering(head(1), begin(2))
     connection.end(1)
     for (const id of [0, 1, 2, 3]) {
-      expect(() => connection.stdout(id, hex('61'))).toThrow(`request ${id} is not active`)
+      expect(() => connection.stdout(id, [hex('61')])).toThrow(`request ${id} is not active`)
       expect(() => connection.end(id)).toThrow(`request ${id} is not active`)
     }
     expect(connection.active).toEqual([2])

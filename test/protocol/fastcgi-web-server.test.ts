@@ -179,7 +179,7 @@ describe('two ends joined', () => {
       const back = [
         Buffer.from(String(got[0]?.['data']), 'hex'),
         ...buffersOf(application.stderr(5, 'oops')),
-        ...buffersOf(application.stdout(5, answer)),
+        ...buffersOf(application.stdout(5, [answer])),
         application.end(5, 3),
       ]
       expect(feed(server, back)).toEqual([
