@@ -13,7 +13,8 @@ import { ApplicationError } from '../src/errors.ts'
 import { DescriptorOutput, descriptorSource, writeLog } from '../src/descriptor.ts'
 import { ErrorLog } from '../src/error-stream.ts'
 import { emptySource, Input } from '../src/input.ts'
-import type { Application, ApplicationClass, Environ, InputStream } from '../src/types.ts'
+import type { Runnable } from '../src/recognise.ts'
+import type { Environ, InputStream } from '../src/types.ts'
 import type { HandlerOptions, Wait } from './base.ts'
 import { BaseCGIHandler } from './simple.ts'
 
@@ -46,7 +47,7 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   /** Resolves when the request is answered; the process then ends by itself. */
-  override async run(application: Application | ApplicationClass): Promise<void> {
+  override async run(application: Runnable): Promise<void> {
     // The answer goes to descriptor 1 and nothing else may: `console.log` goes to the log.
     const standardError = { configurable: true, get: () => process.stderr }
     Object.defineProperty(process, 'stdout', standardError)

@@ -5,17 +5,12 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
-import { asApplication } from '../src/application.ts'
+import { asApplication, bridged, frameworkOf } from '../src/application.ts'
 import { contentLength, setVariable } from '../src/environ.ts'
 import { PeerError } from '../src/errors.ts'
 import { Input, streamSource } from '../src/input.ts'
-import type {
-  Application,
-  ApplicationClass,
-  Chunk,
-  ErrorStream,
-  InputStream,
-} from '../src/types.ts'
+import type { Runnable } from '../src/recognise.ts'
+import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
 
 /** Where a SimpleHandler's answer goes: a Node stream will do. */
@@ -77,10 +72,14 @@ export class SimpleHandler extends BaseHandler {
     this.wsgiMultithread = options.multithread ?? false
   }
 
-  override async run(application: Application | ApplicationClass): Promise<void> {
+  override async run(application: Runnable): Promise<void> {
     const deaf = this.stdout.on ? this.#listen() : undefined
     try {
-      await super.run(asApplication(application))
+      const framework = frameworkOf(application)
+      const own = framework
+        ? bridged(application, framework)
+        : asApplication(application as Application)
+      await super.run(typeof own === 'function' ? own : await own)
     } finally {
       deaf?.()
     }

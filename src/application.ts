@@ -10,13 +10,7 @@ import type { Application, ApplicationClass } from './types.ts'
  */
 export function asApplication(candidate: Application | ApplicationClass): Application {
   const foreign = frameworkOf(candidate)
-  if (foreign !== null) {
-    const { shape, bridge } = foreign
-    const [name, module] = BRIDGES[bridge]
-    throw new ConfigurationError(
-      `This is ${shape}: run ${name}(it), with ${name} from '${module}', or use run() of 'portico'`,
-    )
-  }
+  if (foreign !== null) throw new ConfigurationError(wanting(foreign))
   if (typeof candidate !== 'function') {
     throw new ConfigurationError(
       'An application is a function (environ, startResponse) => chunks, a generator function, ' +
@@ -38,6 +32,26 @@ const BRIDGES = {
   node: ['fromNode', 'portico/node'],
   fetch: ['fromFetch', 'portico/fetch'],
 } as const
+
+function wanting({ shape, bridge }: Framework): string {
+  const [name, module] = BRIDGES[bridge]
+  return `This is ${shape}: run ${name}(it), with ${name} from '${module}', or use run() of 'portico'`
+}
+
+/**
+ * Makes an application of ours of a framework's. The bridge comes out of the package by its name,
+ * so that it is part of no script that has a copy of portico.cjs and nothing else.
+ *
+ * @throws {ConfigurationError} if there is no package.
+ */
+export async function bridged(candidate: unknown, framework: Framework): Promise<Application> {
+  const [name, module] = BRIDGES[framework.bridge]
+  type Bridge = Readonly<Record<string, (candidate: unknown) => Application>>
+  const bridge = await (import(module) as Promise<Bridge>).catch(() => {
+    throw new ConfigurationError(wanting(framework))
+  })
+  return bridge[name]!(candidate)
+}
 
 /**
  * Applications of other interfaces by the members they have; the first that fits. Only those of the

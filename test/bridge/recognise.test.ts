@@ -11,6 +11,7 @@ import { recognise, type Runnable } from '../../src/recognise.ts'
 import { fastcgiClient } from '../../src/testing/index.ts'
 import type { Application } from '../../src/types.ts'
 import { placeOf } from '../fixtures/gateways.ts'
+import { runCgi } from '../middleware/gateways.ts'
 import { makeFolder } from '../servers/process.ts'
 import { frameworks, loadExample } from './frameworks.ts'
 import { answer } from './harness.ts'
@@ -77,6 +78,12 @@ test.each(frameworks)('$name', async ({ name, file }) => {
   expect(() => asApplication(app as Application)).toThrow(
     `This is ${shape}: run ${bridge}(it), with ${bridge} from 'portico/${module}', or use run()`,
   )
+})
+
+test.each(frameworks)('SimpleHandler takes $name, too', async ({ name, file }) => {
+  const { body, errors } = await runCgi((await loadExample(file)) as Application, '/')
+  expect(errors).toBe('')
+  expect(String(body)).toContain(`Hello from ${name}!`)
 })
 
 test('NodeFastCGIHandler takes an application of a framework, as the other servers do', async () => {
