@@ -89,12 +89,16 @@ export function partOf(chunk: Chunk, size: number): Part {
 
 /** Several parts leave together. */
 export function writeParts(socket: Socket, parts: readonly Part[]): void {
-  if (parts.length > 1) socket.cork()
-  for (const part of parts) {
-    if (typeof part === 'string') socket.write(part, 'latin1')
-    else socket.write(part)
+  if (parts.length === 1) {
+    socket.write(parts[0]!, 'latin1')
+    return
   }
-  if (parts.length > 1) socket.uncork()
+  socket.cork()
+  // Bytes all of them: a `writev` with strings among them copies each by itself.
+  for (const part of parts) {
+    socket.write(typeof part === 'string' ? Buffer.from(part, 'latin1') : part)
+  }
+  socket.uncork()
 }
 
 /** Whoever holds back bytes until the requests that came with theirs have been run. */
