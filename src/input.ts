@@ -73,7 +73,15 @@ export class Input implements InputStream {
     return this.#owed
   }
 
-  async read(size?: number): Promise<Buffer> {
+  read(size?: number): Promise<Buffer> {
+    return heard(this.#read(size))
+  }
+
+  readline(size?: number): Promise<Buffer> {
+    return heard(this.#readline(size))
+  }
+
+  async #read(size?: number): Promise<Buffer> {
     const wanted = limitOf(size)
     const parts: Buffer[] = []
     let total = 0
@@ -91,7 +99,7 @@ export class Input implements InputStream {
     return join(parts, total)
   }
 
-  async readline(size?: number): Promise<Buffer> {
+  async #readline(size?: number): Promise<Buffer> {
     const wanted = limitOf(size)
     const parts: Buffer[] = []
     let total = 0
@@ -178,6 +186,15 @@ export class Input implements InputStream {
     }
     return chunk
   }
+}
+
+/**
+ * The same promise. Whoever awaits it later, or has forgotten to, must not have a client that goes
+ * away end the process, as the rejection of a promise to which nobody listens yet would.
+ */
+function heard<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
 }
 
 /**

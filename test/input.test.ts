@@ -389,3 +389,22 @@ test('any division of the bytes gives the same lines', async () => {
   )
   await fc.assert(property, { numRuns: 200 })
 })
+
+describe('a client that goes away', () => {
+  test.each(['read', 'readline'] as const)(
+    'while nobody waits for %s() yet ends no process, and is told to who waits later',
+    async (method) => {
+      const unhandled: unknown[] = []
+      const listener = (error: unknown) => unhandled.push(error)
+      process.on('unhandledRejection', listener)
+      try {
+        const promise = new Input(bytesSource(Buffer.from('abc')), 10)[method]()
+        for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+        expect(unhandled).toEqual([])
+        await expect(promise).rejects.toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
+      } finally {
+        process.off('unhandledRejection', listener)
+      }
+    },
+  )
+})

@@ -79,6 +79,7 @@ export class GatewayServer {
   readonly #graceTime: number
   readonly #backlog: number
   #closing: Promise<void> | undefined
+  #cutOff = 0
   /** Resolves when the last connection is closed, however that came about. */
   readonly closed: Promise<void>
 
@@ -164,6 +165,11 @@ export class GatewayServer {
     return this.#graceTime
   }
 
+  /** How many connections were still busy at the end of the grace time, and were cut off. */
+  get cutOff(): number {
+    return this.#cutOff
+  }
+
   /** How many connections are open. */
   get connections(): number {
     return this.#connections.size
@@ -196,6 +202,7 @@ export class GatewayServer {
         for (const socket of silent) this.#connections.get(socket)?.end()
       }, FIRST_BYTE_TIME),
       setTimeout(() => {
+        this.#cutOff = this.#connections.size
         for (const [socket, connection] of this.#connections) {
           connection.destroy()
           socket.destroy()

@@ -69,6 +69,10 @@ function onFault(error: unknown, origin: NodeJS.UncaughtExceptionOrigin): void {
   )
 }
 
+function countOf(connections: number): string {
+  return connections === 1 ? '1 connection' : `${connections} connections`
+}
+
 const stopping = new WeakSet<GatewayServer>()
 
 async function stop(server: GatewayServer, hint: string): Promise<void> {
@@ -76,11 +80,14 @@ async function stop(server: GatewayServer, hint: string): Promise<void> {
   stopping.add(server)
   const notice = setTimeout(() => {
     const seconds = Math.ceil(server.graceTime / 1000)
-    const peers = server.connections === 1 ? '1 connection' : `${server.connections} connections`
+    const peers = countOf(server.connections)
     process.stderr.write(`Waiting up to ${seconds} s for what runs on ${peers}${hint}\n`)
   }, PATIENCE)
   await server.close()
   clearTimeout(notice)
+  if (server.cutOff > 0) {
+    process.stderr.write(`Cut off what still ran on ${countOf(server.cutOff)}\n`)
+  }
   // The process ends by itself, when what it wrote is out: `process.exit` cuts off what a pipe
   // has not taken. The timer keeps nothing alive, and fires only if something else does.
   setTimeout(() => process.exit(), EXIT_TIME).unref()

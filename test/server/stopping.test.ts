@@ -118,6 +118,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)(
       const { code, output } = await child.ended
       expect(code).toBe(1)
       expect(output).toContain('Waiting up to 2 s for what runs on 1 connection\n')
+      expect(output).toContain('Cut off what still ran on 1 connection\n')
       expect(await hanging).not.toContain('of it')
     })
   },
