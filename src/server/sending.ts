@@ -89,16 +89,12 @@ export function partOf(chunk: Chunk, size: number): Part {
 
 /** Several parts leave together. */
 export function writeParts(socket: Socket, parts: readonly Part[]): void {
-  if (parts.length === 1) {
-    socket.write(parts[0]!, 'latin1')
-    return
-  }
-  socket.cork()
-  // Bytes all of them: a `writev` with strings among them copies each by itself.
+  if (parts.length > 1) socket.cork()
   for (const part of parts) {
-    socket.write(typeof part === 'string' ? Buffer.from(part, 'latin1') : part)
+    if (typeof part === 'string') socket.write(part, 'latin1')
+    else socket.write(part)
   }
-  socket.uncork()
+  if (parts.length > 1) socket.uncork()
 }
 
 /** Whoever holds back bytes until the requests that came with theirs have been run. */
