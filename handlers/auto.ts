@@ -3,25 +3,25 @@
  * only here, it is decided which of them this process is.
  */
 import { ConfigurationError } from '../src/errors.ts'
-import { recognise, type Runnable } from '../src/recognise.ts'
-import { describeDescriptor } from '../src/server/inherited.ts'
-import type { GatewayServer } from '../src/server/lifecycle.ts'
+import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { describeDescriptor } from '../src/server/inherited-sockets.ts'
+import type { GatewayServer } from '../src/server/gateway-server.ts'
 import type { Gateway } from '../src/types.ts'
 import type { FastCGIOptions } from './fastcgi.ts'
 import type { HTTPOptions } from './http.ts'
 
 /**
- * The options of whichever handler it will be, and the choice itself. A `handlerClass` belongs to
+ * The options of whichever handler it will be, and the choice itself. A `requestHandler` belongs to
  * one gateway, and so to its handler.
  */
-export type RunOptions = Omit<FastCGIOptions & HTTPOptions, 'handlerClass'> & {
+export type RunOptions = Omit<FastCGIOptions & HTTPOptions, 'requestHandler'> & {
   /** Which gateway to be; without it the surroundings decide. */
   readonly gateway?: Gateway | undefined
   /**
    * Whether an error that nobody caught closes the server, which answers what runs, before the
    * process ends with exit code 1. Default: true; false leaves it to Node, which ends at once.
    */
-  readonly closeOnFault?: boolean | undefined
+  readonly exitOnUncaughtError?: boolean | undefined
 }
 
 /** Which gateway the process has been started for, and where that listens if it is known. */
@@ -96,11 +96,11 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
     return null
   }
   const handler = await handlerFor(gateway, settings)
-  const { closeOnFault, closeOnSignals } = await import('../src/server/stopping.ts')
+  const { exitOnUncaughtError, closeOnSignals } = await import('../src/process/shutdown.ts')
   const server = await handler.run(app)
   // Requests finish (FastCGI 1.0, section 7) instead of being cut off, from the first one on.
   closeOnSignals(server)
-  if (options.closeOnFault !== false) closeOnFault(server)
+  if (options.exitOnUncaughtError !== false) exitOnUncaughtError(server)
   // What a web server starts has nobody to tell.
   if (gateway === 'http') say(`Serving ${shape} on ${placeOf(server, 'http://')}`)
   else if (process.stderr.isTTY)

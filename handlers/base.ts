@@ -29,17 +29,17 @@ import {
   isPromise,
   iteratorOf,
   whenOpen,
-} from '../src/body.ts'
-import { completeEnviron, createEnviron } from '../src/environ.ts'
-import { escapeControl, show } from '../src/error-stream.ts'
+} from '../src/response/body.ts'
+import { completeEnviron, createEnviron } from '../src/environ/environ.ts'
+import { escapeControl, show } from '../src/request/error-log.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
-import { checkStatus, Headers } from '../src/headers.ts'
-import { Lifetime } from '../src/lifetime.ts'
-import type { PathOptions } from '../src/quirks.ts'
-import { FileWrapper, guessScheme, isFileWrapper, isHopByHop } from '../src/util.ts'
+import { checkStatus, Headers } from '../src/response/headers.ts'
+import { LazyAbortController } from '../src/request/lazy-abort-controller.ts'
+import type { PathOptions } from '../src/environ/quirks.ts'
+import { FileWrapper, guessScheme, isFileWrapper, isHopByHop } from '../src/wsgiref/util.ts'
 
 /** What a transport's methods return: nothing, or a promise where the caller has to wait. */
-export type Wait = void | Promise<void>
+export type MaybePromise = void | Promise<void>
 
 /** What every handler can be told. */
 export interface HandlerOptions extends PathOptions {
@@ -48,7 +48,7 @@ export interface HandlerOptions extends PathOptions {
   /** `wsgi.multiprocess`: whether other processes serve the same application. */
   readonly multiprocess?: boolean | undefined
   /** Milliseconds that the whole answer may take. Default: no limit. */
-  readonly answerTimeout?: number | undefined
+  readonly responseTimeout?: number | undefined
 }
 
 /** Characters of a path in the log: enough to find the request by. */
@@ -79,7 +79,7 @@ export class BaseHandler {
   /** Variables that every request sees, unless its own have the same name. */
   osEnviron: Readonly<Record<string, string>> = NO_VARIABLES
   /** Milliseconds after which an answer that is not complete is given up; 0 for no limit. */
-  answerTimeout = 0
+  responseTimeout = 0
   /** Where SCRIPT_NAME ends and PATH_INFO begins. */
   paths: PathOptions
 
@@ -99,7 +99,7 @@ export class BaseHandler {
     this.paths = options
     if (options.osEnviron) this.osEnviron = options.osEnviron
     if (options.multiprocess) this.wsgiMultiprocess = true
-    if (options.answerTimeout) this.answerTimeout = options.answerTimeout
+    if (options.responseTimeout) this.responseTimeout = options.responseTimeout
   }
 
   // State variables: to be read, not to be set
@@ -127,7 +127,7 @@ export class BaseHandler {
   #overrun = false
   /** Nothing more is to be sent: the answer is complete, or nobody is there to get it. */
   #over = false
-  readonly #lifetime = new Lifetime()
+  readonly #lifetime = new LazyAbortController()
   /** The error that has ended the request. */
   #failure: unknown
 
@@ -156,9 +156,9 @@ export class BaseHandler {
     })
   }
 
-  #run(application: Application): Wait {
-    const timer = this.answerTimeout > 0 ? this.#startTimer() : undefined
-    let end: Wait = undefined
+  #run(application: Application): MaybePromise {
+    const timer = this.responseTimeout > 0 ? this.#startTimer() : undefined
+    let end: MaybePromise = undefined
     try {
       this.setupEnviron()
       const result = application(this.environ!, this.startResponse.bind(this))
@@ -177,18 +177,18 @@ export class BaseHandler {
     if (wait) await wait
   }
 
-  #finish(result: Body): Wait {
+  #finish(result: Body): MaybePromise {
     this.result = this.#open = result
     return this.finishResponse()
   }
 
   #startTimer(): NodeJS.Timeout {
     return setTimeout(() => {
-      const message = `The answer was not complete after ${this.answerTimeout} ms`
+      const message = `The answer was not complete after ${this.responseTimeout} ms`
       const error = new PeerError('PORTICO_TIMEOUT', message, '504 Gateway Timeout')
       this.disconnected(error)
       void this.fail(error)
-    }, this.answerTimeout)
+    }, this.responseTimeout)
   }
 
   /**
@@ -271,7 +271,7 @@ export class BaseHandler {
     environ['wsgi.input_terminated'] = this.inputTerminated
     if (this.wsgiFileWrapper) environ['wsgi.file_wrapper'] = this.wsgiFileWrapper
     environ['portico.gateway'] = this.gateway
-    environ['portico.lifetime'] = this.#lifetime // Where `portico.signal` comes from.
+    environ['portico.abort'] = this.#lifetime // Where `portico.signal` comes from.
   }
 
   #addOsEnviron(environ: Record<string, unknown>): void {
@@ -321,7 +321,7 @@ export class BaseHandler {
    * do get a rejection, now and ever after, lest a loop of writes go on without a client.
    */
   #writeForApplication(chunk: Chunk): Promise<void> {
-    let wait: Wait
+    let wait: MaybePromise
     try {
       wait = this.write(chunk)
       if (this.#over && this.#lifetime.aborted) this.signal.throwIfAborted()
@@ -339,7 +339,7 @@ export class BaseHandler {
    *
    * @throws {ApplicationError} if there is no head to send yet, or `chunk` is none.
    */
-  write(chunk: Chunk): Wait {
+  write(chunk: Chunk): MaybePromise {
     const size = chunkLength(chunk)
     if (this.#over) return
     if (!this.headersSent) {
@@ -351,7 +351,7 @@ export class BaseHandler {
   }
 
   /** Sends the result, and closes it. */
-  finishResponse(): Wait {
+  finishResponse(): MaybePromise {
     const body: unknown = this.result
     if (this.#over) return this.#closeResult() // Aborted before there was a result.
     if (isChunk(body)) {
@@ -388,7 +388,7 @@ export class BaseHandler {
   }
 
   /** Closes the result and forgets the request, so that a kept handler keeps nothing of it. */
-  close(): Wait {
+  close(): MaybePromise {
     const wait = this.#closeResult()
     this.result = this.headers = this.status = this.environ = null
     return wait
@@ -509,7 +509,7 @@ export class BaseHandler {
   }
 
   /** Sends what `_write` took; returns a promise where the application has to wait before more. */
-  _flush(): Wait {
+  _flush(): MaybePromise {
     throw new TypeError('_flush() must be overridden')
   }
 
@@ -517,7 +517,7 @@ export class BaseHandler {
    * The answer is over: called once, after the last `_write`. `complete` is false if it is shorter
    * than its head says, or was broken off.
    */
-  _end(_complete: boolean): Wait {
+  _end(_complete: boolean): MaybePromise {
     return this._flush()
   }
 
@@ -560,7 +560,7 @@ export class BaseHandler {
   }
 
   /** All that was to be sent has been: ends the answer, then closes the result. */
-  #complete(): Wait {
+  #complete(): MaybePromise {
     this.finishContent()
     this.#over = true
     const short = this.#wantsBody && this.#declared !== Infinity && this.bytesSent < this.#declared
@@ -600,7 +600,7 @@ export class BaseHandler {
   }
 
   /** Closes the result: `close()`, else the iterator's `return()`; whatever happens, once. */
-  #closeResult(): Wait {
+  #closeResult(): MaybePromise {
     const body = this.#open
     const iterator = this.#iterator
     this.#open = this.#iterator = null

@@ -8,14 +8,14 @@
  */
 import { Buffer } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
-import { contentLength, setVariable } from '../src/environ.ts'
+import { contentLength, setVariable } from '../src/environ/environ.ts'
 import { ApplicationError } from '../src/errors.ts'
-import { DescriptorOutput, descriptorSource, writeLog } from '../src/descriptor.ts'
-import { ErrorLog } from '../src/error-stream.ts'
-import { emptySource, Input } from '../src/input.ts'
-import type { Runnable } from '../src/recognise.ts'
+import { DescriptorOutput, descriptorSource, writeLog } from '../src/request/fd-io.ts'
+import { ErrorLog } from '../src/request/error-log.ts'
+import { emptySource, Input } from '../src/request/input.ts'
+import type { Runnable } from '../src/application/to-application.ts'
 import type { Environ, InputStream } from '../src/types.ts'
-import type { HandlerOptions, Wait } from './base.ts'
+import type { HandlerOptions, MaybePromise } from './base.ts'
 import { BaseCGIHandler } from './simple.ts'
 
 /**
@@ -82,7 +82,7 @@ export class CGIHandler extends BaseCGIHandler {
     return this.#input
   }
 
-  override _end(complete: boolean): Wait {
+  override _end(complete: boolean): MaybePromise {
     // That the client has gone is no failure of the script.
     if (!complete && !this.signal.aborted) process.exitCode = 1
     return this._flush()

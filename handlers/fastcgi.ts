@@ -2,41 +2,41 @@
  * `FastCGIHandler`: a process that answers a web server over FastCGI 1.0, from the process's side.
  *
  * The protocol itself is in `src/protocol/`, without a socket, and what becomes of a connection in
- * `src/server/fastcgi-connection.ts`. Here are the few overrides by which a request becomes an
+ * `src/server/connections/fastcgi.ts`. Here are the few overrides by which a request becomes an
  * environ and an answer.
  */
 import { createServer } from 'node:net'
-import { chunkLength } from '../src/body.ts'
-import { contentLength } from '../src/environ.ts'
-import { ErrorLog } from '../src/error-stream.ts'
-import { Input } from '../src/input.ts'
+import { chunkLength } from '../src/response/body.ts'
+import { contentLength } from '../src/environ/environ.ts'
+import { ErrorLog } from '../src/request/error-log.ts'
+import { Input } from '../src/request/input.ts'
 import { MAX_ACTIVE, type ApplicationOptions } from '../src/protocol/fastcgi-application.ts'
 import { encodeRecord, FCGI_STDERR, type Part } from '../src/protocol/fastcgi.ts'
-import { recognise, type Runnable } from '../src/recognise.ts'
-import { webServerAddresses } from '../src/server/clients.ts'
+import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { webServerAddresses } from '../src/address-list.ts'
 import {
   DEFAULT_MAX_CONNECTIONS,
   GatewayServer,
   type ServerOptions,
-} from '../src/server/lifecycle.ts'
-import { coarseTime } from '../src/server/limits.ts'
+} from '../src/server/gateway-server.ts'
+import { coarseTime } from '../src/server/deadlines.ts'
 import {
   FastCGIConnection,
   NOTHING,
   type ConnectionOptions,
-} from '../src/server/fastcgi-connection.ts'
-import { environOfPairs } from '../src/server/params.ts'
-import { PushSource } from '../src/server/push-source.ts'
-import { partOf } from '../src/server/sending.ts'
+} from '../src/server/connections/fastcgi.ts'
+import { environFromPairs } from '../src/environ/from-params.ts'
+import { BodyQueue } from '../src/request/body-queue.ts'
+import { partOf } from '../src/server/socket-writer.ts'
 import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
-import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
 /** What a FastCGIHandler can be told. */
 export interface FastCGIOptions extends HandlerOptions, ServerOptions {
   /** False refuses a second request on a connection while one is running. Default: true. */
   readonly multiplex?: boolean | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
-  readonly handlerClass?: typeof FastCGIRequest | undefined
+  readonly requestHandler?: typeof FastCGIRequestHandler | undefined
 }
 
 /** Up to here an answer is copied into one Buffer: cheaper than a `writev` of its parts. */
@@ -68,7 +68,7 @@ export class FastCGIHandler {
     const { application: run } = await recognise(application)
     const sockets = { allowHalfOpen: true, noDelay: true }
     const protocolOptions = optionsOfProtocol(options)
-    const Request = options.handlerClass ?? FastCGIRequest
+    const Request = options.requestHandler ?? FastCGIRequestHandler
     const connectionOptions: ConnectionOptions = {
       ...options,
       newRequest: (connection, id, environ) => new Request(connection, id, environ, options),
@@ -85,7 +85,7 @@ export class FastCGIHandler {
 function optionsOfProtocol(options: FastCGIOptions): ApplicationOptions<Environ> {
   const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
   return {
-    decodeParams: environOfPairs,
+    decodeParams: environFromPairs,
     multiplex,
     maxParamsBytes: options.maxHeaderBytes,
     maxParams: options.maxHeaders,
@@ -95,11 +95,11 @@ function optionsOfProtocol(options: FastCGIOptions): ApplicationOptions<Environ>
 }
 
 /** Runs an application for one FastCGI request. */
-export class FastCGIRequest extends BaseHandler {
+export class FastCGIRequestHandler extends BaseHandler {
   override gateway = 'fastcgi' as const
   override originServer = false
   readonly id: number
-  readonly input: PushSource
+  readonly input: BodyQueue
   /** When the application took some of the body last, by `coarseTime`. */
   lastRead = coarseTime()
   readonly #connection: FastCGIConnection
@@ -123,7 +123,7 @@ export class FastCGIRequest extends BaseHandler {
   ) {
     super(options)
     this.id = id
-    this.input = new PushSource((bytes) => {
+    this.input = new BodyQueue((bytes) => {
       this.lastRead = coarseTime()
       connection.consumed(bytes)
     })
@@ -163,7 +163,7 @@ export class FastCGIRequest extends BaseHandler {
     this.#size += size
   }
 
-  override _flush(): Wait {
+  override _flush(): MaybePromise {
     this.send()
     return this.#connection.ready()
   }

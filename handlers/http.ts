@@ -7,29 +7,29 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { frameworkOf } from '../src/application.ts'
-import { chunkLength } from '../src/body.ts'
-import { contentLength } from '../src/environ.ts'
-import { ErrorLog } from '../src/error-stream.ts'
+import { frameworkOf } from '../src/application/detect.ts'
+import { chunkLength } from '../src/response/body.ts'
+import { contentLength } from '../src/environ/environ.ts'
+import { ErrorLog } from '../src/request/error-log.ts'
 import { PeerError } from '../src/errors.ts'
-import { emptySource, Input, type ByteSource } from '../src/input.ts'
+import { emptySource, Input, type ByteSource } from '../src/request/input.ts'
 import { refusalStatus, type ParserError } from '../src/protocol/http-refusal.ts'
-import { decodePath } from '../src/quirks.ts'
-import { recognise, type Runnable } from '../src/recognise.ts'
-import { GatewayServer, type Connection, type ServerOptions } from '../src/server/lifecycle.ts'
+import { decodePath } from '../src/environ/quirks.ts'
+import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { GatewayServer, type Connection, type ServerOptions } from '../src/server/gateway-server.ts'
 import {
   checkLimits,
-  HEAD_TIMEOUT,
+  HEADERS_TIMEOUT,
   HIGH_WATER_MARK,
   IDLE_TIMEOUT,
-  MAX_LOOKAHEAD,
+  MAX_PROBE_FACTOR,
   SWEEP_TIME,
-} from '../src/server/limits.ts'
-import { pushedSource } from '../src/server/push-source.ts'
-import { addHeaders, hasBody, plainAddress } from '../src/server/http-variables.ts'
-import { createRoomyEnviron } from '../src/server/roomy-environ.ts'
-import { closeBehindAnswer, drained } from '../src/server/sending.ts'
-import { tellWrongProtocol } from '../src/server/wrong-protocol.ts'
+} from '../src/server/deadlines.ts'
+import { queueFromStream } from '../src/request/body-queue.ts'
+import { addHeaders, hasBody, plainAddress } from '../src/environ/from-http.ts'
+import { createRoomyEnviron } from '../src/environ/roomy-environ.ts'
+import { closeAfterResponse, drained } from '../src/server/socket-writer.ts'
+import { logWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type {
   Application,
   Body,
@@ -40,14 +40,14 @@ import type {
   InputStream,
   StartResponse,
 } from '../src/types.ts'
-import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
 /** What an HTTPHandler can be told. */
 export interface HTTPOptions extends HandlerOptions, ServerOptions {
   /** The value of the Server header, where the application sends none; null for no header. */
   readonly serverSoftware?: string | null | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
-  readonly handlerClass?: typeof ServerHandler | undefined
+  readonly requestHandler?: typeof HTTPRequestHandler | undefined
   /**
    * Wraps the application in `validator`, for development: what breaks the contract is answered
    * with a 500 and told to stderr. Default: false, but in `makeServer` where NODE_ENV is not
@@ -91,7 +91,7 @@ export class HTTPHandler {
     checkLimits(options) // Node's own errors for them name other options.
     const server = createServer({
       maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
-      headersTimeout: zeroIfNone(options.headTimeout ?? HEAD_TIMEOUT),
+      headersTimeout: zeroIfNone(options.headersTimeout ?? HEADERS_TIMEOUT),
       connectionsCheckingInterval: SWEEP_TIME,
       keepAliveTimeout: zeroIfNone(options.idleTimeout ?? IDLE_TIMEOUT),
       requestTimeout: 0, // An upload may take as long as it takes.
@@ -103,7 +103,7 @@ export class HTTPHandler {
     server.maxHeadersCount = 0 // Node drops what is over; `addHeaders` refuses it.
     // A client that has closed its half still reads (RFC 9112, section 9.6).
     Object.assign(server, { httpAllowHalfOpen: true })
-    const Handler = options.handlerClass ?? ServerHandler
+    const Handler = options.requestHandler ?? HTTPRequestHandler
     function answer(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
       if (!request.socket.writable) return // Sent behind the last one that is answered.
       const handler = new Handler(request, response, options)
@@ -129,7 +129,7 @@ export class HTTPHandler {
   async #prepare(application: Runnable): Promise<Application> {
     const { application: run } = await recognise(application)
     if (!this.options.validate || frameworkOf(application) !== null) return run
-    const { validator } = await import('../src/validate.ts')
+    const { validator } = await import('../src/validate/validator.ts')
     return validator(run)
   }
 }
@@ -150,9 +150,9 @@ function zeroIfNone(time: number): number {
 class HTTPConnection implements Connection {
   readonly #socket: Socket
   /** More than one where a client sends the next request before it has the answer. */
-  #handlers: ServerHandler[] = []
+  #handlers: HTTPRequestHandler[] = []
   /** Those of them that are too many to have been started. */
-  readonly #waiting = new Set<ServerHandler>()
+  readonly #waiting = new Set<HTTPRequestHandler>()
   /** What had been read when the last answer was over; more is the beginning of a request. */
   #read = 0
   #ending = false
@@ -172,7 +172,7 @@ class HTTPConnection implements Connection {
     })
   }
 
-  begin(handler: ServerHandler): void {
+  begin(handler: HTTPRequestHandler): void {
     const { response } = handler
     this.#handlers.push(handler)
     // Node says 'close' at that number, and leaves it to the client.
@@ -195,7 +195,7 @@ class HTTPConnection implements Connection {
   }
 
   /** The answer is over. */
-  finished(handler: ServerHandler): void {
+  finished(handler: HTTPRequestHandler): void {
     if (this.#handlers[0] === handler) this.#handlers.shift()
     else this.#handlers = this.#handlers.filter((other) => other !== handler)
     this.#read = this.#socket.bytesRead
@@ -207,7 +207,7 @@ class HTTPConnection implements Connection {
     if (this.#ending && this.#handlers.length === 0) this.#socket.end()
   }
 
-  #startNext(finished: ServerHandler): void {
+  #startNext(finished: HTTPRequestHandler): void {
     this.#waiting.delete(finished)
     // None behind the last answer of a connection that ends.
     if (!this.#socket.writable) this.#waiting.clear()
@@ -230,7 +230,7 @@ class HTTPConnection implements Connection {
 
   look(): void {
     for (const handler of this.#handlers) handler.look()
-    if (!this.#full || this.#handlers.length >= MAX_LOOKAHEAD * MAX_PIPELINED) return
+    if (!this.#full || this.#handlers.length >= MAX_PROBE_FACTOR * MAX_PIPELINED) return
     if (!this.#handlers.at(-1)!.request.complete) return // It has just looked for itself.
     this.#socket.resume()
     this.#pauseLater()
@@ -249,19 +249,19 @@ class HTTPConnection implements Connection {
     if (this.#refused !== Infinity) return
     this.#refused = socket.bytesRead
     const { rawPacket } = error
-    if (rawPacket?.length === socket.bytesRead) tellWrongProtocol('HTTP', rawPacket)
+    if (rawPacket?.length === socket.bytesRead) logWrongProtocol('HTTP', rawPacket)
     const answering = this.#handlers.some(({ response }) => response.headersSent)
     if (socket.writable && !answering) {
       socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
     }
     // A request whose body is no good is aborted. Otherwise the client may be writing still.
     if (!socket.writable || this.#handlers.length > 0) socket.destroy()
-    else closeBehindAnswer(socket, false)
+    else closeAfterResponse(socket, false)
   }
 }
 
 /** Runs an application for one HTTP request. */
-export class ServerHandler extends BaseHandler {
+export class HTTPRequestHandler extends BaseHandler {
   override httpVersion = '1.1'
   override gateway = 'http' as const
   readonly request: IncomingMessage
@@ -293,7 +293,7 @@ export class ServerHandler extends BaseHandler {
     const { request } = this
     if (request.complete || request.readableFlowing) return
     // What makes Node read the socket on, though the stream has enough (Node 20 to 26).
-    if (request.readableLength < MAX_LOOKAHEAD * this.#highWaterMark) request._read(0)
+    if (request.readableLength < MAX_PROBE_FACTOR * this.#highWaterMark) request._read(0)
   }
 
   /** Every CGI variable that the connection and the head of the request give. */
@@ -349,7 +349,7 @@ export class ServerHandler extends BaseHandler {
   override getStdin(): InputStream {
     const { request, response } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
-    const source = pushedSource(request, this.#highWaterMark)
+    const source = queueFromStream(request, this.#highWaterMark)
     return new Input(
       this.clientWaits ? afterContinue(source, response) : source,
       contentLength(this.environ!) ?? Infinity,
@@ -387,7 +387,7 @@ export class ServerHandler extends BaseHandler {
     this.#pending = typeof chunk === 'string' && chunk.length < size ? Buffer.from(chunk) : chunk
   }
 
-  override _flush(): Wait {
+  override _flush(): MaybePromise {
     const { response } = this
     if (this.#pending !== null) response.write(this.#pending, 'latin1')
     // An empty chunk comes through here before there is a head.
@@ -401,7 +401,7 @@ export class ServerHandler extends BaseHandler {
     const { socket } = request
     const unread = !request.complete && hasBody(request)
     // What Node calls behind a last answer: it would close on bytes that are still coming.
-    if (unread) socket.destroySoon = () => closeBehindAnswer(socket, false)
+    if (unread) socket.destroySoon = () => closeAfterResponse(socket, false)
     if (complete) {
       if (this.#pending === null) response.end()
       else response.end(this.#pending, 'latin1')

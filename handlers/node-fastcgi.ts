@@ -8,21 +8,21 @@
 import type { EventEmitter } from 'node:events'
 import type { Server, Socket } from 'node:net'
 import type { Duplex, Readable, Writable } from 'node:stream'
-import { contentLength, encodeText, setVariable } from '../src/environ.ts'
-import { ErrorLog, escapeControl } from '../src/error-stream.ts'
+import { contentLength, encodeText, setVariable } from '../src/environ/environ.ts'
+import { ErrorLog, escapeControl } from '../src/request/error-log.ts'
 import { ConfigurationError, PeerError } from '../src/errors.ts'
-import { Input, streamSource, type ByteSource } from '../src/input.ts'
-import { recognise, type Runnable } from '../src/recognise.ts'
-import { webServerAddresses } from '../src/server/clients.ts'
-import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
-import { drained, limitLinger } from '../src/server/sending.ts'
+import { Input, streamSource, type ByteSource } from '../src/request/input.ts'
+import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { webServerAddresses } from '../src/address-list.ts'
+import { GatewayServer, type ServerOptions } from '../src/server/gateway-server.ts'
+import { drained, boundLinger } from '../src/server/socket-writer.ts'
 import type { Chunk, ErrorStream, InputStream } from '../src/types.ts'
-import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
 /** What a NodeFastCGIHandler can be told. */
 export interface NodeFastCGIOptions extends HandlerOptions, ServerOptions {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
-  readonly handlerClass?: typeof NodeFastCGIRequest | undefined
+  readonly requestHandler?: typeof NodeFastCGIRequestHandler | undefined
 }
 
 // What is used of the package, which has no types of its own.
@@ -87,7 +87,7 @@ export class NodeFastCGIHandler {
       // With a prototype, GET_VALUES for 'toString' is an exception.
       valueMap: Object.create(null) as object,
     })
-    const Request = options.handlerClass ?? NodeFastCGIRequest
+    const Request = options.requestHandler ?? NodeFastCGIRequestHandler
     server.on('request', (message: NodeFastCGIMessage) => {
       // Emitted while the connection receives, so that is whose request it is.
       const connection = Connection.receiving!
@@ -123,7 +123,7 @@ class Connection {
   /** The one whose bytes are being parsed. */
   static receiving: Connection | null = null
   readonly socket: Socket
-  readonly #requests = new Set<NodeFastCGIRequest>()
+  readonly #requests = new Set<NodeFastCGIRequestHandler>()
   /** Bytes of STDIN that no application has taken. */
   #queued = 0
   #answered = false
@@ -131,7 +131,7 @@ class Connection {
   constructor(socket: RecordSocket) {
     this.socket = socket
     this.#guard()
-    limitLinger(socket)
+    boundLinger(socket)
     // The package says 'aborted' only where no write has failed before.
     socket.on('close', () => {
       for (const request of this.#requests) request.lost()
@@ -145,7 +145,7 @@ class Connection {
   }
 
   /** Until then the package closes what is silent for two minutes; a request may take longer. */
-  begin(request: NodeFastCGIRequest): void {
+  begin(request: NodeFastCGIRequestHandler): void {
     this.#requests.add(request)
     this.socket.setTimeout(0)
   }
@@ -157,7 +157,7 @@ class Connection {
   }
 
   /** The package closes the connection behind the answer: nothing is held back any more. */
-  answered(request: NodeFastCGIRequest): void {
+  answered(request: NodeFastCGIRequestHandler): void {
     this.#requests.delete(request)
     this.#answered = true
     this.socket.resume()
@@ -192,7 +192,7 @@ class Connection {
 }
 
 /** Runs an application for one request that node-fastcgi has parsed. */
-export class NodeFastCGIRequest extends BaseHandler {
+export class NodeFastCGIRequestHandler extends BaseHandler {
   override gateway = 'fastcgi' as const
   override originServer = false
   readonly message: NodeFastCGIMessage
@@ -237,7 +237,7 @@ export class NodeFastCGIRequest extends BaseHandler {
     this.message.socket.write(chunk)
   }
 
-  override _flush(): Wait {
+  override _flush(): MaybePromise {
     return drained(this.message.socket, this.#connection.socket)
   }
 

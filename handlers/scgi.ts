@@ -6,31 +6,42 @@
  */
 import { Buffer } from 'node:buffer'
 import { createServer, type Socket } from 'node:net'
-import { chunkLength } from '../src/body.ts'
+import { chunkLength } from '../src/response/body.ts'
 import type { Part } from '../src/protocol/fastcgi.ts'
-import { contentLength } from '../src/environ.ts'
-import { ErrorLog, escapeControl } from '../src/error-stream.ts'
+import { contentLength } from '../src/environ/environ.ts'
+import { ErrorLog, escapeControl } from '../src/request/error-log.ts'
 import { PeerError } from '../src/errors.ts'
-import { emptySource, Input } from '../src/input.ts'
+import { emptySource, Input } from '../src/request/input.ts'
 import {
   RequestReader,
   type SCGIFault,
   type SCGIOptions as ReaderOptions,
 } from '../src/protocol/scgi.ts'
-import { recognise, type Runnable } from '../src/recognise.ts'
-import { GatewayServer, type ServerOptions } from '../src/server/lifecycle.ts'
-import { coarseTime, HEAD_TIMEOUT, HIGH_WATER_MARK, MAX_LOOKAHEAD } from '../src/server/limits.ts'
-import { environOfHeaders } from '../src/server/params.ts'
-import { PushSource } from '../src/server/push-source.ts'
-import { breakOff, closeBehindAnswer, drained, partOf, writeParts } from '../src/server/sending.ts'
-import { tellWrongProtocol } from '../src/server/wrong-protocol.ts'
+import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { GatewayServer, type ServerOptions } from '../src/server/gateway-server.ts'
+import {
+  coarseTime,
+  HEADERS_TIMEOUT,
+  HIGH_WATER_MARK,
+  MAX_PROBE_FACTOR,
+} from '../src/server/deadlines.ts'
+import { environFromHeaders } from '../src/environ/from-params.ts'
+import { BodyQueue } from '../src/request/body-queue.ts'
+import {
+  breakOff,
+  closeAfterResponse,
+  drained,
+  partOf,
+  writeParts,
+} from '../src/server/socket-writer.ts'
+import { logWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
-import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
 /** What an SCGIHandler can be told. */
 export interface SCGIOptions extends HandlerOptions, ServerOptions {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
-  readonly handlerClass?: typeof SCGIRequest | undefined
+  readonly requestHandler?: typeof SCGIRequestHandler | undefined
 }
 
 /** Bytes up to which a chunk is copied to the others: cheaper than a `writev` of all. */
@@ -62,7 +73,7 @@ export class SCGIHandler {
     const { application: run } = await recognise(application)
     const sockets = { allowHalfOpen: true }
     const { maxHeaderBytes, maxHeaders } = options
-    const reading = { maxHeaderBytes, maxHeaders, decodeHeaders: environOfHeaders }
+    const reading = { maxHeaderBytes, maxHeaders, decodeHeaders: environFromHeaders }
     return GatewayServer.start(createServer(sockets), options, {
       fallback: 'fd:0',
       sockets,
@@ -75,13 +86,13 @@ export class SCGIHandler {
 class Connection {
   readonly socket: Socket
   /** The body; null if there is none. */
-  input: PushSource | null = null
+  input: BodyQueue | null = null
   /** When this connection is given up: its request has not come. */
   deadline: number
   readonly #reader: RequestReader<Environ>
   readonly #application: Application
   readonly #options: SCGIOptions
-  #request: SCGIRequest | null = null
+  #request: SCGIRequestHandler | null = null
   /** All of the request has come. */
   #complete = false
   #answered = false
@@ -98,7 +109,7 @@ class Connection {
     this.#application = application
     this.#options = options
     this.#reader = new RequestReader(readerOptions)
-    this.deadline = coarseTime() + (options.headTimeout ?? HEAD_TIMEOUT)
+    this.deadline = coarseTime() + (options.headersTimeout ?? HEADERS_TIMEOUT)
   }
 
   receiveEof(): void {
@@ -140,25 +151,25 @@ class Connection {
   look(): void {
     const { input, socket } = this
     if (input === null || !socket.isPaused()) return
-    if (input.queued < MAX_LOOKAHEAD * this.#highWaterMark()) socket.resume()
+    if (input.queued < MAX_PROBE_FACTOR * this.#highWaterMark()) socket.resume()
   }
 
   /** The application's answer has been written, or nothing more of it will come. */
   finished(complete: boolean): void {
     this.#answered = true
     this.#request = null
-    if (complete) closeBehindAnswer(this.socket, this.#complete)
+    if (complete) closeAfterResponse(this.socket, this.#complete)
     else breakOff(this.socket)
   }
 
   #pump(chunk?: Buffer): void {
-    let begun: SCGIRequest | null = null
+    let begun: SCGIRequestHandler | null = null
     for (let event; (event = this.#reader.next()) !== null;) {
       switch (event.type) {
         case 'request': {
           this.deadline = Infinity
-          if (event.contentLength > 0) this.input = new PushSource(() => this.#resume())
-          const Request = this.#options.handlerClass ?? SCGIRequest
+          if (event.contentLength > 0) this.input = new BodyQueue(() => this.#resume())
+          const Request = this.#options.requestHandler ?? SCGIRequestHandler
           this.#request = begun = new Request(this, event.params, this.#options)
           break
         }
@@ -190,7 +201,7 @@ class Connection {
   /** Answers what is a request and not to be served; closes on anything else. */
   #refuse(code: SCGIFault, message: string, chunk?: Buffer): void {
     const first = chunk !== undefined && this.socket.bytesRead === chunk.length
-    if (!first || !tellWrongProtocol('SCGI', chunk)) {
+    if (!first || !logWrongProtocol('SCGI', chunk)) {
       process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
     }
     const status = REFUSALS[code]
@@ -203,7 +214,7 @@ class Connection {
     this.socket.write(
       `Status: ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     )
-    closeBehindAnswer(this.socket, false)
+    closeAfterResponse(this.socket, false)
   }
 }
 
@@ -217,7 +228,7 @@ const REFUSALS: Readonly<Partial<Record<SCGIFault, string>>> = {
 }
 
 /** Runs an application for one SCGI request. */
-export class SCGIRequest extends BaseHandler {
+export class SCGIRequestHandler extends BaseHandler {
   override gateway = 'scgi' as const
   override originServer = false
   readonly #connection: Connection
@@ -249,7 +260,7 @@ export class SCGIRequest extends BaseHandler {
     this.#parts.push(partOf(chunk, size))
   }
 
-  override _flush(): Wait {
+  override _flush(): MaybePromise {
     // An answer in one piece needs no such call; one in pieces would wait for each to be
     // acknowledged (RFC 9293, section 3.7.4).
     const { socket } = this.#connection

@@ -5,13 +5,13 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
-import { asApplication, bridged, frameworkOf } from '../src/application.ts'
-import { contentLength, setVariable } from '../src/environ.ts'
+import { asApplication, bridged, frameworkOf } from '../src/application/detect.ts'
+import { contentLength, setVariable } from '../src/environ/environ.ts'
 import { PeerError } from '../src/errors.ts'
-import { Input, streamSource } from '../src/input.ts'
-import type { Runnable } from '../src/recognise.ts'
+import { Input, streamSource } from '../src/request/input.ts'
+import type { Runnable } from '../src/application/to-application.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
-import { BaseHandler, type HandlerOptions, type Wait } from './base.ts'
+import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
 /** Where a SimpleHandler's answer goes: a Node stream will do. */
 export interface Output {
@@ -149,7 +149,7 @@ export class SimpleHandler extends BaseHandler {
     }
   }
 
-  override _flush(): Wait {
+  override _flush(): MaybePromise {
     if (this.#writing) return this.#writing
     const wait = this.#writeSome()
     if (wait) return (this.#writing = this.#writeRest(wait))

@@ -25,18 +25,18 @@ const typescript = dirname(createRequire(import.meta.url).resolve('typescript/pa
 execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', 'dist'], { stdio: 'inherit' })
 rmSync('dist/tsconfig.json')
 
-const bundle = await rolldown({ input: 'handlers/cgi.ts', platform: 'node', logLevel: 'warn' })
+const bundle = await rolldown({ input: 'src/exports/cgi.ts', platform: 'node', logLevel: 'warn' })
 // Parsing is a good part of what a CGI request costs.
 await bundle.write({
-  file: 'dist/commonjs/handlers/cgi.js',
+  file: 'dist/commonjs/src/exports/cgi.js',
   format: 'cjs',
   comments: false,
   minify: true,
 })
-copyFileSync('dist/commonjs/handlers/cgi.js', 'cgi-bin/portico.cjs')
+copyFileSync('dist/commonjs/src/exports/cgi.js', 'cgi-bin/portico.cjs')
 
 // Its declarations once more, where TypeScript reads them as those of a CommonJS file.
-const declarations = new Set(['handlers/cgi.d.ts'])
+const declarations = new Set(['src/exports/cgi.d.ts'])
 for (const file of declarations) {
   const text = readFileSync(`dist/${file}`, 'utf8')
   for (const [, path] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {

@@ -9,7 +9,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const FILES = [
-  'src/validate.ts',
+  'src/validate/validator.ts',
   'src/validate/console.ts',
   'src/validate/environ.ts',
   'src/validate/input.ts',

@@ -8,11 +8,11 @@
 import type { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
-import { applicationUri } from '../util.ts'
-import { forwardInsides, forwardTo } from './forward.ts'
+import { applicationUri } from '../wsgiref/util.ts'
+import { forwardInsides, forwardTo } from './light-prototype.ts'
 import type { RequestBody } from './request-body.ts'
 import { headerLines } from './request-headers.ts'
-import { targetOf } from './target.ts'
+import { targetOf } from './request-target.ts'
 
 /** What the constructor of Request refuses (Fetch Standard, section 2.2.1). */
 const FORBIDDEN_METHOD = /^(?:CONNECT|TRACE|TRACK)$/i

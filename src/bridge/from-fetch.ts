@@ -7,7 +7,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
-import { isPromise } from '../body.ts'
+import { isPromise } from '../response/body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type {
   Application,
@@ -18,7 +18,7 @@ import type {
   StartResponse,
   Write,
 } from '../types.ts'
-import { isHopByHop } from '../util.ts'
+import { isHopByHop } from '../wsgiref/util.ts'
 import { createRequest } from './fetch-request.ts'
 import { LightResponse } from './light-fetch.ts'
 import { markOrigin, originOf } from './origin.ts'

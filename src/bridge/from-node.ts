@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
-import { isPromise } from '../body.ts'
+import { isPromise } from '../response/body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type { Application, Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
 import { GatewaySocket, type Done, type Peer } from './gateway-socket.ts'

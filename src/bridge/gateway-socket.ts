@@ -6,7 +6,7 @@
 import { Buffer } from 'node:buffer'
 import type { AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
-import { chunkLength } from '../body.ts'
+import { chunkLength } from '../response/body.ts'
 import type { Chunk, Environ } from '../types.ts'
 
 /** Tells a stream that a write is done, or has failed. */

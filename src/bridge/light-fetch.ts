@@ -5,7 +5,7 @@
  */
 import type { Chunk, HeaderList } from '../types.ts'
 import { copyHeaders, LightRequest } from './fetch-request.ts'
-import { forwardTo } from './forward.ts'
+import { forwardTo } from './light-prototype.ts'
 
 /** The Request that has been put in place. */
 let installed: typeof Request | null = null

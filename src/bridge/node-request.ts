@@ -8,7 +8,7 @@ import type { Environ } from '../types.ts'
 import type { GatewaySocket } from './gateway-socket.ts'
 import { headerLines } from './request-headers.ts'
 import type { RequestBody } from './request-body.ts'
-import { targetOf } from './target.ts'
+import { targetOf } from './request-target.ts'
 
 /** A request as applications behind `fromNode` see it. */
 export interface NodeRequest extends IncomingMessage {

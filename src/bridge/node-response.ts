@@ -8,7 +8,7 @@
 import type { Buffer } from 'node:buffer'
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { HeaderList } from '../types.ts'
-import { isHopByHop } from '../util.ts'
+import { isHopByHop } from '../wsgiref/util.ts'
 import type { Done, GatewaySocket } from './gateway-socket.ts'
 
 interface Internals {

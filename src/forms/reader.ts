@@ -1,5 +1,5 @@
 /** Reads the fields of a form, as bytes: only when all are there is their charset known. */
-import { TextBudget } from './body.ts'
+import { TextBudget } from './body-reader.ts'
 import type { Decode } from './charset.ts'
 import { charsetOf, type RawField, rawText } from './field.ts'
 import type { FileDescription } from './file.ts'

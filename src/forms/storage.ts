@@ -6,7 +6,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
-import { FormBody } from './body.ts'
+import { FormBody } from './body-reader.ts'
 import type { Decode } from './charset.ts'
 import { charsetOf, type FormField, type RawField } from './field.ts'
 import type { IncomingFile, TempFiles, UploadedFile } from './file.ts'

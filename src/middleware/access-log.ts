@@ -1,10 +1,10 @@
 /** One line for each answer (Apache's mod_log_config; Plack::Middleware::AccessLog). */
-import { asApplication } from '../application.ts'
-import { chunkLength } from '../body.ts'
+import { asApplication } from '../application/detect.ts'
+import { chunkLength } from '../response/body.ts'
 import { PeerError } from '../errors.ts'
-import { Headers } from '../headers.ts'
+import { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ, StartResponse } from '../types.ts'
-import { chain, guard, hook } from './body.ts'
+import { chain, guard, hook } from './body-hooks.ts'
 import { escapePath } from './escape-path.ts'
 import { jsonLine, type LogEntry, textLine } from './log-formats.ts'
 

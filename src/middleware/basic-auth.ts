@@ -1,10 +1,10 @@
 /** Basic authentication (RFC 7617), where no web server does it. */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { asApplication } from '../application.ts'
-import { decodeText, encodeText } from '../environ.ts'
+import { asApplication } from '../application/detect.ts'
+import { decodeText, encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { chain, type Wait } from './body.ts'
+import { chain, type MaybePromise } from './body-hooks.ts'
 import { plain } from './response.ts'
 
 /** What `basicAuth` can be told; `users` or `verify` is needed. */
@@ -15,7 +15,7 @@ export interface BasicAuthOptions {
   readonly users?: Readonly<Record<string, string>> | undefined
   /** Decides instead of `users`: against hashes, or somewhere else. */
   readonly verify?:
-    | ((user: string, password: string, environ: Environ) => Wait<boolean>)
+    | ((user: string, password: string, environ: Environ) => MaybePromise<boolean>)
     | undefined
 }
 

@@ -1,8 +1,8 @@
 /** A limit on what clients send, whatever they announce. */
-import { asApplication } from '../application.ts'
-import { contentLength } from '../environ.ts'
+import { asApplication } from '../application/detect.ts'
+import { contentLength } from '../environ/environ.ts'
 import { ConfigurationError, PeerError } from '../errors.ts'
-import { type ByteSource, Input } from '../input.ts'
+import { type ByteSource, Input } from '../request/input.ts'
 import type { Application, ApplicationClass, InputStream } from '../types.ts'
 import { plain } from './response.ts'
 

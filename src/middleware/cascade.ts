@@ -1,5 +1,5 @@
 /** Applications that are tried one after the other (Plack::App::Cascade). */
-import { asApplication } from '../application.ts'
+import { asApplication } from '../application/detect.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
 import { intercept, plain } from './response.ts'

@@ -1,6 +1,6 @@
 /** 304 for what the client has already (RFC 9110, section 13; Rack::ConditionalGet). */
-import { asApplication } from '../application.ts'
-import type { Headers } from '../headers.ts'
+import { asApplication } from '../application/detect.ts'
+import type { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { intercept } from './response.ts'
 

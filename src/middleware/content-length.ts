@@ -1,9 +1,9 @@
 /** Content-Length where it can be known, for layers outside that need it (Rack::ContentLength). */
-import { asApplication } from '../application.ts'
-import { bodyLength, whenOpen } from '../body.ts'
+import { asApplication } from '../application/detect.ts'
+import { bodyLength, whenOpen } from '../response/body.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { isFileWrapper } from '../util.ts'
-import { chain, type Wait } from './body.ts'
+import { isFileWrapper } from '../wsgiref/util.ts'
+import { chain, type MaybePromise } from './body-hooks.ts'
 import { intercept, type Response } from './response.ts'
 
 /**
@@ -31,7 +31,10 @@ export function contentLength(app: Application | ApplicationClass): Application 
 }
 
 /** Adds the header to a response, if it can; waits for a stream that has yet to open its file. */
-export function addLength({ status, headers, body }: Response, environ: Environ): Wait<void> {
+export function addLength(
+  { status, headers, body }: Response,
+  environ: Environ,
+): MaybePromise<void> {
   if (headers.has('Content-Length') || /^(?:1|204|304)/.test(status)) return
   return chain(isFileWrapper(body) ? whenOpen(body) : undefined, () => {
     const length = bodyLength(body)

@@ -1,13 +1,13 @@
 /** What went wrong, shown to whoever develops (Rack::ShowExceptions). */
 import { inspect } from 'node:util'
-import { asApplication } from '../application.ts'
-import { decodeText } from '../environ.ts'
-import { escapeControl } from '../error-stream.ts'
+import { asApplication } from '../application/detect.ts'
+import { decodeText } from '../environ/environ.ts'
+import { escapeControl } from '../request/error-log.ts'
 import { PeerError } from '../errors.ts'
 import { escapeHtml } from '../forms/escape.ts'
 import type { Application, ApplicationClass, Chunk, Environ } from '../types.ts'
-import { isPromise } from '../body.ts'
-import { chain, hook } from './body.ts'
+import { isPromise } from '../response/body.ts'
+import { chain, hook } from './body-hooks.ts'
 
 /** What `errorPage` can be told. */
 export interface ErrorPageOptions {

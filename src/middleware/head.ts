@@ -1,7 +1,7 @@
 /** Answers to HEAD without the work of a body (Rack::Head). */
-import { asApplication } from '../application.ts'
+import { asApplication } from '../application/detect.ts'
 import type { Application, ApplicationClass } from '../types.ts'
-import { chain } from './body.ts'
+import { chain } from './body-hooks.ts'
 import { addLength } from './content-length.ts'
 import { intercept } from './response.ts'
 

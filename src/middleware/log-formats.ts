@@ -1,7 +1,7 @@
 /** The forms of a line in the access log. */
-import { decodeText } from '../environ.ts'
+import { decodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
-import type { Headers } from '../headers.ts'
+import type { Headers } from '../response/headers.ts'
 import type { Environ } from '../types.ts'
 
 /** What is known of an answer when it is over. */

@@ -1,9 +1,9 @@
 /** Applications below paths and hosts, as one application (Plack::App::URLMap). */
-import { asApplication } from '../application.ts'
-import { encodeText } from '../environ.ts'
+import { asApplication } from '../application/detect.ts'
+import { encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { chain, guard, hook } from './body.ts'
+import { chain, guard, hook } from './body-hooks.ts'
 import { plain } from './response.ts'
 
 /**

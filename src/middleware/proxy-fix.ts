@@ -1,8 +1,8 @@
 /** The client behind a trusted HTTP proxy (werkzeug's ProxyFix; RFC 7239). */
 import { isIP } from 'node:net'
-import { asApplication } from '../application.ts'
+import { asApplication } from '../application/detect.ts'
 import { ConfigurationError } from '../errors.ts'
-import { allowClients } from '../server/clients.ts'
+import { allowClients } from '../address-list.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { type Hop, parseForwarded } from './forwarded.ts'
 

@@ -1,11 +1,11 @@
 /** Parts of files, for clients that resume or seek (RFC 9110, section 14). */
 import { createReadStream, read, ReadStream } from 'node:fs'
-import { asApplication } from '../application.ts'
-import { type FilePart, filePart, whenOpen } from '../body.ts'
-import type { Headers } from '../headers.ts'
+import { asApplication } from '../application/detect.ts'
+import { type FilePart, filePart, whenOpen } from '../response/body.ts'
+import type { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { FileWrapper, isFileWrapper } from '../util.ts'
-import { chain } from './body.ts'
+import { FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
+import { chain } from './body-hooks.ts'
 import { intercept, plain, type Response } from './response.ts'
 
 /**

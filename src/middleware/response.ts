@@ -6,10 +6,10 @@
  * generator, or before it calls `write`. Layers see none of this; they are asked once, by `change`.
  */
 import { ApplicationError } from '../errors.ts'
-import { checkStatus, Headers } from '../headers.ts'
+import { checkStatus, Headers } from '../response/headers.ts'
 import type { Application, Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
-import { closeBody, isChunk, isPromise } from '../body.ts'
-import { type BodyHooks, chain, hook, type Wait } from './body.ts'
+import { closeBody, isChunk, isPromise } from '../response/body.ts'
+import { type BodyHooks, chain, hook, type MaybePromise } from './body-hooks.ts'
 
 /** A response whose head has not gone yet. Everything in it may be replaced. */
 export interface Response {
@@ -25,7 +25,7 @@ export interface Response {
 }
 
 /** Changes a response, or returns the application that answers instead of it. */
-export type Change = (response: Response) => Wait<Application | void>
+export type Change = (response: Response) => MaybePromise<Application | void>
 
 /**
  * Runs `application` with `change` between it and the gateway.
@@ -51,7 +51,7 @@ class Exchange {
   #response: Response | null = null
   #error: unknown
   /** What `change` was asked about, once it has been asked; what it says may be waited for. */
-  #decision: Wait<void> | null = null
+  #decision: MaybePromise<void> | null = null
   #asked: Body | undefined
   #instead: Application | null = null
   #write: Write | null = null
@@ -87,11 +87,11 @@ class Exchange {
     const whole = isChunk(body) || Array.isArray(body)
     if (this.#response === null) return whole ? body : hook(body, this.#hooks())
     // A body that a failing layer keeps from the gateway is nobody else's to close.
-    const failed = (error: unknown): Wait<never> =>
+    const failed = (error: unknown): MaybePromise<never> =>
       chain(closeBody(body, null), (): never => {
         throw error
       })
-    let decided: Wait<void>
+    let decided: MaybePromise<void>
     try {
       decided = this.#decide(body)
       if (isPromise(decided)) decided = decided.catch(failed)
@@ -117,7 +117,7 @@ class Exchange {
     }
   }
 
-  #decide(body: Body | undefined): Wait<void> {
+  #decide(body: Body | undefined): MaybePromise<void> {
     if (this.#decision !== null) return this.#decision
     const response = this.#response!
     this.#asked = response.body = body
@@ -140,7 +140,7 @@ class Exchange {
   }
 
   /** What is sent in the place of the application's body, if anything is. */
-  #other(): (() => Wait<Body>) | undefined {
+  #other(): (() => MaybePromise<Body>) | undefined {
     const instead = this.#instead
     if (instead) return () => instead(this.#environ, this.#outer)
     if (this.#replaced) return () => this.#response!.body ?? []

@@ -1,10 +1,10 @@
 /** Files that the web server in front sends by itself (X-Sendfile, X-Accel-Redirect). */
 import { resolve } from 'node:path'
-import { asApplication } from '../application.ts'
-import { encodeText } from '../environ.ts'
+import { asApplication } from '../application/detect.ts'
+import { encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
-import { isFileWrapper } from '../util.ts'
+import { isFileWrapper } from '../wsgiref/util.ts'
 import { escapePath } from './escape-path.ts'
 import { intercept } from './response.ts'
 

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
-import type { Wait } from './body.ts'
+import type { MaybePromise } from './body-hooks.ts'
 
 /**
  * A store of sessions. It may answer at once or by a promise; the response waits for it. What it is
@@ -11,10 +11,10 @@ import type { Wait } from './body.ts'
  */
 export interface SessionStore {
   /** What was saved last under `id`; undefined if there is nothing, or it has expired. */
-  load(id: string): Wait<string | undefined>
+  load(id: string): MaybePromise<string | undefined>
   /** @param expires milliseconds since 1970. */
-  save(id: string, data: string, expires: number): Wait
-  remove(id: string): Wait
+  save(id: string, data: string, expires: number): MaybePromise
+  remove(id: string): MaybePromise
 }
 
 /** Room for the sessions of a small site: at 1 KiB each, some 10 MiB. */

@@ -1,9 +1,9 @@
 /** What an application remembers of a client from one request to the next. */
 import { randomBytes } from 'node:crypto'
-import { asApplication } from '../application.ts'
+import { asApplication } from '../application/detect.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ, ErrorStream } from '../types.ts'
-import { chain, hook, type Wait } from './body.ts'
+import { chain, hook, type MaybePromise } from './body-hooks.ts'
 import { escapePath } from './escape-path.ts'
 import { intercept } from './response.ts'
 import type { SessionStore } from './session-stores.ts'
@@ -113,11 +113,11 @@ export function session(app: Application | ApplicationClass, options: SessionOpt
  * How data is kept. A token stands for it with the client: the data itself, or an id of the store.
  */
 interface Keeper {
-  load(token: string): Wait<string | undefined>
+  load(token: string): MaybePromise<string | undefined>
   /** Resolves to the token, which is a new one if none is given. */
-  save(token: string | undefined, text: string, expires: number): Wait<string>
+  save(token: string | undefined, text: string, expires: number): MaybePromise<string>
   /** Undefined where it cannot be taken back. */
-  remove?(token: string): Wait
+  remove?(token: string): MaybePromise
 }
 
 const cookieKeeper: Keeper = {
@@ -188,7 +188,7 @@ class Current implements Session {
   }
 
   /** The token that the client is to have: null for none, undefined to leave it as it is. */
-  commit(): Wait<string | null | undefined> {
+  commit(): MaybePromise<string | null | undefined> {
     this.#committed = true
     const text = JSON.stringify(this.data)
     const token = this.#token
@@ -205,7 +205,7 @@ class Current implements Session {
   }
 
   /** Saves what has changed since the head went, if that needs no new cookie. */
-  saveLate(errors: ErrorStream): Wait {
+  saveLate(errors: ErrorStream): MaybePromise {
     const text = JSON.stringify(this.data)
     if (!this.#committed || text === this.#saved) return
     const keeper = this.#keeper
@@ -216,7 +216,7 @@ class Current implements Session {
     return text === EMPTY ? keeper.remove(this.#token) : this.#save(this.#token, text)
   }
 
-  #save(token: string | undefined, text: string): Wait<string> {
+  #save(token: string | undefined, text: string): MaybePromise<string> {
     const saved = this.#keeper.save(token, text, Date.now() + this.#lifetime)
     return chain(saved, (kept) => {
       this.#saved = text

@@ -8,9 +8,9 @@ import { lookup } from 'node:dns/promises'
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { Server } from 'node:net'
 import { ConfigurationError, PorticoError } from '../errors.ts'
-import { describeDescriptor, systemdSockets } from './inherited.ts'
-import { bindSocketFile } from './unix.ts'
-import type { SocketFileOptions } from './unix.ts'
+import { describeDescriptor, systemdSockets } from './inherited-sockets.ts'
+import { bindSocketFile } from './unix-socket.ts'
+import type { SocketFileOptions } from './unix-socket.ts'
 
 /** Where a server can be reached. */
 export type Address =

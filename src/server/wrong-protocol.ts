@@ -37,7 +37,7 @@ const told = new Set<string>()
  * first time in this process. False if the first `bytes` of the connection do not say what it is,
  * or that it is no other.
  */
-export function tellWrongProtocol(expected: keyof typeof WORDS, bytes: Buffer): boolean {
+export function logWrongProtocol(expected: keyof typeof WORDS, bytes: Buffer): boolean {
   const came = protocolOf(bytes)
   if (came === null || came === expected) return false
   const pair = `${came} ${expected}`

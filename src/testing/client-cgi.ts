@@ -11,7 +11,7 @@ import { connect, createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { isCutShort, parseCgiAnswer } from './cgi-answer.ts'
+import { isCutShort, parseCgiResponse } from './cgi-response.ts'
 import { cgiVariables, type CgiPlace } from './cgi-variables.ts'
 import {
   bodyBytes,
@@ -81,7 +81,7 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
         new Promise<void>((resolve) => output.once('close', resolve)),
       ]),
     )
-    const answer = parseCgiAnswer(stdout.bytes())
+    const answer = parseCgiResponse(stdout.bytes())
     return {
       status: answer.status,
       headers: answer.headers,

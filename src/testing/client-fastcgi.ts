@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
 import { FCGI_REQUEST_COMPLETE, FCGI_RESPONDER } from '../protocol/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../protocol/fastcgi-web-server.ts'
-import { isCutShort, parseCgiAnswer } from './cgi-answer.ts'
+import { isCutShort, parseCgiResponse } from './cgi-response.ts'
 import { cgiVariables, type CgiPlace } from './cgi-variables.ts'
 import {
   bodyBytes,
@@ -19,7 +19,7 @@ import {
   type TestRequest,
   type TestResponse,
 } from './client.ts'
-import { readPlace, type HttpPlace } from './http.ts'
+import { readPlace, type HttpPlace } from './raw-http-client.ts'
 import { disconnected, within } from './socket-reader.ts'
 
 export interface FastcgiClientOptions extends ClientOptions, CgiPlace {
@@ -137,7 +137,7 @@ class FastcgiConnection {
     if (protocolStatus !== FCGI_REQUEST_COMPLETE) {
       throw new PeerError('PORTICO_PROTOCOL', `END_REQUEST with protocolStatus ${protocolStatus}`)
     }
-    const answer = parseCgiAnswer(stdout.bytes())
+    const answer = parseCgiResponse(stdout.bytes())
     return {
       status: answer.status,
       headers: answer.headers,

@@ -1,7 +1,7 @@
 /** The client of this folder's common form over HTTP: for HTTPHandler, and for any web server. */
 import { PeerError } from '../errors.ts'
 import { Collector, mountedTarget, type Client, type ClientOptions } from './client.ts'
-import { openHttp, type HttpPlace } from './http.ts'
+import { openHttp, type HttpPlace } from './raw-http-client.ts'
 
 /** Each request has a connection of its own. */
 export function httpClient(place: HttpPlace | string, options: ClientOptions = {}): Client {

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { PeerError } from '../errors.ts'
 import { encodeRequest } from '../protocol/scgi.ts'
-import { isCutShort, parseCgiAnswer } from './cgi-answer.ts'
+import { isCutShort, parseCgiResponse } from './cgi-response.ts'
 import { cgiVariables, type CgiPlace } from './cgi-variables.ts'
 import {
   bodyBytes,
@@ -18,7 +18,7 @@ import {
   type TestRequest,
   type TestResponse,
 } from './client.ts'
-import { readPlace, type HttpPlace } from './http.ts'
+import { readPlace, type HttpPlace } from './raw-http-client.ts'
 import { disconnected, within } from './socket-reader.ts'
 
 export interface ScgiClientOptions extends ClientOptions, CgiPlace {
@@ -61,7 +61,7 @@ async function requestScgi(
     if (reset && bytes.length === 0) {
       throw new PeerError('PORTICO_DISCONNECTED', 'the connection was reset without an answer')
     }
-    const answer = parseCgiAnswer(bytes)
+    const answer = parseCgiResponse(bytes)
     return {
       status: answer.status,
       headers: answer.headers,

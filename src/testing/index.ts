@@ -9,7 +9,7 @@ export { cgiClient, type CgiClientOptions } from './client-cgi.ts'
 export { fastcgiClient, type FastcgiClientOptions } from './client-fastcgi.ts'
 export { httpClient } from './client-http.ts'
 export { scgiClient, type ScgiClientOptions } from './client-scgi.ts'
-export { parseCgiAnswer, type CgiAnswer } from './cgi-answer.ts'
+export { parseCgiResponse, type CgiAnswer } from './cgi-response.ts'
 export { cgiVariables, type CgiPlace } from './cgi-variables.ts'
 export {
   httpRequest,
@@ -21,6 +21,6 @@ export {
   type HttpRequest,
   type HttpResponse,
   type HttpStream,
-} from './http.ts'
+} from './raw-http-client.ts'
 export { TestSession, type TestSessionOptions } from './test-session.ts'
-export { type Check, type Sendable, type TestAnswer, TestCall } from './test-request.ts'
+export { type Check, type Sendable, type TestResult, TestCall } from './test-request.ts'

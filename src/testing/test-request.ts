@@ -12,7 +12,7 @@ import { type TestRequest, type TestResponse, valuesOf } from './client.ts'
 export type Sendable = string | Uint8Array | URLSearchParams | FormData | object
 
 /** An answer, with what tests look at. */
-export interface TestAnswer extends TestResponse {
+export interface TestResult extends TestResponse {
   /** The number in the status. */
   readonly code: number
   /** The body as UTF-8. */
@@ -24,7 +24,7 @@ export interface TestAnswer extends TestResponse {
 }
 
 /** Looks at an answer; throws, or rejects, if it is not as it should be. */
-export type Check = (answer: TestAnswer) => unknown
+export type Check = (answer: TestResult) => unknown
 
 /** What carries a request out: the TestApp, which knows cookies and redirects. */
 export type Send = (request: TestRequest, redirects: number) => Promise<TestResponse>
@@ -33,7 +33,7 @@ export type Send = (request: TestRequest, redirects: number) => Promise<TestResp
 const SHOWN = 300
 
 /** A request that has not been sent; `await` sends it, once. */
-export class TestCall implements PromiseLike<TestAnswer> {
+export class TestCall implements PromiseLike<TestResult> {
   readonly #send: Send
   readonly #method: string
   readonly #target: string
@@ -41,7 +41,7 @@ export class TestCall implements PromiseLike<TestAnswer> {
   readonly #checks: Check[] = []
   #body: Sendable | undefined
   #redirects = 0
-  #answer: Promise<TestAnswer> | undefined
+  #answer: Promise<TestResult> | undefined
 
   constructor(send: Send, method: string, target: string) {
     this.#send = send
@@ -106,8 +106,8 @@ export class TestCall implements PromiseLike<TestAnswer> {
 
   /** Sends the request, if that has not been done, and hands on the answer that was expected. */
   // oxlint-disable-next-line unicorn/no-thenable -- to be awaited is what it is for
-  then<A = TestAnswer, B = never>(
-    resolved?: ((answer: TestAnswer) => A | PromiseLike<A>) | null,
+  then<A = TestResult, B = never>(
+    resolved?: ((answer: TestResult) => A | PromiseLike<A>) | null,
     rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     this.#answer ??= this.#run()
@@ -119,7 +119,7 @@ export class TestCall implements PromiseLike<TestAnswer> {
     if (this.#answer) throw new ApplicationError('The request has been sent already')
   }
 
-  async #run(): Promise<TestAnswer> {
+  async #run(): Promise<TestResult> {
     const { type, bytes } = await encode(this.#body)
     const headers = [...this.#headers]
     if (type !== null && valuesOf(headers, 'Content-Type').length === 0) {
@@ -157,7 +157,7 @@ async function encode(
   }
 }
 
-function asAnswer(response: TestResponse): TestAnswer {
+function asAnswer(response: TestResponse): TestResult {
   const text = response.body.toString()
   return {
     ...response,
@@ -175,7 +175,7 @@ function matches(value: string, wanted: string | RegExp): boolean {
   return typeof wanted === 'string' ? value === wanted : wanted.test(value)
 }
 
-function checkBody(answer: TestAnswer, wanted: string | RegExp | object): void {
+function checkBody(answer: TestResult, wanted: string | RegExp | object): void {
   const { text, body } = answer
   if (typeof wanted === 'string' || wanted instanceof RegExp) {
     if (!matches(text, wanted)) throw mismatch('body', wanted, text, answer)
@@ -199,7 +199,7 @@ function mismatch(
   what: string,
   wanted: string | number | RegExp,
   got: string | undefined,
-  answer: Pick<TestAnswer, 'status' | 'text' | 'errors'>,
+  answer: Pick<TestResult, 'status' | 'text' | 'errors'>,
 ): ApplicationError {
   const shown = got === undefined ? 'none' : JSON.stringify(got.slice(0, SHOWN))
   const expected = typeof wanted === 'string' ? JSON.stringify(wanted) : String(wanted)
@@ -207,7 +207,7 @@ function mismatch(
 }
 
 /** What the application said about it, and the beginning of what it answered. */
-function details({ status, text, errors }: Pick<TestAnswer, 'status' | 'text' | 'errors'>): string {
+function details({ status, text, errors }: Pick<TestResult, 'status' | 'text' | 'errors'>): string {
   const log = errors === undefined || errors === '' ? '' : `\nwsgi.errors: ${errors}`
   return `\n${status}\n${text.slice(0, SHOWN)}${log}`
 }

@@ -1,7 +1,7 @@
 /** The body between application and gateway: its items, its end, and who closes it. */
 import { existsSync } from 'node:fs'
 import type { Chunk } from '../types.ts'
-import { type FileWrapper, isFileWrapper } from '../util.ts'
+import { type FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
 import type { Exchange } from './exchange.ts'
 import { type OpenBody, release, watch } from './open.ts'
 import { fail, show, type Warn } from './report.ts'

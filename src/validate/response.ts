@@ -3,7 +3,7 @@
  * as it is named in a message.
  */
 import type { HeaderList } from '../types.ts'
-import { isHopByHop } from '../util.ts'
+import { isHopByHop } from '../wsgiref/util.ts'
 import { checkCharacters, fail, show, type Warn } from './report.ts'
 
 /// ## startResponse

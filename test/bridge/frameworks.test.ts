@@ -1,7 +1,7 @@
 /** The framework examples answer the same at every gateway and mount point, byte for byte. */
 import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import type { Runnable } from '../../src/recognise.ts'
+import type { Runnable } from '../../src/application/to-application.ts'
 import { makeFolder } from '../servers/process.ts'
 import { valuesOf } from '../../src/testing/client.ts'
 import {

@@ -12,25 +12,25 @@ import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
 import { SimpleHandler } from '../../handlers/simple.ts'
-import { frameworkOf } from '../../src/application.ts'
+import { frameworkOf } from '../../src/application/detect.ts'
 import type { FetchHandler } from '../../src/bridge/from-fetch.ts'
 import type { NodeListener } from '../../src/bridge/from-node.ts'
-import { ErrorLog } from '../../src/error-stream.ts'
-import { recognise, type Runnable } from '../../src/recognise.ts'
-import { bytesSource, Input } from '../../src/input.ts'
+import { ErrorLog } from '../../src/request/error-log.ts'
+import { recognise, type Runnable } from '../../src/application/to-application.ts'
+import { bytesSource, Input } from '../../src/request/input.ts'
 import {
   cgiClient,
   cgiVariables,
   fastcgiClient,
   httpClient,
-  parseCgiAnswer,
+  parseCgiResponse,
   type Client,
   type TestRequest,
   type TestResponse,
 } from '../../src/testing/index.ts'
 import { bodyBytes } from '../../src/testing/client.ts'
-import { toNode } from '../../src/node.ts'
-import { validator } from '../../src/validate.ts'
+import { toNode } from '../../src/exports/node.ts'
+import { validator } from '../../src/validate/validator.ts'
 import { placeOf } from '../fixtures/gateways.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
@@ -122,7 +122,7 @@ async function serveSimple(app: Runnable, mount: string): Promise<Served> {
         )
         handler.originServer = false
         await handler.run(application)
-        const { status, headers, body: sent } = parseCgiAnswer(Buffer.concat(answer))
+        const { status, headers, body: sent } = parseCgiResponse(Buffer.concat(answer))
         return { status, headers, body: sent, broken: false, errors }
       },
       close: () => Promise.resolve(),
@@ -179,7 +179,7 @@ async function writeScript(folder: string, file: string): Promise<string> {
     input: { app: join(EXAMPLES, file) },
     platform: 'node',
     logLevel: 'silent',
-    resolve: { alias: { portico: join(import.meta.dirname, '../../src/index.ts') } },
+    resolve: { alias: { portico: join(import.meta.dirname, '../../src/exports/index.ts') } },
   })
   await build.write({ dir: output, format: 'esm', entryFileNames: '[name].mjs' })
   await build.close()

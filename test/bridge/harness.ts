@@ -1,7 +1,7 @@
 /** Runs an application for one request in this process and keeps every byte of the answer. */
 import { SimpleHandler, type Output } from '../../handlers/simple.ts'
-import { ErrorLog } from '../../src/error-stream.ts'
-import { bytesSource, Input, type ByteSource } from '../../src/input.ts'
+import { ErrorLog } from '../../src/request/error-log.ts'
+import { bytesSource, Input, type ByteSource } from '../../src/request/input.ts'
 import type { Application } from '../../src/types.ts'
 
 export interface Answered {

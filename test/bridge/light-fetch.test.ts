@@ -9,7 +9,7 @@ import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import * as errors from '../../src/errors.ts'
-import { fromFetch, installLightFetch, type FetchHandler } from '../../src/fetch.ts'
+import { fromFetch, installLightFetch, type FetchHandler } from '../../src/exports/fetch.ts'
 import type { TestResponse } from '../../src/testing/index.ts'
 import { makeFolder } from '../servers/process.ts'
 import { comparable, loadExample, rows, settings, type Served } from './frameworks.ts'
@@ -255,7 +255,7 @@ const HOSTS = ['a.example', 'A.example:80', 'a.example:8080', '[::1]', 'a.exampl
 async function loadAlone(): Promise<typeof fromFetch> {
   vi.resetModules()
   vi.doMock('../../src/errors.ts', () => errors) // Whose classes the handler knows.
-  const { fromFetch: bridge } = await import('../../src/fetch.ts')
+  const { fromFetch: bridge } = await import('../../src/exports/fetch.ts')
   vi.doUnmock('../../src/errors.ts')
   return bridge
 }
@@ -482,7 +482,8 @@ test('classes that somebody else has put there stay below the light ones', async
   class Response extends RealResponse {}
   Object.assign(globalThis, { Request, Response })
   vi.resetModules() // They are installed once in a process.
-  const { fromFetch: bridge, installLightFetch: install } = await import('../../src/fetch.ts')
+  const { fromFetch: bridge, installLightFetch: install } =
+    await import('../../src/exports/fetch.ts')
   install()
   const application = bridge(async (request) => {
     const copy = new globalThis.Response(await request.text())

@@ -3,7 +3,7 @@
  * of (Node 20 and 22) or its stream has to be read (Node 24, a polyfill).
  */
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { fromFetch, type FetchHandler } from '../../src/fetch.ts'
+import { fromFetch, type FetchHandler } from '../../src/exports/fetch.ts'
 import { answer, ERROR_PAGE, type Answered } from './harness.ts'
 
 afterEach(() => {

@@ -1,7 +1,7 @@
 /** `toFetch`: applications of ours as handlers of the Fetch API. */
 import { Hono } from 'hono'
 import { describe, expect, test, vi } from 'vitest'
-import { fromFetch, toFetch } from '../../src/fetch.ts'
+import { fromFetch, toFetch } from '../../src/exports/fetch.ts'
 import type { Application } from '../../src/types.ts'
 import { answer, turns } from './harness.ts'
 

@@ -3,13 +3,13 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { fromNode, toNode, type NodeListener } from '../../src/node.ts'
+import { fromNode, toNode, type NodeListener } from '../../src/exports/node.ts'
 import {
   httpRequest,
   openHttp,
   type HttpRequest,
   type HttpResponse,
-} from '../../src/testing/http.ts'
+} from '../../src/testing/raw-http-client.ts'
 import type { Application } from '../../src/types.ts'
 import { answer, turns } from './harness.ts'
 

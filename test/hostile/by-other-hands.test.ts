@@ -12,7 +12,7 @@ import { findProgram, installed } from '../servers/process.ts'
 
 const SCRIPT = `
 import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
-import { closeOnSignals } from '#src/server/stopping.ts'
+import { closeOnSignals } from '#src/process/shutdown.ts'
 closeOnSignals(await new FastCGIHandler().run(async function* (environ, startResponse) {
   environ['wsgi.errors'].write('a line for the log\\n')
   startResponse(environ.QUERY_STRING === 'missing' ? '404 Not Found' : '200 OK', [

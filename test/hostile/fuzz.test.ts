@@ -111,7 +111,7 @@ describe('20,000 requests that were tampered with', () => {
   let target: Target
 
   beforeAll(async () => {
-    target = await startTarget({ answerTimeout: 3000 })
+    target = await startTarget({ responseTimeout: 3000 })
   })
   afterAll(() => target.stop())
 

@@ -5,7 +5,7 @@ import { startTarget, type Target } from './server.ts'
 
 let target: Target
 beforeAll(async () => {
-  target = await startTarget({ headTimeout: 2000 })
+  target = await startTarget({ headersTimeout: 2000 })
 })
 afterAll(() => target.stop())
 

@@ -3,8 +3,8 @@ import { Buffer } from 'node:buffer'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
-import { SWEEP_TIME } from '../../src/server/limits.ts'
-import type { GatewayServer } from '../../src/server/lifecycle.ts'
+import { SWEEP_TIME } from '../../src/server/deadlines.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
 import { temporaryFolder } from '../server/child.ts'
@@ -47,7 +47,7 @@ beforeEach(async () => {
   release.clear()
   aborted = 0
   const path = join(folder.path, 'socket')
-  server = await new FastCGIHandler({ listen: `unix:${path}`, graceTime: 0 }).run(application)
+  server = await new FastCGIHandler({ listen: `unix:${path}`, shutdownTimeout: 0 }).run(application)
   peer = new Peer(path)
 })
 afterEach(async () => {

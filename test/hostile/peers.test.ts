@@ -280,14 +280,14 @@ describe.each(protocols)('%s', (protocol) => {
     expect(await ask(common, protocol)).toContain('Hello')
   })
 
-  it('answers 504 when the application takes longer than answerTimeout', async () => {
-    const hasty = await target({ answerTimeout: 200 })
+  it('answers 504 when the application takes longer than responseTimeout', async () => {
+    const hasty = await target({ responseTimeout: 200 })
     expect(await ask(hasty, protocol, '/wait')).toMatch(/504 Gateway Timeout/)
     expect(await ask(hasty, protocol)).toContain('Hello')
   })
 
   it('gives a head up that comes a byte at a time, and a silent connection', async () => {
-    const hasty = await target({ headTimeout: 300, idleTimeout: 300 })
+    const hasty = await target({ headersTimeout: 300, idleTimeout: 300 })
     const slow = open(hasty, protocol)
     const silent = open(hasty, protocol)
     const head = { fastcgi: fastcgi(1, '/'), scgi: scgi('/'), http: Buffer.from(http('/')) }

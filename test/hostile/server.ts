@@ -26,7 +26,7 @@ const SOURCE = `
 import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
 import { SCGIHandler } from '#src/../handlers/scgi.ts'
 import { HTTPHandler } from '#src/../handlers/http.ts'
-import { closeOnSignals } from '#src/server/stopping.ts'
+import { closeOnSignals } from '#src/process/shutdown.ts'
 
 const counts = { begun: 0, aborted: 0 }
 const waiting = []

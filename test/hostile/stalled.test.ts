@@ -8,7 +8,7 @@ import { afterAll, describe, expect, it, vi } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
-import { SWEEP_TIME } from '../../src/server/limits.ts'
+import { SWEEP_TIME } from '../../src/server/deadlines.ts'
 import type { Application, Chunk } from '../../src/types.ts'
 import { temporaryFolder } from '../server/child.ts'
 import { fastcgi, http, scgi } from './peer.ts'
@@ -52,7 +52,7 @@ async function take(socket: Socket, size: number): Promise<number> {
 
 describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, request }) => {
   it.concurrent.each(Object.keys(bodies))(
-    'gives up %s when the peer takes nothing for sendTimeout',
+    'gives up %s when the peer takes nothing for writeTimeout',
     async (path) => {
       let aborted: AbortSignal | undefined
       const application: Application = (environ, startResponse) => {
@@ -61,7 +61,7 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
         return bodies[path]!()
       }
       const listen = `unix:${join(folder.path, `${name}${path.replace('/', '-')}`)}`
-      const options = { listen, graceTime: 0, sendTimeout: 2 * SWEEP_TIME }
+      const options = { listen, shutdownTimeout: 0, writeTimeout: 2 * SWEEP_TIME }
       const server = await new Handler(options).run(application)
       const socket = connect(listen.slice(5))
       socket.on('error', () => {})
@@ -97,7 +97,7 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
       return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
     }
     const listen = `unix:${join(folder.path, `${name}-adding`)}`
-    const options = { listen, graceTime: 0, sendTimeout: 2 * SWEEP_TIME }
+    const options = { listen, shutdownTimeout: 0, writeTimeout: 2 * SWEEP_TIME }
     const server = await new Handler(options).run(application)
     const socket = connect(listen.slice(5))
     socket.on('error', () => {})

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, expect, it, vi } from 'vitest'
 import { FastCGIHandler, type FastCGIOptions } from '../../handlers/fastcgi.ts'
 import { encodePairs } from '../../src/protocol/fastcgi.ts'
-import { SWEEP_TIME } from '../../src/server/limits.ts'
-import type { GatewayServer } from '../../src/server/lifecycle.ts'
+import { SWEEP_TIME } from '../../src/server/deadlines.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { record } from '../protocol/fastcgi-helpers.ts'
 import { temporaryFolder } from '../server/child.ts'
@@ -37,7 +37,7 @@ afterEach(async () => {
 })
 
 async function open(options: FastCGIOptions = {}): Promise<void> {
-  server = await new FastCGIHandler({ listen: `unix:${path}`, graceTime: 0, ...options }).run(
+  server = await new FastCGIHandler({ listen: `unix:${path}`, shutdownTimeout: 0, ...options }).run(
     application,
   )
   socket = connect(path)

@@ -2,11 +2,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { assert, property, string } from 'fast-check'
 import { ConfigurationError, PeerError } from '../../src/errors.ts'
-import { accessLog } from '../../src/middleware/index.ts'
+import { accessLog } from '../../src/exports/middleware.ts'
 import { textLine } from '../../src/middleware/log-formats.ts'
-import { Headers } from '../../src/headers.ts'
+import { Headers } from '../../src/response/headers.ts'
 import type { Application, Body } from '../../src/types.ts'
-import { makeEnviron, OK } from '../validate-harness.ts'
+import { makeEnviron, OK } from '../validate/harness.ts'
 import { runCgi } from './gateways.ts'
 
 beforeEach(() => {

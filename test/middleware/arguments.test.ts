@@ -1,7 +1,7 @@
 /** What a layer says when an argument is missing, or is not what it takes. */
 import { expect, it } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
-import * as middleware from '../../src/middleware/index.ts'
+import * as middleware from '../../src/exports/middleware.ts'
 import type { Application } from '../../src/types.ts'
 
 const app: Application = () => []

@@ -1,9 +1,9 @@
 /** `basicAuth`: who is let through, and what the application is told. */
 import { describe, expect, it } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
-import { basicAuth, type BasicAuthOptions } from '../../src/middleware/index.ts'
+import { basicAuth, type BasicAuthOptions } from '../../src/exports/middleware.ts'
 import type { Application } from '../../src/types.ts'
-import { OK } from '../validate-harness.ts'
+import { OK } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const whoAmI: Application = (environ, startResponse) => {

@@ -1,9 +1,9 @@
 /** `errorPage`: what is shown, and above all to whom it is not. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { PeerError } from '../../src/errors.ts'
-import { errorPage } from '../../src/middleware/index.ts'
+import { errorPage } from '../../src/exports/middleware.ts'
 import type { Application, HeaderList } from '../../src/types.ts'
-import { OK } from '../validate-harness.ts'
+import { OK } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const failure = new Error('<b>so it is</b>\x1b[31m')

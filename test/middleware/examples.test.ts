@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import * as portico from '../../src/index.ts'
-import * as middleware from '../../src/middleware/index.ts'
+import * as portico from '../../src/exports/index.ts'
+import * as middleware from '../../src/exports/middleware.ts'
 import type { HeaderList } from '../../src/types.ts'
-import { validator } from '../../src/validate.ts'
+import { validator } from '../../src/validate/validator.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const SOURCE = join(import.meta.dirname, '../../src/middleware')

@@ -8,9 +8,9 @@ import { HTTPHandler } from '../../handlers/http.ts'
 import { NodeFastCGIHandler } from '../../handlers/node-fastcgi.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
 import { BaseCGIHandler } from '../../handlers/simple.ts'
-import { ErrorLog } from '../../src/error-stream.ts'
-import { bytesSource, Input } from '../../src/input.ts'
-import { isCutShort, parseCgiAnswer } from '../../src/testing/cgi-answer.ts'
+import { ErrorLog } from '../../src/request/error-log.ts'
+import { bytesSource, Input } from '../../src/request/input.ts'
+import { isCutShort, parseCgiResponse } from '../../src/testing/cgi-response.ts'
 import { cgiVariables } from '../../src/testing/cgi-variables.ts'
 import {
   bodyBytes,
@@ -74,7 +74,7 @@ export async function runCgi(
     environ,
   )
   await handler.run(application)
-  const answer = parseCgiAnswer(Buffer.concat(pieces))
+  const answer = parseCgiResponse(Buffer.concat(pieces))
   const { status, headers, body } = answer
   return { status, headers, body, broken: isCutShort(answer, asked.method), errors }
 }

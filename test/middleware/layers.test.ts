@@ -9,7 +9,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { asApplication } from '../../src/application.ts'
+import { asApplication } from '../../src/application/detect.ts'
 import {
   accessLog,
   basicAuth,
@@ -25,12 +25,12 @@ import {
   ranges,
   sendfile,
   session,
-} from '../../src/middleware/index.ts'
+} from '../../src/exports/middleware.ts'
 import { intercept } from '../../src/middleware/response.ts'
 import type { Application, ApplicationClass, Body, Chunk, StartResponse } from '../../src/types.ts'
-import { FileWrapper, isFileWrapper } from '../../src/util.ts'
-import { validator } from '../../src/validate.ts'
-import { makeEnviron, OK, PLAIN } from '../validate-harness.ts'
+import { FileWrapper, isFileWrapper } from '../../src/wsgiref/util.ts'
+import { validator } from '../../src/validate/validator.ts'
+import { makeEnviron, OK, PLAIN } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through } from './gateways.ts'
 
 type App = Application | ApplicationClass

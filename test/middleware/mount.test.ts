@@ -1,9 +1,9 @@
 /** `mount` and `cascade`: which application answers, and what it and the layers around it see. */
 import { describe, expect, it } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
-import { accessLog, cascade, mount } from '../../src/middleware/index.ts'
+import { accessLog, cascade, mount } from '../../src/exports/middleware.ts'
 import type { Application, Environ, StartResponse } from '../../src/types.ts'
-import { OK, PLAIN } from '../validate-harness.ts'
+import { OK, PLAIN } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through } from './gateways.ts'
 
 /** Tells its name and the two paths. */

@@ -10,7 +10,7 @@ import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type TestResponse, valuesOf } from '../../src/testing/client.ts'
 import type { Application } from '../../src/types.ts'
-import { validator } from '../../src/validate.ts'
+import { validator } from '../../src/validate/validator.ts'
 import { type Ask, brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -36,8 +36,8 @@ async function load<T = object>(name: string): Promise<T & { application: Applic
     external: ['portico', 'node-sqlite3-wasm'],
     resolve: {
       alias: {
-        'portico/forms': join(ROOT, 'src/forms.ts'),
-        'portico/middleware': join(ROOT, 'src/middleware/index.ts'),
+        'portico/forms': join(ROOT, 'src/exports/forms.ts'),
+        'portico/middleware': join(ROOT, 'src/exports/middleware.ts'),
       },
     },
   })

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { assert, property, string } from 'fast-check'
 import { ConfigurationError } from '../../src/errors.ts'
 import { parseForwarded } from '../../src/middleware/forwarded.ts'
-import { proxyFix, type ProxyFixOptions } from '../../src/middleware/index.ts'
+import { proxyFix, type ProxyFixOptions } from '../../src/exports/middleware.ts'
 import type { Application, Environ } from '../../src/types.ts'
-import { makeEnviron, OK } from '../validate-harness.ts'
+import { makeEnviron, OK } from '../validate/harness.ts'
 import { GATEWAYS, through } from './gateways.ts'
 
 const LOOKED_AT = [

@@ -7,16 +7,21 @@ import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { ConfigurationError } from '../../src/errors.ts'
-import { cascade, sendfile, type SendfileOptions, staticFiles } from '../../src/middleware/index.ts'
-import type { GatewayServer } from '../../src/server/lifecycle.ts'
-import { httpRequest } from '../../src/testing/http.ts'
+import {
+  cascade,
+  sendfile,
+  type SendfileOptions,
+  staticFiles,
+} from '../../src/exports/middleware.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import type { Application, Body, HeaderList } from '../../src/types.ts'
-import { FileWrapper, type FileWrapperOptions } from '../../src/util.ts'
+import { FileWrapper, type FileWrapperOptions } from '../../src/wsgiref/util.ts'
 import { startApache } from '../servers/apache.ts'
 import { startLighttpd } from '../servers/lighttpd.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeFolder, type WebServer } from '../servers/process.ts'
-import { OK } from '../validate-harness.ts'
+import { OK } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const FILE = import.meta.filename

@@ -23,11 +23,11 @@ import {
   session,
   type SessionOptions,
   type SessionStore,
-} from '../../src/middleware/index.ts'
+} from '../../src/exports/middleware.ts'
 import { cookieValues, Signer } from '../../src/middleware/signed-cookie.ts'
 import { valuesOf } from '../../src/testing/client.ts'
 import type { Application, Body, Environ, StartResponse } from '../../src/types.ts'
-import { makeEnviron, OK } from '../validate-harness.ts'
+import { makeEnviron, OK } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through } from './gateways.ts'
 
 const secret = 'the first secret, of 32 characters'

@@ -7,7 +7,7 @@ import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
 import { encodePairs } from '../../src/protocol/fastcgi.ts'
-import { environOfPairs } from '../../src/server/params.ts'
+import { environFromPairs } from '../../src/environ/from-params.ts'
 import { begin, cut, merged, record } from './fastcgi-helpers.ts'
 
 const bytes = fc.uint8Array({ maxLength: 40 }).map((list) => Buffer.from(list))
@@ -52,7 +52,7 @@ it('The memory behind the bytes that have come changes no event', () => {
           places.filter((at) => at < all.length).toSorted((a, b) => a - b),
         )
         const events = (fill: (chunk: Buffer, i: number) => Buffer) => {
-          const connection = new ApplicationConnection({ decodeParams: environOfPairs })
+          const connection = new ApplicationConnection({ decodeParams: environFromPairs })
           const seen: object[] = []
           const lent: Buffer[] = []
           const drain = () => {

@@ -4,13 +4,13 @@ import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
-import type { GatewayServer } from '../../src/server/lifecycle.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { fastcgi, params, scgi } from '../hostile/peer.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
 import { temporaryFolder } from './child.ts'
 
-vi.mock('../../src/server/accept.ts', () => ({ takeConnections: () => false }))
+vi.mock('../../src/node-internals/accept-onread.ts', () => ({ takeConnections: () => false }))
 
 const echo: Application = async (environ, startResponse) => {
   const body = await environ['wsgi.input'].read()

@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
-import { httpRequest } from '../../src/testing/http.ts'
+import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
@@ -37,7 +37,7 @@ const HANDLERS = {
 
 async function serve(gateway: Gateway): Promise<number> {
   const Handler = await HANDLERS[gateway]()
-  const server = await new Handler({ listen: ':0', graceTime: 0 }).run(() => [])
+  const server = await new Handler({ listen: ':0', shutdownTimeout: 0 }).run(() => [])
   closers.push(() => server.close())
   return server.address.kind === 'tcp' ? server.address.port : 0
 }

@@ -11,7 +11,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { httpRequest } from '../../src/testing/http.ts'
+import { httpRequest } from '../../src/testing/raw-http-client.ts'
 
 /** A running web server. */
 export interface WebServer {

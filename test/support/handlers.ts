@@ -3,10 +3,10 @@
  * side of a test that wants to know every byte.
  */
 import { Buffer } from 'node:buffer'
-import { BaseHandler, type HandlerOptions, type Wait } from '../../handlers/base.ts'
-import { setVariable } from '../../src/environ.ts'
-import { ErrorLog } from '../../src/error-stream.ts'
-import { bytesSource, Input } from '../../src/input.ts'
+import { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handlers/base.ts'
+import { setVariable } from '../../src/environ/environ.ts'
+import { ErrorLog } from '../../src/request/error-log.ts'
+import { bytesSource, Input } from '../../src/request/input.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../../src/types.ts'
 
 /** Records what BaseHandler hands to its transport. */
@@ -19,9 +19,9 @@ export class RecordingHandler extends BaseHandler {
   readonly calls: string[] = []
   readonly variables: Readonly<Record<string, string>>
   /** What `_flush` returns. */
-  wait: () => Wait = () => {}
+  wait: () => MaybePromise = () => {}
   /** What `_end` returns, or throws. */
-  last: () => Wait = () => {}
+  last: () => MaybePromise = () => {}
 
   constructor(variables: Readonly<Record<string, string>> = {}, options?: HandlerOptions) {
     super(options)
@@ -47,12 +47,12 @@ export class RecordingHandler extends BaseHandler {
     this.output += Buffer.from(chunk as string).toString('latin1')
   }
 
-  override _flush(): Wait {
+  override _flush(): MaybePromise {
     this.calls.push('flush')
     return this.wait()
   }
 
-  override _end(complete: boolean): Wait {
+  override _end(complete: boolean): MaybePromise {
     this.calls.push(complete ? 'end' : 'broken')
     return this.last()
   }

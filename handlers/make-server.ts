@@ -1,0 +1,106 @@
+/**
+ * `makeServer`: an HTTP server as wsgiref.simple_server has it, which exists before it listens and
+ * serves for ever or once; for development, since it validates.
+ */
+import type { Runnable } from '../src/application/to-application.ts'
+import type { Address } from '../src/server/listen.ts'
+import type { GatewayServer } from '../src/server/gateway-server.ts'
+import type { Application } from '../src/types.ts'
+import { HTTPHandler, HTTPRequestHandler, type HTTPOptions } from './http.ts'
+
+/**
+ * A server made by `makeServer`, as wsgiref.simple_server.make_server has it: it exists before it
+ * listens.
+ */
+export class WSGIServer {
+  readonly #options: HTTPOptions
+  readonly #application: Runnable
+  #server: GatewayServer | null = null
+  #starting: Promise<GatewayServer> | null = null
+  /** Called behind each request. */
+  #onHandled = () => {}
+
+  constructor(application: Runnable, options: HTTPOptions) {
+    this.#application = application
+    this.#options = options
+  }
+
+  /** Where it listens; null before `start()` and after `close()`. */
+  get address(): Address | null {
+    return this.#server?.address ?? null
+  }
+
+  /**
+   * Resolves when connections are accepted; `serveForever` calls it as well.
+   *
+   * @throws {ConfigurationError} if it cannot listen.
+   */
+  async start(): Promise<Address> {
+    this.#starting ??= this.#listen()
+    const server = await this.#starting
+    return server.address
+  }
+
+  async #listen(): Promise<GatewayServer> {
+    const { requestHandler = HTTPRequestHandler } = this.#options
+    const handled = () => this.#onHandled()
+    class Handler extends requestHandler {
+      override async run(application: Application): Promise<void> {
+        try {
+          await super.run(application)
+        } finally {
+          handled()
+        }
+      }
+    }
+    const options = { ...this.#options, requestHandler: Handler }
+    try {
+      this.#server = await new HTTPHandler(options).run(this.#application)
+      return this.#server
+    } catch (error) {
+      this.#starting = null
+      throw error
+    }
+  }
+
+  /** Serves until `close()` is called. */
+  async serveForever(): Promise<void> {
+    await this.start()
+    await this.#server?.closed
+  }
+
+  /** Serves one request, then closes. */
+  async handleRequest(): Promise<void> {
+    const handled = new Promise<void>((resolve) => (this.#onHandled = resolve))
+    await this.start()
+    await handled
+    await this.close()
+  }
+
+  /** Stops accepting; resolves when what runs has been answered. */
+  async close(): Promise<void> {
+    await this.#starting
+    await this.#server?.close()
+    this.#server = this.#starting = null
+  }
+}
+
+/**
+ * Makes a development server for `application` (wsgiref.simple_server), which is validated unless
+ * NODE_ENV is 'production' or `validate` is false:
+ *
+ *     await makeServer('127.0.0.1', 8000, application).serveForever()
+ *
+ * @param host an address; '' for every address of the machine.
+ * @param port 0 picks one that is free.
+ */
+export function makeServer(
+  host: string,
+  port: number,
+  application: Runnable,
+  options: HTTPOptions = {},
+): WSGIServer {
+  const name = host.includes(':') ? `[${host}]` : host || '*'
+  const validate = options.validate ?? process.env['NODE_ENV'] !== 'production'
+  return new WSGIServer(application, { ...options, validate, listen: `${name}:${port}` })
+}

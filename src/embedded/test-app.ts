@@ -1,0 +1,123 @@
+/**
+ * `TestApp` and the gateway behind it, which is in the test's own process: the answer goes into
+ * memory, and the request comes from there. From the side of a web server that is a test.
+ */
+import { Buffer } from 'node:buffer'
+import { frameworkOf } from '../application/detect.ts'
+import { contentLength, setVariable } from '../environ/environ.ts'
+import { ErrorLog } from '../request/error-log.ts'
+import { bytesSource, Input } from '../request/input.ts'
+import { recognise, type Runnable } from '../application/to-application.ts'
+import { parseCgiResponse } from '../testing/cgi-response.ts'
+import { cgiVariables, type CgiPlace } from '../testing/cgi-variables.ts'
+import {
+  bodyBytes,
+  type Client,
+  Collector,
+  type TestRequest,
+  type TestResponse,
+} from '../testing/client.ts'
+import { TestSession, type TestSessionOptions } from '../testing/test-session.ts'
+import type { Application, Chunk, ErrorStream, InputStream } from '../types.ts'
+import { validator } from '../validate/validator.ts'
+import { BaseHandler, type MaybePromise } from '../../handlers/base.ts'
+
+export interface InProcessOptions extends CgiPlace {
+  /** False leaves the validator out. */
+  readonly validate?: boolean | undefined
+  /** Further variables of each request: REMOTE_USER, for example. */
+  readonly variables?: Readonly<Record<string, string>> | undefined
+}
+
+/**
+ * A client whose gateway is in this process: `portico.gateway` is 'http', and `errors` of the
+ * answer is what was written to `wsgi.errors`. The application is wrapped in `validator`, unless it
+ * is one of a framework. What is no application at all is a ConfigurationError of each request.
+ */
+export function inProcessClient(application: Runnable, options: InProcessOptions = {}): Client {
+  let prepared: Promise<Application> | undefined
+  return {
+    async request(request) {
+      const app = await (prepared ??= prepare(application, options))
+      const handler = new InProcessHandler(request, options)
+      await handler.run(app)
+      return handler.response()
+    },
+    close: () => Promise.resolve(),
+  }
+}
+
+async function prepare(candidate: Runnable, options: InProcessOptions): Promise<Application> {
+  const { application } = await recognise(candidate)
+  const checked = options.validate !== false && frameworkOf(candidate) === null
+  return checked ? validator(application) : application
+}
+
+class InProcessHandler extends BaseHandler {
+  override originServer = false
+  override gateway = 'http' as const
+  readonly #request: TestRequest
+  readonly #options: InProcessOptions
+  readonly #output = new Collector()
+  #errors = ''
+  #broken = false
+
+  constructor(request: TestRequest, options: InProcessOptions) {
+    super()
+    this.#request = request
+    this.#options = options
+  }
+
+  /** What came of it, once `run` has resolved. */
+  response(): TestResponse {
+    const { status, headers, body } = parseCgiResponse(this.#output.bytes())
+    return { status, headers, body, broken: this.#broken, errors: this.#errors }
+  }
+
+  override addCgiVars(): void {
+    const given = Object.entries(this.#options.variables ?? {})
+    const variables = [...cgiVariables(this.#request, this.#options), ...given]
+    const environ = this.environ!
+    for (const [name, value] of variables) setVariable(environ, name, value)
+    const { SERVER_NAME: host, SERVER_PORT: port } = environ
+    environ['HTTP_HOST'] ??= port === '80' ? host : `${host}:${port}`
+  }
+
+  override getStdin(): InputStream {
+    const body = bodyBytes(this.#request.body)
+    return new Input(bytesSource(body), contentLength(this.environ!) ?? body.length)
+  }
+
+  override getStderr(): ErrorStream {
+    return new ErrorLog((text) => (this.#errors += text))
+  }
+
+  override _write(chunk: Chunk): void {
+    // A chunk is the application's again once it has been taken.
+    this.#output.add(Buffer.from(bodyBytes(chunk)))
+  }
+
+  override _flush(): MaybePromise {}
+
+  override _end(complete: boolean): void {
+    this.#broken = !complete
+  }
+}
+
+/**
+ * Asks an application as a browser would, for tests:
+ *
+ *     await new TestApp(application).get('/x').expect(200).expect('Content-Type', /^text/)
+ *
+ * Cookies are kept from request to request. The application runs in this process, validated.
+ */
+export class TestApp extends TestSession {
+  constructor(application: Runnable, options: InProcessOptions & TestSessionOptions = {}) {
+    super(inProcessClient(application, options), options)
+  }
+
+  /** The same through a client for a gateway that is running: FastCGI, SCGI, CGI or HTTP. */
+  static over(client: Client, options: TestSessionOptions = {}): TestSession {
+    return new TestSession(client, options)
+  }
+}

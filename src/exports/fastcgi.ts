@@ -1,0 +1,6 @@
+/** `portico/fastcgi`. */
+export {
+  FastCGIHandler,
+  FastCGIRequestHandler,
+  type FastCGIOptions,
+} from '../../handlers/fastcgi.ts'

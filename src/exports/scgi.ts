@@ -1,0 +1,2 @@
+/** `portico/scgi`. */
+export { SCGIHandler, SCGIRequestHandler, type SCGIOptions } from '../../handlers/scgi.ts'

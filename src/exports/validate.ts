@@ -1,0 +1,2 @@
+/** `portico/validate`. */
+export { validator, type ValidatorOptions } from '../validate/validator.ts'

@@ -1,3 +1,0 @@
-/** The public list of `portico/testing`: `TestApp`, the conformance suite, a client for each gateway. */
-export * from './testing/index.ts'
-export { inProcessClient, type InProcessOptions, TestApp } from '../handlers/test-app.ts'

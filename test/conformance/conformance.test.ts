@@ -1,0 +1,64 @@
+/** The conformance suite through every gateway of Portico, each at two mount points. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { closedAgain, REPORT, runRow, suite, suiteApplication } from '../../src/testing/index.ts'
+import { gateways, type Served } from '../fixtures/gateways.ts'
+import { buildScript } from '../fixtures/script.ts'
+
+let folder: string
+let script: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'portico-conformance-'))
+  script = await buildScript(folder, 'src/testing/suite.ts', 'suiteApplication')
+  // Servers of this process log what the suite makes applications do wrong.
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+})
+
+afterAll(async () => {
+  vi.restoreAllMocks()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const places = gateways.flatMap((gateway, index) =>
+  ['', '/mnt'].map((mount) => ({ gateway, mount, where: `${gateway.name} at '${mount}'`, index })),
+)
+
+describe.each(places)('$where', ({ gateway, mount, index }) => {
+  let served: Served
+  let report: string
+
+  beforeAll(async () => {
+    report = join(folder, `closed-${index}${mount.replace('/', '-')}`)
+    const variables = { [REPORT]: report }
+    served = await gateway.serve({
+      application: suiteApplication,
+      script,
+      folder,
+      mount,
+      variables,
+    })
+  })
+
+  afterAll(() => served?.close())
+
+  it.each(suite.map((row) => [row.name, row] as const))('%s', async (_, row) => {
+    const place = { ...served, mount }
+    const fault = gateway.faults?.find((each) => row.name.startsWith(each.row))
+    const options = { report, expect: fault?.expect }
+    expect(await runRow(row, served.client, place, options)).toEqual([])
+  })
+
+  it('closes no body twice', () => {
+    expect(closedAgain(report)).toEqual([])
+  })
+})
+
+it.each(gateways.flatMap(({ name, faults = [] }) => faults.map((fault) => [name, fault] as const)))(
+  '%s: each fault is one of a row',
+  (_, fault) => {
+    expect(suite.filter(({ name }) => name.startsWith(fault.row))).not.toEqual([])
+  },
+)

@@ -1,0 +1,323 @@
+/**
+ * The scripts of cgi-bin/, as a user has them: the folder copied to where Apache has its scripts,
+ * and each of them asked for what it is there for. The same applications then answer over HTTP and
+ * from behind nginx, from one table.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { recognise, type Runnable } from '../../src/application/to-application.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import { valuesOf } from '../../src/testing/client.ts'
+import { httpRequest } from '../../src/testing/raw-http-client.ts'
+import type { Application } from '../../src/types.ts'
+import { startApache } from '../servers/apache.ts'
+import { startNginx } from '../servers/nginx.ts'
+import { installed, makeFolder, openSocket, type WebServer } from '../servers/process.ts'
+
+const require = createRequire(import.meta.url)
+
+const FORM = 'application/x-www-form-urlencoded'
+
+interface Question {
+  name: string
+  script: string
+  target?: string
+  method?: string
+  body?: string
+  chunks?: string[]
+  type?: string
+  status: number
+  contains?: string | RegExp
+  /** Where it sends the browser, below the script. */
+  location?: string
+  length?: number
+}
+
+const nodeSize = (await stat(process.execPath)).size
+
+const QUESTIONS: Question[] = [
+  { name: 'hello', script: 'hello', status: 200, contains: 'Hello, world!' },
+  {
+    name: 'the environ as a table, escaped',
+    script: 'environ',
+    target: '/a%20b?x=%3Cb%3E&y=<i>',
+    status: 200,
+    contains: /PATH_INFO[^]*\/a b[^]*QUERY_STRING[^]*x=%3Cb%3E&amp;y=&lt;i&gt;/,
+  },
+  { name: 'the form asks for a name', script: 'form', status: 200, contains: '<form' },
+  {
+    name: 'the form greets by POST',
+    script: 'form',
+    method: 'POST',
+    type: FORM,
+    body: 'name=Zo%C3%AB+%3Cb%3E',
+    status: 200,
+    contains: 'Zoë &lt;b&gt;',
+  },
+  {
+    name: 'the form takes a body that comes in chunks',
+    script: 'form',
+    method: 'POST',
+    type: FORM,
+    chunks: ['name=Zo', '%C3%AB'],
+    status: 200,
+    contains: 'Zoë',
+  },
+  { name: 'the form takes no PUT', script: 'form', method: 'PUT', body: 'x', status: 405 },
+  {
+    name: 'the form takes no JSON',
+    script: 'form',
+    method: 'POST',
+    type: 'application/json',
+    body: '{}',
+    status: 415,
+  },
+  {
+    name: 'the form takes no novel',
+    script: 'form',
+    method: 'POST',
+    type: FORM,
+    body: `name=${'x'.repeat(10_000)}`,
+    status: 413,
+  },
+  {
+    name: 'base64 has a front page',
+    script: 'base64',
+    target: '/',
+    status: 200,
+    contains: '<form',
+  },
+  {
+    name: 'base64 encodes UTF-8',
+    script: 'base64',
+    target: '/encode?mystring=Zo%C3%AB',
+    status: 200,
+    contains: 'Wm/Dqw==',
+  },
+  { name: 'base64 wants a string', script: 'base64', target: '/encode', status: 400 },
+  {
+    name: 'base64 takes what a link adds to its address, as utm_source and the like',
+    script: 'base64',
+    target: '/?a=b',
+    status: 200,
+    contains: '<form',
+  },
+  {
+    name: 'base64 wants no POST',
+    script: 'base64',
+    target: '/',
+    method: 'POST',
+    body: 'x',
+    status: 400,
+  },
+  { name: 'base64 has no third page', script: 'base64', target: '/other', status: 404 },
+  ...['express', 'hono'].flatMap((script): Question[] => [
+    {
+      name: `${script} sends its form to itself`,
+      script,
+      target: '/',
+      status: 200,
+      contains: new RegExp(`action="(/cgi-bin)?/${script}(\\.cgi)?/greet"`),
+    },
+    {
+      name: `${script} redirects by the path that the browser knows`,
+      script,
+      target: '/greet',
+      method: 'POST',
+      type: FORM,
+      body: 'name=Zo%C3%AB+%3Cb%3E/c',
+      status: 303,
+      location: '/hello/Zo%C3%AB%20%3Cb%3E%2Fc',
+    },
+    {
+      name: `${script} sees its path without the mount point`,
+      script,
+      target: '/hello/Zo%C3%AB?x=1',
+      status: 200,
+      // Hono decodes its paths.
+      contains: new RegExp(
+        `^{"hello":"Zoë","path":"/hello/Zo${script === 'hono' ? 'ë' : '%C3%AB'}","mount":"(/cgi-bin)?/${script}(\\.cgi)?","user":null}$`,
+      ),
+    },
+    {
+      name: `${script} wants a name`,
+      script,
+      target: '/greet',
+      method: 'POST',
+      type: FORM,
+      body: 'nam=x',
+      status: 400,
+      contains: /^{"error":"There was no name in that"}$/,
+    },
+    { name: `${script} has no third page`, script, target: '/other', status: 404 },
+  ]),
+  { name: 'a large file, whole', script: 'bigfile', status: 200, length: nodeSize },
+]
+
+async function ask(port: number, base: string, question: Question): Promise<void> {
+  const { target = '', method = 'GET', type, location } = question
+  const body = question.body ?? question.chunks
+  const answer = await httpRequest(
+    { host: '127.0.0.1', port },
+    {
+      method,
+      target: base + target,
+      headers: type === undefined ? [] : [['Content-Type', type]],
+      ...(body === undefined ? {} : { body }),
+    },
+    { maxBody: 256 * 1024 * 1024 },
+  )
+  expect(answer.status).toBe(question.status)
+  if (location !== undefined) {
+    expect(valuesOf(answer.headers, 'Location')).toEqual([base + location])
+  }
+  if (question.length !== undefined) expect(answer.body.length).toBe(question.length)
+  if (typeof question.contains === 'string')
+    expect(answer.body.toString()).toContain(question.contains)
+  else if (question.contains) expect(answer.body.toString()).toMatch(question.contains)
+}
+
+/** One application that has each script's below its name, so that one server has them all. */
+const everything: Application = async (environ, startResponse) => {
+  const [, name = ''] = environ.PATH_INFO.split('/', 2)
+  const { application } = await recognise(require(`../cgi-bin/${name}.cgi`) as Runnable)
+  environ.SCRIPT_NAME += `/${name}`
+  environ.PATH_INFO = environ.PATH_INFO.slice(name.length + 1)
+  return application(environ, startResponse)
+}
+
+const apache = installed('apache2')
+
+describe.skipIf(!apache.available)(`copied into Apache's cgi-bin${apache.hint}`, () => {
+  let folder: string
+  let server: WebServer
+
+  beforeAll(async () => {
+    folder = await makeFolder()
+    await cp('cgi-bin', folder, { recursive: true })
+    // As npm would install them; links, since a copy would bring all that they need.
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    for (const name of ['express', 'hono']) {
+      await symlink(resolve('node_modules', name), join(folder, 'node_modules', name))
+    }
+    server = await startApache({ cgiBin: folder })
+  })
+  afterAll(async () => {
+    await server?.stop()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  test.each(QUESTIONS)('$name', async (question) => {
+    await ask(server.port, `/cgi-bin/${question.script}.cgi`, question)
+  })
+
+  test('no script wrote to the error log', async () => {
+    expect(await server.errorLog()).not.toMatch(/cgid:|AH01215/)
+  })
+})
+
+describe('the same applications over HTTP', () => {
+  let server: GatewayServer
+  beforeAll(async () => {
+    server = await new HTTPHandler({ listen: 0 }).run(everything)
+  })
+  afterAll(() => server.close())
+
+  test.each(QUESTIONS)('$name', async (question) => {
+    if (server.address.kind !== 'tcp') throw new Error('no port')
+    await ask(server.address.port, `/${question.script}`, question)
+  })
+})
+
+const nginx = installed('nginx')
+
+describe.skipIf(!nginx.available)(`the same applications behind nginx${nginx.hint}`, () => {
+  let folder: string
+  let server: GatewayServer
+  let web: WebServer
+  beforeAll(async () => {
+    folder = await makeFolder()
+    const listen = `unix:${join(folder, 'app.sock')}`
+    server = await new FastCGIHandler({ listen }).run(everything)
+    await openSocket(join(folder, 'app.sock'))
+    web = await startNginx({ mounts: [{ at: '/', to: listen }] })
+  })
+  afterAll(async () => {
+    await web?.stop()
+    await server?.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  test.each(QUESTIONS)('$name', async (question) => {
+    await ask(web.port, `/${question.script}`, question)
+  })
+})
+
+test('the scripts are executable, CommonJS for certain, and all there', async () => {
+  const scripts = (await readdir('cgi-bin')).filter((name) => name.endsWith('.cgi')).toSorted()
+  const all = ['base64', 'bigfile', 'environ', 'express', 'form', 'hello', 'hono']
+  expect(scripts).toEqual(expect.arrayContaining(all.map((name) => `${name}.cgi`)))
+  for (const script of scripts) {
+    expect((await stat(join('cgi-bin', script))).mode & 0o111).toBe(0o111)
+  }
+  expect(require('../../cgi-bin/package.json')).toEqual({ type: 'commonjs' })
+})
+
+test('a script run by hand prints what a web server would get', () => {
+  const output = execFileSync(process.execPath, ['cgi-bin/hello.cgi'], { encoding: 'latin1' })
+  expect(output).toBe(
+    'Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n' +
+      'Hello, world!\n',
+  )
+})
+
+describe('what kind of module a script is (fact 283)', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await makeFolder()
+    await cp('cgi-bin', folder, { recursive: true })
+  })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  function runScript(name: string): { status: number | null; stdout: string; stderr: string } {
+    const env = { PATH: process.env['PATH'] }
+    return spawnSync(process.execPath, [join(folder, name)], { encoding: 'latin1', env })
+  }
+
+  test('a .cgi file beside "type": "commonjs" runs', () => {
+    expect(runScript('hello.cgi')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('a .cgi file in a package of ES modules is not even started', async () => {
+    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+    const { status, stderr } = runScript('hello.cgi')
+    expect(status).toBe(1)
+    expect(stderr).toContain('ERR_UNKNOWN_FILE_EXTENSION')
+  })
+
+  test('an .mjs file is an ES module wherever it is, and may import portico/auto', async () => {
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    const source = (await readFile('examples/hello.mjs', 'utf8')).replace(
+      "'portico'",
+      "'portico/auto'",
+    )
+    await writeFile(join(folder, 'hello.mjs'), source)
+    const { status, stdout } = spawnSync(process.execPath, [join(folder, 'hello.mjs')], {
+      encoding: 'latin1',
+      env: {
+        PATH: process.env['PATH'],
+        GATEWAY_INTERFACE: 'CGI/1.1',
+        REQUEST_METHOD: 'GET',
+      },
+    })
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^Status: 200 OK\r\n/)
+  })
+})

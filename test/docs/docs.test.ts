@@ -1,0 +1,163 @@
+/**
+ * The programs in docs/: each block whose first line is the name of a file is written to it, beside
+ * the package as it is built, and run.
+ */
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { rolldown } from 'rolldown'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { makeFolder } from '../servers/process.ts'
+import { request, REQUEST } from '../support/cgi.ts'
+
+let folder: string
+
+beforeAll(async () => {
+  folder = await makeFolder()
+  await mkdir(join(folder, 'node_modules'))
+  await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+})
+
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+/** Writes a page's programs into a folder of their own. */
+async function programsOf(page: string): Promise<{ place: string; names: string[] }> {
+  const place = join(folder, page)
+  await mkdir(place)
+  const text = await readFile(`docs/${page}.md`, 'utf8')
+  const names: string[] = []
+  for (const [, code = '', name = ''] of text.matchAll(
+    /```[jt]s\n(\/\/ (\S+\.(?:mjs|ts))\n[^]*?)```/g,
+  )) {
+    names.push(name)
+    await writeFile(join(place, name), code)
+  }
+  return { place, names }
+}
+
+async function node(place: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: place })
+  return stdout
+}
+
+test('testing.md: the tests pass', async () => {
+  const { place, names } = await programsOf('testing')
+  expect(names).toEqual(['app.mjs', 'app.test.mjs', 'live.test.mjs'])
+  const report = await node(place, '--test', '--test-reporter=tap', ...names.slice(1))
+  expect(report).toMatch(/^# pass 2$/m)
+  expect(report).toMatch(/^# fail 0$/m)
+})
+
+test('forms.md: the form greets, and weighs a photo', async () => {
+  const { place, names } = await programsOf('forms')
+  expect(names).toEqual(['greet.mjs'])
+  await writeFile(
+    join(place, 'check.mjs'),
+    `import { TestApp } from 'portico/testing'
+import { greet } from './greet.mjs'
+const app = new TestApp(greet)
+await app.get('/').expect(200, /^<form /)
+const form = new FormData()
+form.set('name', '<Zoë>')
+form.set('photo', new Blob(['1234567']), 'me.jpg')
+console.log((await app.post('/').send(form).expect(200)).text)
+await app.post('/').send(new FormData()).expect(/^<form /)
+`,
+  )
+  expect(await node(place, 'check.mjs')).toBe(
+    '<p>Hello, &lt;Zoë&gt;! Your photo has 7 bytes.</p>\n\n',
+  )
+})
+
+const WRITE_AND_CLOSE = `
+  async (environ, startResponse) => {
+    const write = startResponse('200 OK', [])
+    await write('a')
+    return { *[Symbol.iterator]() { yield 'b' }, close: () => environ['wsgi.errors'].write('closed') }
+  }`
+
+/** Node 20 cannot run TypeScript: makes a program of it, beside it. */
+async function compile(script: string): Promise<string> {
+  const build = await rolldown({ input: script, platform: 'node', external: /^portico/ })
+  const file = script.replace(/ts$/, 'mjs')
+  await build.write({ file, format: 'esm' })
+  await build.close()
+  return file
+}
+
+describe('how-a-handler-works.md', () => {
+  let place: string
+  beforeAll(async () => {
+    const programs = await programsOf('how-a-handler-works')
+    expect(programs.names).toEqual(['gateway.ts', 'script.ts'])
+    place = programs.place
+  })
+
+  test('the gateway has forty lines, and keeps the types of the package', async () => {
+    const code = await readFile(join(place, 'gateway.ts'), 'utf8')
+    expect(code.trimEnd().split('\n').slice(1)).toHaveLength(40)
+    const options = {
+      compilerOptions: {
+        module: 'nodenext',
+        strict: true,
+        noEmit: true,
+        allowImportingTsExtensions: true,
+        types: ['node'],
+        typeRoots: [resolve('node_modules/@types')],
+      },
+    }
+    await writeFile(join(place, 'tsconfig.json'), JSON.stringify(options))
+    const compiler = resolve('node_modules/typescript/bin/tsc')
+    expect(await node(place, compiler, '-p', '.')).toBe('')
+  })
+
+  test('the gateway by hand prints what CGIHandler prints', async () => {
+    const script = join(place, 'script.ts')
+    const text = await readFile(script, 'utf8')
+    const real = text
+      .replace(
+        "import { runWithCgi } from './gateway.ts'",
+        "import { CGIHandler } from 'portico/cgi'",
+      )
+      .replace('runWithCgi(', 'new CGIHandler().run(')
+    expect(real).not.toBe(text)
+    await writeFile(join(place, 'real.ts'), real)
+    const programs = await Promise.all([compile(script), compile(join(place, 'real.ts'))])
+    for (const env of [
+      { ...REQUEST, PATH_INFO: '' },
+      { ...REQUEST, REQUEST_METHOD: 'POST', PATH_INFO: '/a b' },
+    ]) {
+      const [ours, theirs] = await Promise.all(programs.map((program) => request(program, { env })))
+      expect(ours!.stdout).toContain('\r\n\r\n')
+      expect(ours).toEqual(theirs)
+    }
+  })
+
+  test.each([
+    ['write(), then a body that is closed', WRITE_AND_CLOSE, 'Status: 200 OK\r\n\r\nab', 'closed'],
+    [
+      'a head that is replaced',
+      "(e, s) => { s('200 OK', []); s('500 No', [['X', '1']], new Error('x')); return [] }",
+      'Status: 500 No\r\nX: 1\r\n\r\n',
+      '',
+    ],
+    ['no startResponse', "() => ['x']", '', /A chunk before startResponse\(\)/],
+    [
+      'two of them',
+      "(e, s) => { s('200 OK', []); s('200 OK', []); return [] }",
+      '',
+      /Headers already set!/,
+    ],
+  ])('by hand %s', async (name, application, stdout, stderr) => {
+    const script = join(place, `${name.replaceAll(/\W/g, '')}.ts`)
+    await writeFile(
+      script,
+      `import { runWithCgi } from './gateway.ts'\nawait runWithCgi(${application.trim()})\n`,
+    )
+    const answer = await request(await compile(script))
+    expect(answer.stdout).toBe(stdout)
+    if (typeof stderr === 'string') expect(answer.stderr).toBe(stderr)
+    else expect(answer.stderr).toMatch(stderr)
+  })
+})

@@ -1,0 +1,132 @@
+/** docs/fastcgi.md: every piece of configuration in it is run. */
+import { spawnSync } from 'node:child_process'
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { rolldown } from 'rolldown'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { SCGIHandler } from '../../handlers/scgi.ts'
+import { httpRequest } from '../../src/testing/raw-http-client.ts'
+import type { Application } from '../../src/types.ts'
+import { startApache } from '../servers/apache.ts'
+import { startHaproxy } from '../servers/haproxy.ts'
+import { startLighttpd } from '../servers/lighttpd.ts'
+import { startNginx } from '../servers/nginx.ts'
+import {
+  installed,
+  makeFolder,
+  openSocket,
+  type ServerProgram,
+  type WebServer,
+} from '../servers/process.ts'
+
+const page = await readFile('docs/fastcgi.md', 'utf8')
+
+const starters: Readonly<
+  Record<string, [ServerProgram, (extra: string, script: string) => Promise<WebServer>]>
+> = {
+  nginx: ['nginx', (extra) => startNginx({ extra })],
+  // The module is loaded for whoever has a program.
+  apache: ['apache2', (extra, script) => startApache({ extra, fcgid: [{ at: '/other', script }] })],
+  lighttpd: ['lighttpd', (extra) => startLighttpd({ extra })],
+  haproxy: ['haproxy', (extra) => startHaproxy({ extra })],
+}
+
+/** The pieces of configuration, each with the line above it. */
+const pieces = [...page.matchAll(/([^\n]*)\n\n```(\w+)\n([^`]*)```/g)]
+  .map(([, title = '', language = '', text = '']) => ({ title, language, text }))
+  .filter(({ language }) => language in starters)
+
+const tell: Application = (environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  const { SCRIPT_NAME, PATH_INFO, QUERY_STRING, HTTP_AUTHORIZATION } = environ
+  return [[SCRIPT_NAME, PATH_INFO, QUERY_STRING, HTTP_AUTHORIZATION].join(' ')]
+}
+
+const closers: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close()
+})
+
+let program = ''
+beforeAll(async () => {
+  const handler = resolve(import.meta.dirname, '../../handlers/fastcgi.ts')
+  const entry = join(await makeFolder(), 'app.ts')
+  await writeFile(
+    entry,
+    `import { FastCGIHandler } from '${handler}'
+     void new FastCGIHandler().run((environ, startResponse) => {
+       startResponse('200 OK', [['Content-Type', 'text/plain']])
+       const { SCRIPT_NAME, PATH_INFO, QUERY_STRING, HTTP_AUTHORIZATION } = environ
+       return [[SCRIPT_NAME, PATH_INFO, QUERY_STRING, HTTP_AUTHORIZATION].join(' ')]
+     })`,
+  )
+  const build = await rolldown({ input: entry, platform: 'node', logLevel: 'silent' })
+  const { output } = await build.generate({ format: 'esm', codeSplitting: false })
+  await build.close()
+  program = `#!/usr/bin/env node\n${output[0].code}`
+  await rm(join(entry, '..'), { recursive: true })
+})
+
+it('has a piece for each server and protocol', () => {
+  expect(pieces.map(({ language }) => language)).toEqual([
+    'nginx',
+    'nginx',
+    'apache',
+    'apache',
+    'apache',
+    'lighttpd',
+    'lighttpd',
+    'lighttpd',
+    'haproxy',
+  ])
+})
+
+describe.each(pieces)('$language, "$title"', ({ language, text }) => {
+  const [server, start] = starters[language]!
+  const { available, hint } = installed(server)
+
+  it.skipIf(!available)(`works as it stands${hint}`, async () => {
+    const folder = await makeFolder()
+    closers.push(() => rm(folder, { recursive: true, force: true }))
+    const socket = join(folder, 'app.sock')
+    const script = join(folder, 'app.mjs')
+    await writeFile(script, program)
+    await chmod(script, 0o755)
+    if (!text.includes('/srv/app.mjs')) {
+      const Handler = text.includes('scgi') ? SCGIHandler : FastCGIHandler
+      const application = await new Handler({ listen: `unix:${socket}` }).run(tell)
+      closers.push(() => application.close())
+      await openSocket(socket)
+    }
+    const configuration = text
+      .replaceAll('/run/app.sock', socket)
+      .replaceAll('/srv/app.mjs', script)
+      .replaceAll(/include (\w+_params)/g, 'include /etc/nginx/$1')
+    const running = await start(configuration, script)
+    closers.push(() => running.stop())
+    const headers: [string, string][] = [['Authorization', 'Basic YTpi']]
+    const answer = await httpRequest(
+      { port: running.port },
+      { target: '/app/a%20b/c?d=e', headers },
+    )
+    expect(String(answer.body)).toBe('/app /a b/c d=e Basic YTpi')
+    expect(answer.status).toBe(200)
+  })
+})
+
+const analyze = installed('systemd-analyze')
+
+it.skipIf(!analyze.available)(`has units that systemd takes${analyze.hint}`, async () => {
+  const folder = await makeFolder()
+  closers.push(() => rm(folder, { recursive: true, force: true }))
+  const units = [...page.matchAll(/```ini\n# \S+\/(hello@\.\w+)\n([^`]*)```/g)]
+  expect(units.map(([, name]) => name)).toEqual(['hello@.socket', 'hello@.service'])
+  for (const [, name = '', text = ''] of units) {
+    await writeFile(join(folder, name), text.replace('/usr/bin/node', process.execPath))
+  }
+  const args = ['verify', ...units.map(([, name = '']) => join(folder, name.replace('@', '@1')))]
+  const { status, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
+  expect(stderr.split('\n').filter((line) => line.includes('hello'))).toEqual([])
+  expect(status).toBe(0)
+})

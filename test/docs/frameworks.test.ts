@@ -1,0 +1,87 @@
+/**
+ * What docs/frameworks.md says of the mount point, with its own code: each framework's script is
+ * taken out of the page and run as a user would, as a CGI script and as a FastCGI process behind
+ * nginx, seen from the client.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { access, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { valuesOf } from '../../src/testing/client.ts'
+import { cgiClient, httpClient, type Client } from '../../src/testing/index.ts'
+import { startNginx } from '../servers/nginx.ts'
+import { installed, makeFolder, openSocket } from '../servers/process.ts'
+
+const docs = await readFile('docs/frameworks.md', 'utf8')
+const frameworks = ['express', 'koa', 'fastify', 'hono']
+const nginx = installed('nginx')
+let folder: string
+
+beforeAll(async () => {
+  folder = await makeFolder()
+  await mkdir(join(folder, 'node_modules'))
+  await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+  for (const name of frameworks) {
+    await symlink(resolve('node_modules', name), join(folder, 'node_modules', name))
+    const [, code] = new RegExp(`\`\`\`js\\n// ${name}\\.mjs\\n([^]*?)\`\`\``).exec(docs) ?? []
+    await writeFile(join(folder, `${name}.mjs`), code!)
+  }
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function expectMounted(client: Client, mount: string): Promise<void> {
+  const page = await client.request({ target: '/here?x=1' })
+  expect(page.status).toBe('200 OK')
+  expect(JSON.parse(String(page.body))).toEqual({
+    path: '/here',
+    mount,
+    whole: `${mount}/here?x=1`,
+  })
+  const redirect = await client.request({ target: '/' })
+  expect(redirect.status.slice(0, 3)).toBe('302')
+  expect(valuesOf(redirect.headers, 'Location')).toEqual([`${mount}/here`])
+}
+
+describe.each(frameworks)('%s', (name) => {
+  it('as a CGI script leaves the mount point out of its paths, and not out of redirects', async () => {
+    const mount = `/cgi-bin/${name}.mjs`
+    const script = join(folder, `${name}.mjs`)
+    const client = cgiClient({ command: [process.execPath, script], mount, scriptFilename: script })
+    await expectMounted(client, mount)
+  })
+
+  it.skipIf(!nginx.available)(`behind nginx as well${nginx.hint}`, async () => {
+    const socket = join(folder, `${name}.sock`)
+    const env = {
+      PATH: process.env['PATH'],
+      PORTICO_GATEWAY: 'fastcgi',
+      PORTICO_LISTEN: `unix:${socket}`,
+    }
+    const child = spawn(process.execPath, [join(folder, `${name}.mjs`)], { env, stdio: 'ignore' })
+    try {
+      while (!(await exists(socket)) && child.exitCode === null) await sleep(20)
+      await openSocket(socket)
+      const server = await startNginx({ mounts: [{ at: '/app', to: `unix:${socket}` }] })
+      try {
+        const client = httpClient({ port: server.port }, { mount: '/app' })
+        await expectMounted(client, '/app')
+        await client.close()
+      } finally {
+        await server.stop()
+      }
+    } finally {
+      const exited = once(child, 'exit')
+      child.kill('SIGTERM')
+      await exited
+    }
+  })
+})
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,251 @@
+/**
+ * nginx.conf.example as users get it, with nothing but paths and ports replaced: nginx accepts it,
+ * and an application behind it sees what its comments promise.
+ */
+import { execFile } from 'node:child_process'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { httpRequest, type HttpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
+import {
+  findProgram,
+  installed,
+  makeFolder,
+  type Place,
+  readyPath,
+  startServer,
+  type WebServer,
+  workerUser,
+} from '../servers/process.ts'
+import {
+  type Answer,
+  type Responder,
+  startFastcgi as startApplication,
+} from '../servers/responder.ts'
+
+const { available, hint } = installed('nginx')
+
+/** Replaces what has to be there. */
+function replace(text: string, from: string, to: string): string {
+  if (!text.includes(from)) throw new Error(`nginx.conf.example has no ${JSON.stringify(from)}`)
+  return text.replaceAll(from, to)
+}
+
+/** The example for a test: `app` is the address of the application at /app. */
+function adapt(example: string, { folder, port }: Place, sockets: string, app: string): string {
+  const temporary = ['client_body', 'fastcgi', 'proxy', 'scgi', 'uwsgi']
+    .map((name) => `${name}_temp_path ${folder}/${name};`)
+    .join(' ')
+  return [
+    ['user www-data;', workerUser === undefined ? '' : `user ${workerUser};`],
+    ['/run/nginx.pid', `${folder}/nginx.pid`],
+    ['/var/log/nginx/', `${folder}/`],
+    ['/run/portico/', `${sockets}/`],
+    ['server 127.0.0.1:9000;', `server ${app};`],
+    ['listen 80;', `listen 127.0.0.1:${port}; location = ${readyPath} { return 307 /; }`],
+    ['http {', `http { ${temporary}`],
+  ].reduce((text, [from, to]) => replace(text, from!, to!), example)
+}
+
+/** What the applications answer; each test may put its own here. */
+let answer: Answer
+
+const tell = (name: string): Answer =>
+  async function* (params, input) {
+    let size = 0
+    for await (const bytes of input) size += bytes.length
+    yield JSON.stringify({ name, params, size })
+  }
+
+interface Told {
+  name: string
+  params: Record<string, string>
+  size: number
+}
+
+describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
+  let sockets: string
+  let site: Responder
+  let app: Responder
+  let nginx: WebServer
+  let example: string
+
+  beforeAll(async () => {
+    example = await readFile(join(import.meta.dirname, '../../nginx.conf.example'), 'utf8')
+    sockets = await makeFolder()
+    site = await startApplication(`unix:${sockets}/app.sock`, (...request) => answer(...request))
+    app = await startApplication(0, tell('app'))
+    nginx = await startServer({
+      program: 'nginx',
+      configure: (place) => adapt(example, place, sockets, app.address),
+      args: (config, { folder }) => {
+        const log = `${folder}/error.log`
+        return ['-c', config, '-p', folder, '-e', log, '-g', 'daemon off;']
+      },
+    })
+  })
+  beforeEach(() => {
+    answer = tell('site')
+  })
+  afterEach(async () => {
+    expect(await nginx.errorLog()).not.toMatch(/\[(emerg|alert|crit|warn)\]/)
+  })
+  afterAll(async () => {
+    await nginx?.stop()
+    await Promise.all([site?.close(), app?.close()])
+    await rm(sockets, { recursive: true, force: true })
+  })
+
+  async function ask(request: HttpRequest): Promise<Told> {
+    const response = await httpRequest({ port: nginx.port }, request)
+    const told: Told = JSON.parse(String(response.body))
+    return told
+  }
+
+  it('passes nginx -t without a warning', async () => {
+    const place = { folder: nginx.folder, port: nginx.port }
+    const config = join(place.folder, 'checked.conf')
+    await writeFile(config, adapt(example, place, sockets, app.address))
+    const log = ['-e', join(place.folder, 'checked.log')]
+    const { stderr } = await promisify(execFile)(findProgram('nginx')!, [
+      '-t',
+      '-c',
+      config,
+      ...log,
+    ])
+    expect(stderr).toContain('test is successful')
+    expect(stderr).not.toContain('warn')
+  })
+
+  it.each([
+    ['/', 'site', '', '/'],
+    ['/a%20b/c?q', 'site', '', '/a b/c'],
+    ['//a//b', 'site', '', '//a//b'],
+    ['/a%2Fb', 'site', '', '/a/b'],
+    ['/a%0Ab%0A', 'site', '', '/a\nb\n'],
+    ['/%C3%A9', 'site', '', '/\xc3\xa9'],
+    ['/apple', 'site', '', '/apple'],
+    ['/app%0A', 'site', '', '/app\n'],
+    ['/app', 'app', '/app', ''],
+    ['/app/', 'app', '/app', '/'],
+    ['/app/a%20b/c?q', 'app', '/app', '/a b/c'],
+    ['/app//a%0A', 'app', '/app', '//a\n'],
+  ])('splits %s', async (target, name, scriptName, pathInfo) => {
+    const told = await ask({ target })
+    const { SCRIPT_NAME, PATH_INFO, REQUEST_URI } = told.params
+    expect([told.name, SCRIPT_NAME, PATH_INFO]).toEqual([name, scriptName, pathInfo])
+    expect(REQUEST_URI).toBe(target)
+  })
+
+  it('sends each parameter once, and none that has no value but those that always count', async () => {
+    const { params } = await ask({ headers: [['X-Mine', 'a']] })
+    const { REMOTE_PORT, SERVER_SOFTWARE, ...rest } = params
+    expect(REMOTE_PORT).toMatch(/^\d+$/)
+    expect(SERVER_SOFTWARE).toMatch(/^nginx\/[\d.]+$/)
+    expect(rest).toEqual({
+      GATEWAY_INTERFACE: 'CGI/1.1',
+      HTTP_HOST: `127.0.0.1:${nginx.port}`,
+      HTTP_X_MINE: 'a',
+      PATH_INFO: '/',
+      QUERY_STRING: '',
+      REMOTE_ADDR: '127.0.0.1',
+      REQUEST_METHOD: 'GET',
+      REQUEST_URI: '/',
+      SCRIPT_NAME: '',
+      SERVER_ADDR: '127.0.0.1',
+      SERVER_NAME: '127.0.0.1',
+      SERVER_PORT: String(nginx.port),
+      SERVER_PROTOCOL: 'HTTP/1.1',
+    })
+  })
+
+  it.each([
+    ['/', 'a.example', 'a.example'],
+    ['/', 'A.example:8080', 'a.example:8080'],
+    ['/', '[::1]:8080', '[::1]:8080'],
+    ['http://a.example/', 'b.example', 'a.example'],
+  ])('goes by the host that nginx goes by: %s with Host %s', async (target, host, expected) => {
+    const { params } = await ask({ target, headers: [['Host', host]] })
+    expect(params['HTTP_HOST']).toBe(expected)
+  })
+
+  it('keeps its connection to the application', async () => {
+    const connection = await openHttp({ port: nginx.port })
+    await connection.request()
+    // One client connection stays with one worker; the first request may have been its first.
+    const before = site.connections
+    for (let count = 0; count < 5; count += 1) await connection.request()
+    connection.close()
+    expect(site.connections).toBe(before)
+  })
+
+  it('hands on an upload as it comes, with a length only if the client gives one', async () => {
+    let arrived: (() => void) | undefined
+    const firstByte = new Promise<void>((resolve) => (arrived = resolve))
+    answer = async function* (params, input) {
+      let size = 0
+      for await (const bytes of input) {
+        size += bytes.length
+        arrived?.()
+      }
+      yield JSON.stringify({ name: 'site', params, size })
+    }
+    async function* body() {
+      yield 'first'
+      await firstByte
+      yield 'second'
+    }
+    const told = await ask({ method: 'POST', body: body() })
+    expect(told.size).toBe(11)
+    expect(told.params).not.toHaveProperty('CONTENT_LENGTH')
+    answer = tell('site')
+    expect((await ask({ method: 'POST', body: 'four' })).params).toHaveProperty(
+      'CONTENT_LENGTH',
+      '4',
+    )
+  })
+
+  it('hands on an answer as the application makes it', async () => {
+    let goOn: (() => void) | undefined
+    const seen = new Promise<void>((resolve) => (goOn = resolve))
+    answer = async function* () {
+      yield 'first'
+      await seen
+      yield 'second'
+    }
+    const connection = await openHttp({ port: nginx.port })
+    const pieces: string[] = []
+    for await (const piece of (await connection.stream()).chunks()) {
+      pieces.push(String(piece))
+      goOn?.()
+    }
+    connection.close()
+    expect(pieces).toEqual(['first', 'second'])
+  })
+
+  it('holds an answer back with the client, and gathers none of it in a file', async () => {
+    const piece = 'x'.repeat(1024 * 1024)
+    let finished = false
+    answer = async function* () {
+      for (let count = 0; count < 64; count += 1) yield piece
+      finished = true
+    }
+    const connection = await openHttp({ port: nginx.port })
+    const { chunks } = await connection.stream()
+    // Time enough to gather all of it, if nginx did.
+    await sleep(500)
+    expect(finished).toBe(false)
+    let size = 0
+    for await (const chunk of chunks()) size += chunk.length
+    connection.close()
+    expect(size).toBe(64 * piece.length)
+  })
+
+  it('refuses an upload over its limit', async () => {
+    const headers: [string, string][] = [['Content-Length', String(64 * 1024 * 1024 + 1)]]
+    const response = await httpRequest({ port: nginx.port }, { method: 'POST', headers })
+    expect(response.status).toBe(413)
+  })
+})

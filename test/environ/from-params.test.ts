@@ -1,0 +1,132 @@
+/** Variables from bytes: the same environ as `setVariable` makes, whatever the names are. */
+import { Buffer } from 'node:buffer'
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { createEnviron, setVariable } from '../../src/environ/environ.ts'
+import { decodePairs, encodePairs } from '../../src/protocol/fastcgi.ts'
+import { encodeRequest } from '../../src/protocol/scgi.ts'
+import { environFromHeaders, environFromPairs } from '../../src/environ/from-params.ts'
+import type { Environ } from '../../src/types.ts'
+
+function expected(pairs: readonly (readonly [string, string])[]): Environ {
+  const environ = createEnviron()
+  for (const [name, value] of pairs) setVariable(environ, name, value)
+  return environ
+}
+
+/** The bytes in the middle of others, as they stand in a buffer of reads. */
+function inside(bytes: Buffer, before: number): [block: Buffer, start: number, end: number] {
+  const block = Buffer.concat([Buffer.alloc(before, 'H'), bytes, Buffer.alloc(9, 'T')])
+  return [block, before, before + bytes.length]
+}
+
+const name = fc.oneof(
+  fc.constantFrom(
+    'QUERY_STRING',
+    'CONTENT_LENGTH',
+    'CONTENT_TYPE',
+    'HTTP_COOKIE',
+    'HTTP_HOST',
+    'HTTP_PROXY',
+    'HTTP_CONTENT_LENGTH',
+    'PATH',
+    'PATH_INFO',
+    'wsgi.input',
+    'portico.signal',
+    '__proto__',
+    // One byte off a known name, at each end and in the middle.
+    'QUERY_STRINH',
+    'PUERY_STRING',
+    'QUERY_RTRING',
+    'SCRIPT_FILENAMF',
+    'HTTP_ACCEPT_LANGUAGD',
+  ),
+  fc.string({ unit: fc.integer({ min: 1, max: 255 }).map((c) => String.fromCharCode(c)) }),
+)
+const value = fc.string({
+  unit: fc.integer({ min: 1, max: 255 }).map((c) => String.fromCharCode(c)),
+})
+
+describe('PARAMS', () => {
+  it('make the environ that setVariable makes of them one by one', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(name, value)), fc.nat(20), (pairs, before) => {
+        const environ = environFromPairs(...inside(encodePairs(pairs), before), 10_000)
+        expect(environ).toEqual(expected(pairs))
+        expect(Object.keys(environ)).toEqual(Object.keys(expected(pairs)))
+      }),
+    )
+  })
+
+  it('have the faults that they have as a list, whatever the bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), fc.nat(4), (bytes, most) => {
+        const list = decodePairs(Buffer.from(bytes), most)
+        const environ = environFromPairs(...inside(Buffer.from(bytes), 3), most)
+        if (typeof list === 'string') expect(environ).toBe(list)
+        else expect(typeof environ).toBe('object')
+      }),
+    )
+  })
+})
+
+/** The inside of the netstring. */
+function headers(pairs: readonly (readonly [string, string])[]): Buffer {
+  const netstring = encodeRequest(pairs.flat(), 0)
+  return netstring.subarray(netstring.indexOf(':') + 1, -1)
+}
+
+describe('SCGI headers', () => {
+  it('make the environ that setVariable makes of them one by one', () => {
+    const distinct = fc.uniqueArray(fc.tuple(name, value), { selector: ([key]) => key })
+    fc.assert(
+      fc.property(distinct, fc.nat(20), (all, before) => {
+        const own = new Set(['', 'CONTENT_LENGTH', 'SCGI'])
+        const pairs = all.filter(([key]) => !own.has(key))
+        const environ = environFromHeaders(...inside(headers(pairs), before), 10_000)
+        expect(environ).toEqual(expected([['CONTENT_LENGTH', '0'], ['SCGI', '1'], ...pairs]))
+      }),
+    )
+  })
+
+  it.each<[what: string, pairs: [string, string][], refused: boolean]>([
+    [
+      'a header twice is joined',
+      [
+        ['HTTP_X_A', '1'],
+        ['HTTP_X_A', '2'],
+      ],
+      false,
+    ],
+    [
+      'a header that is dropped may come twice',
+      [
+        ['HTTP_PROXY', '1'],
+        ['HTTP_PROXY', '2'],
+      ],
+      false,
+    ],
+    [
+      'a known name twice is refused',
+      [
+        ['PATH_INFO', '/a'],
+        ['PATH_INFO', '/b'],
+      ],
+      true,
+    ],
+    [
+      'another name twice is refused',
+      [
+        ['X', ''],
+        ['X', ''],
+      ],
+      true,
+    ],
+    ['a key of ours is no variable, and comes once', [['portico.signal', 'x']], false],
+  ])('%s', (_, pairs, refused) => {
+    const bytes = headers(pairs)
+    const read = () => environFromHeaders(bytes, 0, bytes.length, 10_000)
+    if (refused) expect(read).toThrow('comes twice')
+    else expect(read()).toEqual(expected([['CONTENT_LENGTH', '0'], ['SCGI', '1'], ...pairs]))
+  })
+})

@@ -1,0 +1,360 @@
+/**
+ * SCRIPT_NAME and PATH_INFO, from what each web server sends for a request. The variables are those
+ * of the configurations that the servers ship; those that have no say in the path are left out.
+ */
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { completeEnviron, createEnviron, setVariable } from '../../src/environ/environ.ts'
+import { decodePath, type PathOptions } from '../../src/environ/quirks.ts'
+
+type Variables = Record<string, string>
+
+function paths(variables: Variables, options: PathOptions = {}): [string, string] {
+  const environ = createEnviron()
+  for (const [name, value] of Object.entries(variables)) setVariable(environ, name, value)
+  completeEnviron(environ, options)
+  return [environ.SCRIPT_NAME, environ.PATH_INFO]
+}
+
+/** nginx 1.22, `include fastcgi_params`: $fastcgi_script_name and $document_uri are the URI. */
+const nginx = (path: string, uri: string, more: Variables = {}): Variables => ({
+  QUERY_STRING: 'a=//',
+  REQUEST_METHOD: 'GET',
+  CONTENT_TYPE: '',
+  CONTENT_LENGTH: '',
+  SCRIPT_NAME: path,
+  REQUEST_URI: uri,
+  DOCUMENT_URI: path,
+  DOCUMENT_ROOT: '/usr/share/nginx/html',
+  SERVER_PROTOCOL: 'HTTP/1.1',
+  REQUEST_SCHEME: 'http',
+  GATEWAY_INTERFACE: 'CGI/1.1',
+  SERVER_SOFTWARE: 'nginx/1.22.1',
+  REMOTE_ADDR: '127.0.0.1',
+  REMOTE_PORT: '40000',
+  SERVER_ADDR: '127.0.0.1',
+  SERVER_PORT: '8080',
+  SERVER_NAME: 'localhost',
+  REDIRECT_STATUS: '200',
+  ...more,
+})
+
+/** nginx 1.22, `include scgi_params`. */
+const nginxScgi = (path: string, uri: string): Variables => ({
+  CONTENT_LENGTH: '0',
+  SCGI: '1',
+  REQUEST_METHOD: 'GET',
+  REQUEST_URI: uri,
+  QUERY_STRING: '',
+  CONTENT_TYPE: '',
+  DOCUMENT_URI: path,
+  DOCUMENT_ROOT: '/usr/share/nginx/html',
+  SERVER_PROTOCOL: 'HTTP/1.1',
+  REMOTE_ADDR: '127.0.0.1',
+  REMOTE_PORT: '40000',
+  SERVER_PORT: '8080',
+  SERVER_NAME: 'localhost',
+})
+
+/** Apache 2.4, mod_cgid: the script is a file. */
+const apache = (script: string, path: string | undefined, uri: string): Variables => ({
+  GATEWAY_INTERFACE: 'CGI/1.1',
+  SERVER_SOFTWARE: 'Apache/2.4.62 (Debian)',
+  SCRIPT_FILENAME: `/usr/lib${script}`,
+  REQUEST_URI: uri,
+  SCRIPT_NAME: script,
+  ...(path === undefined ? {} : { PATH_INFO: path, PATH_TRANSLATED: `/var/www/html${path}` }),
+})
+
+/** Apache 2.4, mod_proxy_fcgi with ProxyPass: no PATH_INFO. */
+const proxyFcgi = (path: string, uri: string): Variables => ({
+  GATEWAY_INTERFACE: 'CGI/1.1',
+  SERVER_SOFTWARE: 'Apache/2.4.62 (Debian)',
+  SCRIPT_FILENAME: `proxy:fcgi://127.0.0.1:9000${path}`,
+  REQUEST_URI: uri,
+  SCRIPT_NAME: path,
+})
+
+/** Apache 2.4, mod_proxy_scgi with proxy-scgi-pathinfo: percent-encoded, and then in both. */
+const proxyScgi = (script: string, path: string, uri: string): Variables => ({
+  SCGI: '1',
+  SERVER_SOFTWARE: 'Apache/2.4.62 (Debian)',
+  REQUEST_URI: uri,
+  SCRIPT_NAME: script,
+  PATH_INFO: path,
+})
+
+/** lighttpd 1.4: no PATH_INFO where nothing follows the mount point. */
+const lighttpd = (script: string, path: string | undefined, uri: string): Variables => ({
+  CONTENT_LENGTH: '0',
+  SERVER_SOFTWARE: 'lighttpd/1.4.69',
+  SCRIPT_NAME: script,
+  ...(path === undefined ? {} : { PATH_INFO: path }),
+  SCRIPT_FILENAME: `/var/www${script}`,
+  REQUEST_URI: uri,
+  REDIRECT_STATUS: '200',
+})
+
+/** Caddy 2, `transport fastcgi`: everything it does not know is an empty string. */
+const caddy = (script: string, path: string, uri: string): Variables => ({
+  AUTH_TYPE: '',
+  CONTENT_LENGTH: '',
+  CONTENT_TYPE: '',
+  DOCUMENT_URI: script,
+  PATH_INFO: path,
+  REMOTE_USER: '',
+  REQUEST_URI: uri,
+  SCRIPT_NAME: script,
+  SCRIPT_FILENAME: `/srv${script}`,
+  SERVER_SOFTWARE: 'Caddy/v2.8.4',
+})
+
+/** HAProxy 2.6, fcgi-app without `path-info`. */
+const haproxy = (script: string, path: string | undefined, uri: string): Variables => ({
+  DOCUMENT_ROOT: '/srv',
+  SCRIPT_NAME: script,
+  ...(path === undefined ? {} : { PATH_INFO: path }),
+  REQUEST_URI: uri,
+  SCRIPT_FILENAME: `/srv${script}`,
+  SERVER_SOFTWARE: 'HAProxy 2.6.12',
+})
+
+/** IIS 10 with `allowPathInfo`: right, with empty strings. */
+const iis = (script: string, path: string, uri: string): Variables => ({
+  APPL_MD_PATH: '/LM/W3SVC/1/ROOT',
+  AUTH_TYPE: '',
+  HTTPS: 'off',
+  PATH_INFO: path,
+  REQUEST_URI: uri,
+  SCRIPT_NAME: script,
+  SERVER_SOFTWARE: 'Microsoft-IIS/10.0',
+})
+
+type Row = [server: string, variables: Variables, script: string, path: string]
+
+const asSent: Row[] = [
+  ['nginx at /', nginx('/', '/?a=//'), '', '/'],
+  ['nginx, a path', nginx('/foo/bar', '/foo/bar'), '', '/foo/bar'],
+  ['nginx, decoded once (fact 112)', nginx('/a%2cb,c', '/a%252cb%2cc'), '', '/a%2cb,c'],
+  ['nginx, raw bytes (fact 113)', nginx('/\xe3\x81\x82', '/%E3%81%82'), '', '/\xe3\x81\x82'],
+  ['nginx, merged slashes (fact 134)', nginx('/a/b/', '//a///b//?x=//'), '', '//a///b//'],
+  ['nginx, %2F beside a slash', nginx('/a/b', '/a/%2Fb'), '', '/a//b'],
+  ['nginx, %2F', nginx('/a/b', '/a%2fb'), '', '/a/b'],
+  ['nginx, normalised dots', nginx('/b', '/a/../b'), '', '/b'],
+  ['nginx, dots and slashes', nginx('/b', '/a//../b//'), '', '/b'],
+  ['nginx, %2F..%2F', nginx('/etc', '/a%2F..%2Fetc'), '', '/etc'],
+  ['nginx, rewritten', nginx('/index', '/pretty//url'), '', '/index'],
+  [
+    'nginx, SCRIPT_NAME set by hand',
+    nginx('/app/x', '/app/x', { SCRIPT_NAME: '/app' }),
+    '/app',
+    '/x',
+  ],
+  [
+    'nginx, SCRIPT_NAME set by hand, merged slashes',
+    nginx('/app/x', '//app//x', { SCRIPT_NAME: '/app' }),
+    '/app',
+    '//x',
+  ],
+  [
+    'nginx, fastcgi_split_path_info',
+    nginx('/app', '/app/x//', { PATH_INFO: '/x/' }),
+    '/app',
+    '/x//',
+  ],
+  ['nginx, split and no rest', nginx('/app', '/app', { PATH_INFO: '' }), '/app', ''],
+  ['nginx, absolute form', nginx('/a/b', 'http://h//a//b'), '', '//a//b'],
+  ['nginx SCGI', nginxScgi('/foo/b r', '/foo/b%20r?x'), '', '/foo/b r'],
+  ['nginx SCGI at /', nginxScgi('/', '/'), '', '/'],
+  ['nginx SCGI, merged slashes', nginxScgi('/foo/', '//foo//'), '', '//foo//'],
+  ['REQUEST_URI alone (fact 186)', { REQUEST_URI: '/a%20b/c?d=e' }, '', '/a b/c'],
+  ['Apache', apache('/cgi-bin/a.cgi', '/x/y', '/cgi-bin/a.cgi/x/y'), '/cgi-bin/a.cgi', '/x/y'],
+  [
+    'Apache, nothing behind',
+    apache('/cgi-bin/a.cgi', undefined, '/cgi-bin/a.cgi?x'),
+    '/cgi-bin/a.cgi',
+    '',
+  ],
+  [
+    'Apache, merged slashes',
+    apache('/cgi-bin/a.cgi', '/x/y', '//cgi-bin/a.cgi//x//y'),
+    '/cgi-bin/a.cgi',
+    '//x//y',
+  ],
+  ['Apache, rewritten', apache('/cgi-bin/a.cgi', '/x', '/pretty//x'), '/cgi-bin/a.cgi', '/x'],
+  [
+    'Apache, dots',
+    apache('/cgi-bin/a.cgi', '/y', '/cgi-bin/a.cgi//x/../y'),
+    '/cgi-bin/a.cgi',
+    '/y',
+  ],
+  ['mod_proxy_fcgi', proxyFcgi('/app/x', '/app/x?y'), '', '/app/x'],
+  ['mod_proxy_fcgi at /', proxyFcgi('/', '/'), '', '/'],
+  ['mod_proxy_scgi', proxyScgi('/app', '/x', '/app/x'), '/app', '/x'],
+  ['mod_proxy_scgi, escaped', proxyScgi('/app/a b', '/a%20b', '/app/a%20b'), '/app', '/a b'],
+  ['mod_proxy_scgi, half', proxyScgi('/p/a b', '/a%20b/c', '/p/a%20b/c'), '/p', '/a b/c'],
+  ['mod_proxy_scgi at /', proxyScgi('/a%2cb', '/a%252cb', '/a%252cb'), '', '/a%2cb'],
+  ['mod_proxy_scgi, slashes', proxyScgi('/p/a/b c', '/a//b%20c', '/p/a//b%20c'), '/p', '/a//b c'],
+  ['mod_proxy_scgi, another path', proxyScgi('/app', '/a%20b', '/app/a%2520b'), '/app', '/a%20b'],
+  [
+    'another SCGI server',
+    { ...nginx('/a b', '/a%20b'), SCGI: '1', PATH_INFO: '/a%20b' },
+    '/a b',
+    '/a%20b',
+  ],
+  ['lighttpd', lighttpd('/p.fcgi', '/foo/bar', '/p.fcgi/foo/bar'), '/p.fcgi', '/foo/bar'],
+  ['lighttpd, nothing behind', lighttpd('/p.fcgi', undefined, '/p.fcgi'), '/p.fcgi', ''],
+  ['lighttpd, fix-root-scriptname', lighttpd('', '/abc/def', '/abc/def'), '', '/abc/def'],
+  ['Caddy', caddy('', '/foo/bar', '/foo/bar'), '', '/foo/bar'],
+  ['Caddy at /', caddy('', '/', '/'), '', '/'],
+  ['Caddy, split', caddy('/app.php', '/x', '/app.php/x'), '/app.php', '/x'],
+  ['HAProxy', haproxy('/foo/bar', undefined, '/foo/bar'), '', '/foo/bar'],
+  ['HAProxy, path-info', haproxy('/app', '/x', '/app/x'), '/app', '/x'],
+  ['IIS', iis('/app.js', '/x', '/app.js/x'), '/app.js', '/x'],
+  ['a server that says / for the mount point', { SCRIPT_NAME: '/', PATH_INFO: '/x' }, '', '/x'],
+  ['a server that forgets slashes', { SCRIPT_NAME: 'app', PATH_INFO: 'x' }, '/app', '/x'],
+  ['OPTIONS *', { ...nginx('*', '*'), REQUEST_METHOD: 'OPTIONS' }, '', ''],
+]
+
+test.each(asSent)('%s', (_, variables, script, path) => {
+  expect(paths(variables)).toEqual([script, path])
+})
+
+const told: [string, Variables, PathOptions, string, string][] = [
+  ['as-is keeps what nginx says', nginx('/a/b', '//a/b'), { pathInfo: 'as-is' }, '/a/b', ''],
+  ['scriptName mounts', nginx('/app/x', '/app/x'), { scriptName: '/app' }, '/app', '/x'],
+  ['scriptName, the mount point itself', nginx('/app', '/app'), { scriptName: '/app' }, '/app', ''],
+  [
+    'scriptName is cut at a slash',
+    nginx('/apple', '/apple'),
+    { scriptName: '/app' },
+    '/app',
+    '/apple',
+  ],
+  ['scriptName, cut already', caddy('', '/x', '/x'), { scriptName: '/app' }, '/app', '/x'],
+  ['scriptName empty', lighttpd('/a', '/b', '/a/b'), { scriptName: '' }, '', '/a/b'],
+  ['scriptName /', lighttpd('/a', '/b', '/a/b'), { scriptName: '/' }, '', '/a/b'],
+  [
+    'scriptName with a slash at the end',
+    nginx('/app/x', '/app/x'),
+    { scriptName: '/app/' },
+    '/app',
+    '/x',
+  ],
+  ['scriptName without a slash', nginx('/app/x', '/app/x'), { scriptName: 'app' }, '/app', '/x'],
+  [
+    'scriptName and merged slashes',
+    nginx('/app/x', '/app//x'),
+    { scriptName: '/app' },
+    '/app',
+    '//x',
+  ],
+  [
+    'from-uri undoes a rewrite',
+    nginx('/index', '/pretty/%20'),
+    { pathInfo: 'from-uri' },
+    '',
+    '/pretty/ ',
+  ],
+  ['from-uri, nothing to undo', nginx('/a/b', '/a/b'), { pathInfo: 'from-uri' }, '', '/a/b'],
+  [
+    'from-uri below the script',
+    apache('/cgi-bin/a.cgi', '/x', '/cgi-bin/a.cgi/y'),
+    { pathInfo: 'from-uri' },
+    '/cgi-bin/a.cgi',
+    '/y',
+  ],
+  [
+    'from-uri with scriptName',
+    apache('/cgi-bin/a.cgi', '/x', '/app/y'),
+    { pathInfo: 'from-uri', scriptName: '/app' },
+    '/app',
+    '/y',
+  ],
+  [
+    'from-uri without a URI',
+    { SCRIPT_NAME: '/app', PATH_INFO: '/x' },
+    { pathInfo: 'from-uri', scriptName: '' },
+    '',
+    '/app/x',
+  ],
+]
+
+test.each(told)('%s', (_, variables, options, script, path) => {
+  expect(paths(variables, options)).toEqual([script, path])
+})
+
+const one = (text: string) => text.replace(/\/+/g, '/')
+
+describe('whatever the variables are', () => {
+  const path = fc
+    .array(
+      fc.constantFrom('/', '//', 'a', 'app', '..', '.', '%2F', '%2e', '%', '*', '?', '#', '\xe9'),
+    )
+    .map((parts) => parts.join(''))
+  const variables = fc.record(
+    {
+      SCRIPT_NAME: path,
+      PATH_INFO: path,
+      REQUEST_URI: path,
+      DOCUMENT_URI: path,
+      SCRIPT_FILENAME: path.map((name) => `proxy:${name}`),
+      SERVER_SOFTWARE: fc.constantFrom('nginx/1', 'HAProxy', 'Apache'),
+    },
+    { requiredKeys: [] },
+  )
+  const options = fc.record(
+    { scriptName: path, pathInfo: fc.constantFrom('auto', 'as-is', 'from-uri') },
+    { requiredKeys: [] },
+  ) as fc.Arbitrary<PathOptions>
+
+  test('both names are empty or begin with a slash, and SCRIPT_NAME is never one alone', () => {
+    fc.assert(
+      fc.property(variables, options, (sent, given) => {
+        const [script, info] = paths(sent, given)
+        expect(script).toMatch(/^(?:\/.|$)/s)
+        expect(info).toMatch(/^(?:\/|$)/)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('a server that says both is believed, but for repeated slashes', () => {
+    const absolute = path.map((text) => `/${text}`)
+    fc.assert(
+      fc.property(absolute, absolute, path, (script, info, uri) => {
+        const [a, b] = paths({ SCRIPT_NAME: script, PATH_INFO: info, REQUEST_URI: uri })
+        expect(one(a + b)).toBe(one((script === '/' ? '' : script) + info))
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
+test.each([
+  ['/a%20b?c%20d', '/a b'],
+  ['/a#b', '/a'],
+  ['/%zz%4', '/%zz%4'],
+  ['/%2525', '/%25'],
+  ['//host/path', '//host/path'],
+  ['http://host:80/p?q', '/p'],
+  ['http://host', ''],
+  ['host:443', ''],
+  ['*', ''],
+  ['', ''],
+])('the path of the target %j is %j', (target, path) => {
+  expect(decodePath(target)).toBe(path)
+})
+
+test.each([
+  ['HAProxy 2.6.12', 'example.org:8080', 'example.org'],
+  ['HAProxy 2.6.12', '[::1]:8080', '[::1]'],
+  ['HAProxy 2.6.12', '[::1]', '[::1]'],
+  ['nginx/1.22.1', 'odd:8080', 'odd:8080'],
+])('%s: SERVER_NAME %s is %s', (software, sent, name) => {
+  const environ = createEnviron()
+  environ['SERVER_SOFTWARE'] = software
+  environ.SERVER_NAME = sent
+  completeEnviron(environ, {})
+  expect(environ.SERVER_NAME).toBe(name)
+})

@@ -1,0 +1,169 @@
+/**
+ * Variables of requests that follow one another, each of which finds what the ones before it have
+ * left: against a model that remembers nothing and looks at every name.
+ */
+import { Buffer } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { createEnviron } from '../../src/environ/environ.ts'
+import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { encodeRequest } from '../../src/protocol/scgi.ts'
+import { addHeaders } from '../../src/environ/from-http.ts'
+import { environFromHeaders, environFromPairs } from '../../src/environ/from-params.ts'
+
+type Pair = readonly [name: string, value: string]
+type Variables = Record<string, string>
+
+/** What of these gets in, in the words of DESIGN; null for what must not come twice and does. */
+function model(pairs: readonly Pair[], once: (name: string) => boolean): Variables | null {
+  const variables = new Map<string, string>()
+  for (const [name, value] of pairs) {
+    if (/^$|\.|^HTTP_(?:PROXY|CONTENT_TYPE|CONTENT_LENGTH)$/.test(name)) continue
+    const earlier = variables.get(name)
+    if (earlier !== undefined && once(name)) return null
+    if (/^CONTENT_(?:TYPE|LENGTH)$/.test(name) && value === '') continue
+    const joined = earlier !== undefined && name.startsWith('HTTP_')
+    const between = name === 'HTTP_COOKIE' ? '; ' : ', '
+    variables.set(name, joined ? earlier + between + value : value)
+  }
+  return Object.fromEntries(variables)
+}
+
+const KNOWN = [
+  'QUERY_STRING',
+  'CONTENT_TYPE',
+  'CONTENT_LENGTH',
+  'PATH_INFO',
+  'HTTP_HOST',
+  'HTTP_COOKIE',
+  'HTTP_ACCEPT',
+  'HTTP_PROXY',
+  'HTTP_CONTENT_TYPE',
+  'HTTP_CONTENT_LENGTH',
+  'HTTP_SEC_CH_UA',
+  'HTTP_SEC_CH_UA_PLATFORM',
+  'HTTP_UPGRADE_INSECURE_REQUESTS',
+]
+
+/** A known name, and what it is taken for when a byte of it is not looked at. */
+const nearMiss = fc
+  .tuple(fc.constantFrom(...KNOWN), fc.nat(), fc.integer({ min: 1, max: 255 }))
+  .chain(([known, place, byte]) => {
+    const index = place % known.length
+    const [before, behind] = [known.slice(0, index), known.slice(index)]
+    return fc.constantFrom(
+      before + String.fromCharCode(byte) + behind.slice(1),
+      before + behind.slice(1),
+      behind + before,
+    )
+  })
+/** As a double their first eight bytes are NaN, or one of the zeros. */
+const odd = fc.constantFrom(
+  '\xff'.repeat(8),
+  `\x01\x01\x01\x01\x01\x01\xf8\x7f`,
+  `${'\x01'.repeat(7)}\x80`,
+  '__proto__',
+  'toString',
+  'wsgi.input',
+  'portico.signal',
+  'X',
+)
+const name = fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...KNOWN) }, nearMiss, odd)
+const value = fc.constantFrom('', 'a', 'b', ', ')
+const pairs = fc.array(fc.tuple(name, value), { maxLength: 12 })
+const requests = fc.array(pairs, { minLength: 1, maxLength: 4 })
+
+/** At any place in memory, up to its very end. */
+function at(before: number, bytes: Buffer): [block: Buffer, start: number, end: number] {
+  const memory = new Uint8Array(before + bytes.length)
+  memory.fill(0x48, 0, before)
+  memory.set(bytes, before)
+  const block = Buffer.from(memory.buffer, before >> 1)
+  return [block, before - (before >> 1), block.length]
+}
+
+const spelling = (...names: string[]) =>
+  fc
+    .tuple(fc.constantFrom(...names), fc.nat())
+    .map(([header, bits]) =>
+      header.replaceAll(/[a-z]/g, (c, i: number) => ((bits >> (i & 15)) & 1 ? c.toUpperCase() : c)),
+    )
+const header = fc.oneof(
+  spelling('host', 'content-type', 'content-length', 'cookie', 'accept', 'proxy'),
+  spelling('http-proxy', 'x_a', 'x-a', 'x.a', 'x'.repeat(64), 'x'.repeat(65), 'new-name'),
+  fc.nat(999).map((i) => `x-${i}`),
+)
+const heads = fc.array(fc.array(fc.tuple(header, value), { maxLength: 10 }), { minLength: 1 })
+
+const variableOf = (key: string): string | null => {
+  if (!/^[a-z0-9-]+$/i.test(key)) return null
+  const plain = key.toUpperCase().replaceAll('-', '_')
+  return /^CONTENT_(?:TYPE|LENGTH)$/.test(plain) ? plain : `HTTP_${plain}`
+}
+const single = new Set(['HTTP_HOST', 'CONTENT_TYPE', 'CONTENT_LENGTH'])
+
+function add(list: readonly Pair[]): Variables {
+  const environ = createEnviron()
+  const request = { rawHeaders: list.flat(), httpVersion: '1.1' } as unknown as IncomingMessage
+  addHeaders(environ, request, 1_000)
+  return { ...(environ as unknown as Variables) }
+}
+
+describe('Requests that follow one another', () => {
+  it('have the variables of their own PARAMS', () => {
+    fc.assert(
+      fc.property(requests, fc.nat(20), (all, before) => {
+        for (const list of all) {
+          const environ = environFromPairs(...at(before, encodePairs(list)), 100)
+          expect({ ...(environ as object) }).toEqual(model(list, () => false))
+          // What ends in the middle must not count for the next one.
+          if (list.length === 0) continue
+          expect(environFromPairs(...at(before, encodePairs(list)), list.length - 1)).toBe(
+            'too many',
+          )
+        }
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('have the variables of their own SCGI headers, or are refused', () => {
+    fc.assert(
+      fc.property(requests, fc.nat(20), (all, before) => {
+        for (const list of all) {
+          const own = list.filter(([key]) => key !== '')
+          const netstring = encodeRequest(own.flat(), 1)
+          const block = at(before, netstring.subarray(netstring.indexOf(':') + 1, -1))
+          const whole: Pair[] = [['CONTENT_LENGTH', '1'], ['SCGI', '1'], ...own]
+          const expected = model(whole, (key) => !key.startsWith('HTTP_'))
+          const read = () => environFromHeaders(...block, 100)
+          if (expected === null) expect(read).toThrow('comes twice')
+          else expect({ ...read() }).toEqual(expected)
+        }
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it.each([
+    ['as long as their names are remembered', 0],
+    ['when no more names are', 600],
+  ])('have the variables of their own HTTP headers, or are refused, %s', (_, names) => {
+    for (let i = 0; i < names; i += 1) add([[`other-${i}`, '']])
+    fc.assert(
+      fc.property(heads, (all) => {
+        for (const list of all) {
+          const named = list.flatMap(([key, text]): Pair[] => {
+            const variable = variableOf(key)
+            return variable === null ? [] : [[variable, text]]
+          })
+          const expected = model(named, (key) => single.has(key))
+          if (expected === null) expect(() => add(list)).toThrow('two headers')
+          else expect(add(list)).toEqual(expected)
+        }
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})

@@ -1,0 +1,193 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ApplicationError } from '../../src/errors.ts'
+import { escapeHtml, parseHeader, parseQs, parseQsl } from '../../src/exports/forms.ts'
+
+const entries = (text: string, options = {}): Record<string, string[]> => ({
+  ...parseQs(text, options),
+})
+
+describe('parseQs in strict mode', () => {
+  it.each<[text: string, fields: Record<string, string[]>]>([
+    ['', {}],
+    ['=', {}],
+    ['=&=', {}],
+    ['=a', { '': ['a'] }],
+    ['b=a', { b: ['a'] }],
+    ['b+=a', { 'b ': ['a'] }],
+    ['a=b=a', { a: ['b=a'] }],
+    ['a=+b=a', { a: [' b=a'] }],
+    ['a=a+b&b=b+c', { a: ['a b'], b: ['b c'] }],
+    ['a=a+b&a=b+a', { a: ['a b', 'b a'] }],
+    ['x=1&y=2.0&z=2-3.%2b0', { x: ['1'], y: ['2.0'], z: ['2-3.+0'] }],
+    ['_to=31392&SUBMIT=Browse', { _to: ['31392'], SUBMIT: ['Browse'] }],
+  ])('reads %j (fact 263)', (text, fields) => {
+    expect(entries(text, { strictParsing: true })).toEqual(fields)
+  })
+
+  it.each([
+    ['&', ''],
+    ['&&', ''],
+    ['&=a', ''],
+    ['=a&', ''],
+    ['=&a', 'a'],
+    ['&b=a', ''],
+    ['b&=a', 'b'],
+  ])('refuses %j (fact 263)', (text, field) => {
+    expect(() => parseQs(text, { strictParsing: true })).toThrow(
+      expect.objectContaining({
+        code: 'PORTICO_BAD_REQUEST',
+        status: '400 Bad Request',
+        message: `malformed form: bad query field '${field}'`,
+      }),
+    )
+  })
+
+  it('quotes no more of a bad field than a log can bear', () => {
+    expect(() => parseQs(`\n\xff${'x'.repeat(1e5)}`, { strictParsing: true })).toThrow(
+      new RegExp(String.raw`^malformed form: bad query field '\\u000a\\u00ffx{38}'$`),
+    )
+  })
+})
+
+describe('parseQs', () => {
+  it.each<[text: string, fields: Record<string, string[]>]>([
+    ['x=1;y=2.0', { x: ['1'], y: ['2.0'] }],
+    ['x=1;y=2.0;z=2-3.%2b0', { x: ['1'], y: ['2.0'], z: ['2-3.+0'] }],
+    ['a=a+b;a=b+a', { a: ['a b', 'b a'] }],
+  ])('splits %j at ";" only when asked (fact 264)', (text, fields) => {
+    expect(entries(text, { separator: ';' })).toEqual(fields)
+    expect(Object.keys(parseQs(text))).toHaveLength(1)
+  })
+
+  it('takes a separator of several characters, and refuses an empty one', () => {
+    expect(entries('a=1&amp;b=2', { separator: '&amp;' })).toEqual({ a: ['1'], b: ['2'] })
+    expect(() => parseQs('a=1', { separator: '' })).toThrow(ApplicationError)
+  })
+
+  it('leaves blank values out unless they are to be kept', () => {
+    expect(parseQsl('a=&b&&c=1')).toEqual([['c', '1']])
+    expect(parseQsl('a=&b&&c=1', { keepBlankValues: true })).toEqual([
+      ['a', ''],
+      ['b', ''],
+      ['c', '1'],
+    ])
+  })
+
+  it('counts fields, blank ones too, and stops at 1,000 by default (fact 274)', () => {
+    const refusal = expect.objectContaining({
+      code: 'PORTICO_TOO_LARGE',
+      status: '413 Content Too Large',
+    })
+    expect(parseQsl('a=a&'.repeat(999) + 'a=a')).toHaveLength(1000)
+    expect(() => parseQsl('a=a&'.repeat(1000))).toThrow(refusal)
+    expect(() => parseQsl('&'.repeat(10), { maxNumFields: 10 })).toThrow(refusal)
+    expect(parseQsl('&'.repeat(9), { maxNumFields: 10 })).toEqual([])
+    expect(parseQsl('a=a&'.repeat(1e5), { maxNumFields: Infinity })).toHaveLength(1e5)
+  })
+
+  it('takes __proto__ and its like for ordinary names', () => {
+    const fields = parseQs('__proto__=1&constructor=2&toString=3&__proto__=4')
+    expect(Object.getPrototypeOf(fields)).toBeNull()
+    expect(Object.entries(fields)).toEqual([
+      ['__proto__', ['1', '4']],
+      ['constructor', ['2']],
+      ['toString', ['3']],
+    ])
+  })
+
+  it.each([
+    ['a=%E7%F1%80', 'iso-8859-1', 'çñ\u0080'],
+    ['a=\xe7\xf1\x80', 'latin-1', 'çñ\u0080'],
+    ['a=%80', 'windows-1252', '€'],
+    ['a=%C3%A7%C3%B1%C2%80', undefined, 'çñ\u0080'],
+    ['a=\xc3\xa7', undefined, 'ç'],
+    ['a=%C3\xa7', undefined, 'ç'],
+    ['a=%82%a0', 'shift_jis', 'あ'],
+    ['a=%FF%zz%', undefined, '\ufffd%zz%'],
+    ['a=%EF%BB%BFx', undefined, '\ufeffx'],
+  ])('reads the bytes of %j in %s (fact 270)', (text, charset, value) => {
+    const options = charset === undefined ? {} : { charset }
+    expect(parseQsl(text, options)).toEqual([['a', value]])
+  })
+
+  it('refuses a charset that does not exist and text that is no byte string', () => {
+    expect(() => parseQs('a=1', { charset: 'klingon' })).toThrow(ApplicationError)
+    expect(() => parseQs('a=€')).toThrow(ApplicationError)
+  })
+
+  // ASCII only: Node 20 takes a raw U+0080 beside an invalid escape for the byte 0x80.
+  it('agrees with URLSearchParams on any ASCII text, blank values kept', () => {
+    const piece = fc.constantFrom('&', '=', '+', '%', '%2', '%C3', '%a9', '%E2%82', '%00', 'a', ';')
+    const text = fc.array(fc.oneof(piece, fc.string({ unit: 'binary-ascii' })))
+    fc.assert(
+      fc.property(text, (parts) => {
+        const query = `a=b&${parts.join('')}`
+        const options = { keepBlankValues: true, maxNumFields: Infinity }
+        expect(parseQsl(query, options)).toEqual([...new URLSearchParams(query)])
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('reads back what URLSearchParams wrote', () => {
+    const pair = fc.tuple(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'grapheme' }))
+    fc.assert(
+      fc.property(fc.array(pair), (pairs) => {
+        const text = new URLSearchParams(pairs).toString()
+        expect(parseQsl(text, { keepBlankValues: true })).toEqual(pairs)
+      }),
+    )
+  })
+})
+
+describe('parseHeader', () => {
+  it.each<[line: string, value: string, params: Record<string, string>]>([
+    ['text/plain', 'text/plain', {}],
+    ['text/vnd.just.made.this.up ; ', 'text/vnd.just.made.this.up', {}],
+    ['text/plain;charset=us-ascii', 'text/plain', { charset: 'us-ascii' }],
+    ['text/plain ; charset="us-ascii"', 'text/plain', { charset: 'us-ascii' }],
+    [
+      'text/plain ; CharSet="us-ascii"; another=opt',
+      'text/plain',
+      { charset: 'us-ascii', another: 'opt' },
+    ],
+    ['attachment; filename="silly.txt"', 'attachment', { filename: 'silly.txt' }],
+    ['attachment; filename="strange;name"', 'attachment', { filename: 'strange;name' }],
+    [
+      'attachment; filename="strange;name";size=123;',
+      'attachment',
+      { filename: 'strange;name', size: '123' },
+    ],
+    [
+      String.raw`form-data; name="files"; filename="fo\"o;bar"`,
+      'form-data',
+      { name: 'files', filename: 'fo"o;bar' },
+    ],
+    [
+      String.raw`f; filename="C:\new\a\\b.txt"; x=1`,
+      'f',
+      { filename: String.raw`C:\new\a\b.txt`, x: '1' },
+    ],
+    [String.raw`f; a="\\"; b=";"`, 'f', { a: '\\', b: ';' }],
+    ['f; a="; b=1', 'f', { a: '"; b=1' }],
+    ['f; a=voil\xc3\xa0', 'f', { a: 'voil\xc3\xa0' }],
+    ['', '', {}],
+  ])('reads %j (fact 275)', (line, value, params) => {
+    const [actual, actualParams] = parseHeader(line)
+    expect([actual, { ...actualParams }]).toEqual([value, params])
+  })
+
+  it('takes __proto__ for an ordinary parameter', () => {
+    const [, params] = parseHeader('f; __proto__=1')
+    expect(Object.entries(params)).toEqual([['__proto__', '1']])
+  })
+})
+
+describe('escapeHtml', () => {
+  it('escapes quotes too, and each character once', () => {
+    expect(escapeHtml(`<a href="x?a=1&b='2'">&amp;</a>`)).toBe(
+      '&lt;a href=&quot;x?a=1&amp;b=&#x27;2&#x27;&quot;&gt;&amp;amp;&lt;/a&gt;',
+    )
+  })
+})

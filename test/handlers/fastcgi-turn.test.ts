@@ -1,0 +1,127 @@
+/** Requests that come in one piece: their answers leave together, and none is lost or misplaced. */
+import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { WebServerConnection, type WebServerEvent } from '../../src/protocol/fastcgi-web-server.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import type { Application } from '../../src/types.ts'
+import { fastcgi, params } from '../hostile/peer.ts'
+import { begin, record } from '../protocol/fastcgi-helpers.ts'
+import { temporaryFolder } from '../server/child.ts'
+
+const large = Buffer.alloc(200_000, 'large ')
+
+const application: Application = (environ, startResponse) => {
+  const path = environ.PATH_INFO
+  if (path === '/log') environ['wsgi.errors'].write('logged\n')
+  const declared = { '/short': '100', '/many': '400001' }[path]
+  const length: [string, string][] = declared ? [['Content-Length', declared]] : []
+  startResponse('200 OK', [['Content-Type', 'text/plain'], ...length])
+  if (path === '/many') return Array.from({ length: 200_000 }, () => 'ab')
+  return [path === '/large' ? large : `answer to ${path}`]
+}
+
+const folder = temporaryFolder()
+let server: GatewayServer
+let writes: Buffer[]
+
+beforeAll(async () => {
+  server = await new FastCGIHandler({ listen: `unix:${folder.path}/s` }).run(application)
+})
+afterAll(async () => {
+  await server.close()
+  folder.remove()
+})
+
+/** The events of what comes back for `sent` until the server closes, or `ends` requests have ended. */
+async function exchange(sent: Buffer, ends = Infinity): Promise<WebServerEvent[]> {
+  const protocol = new WebServerConnection()
+  for (let id = 1; id <= 64; id += 1) protocol.begin(id)
+  const events: WebServerEvent[] = []
+  writes = []
+  const socket = connect(`${folder.path}/s`)
+  socket.write(sent)
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    writes.push(chunk)
+    protocol.receive(chunk)
+    for (let event; (event = protocol.next()) !== null;) events.push(event)
+    if (events.filter(({ type }) => type === 'end').length >= ends) break
+  }
+  socket.destroy()
+  return events
+}
+
+function bodies(events: WebServerEvent[]): Map<number, string> {
+  const all = new Map<number, string>()
+  for (const event of events) {
+    if (event.type !== 'stdout') continue
+    all.set(event.id, (all.get(event.id) ?? '') + event.data.toString('latin1'))
+  }
+  return all
+}
+
+describe('Requests that come in one piece', () => {
+  it.each([1, 2, 15, 16, 17, 40, 64])('%i of them are all answered', async (count) => {
+    const ids = Array.from({ length: count }, (_, i) => i + 1)
+    const sent = Buffer.concat(ids.map((id) => fastcgi(id, `/${id}`)))
+    const events = await exchange(sent, count)
+    const texts = bodies(events)
+    for (const id of ids) expect(texts.get(id)).toMatch(new RegExp(`answer to /${id}$`))
+    expect(events.filter(({ type }) => type === 'end')).toHaveLength(count)
+  })
+
+  it('are answered in a few pieces, not in one for each', async () => {
+    const ids = Array.from({ length: 16 }, (_, i) => i + 1)
+    await exchange(Buffer.concat(ids.map((id) => fastcgi(id, '/'))), 16)
+    expect(writes.length).toBeLessThanOrEqual(2)
+  })
+
+  it('are answered before the connection closes behind one without KEEP_CONN', async () => {
+    const sent = Buffer.concat([
+      fastcgi(1, '/a'),
+      fastcgi(2, '/large'),
+      fastcgi(3, '/c', '', false),
+    ])
+    const events = await exchange(sent)
+    const texts = bodies(events)
+    expect(texts.get(1)).toMatch(/answer to \/a$/)
+    expect(texts.get(2)).toContain(large.toString('latin1'))
+    expect(texts.get(3)).toMatch(/answer to \/c$/)
+    expect(events.filter(({ type }) => type === 'end')).toHaveLength(3)
+  })
+
+  it('are answered before one of them breaks off', async () => {
+    const short = await exchange(Buffer.concat([fastcgi(1, '/a'), fastcgi(2, '/short')]))
+    expect(bodies(short).get(1)).toMatch(/answer to \/a$/)
+    expect(short).toContainEqual(expect.objectContaining({ type: 'end', id: 1 }))
+    expect(short).not.toContainEqual(expect.objectContaining({ type: 'end', id: 2 }))
+  })
+
+  it('may be ended by the web server behind an answer that breaks off: Apache would make a 503 of it', async () => {
+    const socket = connect({ path: `${folder.path}/s`, allowHalfOpen: true })
+    let failure: Error | undefined
+    socket.on('error', (error) => (failure = error))
+    socket.write(Buffer.concat([begin(1), params(1, '/short')]))
+    await once(socket.resume(), 'end')
+    socket.write(record(5, 1))
+    socket.end(record(5, 1))
+    await once(socket, 'close')
+    expect(failure).toBeUndefined()
+  })
+
+  it('keep what they log before what they answer', async () => {
+    const events = await exchange(Buffer.concat([fastcgi(1, '/log'), fastcgi(2, '/b')]), 2)
+    const kinds = events.filter((event) => 'id' in event && event.id === 1).map(({ type }) => type)
+    expect(kinds[0]).toBe('stderr')
+    expect(kinds.at(-1)).toBe('end')
+  })
+})
+
+it('A short answer of very many chunks is broken off like any other', async () => {
+  // More than a call can have arguments.
+  const events = await exchange(fastcgi(1, '/many'))
+  expect(bodies(events).get(1)).toMatch(/\r\n\r\n(?:ab){200000}$/)
+  expect(events.filter(({ type }) => type === 'end')).toEqual([])
+})

@@ -1,0 +1,422 @@
+/**
+ * What an HTTP server is sent that a web server would never pass on: requests with two readings,
+ * requests before the answer to the last one, bodies that nobody reads. Over bare sockets.
+ */
+import { Buffer } from 'node:buffer'
+import { execFileSync } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import {
+  HTTPHandler,
+  makeServer,
+  HTTPRequestHandler,
+  type HTTPOptions,
+} from '../../src/exports/http.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import type { Application } from '../../src/types.ts'
+
+let server: GatewayServer | undefined
+let socket: Socket | undefined
+
+afterEach(async () => {
+  socket?.destroy()
+  await server?.close()
+})
+
+async function serve(application: Application, options: HTTPOptions = {}): Promise<number> {
+  server = await new HTTPHandler({ listen: 0, ...options }).run(application)
+  return portOf(server.address)
+}
+
+function portOf(address: GatewayServer['address'] | null): number {
+  if (address?.kind !== 'tcp') throw new Error('no port')
+  return address.port
+}
+
+/** A connection that has sent `bytes` and collects what comes. */
+function client(port: number, bytes: string): { socket: Socket; text: () => string } {
+  const pieces: Buffer[] = []
+  socket = connect(port, '127.0.0.1')
+  socket.on('data', (piece: Buffer) => pieces.push(piece))
+  socket.on('error', () => {})
+  socket.write(bytes, 'latin1')
+  return { socket, text: () => Buffer.concat(pieces).toString('latin1') }
+}
+
+/** What the server says to `bytes` until it closes. */
+async function ask(port: number, bytes: string): Promise<string> {
+  const { socket: open, text } = client(port, bytes)
+  await new Promise((resolve) => open.once('close', resolve))
+  return text()
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries += 1) {
+    if (tries === 1_000) throw new Error('it never came about')
+    await sleep(5)
+  }
+}
+
+function request(line: string, ...headers: string[]): string {
+  return [line, 'Host: a', ...headers, '', ''].join('\r\n')
+}
+
+const hello: Application = (_, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return ['hello']
+}
+
+const reader: Application = async (environ, startResponse) => {
+  const body = await environ['wsgi.input'].read()
+  startResponse('200 OK', [])
+  return [`${body.length} bytes`]
+}
+
+describe('Expect', () => {
+  test.each([
+    ['once', ['Expect: 100-continue']],
+    ['twice', ['Expect: 100-continue', 'Expect: 100-continue']],
+    ['in a list', ['Expect: 100-Continue, 100-continue']],
+  ])('100-continue %s is answered when the application reads', async (_, expects) => {
+    const port = await serve(reader)
+    const { socket: open, text } = client(
+      port,
+      request('POST / HTTP/1.1', ...expects, 'Content-Length: 4', 'Connection: close'),
+    )
+    await until(() => text() === 'HTTP/1.1 100 Continue\r\n\r\n')
+    open.write('abcd')
+    await until(() => text().endsWith('4 bytes'))
+  })
+
+  test('of HTTP/1.0 is ignored (RFC 9110, section 10.1.1)', async () => {
+    const port = await serve(reader)
+    const head = request('POST / HTTP/1.0', 'Expect: 100-continue', 'Content-Length: 4')
+    expect(await ask(port, `${head}abcd`)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*4 bytes$/)
+  })
+
+  test('of a body that nobody reads closes the connection behind the answer', async () => {
+    const port = await serve(hello)
+    const head = request('POST / HTTP/1.1', 'Expect: 100-continue', 'Content-Length: 4')
+    expect(await ask(port, head)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*Connection: close\r\n/)
+  })
+})
+
+describe('A request with two readings', () => {
+  const chunked = 'Transfer-Encoding: chunked'
+  const end = '0\r\n\r\n'
+
+  test.each([
+    ['two Host headers', '400 Bad Request', request('GET / HTTP/1.1', 'Host: b')],
+    ['no Host header', '400 Bad Request', 'GET / HTTP/1.1\r\n\r\n'],
+    ['a folded header', '400 Bad Request', request('GET / HTTP/1.1', 'X-A: b', ' c')],
+    [
+      'Content-Length before Transfer-Encoding',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', 'Content-Length: 5', chunked) + end,
+    ],
+    [
+      'Transfer-Encoding before Content-Length',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', chunked, 'Content-Length: 5') + end,
+    ],
+    [
+      'two Content-Lengths',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', 'Content-Length: 4', 'Content-Length: 4') + 'abcd',
+    ],
+    [
+      'a blank before the colon',
+      '400 Bad Request',
+      request('POST / HTTP/1.1', 'Transfer-Encoding : chunked') + end,
+    ],
+    [
+      'a coding under the chunks',
+      '501 Not Implemented',
+      request('POST / HTTP/1.1', 'Transfer-Encoding: gzip, chunked') + end,
+    ],
+    [
+      'a coding under the chunks, in a header of its own',
+      '501 Not Implemented',
+      request('POST / HTTP/1.1', 'Transfer-Encoding: gzip', chunked) + end,
+    ],
+    ['chunks twice', '400 Bad Request', request('POST / HTTP/1.1', chunked, chunked) + end],
+    [
+      'chunks in HTTP/1.0',
+      '400 Bad Request',
+      request('POST / HTTP/1.0', 'Connection: keep-alive', chunked) + end,
+    ],
+    ['another version', '505 HTTP Version Not Supported', request('GET / HTTP/2.0')],
+    ['a user in the target', '400 Bad Request', request('GET http://me:pw@a/ HTTP/1.1')],
+    ['a target without a host', '400 Bad Request', request('GET http:///a HTTP/1.1')],
+  ])('%s is refused, and its connection closed', async (_, status, bytes) => {
+    const port = await serve(reader)
+    const answer = await ask(port, bytes)
+    expect(answer.split('\r\n')[0]).toBe(`HTTP/1.1 ${status}`)
+    expect(answer).toContain('\r\nConnection: close\r\n')
+    expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
+  })
+
+  test('one reading remains: chunks, in any case', async () => {
+    const port = await serve(reader)
+    const head = request('POST / HTTP/1.1', 'Transfer-Encoding: Chunked', 'Connection: close')
+    expect(await ask(port, `${head}3\r\nabc\r\n0\r\n\r\n`)).toMatch(/3 bytes$/)
+  })
+
+  test.each([
+    ['GET http://b:81/c?d HTTP/1.1', ['b:81', '/c', 'd']],
+    ['OPTIONS * HTTP/1.1', ['a', '', '']],
+  ])('%s is taken apart', async (line, [host, path, query]) => {
+    const port = await serve((environ, startResponse) => {
+      startResponse('200 OK', [])
+      const { HTTP_HOST, PATH_INFO, QUERY_STRING } = environ
+      return [JSON.stringify([HTTP_HOST, PATH_INFO, QUERY_STRING])]
+    })
+    const answer = await ask(port, request(line, 'Connection: close'))
+    expect(answer.slice(answer.indexOf('\r\n\r\n') + 4)).toBe(JSON.stringify([host, path, query]))
+  })
+})
+
+/** Chunks that never come. */
+const silence = { next: () => new Promise<never>(() => {}) }
+
+describe('Pipelined requests', () => {
+  test('are answered in their order, HEAD without a body', async () => {
+    const port = await serve(async (environ, startResponse) => {
+      if (environ.PATH_INFO === '/1') await sleep(20)
+      startResponse('200 OK', [['Date', 'now']])
+      return [`answer to ${environ.PATH_INFO}.`]
+    })
+    const answers = await ask(
+      port,
+      request('GET /1 HTTP/1.1') +
+        request('HEAD /2 HTTP/1.1') +
+        request('GET /3 HTTP/1.1', 'Connection: close'),
+    )
+    const [first, second, third] = answers.split(/(?=HTTP\/1\.1 200 OK)/)
+    expect(first).toMatch(/answer to \/1\.$/)
+    expect(second).toMatch(/\r\nContent-Length: 13\r\n[^]*\r\n\r\n$/)
+    expect(third).toMatch(/answer to \/3\.$/)
+  })
+
+  test('whose answer breaks off leave earlier answers whole', async () => {
+    const port = await serve(async function* (environ, startResponse) {
+      if (environ.PATH_INFO === '/1') await sleep(20)
+      startResponse('200 OK', [['Content-Length', environ.PATH_INFO === '/1' ? '4' : '40']])
+      yield 'abcd'
+    })
+    const answers = await ask(
+      port,
+      request('GET /1 HTTP/1.1') + request('GET /2 HTTP/1.1') + request('GET /3 HTTP/1.1'),
+    )
+    expect(answers.match(/Content-Length: 40?\r\n|abcd/g)).toEqual([
+      'Content-Length: 4\r\n',
+      'abcd',
+      'Content-Length: 40\r\n',
+      'abcd',
+    ])
+  })
+
+  test('wait unread in their thousands, and are all answered in the end', async () => {
+    const total = 20_000
+    const bell = new EventEmitter()
+    const rung = once(bell, 'ring')
+    let started = 0
+    const port = await serve(async (_, startResponse) => {
+      started += 1
+      await rung
+      startResponse('200 OK', [])
+      return ['.']
+    })
+    const { text } = client(port, request('GET / HTTP/1.1').repeat(total))
+    await until(() => started > 0)
+    await sleep(200)
+    expect(started).toBe(64)
+    bell.emit('ring')
+    await until(() => started === total && text().split('HTTP/1.1 200').length > total)
+  })
+
+  test('that wait are not run behind one that breaks off', async () => {
+    let started = 0
+    const port = await serve(async function* (environ, startResponse) {
+      started += 1
+      if (environ.PATH_INFO !== '/1') await once(environ['portico.signal'], 'abort')
+      startResponse('200 OK', [['Content-Length', '40']])
+      yield 'abcd'
+    })
+    const rest = request('GET /2 HTTP/1.1').repeat(199)
+    expect(await ask(port, request('GET /1 HTTP/1.1') + rest)).toMatch(/\r\nabcd$/)
+    await until(() => server!.connections === 0)
+    expect(started).toBe(64)
+  })
+
+  test.each([3, 100])('of which there are %d are all given up with their client', async (total) => {
+    let [started, aborted, closed] = [0, 0, 0]
+    const port = await serve((environ, startResponse) => {
+      started += 1
+      environ['portico.signal'].addEventListener('abort', () => (aborted += 1))
+      startResponse('200 OK', [])
+      return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
+    })
+    const { socket: gone } = client(port, request('GET / HTTP/1.1').repeat(total))
+    await until(() => started === Math.min(total, 64))
+    await sleep(50) // Those that are too many stop the reading: that the client goes is not seen.
+    gone.resetAndDestroy()
+    await until(() => server!.connections === 0)
+    expect({ aborted, closed }).toEqual({ aborted: started, closed: started })
+    expect(started).toBe(Math.min(total, 64))
+  })
+
+  test('of an application that answers at once are not forgotten', async () => {
+    const port = await serve(hello)
+    const { socket: open, text } = client(port, '')
+    for (let round = 1; round <= 20; round += 1) {
+      open.write(request('GET / HTTP/1.1').repeat(100))
+      await until(() => text().split('HTTP/1.1 200 OK').length === round * 100 + 1)
+    }
+  })
+})
+
+test('An unread body cuts no answer off that the client takes its time for', async () => {
+  const size = 32 * 1024 * 1024
+  const port = await serve((_, startResponse) => {
+    startResponse('200 OK', [])
+    return [Buffer.alloc(size)]
+  })
+  const open = connect(port, '127.0.0.1').pause()
+  socket = open
+  let received = 0
+  open.write(request('POST / HTTP/1.1', 'Content-Length: 1000'))
+  await sleep(2_500) // More than the server waits for the body, once the answer is out.
+  open.on('data', (piece: Buffer) => (received += piece.length)).resume()
+  await new Promise((resolve) => open.once('close', resolve))
+  expect(received).toBeGreaterThan(size)
+})
+
+test('A last answer is not lost under a body that nobody reads', async () => {
+  const answered: string[] = []
+  const port = await serve((environ, startResponse) => {
+    answered.push(environ.PATH_INFO)
+    return hello(environ, startResponse)
+  })
+  const open = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).setEncoding('latin1')
+  socket = open
+  let text = ''
+  const errors: Error[] = []
+  open.on('data', (piece: string) => (text += piece))
+  open.on('error', (error) => errors.push(error))
+  open.write(request('POST /1 HTTP/1.1', 'Connection: close', 'Content-Length: 2000'))
+  await until(() => text.endsWith('hello'))
+  for (let i = 0; i < 20; i += 1) {
+    open.write('x'.repeat(100))
+    await sleep(5)
+  }
+  open.end(request('GET /2 HTTP/1.1'))
+  await until(() => open.destroyed)
+  expect(errors).toEqual([])
+  expect(answered).toEqual(['/1'])
+})
+
+test('HTTP/1.0 closes, even where the client would keep the connection', async () => {
+  const port = await serve(hello)
+  const answer = await ask(port, request('GET / HTTP/1.0', 'Connection: keep-alive'))
+  expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  expect(answer).toContain('\r\nConnection: close\r\n')
+  expect(answer).toMatch(/hello$/)
+})
+
+test('A server that is started twice at a time listens once', async () => {
+  const first = makeServer('127.0.0.1', 0, hello)
+  const port = portOf(await first.start())
+  await first.close()
+  const simple = makeServer('127.0.0.1', port, hello)
+  const served = simple.serveForever()
+  await simple.start() // EADDRINUSE if it listened once more.
+  expect(await ask(port, request('GET / HTTP/1.1', 'Connection: close'))).toMatch(/hello/)
+  await simple.close()
+  await served
+})
+
+describe('handleRequest()', () => {
+  test('serves on the address that start() gave', async () => {
+    const simple = makeServer('127.0.0.1', 0, hello)
+    const port = portOf(await simple.start())
+    const handled = simple.handleRequest()
+    expect(portOf(simple.address)).toBe(port)
+    expect(await ask(port, request('GET / HTTP/1.1'))).toMatch(/hello/)
+    await handled
+    expect(simple.address).toBeNull()
+  })
+
+  test('ends as well where the request cannot be handled at all', async () => {
+    class Broken extends HTTPRequestHandler {
+      override async run(): Promise<void> {
+        throw new Error('oops')
+      }
+    }
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const simple = makeServer('127.0.0.1', 0, hello, { requestHandler: Broken, shutdownTimeout: 0 })
+    const port = portOf(await simple.start())
+    const handled = simple.handleRequest()
+    await ask(port, request('GET / HTTP/1.1'))
+    await handled
+    expect(write.mock.calls.join('')).toContain('Error: oops')
+    write.mockRestore()
+  })
+})
+
+describe('a head that is refused', () => {
+  test.each([
+    ['414 URI Too Long', 'GET /', 'a'],
+    ['431 Request Header Fields Too Large', 'GET / HTTP/1.1\r\nHost: a\r\nCookie: ', 'a=b; '],
+    ['400 Bad Request', 'GET / HTTP/1.1\nHost: a\n\n', 'a'],
+  ])('is a %s, which reaches a client that goes on writing', async (status, beginning, letters) => {
+    const port = await serve(hello)
+    const half = letters.repeat(450_000 / letters.length)
+    const { socket: writing, text } = client(port, beginning)
+    writing.pause()
+    const closed = once(writing, 'close')
+    const sent = () => new Promise((resolve) => writing.write(half, 'latin1', resolve))
+    await sent()
+    await sleep(50)
+    // Whoever has been reset learns it here, and reads no answer any more.
+    await sent()
+    writing.resume()
+    await closed
+    expect(text()).toBe(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
+  })
+
+  test('is not read for ever', async () => {
+    const port = await serve(hello)
+    const { socket: writing } = client(port, 'GET /')
+    const closed = once(writing, 'close')
+    const more = () => writing.write('a'.repeat(65_536))
+    writing.on('drain', more)
+    more()
+    await closed
+    expect(writing.bytesWritten).toBeLessThan(16 * 1024 * 1024)
+  })
+
+  test('whose time is over is a 408', async () => {
+    const port = await serve(hello, { headersTimeout: 100 })
+    expect(await ask(port, 'GET / HTTP/1.1\r\n')).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/)
+  })
+})
+
+test('whoever resets the connection behind a request is not served without an address', async () => {
+  const seen: unknown[] = []
+  const port = await serve((environ, startResponse) => {
+    seen.push([environ.PATH_INFO, environ['REMOTE_ADDR']])
+    return hello(environ, startResponse)
+  })
+  const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  // While this process waits for that one, the connection is made, used and reset.
+  const script = `const socket = require('node:net').connect(${port}, '127.0.0.1')
+    socket.write('GET /gone HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n', () => socket.resetAndDestroy())`
+  execFileSync(process.execPath, ['-e', script], { stdio: 'ignore' })
+  await ask(port, 'GET /there HTTP/1.0\r\n\r\n')
+  expect(seen).toEqual([['/there', '127.0.0.1']])
+  expect(write.mock.calls).toEqual([])
+  write.mockRestore()
+})

@@ -1,0 +1,135 @@
+/**
+ * Fact 13: one large block, whose client stops reading after some bytes of it and whose writer is
+ * interrupted by signals meanwhile, arrives whole. The writers are processes of their own.
+ */
+import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { encodeRequest } from '../../src/protocol/scgi.ts'
+import { begin, record } from '../protocol/fastcgi-helpers.ts'
+import { events, params } from '../hostile/peer.ts'
+import { bundle, type Running, start, temporaryFolder } from '../server/child.ts'
+import { bundleCGI, REQUEST, start as startScript, writeScript } from '../support/cgi.ts'
+
+/** More than the buffers on the way hold, so that something is left to write. */
+const SIZE = 32 * 1024 * 1024
+
+const SOURCE = `
+import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
+import { SCGIHandler } from '#src/../handlers/scgi.ts'
+import { makeServer } from '#src/../handlers/simple-server.ts'
+
+let times = 0
+process.on('SIGUSR2', () => console.log('interrupted ' + (times += 1) + ';'))
+const application = (environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'application/octet-stream']])
+  return [Buffer.alloc(${SIZE}, 'x')]
+}
+const folder = process.env.FOLDER
+await new FastCGIHandler({ listen: 'unix:' + folder + '/fastcgi' }).run(application)
+await new SCGIHandler({ listen: 'unix:' + folder + '/scgi' }).run(application)
+const server = makeServer('127.0.0.1', 0, application)
+const { port } = await server.start()
+console.log('port ' + port + ';')
+`
+
+const folder = temporaryFolder()
+let child: Running
+let port: number
+/** How many the writer has had. */
+let signals = 0
+
+beforeAll(async () => {
+  const script = await bundle(folder.path, 'writers', SOURCE)
+  child = start(process.execPath, [script], { env: { FOLDER: folder.path } })
+  port = Number(/port (\d+);/.exec(await child.printed(';'))?.[1])
+})
+afterAll(async () => {
+  child.process.kill()
+  await child.ended
+  folder.remove()
+})
+
+/** Reads 100 bytes at least, has the writer interrupted, and reads the rest. */
+async function readAll(stream: Readable, interrupt: () => Promise<unknown>): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  let size = 0
+  while (size < 100) {
+    const [piece] = (await once(stream, 'data')) as [Buffer]
+    stream.pause()
+    pieces.push(piece)
+    size += piece.length
+    if (size < 100) stream.resume()
+  }
+  await interrupt()
+  stream.on('data', (piece: Buffer) => pieces.push(piece)).resume()
+  await once(stream, 'end')
+  return Buffer.concat(pieces)
+}
+
+const behindHead = (bytes: Buffer) => bytes.subarray(bytes.indexOf('\r\n\r\n') + 4)
+
+/** A comparison by expect() would print 32 MiB. */
+const isWhole = (body: Buffer) => body.equals(Buffer.alloc(SIZE, 'x'))
+
+test.each<[gateway: string, place: () => object, request: Buffer, body: (all: Buffer) => Buffer]>([
+  [
+    'makeServer',
+    () => ({ port, host: '127.0.0.1' }),
+    Buffer.from('GET / HTTP/1.0\r\n\r\n'),
+    behindHead,
+  ],
+  [
+    'SCGI',
+    () => ({ path: join(folder.path, 'scgi') }),
+    Buffer.from(encodeRequest(['REQUEST_METHOD', 'GET', 'SCRIPT_NAME', ''], 0)),
+    behindHead,
+  ],
+  [
+    'FastCGI',
+    () => ({ path: join(folder.path, 'fastcgi') }),
+    Buffer.concat([begin(1, 1, false), params(1, '/'), record(5, 1)]),
+    (all) => {
+      const stdout = events(all).flatMap((event) => (event.type === 'stdout' ? [event.data] : []))
+      return behindHead(Buffer.concat(stdout))
+    },
+  ],
+])('fact 13: of %s', async (_gateway, place, request, body) => {
+  const socket = connect(place() as { path: string })
+  socket.write(request)
+  const all = await readAll(socket, async () => {
+    for (const _ of 'abc') {
+      child.process.kill('SIGUSR2')
+      await child.printed(`interrupted ${(signals += 1)};`)
+    }
+  })
+  expect(isWhole(body(all))).toBe(true)
+})
+
+test('fact 13: of a CGI script, over a pipe', async () => {
+  await bundleCGI(folder.path)
+  const script = writeScript(
+    folder.path,
+    'large',
+    `(environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'application/octet-stream']])
+      process.on('SIGUSR2', () => {})
+      return [Buffer.alloc(${SIZE}, 'x')]
+    }`,
+  )
+  const writer = startScript(script, { env: REQUEST }, ['ignore', 'pipe', 'inherit'])
+  const all = await readAll(writer.stdout!, async () => {
+    // It hangs in its write, where nothing can be heard of it; without a listener it would end.
+    for (const _ of 'abc') {
+      expect(writer.kill('SIGUSR2')).toBe(true)
+      await sleep(20)
+    }
+  })
+  expect(isWhole(behindHead(all))).toBe(true)
+  if (writer.exitCode === null && writer.signalCode === null) await once(writer, 'exit')
+  expect([writer.exitCode, writer.signalCode]).toEqual([0, null])
+})

@@ -1,0 +1,247 @@
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { detectGateway, run } from '../../handlers/auto.ts'
+import { ConfigurationError } from '../../src/errors.ts'
+import type { Gateway } from '../../src/types.ts'
+import { bundle, start, temporaryFolder } from '../server/child.ts'
+
+const folder = temporaryFolder()
+let detecting = ''
+let running = ''
+beforeAll(async () => {
+  detecting = await bundle(
+    folder.path,
+    'detecting',
+    `import { detectGateway } from '#src/../handlers/auto.ts'
+    console.log(JSON.stringify(detectGateway()))`,
+  )
+  running = await bundle(
+    folder.path,
+    'running',
+    `import { statSync } from 'node:fs'
+    import { run } from '#src/../handlers/auto.ts'
+    if (process.env.TERMINAL) process.stderr.isTTY = true
+    const server = await run((environ, startResponse) => {
+      startResponse('200 OK', [])
+      return [environ['portico.gateway']]
+    }, { listen: process.env.LISTEN })
+    console.log(server === null ? 'no server' : JSON.stringify(server.address))
+    if (server?.address.path) console.log((statSync(server.address.path).mode & 0o777).toString(8))
+    server?.close()`,
+  )
+})
+afterAll(folder.remove)
+
+const CGI = { REQUEST_METHOD: 'GET', GATEWAY_INTERFACE: 'CGI/1.1' }
+const OWN = { LISTEN_PID: String(process.pid), LISTEN_FDS: '1' }
+
+/** What a process says it is with this descriptor for its stdin. */
+async function detected(stdin: 'ignore' | 'pipe' | number, env: NodeJS.ProcessEnv = {}) {
+  const { output } = await start(process.execPath, [detecting], { stdio: [stdin], env }).ended
+  return JSON.parse(output) as unknown
+}
+
+/** Node tells the descriptor of a socket nowhere else. */
+function descriptor(socket: Server | Socket): number {
+  const fd: unknown = Reflect.get(Object(Reflect.get(socket, '_handle')), 'fd')
+  if (typeof fd !== 'number') throw new TypeError('no descriptor')
+  return fd
+}
+
+let sockets = 0
+
+async function listening(kind: 'unix' | 'tcp'): Promise<Server> {
+  const server = createServer({ pauseOnConnect: true })
+  if (kind === 'tcp') server.listen(0, '127.0.0.1')
+  else server.listen(join(folder.path, `socket-${(sockets += 1)}`))
+  await once(server, 'listening')
+  return server
+}
+
+/** A connected socket, as a script of Apache's mod_cgid has for its stdin. */
+async function connected(kind: 'unix' | 'tcp') {
+  const server = await listening(kind)
+  const address = server.address()
+  const where =
+    typeof address === 'string' ? { path: address } : { port: Object(address).port as number }
+  const client = connect(where)
+  const [socket] = (await once(server, 'connection')) as [Socket]
+  return {
+    fd: descriptor(socket),
+    close() {
+      for (const it of [client, socket]) it.destroy()
+      server.close()
+    },
+  }
+}
+
+describe('the surroundings', () => {
+  test.each(['cgi', 'fastcgi', 'scgi', 'http'] as Gateway[])(
+    'PORTICO_GATEWAY=%s comes before everything else (fact 135)',
+    (gateway) => {
+      const env = { ...CGI, ...OWN, PORTICO_GATEWAY: gateway }
+      expect(detectGateway(env)).toMatchObject({ gateway })
+      expect(detectGateway({ ...env, PORTICO_LISTEN: ':1' })).toEqual({ gateway, listen: ':1' })
+    },
+  )
+
+  test.each(['ftp', 'CGI', ' cgi', 'toString', '0', 'cgi,http'])(
+    'PORTICO_GATEWAY=%s is a ConfigurationError',
+    (gateway) => {
+      const attempt = () => detectGateway({ ...CGI, PORTICO_GATEWAY: gateway })
+      expect(attempt).toThrow(ConfigurationError)
+      expect(attempt).toThrow(`PORTICO_GATEWAY: '${gateway}' is none of cgi, fastcgi, scgi, http`)
+    },
+  )
+
+  test('a CGI request is one before any socket is looked at (fact 135)', () => {
+    expect(detectGateway({ ...CGI, ...OWN, PORTICO_GATEWAY: '' })).toEqual({ gateway: 'cgi' })
+  })
+
+  test.each([
+    ['a request without a gateway', { REQUEST_METHOD: 'GET' }],
+    ['a gateway without a request', { GATEWAY_INTERFACE: 'CGI/1.1' }],
+    ['an empty method', { ...CGI, REQUEST_METHOD: '' }],
+  ])('%s is no CGI request', async (_, env) => {
+    expect(await detected('ignore', env)).toMatchObject({ gateway: 'http' })
+  })
+
+  test('a socket of systemd is for FastCGI', () => {
+    expect(detectGateway(OWN)).toEqual({ gateway: 'fastcgi', listen: 'systemd' })
+  })
+
+  test.each([
+    ['for another process', { ...OWN, LISTEN_PID: String(process.ppid) }],
+    ['for no process', { LISTEN_FDS: '1' }],
+    ['that is none', { ...OWN, LISTEN_FDS: '0' }],
+    ['that is no number', { ...OWN, LISTEN_FDS: 'x' }],
+  ])('a socket of systemd %s is not', (_, env) => {
+    expect(detectGateway(env).listen).not.toBe('systemd')
+  })
+
+  test.each(['unix', 'tcp'] as const)(
+    'a listening %s socket on descriptor 0 is for FastCGI (fact 276)',
+    async (kind) => {
+      const server = await listening(kind)
+      expect(await detected(descriptor(server))).toEqual({ gateway: 'fastcgi', listen: 'fd:0' })
+      expect(await detected(descriptor(server), CGI)).toEqual({ gateway: 'cgi' })
+      server.close()
+    },
+  )
+
+  test.each(['unix', 'tcp'] as const)(
+    'a connected %s socket on descriptor 0 is not, with a request or without (fact 279)',
+    async (kind) => {
+      const socket = await connected(kind)
+      expect(await detected(socket.fd)).toMatchObject({ gateway: 'http' })
+      expect(await detected(socket.fd, CGI)).toEqual({ gateway: 'cgi' })
+      socket.close()
+    },
+  )
+
+  test.each(['ignore', 'pipe'] as const)(
+    'stdin that is no socket (%s) leaves HTTP',
+    async (stdin) => {
+      const child = start(process.execPath, [detecting], { stdio: [stdin] })
+      const { output } = await child.ended
+      expect(JSON.parse(output)).toEqual({ gateway: 'http' })
+    },
+  )
+
+  test.each(['PHP_FCGI_CHILDREN', 'FCGI_ROLE', 'PLACK_SERVER'])(
+    "%s, which lighttpd and others set, says nothing of a socket (unlike Plack's fact 135)",
+    async (name) => {
+      expect(await detected('ignore', { [name]: '1' })).toMatchObject({ gateway: 'http' })
+    },
+  )
+})
+
+describe('run(app)', () => {
+  test('answers a CGI request, and returns no server', async () => {
+    const child = start(process.execPath, [running], { env: CGI })
+    const { code, output } = await child.ended
+    expect(output).toContain('Status: 200 OK\r\nContent-Length: 3\r\n\r\ncgi')
+    expect(output).toContain('no server')
+    expect(code).toBe(0)
+  })
+
+  test('serves HTTP on a laptop, and says where', async () => {
+    const child = start(process.execPath, [running], { env: { LISTEN: '127.0.0.1:0' } })
+    const { code, output } = await child.ended
+    const port = /^Serving .*on http:\/\/127\.0\.0\.1:(\d+)\/$/m.exec(output)?.[1]
+    expect(output).toContain(`{"kind":"tcp","host":"127.0.0.1","port":${port}}`)
+    expect(code).toBe(0)
+  })
+
+  test.each([
+    ['fastcgi', 'FastCGI'],
+    ['scgi', 'SCGI'],
+  ])('serves %s, and says where on a terminal only', async (gateway, name) => {
+    const env = { PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${folder.path}/${gateway}` }
+    const log = await start(process.execPath, [running], { env }).ended
+    expect(log.output).not.toContain('Serving')
+    const terminal = start(process.execPath, [running], { env: { ...env, TERMINAL: '1' } })
+    expect((await terminal.ended).output).toMatch(
+      new RegExp(`^Serving an application over ${name} on unix:${folder.path}/${gateway}$`, 'm'),
+    )
+  })
+
+  test('lets whoever starts it say who may use the socket', async () => {
+    const env = { PORTICO_GATEWAY: 'scgi', PORTICO_LISTEN: `unix:${folder.path}/rights` }
+    const outputs: string[] = []
+    for (const PORTICO_SOCKET_MODE of ['', '0606', '9']) {
+      const child = start(process.execPath, [running], { env: { ...env, PORTICO_SOCKET_MODE } })
+      outputs.push((await child.ended).output)
+    }
+    expect(outputs[0]).toMatch(/^660$/m)
+    expect(outputs[1]).toMatch(/^606$/m)
+    expect(outputs[2]).toMatch(/^mode: "9" is not a file mode/)
+    const child = start(process.execPath, [running], {
+      env: { ...env, PORTICO_SOCKET_OWNER: 'nobody-has-this-name' },
+    })
+    expect((await child.ended).output).toContain(
+      'owner: "nobody-has-this-name" is not in /etc/passwd',
+    )
+  })
+
+  test('serves FastCGI on a socket that it was given, whatever the options say', async () => {
+    const server = await listening('unix')
+    const child = start(process.execPath, [running], {
+      stdio: [descriptor(server)],
+      env: { LISTEN: '127.0.0.1:0' },
+    })
+    const { code, output } = await child.ended
+    expect(output).toContain('"kind":"fd","fd":0')
+    expect(code).toBe(0)
+    server.close()
+  })
+
+  test('says in one line what cannot work', async () => {
+    for (const [env, message] of [
+      [{ PORTICO_GATEWAY: 'gopher' }, "PORTICO_GATEWAY: 'gopher' is none of cgi"],
+      [{ PORTICO_GATEWAY: 'scgi', LISTEN: 'nowhere' }, 'listen: "nowhere" is not understood'],
+    ] as const) {
+      const { code, output } = await start(process.execPath, [running], { env }).ended
+      expect(code).toBe(1)
+      expect(output).toContain(message)
+      expect(output).not.toContain('    at ')
+    }
+  })
+
+  test('an option that names no gateway is one of those', async () => {
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const { exitCode } = process
+    try {
+      expect(await run(() => [], { gateway: 'gopher' as Gateway })).toBeNull()
+      expect(process.exitCode).toBe(1)
+      expect(write.mock.calls).toEqual([
+        ["gateway: 'gopher' is none of cgi, fastcgi, scgi, http\n"],
+      ])
+    } finally {
+      write.mockRestore()
+      process.exitCode = exitCode ?? 0
+    }
+  })
+})

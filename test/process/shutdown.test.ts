@@ -1,0 +1,193 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/testing/index.ts'
+import { bundle, start, temporaryFolder } from '../server/child.ts'
+
+const folder = temporaryFolder()
+afterAll(folder.remove)
+
+/** '/slow' is answered some time after whatever ends the process has begun. */
+const SOURCE = `
+import { run } from '#src/../handlers/auto.ts'
+let release
+const released = new Promise((resolve) => (release = resolve))
+const faults = {
+  '/timer': () => { throw new Error('late\\u001b[2J') },
+  '/rejection': () => void Promise.reject(new Error('late\\u001b[2J')),
+  '/nothing': () => void Promise.reject(undefined),
+  '/again': () => { setInterval(() => { throw new Error('once more') }, 10) },
+  '/unshowable': () => { throw { [Symbol.for('nodejs.util.inspect.custom')]() { throw new Error('shown') } } },
+}
+async function* application({ PATH_INFO }, startResponse) {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  if (PATH_INFO === '/hang') {
+    console.log('running')
+    await new Promise(() => {})
+  }
+  if (PATH_INFO === '/slow') {
+    console.log('running')
+    await released
+    yield 'all '
+  }
+  if (faults[PATH_INFO]) {
+    setTimeout(() => { setTimeout(release, 100); faults[PATH_INFO]() }, 50)
+  }
+  yield 'of it'
+}
+if (process.env.LISTENER) process.on('uncaughtException', ({ message }) => console.log('heard ' + message))
+if (process.env.BUSY) setInterval(() => {}, 1000)
+const { exitOnUncaughtError } = process.env
+run(application, {
+  shutdownTimeout: Number(process.env.GRACE ?? 8000),
+  ...(exitOnUncaughtError && { exitOnUncaughtError: exitOnUncaughtError === 'true' }),
+}).then(() => console.log('accepting'))
+`
+
+let script = ''
+let sockets = 0
+beforeAll(async () => {
+  script = await bundle(folder.path, 'stopping', SOURCE)
+})
+
+const CLIENTS = { fastcgi: fastcgiClient, scgi: scgiClient, http: httpClient }
+type Protocol = keyof typeof CLIENTS
+
+async function started(protocol: Protocol, env: NodeJS.ProcessEnv = {}) {
+  const path = join(folder.path, `socket-${(sockets += 1)}`)
+  const child = start(process.execPath, [script], {
+    env: {
+      ...env,
+      PORTICO_GATEWAY: protocol,
+      PORTICO_LISTEN: `unix:${path}`,
+      NODE_OPTIONS: '',
+    },
+  })
+  await child.printed('accepting')
+  const client = CLIENTS[protocol]({ path })
+  const ask = async (target: string) => {
+    const { status, body, broken } = await client.request({ target })
+    return `${status} ${body.toString()}${broken ? ' broken' : ''}`
+  }
+  return { child, ask }
+}
+
+describe.each(['fastcgi', 'scgi', 'http'] as const)(
+  'an error that nobody caught, %s',
+  (protocol) => {
+    test.each([
+      ['/timer', 'Uncaught exception', 'Error: late\\x1b[2J'],
+      ['/rejection', 'Unhandled rejection', 'Error: late\\x1b[2J'],
+    ])('%s ends no request that runs beside', async (target, what, shown) => {
+      const { child, ask } = await started(protocol, { BUSY: '1' })
+      const slow = ask('/slow')
+      await child.printed('running')
+      expect(await ask(target)).toBe('200 OK of it')
+      expect(await slow).toBe('200 OK all of it')
+      const { code, output } = await child.ended
+      expect(code).toBe(1)
+      const log = output.slice(output.indexOf(what)).split('\n')
+      expect(log.slice(0, 2)).toEqual([
+        `${what}: what runs is still answered, then this process ends with exit code 1`,
+        shown,
+      ])
+      expect(log[2]).toMatch(/^ {4}at /)
+      expect(output.match(/late/g)).toHaveLength(1)
+    })
+
+    test('accepts nobody from then on', async () => {
+      const { child, ask } = await started(protocol, { GRACE: '60000' })
+      const hanging = ask('/hang').catch(() => 'none')
+      await child.printed('running')
+      await ask('/timer')
+      await child.printed('Uncaught exception')
+      // The socket goes a few turns of the event loop later.
+      for (let answered = true; answered;) answered = await ask('/').then(Boolean, () => false)
+      child.process.kill('SIGTERM')
+      await sleep(0)
+      child.process.kill('SIGKILL')
+      await child.ended
+      expect(await hanging).not.toContain('of it')
+    })
+
+    test('waits for the grace time and no longer, and says what it waits for', async () => {
+      const { child, ask } = await started(protocol, { GRACE: '1500' })
+      const hanging = ask('/hang').catch(() => 'none')
+      await child.printed('running')
+      await ask('/rejection')
+      const { code, output } = await child.ended
+      expect(code).toBe(1)
+      expect(output).toContain('Waiting up to 2 s for what runs on 1 connection\n')
+      expect(output).toContain('Cut off what still ran on 1 connection\n')
+      expect(await hanging).not.toContain('of it')
+    })
+  },
+)
+
+test.each([
+  ['/nothing', 'undefined'],
+  ['/unshowable', 'The application threw something that cannot be shown'],
+])('whatever was thrown is told (%s)', async (target, shown) => {
+  const { child, ask } = await started('scgi')
+  await ask(target)
+  const { code, output } = await child.ended
+  expect(code).toBe(1)
+  expect(output).toContain(shown)
+})
+
+test('an error that comes again and again does not fill the log', async () => {
+  const { child, ask } = await started('scgi', { GRACE: '1500' })
+  const hanging = ask('/hang').catch(() => 'none')
+  await child.printed('running')
+  await ask('/again')
+  const { code, output } = await child.ended
+  expect(code).toBe(1)
+  expect(output.match(/Error: once more/g)).toHaveLength(10)
+  expect(output.match(/Waiting/g)).toHaveLength(1)
+  await hanging
+})
+
+test('an application that listens for uncaughtException decides for itself', async () => {
+  const { child, ask } = await started('scgi', { LISTENER: '1' })
+  await ask('/timer')
+  await child.printed('heard late')
+  expect(await ask('/')).toBe('200 OK of it')
+  child.process.kill('SIGTERM')
+  const { code, output } = await child.ended
+  expect(code).toBe(0)
+  expect(output).not.toContain('Uncaught')
+})
+
+test('exitOnUncaughtError: false leaves it to Node', async () => {
+  const { child, ask } = await started('scgi', { exitOnUncaughtError: 'false' })
+  const hanging = ask('/hang').catch(() => 'none')
+  await child.printed('running')
+  await ask('/timer')
+  const { code, output } = await child.ended
+  expect(code).toBe(1)
+  expect(output).toContain('Node.js v')
+  expect(output).not.toContain('Uncaught exception:')
+  expect(await hanging).not.toContain('of it')
+})
+
+test('a signal that has to wait says for what, and how not to', async () => {
+  const { child, ask } = await started('http')
+  const hanging = ask('/hang').catch(() => 'none')
+  await child.printed('running')
+  child.process.kill('SIGINT')
+  await child.printed(
+    'Waiting up to 8 s for what runs on 1 connection; a second signal ends it now\n',
+  )
+  child.process.kill('SIGINT')
+  expect(await child.ended).toMatchObject({ code: null, signal: 'SIGINT' })
+  expect(await hanging).not.toContain('of it')
+})
+
+test('a signal with nothing to wait for ends without a word', async () => {
+  const { child, ask } = await started('http')
+  await ask('/')
+  child.process.kill('SIGTERM')
+  const { code, output } = await child.ended
+  expect(code).toBe(0)
+  expect(output).not.toContain('Waiting')
+})

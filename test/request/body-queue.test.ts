@@ -1,0 +1,133 @@
+import { Buffer } from 'node:buffer'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { PeerError } from '../../src/errors.ts'
+import { Input } from '../../src/request/input.ts'
+import { BodyQueue } from '../../src/request/body-queue.ts'
+
+const gone = () => new PeerError('PORTICO_DISCONNECTED', 'gone')
+
+function source() {
+  const read: number[] = []
+  return { read, source: new BodyQueue((bytes) => read.push(bytes)) }
+}
+
+/** A read that need not wait. */
+function now(pushed: BodyQueue, size: number): string {
+  const piece = pushed.read(size)
+  if (piece === null || piece instanceof Promise) throw new Error('there is nothing to read')
+  return piece.toString()
+}
+
+test('what was pushed is read without a wait, and told to have left', () => {
+  const { source: pushed, read } = source()
+  pushed.push(Buffer.from('abc'))
+  pushed.push(Buffer.from('de'))
+  expect(pushed.queued).toBe(5)
+  expect(now(pushed, 2)).toBe('ab')
+  expect(now(pushed, 100)).toBe('c')
+  expect(now(pushed, 2)).toBe('de')
+  expect([pushed.queued, read]).toEqual([0, [2, 1, 2]])
+})
+
+test('whoever reads first is given what comes, and no more than asked for', async () => {
+  const { source: pushed, read } = source()
+  const first = pushed.read(2)
+  expect(first).toBeInstanceOf(Promise)
+  pushed.push(Buffer.from('abc'))
+  expect(String(await first)).toBe('ab')
+  expect([pushed.queued, read]).toEqual([1, [2]])
+})
+
+test('the end is reached when all is read, and stays', async () => {
+  const { source: pushed } = source()
+  const waiting = pushed.read(9)
+  pushed.end()
+  expect(await waiting).toBeNull()
+  const { source: filled } = source()
+  filled.push(Buffer.from('a'))
+  filled.end()
+  expect(now(filled, 9)).toBe('a')
+  expect([filled.read(9), filled.read(9)]).toEqual([null, null])
+})
+
+test('a failure comes after what was queued, and stays', async () => {
+  const { source: pushed } = source()
+  pushed.push(Buffer.from('ab'))
+  pushed.fail(gone())
+  expect(now(pushed, 9)).toBe('ab')
+  expect(() => pushed.read(9)).toThrow('gone')
+  const { source: empty } = source()
+  const waiting = empty.read(9)
+  empty.fail(gone())
+  await expect(waiting).rejects.toThrow(PeerError)
+  expect(() => empty.read(9)).toThrow('gone')
+})
+
+test('a failure after the end takes nothing away', () => {
+  const { source: pushed } = source()
+  pushed.push(Buffer.from('ab'))
+  pushed.end()
+  pushed.fail(gone())
+  expect(now(pushed, 9)).toBe('ab')
+  expect(pushed.read(9)).toBeNull()
+})
+
+test('a body cut short by the end of the connection is an error (facts 220, 221)', async () => {
+  const { source: pushed } = source()
+  const input = new Input(pushed, 5)
+  const body = input.read()
+  pushed.push(Buffer.from('ab'))
+  pushed.fail(new PeerError('PORTICO_DISCONNECTED', 'The request was aborted'))
+  await expect(body).rejects.toThrow('aborted')
+})
+
+test('a queue that is never empty keeps nothing of what has left it', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const { source: pushed } = source()
+  let alive = 0
+  const registry = new FinalizationRegistry(() => (alive -= 1))
+  for (let i = 0; i < 200; i += 1) {
+    const chunk = Buffer.alloc(16)
+    alive += 1
+    registry.register(chunk, null)
+    pushed.push(chunk)
+    if (i > 0) now(pushed, 16)
+  }
+  for (let i = 0; i < 10; i += 1) {
+    collect()
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  expect(pushed.queued).toBe(16)
+  expect(alive).toBeLessThan(20)
+})
+
+test('whenever the bytes come and whoever waits, they come in order and are counted', async () => {
+  const steps = fc.array(fc.oneof(fc.record({ push: fc.nat(9) }), fc.record({ read: fc.nat(9) })))
+  await fc.assert(
+    fc.asyncProperty(steps, async (list) => {
+      const { source: pushed, read } = source()
+      let made = 0
+      let got = ''
+      let waiting: Promise<unknown> | null = null
+      for (const step of list) {
+        if ('push' in step) {
+          const digits = Array.from({ length: step.push + 1 }, () => made++ % 10).join('')
+          pushed.push(Buffer.from(digits))
+          await waiting
+          waiting = null
+        } else if (waiting === null) {
+          const piece = pushed.read(step.read + 1)
+          if (piece instanceof Promise) waiting = piece.then((late) => (got += String(late)))
+          else got += piece?.toString()
+        }
+      }
+      expect('0123456789'.repeat(made / 10 + 1).startsWith(got)).toBe(true)
+      expect(read.reduce((sum, count) => sum + count, 0)).toBe(got.length)
+      expect(pushed.queued).toBe(made - got.length)
+    }),
+  )
+})

@@ -1,0 +1,212 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { ApplicationError } from '../../src/errors.ts'
+import { checkHeader, checkStatus, Headers } from '../../src/response/headers.ts'
+import type { HeaderList } from '../../src/types.ts'
+
+const pairs: HeaderList = [
+  ['A', '1'],
+  ['b', '2'],
+  ['a', '3'],
+]
+
+describe('Headers', () => {
+  test('it is empty when made of nothing (fact 61)', () => {
+    expect(new Headers().size).toBe(0)
+    expect(new Headers([]).size).toBe(0)
+  })
+
+  test('keys, values and items are in order, and items is a copy (fact 62)', () => {
+    const headers = new Headers(pairs)
+    expect(headers.keys()).toEqual(['A', 'b', 'a'])
+    expect(headers.values()).toEqual(['1', '2', '3'])
+    expect(headers.items()).toEqual(pairs)
+    expect([...headers]).toEqual(pairs)
+    headers.items()[0]![1] = 'changed'
+    headers.items().pop()
+    expect(headers.items()).toEqual(pairs)
+  })
+
+  test('the list it is made of can change afterwards', () => {
+    const list: HeaderList = [['A', '1']]
+    const headers = new Headers(list)
+    list[0]![1] = '2\r\nSet-Cookie: x'
+    list.push(['B', '2'])
+    expect(headers.toString()).toBe('A: 1\r\n\r\n')
+  })
+
+  test.each([
+    ['a string', 'A: 1', 'Headers must be an array of pairs (got string)'],
+    ['null', null, 'Headers must be an array of pairs (got null)'],
+    ['an object', { A: '1' }, 'Headers must be an array of pairs (got Object)'],
+    ['a Map', new Map([['A', '1']]), 'Headers must be an array of pairs (got Map)'],
+    ['strings', ['A', '1'], 'A header must be a pair of strings (got string)'],
+    ['three in a row', [['A', '1', '2']], 'A header must be a pair of strings (got Array)'],
+    ['no prototype', [Object.create(null)], 'A header must be a pair of strings (got object)'],
+    ['a number', [['A', 1]], 'Value of header "A" must be of type string (got number)'],
+    ['no value', [['A', null]], 'Value of header "A" must be of type string (got null)'],
+    ['no name', [[undefined, '1']], 'Header name must be of type string (got undefined)'],
+  ])('it is not made of %s (fact 63)', (_, list, message) => {
+    const attempt = () => new Headers(list as unknown as HeaderList)
+    expect(attempt).toThrow(ApplicationError)
+    expect(attempt).toThrow(message)
+  })
+
+  test('deleting a name that is not there is silent (fact 64)', () => {
+    const headers = new Headers(pairs)
+    headers.delete('c')
+    expect(headers.size).toBe(3)
+  })
+
+  test('names are compared without regard to case (fact 65)', () => {
+    const headers = new Headers(pairs)
+    expect(headers.has('B')).toBe(true)
+    expect(headers.has('bb')).toBe(false)
+    expect(headers.get('B')).toBe('2')
+    expect(headers.get('a')).toBe('1')
+    expect(headers.getAll('A')).toEqual(['1', '3'])
+    headers.delete('a')
+    expect(headers.items()).toEqual([['b', '2']])
+  })
+
+  test('set replaces all earlier values (fact 66)', () => {
+    const headers = new Headers(pairs)
+    headers.set('a', '4')
+    expect(headers.getAll('A')).toEqual(['4'])
+    expect(headers.keys()).toEqual(['b', 'a'])
+  })
+
+  test('get has a fallback (fact 67)', () => {
+    const headers = new Headers([['Empty', '']])
+    expect(headers.get('none')).toBeNull()
+    expect(headers.get('none', 'default')).toBe('default')
+    expect(headers.get('Empty', 'default')).toBe('')
+  })
+
+  test('setDefault gives the old value, or stores the new one (fact 68)', () => {
+    const headers = new Headers([['Empty', '']])
+    expect(headers.setDefault('empty', 'x')).toBe('')
+    expect(headers.setDefault('foo', 'bar')).toBe('bar')
+    expect(headers.setDefault('Foo', 'whee')).toBe('bar')
+    expect(headers.toString()).toBe('Empty: \r\nfoo: bar\r\n\r\n')
+  })
+
+  test('as text each line ends in CRLF, and an empty one ends the whole (facts 69, 72)', () => {
+    expect(String(new Headers())).toBe('\r\n')
+    expect(String(new Headers(pairs))).toBe('A: 1\r\nb: 2\r\na: 3\r\n\r\n')
+  })
+
+  test.each([
+    ['a value', { baz: 'spam' }, 'bar; baz="spam"'],
+    ['no value (fact 71)', { cheese: null }, 'bar; cheese'],
+    ['an empty value', { cheese: '' }, 'bar; cheese'],
+    ['an underscore', { max_age: '1' }, 'bar; max-age="1"'],
+    ['a quote and a backslash', { f: 'a"b\\c' }, 'bar; f="a\\"b\\\\c"'],
+  ])('addHeader takes a parameter with %s (fact 70)', (_, parameters, value) => {
+    const headers = new Headers([['foo', 'first']])
+    headers.addHeader('foo', 'bar', parameters)
+    expect(headers.getAll('Foo')).toEqual(['first', value])
+  })
+
+  test('addHeader without a value gives the parameters alone', () => {
+    const headers = new Headers()
+    headers.addHeader('foo', null, { a: '1', b: '2' })
+    expect(headers.get('foo')).toBe('a="1"; b="2"')
+  })
+
+  const ways: [string, (name: string, value: string) => unknown][] = [
+    ['the constructor', (name, value) => new Headers([[name, value]])],
+    ['append', (name, value) => new Headers().append(name, value)],
+    ['set', (name, value) => new Headers().set(name, value)],
+    ['setDefault', (name, value) => new Headers().setDefault(name, value)],
+    ['addHeader', (name, value) => new Headers().addHeader(name, value)],
+    ['a parameter of addHeader', (name, value) => new Headers().addHeader(name, '', { p: value })],
+  ]
+
+  test.each(ways)('%s lets no control character in (facts 73, 251)', (_, put) => {
+    for (const bad of ['a\r\nX: y', 'a\n', '\r', '\0', '\x1b[0m', '\x7f', '\u0100', '\ud800']) {
+      expect(() => put('A', bad), JSON.stringify(bad)).toThrow(ApplicationError)
+      expect(() => put(`A${bad}`, 'a'), JSON.stringify(bad)).toThrow(ApplicationError)
+    }
+    expect(() => put('A', 'tab\tand \xff')).not.toThrow()
+  })
+
+  test('a set that is refused changes nothing', () => {
+    const headers = new Headers(pairs)
+    expect(() => headers.set('a', '\n')).toThrow(ApplicationError)
+    expect(headers.items()).toEqual(pairs)
+  })
+})
+
+/** RFC 9110, section 5.6.2: a token is of these characters. */
+const TOKEN_CHARACTERS =
+  "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+test('a header name is a token, of each character there is (fact 177, RFC 9110 5.6.2)', () => {
+  for (let code = 0; code <= 0x17f; code += 1) {
+    const name = `A${String.fromCharCode(code)}`
+    const attempt = () => checkHeader(name, '')
+    if (TOKEN_CHARACTERS.includes(name[1]!)) expect(attempt, name).not.toThrow()
+    else expect(attempt, JSON.stringify(name)).toThrow(ApplicationError)
+  }
+  expect(() => checkHeader('', 'x')).toThrow('"" is not a header name')
+})
+
+test('a header value is of bytes, none of them a control character but the tab (fact 178)', () => {
+  for (let code = 0; code <= 0x17f; code += 1) {
+    const value = `a${String.fromCharCode(code)}b`
+    const legal = code === 9 || (code >= 0x20 && code !== 0x7f && code <= 0xff)
+    const attempt = () => checkHeader('A', value)
+    if (legal) expect(attempt, JSON.stringify(value)).not.toThrow()
+    else expect(attempt, JSON.stringify(value)).toThrow(ApplicationError)
+  }
+})
+
+test('whatever is let in makes one line of each header (security: response splitting)', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.string(), fc.string({ unit: 'binary' }))), (list) => {
+      const headers = new Headers()
+      for (const [name, value] of list) {
+        try {
+          headers.append(name, value)
+        } catch (error) {
+          if (!(error instanceof ApplicationError)) throw error
+        }
+      }
+      const lines = Buffer.from(String(headers), 'latin1').toString('latin1').split('\r\n')
+      expect(lines.slice(0, -2)).toEqual(headers.items().map((pair) => pair.join(': ')))
+      expect(lines.slice(-2)).toEqual(['', ''])
+    }),
+  )
+})
+
+describe('a status line', () => {
+  test.each(['200 OK', '404 Not Found', '599 ', '100 Continue', '418 Caf\xe9', '200 a\tb'])(
+    '%j is one',
+    (status) => {
+      expect(() => checkStatus(status)).not.toThrow()
+    },
+  )
+
+  test.each([
+    ['200', 'Status must be at least 4 characters'], // Fact 7.
+    ['', 'Status must be at least 4 characters'],
+    ['20X OK', 'Status message must begin w/3-digit code'], // Fact 8.
+    ['099 Low', 'Status message must begin w/3-digit code'],
+    [' 200 OK', 'Status message must begin w/3-digit code'],
+    ['٢٠٠ OK', 'Status message must begin w/3-digit code'],
+    ['200OK', 'Status message must have a space after code'], // Fact 9.
+    ['2000 OK', 'Status message must have a space after code'],
+    ['200\tOK', 'Status message must have a space after code'],
+    ['200 OK\r\nSet-Cookie: a=b', 'Control characters are not allowed in a status'],
+    ['200 \n', 'Control characters are not allowed in a status'],
+    ['200 \0', 'Control characters are not allowed in a status'],
+    ['200 \x7f', 'Control characters are not allowed in a status'],
+    ['200 \u010d\u010a', 'Control characters are not allowed in a status'],
+    [200, 'Status must be of type string (got number)'],
+    [null, 'Status must be of type string (got null)'],
+    [Buffer.from('200 OK'), 'Status must be of type string (got Buffer)'],
+  ])('%j is none (facts 7-9)', (status, message) => {
+    expect(() => checkStatus(status)).toThrow(new ApplicationError(message))
+  })
+})

@@ -1,0 +1,132 @@
+/** Waiting and closing, with the two ends of real connections. */
+import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { breakOff, closeAfterResponse, drained } from '../../src/server/socket-writer.ts'
+
+/** More than the kernel holds for both ends together. */
+const LARGE = Buffer.alloc(16 * 1024 * 1024, 'x')
+
+const sockets: Socket[] = []
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+
+afterEach(() => {
+  vi.useRealTimers()
+  for (const socket of sockets.splice(0)) socket.destroy()
+})
+
+/** Our end, and the web server's, which reads nothing yet. */
+async function pair(): Promise<{ ours: Socket; peer: Socket }> {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const peer = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).pause()
+  const [ours] = (await once(server, 'connection')) as [Socket]
+  server.close()
+  ours.on('error', () => {})
+  peer.on('error', () => {})
+  sockets.push(ours, peer)
+  return { ours, peer }
+}
+
+function count(socket: Socket): Promise<number> {
+  let bytes = 0
+  socket.on('data', (chunk: Buffer) => (bytes += chunk.length))
+  return new Promise((resolve) => socket.resume().once('end', () => resolve(bytes)))
+}
+
+describe('drained()', () => {
+  it('waits for nothing while little is written', async () => {
+    const { ours } = await pair()
+    ours.write('a')
+    expect(drained(ours)).toBeUndefined()
+  })
+
+  it('gives all who wait one promise, and a new one the next time', async () => {
+    const { ours, peer } = await pair()
+    ours.write(LARGE)
+    const first = drained(ours)
+    expect(first).toBeInstanceOf(Promise)
+    expect(drained(ours)).toBe(first)
+    expect(ours.listenerCount('drain')).toBe(1)
+    peer.resume()
+    await first
+    expect(ours.listenerCount('drain')).toBe(0)
+    peer.pause()
+    ours.write(LARGE)
+    expect(drained(ours)).not.toBe(first)
+  })
+
+  it('does not wait for ever where the peer goes away', async () => {
+    const { ours, peer } = await pair()
+    ours.write(LARGE)
+    const wait = drained(ours)
+    peer.destroy()
+    await wait
+    expect(ours.destroyed).toBe(true)
+  })
+
+  it('lets the close of a broken connection be noticed by who never waits otherwise', async () => {
+    const { ours } = await pair()
+    const closed = vi.fn<() => void>()
+    ours.once('close', closed).destroy()
+    for (let turn = 0; turn < 10; turn++) await drained(ours)
+    expect(closed).toHaveBeenCalledOnce()
+  })
+})
+
+describe('closeAfterResponse()', () => {
+  it.each([true, false])(
+    'delivers all of an answer to a slow peer (all read: %s)',
+    async (exhausted) => {
+      const { ours, peer } = await pair()
+      ours.write(LARGE)
+      closeAfterResponse(ours, exhausted)
+      vi.advanceTimersByTime(3_600_000)
+      expect(await count(peer)).toBe(LARGE.length)
+    },
+  )
+
+  it('closes at once where all is read and sent', async () => {
+    const { ours, peer } = await pair()
+    ours.write('answer')
+    closeAfterResponse(ours, true)
+    expect(ours.destroyed).toBe(true)
+    expect(await count(peer)).toBe(6)
+  })
+
+  it('reads on for two seconds what the peer has still to send', async () => {
+    const { ours, peer } = await pair()
+    ours.write('answer')
+    closeAfterResponse(ours, false)
+    expect(await count(peer)).toBe(6)
+    peer.write(LARGE)
+    await once(peer, 'drain')
+    vi.advanceTimersByTime(1_999)
+    expect(ours.destroyed).toBe(false)
+    vi.advanceTimersByTime(1)
+    expect(ours.destroyed).toBe(true)
+  })
+
+  it('leaves no timer behind where the peer closes first', async () => {
+    const { ours, peer } = await pair()
+    closeAfterResponse(ours, false)
+    await count(peer)
+    expect(vi.getTimerCount()).toBe(1)
+    peer.end()
+    await once(ours, 'close')
+    expect(vi.getTimerCount()).toBe(0)
+  })
+})
+
+describe('breakOff()', () => {
+  it('is seen by the peer as a reset', async () => {
+    const { ours, peer } = await pair()
+    peer.resume()
+    breakOff(ours)
+    const [error] = await once(peer, 'error')
+    expect(error).toMatchObject({ code: 'ECONNRESET' })
+  })
+})

@@ -1,0 +1,263 @@
+/** Applications that are none, and applications whose body breaks one rule. */
+import { open as openFile } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import type { Application, HeaderList } from '../../../src/types.ts'
+import { FileWrapper } from '../../../src/wsgiref/util.ts'
+import { validator } from '../../../src/validate/validator.ts'
+import {
+  answer,
+  app,
+  applications,
+  judge,
+  makeEnviron,
+  OK,
+  PLAIN,
+  refusal,
+  returning,
+  type Row,
+} from '../harness.ts'
+
+const withLength = (length: string): HeaderList => [...PLAIN, ['Content-Length', length]]
+const fault = new RangeError('mine')
+
+async function* yields(chunk: unknown): AsyncGenerator {
+  yield chunk
+}
+
+const shapeRows: Row[] = [
+  [
+    '2d.1 2e.1',
+    'an application that is an object',
+    () => refusal(() => validator({} as Application)),
+    'ConfigurationError: An application is a function (environ, startResponse) => chunks, a ' +
+      'generator function, or a class; this is of type object',
+  ],
+  [
+    '2f.8',
+    'an application of the Fetch API',
+    () => refusal(() => validator({ fetch: () => {} } as unknown as Application)),
+    'ConfigurationError: This is an application of the Fetch API: run fromFetch(it), with ' +
+      "fromFetch from 'portico/fetch', or use run() of 'portico'",
+  ],
+  [
+    '2f.8',
+    'an application of Express',
+    () => {
+      const members = { handle: () => {}, set: () => {}, listen: () => {} }
+      return refusal(() => validator(Object.assign(() => [], members)))
+    },
+    'ConfigurationError: This is an Express application: run fromNode(it), with fromNode from ' +
+      "'portico/node', or use run() of 'portico'",
+  ],
+  ...applications([
+    [
+      '2f.1',
+      'one that throws',
+      app(() => {
+        throw fault
+      }),
+      'RangeError: mine',
+    ],
+    ['2f.1', 'one that rejects', app(() => Promise.reject(fault)), 'RangeError: mine'],
+    ...[undefined, null, false].map(
+      (body) =>
+        [
+          '2a.38',
+          `a body of ${body}`,
+          returning(body),
+          `The application must return an iterable, if only an empty array, not ${body}`,
+        ] as const,
+    ),
+    [
+      '2a.39 2c.65',
+      'a string',
+      returning('hello'),
+      'The application must return an iterable of chunks, such as [chunk], not "hello" itself',
+    ],
+    [
+      '2a.39 2c.65',
+      'a Promise of a string',
+      returning(Promise.resolve('hello')),
+      'The application must return an iterable of chunks, such as [chunk], not "hello" itself',
+    ],
+    [
+      '2a.39',
+      'bytes',
+      returning(Buffer.from('hello')),
+      'The application must return an iterable of chunks, such as [chunk], not an object of class ' +
+        'Buffer itself',
+    ],
+    ['2b.56', 'a number', returning(1), 'The application must return an iterable, not 1'],
+    [
+      '2b.56 2d.28 2e.46',
+      'an object with getline, as a file handle of Perl',
+      returning({ getline: () => 'x' }),
+      'The application must return an iterable, not an object of class Object',
+    ],
+    [
+      '2f.8',
+      'a Response of the Fetch API',
+      returning(new Response('x')),
+      'The application must return an iterable, not a Response of the Fetch API; a handler of ' +
+        'these has to be wrapped: fromFetch(handler)',
+    ],
+    [
+      '',
+      'a close that is no function',
+      returning(Object.assign([], { close: 1 })),
+      'body: close must be a function, not 1',
+    ],
+    [
+      '2f.7',
+      'a Readable with an encoding',
+      returning(Readable.from([Buffer.from('x')]).setEncoding('hex')),
+      'body: the Readable must have no encoding, or utf8, not "hex"',
+    ],
+    [
+      '2f.7',
+      'a Readable of objects',
+      returning(Readable.from([{}])),
+      'body chunk 1: must be a Uint8Array or a string, not an object of class Object',
+    ],
+    [
+      '2e.45',
+      'a FileWrapper whose file is not there',
+      returning(new FileWrapper({ read: () => null }, { path: '/nowhere/to be found' })),
+      'warning: body: the path of a FileWrapper should be that of a file, not "/nowhere/to be ' +
+        'found"',
+    ],
+  ]),
+  [
+    '2e.45',
+    'a FileWrapper whose FileHandle is closed',
+    () =>
+      refusal(async () => {
+        const handle = await openFile(import.meta.filename)
+        await handle.close()
+        return answer(returning(new FileWrapper(handle)))
+      }),
+    'body: the FileHandle of a FileWrapper must be open, not closed',
+  ],
+]
+
+const chunkRows = applications([
+  [
+    '2a.41 2e.46',
+    'fact 98: a number as the second chunk',
+    returning(['x', 1]),
+    'body chunk 2: must be a Uint8Array or a string, not 1',
+  ],
+  [
+    '2a.41 2e.46',
+    'an array as chunk, asynchronously',
+    returning(yields(['x'])),
+    'body chunk 1: must be a Uint8Array or a string, not an array of 1',
+  ],
+  [
+    '2a.41',
+    'a Promise as chunk',
+    returning([Promise.resolve('x')]),
+    'body chunk 1: must be a Uint8Array or a string, not an object of class Promise; await it first',
+  ],
+  [
+    '2d.29',
+    'an array with an ArrayBuffer',
+    returning([new ArrayBuffer(1)]),
+    'body chunk 1: must be a Uint8Array or a string, not an object of class ArrayBuffer',
+  ],
+  [
+    '2a.42',
+    'fact 97: no startResponse',
+    () => ['x'],
+    'body chunk 1: came before startResponse; it must be called first',
+  ],
+  [
+    '2a.42',
+    'no startResponse, and no chunk',
+    () => [],
+    'body: the end after 0 chunks: came before startResponse; it must be called first',
+  ],
+  [
+    '2a.42',
+    'a generator that calls startResponse at its second step',
+    function* (_environ, startResponse) {
+      yield 'x'
+      startResponse(OK, PLAIN)
+    },
+    'body chunk 1: came before startResponse; it must be called first',
+  ],
+  [
+    '',
+    'an iterator whose step is no object',
+    returning({ [Symbol.iterator]: () => ({ next: () => undefined }) }),
+    'body: next() call 1 must give an object { done, value }, not undefined',
+  ],
+  [
+    '2c.62 2e.42',
+    'more than Content-Length',
+    returning(['ab', 'cd'], OK, withLength('3')),
+    'body chunk 2: Content-Length is 3, but 4 bytes came',
+  ],
+  [
+    '2c.62 2e.42',
+    'fact 180: less than Content-Length',
+    returning([], OK, withLength('1')),
+    'body: the end after 0 chunks: Content-Length is 1, but only 0 bytes came',
+  ],
+  [
+    '2c.62 2d.29',
+    'characters taken for bytes',
+    returning(['\u0416'], OK, withLength('1')),
+    'body chunk 1: Content-Length is 1, but 2 bytes came',
+  ],
+  ...(
+    [
+      ['2c.61', '103 Early Hints'],
+      ['2c.61', '204 No Content'],
+      ['2c.60', '304 Not Modified'],
+    ] as const
+  ).map(
+    ([checks, status]) =>
+      [
+        checks,
+        `a body for ${status}`,
+        returning(['', 'x'], status, []),
+        `body chunk 2: must be empty for the status ${status.slice(0, 3)}, which has no body, ` +
+          'not 1 byte',
+      ] as const,
+  ),
+])
+
+/** Middleware that gives one chunk for all that it takes. */
+function holdBack(): Promise<string> {
+  return judge(async () => {
+    const warnings: string[] = []
+    const inner = validator(returning(['a', 'b', 'c']), { warn: (text) => warnings.push(text) })
+    await answer(async function* (environ, startResponse) {
+      const body = await inner(environ, startResponse)
+      let all = ''
+      for await (const chunk of body) all += String(chunk)
+      await body.close?.()
+      yield all
+    })
+    return { warnings }
+  })
+}
+
+export const bodyRows: Row[] = [
+  ...shapeRows,
+  ...chunkRows,
+  [
+    '2e.41',
+    'a body for HEAD',
+    () => judge(() => answer(returning(['ab', 'cd']), makeEnviron({ REQUEST_METHOD: 'HEAD' }))),
+    'warning: body chunk 1: should be empty for HEAD, not 2 bytes',
+  ],
+  [
+    '2e.47',
+    'middleware that holds back chunks',
+    holdBack,
+    'warning: middleware: must give a chunk, if only an empty one, for each that it takes from ' +
+      'inside; it took chunk 2 and gave none for the one before',
+  ],
+]
