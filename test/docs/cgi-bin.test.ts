@@ -185,7 +185,7 @@ async function ask(port: number, base: string, question: Question): Promise<void
 /** One application that has each script's below its name, so that one server has them all. */
 const everything: Application = async (environ, startResponse) => {
   const [, name = ''] = environ.PATH_INFO.split('/', 2)
-  const { application } = await recognise(require(`../cgi-bin/${name}.cgi`) as Runnable)
+  const { application } = await recognise(require(`../../cgi-bin/${name}.cgi`) as Runnable)
   environ.SCRIPT_NAME += `/${name}`
   environ.PATH_INFO = environ.PATH_INFO.slice(name.length + 1)
   return application(environ, startResponse)

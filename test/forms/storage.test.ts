@@ -264,7 +264,7 @@ it('loads the parser of multipart and what keeps files only when they are needed
   cpSync('dist/src', place, { recursive: true })
   writeFileSync(join(place, 'package.json'), '{"type":"module"}')
   for (const name of ['multipart', 'pending', 'file']) rmSync(join(place, `forms/${name}.js`))
-  const url: string = pathToFileURL(join(place, 'forms.js')).href
+  const url: string = pathToFileURL(join(place, 'exports/forms.js')).href
   const forms: unknown = await import(/* @vite-ignore */ url)
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same module, built
   const { FieldStorage: Built } = forms as { FieldStorage: typeof FieldStorage }
