@@ -7,6 +7,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
+import { applicationOf, linkFetchOrigin } from '../application/adapted.ts'
 import { isPromise } from '../response/body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type {
@@ -21,7 +22,6 @@ import type {
 import { isHopByHop } from '../wsgiref/util.ts'
 import { createRequest } from './fetch-request.ts'
 import { LightResponse } from './light-fetch.ts'
-import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
 import { takeSource } from './response-source.ts'
 
@@ -41,8 +41,8 @@ const NULL_BODY = new Set([101, 103, 204, 205, 304])
  * @throws {ConfigurationError} for what is no handler and has none.
  */
 export function fromFetch(source: FetchApplication): Application {
-  const origin = originOf(source)
-  if (origin !== undefined) return origin as Application // It came from toFetch().
+  const made = applicationOf(source)
+  if (made !== undefined) return made // It came from a bridge.
   const handler = handlerOf(source)
   const application: Application = (environ, startResponse) => {
     const respond = (body: RequestBody): Body | Promise<Body> => {
@@ -62,7 +62,7 @@ export function fromFetch(source: FetchApplication): Application {
     const body = knownBody(environ)
     return body === null ? openBody(environ).then(begin) : begin(body)
   }
-  markOrigin(application, handler)
+  linkFetchOrigin(application, handler)
   return application
 }
 

@@ -6,13 +6,13 @@
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
+import { applicationOf, linkNodeOrigin, type NodeOrigin } from '../application/adapted.ts'
 import { isPromise } from '../response/body.ts'
 import { ApplicationError, ConfigurationError, PeerError } from '../errors.ts'
 import type { Application, Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
 import { GatewaySocket, type Done, type Peer } from './gateway-socket.ts'
 import { createRequest, type NodeRequest } from './node-request.ts'
 import { createResponse, headOf } from './node-response.ts'
-import { markOrigin, originOf } from './origin.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
 
 export type { NodeRequest }
@@ -29,6 +29,7 @@ export interface ListenerFactory {
 export interface ReadyRouter {
   ready(): PromiseLike<unknown>
   routing(request: IncomingMessage, response: ServerResponse): unknown
+  readonly server?: Server
 }
 
 /** What `fromNode` takes. An Express application is a listener. */
@@ -47,23 +48,28 @@ const READ_ON = 300_000
  * @throws {ConfigurationError} for what is none of the shapes, or a server without a listener.
  */
 export function fromNode(source: NodeApplication): Application {
-  const origin = originOf(source)
-  if (origin !== undefined) return origin as Application // It came from toNode().
-  const listener = listenerOf(source)
+  const made = applicationOf(source)
+  if (made !== undefined) return made // It came from a bridge.
+  const origin = originFrom(source)
+  const { listener } = origin
   const application: Application = (environ, startResponse) =>
     isWebSocket(environ)
       ? refuseUpgrade(startResponse)
       : new Exchange(environ, startResponse).run(listener)
-  markOrigin(application, listener)
+  linkNodeOrigin(application, origin)
   return application
 }
 
-function listenerOf(source: NodeApplication): NodeListener {
-  if (typeof source === 'function') return source
+function originFrom(source: NodeApplication): NodeOrigin {
+  if (typeof source === 'function') return { listener: source, server: null }
   if (typeof source === 'object' && source !== null) {
-    if ('maxHeadersCount' in source) return serverListener(source)
-    if ('callback' in source && typeof source.callback === 'function') return source.callback()
-    if ('routing' in source && typeof source.routing === 'function') return routerListener(source)
+    if ('maxHeadersCount' in source) return { listener: serverListener(source), server: source }
+    if ('callback' in source && typeof source.callback === 'function') {
+      return { listener: source.callback(), server: null }
+    }
+    if ('routing' in source && typeof source.routing === 'function') {
+      return { listener: routerListener(source), server: source.server ?? null }
+    }
   }
   throw new ConfigurationError(
     'fromNode() takes a listener (request, response), an http.Server, or an Express, Koa or ' +

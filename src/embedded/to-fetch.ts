@@ -3,9 +3,8 @@
  * has made a Request: Hono's `mount`, a test, another runtime.
  */
 import { Buffer } from 'node:buffer'
+import { applicationOf, fetchOriginOf, linkApplication } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
-import type { FetchHandler } from '../bridge/from-fetch.ts'
-import { markOrigin, originOf } from '../bridge/origin.ts'
 import { contentLength, setVariable } from '../environ/environ.ts'
 import { ErrorLog } from '../request/error-log.ts'
 import { ApplicationError, PeerError } from '../errors.ts'
@@ -33,14 +32,14 @@ export function toFetch(
   application: Application | ApplicationClass,
   options: HandlerOptions = {},
 ): FetchFunction {
-  const origin = originOf(application)
-  if (typeof origin === 'function') return origin as FetchFunction
-  const run = asApplication(application)
+  const run = applicationOf(application) ?? asApplication(application)
+  const origin = fetchOriginOf(run)
+  if (origin !== undefined) return origin as FetchFunction
   const handler: FetchFunction = (request, variables = {}) =>
     new Promise((resolve, reject) => {
       new FetchExchange(request, variables, options, { resolve, reject }).run(run).catch(reject)
     })
-  markOrigin(handler satisfies FetchHandler, run)
+  linkApplication(handler, run)
   return handler
 }
 

@@ -3,9 +3,9 @@
  * server: `http.createServer(toNode(app))`, or mounted in Express by `app.use('/path', toNode(app))`.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { applicationOf, linkApplication, nodeOriginOf } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
 import type { NodeListener, NodeRequest } from '../bridge/from-node.ts'
-import { markOrigin, originOf } from '../bridge/origin.ts'
 import { ApplicationError } from '../errors.ts'
 import { Input, type ByteSource } from '../request/input.ts'
 import { decodePath } from '../environ/quirks.ts'
@@ -26,13 +26,13 @@ export function toNode(
   application: Application | ApplicationClass,
   options: HandlerOptions = {},
 ): NodeListener {
-  const origin = originOf(application)
-  if (typeof origin === 'function') return origin as NodeListener
-  const run = asApplication(application)
+  const run = applicationOf(application) ?? asApplication(application)
+  const origin = nodeOriginOf(run)
+  if (origin !== undefined) return origin.listener
   const listener: NodeListener = (request, response) => {
     new MountedHandler(request, response, options).start(run)
   }
-  markOrigin(listener, run)
+  linkApplication(listener, run)
   return listener
 }
 

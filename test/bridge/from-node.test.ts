@@ -9,17 +9,13 @@ import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { fromFetch } from '../../src/exports/fetch.ts'
-import { fromNode, toNode, type NodeListener, type NodeRequest } from '../../src/exports/node.ts'
+import { fromNode, type NodeListener, type NodeRequest } from '../../src/exports/node.ts'
 import { PeerError } from '../../src/errors.ts'
-import type { Application } from '../../src/types.ts'
 import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
 import { placeOf } from '../fixtures/gateways.ts'
 import { answer, ERROR_PAGE, start, turns, type Request } from './harness.ts'
 
 const seen = (request: IncomingMessage): NodeRequest => request as NodeRequest
-
-const nothing: NodeListener = (_, res) => res.end()
-const empty: Application = () => []
 
 const OK = 'Status: 200 OK\r\n'
 
@@ -785,11 +781,6 @@ describe('what is no listener', () => {
   test.each([[{}], [null], [42]])('%j is refused', (source) => {
     expect(() => fromNode(source as never)).toThrow('fromNode() takes a listener')
   })
-})
-
-test('bridges there and back are undone', () => {
-  expect(toNode(fromNode(nothing))).toBe(nothing)
-  expect(fromNode(toNode(empty))).toBe(empty)
 })
 
 async function serving(
