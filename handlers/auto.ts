@@ -3,6 +3,7 @@
  * only here, it is decided which of them this process is.
  */
 import { ConfigurationError } from '../src/errors.ts'
+import { logEntry } from '../src/log.ts'
 import { recognise, type Runnable } from '../src/application/to-application.ts'
 import { describeDescriptor } from '../src/server/inherited-sockets.ts'
 import type { GatewayServer } from '../src/server/gateway-server.ts'
@@ -140,7 +141,7 @@ function asGateway(name: string, option: string): Gateway {
 }
 
 function say(text: string): void {
-  process.stderr.write(`${text}\n`)
+  logEntry(text)
 }
 
 /** Where the server is, in the words of `listen`, or for a browser with a `scheme`. */

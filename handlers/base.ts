@@ -31,7 +31,8 @@ import {
   whenOpen,
 } from '../src/response/body.ts'
 import { completeEnviron, createEnviron } from '../src/environ/environ.ts'
-import { escapeControl, show } from '../src/request/error-log.ts'
+import { logEntry } from '../src/log.ts'
+import { asLogEntry, escapeControl, show } from '../src/text.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import { checkStatus, Headers } from '../src/response/headers.ts'
 import { LazyAbortController } from '../src/request/lazy-abort-controller.ts'
@@ -151,9 +152,7 @@ export class BaseHandler {
     // that a subclass has overridden is the one that counts.
     const own = this.run === BaseHandler.prototype.run
     const wait = own ? this.#run(application) : this.run(application)
-    wait?.catch((error: unknown) => {
-      process.stderr.write(`${escapeControl(show(error))}\n`)
-    })
+    wait?.catch((error: unknown) => logEntry(show(error)))
   }
 
   #run(application: Application): MaybePromise {
@@ -615,7 +614,7 @@ export class BaseHandler {
 
   #log(text: string): void {
     const errors = this.getStderr()
-    errors.write(`${this.#subject()}${escapeControl(text)}\n`)
+    errors.write(asLogEntry(`${this.#subject()}${text}`))
     errors.flush()
   }
 

@@ -8,6 +8,7 @@
 import { createServer } from 'node:net'
 import { chunkLength } from '../src/response/body.ts'
 import { contentLength } from '../src/environ/environ.ts'
+import { log } from '../src/log.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { Input } from '../src/request/input.ts'
 import { MAX_ACTIVE, type ApplicationOptions } from '../src/protocol/fastcgi-application.ts'
@@ -144,7 +145,7 @@ export class FastCGIRequestHandler extends BaseHandler {
   override getStderr(): ErrorStream {
     return new ErrorLog((text) => {
       if (this.#ended) {
-        process.stderr.write(text)
+        log(text)
         return
       }
       this.#log += text
@@ -176,14 +177,14 @@ export class FastCGIRequestHandler extends BaseHandler {
     } else {
       const appStatus = complete ? 0 : 1
       const small = this.#parts.length < 2 && this.#size + this.#head.length <= SMALL_ANSWER
-      const log = this.#takeLog()
+      const logged = this.#takeLog()
       if (small) {
         const [body = ''] = this.#parts
         const text = typeof body === 'string' ? body : body.toString('latin1')
-        for (const part of log) connection.hold(part)
+        for (const part of logged) connection.hold(part)
         connection.hold(protocol.answer(this.id, this.#head, text, appStatus))
       } else {
-        connection.write([...log, ...protocol.stdoutEnd(this.id, this.#take(), appStatus)])
+        connection.write([...logged, ...protocol.stdoutEnd(this.id, this.#take(), appStatus)])
       }
     }
     this.#ended = true
@@ -197,9 +198,9 @@ export class FastCGIRequestHandler extends BaseHandler {
 
   #takeLog(): Part[] {
     if (this.#log === '') return NOTHING
-    const log = this.#connection.protocol.stderr(this.id, this.#log)
+    const records = this.#connection.protocol.stderr(this.id, this.#log)
     this.#log = ''
-    return log
+    return records
   }
 
   /** Hands what there is of the answer to the socket. */

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
 import { frameworkOf } from '../src/application/detect.ts'
 import { chunkLength } from '../src/response/body.ts'
 import { contentLength } from '../src/environ/environ.ts'
+import { log } from '../src/log.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input, type ByteSource } from '../src/request/input.ts'
@@ -426,7 +427,7 @@ export class HTTPRequestHandler extends BaseHandler {
   }
 }
 
-const STDERR = new ErrorLog((text) => process.stderr.write(text))
+const STDERR = new ErrorLog(log)
 
 /** Sends a head that goes alone. Node's `flushHeaders()` does just this, but in UTF-8 (20 to 26). */
 function flushHead(response: ServerResponse & { _send?(data: string, encoding: string): void }) {

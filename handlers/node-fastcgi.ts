@@ -9,7 +9,8 @@ import type { EventEmitter } from 'node:events'
 import type { Server, Socket } from 'node:net'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import { contentLength, encodeText, setVariable } from '../src/environ/environ.ts'
-import { ErrorLog, escapeControl } from '../src/request/error-log.ts'
+import { ErrorLog } from '../src/request/error-log.ts'
+import { log, logEntry } from '../src/log.ts'
 import { ConfigurationError, PeerError } from '../src/errors.ts'
 import { Input, streamSource, type ByteSource } from '../src/request/input.ts'
 import { recognise, type Runnable } from '../src/application/to-application.ts'
@@ -182,7 +183,7 @@ class Connection {
       try {
         for (const parse of parsers) parse.call(socket, chunk)
       } catch (error) {
-        process.stderr.write(`node-fastcgi: ${escapeControl(String(error))}\n`)
+        logEntry(`node-fastcgi: ${String(error)}`)
         socket.destroy()
       } finally {
         Connection.receiving = null
@@ -228,7 +229,7 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
 
   override getStderr(): ErrorStream {
     return new ErrorLog((text) => {
-      if (this.#ended) process.stderr.write(text)
+      if (this.#ended) log(text)
       else this.message.socket.errorStream.write(text)
     })
   }

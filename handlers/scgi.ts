@@ -9,7 +9,8 @@ import { createServer, type Socket } from 'node:net'
 import { chunkLength } from '../src/response/body.ts'
 import type { Part } from '../src/protocol/fastcgi.ts'
 import { contentLength } from '../src/environ/environ.ts'
-import { ErrorLog, escapeControl } from '../src/request/error-log.ts'
+import { ErrorLog } from '../src/request/error-log.ts'
+import { log, logEntry } from '../src/log.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input } from '../src/request/input.ts'
 import {
@@ -202,7 +203,7 @@ class Connection {
   #refuse(code: SCGIFault, message: string, chunk?: Buffer): void {
     const first = chunk !== undefined && this.socket.bytesRead === chunk.length
     if (!first || !logWrongProtocol('SCGI', chunk)) {
-      process.stderr.write(`SCGI: ${escapeControl(message)}\n`)
+      logEntry(`SCGI: ${message}`)
     }
     const status = REFUSALS[code]
     if (status === undefined) {
@@ -297,4 +298,4 @@ export class SCGIRequestHandler extends BaseHandler {
   }
 }
 
-const STDERR = new ErrorLog((text) => process.stderr.write(text))
+const STDERR = new ErrorLog(log)

@@ -1,20 +1,48 @@
 /**
- * The errors that Portico throws: what the application did wrong, what the peer did wrong, and
- * what whoever started the process got wrong. Each has a stable `code`.
+ * The errors that Portico throws: the application's, the peer's, and those of the configuration.
+ * Each has a stable `code`.
+ *
+ * `instanceof` works across copies of this file. A CGI script has one copy in portico.cjs and may
+ * get another one from 'portico/forms', whose errors must have the same effect.
  */
 
-/** The base of all of them. */
-export abstract class PorticoError extends Error {
-  abstract readonly code: string
+/** Makes `instanceof` accept instances that another copy of this file has made. */
+function brand(constructor: abstract new (...args: never[]) => PorticoError, name: string): void {
+  const symbol = Symbol.for(`portico.${name}`)
+  Object.defineProperty(constructor.prototype, symbol, { value: true })
+  Object.defineProperty(constructor, Symbol.hasInstance, {
+    value(this: unknown, value: unknown): boolean {
+      try {
+        // A subclass inherits this method, but not the brand.
+        if (this !== constructor) return Function.prototype[Symbol.hasInstance].call(this, value)
+        return typeof value === 'object' && value !== null && symbol in value
+      } catch {
+        return false // A revoked Proxy throws whatever it is asked.
+      }
+    },
+  })
 }
 
-/** The application broke the contract (PEP 3333). Answered with a 500. */
+/** The base class of all of them. */
+export abstract class PorticoError extends Error {
+  abstract readonly code: string
+
+  static {
+    brand(this, 'PorticoError')
+  }
+}
+
+/** The application broke the contract (PEP 3333). The response is a 500. */
 export class ApplicationError extends PorticoError {
   override readonly name = 'ApplicationError'
   readonly code = 'PORTICO_APPLICATION'
+
+  static {
+    brand(this, 'ApplicationError')
+  }
 }
 
-/** What a peer can get wrong. */
+/** The codes of `PeerError`. */
 export type PeerFault =
   | 'PORTICO_BAD_REQUEST'
   | 'PORTICO_BODY_CUT_SHORT'
@@ -23,12 +51,16 @@ export type PeerFault =
   | 'PORTICO_TIMEOUT'
   | 'PORTICO_TOO_LARGE'
 
-/** The client or the web server sent what cannot be served, or went away. */
+/** The client or the web server sent a request that cannot be served, or disconnected. */
 export class PeerError extends PorticoError {
   override readonly name = 'PeerError'
   readonly code: PeerFault
-  /** The HTTP status line to answer with, where an answer is still possible. */
+  /** The status line of the response, if a response is still possible. */
   readonly status: string
+
+  static {
+    brand(this, 'PeerError')
+  }
 
   constructor(code: PeerFault, message: string, status = '400 Bad Request') {
     super(message)
@@ -41,4 +73,8 @@ export class PeerError extends PorticoError {
 export class ConfigurationError extends PorticoError {
   override readonly name = 'ConfigurationError'
   readonly code = 'PORTICO_CONFIGURATION'
+
+  static {
+    brand(this, 'ConfigurationError')
+  }
 }

@@ -3,6 +3,7 @@
  * QUERY_STRING, spelled as the client spelled them where that is known.
  */
 import { decodePath } from '../environ/quirks.ts'
+import { percentEncode } from '../text.ts'
 import type { Environ } from '../types.ts'
 
 export interface Target {
@@ -60,8 +61,5 @@ const PLAIN = /^[\w.~!$&'()*+,;=:@/-]*$/
 
 /** Percent-encodes a byte string, save what may stand in a path (RFC 3986, section 3.3). */
 function encodePath(path: string): string {
-  return path.replace(
-    /[^\w.~!$&'()*+,;=:@/-]/g,
-    (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
-  )
+  return percentEncode(path, /[^\w.~!$&'()*+,;=:@/-]/g)
 }

@@ -6,6 +6,7 @@ import { Buffer } from 'node:buffer'
 import { applicationOf, fetchOriginOf, linkApplication } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
 import { contentLength, setVariable } from '../environ/environ.ts'
+import { log } from '../log.ts'
 import { ErrorLog } from '../request/error-log.ts'
 import { ApplicationError, PeerError } from '../errors.ts'
 import { emptySource, Input, type ByteSource } from '../request/input.ts'
@@ -199,7 +200,7 @@ class FetchExchange extends BaseHandler {
 /** Bytes that wait for the reader of a Response; the same as of a socket of Node's. */
 const HIGH_WATER_MARK = 65_536
 
-const STDERR = new ErrorLog((text) => process.stderr.write(text))
+const STDERR = new ErrorLog(log)
 
 /** A source over a web stream. */
 function readerSource(stream: ReadableStream<Uint8Array>): ByteSource {

@@ -2,7 +2,7 @@
 import { inspect } from 'node:util'
 import { asApplication } from '../application/detect.ts'
 import { decodeText } from '../environ/environ.ts'
-import { escapeControl } from '../request/error-log.ts'
+import { asLogEntry, escapeControl } from '../text.ts'
 import { PeerError } from '../errors.ts'
 import { escapeHtml } from '../forms/escape.ts'
 import type { Application, ApplicationClass, Chunk, Environ } from '../types.ts'
@@ -57,7 +57,7 @@ export function errorPage(
         ],
         error ?? new Error(`The application threw ${String(error)}`),
       )
-      environ['wsgi.errors'].write(`${escapeControl(inspect(error))}\n`)
+      environ['wsgi.errors'].write(asLogEntry(inspect(error)))
       return page
     }
     try {

@@ -1,9 +1,8 @@
 /** A path on its way into a header or a log. */
 
+import { percentEncode } from '../text.ts'
+
 /** Percent-encodes a byte string, save what stands in every path as it is. */
 export function escapePath(bytes: string): string {
-  return bytes.replace(
-    /[^\w.~/-]/g,
-    (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
-  )
+  return percentEncode(bytes, /[^\w.~/-]/g)
 }

@@ -2,7 +2,8 @@
  * What ends a process that is a server: a signal, or an error that nobody caught. Seen from whoever
  * started it, who wants no accepted request lost and a word about what is waited for.
  */
-import { escapeControl, show } from '../request/error-log.ts'
+import { logEntry } from '../log.ts'
+import { show } from '../text.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 
 /** How long the process may still run after its last server has closed, in milliseconds. */
@@ -63,10 +64,8 @@ function onFault(error: unknown, origin: NodeJS.UncaughtExceptionOrigin): void {
   for (const server of guarded) void stop(server, '')
   told += 1
   if (told > MAX_TOLD) return
-  process.stderr.write(
-    `${what}: what runs is still answered, then this process ends with exit code 1\n` +
-      `${escapeControl(show(error))}\n`,
-  )
+  logEntry(`${what}: what runs is still answered, then this process ends with exit code 1`)
+  logEntry(show(error))
 }
 
 function countOf(connections: number): string {
@@ -81,12 +80,12 @@ async function stop(server: GatewayServer, hint: string): Promise<void> {
   const notice = setTimeout(() => {
     const seconds = Math.ceil(server.shutdownTimeout / 1000)
     const peers = countOf(server.connections)
-    process.stderr.write(`Waiting up to ${seconds} s for what runs on ${peers}${hint}\n`)
+    logEntry(`Waiting up to ${seconds} s for what runs on ${peers}${hint}`)
   }, PATIENCE)
   await server.close()
   clearTimeout(notice)
   if (server.abortedConnections > 0) {
-    process.stderr.write(`Cut off what still ran on ${countOf(server.abortedConnections)}\n`)
+    logEntry(`Cut off what still ran on ${countOf(server.abortedConnections)}`)
   }
   // The process ends by itself, when what it wrote is out: `process.exit` cuts off what a pipe
   // has not taken. The timer keeps nothing alive, and fires only if something else does.

@@ -3,6 +3,7 @@
  * proxy_pass in front of FastCGI: from the side of whoever has to find that out.
  */
 import type { Buffer } from 'node:buffer'
+import { logEntry } from '../log.ts'
 
 /** What can be told by how a connection begins. */
 type Protocol = 'FastCGI' | 'HTTP' | 'SCGI' | 'TLS'
@@ -49,6 +50,6 @@ export function logWrongProtocol(expected: keyof typeof WORDS, bytes: Buffer): b
       : `nginx needs ${WORDS[expected].nginx} instead of ${WORDS[came].nginx}, Apache ` +
         `${WORDS[expected].apache} instead of ${WORDS[came].apache}; or be the other server, ` +
         `PORTICO_GATEWAY=${came.toLowerCase()} if this ends with run()`
-  process.stderr.write(`${came} came to this ${expected} server: ${hint}. This is told once\n`)
+  logEntry(`${came} came to this ${expected} server: ${hint}. This is told once`)
   return true
 }

@@ -11,6 +11,7 @@ import type { Readable } from 'node:stream'
 import { ErrorLog } from '../request/error-log.ts'
 import { ApplicationError } from '../errors.ts'
 import { emptySource, Input } from '../request/input.ts'
+import { percentEncode } from '../text.ts'
 import type { Chunk, Environ } from '../types.ts'
 
 /**
@@ -208,11 +209,10 @@ function authority(environ: Partial<Environ>, scheme: string): string {
 
 /** Percent-encodes a byte string, save what a path may hold as it is. */
 function quote(name: string, path: string): string {
-  return path.replace(/[^\w.~/;=,-]/g, (character) => {
-    const code = character.charCodeAt(0)
-    if (code > 0xff) throw new ApplicationError(`${name} must hold bytes, not "${character}"`)
-    return `%${code.toString(16).toUpperCase().padStart(2, '0')}`
-  })
+  // oxlint-disable-next-line no-control-regex
+  const [character] = /[^\x00-\xff]/.exec(path) ?? []
+  if (character) throw new ApplicationError(`${name} must hold bytes, not "${character}"`)
+  return percentEncode(path, /[^\w.~/;=,-]/g)
 }
 
 /**

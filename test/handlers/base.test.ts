@@ -535,7 +535,7 @@ describe('an error', () => {
       'Status: 413 Content Too Large\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\r\n' +
         'Content Too Large\n',
     )
-    expect(handler.errors).toBe('GET /: PORTICO_TOO_LARGE: Too much\\x0d\n\n')
+    expect(handler.errors).toBe('GET /: PORTICO_TOO_LARGE: Too much\\x0d\n')
   })
 
   test.each([
@@ -587,7 +587,7 @@ describe('an error', () => {
       }
     })
     expect(handler.output).toBe(ERROR_PAGE)
-    expect(handler.errors).toBe('GET /: The application threw something that cannot be shown\n')
+    expect(handler.errors).toBe('GET /: [a value whose inspection throws]\n')
   })
 
   test('that ended the request is the only one in the log, whatever still comes', async () => {
@@ -633,6 +633,15 @@ describe('an error', () => {
     } finally {
       write.mockRestore()
     }
+  })
+
+  test('is logged as one entry, whatever newlines its message has', async () => {
+    const { errors } = await record(() => {
+      throw new Error('no\nGET /admin: PORTICO_TIMEOUT: forged')
+    })
+    expect(errors).toMatch(
+      /^(?:GET \/: )?Error: no\n  GET \/admin: PORTICO_TIMEOUT: forged\n {4}at /,
+    )
   })
 
   test('in the transport is logged, and leaves the state to be looked at (fact 93)', async () => {

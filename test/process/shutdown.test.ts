@@ -126,7 +126,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)(
 
 test.each([
   ['/nothing', 'undefined'],
-  ['/unshowable', 'The application threw something that cannot be shown'],
+  ['/unshowable', '[a value whose inspection throws]'],
 ])('whatever was thrown is told (%s)', async (target, shown) => {
   const { child, ask } = await started('scgi')
   await ask(target)

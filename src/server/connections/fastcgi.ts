@@ -4,6 +4,7 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
+import { logEntry } from '../../log.ts'
 import { PeerError } from '../../errors.ts'
 import {
   ApplicationConnection,
@@ -250,7 +251,7 @@ export class FastCGIConnection {
         case 'error': {
           const first = memory !== undefined && socket.bytesRead === size
           if (!first || !logWrongProtocol('FastCGI', memory.subarray(0, size))) {
-            process.stderr.write(`FastCGI: ${event.message}\n`)
+            logEntry(`FastCGI: ${event.message}`)
           }
           this.#writeHeld()
           socket.destroySoon()

@@ -1,0 +1,46 @@
+/** Text for people: values in messages, lines of a log, paths in headers. */
+
+/** Control characters, which could forge a line of a log or drive the terminal that shows it. */
+// oxlint-disable-next-line no-control-regex
+const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
+
+/** `text` with its control characters, newline and tab aside, written as `\xNN`. */
+export function escapeControl(text: string): string {
+  return text.replace(CONTROL, (c) => `\\x${hex(c, 2)}`)
+}
+
+/**
+ * `text` as one entry of a log: control characters are escaped, every line after the first is
+ * indented, and a newline follows. So nothing that a client sends can look like an entry of its own.
+ */
+export function asLogEntry(text: string): string {
+  return `${escapeControl(text.replace(/\n+$/, '')).replaceAll(/\n(?! )/g, '\n  ')}\n`
+}
+
+/** Inspects a value, such as an error with its stack. Never throws. */
+export function show(value: unknown): string {
+  try {
+    // Loaded when it is needed: most processes never log an error.
+    return process.getBuiltinModule('node:util').inspect(value)
+  } catch {
+    return '[a value whose inspection throws]'
+  }
+}
+
+/** Characters of a text in a message: enough to recognise it. */
+const MAX_QUOTED = 80
+
+/** `text` in double quotes, on one line and in ASCII; longer texts are truncated. */
+export function quote(text: string, max = MAX_QUOTED): string {
+  const shown = text.length > max ? `${text.slice(0, max)}...` : text
+  return `"${shown.replace(/["\\]|[^ -~]/g, (c) => (c === '"' || c === '\\' ? `\\${c}` : `\\u${hex(c, 4)}`))}"`
+}
+
+/** Percent-encodes the bytes of a byte string that `unsafe`, a global expression, matches. */
+export function percentEncode(bytes: string, unsafe: RegExp): string {
+  return bytes.replace(unsafe, (c) => `%${hex(c, 2).toUpperCase()}`)
+}
+
+function hex(character: string, digits: number): string {
+  return character.charCodeAt(0).toString(16).padStart(digits, '0')
+}

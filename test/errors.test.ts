@@ -1,0 +1,87 @@
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, describe, expect, test } from 'vitest'
+import * as errors from '../src/errors.ts'
+import { temporaryFolder } from './server/child.ts'
+
+const copyName = 'copy'
+// A second evaluation of the same file, as the CommonJS build has one.
+const copy = (await import(/* @vite-ignore */ `../src/errors.ts?${copyName}`)) as typeof errors
+
+const { ApplicationError, ConfigurationError, PeerError, PorticoError } = errors
+
+const directory = temporaryFolder()
+afterAll(directory.remove)
+
+describe('instanceof, across two copies of the errors', () => {
+  const peerError = new copy.PeerError('PORTICO_TOO_LARGE', 'too large')
+  class Subclass extends PeerError {}
+
+  test('the two copies are two classes', () => {
+    expect(copy.PeerError).not.toBe(PeerError)
+    expect(Object.getPrototypeOf(peerError)).not.toBe(PeerError.prototype)
+  })
+
+  test.each([
+    ['the same class', PeerError, true],
+    ['the base class', PorticoError, true],
+    ['Error', Error, true],
+    ['another class', ApplicationError, false],
+    ['a third class', ConfigurationError, false],
+    ['a subclass', Subclass, false],
+  ])('an error of the other copy and %s', (_, constructor, expected) => {
+    expect(peerError instanceof constructor).toBe(expected)
+  })
+
+  test('an instance of a subclass is one of the subclass and of all its base classes', () => {
+    const error = new Subclass('PORTICO_TOO_LARGE', '')
+    for (const constructor of [Subclass, PeerError, copy.PeerError, copy.PorticoError]) {
+      expect(error instanceof constructor).toBe(true)
+    }
+    expect(error instanceof copy.ApplicationError).toBe(false)
+  })
+
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  test.each([
+    ['undefined', undefined],
+    ['null', null],
+    ['a string', 'PeerError'],
+    ['a plain error', new Error('PeerError')],
+    ['an error of the same name', Object.assign(new Error('x'), { name: 'PeerError' })],
+    ['a revoked Proxy', proxy],
+  ])('%s is not an instance, and asking does not throw', (_, value) => {
+    for (const constructor of [PorticoError, PeerError, Subclass]) {
+      expect(value instanceof constructor).toBe(false)
+    }
+  })
+})
+
+test('a form over its limit is a 413 where portico.cjs runs a script that imports portico/forms', () => {
+  const script = join(directory.path, 'form.cjs')
+  const forms = pathToFileURL(resolve('dist/src/exports/forms.js')).href
+  writeFileSync(
+    script,
+    `const { CGIHandler } = require(${JSON.stringify(resolve('cgi-bin/portico.cjs'))})
+    new CGIHandler().run(async (environ, startResponse) => {
+      const { FieldStorage } = await import(${JSON.stringify(forms)})
+      await FieldStorage.parse(environ, { maxTotalSize: 3 })
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['ok']
+    })`,
+  )
+  const output = execFileSync(process.execPath, [script], {
+    input: 'a=12345678',
+    encoding: 'utf8',
+    env: {
+      GATEWAY_INTERFACE: 'CGI/1.1',
+      REQUEST_METHOD: 'POST',
+      CONTENT_TYPE: 'application/x-www-form-urlencoded',
+      CONTENT_LENGTH: '10',
+    },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  expect(output).toMatch(/^Status: 413 Content Too Large\r\n/)
+})
