@@ -1,9 +1,20 @@
 import { defineConfig } from 'vitest/config'
+import { filesOf, type Project } from './test/support/projects.ts'
+
+function project(name: Project, options: object) {
+  return { extends: true as const, test: { name, include: filesOf(name), ...options } }
+}
+
+const build = { globalSetup: ['test/support/build.ts'] }
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    globalSetup: ['test/support/build.ts'],
+    projects: [
+      project('unit', { setupFiles: ['test/support/no-process.ts'], isolate: false }),
+      project('gateways', build),
+      project('servers', build),
+      project('slow', build),
+    ],
     // The first adds 33 ms to every Node start; either changes what a spawned script does.
     env: { NODE_EXTRA_CA_CERTS: '', NODE_OPTIONS: '' },
     // Shared machines stall for seconds at a time; what is really wrong fails twice.

@@ -1,20 +1,34 @@
 /**
- * Builds the package into dist/: ES modules with their types, and the one CommonJS file behind
- * `require('portico/cgi')`, which is also put beside the scripts in cgi-bin/.
+ * Builds the package into dist/: ES modules with their types, and the one CommonJS file that
+ * `require('portico/cgi')` loads, which is also copied to the scripts in cgi-bin/.
+ *
+ * The build is made in a temporary directory, and each file is then renamed to its final path, so
+ * that a process that runs meanwhile always finds a complete dist/.
  */
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
 
 process.chdir(resolve(import.meta.dirname, '..'))
-rmSync('dist', { recursive: true, force: true })
+const started = new Date()
+const out = basename(mkdtempSync('dist-'))
+process.on('exit', () => rmSync(out, { recursive: true, force: true }))
 
 // The one configuration, for the part of it that is published.
-mkdirSync('dist')
 writeFileSync(
-  'dist/tsconfig.json',
+  `${out}/tsconfig.json`,
   JSON.stringify({
     extends: '../tsconfig.json',
     compilerOptions: { rootDir: '..', outDir: '.' },
@@ -22,27 +36,47 @@ writeFileSync(
   }),
 )
 const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'))
-execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', 'dist'], { stdio: 'inherit' })
-rmSync('dist/tsconfig.json')
+execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', out], { stdio: 'inherit' })
+rmSync(`${out}/tsconfig.json`)
 
 const bundle = await rolldown({ input: 'src/exports/cgi.ts', platform: 'node', logLevel: 'warn' })
 // Parsing is a good part of what a CGI request costs.
 await bundle.write({
-  file: 'dist/commonjs/src/exports/cgi.js',
+  file: `${out}/commonjs/src/exports/cgi.js`,
   format: 'cjs',
   comments: false,
   minify: true,
 })
-copyFileSync('dist/commonjs/src/exports/cgi.js', 'cgi-bin/portico.cjs')
+copyFileSync(`${out}/commonjs/src/exports/cgi.js`, `${out}/portico.cjs`)
 
 // Its declarations once more, where TypeScript reads them as those of a CommonJS file.
 const declarations = new Set(['src/exports/cgi.d.ts'])
 for (const file of declarations) {
-  const text = readFileSync(`dist/${file}`, 'utf8')
+  const text = readFileSync(`${out}/${file}`, 'utf8')
   for (const [, path] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {
     declarations.add(join(dirname(file), `${path}.d.ts`))
   }
-  mkdirSync(dirname(`dist/commonjs/${file}`), { recursive: true })
-  copyFileSync(`dist/${file}`, `dist/commonjs/${file}`)
+  mkdirSync(dirname(`${out}/commonjs/${file}`), { recursive: true })
+  copyFileSync(`${out}/${file}`, `${out}/commonjs/${file}`)
 }
-writeFileSync('dist/commonjs/package.json', '{ "type": "commonjs" }\n')
+
+renameSync(`${out}/portico.cjs`, 'cgi-bin/portico.cjs')
+const built = filesIn(out)
+for (const file of built) {
+  mkdirSync(dirname(join('dist', file)), { recursive: true })
+  renameSync(join(out, file), join('dist', file))
+}
+const stamp = 'commonjs/package.json'
+for (const file of filesIn('dist')) {
+  if (!built.includes(file) && file !== stamp) rmSync(join('dist', file), { force: true })
+}
+// Written last: its time tells the tests whether the build is older than the sources.
+writeFileSync(`${out}/stamp`, '{ "type": "commonjs" }\n')
+utimesSync(`${out}/stamp`, started, started)
+renameSync(`${out}/stamp`, join('dist', stamp))
+
+function filesIn(directory) {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(directory.length + 1))
+}
