@@ -15,7 +15,6 @@ import type {
   Chunk,
   Environ,
   ErrorStream,
-  Gateway,
   HeaderList,
   InputStream,
   StartResponse,
@@ -70,7 +69,7 @@ export class BaseHandler {
   /** Whether `wsgi.input` has an end of its own (`wsgi.input_terminated`). */
   inputTerminated = true
   /** `portico.gateway`. */
-  gateway: Gateway = 'cgi'
+  gateway: Environ['portico.gateway'] = 'cgi'
   /** True where the answer goes straight to the client: a status line, Date and Server are sent. */
   originServer = true
   /** The version in the status line of an origin server. */

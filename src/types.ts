@@ -54,7 +54,7 @@ export interface ErrorStream {
   flush(): void
 }
 
-/** The kinds of gateway an application can meet. */
+/** Portico's own gateways. */
 export type Gateway = 'cgi' | 'fastcgi' | 'scgi' | 'http'
 
 /**
@@ -88,7 +88,8 @@ export interface Environ {
    * prototype: `copyEnviron` copies it, `{ ...environ }` does not.
    */
   readonly 'portico.signal': AbortSignal
-  'portico.gateway': Gateway
+  /** A gateway that is not Portico's has a name of its own. */
+  'portico.gateway': Gateway | (string & {})
   /** Any other CGI variable. */
   [variable: Uppercase<string>]: string | undefined
   [key: string]: unknown

@@ -4,7 +4,7 @@ import { closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { log } from '../src/log.ts'
-import { fastcgiClient, httpClient, scgiClient } from '../src/testing/index.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../src/exports/testing.ts'
 import { bundle, temporaryFolder } from './server/child.ts'
 
 const directory = temporaryFolder()

@@ -1,4 +1,23 @@
-/** The public list of `portico`: everything here is kept stable, nothing else is. */
+/** `portico`: what applications and the programs that serve them need. */
+export { run, type RunOptions } from '../../handlers/auto.ts'
+export type { HandlerOptions } from '../../handlers/base.ts'
+export { CGIHandler, IISCGIHandler } from '../../handlers/cgi.ts'
+export { FastCGIHandler, type FastCGIOptions } from '../../handlers/fastcgi.ts'
+export { HTTPHandler, type HTTPOptions } from '../../handlers/http.ts'
+export { makeServer } from '../../handlers/make-server.ts'
+export { SCGIHandler, type SCGIOptions } from '../../handlers/scgi.ts'
+export type { FrameworkApplication, Runnable } from '../application/to-application.ts'
+export { copyEnviron, decodeText, encodeText } from '../environ/environ.ts'
+export {
+  ApplicationError,
+  ConfigurationError,
+  PeerError,
+  type PeerFault,
+  PorticoError,
+} from '../errors.ts'
+// The second name is for a program that uses the Fetch API's `Headers` as well.
+export { Headers, Headers as ResponseHeaders } from '../response/headers.ts'
+export { GatewayServer } from '../server/gateway-server.ts'
 export type {
   Application,
   ApplicationClass,
@@ -12,26 +31,5 @@ export type {
   StartResponse,
   Write,
 } from '../types.ts'
-export type { FrameworkApplication, Runnable } from '../application/to-application.ts'
-export { ApplicationError, ConfigurationError, PeerError, PorticoError } from '../errors.ts'
-export { demoApp } from '../wsgiref/demo-app.ts'
-export { copyEnviron, decodeText, encodeText } from '../environ/environ.ts'
-export { Headers } from '../response/headers.ts'
-export {
-  applicationUri,
-  FileWrapper,
-  guessScheme,
-  isHopByHop,
-  requestUri,
-  setupTestingDefaults,
-  shiftPathInfo,
-} from '../wsgiref/util.ts'
 export { validator } from '../validate/validator.ts'
-export { GatewayServer } from '../server/gateway-server.ts'
-export { BaseHandler } from '../../handlers/base.ts'
-export { BaseCGIHandler, SimpleHandler } from '../../handlers/simple.ts'
-export { CGIHandler, IISCGIHandler } from '../../handlers/cgi.ts'
-export { FastCGIHandler } from '../../handlers/fastcgi.ts'
-export { SCGIHandler } from '../../handlers/scgi.ts'
-export { HTTPHandler, HTTPRequestHandler, makeServer, ServerHandler, WSGIServer } from './http.ts'
-export { run } from '../../handlers/auto.ts'
+export { applicationUri, FileWrapper, requestUri, shiftPathInfo } from '../wsgiref/util.ts'

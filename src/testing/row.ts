@@ -4,7 +4,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { appendFileSync } from 'node:fs'
-import type { Application, ApplicationClass, Body, Environ, Gateway, HeaderList } from '../types.ts'
+import type { Application, ApplicationClass, Body, Environ, HeaderList } from '../types.ts'
 import { bodyBytes, valuesOf, type TestRequest, type TestResponse } from './client.ts'
 
 export interface Row {
@@ -21,7 +21,7 @@ export interface Row {
 export interface Place {
   /** '' or '/…'. */
   readonly mount: string
-  readonly gateway: Gateway
+  readonly gateway: Environ['portico.gateway']
   /** SERVER_NAME and SERVER_PORT. */
   readonly serverName: string
   readonly serverPort: number

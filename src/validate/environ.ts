@@ -110,7 +110,8 @@ function checkVariables(environ: Variables): void {
 ///   `portico.gateway` is `'cgi'`.
 /// - `wsgi.file_wrapper`, if it is there, is a constructor of bodies:
 ///   `new environ['wsgi.file_wrapper'](file, { start, length })`.
-/// - `portico.gateway` is `'cgi'`, `'fastcgi'`, `'scgi'` or `'http'`.
+/// - `portico.gateway` is the gateway's name: `'cgi'`, `'fastcgi'`, `'scgi'` or `'http'`. A gateway
+///   that is not Portico's has a name of its own: lower-case letters, digits and hyphens.
 /// - `portico.signal` is an AbortSignal. It is aborted when the client goes away or the gateway
 ///   gives up, and made when it is first asked for. *(not checked; the validator asks)*
 /// - Keys of gateways, middleware and frameworks of their own have a dot: `author.name`. Those
@@ -127,8 +128,10 @@ function checkWsgiKeys(environ: Variables): void {
   for (const flag of ['multithread', 'multiprocess', 'run_once', 'input_terminated']) {
     oneOf(environ, `wsgi.${flag}`, [true, false])
   }
-  oneOf(environ, 'portico.gateway', ['cgi', 'fastcgi', 'scgi', 'http'])
   const { 'portico.gateway': gateway, 'portico.signal': signal } = environ
+  if (typeof gateway !== 'string' || !/^[a-z][a-z\d]*(?:-[a-z\d]+)*$/.test(gateway)) {
+    fail(`environ: portico.gateway must be a name such as "fastcgi", not ${show(gateway)}`)
+  }
   if (environ['wsgi.run_once'] === true && gateway !== 'cgi') {
     fail(`environ: wsgi.run_once must be false where portico.gateway is ${show(gateway)}, not true`)
   }

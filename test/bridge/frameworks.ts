@@ -27,7 +27,7 @@ import {
   type Client,
   type TestRequest,
   type TestResponse,
-} from '../../src/testing/index.ts'
+} from '../../src/exports/testing.ts'
 import { bodyBytes } from '../../src/testing/client.ts'
 import { toNode } from '../../src/exports/node.ts'
 import { validator } from '../../src/validate/validator.ts'

@@ -25,7 +25,7 @@ import {
   type Row,
   type TestRequest,
   type TestResponse,
-} from '../../src/testing/index.ts'
+} from '../../src/exports/testing.ts'
 import { encodeRecord, FCGI_END_REQUEST, FCGI_STDOUT } from '../../src/protocol/fastcgi.ts'
 
 const closers: (() => Promise<unknown>)[] = []

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { closedAgain, REPORT, runRow, suite, suiteApplication } from '../../src/testing/index.ts'
+import { closedAgain, REPORT, runRow, suite, suiteApplication } from '../../src/exports/testing.ts'
 import { gateways, type Served } from '../fixtures/gateways.ts'
 import { buildScript } from '../fixtures/script.ts'
 

@@ -17,7 +17,7 @@ import {
   suite,
   suiteApplication,
   type Expectation,
-} from '../../src/testing/index.ts'
+} from '../../src/exports/testing.ts'
 import type { Gateway } from '../../src/types.ts'
 import { BROKEN_WITHOUT_LENGTH } from '../fixtures/gateways.ts'
 import { buildScript } from '../fixtures/script.ts'
@@ -177,7 +177,7 @@ async function program(folder: string, report: string): Promise<string> {
     input,
     `import { FastCGIHandler } from '${sources}/handlers/fastcgi.ts'
      import { closeOnSignals } from '${sources}/src/process/shutdown.ts'
-     import { suiteApplication } from '${sources}/src/testing/index.ts'
+     import { suiteApplication } from '${sources}/src/exports/testing.ts'
      const osEnviron = { '${REPORT}': '${report}' }
      closeOnSignals(await new FastCGIHandler({ osEnviron }).run(suiteApplication))`,
   )

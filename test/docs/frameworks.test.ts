@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { valuesOf } from '../../src/testing/client.ts'
-import { cgiClient, httpClient, type Client } from '../../src/testing/index.ts'
+import { cgiClient, httpClient, type Client } from '../../src/exports/testing.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeFolder, openSocket } from '../servers/process.ts'
 

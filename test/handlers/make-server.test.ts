@@ -2,13 +2,9 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import {
-  demoApp,
-  makeServer,
-  HTTPRequestHandler,
-  type WSGIServer,
-} from '../../src/exports/index.ts'
+import { HTTPRequestHandler } from '../../src/exports/http.ts'
 import { accessLog } from '../../src/exports/middleware.ts'
+import { demoApp, makeServer, type WSGIServer } from '../../src/exports/wsgiref.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import type { Application, HeaderList } from '../../src/types.ts'
 

@@ -18,7 +18,7 @@ import {
   type TestResponse,
   valuesOf,
 } from '../../src/testing/client.ts'
-import { fastcgiClient, httpClient, scgiClient } from '../../src/testing/index.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import type { Application, ApplicationClass } from '../../src/types.ts'
 import { placeOf } from '../fixtures/gateways.ts'
 

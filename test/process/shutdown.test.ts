@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fastcgiClient, httpClient, scgiClient } from '../../src/testing/index.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import { bundle, start, temporaryFolder } from '../server/child.ts'
 
 const folder = temporaryFolder()

@@ -6,7 +6,7 @@ import { afterAll, expect, it } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
-import { fastcgiClient, httpClient, scgiClient } from '../../src/testing/index.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'portico-places-'))

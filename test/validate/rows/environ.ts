@@ -165,12 +165,15 @@ export const environRows: Row[] = environs([
         `environ: wsgi.run_once must be false where portico.gateway is "${gateway}", not true`,
       ] as const,
   ),
-  [
-    '',
-    'another gateway',
-    having({ 'portico.gateway': 'uwsgi' }),
-    'environ: portico.gateway must be one of "cgi", "fastcgi", "scgi", "http", not "uwsgi"',
-  ],
+  ...['', 'FastCGI', 'fast cgi', 'fastcgi-', '-', 4].map(
+    (gateway) =>
+      [
+        '',
+        `a gateway named ${JSON.stringify(gateway)}`,
+        having({ 'portico.gateway': gateway }),
+        `environ: portico.gateway must be a name such as "fastcgi", not ${JSON.stringify(gateway)}`,
+      ] as const,
+  ),
   [
     '',
     'a signal that is a controller',
