@@ -112,7 +112,7 @@ for (const name of ${JSON.stringify(names)}) {
   await import(name === 'index' ? 'portico' : 'portico/' + name)
 }
 const after = Object.getOwnPropertyDescriptors(globalThis)
-const changed = Object.keys(after).filter((name) => after[name].value !== before[name]?.value)
+const changed = Object.keys(after).filter((name) => !Object.is(after[name].value, before[name]?.value))
 console.log(JSON.stringify({ changed, listeners: process.eventNames().length - listeners }))
 `
 
