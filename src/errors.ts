@@ -32,13 +32,38 @@ export abstract class PorticoError extends Error {
   }
 }
 
+/** The rules that an application can break, one code each; docs/errors.md lists them. */
+export type ApplicationFault =
+  | 'PORTICO_APPLICATION'
+  | 'PORTICO_BODY_ALREADY_READ'
+  | 'PORTICO_HEADERS_ALREADY_SET'
+  | 'PORTICO_HEADERS_NOT_SET'
+  | 'PORTICO_HOP_BY_HOP_HEADER'
+  | 'PORTICO_INPUT_BUSY'
+  | 'PORTICO_INVALID_ARGUMENT'
+  | 'PORTICO_INVALID_BODY'
+  | 'PORTICO_INVALID_CHUNK'
+  | 'PORTICO_INVALID_CONTENT_LENGTH'
+  | 'PORTICO_INVALID_HEADER'
+  | 'PORTICO_INVALID_STATUS'
+  | 'PORTICO_NO_RESPONSE'
+
 /** The application broke the contract (PEP 3333). The response is a 500. */
 export class ApplicationError extends PorticoError {
   override readonly name = 'ApplicationError'
-  readonly code = 'PORTICO_APPLICATION'
+  readonly code: ApplicationFault
 
   static {
     brand(this, 'ApplicationError')
+  }
+
+  constructor(
+    message: string,
+    code: ApplicationFault = 'PORTICO_APPLICATION',
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+    this.code = code
   }
 }
 

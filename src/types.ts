@@ -1,58 +1,89 @@
 /**
- * The contract between gateways and applications: PEP 3333 for an asynchronous language.
- *
- * Seen from both sides: an application is written against these types, a handler keeps their
- * promises. The file holds types only; importing it costs nothing at run time.
+ * The contract between gateways and applications: PEP 3333 for an asynchronous language. Types
+ * only: importing this file costs nothing at run time.
  */
 import type { Buffer } from 'node:buffer'
+import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 
-/** A piece of a body. A string is sent as UTF-8. */
+/** A `T`, or a promise of one where the caller has to wait. */
+export type MaybePromise<T = void> = T | Promise<T>
+
+/** Part of a body. A string is sent as UTF-8. */
 export type Chunk = Uint8Array | string
 
-/** What an application returns. `close()`, if there is one, is called exactly once. */
+/** What an application returns. The handler calls `close()`, if there is one, exactly once. */
 export type Body = (Iterable<Chunk> | AsyncIterable<Chunk>) & { close?: () => unknown }
 
-/** Sends a chunk; resolves when what waits to be sent is below the high-water mark. */
+/** Sends a chunk. Resolves when the client can take more. */
 export type Write = (chunk: Chunk) => Promise<void>
 
-/** A header list: pairs of name and value, in the order in which they are sent. */
+/** Headers as an array of pairs, in the order in which they are sent. */
 export type HeaderList = [name: string, value: string][]
 
+/** What `startResponse` accepts: an array of pairs, a `Headers` object, a `Map`, a generator. */
+export type HeaderPairs = Iterable<readonly [name: string, value: string]>
+
 /**
- * Announces status (`'200 OK'`) and headers. Nothing is sent before the first chunk.
+ * Sets the status (`'200 OK'`) and the headers. Nothing is sent before the first chunk.
  *
- * A second call needs `error`: before the head is sent it replaces the head, afterwards it throws
+ * A second call needs `error`. Before the head is sent, it replaces the head; afterwards it throws
  * `error` (PEP 3333, "The start_response() Callable").
  */
-export type StartResponse = (status: string, headers: HeaderList, error?: unknown) => Write
+export type StartResponse = (status: string, headers: HeaderPairs, error?: unknown) => Write
 
-/** One application for every gateway: a function, a generator function, sync or async. */
+/** An application for every gateway: a function or a generator function, sync or async. */
 export type Application = (environ: Environ, startResponse: StartResponse) => Body | Promise<Body>
 
-/** The same as a class: constructed for each request, then iterated. */
+/** An application as a class: the handler constructs it for each request and iterates it. */
 export type ApplicationClass = new (environ: Environ, startResponse: StartResponse) => Body
 
-/** `wsgi.input`: the request's body, at most CONTENT_LENGTH bytes of it. EOF is an empty Buffer. */
+/** `wsgi.input`: the request body, at most CONTENT_LENGTH bytes. An empty Buffer is the end. */
 export interface InputStream extends AsyncIterable<Buffer> {
-  /** Resolves to `size` bytes, fewer only at the end; to everything left without `size`. */
+  /** Resolves to `size` bytes, fewer only at the end. Without `size`: all that is left. */
   read(size?: number): Promise<Buffer>
-  /** Resolves to one line with its `\n`, or to `size` bytes of it if it is longer. */
+  /** Resolves to one line including its `\n`, or to its first `size` bytes if it is longer. */
   readline(size?: number): Promise<Buffer>
-  /** Resolves to the lines left; stops after the line that passes `hint` bytes. */
+  /** Resolves to the remaining lines; stops after the line that passes `hint` bytes. */
   readlines(hint?: number): Promise<Buffer[]>
-  /** The bytes in the pieces in which they come, none of them copied. */
+  /** Iterates the chunks as they arrive, without copying. */
   chunks(): AsyncIterableIterator<Buffer>
-  /** The same as a Node stream. */
+  /** The body as a Node stream. */
   stream(): Readable
 }
 
-/** `wsgi.errors`: text for whoever runs the server. */
+/** `wsgi.errors`: the server's log. */
 export interface ErrorStream {
   write(text: string): void
   writelines(lines: Iterable<string>): void
   flush(): void
 }
+
+/** A file with `read(size)`, as in Python; an empty result, null or undefined is the end. */
+export interface FileLike {
+  read(size: number): MaybePromise<Chunk | null | undefined>
+  close?(): unknown
+}
+
+/** What `wsgi.file_wrapper` can send. */
+export type FileSource = FileHandle | Readable | FileLike
+
+export interface FileWrapperOptions {
+  /** Bytes per read, 64 KiB by default; a Readable has its own `highWaterMark` instead. */
+  blockSize?: number
+  /** The first byte to send. Without it, a FileHandle is read from its current position. */
+  start?: number
+  /** The most bytes to send. Without it, everything up to the end. */
+  length?: number
+  /** The path of the file, if a web server may open it itself (X-Sendfile). */
+  path?: string
+}
+
+/** `wsgi.file_wrapper`. */
+export type FileWrapperConstructor = new (
+  source: FileSource,
+  options?: FileWrapperOptions,
+) => AsyncIterable<Chunk> & { close?: () => unknown }
 
 /** Portico's own gateways. */
 export type Gateway = 'cgi' | 'fastcgi' | 'scgi' | 'http'
@@ -69,7 +100,7 @@ export interface Environ {
   SCRIPT_NAME: string
   /** The path below the mount point: '' or '/…', percent-decoded once. */
   PATH_INFO: string
-  /** Raw; '' if there is none. */
+  /** As the client sent it, not decoded; '' if there is none. */
   QUERY_STRING: string
   SERVER_NAME: string
   SERVER_PORT: string
@@ -81,11 +112,13 @@ export interface Environ {
   'wsgi.multithread': boolean
   'wsgi.multiprocess': boolean
   'wsgi.run_once': boolean
-  /** True where `wsgi.input` ends by itself even without CONTENT_LENGTH. */
+  /** True where `wsgi.input` has an end even without CONTENT_LENGTH. */
   'wsgi.input_terminated': boolean
+  /** Makes a response body of an open file; a handler may leave it out (PEP 3333). */
+  'wsgi.file_wrapper'?: FileWrapperConstructor
   /**
-   * Aborted when the client goes away or the server gives up. Made when first asked for, by the
-   * prototype: `copyEnviron` copies it, `{ ...environ }` does not.
+   * Aborts when the client disconnects or the server gives up. An accessor of the prototype creates
+   * it on first use: `copyEnviron` keeps it, `{ ...environ }` does not.
    */
   readonly 'portico.signal': AbortSignal
   /** A gateway that is not Portico's has a name of its own. */

@@ -1,6 +1,7 @@
 /** Content-Length where it can be known, for layers outside that need it (Rack::ContentLength). */
 import { asApplication } from '../application/detect.ts'
-import { bodyLength, whenOpen } from '../response/body.ts'
+import { bodyLength } from '../response/body.ts'
+import { whenOpen } from '../response/file-part.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { isFileWrapper } from '../wsgiref/util.ts'
 import { chain, type MaybePromise } from './body-hooks.ts'

@@ -1,7 +1,7 @@
 /** Parts of files, for clients that resume or seek (RFC 9110, section 14). */
 import { createReadStream, read, ReadStream } from 'node:fs'
 import { asApplication } from '../application/detect.ts'
-import { type FilePart, filePart, whenOpen } from '../response/body.ts'
+import { type FilePart, filePart, whenOpen } from '../response/file-part.ts'
 import type { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../wsgiref/util.ts'

@@ -65,11 +65,13 @@ class Exchange {
 
   readonly startResponse: StartResponse = (status, headers, error) => {
     const again = error !== undefined && error !== null
-    if (this.#response !== null && !again) throw new ApplicationError('Headers already set!')
+    if (this.#response !== null && !again) {
+      throw new ApplicationError('Headers already set!', 'PORTICO_HEADERS_ALREADY_SET')
+    }
     checkStatus(status)
     const checked = new Headers(headers)
     // Its first head is with the gateway, which knows whether it can still be replaced.
-    if (this.#write !== null) this.#write = this.#outer(status, headers, error)
+    if (this.#write !== null) this.#write = this.#outer(status, checked.items(), error)
     else if (this.#decision !== null) throw error
     else this.#response = { status, headers: checked, body: undefined }
     this.#error = error

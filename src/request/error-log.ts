@@ -1,7 +1,7 @@
-/**
- * `wsgi.errors`, from the application's side: text goes to one function that the gateway gives.
- */
-import type { ErrorStream } from '../types.ts'
+/** `wsgi.errors`, and how a request and an error are written to a log. */
+import { PeerError } from '../errors.ts'
+import { escapeControl } from '../text.ts'
+import type { Environ, ErrorStream } from '../types.ts'
 
 /** An error stream that hands each text to `sink` as it is written; there is nothing to flush. */
 export class ErrorLog implements ErrorStream {
@@ -20,4 +20,26 @@ export class ErrorLog implements ErrorStream {
   }
 
   flush(): void {}
+}
+
+/** Characters of a path in the log: enough to identify the request. */
+const MAX_NAME = 200
+
+/** `GET /path: ` for a line of the log; without the query, which may hold secrets. */
+export function requestName(environ: Environ | null): string {
+  // A request that failed early lacks some of these, and an application may have changed them.
+  const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO }: Partial<Environ> = environ ?? {}
+  const [method, mount, path] = [REQUEST_METHOD, SCRIPT_NAME, PATH_INFO].map(textOf)
+  if (!method) return ''
+  const name = `${method} ${mount! + path! || '/'}`.slice(0, MAX_NAME)
+  return `${escapeControl(name).replaceAll('\n', '\\n')}: `
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+/** Whether an error reports that the client is gone, which is not logged. */
+export function isLoss(error: unknown): error is PeerError {
+  return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
 }

@@ -1,9 +1,8 @@
 /**
- * Response heads, from the gateway's side: `Headers` (wsgiref.headers) and the checks that every
- * status line, header name and header value passes before a byte of it is sent. There is no
- * switch to leave them out: response splitting starts where such a check is optional.
+ * `Headers` (wsgiref.headers), and the checks that every status line, header name and value passes
+ * before it is sent. No option turns them off, because response splitting starts there.
  */
-import type { HeaderList } from '../types.ts'
+import type { HeaderList, HeaderPairs } from '../types.ts'
 import { ApplicationError } from '../errors.ts'
 
 /** RFC 9110, section 5.6.2. */
@@ -16,70 +15,81 @@ const NOT_FIELD_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 /**
  * Checks a status line such as `'200 OK'`.
  *
- * @throws {ApplicationError} with wsgiref's words: it needs three digits, a space, and a reason
- *   (which may be empty) without control characters.
+ * @throws {ApplicationError} PORTICO_INVALID_STATUS, in wsgiref's words, unless it is three digits, a
+ *   space, and a reason without control characters; the reason may be empty.
  */
 export function checkStatus(status: unknown): asserts status is string {
   if (typeof status !== 'string') {
-    throw new ApplicationError(`Status must be of type string (got ${describe(status)})`)
+    throw badStatus(`Status must be of type string (got ${describe(status)})`)
   }
   if (STATUS_LINE.test(status)) return
-  if (status.length < 4) throw new ApplicationError('Status must be at least 4 characters')
+  if (status.length < 4) throw badStatus('Status must be at least 4 characters')
   if (!/^[1-9][0-9]{2}/.test(status)) {
-    throw new ApplicationError('Status message must begin w/3-digit code')
+    throw badStatus('Status message must begin w/3-digit code')
   }
-  if (status[3] !== ' ') {
-    throw new ApplicationError('Status message must have a space after code')
-  }
-  throw new ApplicationError('Control characters are not allowed in a status')
+  if (status[3] !== ' ') throw badStatus('Status message must have a space after code')
+  throw badStatus('Control characters are not allowed in a status')
+}
+
+function badStatus(message: string): ApplicationError {
+  return new ApplicationError(message, 'PORTICO_INVALID_STATUS')
 }
 
 /**
  * Checks one header.
  *
- * @throws {ApplicationError} if the name is no token, or the value is no byte string or has
- *   control characters.
+ * @throws {ApplicationError} PORTICO_INVALID_HEADER if the name is not a token, or the value is not
+ *   a byte string without control characters (RFC 9110, section 5.5).
  */
 export function checkHeader(name: unknown, value: unknown): void {
   if (typeof name !== 'string') {
-    throw new ApplicationError(`Header name must be of type string (got ${describe(name)})`)
+    throw badHeader(`Header name must be of type string (got ${describe(name)})`)
   }
   if (typeof value !== 'string') {
-    throw new ApplicationError(
+    throw badHeader(
       `Value of header ${quote(name)} must be of type string (got ${describe(value)})`,
     )
   }
   if (!TOKEN.test(name)) {
-    throw new ApplicationError(`${quote(name)} is not a header name (RFC 9110, section 5.1)`)
+    throw badHeader(`${quote(name)} is not a header name (RFC 9110, section 5.1)`)
   }
   if (NOT_FIELD_VALUE.test(value)) {
-    throw new ApplicationError(
+    throw badHeader(
       `Value of header ${quote(name)} has control characters or characters above U+00FF`,
     )
   }
+}
+
+/** @throws {ApplicationError} PORTICO_INVALID_HEADER for what cannot be iterated, and for a text. */
+export function checkPairs(pairs: unknown): void {
+  if (typeof pairs !== 'string' && typeof Object(pairs)[Symbol.iterator] === 'function') return
+  throw badHeader(`Headers must be an array of pairs (got ${describe(pairs)})`)
+}
+
+function badHeader(message: string): ApplicationError {
+  return new ApplicationError(message, 'PORTICO_INVALID_HEADER')
 }
 
 /** The parameters of `addHeader`; a null value gives a parameter without a value. */
 export type HeaderParameters = Readonly<Record<string, string | null>>
 
 /**
- * An ordered list of headers whose names are compared without regard to case
- * (wsgiref.headers.Headers). What is in it has been checked.
+ * An ordered list of checked headers; names are compared without regard to case
+ * (wsgiref.headers.Headers).
  */
 export class Headers {
   #pairs: HeaderList = []
 
   /**
-   * @param pairs copied, so that later changes of the list change nothing here.
-   * @throws {ApplicationError} if `pairs` is not an array of pairs, or one is not a legal header.
+   * @param pairs is copied.
+   * @throws {ApplicationError} PORTICO_INVALID_HEADER if `pairs` is not an iterable of pairs, or a
+   *   pair is not a legal header.
    */
-  constructor(pairs: HeaderList = []) {
-    if (!Array.isArray(pairs)) {
-      throw new ApplicationError(`Headers must be an array of pairs (got ${describe(pairs)})`)
-    }
+  constructor(pairs: HeaderPairs = []) {
+    checkPairs(pairs)
     for (const pair of pairs) {
       if (!Array.isArray(pair) || pair.length !== 2) {
-        throw new ApplicationError(`A header must be a pair of strings (got ${describe(pair)})`)
+        throw badHeader(`A header must be a pair of strings (got ${describe(pair)})`)
       }
       this.append(pair[0], pair[1])
     }
@@ -100,8 +110,9 @@ export class Headers {
 
   /** All values of `name`, in order. */
   getAll(name: string): string[] {
-    const lower = name.toLowerCase()
-    return this.#pairs.filter(([other]) => other.toLowerCase() === lower).map(([, value]) => value)
+    const values: string[] = []
+    for (const [other, value] of this.#pairs) if (isSame(other, name)) values.push(value)
+    return values
   }
 
   has(name: string): boolean {
@@ -115,16 +126,15 @@ export class Headers {
     this.#pairs.push([name, value])
   }
 
-  /** Adds a header after the others, beside those of the same name. */
+  /** Adds a header at the end, and keeps those of the same name. */
   append(name: string, value: string): void {
     checkHeader(name, value)
     this.#pairs.push([name, value])
   }
 
-  /** Removes all values of `name`; a name that is not there is no error. */
+  /** Removes all values of `name`, if there are any. */
   delete(name: string): void {
-    const lower = name.toLowerCase()
-    this.#pairs = this.#pairs.filter(([other]) => other.toLowerCase() !== lower)
+    this.#pairs = this.#pairs.filter(([other]) => !isSame(other, name))
   }
 
   /** The first value of `name`; if there is none, `value` is appended and returned. */
@@ -164,7 +174,7 @@ export class Headers {
     return this.items()[Symbol.iterator]()
   }
 
-  /** The header section as it is sent: each line ends in CRLF, an empty line ends the whole. */
+  /** The header section as it is sent: lines that end in CRLF, and an empty line. */
   toString(): string {
     let text = ''
     for (const pair of this.#pairs) text += `${pair[0]}: ${pair[1]}\r\n`
@@ -173,13 +183,15 @@ export class Headers {
 
   #indexOf(name: string): number {
     const pairs = this.#pairs
-    for (let i = 0; i < pairs.length; i += 1) {
-      const other = pairs[i]![0]
-      if (other.length !== name.length) continue
-      if (other === name || other.toLowerCase() === name.toLowerCase()) return i
-    }
+    for (let i = 0; i < pairs.length; i += 1) if (isSame(pairs[i]![0], name)) return i
     return -1
   }
+}
+
+/** Most names differ in length, so few are put into lower case. */
+function isSame(name: string, other: string): boolean {
+  if (name.length !== other.length) return false
+  return name === other || name.toLowerCase() === other.toLowerCase()
 }
 
 function quote(text: string): string {

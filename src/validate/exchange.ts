@@ -53,11 +53,11 @@ export class Exchange {
       if (args.length !== 2 && args.length !== 3) {
         fail(`${where}: takes (status, headers, error?), not ${count(args.length, 'argument')}`)
       }
-      const [status, headers, error] = args
+      const [status, given, error] = args
       if (this.#over) fail(`${where}: came after the body had ended; it must come before`)
       this.#checkUnbroken(where)
       const code = checkStatus(where, status)
-      checkHeaders(where, headers)
+      const headers = checkHeaders(where, given)
       checkError(where, error)
       if (this.#started && (error === undefined || error === null)) {
         fail(

@@ -43,7 +43,8 @@ export function checkError(where: string, error: unknown): void {
 }
 
 /// ## The headers
-/// - The headers are an array of arrays `[name, value]`, both strings. A name may be repeated.
+/// - The headers are an array, or another iterable, of arrays `[name, value]`, both strings. A name
+///   may be repeated.
 /// - A name begins with a letter, goes on with letters, digits, `-` and `_`, and ends in neither
 ///   `-` nor `_`.
 /// - A value holds no control character but a tab, and none above U+00FF: it is sent as latin-1.
@@ -51,13 +52,16 @@ export function checkError(where: string, error: unknown): void {
 /// - Headers that concern a single connection are the gateway's: Connection, Keep-Alive,
 ///   Proxy-Authenticate, Proxy-Authorization, TE, Trailers, Transfer-Encoding, Upgrade.
 
-export function checkHeaders(where: string, headers: unknown): asserts headers is HeaderList {
-  if (!Array.isArray(headers)) {
+/** Returns the headers as an array: an iterable may be one that can be iterated only once. */
+export function checkHeaders(where: string, headers: unknown): HeaderList {
+  if (typeof headers === 'string' || typeof Object(headers)[Symbol.iterator] !== 'function') {
     fail(`${where}: Headers must be an array of arrays [name, value], not ${show(headers)}`)
   }
-  for (const [index, header] of (headers as unknown[]).entries()) {
+  const list = Array.isArray(headers) ? headers : [...(headers as Iterable<unknown>)]
+  for (const [index, header] of (list as unknown[]).entries()) {
     checkHeader(`${where}: header ${index + 1}`, header)
   }
+  return list as HeaderList
 }
 
 function checkHeader(where: string, header: unknown): void {

@@ -16,12 +16,14 @@ import timers from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { assert, asyncProperty, string, uint8Array } from 'fast-check'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { Headers } from '../../src/response/headers.ts'
 import type {
   Application,
   ApplicationClass,
   Body,
   Environ,
   HeaderList,
+  HeaderPairs,
   StartResponse,
 } from '../../src/types.ts'
 
@@ -103,9 +105,9 @@ async function call(
   })
 
   const sent: Buffer[] = []
-  const startResponse = (status: string, headers: HeaderList) => {
+  const startResponse = (status: string, headers: HeaderPairs) => {
     expect(answer.status).toBe('')
-    Object.assign(answer, { status, headers })
+    Object.assign(answer, { status, headers: new Headers(headers).items() })
     return async (chunk: Uint8Array | string) => void sent.push(Buffer.from(chunk))
   }
   const body: Body = isClass(app)
@@ -495,7 +497,7 @@ describe('bigfile.cgi', () => {
     vi.stubEnv('PORTICO_BIGFILE', '')
     let headers: HeaderList = []
     const body = bigfile(makeEnviron({}), (_, list) => {
-      headers = list
+      headers = new Headers(list).items()
       return async () => {}
     })
     const [first] = body

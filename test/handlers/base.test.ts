@@ -156,7 +156,9 @@ describe('the length of the answer', () => {
   ])('that was declared is never passed by %s (security 10)', async (_, body) => {
     const handler = await record(answer(body(), [['Content-Length', '4']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 4\r\n\r\nabcd')
-    expect(handler.errors).toBe('GET /: More than the declared 4 bytes were cut off\n')
+    expect(handler.errors).toBe(
+      'GET /: The application sent more than the 4 bytes it declared; truncated\n',
+    )
     expect(handler.calls.at(-1)).toBe('end')
   })
 
@@ -1063,7 +1065,9 @@ describe('write()', () => {
       return []
     })
     expect(handler.body).toBe('abc')
-    expect(handler.errors).toBe('GET /: More than the declared 3 bytes were cut off\n')
+    expect(handler.errors).toBe(
+      'GET /: The application sent more than the 3 bytes it declared; truncated\n',
+    )
   })
 
   test('that nobody waits for loses a client without an unhandled rejection', async () => {

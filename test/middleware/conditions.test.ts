@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { ConfigurationError, PeerError } from '../../src/errors.ts'
 import { bodyLimit, conditionalGet, contentLength, head } from '../../src/exports/middleware.ts'
 import { openHttp } from '../../src/testing/raw-http-client.ts'
+import { Headers } from '../../src/response/headers.ts'
 import type { Application, Body, HeaderList } from '../../src/types.ts'
 import { FileWrapper } from '../../src/wsgiref/util.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
@@ -24,7 +25,7 @@ const answering =
 async function headOf(app: Application, variables = {}): Promise<[string, HeaderList]> {
   let announced: [string, HeaderList] = ['', []]
   const body = await app(makeEnviron(variables), (status, headers) => {
-    announced = [status, headers]
+    announced = [status, new Headers(headers).items()]
     return async () => {}
   })
   await body.close?.()

@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ApplicationError } from '../../src/errors.ts'
 import { checkHeader, checkStatus, Headers } from '../../src/response/headers.ts'
-import type { HeaderList } from '../../src/types.ts'
+import type { HeaderList, HeaderPairs } from '../../src/types.ts'
 
 const pairs: HeaderList = [
   ['A', '1'],
@@ -39,7 +39,8 @@ describe('Headers', () => {
     ['a string', 'A: 1', 'Headers must be an array of pairs (got string)'],
     ['null', null, 'Headers must be an array of pairs (got null)'],
     ['an object', { A: '1' }, 'Headers must be an array of pairs (got Object)'],
-    ['a Map', new Map([['A', '1']]), 'Headers must be an array of pairs (got Map)'],
+    ['a number', 1, 'Headers must be an array of pairs (got number)'],
+    ['a Set of strings', new Set(['A: 1']), 'A header must be a pair of strings (got string)'],
     ['strings', ['A', '1'], 'A header must be a pair of strings (got string)'],
     ['three in a row', [['A', '1', '2']], 'A header must be a pair of strings (got Array)'],
     ['no prototype', [Object.create(null)], 'A header must be a pair of strings (got object)'],
@@ -50,6 +51,25 @@ describe('Headers', () => {
     const attempt = () => new Headers(list as unknown as HeaderList)
     expect(attempt).toThrow(ApplicationError)
     expect(attempt).toThrow(message)
+  })
+
+  const constant = [['A', '1']] as const
+  test.each<[what: string, headers: HeaderPairs]>([
+    ['a constant array', constant],
+    ['a Map', new Map([['A', '1']])],
+    ['a Headers object', new Headers([['A', '1']])],
+    ['entries of an object', Object.entries({ A: '1' })],
+    ['a generator, which can be iterated once', [['A', '1'] as const].values()],
+  ])('Headers can be made of %s', (_, headers) => {
+    expect(new Headers(headers).items()).toEqual([['A', '1']])
+  })
+
+  test('Headers of the Fetch API keep each of their cookies', () => {
+    const fetched = new globalThis.Headers([
+      ['Set-Cookie', 'a=1'],
+      ['Set-Cookie', 'b=2'],
+    ])
+    expect(new Headers(fetched).getAll('Set-Cookie')).toEqual(['a=1', 'b=2'])
   })
 
   test('deleting a name that is not there is silent (fact 64)', () => {
@@ -207,6 +227,8 @@ describe('a status line', () => {
     [null, 'Status must be of type string (got null)'],
     [Buffer.from('200 OK'), 'Status must be of type string (got Buffer)'],
   ])('%j is none (facts 7-9)', (status, message) => {
-    expect(() => checkStatus(status)).toThrow(new ApplicationError(message))
+    expect(() => checkStatus(status)).toThrow(
+      new ApplicationError(message, 'PORTICO_INVALID_STATUS'),
+    )
   })
 })

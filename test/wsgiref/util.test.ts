@@ -435,24 +435,39 @@ describe('FileWrapper', () => {
   })
 
   test.each<[string, FileLike, object, string]>([
-    ['nothing to read', broken({}), {}, 'a file has read(size), this source has not'],
-    ['null', broken(null), {}, 'a file has read(size), this source has not'],
-    ['no block', new PythonFile(''), { blockSize: 0 }, 'blockSize is a whole number from 1, not 0'],
+    [
+      'nothing to read',
+      broken({}),
+      {},
+      'the source must have a read(size) method: a FileHandle, a Readable or the like',
+    ],
+    [
+      'null',
+      broken(null),
+      {},
+      'the source must have a read(size) method: a FileHandle, a Readable or the like',
+    ],
+    [
+      'no block',
+      new PythonFile(''),
+      { blockSize: 0 },
+      'blockSize must be a whole number from 1, not 0',
+    ],
     [
       'a negative start',
       new PythonFile(''),
       { start: -1 },
-      'start is a whole number from 0, not -1',
+      'start must be a whole number from 0, not -1',
     ],
     [
       'half a length',
       new PythonFile(''),
       { length: 0.5 },
-      'length is a whole number from 0, not 0.5',
+      'length must be a whole number from 0, not 0.5',
     ],
   ])('%s is refused with a message that says why', (_name, source, options, message) => {
     expect(() => new FileWrapper(source, options)).toThrow(
-      new ApplicationError(`FileWrapper: ${message}`),
+      new ApplicationError(`FileWrapper: ${message}`, 'PORTICO_INVALID_ARGUMENT'),
     )
   })
 

@@ -96,9 +96,9 @@ const statusRows = applications([
 const headerRows = applications([
   [
     '2a.25 2d.21 2e.34',
-    'fact 6: headers that are a Map',
-    withHeaders(new Map(PLAIN)),
-    `${FIRST}: Headers must be an array of arrays [name, value], not an object of class Map`,
+    'fact 6: headers that are a text',
+    withHeaders('Content-Type: text/plain'),
+    `${FIRST}: Headers must be an array of arrays [name, value], not "Content-Type: text/plain"`,
   ],
   [
     '2a.25 2d.21 2e.34',

@@ -1,0 +1,202 @@
+/**
+ * The configuration, the state and the hooks of `BaseHandler`, with their defaults: all that a
+ * gateway overrides.
+ */
+import { Buffer } from 'node:buffer'
+import type {
+  Body,
+  Chunk,
+  Environ,
+  ErrorStream,
+  HeaderList,
+  InputStream,
+  MaybePromise,
+  StartResponse,
+} from '../types.ts'
+import type { PathOptions } from '../environ/quirks.ts'
+import { PeerError } from '../errors.ts'
+import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
+import { httpDate } from '../response/head.ts'
+import { Headers } from '../response/headers.ts'
+import { guessScheme } from '../wsgiref/util.ts'
+
+export interface HandlerOptions extends PathOptions {
+  /** Variables that every request sees, unless its own have the same name. */
+  readonly osEnviron?: Readonly<Record<string, string>> | undefined
+  /** `wsgi.multiprocess`: whether other processes serve the same application. */
+  readonly multiprocess?: boolean | undefined
+  /** Milliseconds for the whole response. Default: 0, no limit. */
+  readonly responseTimeout?: number | undefined
+}
+
+// The defaults of each instance, made once.
+const WSGI_VERSION = [1, 0] as const
+const NO_VARIABLES = {}
+const ERROR_HEADERS: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
+
+export class HandlerDefaults {
+  // Configuration: can be overridden in a subclass or an instance
+
+  wsgiVersion: readonly [number, number] = WSGI_VERSION
+  wsgiMultithread = false
+  wsgiMultiprocess = false
+  wsgiRunOnce = false
+  /** `wsgi.input_terminated`: whether `wsgi.input` has an end of its own. */
+  inputTerminated = true
+  /** `portico.gateway`. */
+  gateway: Environ['portico.gateway'] = 'cgi'
+  /** True if the response goes to the client: with a status line, Date and Server. */
+  originServer = true
+  /** The version in an origin server's status line. */
+  httpVersion = '1.0'
+  /** The value of an origin server's Server header and of SERVER_SOFTWARE. */
+  serverSoftware: string | null = null
+  /** Variables that every request sees, unless its own have the same name. */
+  osEnviron: Readonly<Record<string, string>> = NO_VARIABLES
+  /** Milliseconds for the whole response; 0 for no limit. */
+  responseTimeout = 0
+  /** How SCRIPT_NAME and PATH_INFO are found. */
+  paths: PathOptions
+  /** `wsgi.file_wrapper`; null to leave it out. */
+  wsgiFileWrapper: typeof FileWrapper | null = FileWrapper
+  headersClass: typeof Headers = Headers
+
+  // What `errorOutput` sends
+
+  errorStatus = '500 Internal Server Error'
+  errorHeaders: Readonly<HeaderList> = ERROR_HEADERS
+  errorBody: Chunk = 'A server error occurred.  Please contact the administrator.'
+
+  constructor(options: HandlerOptions = {}) {
+    this.paths = options
+    if (options.osEnviron) this.osEnviron = options.osEnviron
+    if (options.multiprocess) this.wsgiMultiprocess = true
+    if (options.responseTimeout) this.responseTimeout = options.responseTimeout
+  }
+
+  // State: for subclasses to read, not to set
+
+  environ: Environ | null = null
+  status: string | null = null
+  headers: Headers | null = null
+  headersSent = false
+  /** Bytes of the body that the transport has taken. */
+  bytesSent = 0
+  result: Body | null = null
+
+  // The environ
+
+  /** `wsgi.url_scheme`. */
+  getScheme(): string {
+    return guessScheme(this.environ!)
+  }
+
+  /** Adds `osEnviron` below the variables of the request. */
+  addOsEnviron(environ: Record<string, unknown>): void {
+    if (this.osEnviron === NO_VARIABLES) return
+    for (const name in this.osEnviron) {
+      // CVE-2016-5385: a deployment that passes on all of `process.env` may have HTTP_PROXY.
+      if (!(name in environ) && name !== 'HTTP_PROXY') environ[name] = this.osEnviron[name]
+    }
+  }
+
+  /** Returns `wsgi.input`. */
+  getStdin(): InputStream {
+    throw new TypeError('getStdin() must be overridden')
+  }
+
+  /** Returns `wsgi.errors`. */
+  getStderr(): ErrorStream {
+    throw new TypeError('getStderr() must be overridden')
+  }
+
+  /** Puts the CGI variables of the request into `environ`. */
+  addCgiVars(): void {
+    throw new TypeError('addCgiVars() must be overridden')
+  }
+
+  // The head
+
+  /** The lines before the application's headers: the status, and what an origin server adds. */
+  preamble(): string {
+    if (!this.originServer) return `Status: ${this.status}\r\n`
+    let lines = `HTTP/${this.httpVersion} ${this.status}\r\n`
+    for (const [name, value] of this.originHeaders()) lines += `${name}: ${value}\r\n`
+    return lines
+  }
+
+  /** Date and Server, unless the application has set them. */
+  originHeaders(): HeaderList {
+    const list: HeaderList = []
+    if (!this.headers!.has('Date')) list.push(['Date', httpDate()])
+    if (this.serverSoftware && !this.headers!.has('Server')) {
+      list.push(['Server', this.serverSoftware])
+    }
+    return list
+  }
+
+  /** False for HTTP/0.9, which has no head. */
+  clientIsModern(): boolean {
+    return this.environ!.SERVER_PROTOCOL.toUpperCase() !== 'HTTP/0.9'
+  }
+
+  // The body
+
+  /**
+   * Sends a file in a way of the platform; called if the result is a `wsgiFileWrapper`. An override
+   * calls `sendHeaders()` if `headersSent` is false, and returns true if it sent the file.
+   */
+  sendfile(): boolean | Promise<boolean> {
+    return false
+  }
+
+  /** True if the result is a file that `sendfile` could send. */
+  resultIsFile(): boolean {
+    return this.wsgiFileWrapper !== null && isFileWrapper(this.result)
+  }
+
+  /**
+   * Takes a chunk of the body, to be sent by `_flush` at the latest; a string is UTF-8. The chunk must
+   * not change until it is sent. `_size` is its length in bytes, where the caller knows it.
+   */
+  _write(_chunk: Chunk, _size?: number): void {
+    throw new TypeError('_write() must be overridden')
+  }
+
+  /** Takes the head, a byte string. */
+  _writeHead(head: string): void {
+    this._write(Buffer.from(head, 'latin1'))
+  }
+
+  /** Sends what `_write` took. Returns a promise if the application has to wait before more. */
+  _flush(): MaybePromise {
+    throw new TypeError('_flush() must be overridden')
+  }
+
+  /**
+   * Ends the response: called once, after the last `_write`. `complete` is false if the response is
+   * shorter than its head says, or was aborted.
+   */
+  _end(_complete: boolean): MaybePromise {
+    return this._flush()
+  }
+
+  /** Called for an error after the response has ended, such as one of the transport. */
+  _failed(_error: unknown): void {}
+
+  // The error page
+
+  /**
+   * The application that sends the error page. It shows nothing of `error`, except the status of a
+   * request that cannot be served.
+   */
+  errorOutput(_environ: Environ, startResponse: StartResponse, error: unknown): Body {
+    const headers = this.errorHeaders.map(([name, value]): [string, string] => [name, value])
+    if (error instanceof PeerError) {
+      startResponse(error.status, headers, error)
+      return [`${error.status.slice(4)}\n`]
+    }
+    startResponse(this.errorStatus, headers, error)
+    return [this.errorBody]
+  }
+}

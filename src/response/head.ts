@@ -1,0 +1,92 @@
+/** Framing: how the head of a response delimits its body (RFC 9110, section 6.4; RFC 9112). */
+import { ApplicationError } from '../errors.ts'
+
+/** What a head says about the body that follows it. */
+export interface Framing {
+  /** False for HEAD, 1xx, 204 and 304: the body is dropped (RFC 9110, section 6.4.1). */
+  readonly sendsBody: boolean
+  /** The bytes that Content-Length announces; Infinity without one. */
+  readonly declared: number
+  /** Content-Length must not be sent (RFC 9110, section 8.6: 1xx and 204). */
+  readonly dropsLength: boolean
+}
+
+/** The framing of a response without a head. */
+export const UNFRAMED: Framing = { sendsBody: true, declared: Infinity, dropsLength: false }
+
+/** No sign, space or exponent; fifteen digits are exact in a double. */
+const CONTENT_LENGTH = /^[0-9]{1,15}$/
+
+/**
+ * Computes the framing of a response.
+ *
+ * @param lengths every Content-Length header that the head has.
+ * @throws {ApplicationError} PORTICO_INVALID_CONTENT_LENGTH if there are several, or the one is not
+ *   1 to 15 digits. Not for statuses without a body.
+ */
+export function frame(status: string, method: string, lengths: readonly string[]): Framing {
+  if (isBodiless(status)) {
+    return { sendsBody: false, declared: Infinity, dropsLength: !status.startsWith('304') }
+  }
+  const sendsBody = method !== 'HEAD'
+  const [length] = lengths
+  if (length === undefined) return { sendsBody, declared: Infinity, dropsLength: false }
+  if (lengths.length > 1) {
+    throw new ApplicationError(
+      `Content-Length is there ${lengths.length} times (${lengths.join(', ')}); send it once`,
+      'PORTICO_INVALID_CONTENT_LENGTH',
+    )
+  }
+  if (!CONTENT_LENGTH.test(length)) {
+    throw new ApplicationError(
+      `Content-Length '${length}' is not a number of bytes; it must be 1 to 15 digits`,
+      'PORTICO_INVALID_CONTENT_LENGTH',
+    )
+  }
+  return { sendsBody, declared: Number(length), dropsLength: false }
+}
+
+/**
+ * The Content-Length to add for a body of `length` bytes, or undefined for none: HEAD may be
+ * answered without the body that GET would have, so an empty one says nothing there.
+ */
+export function lengthToAdd(method: string, length: number | undefined): string | undefined {
+  if (length === undefined || (length === 0 && method === 'HEAD')) return undefined
+  return String(length)
+}
+
+/** Whether a status line has no body (RFC 9110, sections 15.2, 15.3.5 and 15.4.5). */
+export function isBodiless(status: string): boolean {
+  return status.startsWith('1') || status.startsWith('204') || status.startsWith('304')
+}
+
+/** The headers that wsgiref refuses: RFC 2616, section 13.5.1, with its 'Trailers'. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailers',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Whether a header, in any case, concerns a single connection only. */
+export function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name.toLowerCase())
+}
+
+let dateSecond = 0
+let dateText = ''
+
+/** The current time as an HTTP date (RFC 9110, section 5.6.7), formatted once a second. */
+export function httpDate(): string {
+  const now = Date.now()
+  const second = Math.floor(now / 1000)
+  if (second !== dateSecond) {
+    dateSecond = second
+    dateText = new Date(now).toUTCString()
+  }
+  return dateText
+}
