@@ -1,7 +1,7 @@
 /** The table in the header of `handlers/base.ts`, state by state. */
 import { expect, test } from 'vitest'
 import type { RequestState } from '../../handlers/base.ts'
-import type { StartResponse } from '../../src/types.ts'
+import type { StartResponse, Write } from '../../src/types.ts'
 import { CountingBody, deferred, RecordingHandler, turns } from '../support/handlers.ts'
 
 type Event = 'startResponse' | 'startResponse again' | 'chunk' | 'end' | 'error' | 'abort'
@@ -60,13 +60,15 @@ async function begin(handler: RecordingHandler) {
     return result.promise
   })
   const startResponse = await started.promise
-  let write = (_chunk: string): unknown => undefined
-  const call = (error?: Error) => void (write = startResponse('200 OK', [], error))
+  let write: Write | undefined
+  const call = (error?: Error): void => {
+    write = startResponse('200 OK', [], error)
+  }
   return {
     body,
     startResponse: async () => call(),
     'startResponse again': async () => call(new Error('again')),
-    chunk: async () => void (await write('x')),
+    chunk: async () => write!('x'),
     async end() {
       result.resolve(body)
       await turns()

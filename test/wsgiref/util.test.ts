@@ -222,7 +222,7 @@ describe('requestUri', () => {
 
   test('a path that is text and no bytes is an error that names the variable', () => {
     expect(() => requestUri({ PATH_INFO: '/\u0416' })).toThrow(
-      new ApplicationError('PATH_INFO must hold bytes, not "\u0416"'),
+      new ApplicationError('PATH_INFO must hold bytes, not "\u0416"', 'PORTICO_INVALID_ARGUMENT'),
     )
   })
 })
