@@ -26,6 +26,7 @@ export type {
   ErrorStream,
   Gateway,
   HeaderList,
+  HeaderPairs,
   InputStream,
   StartResponse,
   Write,

@@ -27,6 +27,7 @@ export type {
   ErrorStream,
   Gateway,
   HeaderList,
+  HeaderPairs,
   InputStream,
   StartResponse,
   Write,
