@@ -1,16 +1,15 @@
 /**
- * `CGIHandler` and `IISCGIHandler`: a script that a web server starts for one request
- * (RFC 3875), from the script's side.
+ * `CGIHandler` and `IISCGIHandler`: a script that a web server starts for one request (RFC 3875).
  *
- * Start-up is what CGI costs, so this file and all that it imports load builtins only that are
- * part of Node's own start. Nothing is ever taken from the command line: a query without '=' can
- * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
+ * Start-up dominates the cost of CGI, so this file and its imports load only builtins that Node's
+ * own start has loaded. Nothing is taken from the command line, where a query without '=' can
+ * arrive (RFC 3875, section 4.4; CVE-2012-1823).
  */
-import { Buffer } from 'node:buffer'
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
-import { contentLength, setVariable } from '../src/environ/environ.ts'
+import { closeSync, fstatSync, openSync } from 'node:fs'
+import { contentLength } from '../src/environ/environ.ts'
+import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError } from '../src/errors.ts'
-import { DescriptorOutput, descriptorSource, writeLog } from '../src/request/fd-io.ts'
+import { fdSource, FdOutput, writeFd } from '../src/request/fd-io.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
 import type { Runnable } from '../src/application/to-application.ts'
@@ -19,15 +18,16 @@ import type { HandlerOptions, MaybePromise } from './base.ts'
 import { BaseCGIHandler } from './simple.ts'
 
 /**
- * How long, in ms, a script that has answered may go on with what it left running (timers, a pool
- * of connections) before it gives its descriptors back, so that the server sees the end of the
- * answer, and before it ends for good.
+ * How long, in ms, after its response a script keeps descriptors 0 and 1 while timers or
+ * connections still run. Closing them is what shows the web server the end of the response.
  */
 const DETACH_AFTER = 20
+
+/** How long, in ms, such a script may go on after its response before it is ended. */
 const EXIT_AFTER = 30_000
 
 /**
- * Answers the one request that the process was started for:
+ * Handles the one request that the process was started for:
  *
  *     new CGIHandler().run(application)
  */
@@ -39,26 +39,27 @@ export class CGIHandler extends BaseCGIHandler {
   constructor(options: HandlerOptions = {}) {
     super(
       new Input(emptySource),
-      new DescriptorOutput(1),
-      new ErrorLog((text) => writeLog(2, text)),
+      new FdOutput(1),
+      new ErrorLog((text) => writeFd(2, text)),
       {},
       { ...options, multiprocess: true },
     )
   }
 
-  /** Resolves when the request is answered; the process then ends by itself. */
+  /** Resolves when the response has been written; the process then ends by itself. */
   override async run(application: Runnable): Promise<void> {
-    // The answer goes to descriptor 1 and nothing else may: `console.log` goes to the log.
+    // Descriptor 1 is for the response only: `console.log` writes to the log.
     const standardError = { configurable: true, get: () => process.stderr }
     Object.defineProperty(process, 'stdout', standardError)
     // A console that has been used already has kept the stream (Node 20 to 26: `_stdout`).
     Object.defineProperty(console, '_stdout', standardError)
-    // What a client calls Proxy must not become the proxy of our own requests (CVE-2016-5385).
+    // A client's Proxy header must not become the proxy of outgoing requests (CVE-2016-5385).
     if (process.env['REQUEST_METHOD'] !== undefined) delete process.env['HTTP_PROXY']
     process.on('uncaughtException', (error) => void this.#giveUp(error))
-    // Node is about to end. Without an answer that means that nobody will ever call back.
+    // The event loop is empty and there is no response yet: the application can no longer call
+    // back, so respond with a 500.
     process.on('beforeExit', () => {
-      if (!this.#left) void this.#giveUp(new ApplicationError('The application never answered'))
+      if (!this.#left) void this.#giveUp(new ApplicationError('The application never responded'))
     })
     try {
       await super.run(application)
@@ -69,26 +70,26 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   override addCgiVars(): void {
-    readEnviron(this.environ!)
+    addProcessVariables(this.environ!)
   }
 
-  /** Without any length there is no body, even if the server leaves stdin open. */
+  /** Without a length there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
     const environ = this.environ!
-    // Apache decodes a chunked body, cannot say how long it will be, and closes stdin behind it.
+    // Apache decodes a chunked body, whose length it does not know, and closes stdin after it.
     const chunked = environ['HTTP_TRANSFER_ENCODING'] !== undefined
     const length = contentLength(environ) ?? (chunked ? Infinity : 0)
-    if (length > 0) this.#input = new Input(descriptorSource(0), length)
+    if (length > 0) this.#input = new Input(fdSource(0), length)
     return this.#input
   }
 
   override _end(complete: boolean): MaybePromise {
-    // That the client has gone is no failure of the script.
+    // A client that disconnects is not a failure of the script.
     if (!complete && !this.signal.aborted) process.exitCode = 1
     return this._flush()
   }
 
-  /** An error that no `catch` of ours could see: a 500 if the head is unsent, and exit code 1. */
+  /** Ends the request for an error that reached the process: a 500 if the head is unsent. */
   async #giveUp(error: unknown): Promise<void> {
     process.exitCode = 1
     try {
@@ -99,8 +100,8 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   /**
-   * A script that has nothing left to do ends by itself. One that has left something running must
-   * keep neither the client waiting nor a process for ever.
+   * A script that has nothing left to do ends by itself. One that has left timers or connections
+   * must neither keep the client waiting nor run for ever.
    */
   #leave(): void {
     if (this.#left) return
@@ -112,9 +113,9 @@ export class CGIHandler extends BaseCGIHandler {
 }
 
 /**
- * The same for IIS without `allowPathInfo`, which repeats SCRIPT_NAME at the front of PATH_INFO.
- * With the setting PATH_INFO is right, and there is no way to see whether it is on: a handler of
- * its own, as in wsgiref.
+ * A CGIHandler for IIS without `allowPathInfo`, which repeats SCRIPT_NAME at the front of
+ * PATH_INFO. A script cannot see whether that setting is on, so this is a class of its own, as in
+ * wsgiref.
  */
 export class IISCGIHandler extends CGIHandler {
   override addCgiVars(): void {
@@ -127,63 +128,31 @@ export class IISCGIHandler extends CGIHandler {
 }
 
 /**
- * The environment as byte strings. `process.env` reads it as UTF-8 and puts U+FFFD for what is none;
- * a variable to which that happened is looked up in the kernel's copy, which Linux has in /proc.
- * Elsewhere its bytes are lost.
- */
-function readEnviron(environ: Environ): void {
-  let kernel: Map<string, string> | null = null
-  for (const name in process.env) {
-    const value = process.env[name]!
-    if (Buffer.byteLength(value) === value.length) {
-      setVariable(environ, name, value)
-      continue
-    }
-    const bytes = Buffer.from(value).toString('latin1')
-    if (value.includes('\ufffd')) kernel ??= readKernelEnviron()
-    setVariable(environ, name, (value.includes('\ufffd') && kernel?.get(name)) || bytes)
-  }
-}
-
-function readKernelEnviron(): Map<string, string> {
-  const environ = new Map<string, string>()
-  try {
-    for (const entry of readFileSync('/proc/self/environ', 'latin1').split('\0')) {
-      const equals = entry.indexOf('=')
-      if (equals > 0) environ.set(entry.slice(0, equals), entry.slice(equals + 1))
-    }
-  } catch {
-    // No /proc.
-  }
-  return environ
-}
-
-/**
- * Reads what is left of the body where it comes over a socket: ending with unread bytes in it
- * resets the connection, and Apache's mod_cgid (2.4.71) then breaks the answer off. It sends the
- * whole body before it looks at the answer, so this waits for nothing that it would not wait for.
+ * Reads the rest of a body that arrives over a socket. Ending with unread bytes in it resets the
+ * connection, and Apache's mod_cgid (2.4) then truncates the response. It sends the whole body
+ * before it reads the response, so this adds no waiting.
  */
 async function discard(body: Input): Promise<void> {
   try {
     if (!fstatSync(0).isSocket()) return
-    const pieces = body.chunks()
-    while (!(await pieces.next()).done);
+    const chunks = body.chunks()
+    while (!(await chunks.next()).done);
   } catch {
-    // Cut short, closed, or still being read by the application: there is nothing to save.
+    // Incomplete, closed, or still being read by the application: nothing can be done.
   }
 }
 
-/** `os.devNull`, without the tenth of a millisecond that loading node:os takes. */
+/** `os.devNull`; loading node:os takes a tenth of a millisecond. */
 const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
 
-/** Puts the null device in the place of stdin and stdout. */
+/** Replaces stdin and stdout by the null device. */
 function detach(): void {
   for (const fd of [0, 1]) {
     try {
       closeSync(fd)
-      openSync(NULL_DEVICE, fd === 0 ? 'r' : 'w') // Takes the lowest number that is free: this one.
+      openSync(NULL_DEVICE, fd === 0 ? 'r' : 'w') // Gets the lowest free number, which is fd.
     } catch {
-      // Closed already, by the script itself.
+      // The script itself has closed it.
     }
   }
 }

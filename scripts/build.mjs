@@ -40,12 +40,13 @@ execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', out], { stdio
 rmSync(`${out}/tsconfig.json`)
 
 const bundle = await rolldown({ input: 'src/exports/cgi.ts', platform: 'node', logLevel: 'warn' })
-// Parsing is a good part of what a CGI request costs.
+// Not minified: stack traces in a web server's log have names, and lines that can be read. Without
+// comments it is parsed almost as fast (0.3 ms slower, of some 40 ms for a request).
 await bundle.write({
   file: `${out}/commonjs/src/exports/cgi.js`,
   format: 'cjs',
   comments: false,
-  minify: true,
+  minify: false,
 })
 copyFileSync(`${out}/commonjs/src/exports/cgi.js`, `${out}/portico.cjs`)
 

@@ -1,8 +1,8 @@
 /**
- * Input and output of a CGI script: plain reads and writes on descriptors 0, 1 and 2.
+ * Input and output on file descriptors, as CGI scripts need them: `fdSource`, `FdOutput`, `writeFd`.
  *
- * `process.stdin`, `stdout` and `stderr` are never touched: each costs a CGI request a millisecond
- * and more, and stdout loses what a pipe has not taken when the process is made to exit.
+ * `process.stdin`, `stdout` and `stderr` are not used: each costs a CGI request a millisecond or
+ * more, and stdout loses what a pipe has not taken yet when the script calls `process.exit()`.
  */
 import { Buffer } from 'node:buffer'
 import { readSync, writeSync } from 'node:fs'
@@ -10,8 +10,8 @@ import { PeerError } from '../errors.ts'
 import type { ByteSource } from './input.ts'
 
 /**
- * Bytes that are read at once. The fewer, the sooner V8 collects what has been used: blocks are no
- * burden in its eyes before they come to 32 MiB, unless there is other garbage beside them.
+ * Bytes per read. Small blocks keep memory low: V8 collects external buffers only after 32 MiB of
+ * them, or together with other garbage.
  */
 const READ_SIZE = 8_192
 
@@ -20,22 +20,21 @@ const SHORTEST_PAUSE = 1
 const LONGEST_PAUSE = 16
 
 /**
- * Bytes from a descriptor. Reading blocks, as it does in every CGI script: only this one request
- * waits for it, and a read that is under way keeps no process alive. Where the descriptor does not
- * block (a socket whose other end is ours, too) it is tried again after a pause.
+ * Reads bytes from a file descriptor. A read blocks the process: it serves one request only, and a
+ * pending asynchronous read would keep it from ending. A descriptor that does not block is polled.
  */
-export function descriptorSource(fd: number): ByteSource {
-  // Filled piece by piece, so that a client who sends single bytes does not make each of them cost
-  // a block.
+export function fdSource(fd: number): ByteSource {
+  // Filled bit by bit: a client that sends single bytes must not cost a block for each of them.
   let block = Buffer.alloc(0)
 
-  function attempt(size: number): Buffer | null | undefined {
+  /** Undefined if nothing has arrived yet; null at the end. */
+  function tryRead(size: number): Buffer | null | undefined {
     if (block.length === 0) block = Buffer.allocUnsafe(Math.min(size, READ_SIZE))
     try {
       const count = readSync(fd, block, 0, Math.min(size, block.length), null)
-      const piece = block.subarray(0, count)
+      const chunk = block.subarray(0, count)
       block = block.subarray(count)
-      return count === 0 ? null : piece
+      return count === 0 ? null : chunk
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'EAGAIN') return undefined
@@ -44,24 +43,24 @@ export function descriptorSource(fd: number): ByteSource {
     }
   }
 
-  async function later(size: number): Promise<Buffer | null> {
+  async function poll(size: number): Promise<Buffer | null> {
     for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
       await sleep(pause)
-      const piece = attempt(size)
-      if (piece !== undefined) return piece
+      const chunk = tryRead(size)
+      if (chunk !== undefined) return chunk
     }
   }
 
   return {
     read(size) {
-      const piece = attempt(size)
-      return piece === undefined ? later(size) : piece
+      const chunk = tryRead(size)
+      return chunk === undefined ? poll(size) : chunk
     },
   }
 }
 
-/** Bytes to a descriptor, as much as it takes: an `Output` for SimpleHandler. */
-export class DescriptorOutput {
+/** Writes bytes to a file descriptor, as many as it takes: an `Output` for SimpleHandler. */
+export class FdOutput {
   readonly partialWrites = true
   readonly #fd: number
   #pause = SHORTEST_PAUSE
@@ -70,12 +69,12 @@ export class DescriptorOutput {
     this.#fd = fd
   }
 
-  /** The number of bytes that were taken; a promise of 0 after a pause if there was no room. */
+  /** Returns the number of bytes written; a promise of 0, after a pause, if there was no room. */
   write(bytes: Buffer): number | Promise<number> {
     try {
-      const taken = writeSync(this.#fd, bytes)
+      const count = writeSync(this.#fd, bytes)
       this.#pause = SHORTEST_PAUSE
-      return taken
+      return count
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
     }
@@ -85,17 +84,14 @@ export class DescriptorOutput {
   }
 }
 
-/**
- * Writes text to a descriptor for logs. What cannot be written is dropped: there is nowhere left
- * to complain, and no request may fail for it.
- */
-export function writeLog(fd: number, text: string): void {
+/** Writes text to a log's descriptor. What cannot be written is lost: no request may fail for it. */
+export function writeFd(fd: number, text: string): void {
   try {
     for (let rest = Buffer.from(text); rest.length > 0;) {
       rest = rest.subarray(writeSync(fd, rest))
     }
   } catch {
-    // Closed by the server, or full and not blocking.
+    // Closed by the web server, or a full pipe that does not block.
   }
 }
 

@@ -363,7 +363,7 @@ describe('an error that no handler could catch', () => {
     ]) {
       const answer = await run(application)
       expect([answer.code, answer.stdout]).toEqual([1, ERROR_PAGE])
-      expect(answer.stderr).toContain('The application never answered')
+      expect(answer.stderr).toContain('The application never responded')
     }
   })
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { descriptorSource } from '../../src/request/fd-io.ts'
+import { fdSource } from '../../src/request/fd-io.ts'
 import { ApplicationError, PeerError } from '../../src/errors.ts'
 import { bytesSource, emptySource, Input, streamSource } from '../../src/request/input.ts'
 import type { ByteSource } from '../../src/request/input.ts'
@@ -51,7 +51,7 @@ function pipeSource(content: string): ByteSource {
   spawn('sh', ['-c', 'exec cat "$1.txt" > "$1"', 'sh', path], { stdio: 'ignore' })
   const fd = openSync(path, 'r')
   opened.push(fd)
-  return descriptorSource(fd)
+  return fdSource(fd)
 }
 
 const sources: [string, (content: string) => ByteSource][] = [
@@ -287,7 +287,7 @@ describe('blocks', () => {
   test('a pipe that brings single bytes costs no block for each of them', async () => {
     const fd = openSync(makePipe(), 'r+')
     opened.push(fd)
-    const source = descriptorSource(fd)
+    const source = fdSource(fd)
     const blocks = new Set<ArrayBufferLike>()
     let content = ''
     for (let i = 0; i < 1000; i += 1) {
@@ -354,7 +354,7 @@ describe('a stream', () => {
 test('a closed descriptor is an error of the peer', async () => {
   const fd = openSync('/dev/null', 'r')
   closeSync(fd)
-  await expect(new Input(descriptorSource(fd), 1).read()).rejects.toMatchObject({
+  await expect(new Input(fdSource(fd), 1).read()).rejects.toMatchObject({
     code: 'PORTICO_DISCONNECTED',
   })
 })

@@ -1,0 +1,42 @@
+/** CGI variables → environ, from the environment of this process. */
+import { Buffer } from 'node:buffer'
+import { readFileSync } from 'node:fs'
+import type { Environ } from '../types.ts'
+import { setVariable } from './environ.ts'
+
+/** What `process.env` has in place of bytes that are not UTF-8. */
+const REPLACEMENT = '\ufffd'
+
+/**
+ * Adds the variables of the process's environment as byte strings.
+ *
+ * `process.env` reads them as UTF-8. A value in which that has replaced bytes is taken from the
+ * kernel's copy in /proc (Linux); on other systems those bytes are lost.
+ */
+export function addProcessVariables(environ: Environ): void {
+  let kernel: Map<string, string> | undefined
+  for (const name in process.env) {
+    const value = process.env[name]!
+    if (Buffer.byteLength(value) === value.length) {
+      setVariable(environ, name, value) // ASCII.
+      continue
+    }
+    const original = value.includes(REPLACEMENT)
+      ? (kernel ??= readKernelEnviron()).get(name)
+      : undefined
+    setVariable(environ, name, original ?? Buffer.from(value).toString('latin1'))
+  }
+}
+
+function readKernelEnviron(): Map<string, string> {
+  const environ = new Map<string, string>()
+  try {
+    for (const entry of readFileSync('/proc/self/environ', 'latin1').split('\0')) {
+      const equals = entry.indexOf('=')
+      if (equals > 0) environ.set(entry.slice(0, equals), entry.slice(equals + 1))
+    }
+  } catch {
+    // There is no /proc.
+  }
+  return environ
+}
