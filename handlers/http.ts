@@ -15,7 +15,7 @@ import { ErrorLog } from '../src/request/error-log.ts'
 import { PeerError } from '../src/errors.ts'
 import { emptySource, Input, type ByteSource } from '../src/request/input.ts'
 import { refusalStatus, type ParserError } from '../src/protocol/http-refusal.ts'
-import { decodePath } from '../src/environ/quirks.ts'
+import { decodePath } from '../src/environ/decode-path.ts'
 import { recognise, type Runnable } from '../src/application/to-application.ts'
 import { GatewayServer, type Connection, type ServerOptions } from '../src/server/gateway-server.ts'
 import {

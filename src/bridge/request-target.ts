@@ -2,7 +2,7 @@
  * The request target that an application below a mount point sees, from its environ: PATH_INFO and
  * QUERY_STRING, spelled as the client spelled them where that is known.
  */
-import { decodePath } from '../environ/quirks.ts'
+import { decodePath } from '../environ/decode-path.ts'
 import { percentEncode } from '../text.ts'
 import type { Environ } from '../types.ts'
 

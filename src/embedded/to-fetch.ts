@@ -10,7 +10,7 @@ import { log } from '../log.ts'
 import { ErrorLog } from '../request/error-log.ts'
 import { ApplicationError, PeerError } from '../errors.ts'
 import { emptySource, Input, type ByteSource } from '../request/input.ts'
-import { decodePath } from '../environ/quirks.ts'
+import { decodePath } from '../environ/decode-path.ts'
 import type { Application, ApplicationClass, Chunk, ErrorStream, InputStream } from '../types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handlers/base.ts'
 

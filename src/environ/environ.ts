@@ -1,19 +1,19 @@
 /**
- * CGI variables → environ, for every gateway: which variables get in, what is there in any case,
- * and what is refused. A handler brings the variables of its protocol; the rules are here.
+ * The rules of the environ, for every gateway: which CGI variables get in, which are always there,
+ * and which values are refused.
  */
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { PeerError } from '../errors.ts'
 import type { LazyAbortController } from '../request/lazy-abort-controller.ts'
-import { repairPath, repairServerName, type PathOptions } from './quirks.ts'
+import { repairPath, type PathOptions } from './path.ts'
+import { repairVariables } from './quirks.ts'
 
 /**
- * An object whose only prototype is one without a prototype: `__proto__`, `toString` and the like
- * are ordinary keys in it. V8 keeps such an instance in its fast form where it makes a dictionary of
- * `Object.create(null)`; an accessor of its own would make it one as well, and each request four
- * times as dear to fill. So `portico.signal`, which is made only when asked for, is the one key
- * that the prototype has.
+ * An object whose prototype has no prototype: `__proto__`, `toString` and the like are ordinary
+ * keys. V8 turns `Object.create(null)` into a dictionary, which takes four times as long to fill,
+ * and an own accessor would do the same. So `portico.signal`, which is created on first use, is an
+ * accessor of the prototype.
  */
 const EnvironRecord = function () {} as unknown as { new (): Environ; prototype: object }
 EnvironRecord.prototype = Object.create(null, {
@@ -25,31 +25,32 @@ EnvironRecord.prototype = Object.create(null, {
   },
 })
 
-/** An environ without a key. */
+/** Creates an empty environ. */
 export function createEnviron(): Environ {
   return new EnvironRecord()
 }
 
-/** What every environ inherits. */
+/** The prototype of every environ. */
 export const ENVIRON_PROTOTYPE: object = EnvironRecord.prototype
 
 /**
- * A shallow copy, for a layer that wants to change an environ of its own. `{ ...environ }` would
- * lose `portico.signal`, which the prototype makes when it is first asked for.
+ * A shallow copy, for middleware that changes variables for the application it wraps.
+ * `{ ...environ }` would lose `portico.signal`, which is inherited.
  */
 export function copyEnviron(environ: Environ): Environ {
   return Object.assign(createEnviron(), environ)
 }
 
 /**
- * Puts a variable from a peer into the environ, if it may be there:
+ * Sets a variable that a peer has sent, if it may be in an environ:
  *
- * - HTTP_PROXY never (CVE-2016-5385, "httpoxy"), nor HTTP_CONTENT_TYPE and HTTP_CONTENT_LENGTH,
- *   the doubles of CONTENT_TYPE and CONTENT_LENGTH (PEP 3333, "environ Variables");
- * - CONTENT_TYPE and CONTENT_LENGTH not when empty, as nginx and Caddy send them on a GET;
- * - a name with a dot never: those keys are the gateway's own;
+ * - HTTP_PROXY is dropped (CVE-2016-5385, "httpoxy"), and so are HTTP_CONTENT_TYPE and
+ *   HTTP_CONTENT_LENGTH, duplicates of CONTENT_TYPE and CONTENT_LENGTH (PEP 3333, "environ
+ *   Variables");
+ * - CONTENT_TYPE and CONTENT_LENGTH are dropped if empty, as nginx and Caddy send them on a GET;
+ * - names with a dot are dropped: those keys belong to the gateway;
  * - a repeated header is joined with ', ', a repeated Cookie with '; ' (RFC 9110, section 5.3;
- *   RFC 6265, section 5.4): nginx before 1.23 sends one variable for each line.
+ *   RFC 6265, section 5.4): nginx before 1.23 sends one variable per line.
  *
  * Names and values are byte strings.
  */
@@ -57,10 +58,10 @@ export function setVariable(environ: Environ, name: string, value: string): void
   putVariable(environ, name, ruleFor(name), value)
 }
 
-/** Whether a variable gets in; 'header' also says that a repeated one is joined. */
+/** Whether a variable gets in; the values of a repeated 'header' are joined. */
 export type Rule = 'always' | 'header' | 'never' | 'not empty'
 
-/** What `setVariable` does with a name, whatever the value. */
+/** What `setVariable` does with a name. */
 export function ruleFor(name: string): Rule {
   switch (name) {
     case '':
@@ -76,7 +77,7 @@ export function ruleFor(name: string): Rule {
   return name.startsWith('HTTP_') ? 'header' : 'always'
 }
 
-/** `setVariable` for who knows the rule of the name. */
+/** `setVariable` for a name whose rule is already known. */
 export function putVariable(environ: Environ, name: string, rule: Rule, value: string): void {
   if (rule === 'never' || (rule === 'not empty' && value === '')) return
   const variables = environ as unknown as Record<string, string | undefined>
@@ -85,14 +86,14 @@ export function putVariable(environ: Environ, name: string, rule: Rule, value: s
     earlier === undefined ? value : `${earlier}${name === 'HTTP_COOKIE' ? '; ' : ', '}${value}`
 }
 
-/** The same for a list `[name, value, name, value, …]`. */
+/** Sets the variables of a list `[name, value, name, value, …]`. */
 export function setVariables(environ: Environ, list: readonly string[]): void {
   for (let i = 0; i + 1 < list.length; i += 2) setVariable(environ, list[i]!, list[i + 1]!)
 }
 
 /**
- * Makes the CGI part of an environ complete: paths repaired (`quirks.ts`), and every key there
- * that DESIGN promises.
+ * Completes the CGI variables: corrects known bugs of web servers and sets every variable that an
+ * environ always has.
  *
  * @throws {PeerError} 400 for a CONTENT_LENGTH that is not one to fifteen digits, or a NUL in the
  *   path, which no CGI variable can hold (FastCGI 1.0, section 6.1).
@@ -103,7 +104,7 @@ export function completeEnviron(environ: Environ, options: PathOptions): void {
   environ.SERVER_NAME ||= 'localhost'
   environ.SERVER_PORT ||= '80'
   environ.QUERY_STRING ??= ''
-  repairServerName(environ)
+  repairVariables(environ)
   repairPath(environ, options)
   if (environ.PATH_INFO.includes('\0') || environ.SCRIPT_NAME.includes('\0')) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL')
@@ -114,21 +115,21 @@ export function completeEnviron(environ: Environ, options: PathOptions): void {
   }
 }
 
-/** No sign, no blank, no exponent; fifteen digits are exact in a double. */
+/** No sign, no space, no exponent; fifteen digits are exact in a double. */
 const CONTENT_LENGTH = /^[0-9]{1,15}$/
 
-/** CONTENT_LENGTH of a complete environ in bytes; undefined if it is absent. */
+/** CONTENT_LENGTH in bytes; undefined if it is absent. */
 export function contentLength(environ: Environ): number | undefined {
   const length = environ['CONTENT_LENGTH']
   return length === undefined ? undefined : Number(length)
 }
 
-/** The text that a byte string holds as UTF-8; invalid bytes read as U+FFFD. */
+/** Decodes a byte string as UTF-8; invalid bytes become U+FFFD. */
 export function decodeText(value: string): string {
   return Buffer.from(value, 'latin1').toString('utf8')
 }
 
-/** The byte string of a text's UTF-8: the inverse of `decodeText`. */
+/** Encodes text as a byte string of UTF-8: the inverse of `decodeText`. */
 export function encodeText(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1')
 }

@@ -13,7 +13,7 @@ import type {
   MaybePromise,
   StartResponse,
 } from '../types.ts'
-import type { PathOptions } from '../environ/quirks.ts'
+import type { PathOptions } from '../environ/path.ts'
 import { PeerError } from '../errors.ts'
 import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
 import { httpDate } from '../response/head.ts'

@@ -1,41 +1,39 @@
 /**
- * `wsgi.input`, from the application's side: one reader over whatever a gateway has to read from.
- *
- * A gateway supplies a `ByteSource`; everything else (CONTENT_LENGTH, lines, a body that ends
- * early, two readers at once) is decided here, so that it is the same behind every web server.
+ * `Input`: `wsgi.input` over a `ByteSource` that a gateway supplies. CONTENT_LENGTH, lines,
+ * incomplete bodies and overlapping reads are handled here, the same for every gateway.
  */
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { InputStream } from '../types.ts'
 import { ApplicationError, PeerError } from '../errors.ts'
 
-/** Where the bytes of a request come from. */
+/** Where the bytes of a request body come from. */
 export interface ByteSource {
   /**
-   * At least one and at most `size` bytes, which then belong to the caller; null at the end.
-   * A source that has the bytes at hand returns them as they are, without a promise.
+   * Returns at least one and at most `size` bytes, which then belong to the caller, or null at the
+   * end; a promise only if it has to wait.
    *
    * @throws {PeerError} if the connection is gone.
    */
   read(size: number): Buffer | null | Promise<Buffer | null>
 }
 
-/** What is asked of a source at once: large enough that the cost of a call does not count. */
+/** Bytes that are asked of a source at once: enough to make the cost of a call negligible. */
 const BLOCK_SIZE = 65_536
 
 /**
- * What `chunks()` gives at most at once. V8 collects read buffers only when they come to 32 MiB, or
- * with other garbage: with pieces of this size there is enough of that to keep an upload's memory
- * below 30 MiB. A piece is a view; nothing is copied.
+ * The largest chunk, in bytes, that `chunks()` yields. V8 collects buffers only after 32 MiB of them
+ * or together with other garbage: chunks of this size make enough of that to keep the memory of an
+ * upload below 30 MiB. A chunk is a view; nothing is copied.
  */
 const CHUNK_SIZE = 16_384
 
 const NEWLINE = 0x0a
 
-/** A source without a byte. */
+/** A source of no bytes. */
 export const emptySource: ByteSource = { read: () => null }
 
-/** A source over bytes that are there already. */
+/** A source over bytes in memory. */
 export function bytesSource(bytes: Uint8Array): ByteSource {
   let rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return {
@@ -49,36 +47,36 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
 }
 
 /**
- * The request's body (PEP 3333, "Input and Error Streams").
+ * The request body (PEP 3333, "Input and Error Streams").
  *
- * All methods reject with a `PeerError` (`PORTICO_BODY_CUT_SHORT`) when the body ends before
- * CONTENT_LENGTH bytes have come, and with an `ApplicationError` when two reads overlap.
+ * All methods reject with a `PeerError` (`PORTICO_BODY_CUT_SHORT`) if the body ends before
+ * CONTENT_LENGTH bytes have arrived, and with an `ApplicationError` if two reads overlap.
  */
 export class Input implements InputStream {
   readonly #source: ByteSource
-  /** Bytes of CONTENT_LENGTH that the source still owes; infinite where the source ends itself. */
+  /** Bytes of CONTENT_LENGTH that the source still owes; infinite if the source has its own end. */
   #owed: number
-  /** Bytes read from the source but not yet by the application: what follows a line. */
+  /** Bytes that were read from the source with a line, and follow it. */
   #pending: Buffer | null = null
   #reading = false
 
-  /** @param length CONTENT_LENGTH in bytes; leave it out where the source itself has an end. */
+  /** @param length CONTENT_LENGTH in bytes; omit it if the source has its own end. */
   constructor(source: ByteSource, length = Infinity) {
     this.#source = source
     this.#owed = length
   }
 
-  /** Bytes of CONTENT_LENGTH that have not been taken from the source. */
+  /** Bytes of CONTENT_LENGTH that have not been read from the source. */
   get unread(): number {
     return this.#owed
   }
 
   read(size?: number): Promise<Buffer> {
-    return heard(this.#read(size))
+    return handled(this.#read(size))
   }
 
   readline(size?: number): Promise<Buffer> {
-    return heard(this.#readline(size))
+    return handled(this.#readline(size))
   }
 
   async #read(size?: number): Promise<Buffer> {
@@ -151,7 +149,7 @@ export class Input implements InputStream {
   }
 
   stream(): Readable {
-    // Reached this way so that a CGI script that never asks for a stream does not load one.
+    // Loaded here, because most CGI scripts never ask for a stream.
     const { Readable } = process.getBuiltinModule('node:stream')
     return Readable.from(this.chunks(), { objectMode: false })
   }
@@ -189,18 +187,15 @@ export class Input implements InputStream {
 }
 
 /**
- * The same promise. Whoever awaits it later, or has forgotten to, must not have a client that goes
- * away end the process, as the rejection of a promise to which nobody listens yet would.
+ * Marks the promise as handled, so that a disconnect before the caller awaits it is not an unhandled
+ * rejection, which would end the process.
  */
-function heard<T>(promise: Promise<T>): Promise<T> {
+function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
 }
 
-/**
- * How much to read at most. A fraction, which no read could ever fill, must not get any further,
- * and neither must anything else that only looks like a number.
- */
+/** Rejects fractions, which no read could fill, and what is not a number. */
 function limitOf(size: number | null | undefined): number {
   if (size === undefined || size === null || size < 0) return Infinity
   if (Number.isInteger(size) || size === Infinity) return size
@@ -213,11 +208,11 @@ function join(parts: Buffer[], total: number): Buffer {
 
 /**
  * A source over a Node stream, which is read no faster than the application asks. A stream that is
- * destroyed before its end has lost bytes, whether it says why or not.
+ * destroyed before its end has lost bytes, with or without an error.
  */
 export function streamSource(stream: Readable): ByteSource {
   let rest: Buffer | null = null
-  stream.on('error', () => {}) // `stream.errored` tells; without a listener the process would end.
+  stream.on('error', () => {}) // `stream.errored` is read; without a listener the process would end.
 
   function next(size: number): Buffer | null {
     const chunk = rest ?? bytesOf(stream.read())
@@ -226,7 +221,7 @@ export function streamSource(stream: Readable): ByteSource {
     return chunk.subarray(0, size)
   }
 
-  /** A stream of strings is one that decodes its bytes, or was made of text. */
+  /** A stream yields strings if it decodes its bytes or was made from text. */
   function bytesOf(chunk: Buffer | string | null): Buffer | null {
     return typeof chunk === 'string'
       ? Buffer.from(chunk, stream.readableEncoding ?? undefined)
@@ -248,7 +243,7 @@ export function streamSource(stream: Readable): ByteSource {
     if (stream.readableEnded) return null
     throw new PeerError(
       'PORTICO_DISCONNECTED',
-      `The request body broke off (${stream.errored?.message ?? 'closed'})`,
+      `The request body was aborted (${stream.errored?.message ?? 'closed'})`,
     )
   }
 

@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { targetOf } from '../../src/bridge/request-target.ts'
 import { createEnviron } from '../../src/environ/environ.ts'
-import { decodePath } from '../../src/environ/quirks.ts'
+import { decodePath } from '../../src/environ/decode-path.ts'
 
 const path = fc
   .array(fc.string({ unit: fc.constantFrom('a', '.', '%', '%41', '/', ' ', '?', '\xe9', "'") }))

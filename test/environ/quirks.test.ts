@@ -5,7 +5,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { completeEnviron, createEnviron, setVariable } from '../../src/environ/environ.ts'
-import { decodePath, type PathOptions } from '../../src/environ/quirks.ts'
+import { decodePath } from '../../src/environ/decode-path.ts'
+import type { PathOptions } from '../../src/environ/path.ts'
 
 type Variables = Record<string, string>
 

@@ -1,0 +1,50 @@
+/** SCRIPT_NAME and PATH_INFO as the application sees them: options, repairs, mount point. */
+import type { Environ } from '../types.ts'
+import { decodePath } from './decode-path.ts'
+import { addMissingPath, respellPath } from './path-quirks.ts'
+
+/** Where SCRIPT_NAME ends and PATH_INFO begins, if the web server does not say so correctly. */
+export interface PathOptions {
+  /** The mount point, '' or '/…', where the web server does not know it. */
+  readonly scriptName?: string | undefined
+  /**
+   * - `'auto'` (default): trust the web server, and correct known server bugs;
+   * - `'as-is'`: trust the web server;
+   * - `'from-uri'`: decode REQUEST_URI, whatever the web server rewrote.
+   */
+  readonly pathInfo?: 'auto' | 'as-is' | 'from-uri' | undefined
+}
+
+/** Sets SCRIPT_NAME and PATH_INFO: each is '' or '/…', and SCRIPT_NAME is never '/'. */
+export function repairPath(environ: Environ, options: PathOptions): void {
+  const strategy = options.pathInfo ?? 'auto'
+  if (strategy !== 'as-is') addMissingPath(environ)
+  if (strategy === 'auto') respellPath(environ)
+  environ.SCRIPT_NAME = environ.SCRIPT_NAME === '/' ? '' : absolute(environ.SCRIPT_NAME)
+  environ.PATH_INFO = absolute(environ.PATH_INFO)
+  let mount = options.scriptName
+  const uri = environ['REQUEST_URI']
+  if (strategy === 'from-uri' && uri !== undefined) {
+    mount ??= environ.SCRIPT_NAME
+    environ.SCRIPT_NAME = ''
+    environ.PATH_INFO = decodePath(uri)
+  }
+  if (mount !== undefined) mountAt(environ, mount)
+}
+
+/** A path gets the slash that it lacks, except that of `OPTIONS *`, which is not a path. */
+function absolute(path: string | undefined): string {
+  if (!path || path === '*') return ''
+  return path.charCodeAt(0) === 0x2f ? path : `/${path}`
+}
+
+/**
+ * Cuts the mount point, with or without a slash at its end, off the path. A path that does not
+ * begin with it is taken to be cut already.
+ */
+function mountAt(environ: Environ, mountPoint: string): void {
+  const mount = absolute(mountPoint.replace(/\/+$/, ''))
+  const path = environ.SCRIPT_NAME + environ.PATH_INFO
+  if (path === mount || path.startsWith(`${mount}/`)) environ.PATH_INFO = path.slice(mount.length)
+  environ.SCRIPT_NAME = mount
+}
