@@ -85,7 +85,7 @@ function prepare() {
     writeFileSync(join(folder, name), text)
     return join(folder, name)
   }
-  const built = join(root, 'dist/commonjs/handlers/cgi.js')
+  const built = join(root, 'dist/commonjs/src/exports/cgi.js')
   if (!existsSync(built)) throw new Error('There is no dist/: run `npm run build` first')
   cpSync(built, join(folder, 'portico.cjs'))
   mkdirSync(join(folder, 'node_modules'))

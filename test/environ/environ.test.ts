@@ -31,12 +31,12 @@ const DEFAULTS = {
   SERVER_PROTOCOL: 'HTTP/1.0',
 }
 
-describe('a complete environ', () => {
-  test('has what DESIGN promises, and nothing else, if the peer sent nothing', () => {
+describe('A complete environ', () => {
+  test('has the variables that are always there, and no other, if the peer sent nothing', () => {
     expect({ ...seen() }).toEqual(DEFAULTS)
   })
 
-  test('has no empty variable where one must not be empty', () => {
+  test('has no empty value for a variable that must not be empty', () => {
     const names = Object.keys(DEFAULTS)
     expect({ ...seen(...names.flatMap((name) => [name, ''])) }).toEqual(DEFAULTS)
   })
@@ -80,16 +80,16 @@ describe('a complete environ', () => {
     ['portico.signal', 'portico.signal', 'x'],
     ['a header with a dot', 'HTTP_X.Y', 'x'],
     ['a dot', '.', 'x'],
-  ])('has not %s', (_, name, value) => {
+  ])('does not have %s', (_, name, value) => {
     expect({ ...seen(name, value) }).toEqual(DEFAULTS)
   })
 
-  test('has a header like HTTP_PROXY', () => {
+  test('has headers whose names only resemble HTTP_PROXY', () => {
     expect(seen('HTTP_PROXY_AUTHORIZATION', 'x')['HTTP_PROXY_AUTHORIZATION']).toBe('x')
   })
 })
 
-describe('a variable that comes twice', () => {
+describe('A variable that the peer sends twice', () => {
   test.each([
     ['HTTP_X_FOO', ['bar', 'baz'], 'bar, baz'], // Fact 120.
     ['HTTP_COOKIE', ['a=1', 'b=2', 'c=3'], 'a=1; b=2; c=3'], // Fact 192; RFC 6265, section 5.4.
@@ -116,7 +116,7 @@ test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 
   },
 )
 
-test('an odd name at the end of a list, without a value, is left out', () => {
+test('A name without a value at the end of a list is dropped', () => {
   expect({ ...seen('A', '1', 'B') }).toEqual({ ...DEFAULTS, A: '1' })
 })
 
@@ -158,7 +158,7 @@ describe('CONTENT_LENGTH', () => {
     )
   })
 
-  test('nothing but digits gets through', () => {
+  test('is a 400 unless it is one to fifteen digits', () => {
     const value = fc.oneof(
       fc.string({ minLength: 1 }),
       fc.double().map(String),
@@ -191,7 +191,7 @@ test.each(['PATH_INFO', 'SCRIPT_NAME', 'REQUEST_URI'])(
   },
 )
 
-test('bytes and text turn into each other', () => {
+test('decodeText and encodeText are inverses', () => {
   expect(decodeText('caf\xc3\xa9')).toBe('café')
   expect(encodeText('café')).toBe('caf\xc3\xa9')
   expect(decodeText('caf\xe9')).toBe('caf\ufffd')

@@ -1,6 +1,6 @@
 /**
  * SCRIPT_NAME and PATH_INFO, from what each web server sends for a request. The variables are those
- * of the configurations that the servers ship; those that have no say in the path are left out.
+ * of the configurations that the servers ship, without those that do not concern the path.
  */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -171,7 +171,7 @@ const asSent: Row[] = [
   ['REQUEST_URI alone (fact 186)', { REQUEST_URI: '/a%20b/c?d=e' }, '', '/a b/c'],
   ['Apache', apache('/cgi-bin/a.cgi', '/x/y', '/cgi-bin/a.cgi/x/y'), '/cgi-bin/a.cgi', '/x/y'],
   [
-    'Apache, nothing behind',
+    'Apache, nothing after the script',
     apache('/cgi-bin/a.cgi', undefined, '/cgi-bin/a.cgi?x'),
     '/cgi-bin/a.cgi',
     '',
@@ -204,7 +204,7 @@ const asSent: Row[] = [
     '/a%20b',
   ],
   ['lighttpd', lighttpd('/p.fcgi', '/foo/bar', '/p.fcgi/foo/bar'), '/p.fcgi', '/foo/bar'],
-  ['lighttpd, nothing behind', lighttpd('/p.fcgi', undefined, '/p.fcgi'), '/p.fcgi', ''],
+  ['lighttpd, nothing after the script', lighttpd('/p.fcgi', undefined, '/p.fcgi'), '/p.fcgi', ''],
   ['lighttpd, fix-root-scriptname', lighttpd('', '/abc/def', '/abc/def'), '', '/abc/def'],
   ['Caddy', caddy('', '/foo/bar', '/foo/bar'), '', '/foo/bar'],
   ['Caddy at /', caddy('', '/', '/'), '', '/'],
@@ -221,7 +221,7 @@ test.each(asSent)('%s', (_, variables, script, path) => {
   expect(paths(variables)).toEqual([script, path])
 })
 
-const told: [string, Variables, PathOptions, string, string][] = [
+const configured: [string, Variables, PathOptions, string, string][] = [
   ['as-is keeps what nginx says', nginx('/a/b', '//a/b'), { pathInfo: 'as-is' }, '/a/b', ''],
   ['scriptName mounts', nginx('/app/x', '/app/x'), { scriptName: '/app' }, '/app', '/x'],
   ['scriptName, the mount point itself', nginx('/app', '/app'), { scriptName: '/app' }, '/app', ''],
@@ -281,13 +281,13 @@ const told: [string, Variables, PathOptions, string, string][] = [
   ],
 ]
 
-test.each(told)('%s', (_, variables, options, script, path) => {
+test.each(configured)('%s', (_, variables, options, script, path) => {
   expect(paths(variables, options)).toEqual([script, path])
 })
 
 const one = (text: string) => text.replace(/\/+/g, '/')
 
-describe('whatever the variables are', () => {
+describe('For any variables', () => {
   const path = fc
     .array(
       fc.constantFrom('/', '//', 'a', 'app', '..', '.', '%2F', '%2e', '%', '*', '?', '#', '\xe9'),
@@ -320,7 +320,7 @@ describe('whatever the variables are', () => {
     )
   })
 
-  test('a server that says both is believed, but for repeated slashes', () => {
+  test('a server that sends both names is trusted, except for repeated slashes', () => {
     const absolute = path.map((text) => `/${text}`)
     fc.assert(
       fc.property(absolute, absolute, path, (script, info, uri) => {
@@ -343,7 +343,7 @@ test.each([
   ['host:443', ''],
   ['*', ''],
   ['', ''],
-])('the path of the target %j is %j', (target, path) => {
+])('The path of the target %j is %j', (target, path) => {
   expect(decodePath(target)).toBe(path)
 })
 

@@ -46,7 +46,7 @@ function handle(output: Output, { environ = {}, stdin = new Input(emptySource) }
   }
 }
 
-/** The whole raw answer, as wsgiref's run_amock has it. */
+/** The whole raw response, as in wsgiref's run_amock. */
 async function amock(application: Application, setting?: Setting) {
   const output = new Memory()
   const handled = handle(output, setting)
@@ -72,7 +72,7 @@ function failing(code: string | undefined): () => never {
   }
 }
 
-describe('the raw answer', () => {
+describe('The raw response', () => {
   test.each([
     ['a list (fact 79)', hello(['http']), 'Status: 200 OK\r\nContent-Length: 4\r\n\r\nhttp'],
     ['nothing (fact 83)', hello([]), 'Status: 200 OK\r\nContent-Length: 0\r\n\r\n'],
@@ -83,11 +83,11 @@ describe('the raw answer', () => {
       'Status: 200 OK\r\nContent-Length: 2\r\n\r\n\0\xff',
     ],
     ['line ends (fact 158)', hello(['a\nb']), 'Status: 200 OK\r\nContent-Length: 3\r\n\r\na\nb'],
-  ])('of %s', async (_, application, raw) => {
+  ])('of %s is what wsgiref sends', async (_, application, raw) => {
     expect(await amock(application)).toEqual({ output: raw, errors: '' })
   })
 
-  test('of an error (fact 84)', async () => {
+  test('of an error is the error page (fact 84)', async () => {
     const { output, errors } = await amock(() => {
       throw new RangeError('oops')
     })
@@ -95,7 +95,7 @@ describe('the raw answer', () => {
     expect(errors).toMatch(/^GET \/: RangeError: oops\n/)
   })
 
-  test('of SimpleHandler has a status line (fact 87)', async () => {
+  test('of SimpleHandler begins with a status line (fact 87)', async () => {
     const output = new Memory()
     const handler = new SimpleHandler(new Input(emptySource), output, new ErrorLog(() => {}), {})
     await handler.run((_, startResponse) => {
@@ -106,8 +106,8 @@ describe('the raw answer', () => {
   })
 })
 
-describe('the environ', () => {
-  test('is complete though none is given (fact 76)', async () => {
+describe('The environ of a SimpleHandler', () => {
+  test('is complete although none is given (fact 76)', async () => {
     let seen: Record<string, unknown> = {}
     await amock((environ, startResponse) => {
       seen = { ...environ }
@@ -117,7 +117,7 @@ describe('the environ', () => {
     expect(Object.keys(seen)).toEqual(expect.arrayContaining(['wsgi.input', 'wsgi.errors']))
   })
 
-  test('has the variables that are given, and keys of the gateway', async () => {
+  test('has the given variables and the keys of the gateway', async () => {
     let seen: Record<string, unknown> = {}
     const marker = {}
     const environ = { HTTP_PROXY: 'x', A: '1', 'server.thing': marker, 'server.name': 'y' }
@@ -132,21 +132,21 @@ describe('the environ', () => {
     expect(seen).not.toHaveProperty('HTTP_PROXY')
   })
 
-  test('what is given is not changed', async () => {
+  test('is a new object: the given one is not changed', async () => {
     const environ = Object.freeze({ CONTENT_LENGTH: '', A: '1' })
     expect((await amock(hello([]), { environ })).errors).toBe('')
   })
 })
 
-describe('the input', () => {
-  test('may be a Node stream, of which CONTENT_LENGTH bytes are read', async () => {
+describe('The input of a SimpleHandler', () => {
+  test('can be a Node stream, of which CONTENT_LENGTH bytes are read', async () => {
     const stdin = new PassThrough()
     stdin.write('hello, and the next request')
     const { output } = await amock(echo, { stdin, environ: { CONTENT_LENGTH: '5' } })
     expect(output).toBe('Status: 200 OK\r\nContent-Length: 5\r\n\r\nhello')
   })
 
-  test('that ends early is an error of the peer', async () => {
+  test('is an error of the peer if it ends early', async () => {
     const { output, errors } = await amock(echo, {
       stdin: Readable.from(['hel']),
       environ: { CONTENT_LENGTH: '5' },
@@ -155,7 +155,7 @@ describe('the input', () => {
     expect(errors).toContain('PORTICO_BODY_CUT_SHORT')
   })
 
-  test('without CONTENT_LENGTH goes to the end of the stream', async () => {
+  test('ends with the stream if there is no CONTENT_LENGTH', async () => {
     const { output } = await amock(echo, { stdin: Readable.from([Buffer.from('hello')]) })
     expect(output).toContain('\r\n\r\nhello')
   })
@@ -166,8 +166,8 @@ test.each([42, null, {}])('run(%j) rejects, before any request', async (applicat
   await expect(running).rejects.toThrow(ConfigurationError)
 })
 
-describe('odd outputs', () => {
-  test('one that takes 7 bytes at a time gets all in order, and a warning (fact 91)', async () => {
+describe('An output of a SimpleHandler', () => {
+  test('that takes 7 bytes at a time gets all bytes in order, with a warning (fact 91)', async () => {
     class Sevens extends Memory {
       override write(bytes: Buffer): number {
         super.write(bytes.subarray(0, 7))
@@ -184,7 +184,7 @@ describe('odd outputs', () => {
     ])
   })
 
-  test('one that takes a part, or nothing, after a while gets all in order', async () => {
+  test('that takes some bytes, or none, after a while gets all bytes in order', async () => {
     const sizes = [3, 0, 0, 11, 1, 100]
     let at = 0
     class Later extends Memory {
@@ -206,7 +206,7 @@ describe('odd outputs', () => {
     expect(output.text).toBe(`Status: 200 OK\r\n\r\n${text}end`)
   })
 
-  test('one that takes its time keeps the order of writes that nobody waits for', async () => {
+  test('that is slow gets writes in order although the application does not await them', async () => {
     class Slow extends Memory {
       readonly partialWrites = true
       #turn = 0
@@ -227,7 +227,7 @@ describe('odd outputs', () => {
     expect(output.text).toBe('Status: 200 OK\r\n\r\nfirst second third end')
   })
 
-  test('one that flushes later is waited for', async () => {
+  test('whose flush() returns a promise is waited for', async () => {
     const flushed = deferred()
     let over = false
     const output = Object.assign(new Memory(), { flush: () => flushed.promise })
@@ -286,7 +286,7 @@ class Blocked extends Writable {
   }
 }
 
-describe('a Node stream', () => {
+describe('A Node stream as the output of a SimpleHandler', () => {
   test('that is full is waited for', async () => {
     const output = new Blocked()
     let made = 0
@@ -304,7 +304,7 @@ describe('a Node stream', () => {
     expect(output.text).toBe('Status: 200 OK\r\n\r\n012')
   })
 
-  test('that is full often gathers no listeners, in one request or in many', async () => {
+  test('that is full often accumulates no listeners, in one request or in many', async () => {
     const output = new PassThrough({ highWaterMark: 1 })
     output.resume()
     for (let i = 0; i < 15; i += 1) {
@@ -328,7 +328,7 @@ describe('a Node stream', () => {
     }
   })
 
-  test('that is destroyed while the last bytes wait ends the request', async () => {
+  test('that is destroyed before the last bytes are written ends the request', async () => {
     const output = new Blocked()
     const running = handle(output).handler.run(hello(['a']))
     await turns()
@@ -346,7 +346,7 @@ describe('a Node stream', () => {
     expect(handled.errors).toContain('Error: disk full')
   })
 
-  test('that is full when the handler is aborted ends the request, and takes no more', async () => {
+  test('that is full when the handler is aborted ends the request, and gets no more bytes', async () => {
     const output = new Blocked()
     const body = new CountingBody(['a', 'b'])
     const { handler } = handle(output)
@@ -360,14 +360,14 @@ describe('a Node stream', () => {
     expect(output.text).toBe('Status: 200 OK\r\n\r\na')
   })
 
-  test('that fails after the answer ends no process', async () => {
+  test('that fails after the response does not end the process', async () => {
     const output = new PassThrough()
     await handle(output).handler.run(hello(['a']))
     output.destroy(new Error('late'))
     await new Promise((resolve) => output.once('close', resolve))
   })
 
-  test('that reports its error at once is no different', async () => {
+  test('that emits its error inside write() ends the request like any other', async () => {
     const output = Object.assign(new EventEmitter(), {
       write(): boolean {
         output.emit('error', Object.assign(new Error('gone'), { code: 'EPIPE' }))
@@ -381,7 +381,7 @@ describe('a Node stream', () => {
   })
 })
 
-test('an ApplicationError is thrown by write() itself, so that nobody need wait for it', async () => {
+test('write() throws an ApplicationError itself, so that it need not be awaited', async () => {
   let thrown: unknown
   await amock((_, startResponse) => {
     const write = startResponse('200 OK', [])

@@ -89,26 +89,26 @@ const joined = (list: unknown[]) => Buffer.concat(list as Buffer[]).toString('la
 describe.each(sources)('wsgi.input over %s', (_, make) => {
   const input = (content: string, length?: number) => new Input(make(content), length)
 
-  test('ends at its limit (fact 237)', async () => {
+  test('ends at CONTENT_LENGTH (fact 237)', async () => {
     const stream = input('123456', 3)
     expect(await text(stream.read())).toBe('123')
     expect(await text(stream.read())).toBe('')
   })
 
-  test('is read byte by byte (fact 238)', async () => {
+  test('can be read byte by byte (fact 238)', async () => {
     const stream = input('123456', 3)
     const read = async () => text(stream.read(1))
     expect([await read(), await read(), await read(), await read()]).toEqual(['1', '2', '3', ''])
   })
 
-  test('gives lines up to its limit (fact 239)', async () => {
+  test('gives lines up to CONTENT_LENGTH (fact 239)', async () => {
     const stream = input('123456\nabcdefg', 9)
     expect(await text(stream.readline())).toBe('123456\n')
     expect(await text(stream.readline())).toBe('ab')
     expect(await text(stream.readline())).toBe('')
   })
 
-  test('gives all lines, or those that pass a hint (fact 240)', async () => {
+  test('readlines() gives all lines, or stops after its hint (fact 240)', async () => {
     expect(asText(await input('123456\nabcdefg', 9).readlines())).toEqual(['123456\n', 'ab'])
     const stream = input('123456\nabcdefg', 9)
     expect(asText(await stream.readlines(2))).toEqual(['123456\n'])
@@ -116,22 +116,22 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     expect(asText(await stream.readlines(100))).toEqual([])
   })
 
-  test('a line may be shorter than what was asked for (fact 241)', async () => {
+  test('readline() gives a line that is shorter than the size (fact 241)', async () => {
     expect(await text(input('123456\nabcdefg', 9).readline(100))).toBe('123456\n')
   })
 
-  test('a limit of 0 gives nothing (fact 242)', async () => {
+  test('gives nothing if CONTENT_LENGTH is 0 (fact 242)', async () => {
     expect(await text(input('x', 0).read(-1))).toBe('')
     expect(await text(input('x', 0).readline())).toBe('')
   })
 
-  test('iterated it gives lines, also after a read (fact 243)', async () => {
+  test('gives lines when iterated, also after a read (fact 243)', async () => {
     const stream = input('123456\n\nabc\ndefg', 15)
     expect(await text(stream.read(2))).toBe('12')
     expect(asText(await gathered(stream))).toEqual(['3456\n', '\n', 'abc\n', 'def'])
   })
 
-  test('a body cut short is an error each time, never a short read (fact 244)', async () => {
+  test('rejects every read of an incomplete body, and never reads short (fact 244)', async () => {
     const ways: ((stream: Input) => Promise<unknown>)[] = [
       (stream) => stream.read(),
       (stream) => stream.read(10),
@@ -152,21 +152,21 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     }
   })
 
-  test('what came before the cut can be read in parts', async () => {
+  test('gives what there is of an incomplete body to reads that ask for less', async () => {
     const stream = input('12\n45', 6)
     expect(await text(stream.readline())).toBe('12\n')
     expect(await text(stream.read(2))).toBe('45')
     await expect(stream.read(1)).rejects.toThrow(PeerError)
   })
 
-  test('without CONTENT_LENGTH the source itself ends it', async () => {
+  test('ends with its source if there is no CONTENT_LENGTH', async () => {
     const stream = input('123456')
     expect(await text(stream.read(4))).toBe('1234')
     expect(await text(stream.read())).toBe('56')
     expect(await text(stream.read())).toBe('')
   })
 
-  test('a size is given in full, whatever the pieces are (facts 245, 248)', async () => {
+  test('read() gives the full size, however the bytes arrive (facts 245, 248)', async () => {
     const stream = input('abcdefghijklm', 12)
     expect(await text(stream.read(5))).toBe('abcde')
     expect(await text(stream.readline(2))).toBe('fg')
@@ -174,14 +174,14 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     expect(await text(stream.read(9))).toBe('kl')
   })
 
-  test('readline takes a size (facts 246, 247)', async () => {
+  test('readline() stops at its size (facts 246, 247)', async () => {
     const stream = input('abc\nd\n')
     const got: string[] = []
     for (const size of [0, 2, 2, 2, -1]) got.push(await text(stream.readline(size)))
     expect(got).toEqual(['', 'ab', 'c\n', 'd\n', ''])
   })
 
-  test('chunks() and stream() give every byte, and no more', async () => {
+  test('chunks() and stream() give every byte once', async () => {
     expect(joined(await gathered(input('12\n\xff\x0056', 5).chunks()))).toBe('12\n\xff\0')
     expect(joined(await gathered(input('12\n\xff\x0056', 5).stream()))).toBe('12\n\xff\0')
     expect(await gathered(input('', 0).stream())).toEqual([])
@@ -190,13 +190,13 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
 
 const shortBody = () => new Input(bytesSource(Buffer.from('abc\n')))
 
-describe('the sizes that a program may ask for', () => {
-  test.each([undefined, null, -1, -5, Infinity])('%s means everything', async (size) => {
+describe('The size argument of read() and readline()', () => {
+  test.each([undefined, null, -1, -5, Infinity])('%s reads to the end', async (size) => {
     expect(await text(shortBody().read(size as number))).toBe('abc\n')
     expect(await text(shortBody().readline(size as number))).toBe('abc\n')
   })
 
-  test.each([1.5, NaN, '2', {}, 2n])('%s is refused', async (size) => {
+  test.each([1.5, NaN, '2', {}, 2n])('%s is an ApplicationError', async (size) => {
     for (const method of ['read', 'readline'] as const) {
       const stream = shortBody()
       await expect(stream[method](size as number)).rejects.toThrow(ApplicationError)
@@ -205,7 +205,7 @@ describe('the sizes that a program may ask for', () => {
   })
 })
 
-describe('reads that overlap', () => {
+describe('Overlapping reads', () => {
   const ways: [string, (stream: Input) => Promise<unknown>][] = [
     ['read', (stream) => stream.read(1)],
     ['readline', (stream) => stream.readline()],
@@ -215,7 +215,7 @@ describe('reads that overlap', () => {
     ['stream', (stream) => gathered(stream.stream())],
   ]
 
-  test.each(ways)('%s is refused while another read waits, and harms it not', async (_, way) => {
+  test.each(ways)('%s is refused while another read waits, which goes on', async (_, way) => {
     const stream = new Input(piecesSource(single('abc'), true))
     const first = stream.read()
     const error: unknown = await way(stream).catch((reason: unknown) => reason)
@@ -225,7 +225,7 @@ describe('reads that overlap', () => {
     expect(await text(stream.read())).toBe('')
   })
 
-  test('after a failed read the next one may try again', async () => {
+  test('are only those in progress: a read after a failed one is allowed', async () => {
     let attempts = 0
     const stream = new Input({
       read() {
@@ -238,7 +238,7 @@ describe('reads that overlap', () => {
     expect(await text(stream.read())).toBe('late')
   })
 
-  test('an iteration that is left halfway leaves the rest', async () => {
+  test('are only those in progress: an iteration that was left halfway leaves the rest readable', async () => {
     const stream = new Input(bytesSource(Buffer.from('a\nb\nc')))
     for await (const line of stream) {
       expect(line.toString()).toBe('a\n')
@@ -252,10 +252,10 @@ describe('reads that overlap', () => {
   })
 })
 
-describe('blocks', () => {
+describe('Input reads its source in blocks', () => {
   const large = Buffer.alloc(200_001, 'abcdefghi\n')
 
-  test('a read larger than a block, and lines across blocks, keep the order', async () => {
+  test('and keeps the order in reads larger than a block and lines across blocks', async () => {
     const stream = new Input(bytesSource(large), 200_000)
     const parts = [
       await stream.read(65_537),
@@ -266,13 +266,13 @@ describe('blocks', () => {
     expect(Buffer.concat(parts).equals(large.subarray(0, 200_000))).toBe(true)
   })
 
-  test('a line of a megabyte in single bytes is put together once', async () => {
+  test('and joins a line of a megabyte, which arrives in single bytes, once', async () => {
     const long = Buffer.alloc(300_000, 'x')
     const stream = new Input({ read: () => Buffer.from('x') }, long.length)
     expect((await stream.readline()).equals(long)).toBe(true)
   })
 
-  test('no source is asked for more than is owed', async () => {
+  test('and never asks for more than the rest of CONTENT_LENGTH', async () => {
     const asked: number[] = []
     const source: ByteSource = {
       read(size) {
@@ -284,7 +284,7 @@ describe('blocks', () => {
     expect(asked).toEqual([65_536, 40_000])
   })
 
-  test('a pipe that brings single bytes costs no block for each of them', async () => {
+  test('and needs no block for each byte of a pipe that delivers single bytes', async () => {
     const fd = openSync(makePipe(), 'r+')
     opened.push(fd)
     const source = fdSource(fd)
@@ -301,8 +301,8 @@ describe('blocks', () => {
   })
 })
 
-describe('a stream', () => {
-  test('that breaks off is an error, with CONTENT_LENGTH and without', async () => {
+describe('A Node stream as a source', () => {
+  test('is an error if it is destroyed before its end, with CONTENT_LENGTH and without', async () => {
     for (const length of [10, undefined]) {
       for (const reason of [new Error('reset'), undefined]) {
         const stream = new PassThrough()
@@ -317,7 +317,7 @@ describe('a stream', () => {
     }
   })
 
-  test('that has broken off before anybody read is an error, too', async () => {
+  test('is an error if it was destroyed before the first read', async () => {
     const stream = new PassThrough()
     const input = new Input(streamSource(stream))
     stream.destroy(new Error('reset'))
@@ -325,7 +325,7 @@ describe('a stream', () => {
     await expect(input.read()).rejects.toThrow('reset')
   })
 
-  test('of strings is read as their bytes', async () => {
+  test('of strings gives their bytes', async () => {
     expect(await text(new Input(streamSource(Readable.from(['h\xe9', 'llo']))).read())).toBe(
       'h\xc3\xa9llo',
     )
@@ -351,7 +351,7 @@ describe('a stream', () => {
   })
 })
 
-test('a closed descriptor is an error of the peer', async () => {
+test('A closed descriptor is an error of the peer', async () => {
   const fd = openSync('/dev/null', 'r')
   closeSync(fd)
   await expect(new Input(fdSource(fd), 1).read()).rejects.toMatchObject({
@@ -359,11 +359,11 @@ test('a closed descriptor is an error of the peer', async () => {
   })
 })
 
-test('an empty source ends at once', async () => {
+test('An empty source ends at once', async () => {
   expect(await text(new Input(emptySource).read())).toBe('')
 })
 
-test('any division of the bytes gives the same lines', async () => {
+test('Lines are the same however the bytes are divided', async () => {
   const contents = fc.array(fc.constantFrom('a', 'bc', '\n', '\n\n', '\r\n'), { maxLength: 30 })
   const property = fc.asyncProperty(
     contents.map((parts) => Buffer.from(parts.join(''))),
@@ -390,7 +390,7 @@ test('any division of the bytes gives the same lines', async () => {
   await fc.assert(property, { numRuns: 200 })
 })
 
-describe('a client that goes away', () => {
+describe('A client that disconnects', () => {
   test.each(['read', 'readline'] as const)(
     'while nobody waits for %s() yet ends no process, and is told to who waits later',
     async (method) => {

@@ -1,7 +1,4 @@
-/**
- * CGI scripts in processes of their own, from the side of a web server: variables, a body, and
- * what came back.
- */
+/** Runs CGI scripts as a web server does: with variables and a body, in a process for each request. */
 import { Buffer } from 'node:buffer'
 import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,42 +6,47 @@ import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
 
-export interface Answer {
+export interface Response {
   readonly code: number | null
   readonly stdout: string
   readonly stderr: string
 }
 
 export interface Call {
-  /** All there is in the environment. */
+  /** The whole environment. */
   env?: Record<string, string>
   /** Sent to stdin, which is then closed; without it there is none. */
   body?: string
   args?: string[]
 }
 
-/** What a web server says of a simple request. */
+/** The variables of a simple request. */
 export const REQUEST = { GATEWAY_INTERFACE: 'CGI/1.1', REQUEST_METHOD: 'GET' }
 
-/** Puts the CommonJS build of handlers/cgi.ts into `folder`, as it is published. */
-export async function bundleCGI(folder: string): Promise<void> {
+/** Puts the CommonJS build of handlers/cgi.ts, as it is published, into `directory`. */
+export async function bundleCGI(directory: string): Promise<void> {
   const input = resolve(import.meta.dirname, '../../handlers/cgi.ts')
   const build = await rolldown({ input, platform: 'node', logLevel: 'silent' })
   const { output } = await build.generate({ format: 'cjs' })
   await build.close()
-  writeFileSync(join(folder, 'portico.cjs'), output[0].code)
-  // The same with less patience for what a script leaves running.
+  writeFileSync(join(directory, 'portico.cjs'), output[0].code)
+  // A build that ends sooner if the script leaves something running.
   const hasty = output[0].code.replace(/EXIT_AFTER = \w+/, 'EXIT_AFTER = 200')
   if (hasty === output[0].code) throw new Error('EXIT_AFTER has another name now')
-  writeFileSync(join(folder, 'hasty.cjs'), hasty)
+  writeFileSync(join(directory, 'hasty.cjs'), hasty)
 }
 
 /**
- * Writes a script whose application is `application`, unless that makes a handler itself; returns
- * its path. Without a `build` it is the whole script.
+ * Writes a script that runs `application`, unless that creates a handler itself, and returns its path.
+ * With `build` '' `application` is the whole script.
  */
-export function writeScript(folder: string, name: string, application: string, build = 'portico') {
-  const path = join(folder, `${name}.cgi`)
+export function writeScript(
+  directory: string,
+  name: string,
+  application: string,
+  build = 'portico',
+) {
+  const path = join(directory, `${name}.cgi`)
   const whole = build === '' || application.includes('Handler()')
   const head = `const { CGIHandler, IISCGIHandler } = require('./${build}.cjs')\n`
   const code = whole ? application : `new CGIHandler().run(${application})`
@@ -63,27 +65,27 @@ export function start(path: string, call: Call, stdio: StdioOptions): ChildProce
 }
 
 /** Runs a script to its end. */
-export async function request(path: string, call: Call = {}): Promise<Answer> {
+export async function request(path: string, call: Call = {}): Promise<Response> {
   const child = start(path, call, [call.body === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'])
   child.stdin?.end(Buffer.from(call.body ?? '', 'latin1'))
-  return answerOf(child)
+  return responseOf(child)
 }
 
-/** Runs a shell command, in which $NODE is Node. */
+/** Runs a shell command; $NODE is Node. */
 export async function shell(command: string, env: Record<string, string> = REQUEST) {
   const paths = { PATH: '/usr/bin:/bin', NODE: process.execPath }
-  return answerOf(
+  return responseOf(
     spawn('sh', ['-c', command], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...env, ...paths } }),
   )
 }
 
-/** What comes back until the process ends and everything has been read. */
-export async function answerOf(child: ChildProcess): Promise<Answer> {
-  const answer = { code: null as number | null, stdout: '', stderr: '' }
+/** The output of a process, when it has ended and everything has been read. */
+export async function responseOf(child: ChildProcess): Promise<Response> {
+  const response = { code: null as number | null, stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
-    child[name]?.setEncoding('latin1').on('data', (text: string) => (answer[name] += text))
+    child[name]?.setEncoding('latin1').on('data', (text: string) => (response[name] += text))
   }
   await once(child, 'close')
-  answer.code = child.exitCode
-  return answer
+  response.code = child.exitCode
+  return response
 }
