@@ -3,7 +3,7 @@ export { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handl
 export { BaseCGIHandler, SimpleHandler, type SimpleOptions } from '../../handlers/simple.ts'
 export { recognise, type Recognised, type Runnable } from '../application/to-application.ts'
 export { contentLength, copyEnviron, createEnviron, setVariable } from '../environ/environ.ts'
-export type { PathOptions } from '../environ/quirks.ts'
+export type { PathOptions } from '../environ/path.ts'
 export { ApplicationError, ConfigurationError, PeerError, type PeerFault } from '../errors.ts'
 export { BodyQueue, queueFromStream } from '../request/body-queue.ts'
 export { ErrorLog } from '../request/error-log.ts'
