@@ -71,7 +71,7 @@ const stamp = 'commonjs/package.json'
 for (const file of filesIn('dist')) {
   if (!built.includes(file) && file !== stamp) rmSync(join('dist', file), { force: true })
 }
-// Written last: its time tells the tests whether the build is older than the sources.
+// Written last: tests compare its time with that of the sources.
 writeFileSync(`${out}/stamp`, '{ "type": "commonjs" }\n')
 utimesSync(`${out}/stamp`, started, started)
 renameSync(`${out}/stamp`, join('dist', stamp))

@@ -1,6 +1,6 @@
 /**
- * Writes SPEC.md from the `///` lines of the validator; with `--check` only tells whether SPEC.md
- * is what it would write.
+ * Writes SPEC.md from the `///` lines of the validator; with `--check` only fails if SPEC.md
+ * differs.
  *
  * A run of such lines is a block. It belongs to the section that its `## ` line names, or to that
  * of the block before it in the same file; the sections come in the order given here. Blocks of

@@ -15,7 +15,7 @@ export interface Response {
 export interface Call {
   /** The whole environment. */
   env?: Record<string, string>
-  /** Sent to stdin, which is then closed; without it there is none. */
+  /** Sent to stdin, which is then closed; without it, the script has no stdin. */
   body?: string
   args?: string[]
 }

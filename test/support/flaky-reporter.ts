@@ -1,4 +1,4 @@
-/** Names the tests that passed only when tried again: behind one may be a fault that shows now and then. */
+/** Prints the names of tests that passed only after a retry: each may hide an intermittent fault. */
 import type { Reporter, TestCase } from 'vitest/node'
 
 export default class FlakyReporter implements Reporter {

@@ -1,7 +1,4 @@
-/**
- * Handlers whose transport is a list: what they were given to send, and when it was over. From the
- * side of a test that wants to know every byte.
- */
+/** A handler whose transport records every byte and call, and helpers for its tests. */
 import { Buffer } from 'node:buffer'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handlers/base.ts'
 import { setVariable } from '../../src/environ/environ.ts'
@@ -80,7 +77,7 @@ export async function record(
   return handler
 }
 
-/** A body that counts how often it is closed. */
+/** A body that counts its close() calls. */
 export class CountingBody implements AsyncIterable<Chunk> {
   closed = 0
   readonly chunks: Iterable<Chunk> | AsyncIterable<Chunk>
@@ -108,7 +105,7 @@ export function deferred<T = void>() {
   return { promise, resolve, reject }
 }
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Waits 5 ms, so that pending microtasks, immediates and due timers run. */
 export function turns(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 5))
 }
