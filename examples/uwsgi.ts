@@ -25,10 +25,10 @@ import {
   Input,
   type MaybePromise,
   PeerError,
-  recognise,
   type Runnable,
   type ServerOptions,
   setVariable,
+  toApplication,
 } from 'portico/gateway'
 
 export interface UwsgiOptions extends HandlerOptions, ServerOptions {}
@@ -42,9 +42,9 @@ export class UwsgiHandler {
   }
 
   async run(candidate: Runnable): Promise<GatewayServer> {
-    const { application } = await recognise(candidate)
+    const { application } = await toApplication(candidate)
     return GatewayServer.start(createServer({ allowHalfOpen: true }), this.options, {
-      fallback: '127.0.0.1:3031',
+      gateway: { label: 'uwsgi', listen: '127.0.0.1:3031' },
       connect: (socket) => new UwsgiConnection(socket, application, this.options),
     })
   }

@@ -13,13 +13,10 @@ import { ErrorLog } from '../src/request/error-log.ts'
 import { Input } from '../src/request/input.ts'
 import { MAX_ACTIVE, type ApplicationOptions } from '../src/protocol/fastcgi-application.ts'
 import { encodeRecord, FCGI_STDERR, type Part } from '../src/protocol/fastcgi.ts'
-import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { webServerAddresses } from '../src/address-list.ts'
-import {
-  DEFAULT_MAX_CONNECTIONS,
-  GatewayServer,
-  type ServerOptions,
-} from '../src/server/gateway-server.ts'
+import { GatewayServer } from '../src/server/gateway-server.ts'
+import { OPTIONS, type OptionsOf } from '../src/options.ts'
 import { coarseTime } from '../src/server/deadlines.ts'
 import {
   FastCGIConnection,
@@ -32,10 +29,7 @@ import { partOf } from '../src/server/socket-writer.ts'
 import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
-/** What a FastCGIHandler can be told. */
-export interface FastCGIOptions extends HandlerOptions, ServerOptions {
-  /** False refuses a second request on a connection while one is running. Default: true. */
-  readonly multiplex?: boolean | undefined
+export interface FastCGIOptions extends OptionsOf<'fastcgi'> {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly requestHandler?: typeof FastCGIRequestHandler | undefined
 }
@@ -66,7 +60,7 @@ export class FastCGIHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const { application: run } = await recognise(application)
+    const { application: run } = await toApplication(application, options)
     const sockets = { allowHalfOpen: true, noDelay: true }
     const protocolOptions = optionsOfProtocol(options)
     const Request = options.requestHandler ?? FastCGIRequestHandler
@@ -75,7 +69,7 @@ export class FastCGIHandler {
       newRequest: (connection, id, environ) => new Request(connection, id, environ, options),
     }
     return GatewayServer.start(createServer(sockets), options, {
-      fallback: 'fd:0',
+      gateway: 'fastcgi',
       sockets,
       admits: webServerAddresses(),
       connect: (socket) => new FastCGIConnection(socket, run, connectionOptions, protocolOptions),
@@ -84,12 +78,12 @@ export class FastCGIHandler {
 }
 
 function optionsOfProtocol(options: FastCGIOptions): ApplicationOptions<Environ> {
-  const { multiplex = true, maxConnections = DEFAULT_MAX_CONNECTIONS } = options
+  const { multiplex = true, maxConnections = OPTIONS.maxConnections.default } = options
   return {
     decodeParams: environFromPairs,
     multiplex,
-    maxParamsBytes: options.maxHeaderBytes,
-    maxParams: options.maxHeaders,
+    maxParamsBytes: options.maxHeaderBytes ?? OPTIONS.maxHeaderBytes.default.fastcgi,
+    maxParams: options.maxHeaders ?? OPTIONS.maxHeaders.default.fastcgi,
     maxConns: maxConnections,
     maxReqs: multiplex ? maxConnections * MAX_ACTIVE : maxConnections,
   }

@@ -7,7 +7,6 @@
 import { Buffer } from 'node:buffer'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { frameworkOf } from '../src/application/detect.ts'
 import { chunkLength } from '../src/response/body.ts'
 import { contentLength } from '../src/environ/environ.ts'
 import { log } from '../src/log.ts'
@@ -16,10 +15,11 @@ import { PeerError } from '../src/errors.ts'
 import { emptySource, Input, type ByteSource } from '../src/request/input.ts'
 import { refusalStatus, type ParserError } from '../src/protocol/http-refusal.ts'
 import { decodePath } from '../src/environ/decode-path.ts'
-import { recognise, type Runnable } from '../src/application/to-application.ts'
-import { GatewayServer, type Connection, type ServerOptions } from '../src/server/gateway-server.ts'
+import { toApplication, type Runnable } from '../src/application/to-application.ts'
+import { checkOptions } from '../src/check-options.ts'
+import { OPTIONS, type OptionsOf } from '../src/options.ts'
+import { GatewayServer, type Connection } from '../src/server/gateway-server.ts'
 import {
-  checkLimits,
   HEADERS_TIMEOUT,
   HIGH_WATER_MARK,
   IDLE_TIMEOUT,
@@ -41,26 +41,13 @@ import type {
   InputStream,
   StartResponse,
 } from '../src/types.ts'
-import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
+import { BaseHandler, type MaybePromise } from './base.ts'
 
-/** What an HTTPHandler can be told. */
-export interface HTTPOptions extends HandlerOptions, ServerOptions {
-  /** The value of the Server header, where the application sends none; null for no header. */
-  readonly serverSoftware?: string | null | undefined
+export interface HTTPOptions extends OptionsOf<'http'> {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly requestHandler?: typeof HTTPRequestHandler | undefined
-  /**
-   * Wraps the application in `validator`, for development: what breaks the contract is answered
-   * with a 500 and told to stderr. Default: false, but in `makeServer` where NODE_ENV is not
-   * 'production'. Applications of frameworks are never wrapped.
-   */
-  readonly validate?: boolean | undefined
 }
 
-/** Room for the longest line that nginx and Apache let through (8 KiB) several times over. */
-const MAX_HEADER_BYTES = 65_536
-/** Headers of one request; nginx has no such limit, Apache's LimitRequestFields is 100. */
-const MAX_HEADERS = 1_000
 /**
  * Requests of one connection above which it is not read, and those that have come wait, until the
  * first are answered. Browsers send one at a time, clients that pipeline a few; Node would start as
@@ -88,10 +75,10 @@ export class HTTPHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const run = await this.#prepare(application)
-    checkLimits(options) // Node's own errors for them name other options.
+    const { application: run } = await toApplication(application, options)
+    checkOptions('http', options) // Node's own errors for them name other options.
     const server = createServer({
-      maxHeaderSize: options.maxHeaderBytes ?? MAX_HEADER_BYTES,
+      maxHeaderSize: options.maxHeaderBytes ?? OPTIONS.maxHeaderBytes.default.http,
       headersTimeout: zeroIfNone(options.headersTimeout ?? HEADERS_TIMEOUT),
       connectionsCheckingInterval: SWEEP_TIME,
       keepAliveTimeout: zeroIfNone(options.idleTimeout ?? IDLE_TIMEOUT),
@@ -116,22 +103,13 @@ export class HTTPHandler {
     server.on('checkContinue', (request, response) => answer(request, response, true))
     server.on('clientError', (error, socket) => connectionOf(socket as Socket)?.refuse(error))
     return GatewayServer.start(server, options, {
-      fallback: ':8000',
-      open: true,
+      gateway: 'http',
       connect: (socket) => {
         const connection = new HTTPConnection(socket, run, options.maxRequestsPerConnection)
         Object.assign(socket, { [CONNECTION]: connection })
         return connection
       },
     })
-  }
-
-  /** The validator is loaded only where it is asked for. */
-  async #prepare(application: Runnable): Promise<Application> {
-    const { application: run } = await recognise(application)
-    if (!this.options.validate || frameworkOf(application) !== null) return run
-    const { validator } = await import('../src/validate/validator.ts')
-    return validator(run)
   }
 }
 
@@ -173,11 +151,15 @@ class HTTPConnection implements Connection {
     })
   }
 
+  get requests(): number {
+    return this.#begun
+  }
+
   begin(handler: HTTPRequestHandler): void {
     const { response } = handler
     this.#handlers.push(handler)
     // Node says 'close' at that number, and leaves it to the client.
-    const last = this.#ending || ++this.#begun === this.#maxRequests
+    const last = ++this.#begun === this.#maxRequests || this.#ending
     // HTTP/1.0 has no kept connections but by an extension that proxies got wrong (RFC 9112, C.2.2).
     if (last || handler.request.httpVersion === '1.0') response.shouldKeepAlive = false
     const tooMany = this.#handlers.length > MAX_PIPELINED
@@ -250,7 +232,7 @@ class HTTPConnection implements Connection {
     if (this.#refused !== Infinity) return
     this.#refused = socket.bytesRead
     const { rawPacket } = error
-    if (rawPacket?.length === socket.bytesRead) logWrongProtocol('HTTP', rawPacket)
+    if (rawPacket?.length === socket.bytesRead) logWrongProtocol('http', rawPacket)
     const answering = this.#handlers.some(({ response }) => response.headersSent)
     if (socket.writable && !answering) {
       socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
@@ -280,7 +262,7 @@ export class HTTPRequestHandler extends BaseHandler {
     this.request = request
     this.response = response
     this.environ = createRoomyEnviron()
-    this.#maxHeaders = options.maxHeaders ?? MAX_HEADERS
+    this.#maxHeaders = options.maxHeaders ?? OPTIONS.maxHeaders.default.http
     this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
     response.on('close', () => {

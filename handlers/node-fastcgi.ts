@@ -13,15 +13,15 @@ import { ErrorLog } from '../src/request/error-log.ts'
 import { log, logEntry } from '../src/log.ts'
 import { ConfigurationError, PeerError } from '../src/errors.ts'
 import { Input, streamSource, type ByteSource } from '../src/request/input.ts'
-import { recognise, type Runnable } from '../src/application/to-application.ts'
+import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { webServerAddresses } from '../src/address-list.ts'
-import { GatewayServer, type ServerOptions } from '../src/server/gateway-server.ts'
+import { GatewayServer } from '../src/server/gateway-server.ts'
+import type { OptionsOf } from '../src/options.ts'
 import { drained, boundLinger } from '../src/server/socket-writer.ts'
 import type { Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
-/** What a NodeFastCGIHandler can be told. */
-export interface NodeFastCGIOptions extends HandlerOptions, ServerOptions {
+export interface NodeFastCGIOptions extends OptionsOf<'node-fastcgi'> {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly requestHandler?: typeof NodeFastCGIRequestHandler | undefined
 }
@@ -81,7 +81,7 @@ export class NodeFastCGIHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const { application: run } = await recognise(application)
+    const { application: run } = await toApplication(application, options)
     const nodeFastCGI = await load()
     const server = nodeFastCGI.createServer({
       multiplex: false,
@@ -97,7 +97,7 @@ export class NodeFastCGIHandler {
       request.start(run)
     })
     return GatewayServer.start(server, options, {
-      fallback: 'fd:0',
+      gateway: 'node-fastcgi',
       admits: webServerAddresses(),
       connect: (socket) => new Connection(socket),
     })

@@ -18,8 +18,9 @@ import {
   type SCGIFault,
   type SCGIOptions as ReaderOptions,
 } from '../src/protocol/scgi.ts'
-import { recognise, type Runnable } from '../src/application/to-application.ts'
-import { GatewayServer, type ServerOptions } from '../src/server/gateway-server.ts'
+import { toApplication, type Runnable } from '../src/application/to-application.ts'
+import { GatewayServer } from '../src/server/gateway-server.ts'
+import { OPTIONS, type OptionsOf } from '../src/options.ts'
 import {
   coarseTime,
   HEADERS_TIMEOUT,
@@ -39,8 +40,7 @@ import { logWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type { Application, Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
-/** What an SCGIHandler can be told. */
-export interface SCGIOptions extends HandlerOptions, ServerOptions {
+export interface SCGIOptions extends OptionsOf<'scgi'> {
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly requestHandler?: typeof SCGIRequestHandler | undefined
 }
@@ -71,12 +71,15 @@ export class SCGIHandler {
    */
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
-    const { application: run } = await recognise(application)
+    const { application: run } = await toApplication(application, options)
     const sockets = { allowHalfOpen: true }
-    const { maxHeaderBytes, maxHeaders } = options
+    const {
+      maxHeaderBytes = OPTIONS.maxHeaderBytes.default.scgi,
+      maxHeaders = OPTIONS.maxHeaders.default.scgi,
+    } = options
     const reading = { maxHeaderBytes, maxHeaders, decodeHeaders: environFromHeaders }
     return GatewayServer.start(createServer(sockets), options, {
-      fallback: 'fd:0',
+      gateway: 'scgi',
       sockets,
       connect: (socket) => new Connection(socket, run, options, reading),
     })
@@ -97,6 +100,11 @@ class Connection {
   /** All of the request has come. */
   #complete = false
   #answered = false
+
+  get requests(): number {
+    return this.#request !== null || this.#answered ? 1 : 0
+  }
+
   /** What has come has to be copied to be kept. */
   #borrowed = false
 
@@ -202,7 +210,7 @@ class Connection {
   /** Answers what is a request and not to be served; closes on anything else. */
   #refuse(code: SCGIFault, message: string, chunk?: Buffer): void {
     const first = chunk !== undefined && this.socket.bytesRead === chunk.length
-    if (!first || !logWrongProtocol('SCGI', chunk)) {
+    if (!first || !logWrongProtocol('scgi', chunk)) {
       logEntry(`SCGI: ${message}`)
     }
     const status = REFUSALS[code]

@@ -3,11 +3,11 @@
  * (wsgiref.handlers), for protocol servers, tests and CGI scripts.
  */
 import type { Readable } from 'node:stream'
-import { asApplication, bridged, frameworkOf } from '../src/application/detect.ts'
+import { asApplication, frameworkOf } from '../src/application/detect.ts'
 import { contentLength, setVariable } from '../src/environ/environ.ts'
 import { Input, streamSource } from '../src/request/input.ts'
 import { disconnection, type Output, OutputWriter } from '../src/response/output-writer.ts'
-import type { Runnable } from '../src/application/to-application.ts'
+import { bridged, type Runnable } from '../src/application/to-application.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 

@@ -39,7 +39,24 @@ const typescript = dirname(createRequire(import.meta.url).resolve('typescript/pa
 execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', out], { stdio: 'inherit' })
 rmSync(`${out}/tsconfig.json`)
 
-const bundle = await rolldown({ input: 'src/exports/cgi.ts', platform: 'node', logLevel: 'warn' })
+// What src/application/to-application.ts loads on demand is found in the package, if there is one.
+const onDemand = {
+  name: 'on-demand',
+  resolveId(source) {
+    const module = {
+      '../bridge/from-node.ts': 'portico/node',
+      '../bridge/from-fetch.ts': 'portico/fetch',
+      '../validate/validator.ts': 'portico/validate',
+    }[source]
+    return module && { id: module, external: true }
+  },
+}
+const bundle = await rolldown({
+  input: 'src/exports/cgi.ts',
+  platform: 'node',
+  logLevel: 'warn',
+  plugins: [onDemand],
+})
 // Not minified: stack traces in a web server's log have names, and lines that can be read. Without
 // comments it is parsed almost as fast (0.3 ms slower, of some 40 ms for a request).
 await bundle.write({

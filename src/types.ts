@@ -5,6 +5,7 @@
 import type { Buffer } from 'node:buffer'
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
+import type { Gateway } from './gateways.ts'
 
 /** A `T`, or a promise of one where the caller has to wait. */
 export type MaybePromise<T = void> = T | Promise<T>
@@ -86,7 +87,7 @@ export type FileWrapperConstructor = new (
 ) => AsyncIterable<Chunk> & { close?: () => unknown }
 
 /** Portico's own gateways. */
-export type Gateway = 'cgi' | 'fastcgi' | 'scgi' | 'http'
+export type { Gateway }
 
 /**
  * The request: CGI variables (RFC 3875, section 4.1) and the keys of PEP 3333.

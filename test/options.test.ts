@@ -1,96 +1,181 @@
-import { expect, test, vi } from 'vitest'
-import { run, type RunOptions } from '../handlers/auto.ts'
-import { FastCGIHandler, type FastCGIOptions } from '../handlers/fastcgi.ts'
+import { describe, expect, test } from 'vitest'
+import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { HTTPHandler, type HTTPOptions } from '../handlers/http.ts'
-import type { NodeFastCGIOptions } from '../handlers/node-fastcgi.ts'
-import { SCGIHandler, type SCGIOptions } from '../handlers/scgi.ts'
 import { makeServer } from '../handlers/make-server.ts'
+import { SCGIHandler } from '../handlers/scgi.ts'
+import { checkOptions, optionsFromEnvironment } from '../src/check-options.ts'
 import { ConfigurationError } from '../src/errors.ts'
-import { checkOptionNames, OPTION_NAMES } from '../src/options.ts'
+import { checkNames } from '../src/option-names.ts'
+import {
+  defaultOf,
+  namesOf,
+  OPTION_NAMES,
+  rowOf,
+  variableOf,
+  type OptionSet,
+} from '../src/options.ts'
 
-type Name =
-  | keyof FastCGIOptions
-  | keyof HTTPOptions
-  | keyof NodeFastCGIOptions
-  | keyof RunOptions
-  | keyof SCGIOptions
+const SETS: OptionSet[] = ['cgi', 'fastcgi', 'scgi', 'http', 'node-fastcgi', 'run']
 
-/** The compiler says if one is missing here, or too many. */
-const NAMES: Record<Name, true> = {
-  allowedClients: true,
-  responseTimeout: true,
-  backlog: true,
-  exitOnUncaughtError: true,
-  gateway: true,
-  shutdownTimeout: true,
-  group: true,
-  requestHandler: true,
-  headersTimeout: true,
-  highWaterMark: true,
-  idleTimeout: true,
-  listen: true,
-  maxConnections: true,
-  maxHeaderBytes: true,
-  maxHeaders: true,
-  maxRequestsPerConnection: true,
-  mode: true,
-  multiplex: true,
-  multiprocess: true,
-  osEnviron: true,
-  owner: true,
-  pathInfo: true,
-  scriptName: true,
-  writeTimeout: true,
-  serverSoftware: true,
-  validate: true,
-}
+describe('checkNames', () => {
+  const names = ['listen', 'multiplex', 'maxHeaders', 'maxHeaderBytes']
 
-test('every option of a handler or of run() is known, and no other', () => {
-  expect(OPTION_NAMES).toEqual(Object.keys(NAMES))
-  expect(() => checkOptionNames(NAMES)).not.toThrow()
+  test.each([
+    ['multiplx', 'multiplex'],
+    ['Listen', 'listen'],
+    ['lsiten', 'listen'],
+    ['maxHeader', 'maxHeaders'],
+    ['maxHeaderByte', 'maxHeaderBytes'],
+  ])('suggests the nearest name for %s', (given, nearest) => {
+    expect(() => checkNames('f()', { [given]: 1 }, names)).toThrow(
+      new ConfigurationError(`f(): unknown option '${given}'. Did you mean '${nearest}'?`),
+    )
+  })
+
+  test.each(['port', '', '__proto__', 'toString', 'x'.repeat(1000)])(
+    'lists all names where none is near: %j',
+    (given) => {
+      expect(() => checkNames('f()', Object.fromEntries([[given, 1]]), names)).toThrow(
+        `f(): unknown option '${given}'. The names are ${names.join(', ')}`,
+      )
+    },
+  )
+
+  test('accepts the names, and no options', () => {
+    checkNames('f()', { listen: undefined, multiplex: 1 }, names)
+    checkNames('f()', {}, [])
+  })
 })
 
-const names = OPTION_NAMES.join(', ')
+describe('checkOptions', () => {
+  test.each(SETS)('accepts the defaults of %s', (set) => {
+    checkOptions(set, Object.fromEntries(namesOf(set).map((name) => [name, defaultOf(name, set)])))
+  })
 
-test.each(['multiplx', 'Listen', 'port', '__proto__', 'toString', ''])('%j is refused', (given) => {
-  const options = Object.fromEntries([[given, 1]])
-  expect(() => checkOptionNames(options)).toThrow(
-    new ConfigurationError(`${given}: no such option; there are ${names}`),
+  test('refuses an option that the gateway does not have, and names the ones that do', () => {
+    for (const name of OPTION_NAMES) {
+      for (const set of SETS.filter((it) => it !== 'run' && !rowOf(name).of.includes(it))) {
+        expect(() => checkOptions(set, { [name]: defaultOf(name, 'http') ?? 1 })).toThrow(
+          new RegExp(`^${name} is an option of .*, not of `),
+        )
+        checkOptions(set, { [name]: undefined })
+      }
+    }
+  })
+
+  const MAX_TIME = 2 ** 31 - 1
+  test.each<[string, string, unknown, string]>([
+    [
+      'a negative time',
+      'shutdownTimeout',
+      -1,
+      `-1 is not accepted; it is a whole number from 0 to ${MAX_TIME}`,
+    ],
+    ['a fraction', 'shutdownTimeout', 0.5, '0.5 is not accepted; it is a whole number'],
+    ['NaN', 'maxConnections', Number.NaN, 'NaN is not accepted; it is a whole number from 1 to '],
+    [
+      'text',
+      'headersTimeout',
+      '5s',
+      `"5s" is not accepted; it is a whole number from 1 to ${MAX_TIME}, or Infinity for no limit`,
+    ],
+    ['Infinity without that meaning', 'responseTimeout', Infinity, 'Infinity is not accepted'],
+    ['a time that a timer cannot hold', 'idleTimeout', MAX_TIME + 1, '2147483648 is not accepted'],
+    ['no number', 'backlog', 0, '0 is not accepted; it is a whole number from 1 to '],
+    ['a word for a switch', 'validate', 'yes', '"yes" is not accepted; it is true or false'],
+    ['null for a switch', 'validate', null, 'null is not accepted; it is true or false'],
+    [
+      'an unknown choice',
+      'pathInfo',
+      'asis',
+      `"asis" is not accepted; it is one of auto, as-is, from-uri. Did you mean 'as-is'?`,
+    ],
+    ['a number for text', 'scriptName', 5, '5 is not accepted; it is a string'],
+  ])('refuses %s', (_, name, value, message) => {
+    expect(() => checkOptions('http', { [name]: value })).toThrow(ConfigurationError)
+    expect(() => checkOptions('http', { [name]: value })).toThrow(`${name}: ${message}`)
+  })
+
+  test.each([0, -1, 1.5, Number.NaN])('refuses a backlog of %d', (backlog) => {
+    expect(() => checkOptions('scgi', { backlog })).toThrow('backlog: ')
+  })
+
+  test.each([
+    ['headersTimeout', Infinity],
+    ['maxHeaders', Infinity],
+    ['responseTimeout', 0],
+    ['serverSoftware', null],
+    ['maxHeaders', undefined],
+  ])('accepts %s: %s', (name, value) => {
+    checkOptions('http', { [name]: value })
+  })
+})
+
+const misspelt = { listen: '127.0.0.1:0', validat: false }
+
+test.each([
+  ['FastCGI', FastCGIHandler],
+  ['SCGI', SCGIHandler],
+  ['HTTP', HTTPHandler],
+])('a server of %s does not start with a misspelt option', async (label, Handler) => {
+  await expect(new Handler(misspelt).run(() => [])).rejects.toThrow(
+    new ConfigurationError(`${label}: unknown option 'validat'. Did you mean 'validate'?`),
   )
 })
 
-const misspelt = { listen: '127.0.0.1:0', multiplx: false }
+test.each([
+  [SCGIHandler, 'multiplex'],
+  [FastCGIHandler, 'serverSoftware'],
+  [HTTPHandler, 'multiplex'],
+])('%o does not start with an option of another gateway', async (Handler, name) => {
+  const options = { listen: '127.0.0.1:0', [name]: null }
+  await expect(new Handler(options).run(() => [])).rejects.toThrow(`${name} is an option of `)
+})
 
-test.each([FastCGIHandler, SCGIHandler, HTTPHandler])(
-  '%o does not start with an option that is misspelt',
-  async (Handler) => {
-    const starting = new Handler(misspelt).run(() => [])
-    await expect(starting).rejects.toThrow(ConfigurationError)
-    await expect(starting).rejects.toThrow('multiplx: no such option')
-  },
-)
-
-test('nor does makeServer', async () => {
+test('makeServer refuses a misspelt option', async () => {
   const options = { maxConections: 1 } as HTTPOptions
   await expect(makeServer('127.0.0.1', 0, () => [], options).start()).rejects.toThrow(
-    'maxConections: no such option',
+    "HTTP: unknown option 'maxConections'. Did you mean 'maxConnections'?",
   )
 })
 
-test('nor does run(), which says so in one line', async () => {
-  const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-  try {
-    expect(await run(() => [], { gateway: 'http', ...misspelt })).toBeNull()
-    expect(write.mock.calls).toEqual([[`multiplx: no such option; there are ${names}\n`]])
-  } finally {
-    write.mockRestore()
-    process.exitCode = undefined
-  }
-})
+describe('environment variables', () => {
+  test('have the names of the options, except those of a Unix socket', () => {
+    expect(variableOf('shutdownTimeout')).toBe('PORTICO_SHUTDOWN_TIMEOUT')
+    expect(variableOf('exitOnUncaughtError')).toBe('PORTICO_EXIT_ON_UNCAUGHT_ERROR')
+    expect(variableOf('mode')).toBe('PORTICO_SOCKET_MODE')
+    expect(variableOf('osEnviron')).toBe(undefined)
+    const variables = OPTION_NAMES.map(variableOf).filter((it) => it !== undefined)
+    expect(new Set(variables).size).toBe(variables.length)
+  })
 
-test('what means nothing to a gateway is taken: the program may be another one elsewhere', async () => {
-  for (const Handler of [FastCGIHandler, SCGIHandler, HTTPHandler]) {
-    const options = { listen: '127.0.0.1:0', multiplex: false, validate: false }
-    await (await new Handler(options).run(() => [])).close()
-  }
+  test.each<[string, string, unknown]>([
+    ['PORTICO_SHUTDOWN_TIMEOUT', '500', { shutdownTimeout: 500 }],
+    ['PORTICO_HEADERS_TIMEOUT', 'Infinity', { headersTimeout: Infinity }],
+    ['PORTICO_VALIDATE', 'true', { validate: true }],
+    ['PORTICO_VALIDATE', 'false', { validate: false }],
+    ['PORTICO_PATH_INFO', 'as-is', { pathInfo: 'as-is' }],
+    ['PORTICO_SOCKET_GROUP', 'www-data', { group: 'www-data' }],
+    ['PORTICO_ALLOWED_CLIENTS', '::1, 10.0.0.0/8', { allowedClients: '::1, 10.0.0.0/8' }],
+    ['PORTICO_MAX_CONNECTIONS', '', {}],
+    ['PORTICO_MULTIPLEX', 'false', {}],
+    ['PORTICO_OS_ENVIRON', '{}', {}],
+  ])('%s=%s over HTTP', (name, text, expected) => {
+    expect(optionsFromEnvironment('http', { [name]: text })).toEqual(expected)
+  })
+
+  test.each([
+    ['PORTICO_SHUTDOWN_TIMEOUT', '5s'],
+    ['PORTICO_SHUTDOWN_TIMEOUT', '-1'],
+    ['PORTICO_SHUTDOWN_TIMEOUT', '0x10'],
+    ['PORTICO_SHUTDOWN_TIMEOUT', '1e3'],
+    ['PORTICO_RESPONSE_TIMEOUT', 'Infinity'],
+    ['PORTICO_VALIDATE', '1'],
+    ['PORTICO_PATH_INFO', 'AUTO'],
+  ])('%s=%s is refused, and named', (name, text) => {
+    expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(ConfigurationError)
+    expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(
+      `${name}: "${text}" is not accepted; it is `,
+    )
+  })
 })

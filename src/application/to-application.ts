@@ -1,16 +1,19 @@
-/**
- * Whatever can be run, made an application of ours: from the side of handlers that have the time to
- * load a bridge. A bridge is loaded only for what needs it.
- */
-import { asApplication, frameworkOf } from './detect.ts'
+/** Makes an application of whatever can be run. A bridge, or the validator, is loaded on demand. */
 import type { FetchHandler } from '../bridge/from-fetch.ts'
 import type { NodeApplication, NodeListener } from '../bridge/from-node.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
+import {
+  asApplication,
+  frameworkOf,
+  looksLikeListener,
+  unsupportedMessage,
+  type Framework,
+} from './detect.ts'
 
 /**
- * A framework's application, which can be told from a function of ours. None of these can be called
- * as far as the types go, so that `run((environ, startResponse) => …)` knows its parameters.
+ * An application of a framework. As far as the types go none of these can be called, so that
+ * `run((environ, startResponse) => …)` knows its parameters.
  */
 export type FrameworkApplication =
   | { readonly handle: (...args: never[]) => unknown }
@@ -20,30 +23,29 @@ export type FrameworkApplication =
 /** What a handler runs. */
 export type Runnable = Application | ApplicationClass | FrameworkApplication
 
-/** An application, and what it was taken for. */
-export interface Recognised {
+/** An application, and what it was made of. */
+export interface NamedApplication {
   readonly application: Application
   /** 'an application', 'an Express application' … */
-  readonly shape: string
+  readonly description: string
 }
 
 /**
- * Tells what `candidate` is: an application of ours, or one of Express, Connect, Koa or Fastify, an
- * `http.Server`, or whatever has a `fetch()`, such as Hono and H3.
+ * Makes an application of `candidate`: a function, a class, an application of Express, Connect,
+ * Koa or Fastify, an `http.Server`, or an object with `fetch()`, such as Hono's and H3's.
  *
- * @throws {ConfigurationError} for anything else; it names the shapes. And for what is probably a
- *   listener of node:http, which can be told from a function of ours by nothing but its text.
+ * With `validate` the validator checks it, except that an application of a framework is never
+ * checked: what it sends is the framework's affair.
+ *
+ * @throws {ConfigurationError} for anything else, and for what is probably a listener of node:http.
  */
-export async function recognise(candidate: Runnable): Promise<Recognised> {
+export async function toApplication(
+  candidate: Runnable,
+  { validate = false }: { readonly validate?: boolean | undefined } = {},
+): Promise<NamedApplication> {
   const framework = frameworkOf(candidate)
-  if (framework?.bridge === 'node') {
-    const { fromNode } = await import('../bridge/from-node.ts')
-    return { application: fromNode(candidate as NodeApplication), shape: framework.shape }
-  }
-  if (framework?.bridge === 'fetch') {
-    const { fromFetch } = await import('../bridge/from-fetch.ts')
-    const source = candidate as { readonly fetch: FetchHandler }
-    return { application: fromFetch(source), shape: framework.shape }
+  if (framework !== null) {
+    return { application: await bridged(candidate, framework), description: framework.description }
   }
   if (typeof candidate !== 'function') {
     throw new ConfigurationError(
@@ -58,20 +60,38 @@ export async function recognise(candidate: Runnable): Promise<Recognised> {
         "'portico/node'. An application has parameters (environ, startResponse) and calls the second",
     )
   }
-  return { application: asApplication(candidate as Application), shape: 'an application' }
+  const application = asApplication(candidate as Application)
+  return {
+    application: validate ? await validated(application) : application,
+    description: 'an application',
+  }
 }
 
-/** The second parameter of a function, no class, whose parameters are called as those of a listener. */
-const LISTENER = /^(?!class\b)[^(]*\(\s*_?req(?:uest)?\s*,\s*(res(?:ponse)?)\s*[,)]/
+// These paths become 'portico/node', 'portico/fetch' and 'portico/validate' in portico.cjs, which
+// finds them in the package, if there is one (scripts/build.mjs).
+const BRIDGES = {
+  node: async (candidate: unknown) =>
+    (await import('../bridge/from-node.ts')).fromNode(candidate as NodeApplication),
+  fetch: async (candidate: unknown) =>
+    (await import('../bridge/from-fetch.ts')).fromFetch(candidate as { fetch: FetchHandler }),
+}
 
 /**
- * Whether a function is called with `(req, res)` by everybody but us: nothing but these names tells,
- * and that it nowhere calls the second, where an application has to. An application that is taken
- * for one has to rename its parameters; a listener that is not would fail at each request, with an
- * error that names neither it nor us.
+ * Adapts the application of a framework.
+ *
+ * @throws {ConfigurationError} if the package is not installed beside portico.cjs; any other error
+ *   of the bridge as it is.
  */
-function looksLikeListener(candidate: object): boolean {
-  const source = Function.prototype.toString.call(candidate)
-  const second = LISTENER.exec(source)?.[1]
-  return second !== undefined && !new RegExp(`\\b${second}\\s*\\(`).test(source)
+export async function bridged(candidate: unknown, framework: Framework): Promise<Application> {
+  try {
+    return await BRIDGES[framework.bridge](candidate)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw new ConfigurationError(unsupportedMessage(framework), { cause: error })
+  }
+}
+
+async function validated(application: Application): Promise<Application> {
+  const { validator } = await import('../validate/validator.ts')
+  return validator(application)
 }

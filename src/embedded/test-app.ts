@@ -3,11 +3,10 @@
  * memory, and the request comes from there. From the side of a web server that is a test.
  */
 import { Buffer } from 'node:buffer'
-import { frameworkOf } from '../application/detect.ts'
 import { contentLength, setVariable } from '../environ/environ.ts'
 import { ErrorLog } from '../request/error-log.ts'
 import { bytesSource, Input } from '../request/input.ts'
-import { recognise, type Runnable } from '../application/to-application.ts'
+import { toApplication, type Runnable } from '../application/to-application.ts'
 import { parseCgiResponse } from '../testing/cgi-response.ts'
 import { cgiVariables, type CgiPlace } from '../testing/cgi-variables.ts'
 import {
@@ -19,7 +18,6 @@ import {
 } from '../testing/client.ts'
 import { TestSession, type TestSessionOptions } from '../testing/test-session.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../types.ts'
-import { validator } from '../validate/validator.ts'
 import { BaseHandler, type MaybePromise } from '../../handlers/base.ts'
 
 export interface InProcessOptions extends CgiPlace {
@@ -48,9 +46,8 @@ export function inProcessClient(application: Runnable, options: InProcessOptions
 }
 
 async function prepare(candidate: Runnable, options: InProcessOptions): Promise<Application> {
-  const { application } = await recognise(candidate)
-  const checked = options.validate !== false && frameworkOf(candidate) === null
-  return checked ? validator(application) : application
+  const { application } = await toApplication(candidate, { validate: options.validate !== false })
+  return application
 }
 
 class InProcessHandler extends BaseHandler {

@@ -1,19 +1,11 @@
 /** SCRIPT_NAME and PATH_INFO as the application sees them: options, repairs, mount point. */
+import type { Options } from '../options.ts'
 import type { Environ } from '../types.ts'
 import { decodePath } from './decode-path.ts'
 import { addMissingPath, respellPath } from './path-quirks.ts'
 
 /** Where SCRIPT_NAME ends and PATH_INFO begins, if the web server does not say so correctly. */
-export interface PathOptions {
-  /** The mount point, '' or '/…', where the web server does not know it. */
-  readonly scriptName?: string | undefined
-  /**
-   * - `'auto'` (default): trust the web server, and correct known server bugs;
-   * - `'as-is'`: trust the web server;
-   * - `'from-uri'`: decode REQUEST_URI, whatever the web server rewrote.
-   */
-  readonly pathInfo?: 'auto' | 'as-is' | 'from-uri' | undefined
-}
+export type PathOptions = Pick<Options, 'scriptName' | 'pathInfo'>
 
 /** Sets SCRIPT_NAME and PATH_INFO: each is '' or '/…', and SCRIPT_NAME is never '/'. */
 export function repairPath(environ: Environ, options: PathOptions): void {

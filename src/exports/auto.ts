@@ -1,2 +1,3 @@
 /** `portico/auto`: `run` without the gateways that it does not use. */
-export { detectGateway, run, type RunOptions, type Surroundings } from '../../handlers/auto.ts'
+export { run, type RunOptions } from '../../handlers/auto.ts'
+export { detectGateway, type Surroundings } from '../process/detect.ts'

@@ -1,7 +1,11 @@
 /** `portico/gateway`: what a gateway of your own is built from; `examples/uwsgi.ts` is one. */
 export { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handlers/base.ts'
 export { BaseCGIHandler, SimpleHandler, type SimpleOptions } from '../../handlers/simple.ts'
-export { recognise, type Recognised, type Runnable } from '../application/to-application.ts'
+export {
+  type NamedApplication,
+  type Runnable,
+  toApplication,
+} from '../application/to-application.ts'
 export { contentLength, copyEnviron, createEnviron, setVariable } from '../environ/environ.ts'
 export type { PathOptions } from '../environ/path.ts'
 export { ApplicationError, ConfigurationError, PeerError, type PeerFault } from '../errors.ts'
@@ -13,6 +17,7 @@ export { coarseTime } from '../server/deadlines.ts'
 export {
   type Connection,
   GatewayServer,
+  type OtherGateway,
   type ServerOptions,
   type ServerPolicy,
 } from '../server/gateway-server.ts'

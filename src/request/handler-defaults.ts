@@ -15,19 +15,17 @@ import type {
 } from '../types.ts'
 import type { PathOptions } from '../environ/path.ts'
 import { PeerError } from '../errors.ts'
+import type { Options } from '../options.ts'
 import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
 import { httpDate } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'
 import { guessScheme } from '../wsgiref/util.ts'
 
-export interface HandlerOptions extends PathOptions {
-  /** Variables that every request sees, unless its own have the same name. */
-  readonly osEnviron?: Readonly<Record<string, string>> | undefined
-  /** `wsgi.multiprocess`: whether other processes serve the same application. */
-  readonly multiprocess?: boolean | undefined
-  /** Milliseconds for the whole response. Default: 0, no limit. */
-  readonly responseTimeout?: number | undefined
-}
+/** The options of every handler. */
+export type HandlerOptions = Pick<
+  Options,
+  'multiprocess' | 'osEnviron' | 'pathInfo' | 'responseTimeout' | 'scriptName'
+>
 
 // The defaults of each instance, made once.
 const WSGI_VERSION = [1, 0] as const

@@ -5,12 +5,13 @@
 import type { Server, Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { allowClients } from '../address-list.ts'
-import type { Admits, ClientList } from '../address-list.ts'
+import type { Admits } from '../address-list.ts'
 import { takeConnections, type Receiver } from '../node-internals/accept-onread.ts'
-import { checkLimits, sweep, type Limits, type Expirable } from './deadlines.ts'
-import { DEFAULT_BACKLOG, listen } from './listen.ts'
-import type { Address, ListenOptions, ListenPolicy } from './listen.ts'
-import { checkOptionNames } from '../options.ts'
+import { checkOptions } from '../check-options.ts'
+import { GATEWAYS, type ServerGateway } from '../gateways.ts'
+import { defaultOf, OPTIONS, type OptionsOf } from '../options.ts'
+import { sweep, type Expirable } from './deadlines.ts'
+import { listen, type Address } from './listen.ts'
 import { releaseSocketFile } from './unix-socket.ts'
 
 /** What a handler makes of an accepted socket. */
@@ -20,41 +21,47 @@ export interface Connection extends Expirable {
    * or its first bytes have come, and takes no further request. Called once.
    */
   end(): void
-  /** Ends now; what runs is aborted. */
+  /** Ends now; running requests are aborted. */
   destroy(): void
+  /** Requests that have begun on it. */
+  readonly requests?: number
   /** The socket is closed. */
   closed?(): void
 }
 
-export interface ServerOptions extends ListenOptions, Limits {
-  /** Who may connect by TCP: addresses and CIDR blocks, as an array or separated by commas. */
-  readonly allowedClients?: ClientList | undefined
-  /** How many connections are served at a time; further ones are closed as they come. */
-  readonly maxConnections?: number | undefined
-  /** How long `close()` waits for requests to finish, in milliseconds. */
-  readonly shutdownTimeout?: number | undefined
+/** The options of all servers. */
+export type ServerOptions = OptionsOf<ServerSet>
+
+/** Portico's own servers. */
+type ServerSet = ServerGateway | 'node-fastcgi'
+
+/** A gateway outside of this package. Its peers are trusted, as those of FastCGI are. */
+export interface OtherGateway {
+  /** Its name in messages. */
+  readonly label: string
+  /** The default of the option `listen`. */
+  readonly listen: string | number
+}
+
+function listenDefault(gateway: ServerSet | OtherGateway): string | number {
+  return typeof gateway === 'string' ? defaultOf('listen', gateway)! : gateway.listen
+}
+
+function trustsPeers(gateway: ServerSet | OtherGateway): boolean {
+  if (typeof gateway !== 'string' || gateway === 'node-fastcgi') return true
+  return GATEWAYS[gateway].trustsPeers
 }
 
 /** What differs between the gateways. */
-export interface ServerPolicy extends Omit<ListenPolicy, 'wildcard'> {
+export interface ServerPolicy {
+  readonly gateway: ServerSet | OtherGateway
   /** Called for each peer that is admitted, in the same turn in which it is accepted. */
   readonly connect: (socket: Socket) => Connection & Partial<Receiver>
   /** How sockets are made whose bytes go to `receive` of the connection; nothing if Node reads. */
   readonly sockets?: { readonly allowHalfOpen: boolean; readonly noDelay?: boolean }
   /** A further restriction: FCGI_WEB_SERVER_ADDRS, for FastCGI. */
   readonly admits?: Admits | undefined
-  /** True where peers are not believed, so that anybody may connect: HTTP. */
-  readonly open?: boolean | undefined
 }
-
-/**
- * Eight times nginx's worker_connections and sixteen times Apache's MaxRequestWorkers; with the
- * 256 KiB of unread body that each may hold, 1 GiB at the worst.
- */
-export const DEFAULT_MAX_CONNECTIONS = 4096
-
-/** Less than the 10 s after which `docker stop` kills; mod_fcgid and systemd wait longer. */
-export const DEFAULT_SHUTDOWN_TIMEOUT = 8000
 
 /**
  * Turns of the event loop without a new connection, after which all that came before is known: the
@@ -69,6 +76,11 @@ const QUIET_TURNS = 3
  */
 const FIRST_BYTE_TIME = 500
 
+export interface CloseOptions {
+  /** Milliseconds to wait for running requests. Default: the option `shutdownTimeout`. */
+  readonly timeout?: number | undefined
+}
+
 /** A server that accepts connections: what a handler's `run(app)` resolves to. */
 export class GatewayServer {
   readonly address: Address
@@ -77,6 +89,9 @@ export class GatewayServer {
   /** How many connections have come, those that were refused included. */
   readonly #accepted: { readonly count: number }
   readonly #shutdownTimeout: number
+  readonly #gateway: ServerSet | OtherGateway
+  /** The requests of connections that are closed. */
+  readonly #closedRequests: { readonly count: number }
   readonly #backlog: number
   #closing: Promise<void> | undefined
   #abortedConnections = 0
@@ -93,21 +108,23 @@ export class GatewayServer {
     options: ServerOptions,
     policy: ServerPolicy,
   ): Promise<GatewayServer> {
-    const { allowedClients, shutdownTimeout = DEFAULT_SHUTDOWN_TIMEOUT } = options
-    const { maxConnections = DEFAULT_MAX_CONNECTIONS, backlog = DEFAULT_BACKLOG } = options
-    checkOptionNames(options)
-    checkLimits(options)
+    const { gateway } = policy
+    if (typeof gateway === 'string') checkOptions(gateway, options)
+    else checkOptions('node-fastcgi', options, gateway.label)
+    const listenOn = options.listen ?? listenDefault(gateway)
+    const { allowedClients } = options
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)
-    if (allows && String(options.listen ?? policy.fallback).startsWith('unix:')) {
+    if (allows && String(listenOn).startsWith('unix:')) {
       throw new ConfigurationError(
-        'allowedClients: the peers of a Unix socket have no address; mode, owner and group say ' +
+        'allowedClients: the peers of a Unix socket have no address; mode, owner and group decide ' +
           'who may connect',
       )
     }
 
     const connections = new Map<Socket, Connection>()
-    server.maxConnections = maxConnections
+    server.maxConnections = options.maxConnections ?? OPTIONS.maxConnections.default
     const accepted = { count: 0 }
+    const closedRequests = { count: 0 }
     const admit = (socket: Socket): (Connection & Partial<Receiver>) | undefined => {
       accepted.count += 1
       if (allows?.(socket) === false || policy.admits?.(socket) === false) {
@@ -120,6 +137,7 @@ export class GatewayServer {
       socket.on('error', ignore) // 'close' follows, and is where it is dealt with.
       socket.on('close', () => {
         connections.delete(socket)
+        closedRequests.count += connection.requests ?? 0
         connection.closed?.()
       })
       return connection
@@ -132,16 +150,20 @@ export class GatewayServer {
           connection.receive!(chunk, chunk.length, false)
         })
     })
-    const limited = policy.open || allows || policy.admits
-    const wildcard = limited ? 'allow' : 'refuse'
-    const address = await listen(server, options, { fallback: policy.fallback, wildcard })
+    const wildcard = !trustsPeers(gateway) || allows || policy.admits ? 'allow' : 'refuse'
+    const address = await listen(server, options, { fallback: listenOn, wildcard })
     // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
     server.on('error', () => {})
-    server.once('close', sweep(connections, options.writeTimeout))
+    server.once('close', sweep(connections, options.writeTimeout ?? OPTIONS.writeTimeout.default))
     if (policy.sockets)
       takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
-    return new GatewayServer(server, address, connections, accepted, { shutdownTimeout, backlog })
+    return new GatewayServer(server, address, connections, accepted, {
+      gateway,
+      closedRequests,
+      shutdownTimeout: options.shutdownTimeout ?? OPTIONS.shutdownTimeout.default,
+      backlog: options.backlog ?? OPTIONS.backlog.default,
+    })
   }
 
   private constructor(
@@ -149,18 +171,45 @@ export class GatewayServer {
     address: Address,
     connections: Map<Socket, Connection>,
     accepted: { readonly count: number },
-    limits: { readonly shutdownTimeout: number; readonly backlog: number },
+    rest: {
+      readonly gateway: ServerSet | OtherGateway
+      readonly closedRequests: { readonly count: number }
+      readonly shutdownTimeout: number
+      readonly backlog: number
+    },
   ) {
     this.#server = server
     this.address = address
     this.#connections = connections
     this.#accepted = accepted
-    this.#shutdownTimeout = limits.shutdownTimeout
-    this.#backlog = limits.backlog
+    this.#gateway = rest.gateway
+    this.#closedRequests = rest.closedRequests
+    this.#shutdownTimeout = rest.shutdownTimeout
+    this.#backlog = rest.backlog
     this.closed = new Promise((resolve) => server.once('close', resolve))
   }
 
-  /** How long `close()` waits for what runs, in milliseconds. */
+  /**
+   * Where it can be reached: 'http://127.0.0.1:8000/', or in the words of `listen` if it does not
+   * speak HTTP over TCP.
+   */
+  get url(): string {
+    const { address } = this
+    if (address.kind === 'unix') return `unix:${address.path}`
+    if (address.kind === 'fd') return `fd:${address.fd}`
+    const host = address.host.includes(':') ? `[${address.host}]` : address.host
+    const place = `${host}:${address.port}`
+    return this.#gateway === 'http' ? `http://${place}/` : place
+  }
+
+  /** How many requests have been received since the server started. */
+  get requests(): number {
+    let count = this.#closedRequests.count
+    for (const connection of this.#connections.values()) count += connection.requests ?? 0
+    return count
+  }
+
+  /** How long `close()` waits for running requests, in milliseconds. */
   get shutdownTimeout(): number {
     return this.#shutdownTimeout
   }
@@ -181,12 +230,12 @@ export class GatewayServer {
    * Every request that reached the kernel before the call is accepted and answered. Resolves when
    * the last connection is closed; a second call waits for the same.
    */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  close({ timeout = this.#shutdownTimeout }: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(timeout)
     return this.#closing
   }
 
-  async #close(): Promise<void> {
+  async #close(timeout: number): Promise<void> {
     // Nobody new finds a Unix socket from here on, so nobody is cut off when it closes.
     releaseSocketFile(this.#server)
     await this.#acceptWaiting()
@@ -207,7 +256,7 @@ export class GatewayServer {
           connection.destroy()
           socket.destroy()
         }
-      }, this.#shutdownTimeout),
+      }, timeout),
     ]
     await this.closed
     for (const timer of timers) clearTimeout(timer)

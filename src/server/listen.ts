@@ -8,6 +8,7 @@ import { lookup } from 'node:dns/promises'
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { Server } from 'node:net'
 import { ConfigurationError, PorticoError } from '../errors.ts'
+import { OPTIONS, type Options } from '../options.ts'
 import { describeDescriptor, systemdSockets } from './inherited-sockets.ts'
 import { bindSocketFile } from './unix-socket.ts'
 import type { SocketFileOptions } from './unix-socket.ts'
@@ -21,15 +22,7 @@ export type Address =
 /** What `listen` asks for. Host '*' is every address of the machine. */
 export type Target = Address | { readonly kind: 'systemd'; readonly name: string | undefined }
 
-export interface ListenOptions extends SocketFileOptions {
-  /**
-   * 'unix:PATH', 'HOST:PORT', '[::1]:PORT', ':PORT' (on 127.0.0.1), a port number, 'fd:N',
-   * 'systemd' (the first socket) or 'systemd:NAME'. Port 0 picks a free one.
-   */
-  readonly listen?: string | number | undefined
-  /** How many connections wait to be accepted; the system may allow fewer. */
-  readonly backlog?: number | undefined
-}
+export type ListenOptions = SocketFileOptions & Pick<Options, 'listen' | 'backlog'>
 
 /** What differs between the gateways. */
 export interface ListenPolicy {
@@ -42,9 +35,6 @@ export interface ListenPolicy {
    */
   readonly wildcard: 'allow' | 'refuse'
 }
-
-/** Node's own, and nginx's on Linux. */
-export const DEFAULT_BACKLOG = 511
 
 /** sun_path holds 108 bytes on Linux, 104 on the BSDs, with the NUL and our '.PID' suffix. */
 const MAX_SOCKET_PATH = (process.platform === 'linux' ? 107 : 103) - `.${process.pid}`.length
@@ -113,10 +103,7 @@ export async function listen(
   policy: ListenPolicy,
 ): Promise<Address> {
   const target = parseListen(options.listen ?? policy.fallback)
-  const backlog = options.backlog ?? DEFAULT_BACKLOG
-  if (!Number.isInteger(backlog) || backlog < 1) {
-    throw new ConfigurationError(`backlog: ${backlog} is not a number of connections, 1 or more`)
-  }
+  const { backlog = OPTIONS.backlog.default } = options
   try {
     return await start(server, target, { ...options, backlog }, policy)
   } catch (error) {

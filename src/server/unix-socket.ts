@@ -13,18 +13,9 @@ import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import type { Server } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
+import { OPTIONS, type Options } from '../options.ts'
 
-/** The web server's group reads and writes, others do nothing (php-fpm's 0666: CVE-2014-0185). */
-export const DEFAULT_SOCKET_MODE = 0o660
-
-export interface SocketFileOptions {
-  /** Rights of a Unix socket's name, such as 0o660 or '0660' (the default). */
-  readonly mode?: number | string | undefined
-  /** Its owner: a user id, or a name from /etc/passwd. */
-  readonly owner?: number | string | undefined
-  /** Its group: a group id, or a name from /etc/group. */
-  readonly group?: number | string | undefined
-}
+export type SocketFileOptions = Pick<Options, 'mode' | 'owner' | 'group'>
 
 /**
  * Binds `server` to `path` by way of `bind`, and takes the name away when the server has closed.
@@ -142,7 +133,7 @@ function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean
   return a?.ino === b?.ino && a?.dev === b?.dev && a?.birthtimeNs === b?.birthtimeNs && a != null
 }
 
-function parseMode(mode: number | string = DEFAULT_SOCKET_MODE): number {
+function parseMode(mode: number | string = OPTIONS.mode.default): number {
   const bits =
     typeof mode === 'string' && /^(?:0o?)?[0-7]{3}$/.test(mode)
       ? Number.parseInt(mode.slice(-3), 8)

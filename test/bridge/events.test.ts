@@ -13,7 +13,7 @@ import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { FCGI_RESPONDER } from '../../src/protocol/fastcgi.ts'
 import { WebServerConnection } from '../../src/protocol/fastcgi-web-server.ts'
-import { recognise } from '../../src/application/to-application.ts'
+import { toApplication } from '../../src/application/to-application.ts'
 import { cgiVariables } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
 import { placeOf } from '../fixtures/gateways.ts'
@@ -102,7 +102,7 @@ const cases = frameworks.flatMap(({ name, file }) =>
 )
 
 test.each(cases)('$name behind $gateway', async ({ file, serve, request }) => {
-  const { application } = await recognise(await loadExample(file))
+  const { application } = await toApplication(await loadExample(file))
   const begun: WeakRef<object>[] = []
   const signals = new Set<AbortSignal>()
   const state = { open: 0 }

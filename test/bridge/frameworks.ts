@@ -16,7 +16,7 @@ import { frameworkOf } from '../../src/application/detect.ts'
 import type { FetchHandler } from '../../src/bridge/from-fetch.ts'
 import type { NodeListener } from '../../src/bridge/from-node.ts'
 import { ErrorLog } from '../../src/request/error-log.ts'
-import { recognise, type Runnable } from '../../src/application/to-application.ts'
+import { toApplication, type Runnable } from '../../src/application/to-application.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
 import {
   cgiClient,
@@ -102,7 +102,7 @@ export const settings: readonly Setting[] = [
 ]
 
 async function serveSimple(app: Runnable, mount: string): Promise<Served> {
-  const { application } = await recognise(app)
+  const { application } = await toApplication(app)
   return {
     client: {
       async request(request) {
@@ -132,7 +132,7 @@ async function serveSimple(app: Runnable, mount: string): Promise<Served> {
 }
 
 async function serveValidated(app: Runnable, mount: string): Promise<Served> {
-  const { application } = await recognise(app)
+  const { application } = await toApplication(app)
   return serveSimple(validator(application), mount)
 }
 
@@ -258,7 +258,7 @@ async function serveNginx(
 
 /** Through two bridges at once: what came from a framework is not unwrapped behind a function. */
 async function serveEmbedded(app: Runnable, mount: string): Promise<Served> {
-  const { application } = await recognise(app)
+  const { application } = await toApplication(app)
   return serveListener(
     toNode((environ, startResponse) => application(environ, startResponse), { scriptName: mount }),
     mount,

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest'
 import { NodeFastCGIHandler } from '../../handlers/node-fastcgi.ts'
 import { asApplication } from '../../src/application/detect.ts'
 import { ConfigurationError } from '../../src/errors.ts'
-import { recognise, type Runnable } from '../../src/application/to-application.ts'
+import { toApplication, type Runnable } from '../../src/application/to-application.ts'
 import { fastcgiClient } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
 import { placeOf } from '../fixtures/gateways.ts'
@@ -46,8 +46,8 @@ test.each<[string, unknown]>([
   ['itty-router', itty],
   ['Elysia', { fetch, handle: fetch, use: () => {}, listen: () => {} }],
 ])('%s is taken for what it has: fetch()', async (_, candidate) => {
-  const { application, shape } = await recognise(candidate as Runnable)
-  expect(shape).toBe('an application of the Fetch API')
+  const { application, description } = await toApplication(candidate as Runnable)
+  expect(description).toBe('an application of the Fetch API')
   expect((await answer(application)).out).toMatch(/\r\n\r\nfetched$/)
 })
 
@@ -57,8 +57,8 @@ test.each<[string, unknown]>([
   ['a Connect application', connect],
   ['an http.Server', createServer((_, res) => res.end())],
   ['an application of the Fetch API', { fetch: () => new Response() }],
-])('%s', async (shape, candidate) => {
-  expect(await recognise(candidate as Runnable)).toMatchObject({ shape })
+])('%s', async (description, candidate) => {
+  expect(await toApplication(candidate as Runnable)).toMatchObject({ description })
 })
 
 const SHAPES = {
@@ -70,13 +70,13 @@ const SHAPES = {
 
 test.each(frameworks)('$name', async ({ name, file }) => {
   const app = await loadExample(file)
-  const { application, shape } = await recognise(app)
-  expect(shape).toBe(SHAPES[name])
+  const { application, description } = await toApplication(app)
+  expect(description).toBe(SHAPES[name])
   expect((await answer(application)).out).toContain(`Hello from ${name}!`)
   // The CGI script's one file has no bridge in it, and says which is missing.
   const [bridge, module] = name === 'Hono' ? ['fromFetch', 'fetch'] : ['fromNode', 'node']
   expect(() => asApplication(app as Application)).toThrow(
-    `This is ${shape}: run ${bridge}(it), with ${bridge} from 'portico/${module}', or use run()`,
+    `This is ${description}: run ${bridge}(it), with ${bridge} from 'portico/${module}', or use run()`,
   )
 })
 
@@ -100,7 +100,7 @@ test('NodeFastCGIHandler takes an application of a framework, as the other serve
 test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
   '%j is nothing that could be run',
   async (candidate) => {
-    await expect(recognise(candidate as never)).rejects.toThrow(
+    await expect(toApplication(candidate as never)).rejects.toThrow(
       /^An application is a function .*, a generator function, a class, .* of Express, Connect, Koa or Fastify, an http\.Server, or an object with fetch\(\); this is /,
     )
   },
@@ -118,7 +118,7 @@ test.each([
   '(_req, res) => { res.end() }',
   '{ handler(req, res) { res.end() } }.handler',
 ])('a listener is sent to fromNode: %s', async (source) => {
-  await expect(recognise(evaluate(source))).rejects.toThrow(
+  await expect(toApplication(evaluate(source))).rejects.toThrow(
     new ConfigurationError(
       'This looks like a listener (req, res) of node:http: run fromNode(it), with fromNode from ' +
         "'portico/node'. An application has parameters (environ, startResponse) and calls the second",
@@ -136,9 +136,9 @@ test.each([
   'class { constructor(req, res) { this.start = res } }',
   '((req, res) => res.end()).bind(null)',
 ])('what may be an application is taken for one: %s', async (source) => {
-  expect(await recognise(evaluate(source))).toMatchObject({ shape: 'an application' })
+  expect(await toApplication(evaluate(source))).toMatchObject({ description: 'an application' })
 })
 
 test('a function of ours stays the function that it is', async () => {
-  expect((await recognise(ours)).application).toBe(ours)
+  expect((await toApplication(ours)).application).toBe(ours)
 })

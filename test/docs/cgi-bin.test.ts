@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
-import { recognise, type Runnable } from '../../src/application/to-application.ts'
+import { toApplication, type Runnable } from '../../src/application/to-application.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import { valuesOf } from '../../src/testing/client.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
@@ -185,7 +185,7 @@ async function ask(port: number, base: string, question: Question): Promise<void
 /** One application that has each script's below its name, so that one server has them all. */
 const everything: Application = async (environ, startResponse) => {
   const [, name = ''] = environ.PATH_INFO.split('/', 2)
-  const { application } = await recognise(require(`../../cgi-bin/${name}.cgi`) as Runnable)
+  const { application } = await toApplication(require(`../../cgi-bin/${name}.cgi`) as Runnable)
   environ.SCRIPT_NAME += `/${name}`
   environ.PATH_INFO = environ.PATH_INFO.slice(name.length + 1)
   return application(environ, startResponse)

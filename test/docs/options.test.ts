@@ -4,10 +4,6 @@
  */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it, test } from 'vitest'
-import type { RunOptions } from '../../handlers/auto.ts'
-import type { FastCGIOptions } from '../../handlers/fastcgi.ts'
-import type { HTTPOptions } from '../../handlers/http.ts'
-import type { NodeFastCGIOptions } from '../../handlers/node-fastcgi.ts'
 import type { InProcessOptions } from '../../src/embedded/test-app.ts'
 import * as forms from '../../src/forms/limits.ts'
 import type { FieldStorageOptions } from '../../src/forms/storage.ts'
@@ -19,20 +15,7 @@ import type { ProxyFixOptions } from '../../src/middleware/proxy-fix.ts'
 import type { SendfileOptions } from '../../src/middleware/sendfile.ts'
 import type { SessionOptions } from '../../src/middleware/session.ts'
 import type { StaticFilesOptions } from '../../src/middleware/static-files.ts'
-import { MAX_PARAMS, MAX_PARAMS_BYTES } from '../../src/protocol/fastcgi.ts'
-import * as scgi from '../../src/protocol/scgi.ts'
-import {
-  DEFAULT_SHUTDOWN_TIMEOUT,
-  DEFAULT_MAX_CONNECTIONS,
-} from '../../src/server/gateway-server.ts'
-import {
-  HEADERS_TIMEOUT,
-  HIGH_WATER_MARK,
-  IDLE_TIMEOUT,
-  WRITE_TIMEOUT,
-} from '../../src/server/deadlines.ts'
-import { DEFAULT_BACKLOG } from '../../src/server/listen.ts'
-import { DEFAULT_SOCKET_MODE } from '../../src/server/unix-socket.ts'
+import { defaultOf, namesOf, rowOf, type OptionName, type OptionSet } from '../../src/options.ts'
 import type { TestSessionOptions } from '../../src/testing/test-session.ts'
 
 const page = (name: string) => readFileSync(`docs/${name}.md`, 'utf8')
@@ -52,119 +35,80 @@ function optionsOf(name: string): Record<string, string> {
   )
 }
 
-/** A constant that a handler keeps to itself. */
-function constant(file: string, name: string): number {
-  const code = readFileSync(file, 'utf8')
-  const value = new RegExp(`^const ${name} = ([\\d_]+)$`, 'm').exec(code)?.[1]
-  return Number(value?.replaceAll('_', ''))
-}
-
 const bytes = (size: number) =>
   size < 2 ** 20
     ? `${size / 2 ** 10} KiB`
     : size < 2 ** 30
       ? `${size / 2 ** 20} MiB`
       : `${size / 2 ** 30} GiB`
-const seconds = (time: number) => `${time / 1000} s`
 const count = (number: number) => number.toLocaleString('en')
 
-const rights = `0${DEFAULT_SOCKET_MODE.toString(8)}, ours`
+/** Mode 0660, and the process's own user and group. */
+const RIGHTS = `0${defaultOf('mode', 'fastcgi')!.toString(8)}, ours`
 
-/** What all servers have in common. */
-const common = {
-  backlog: String(DEFAULT_BACKLOG),
-  maxConnections: String(DEFAULT_MAX_CONNECTIONS),
-  maxRequestsPerConnection: 'no limit',
-  highWaterMark: bytes(HIGH_WATER_MARK),
-  headersTimeout: seconds(HEADERS_TIMEOUT),
-  idleTimeout: seconds(IDLE_TIMEOUT),
-  writeTimeout: seconds(WRITE_TIMEOUT),
-  responseTimeout: 'no limit',
-  shutdownTimeout: seconds(DEFAULT_SHUTDOWN_TIMEOUT),
-  mode: rights,
-  owner: rights,
-  group: rights,
-  scriptName: '',
-  pathInfo: "`'auto'`",
-  osEnviron: '',
-  multiprocess: 'false',
+/** Defaults that a table words in its own way. */
+const WORDED: Partial<Record<OptionName, Partial<Record<OptionSet, string>>>> = {
+  listen: { fastcgi: 'descriptor 0', http: '`:8000` on 127.0.0.1' },
+  mode: { fastcgi: RIGHTS, http: RIGHTS },
+  owner: { fastcgi: RIGHTS, http: RIGHTS },
+  group: { fastcgi: RIGHTS, http: RIGHTS },
+  allowedClients: { http: 'everybody' },
+  requestHandler: { fastcgi: '`FastCGIRequestHandler`', http: '`HTTPRequestHandler`' },
 }
 
-test('fastcgi.md has the options and their defaults', () => {
-  const options: Record<keyof FastCGIOptions, string> = {
-    ...common,
-    listen: 'descriptor 0',
-    allowedClients: '',
-    multiplex: 'true',
-    maxHeaderBytes: bytes(MAX_PARAMS_BYTES),
-    maxHeaders: count(MAX_PARAMS),
-    requestHandler: '`FastCGIRequestHandler`',
+/** How a default is written in a table of the documentation. */
+function written(name: OptionName, set: OptionSet): string {
+  const worded = WORDED[name]?.[set]
+  if (worded !== undefined) return worded
+  const value = defaultOf(name, set) as string | number | boolean | undefined
+  if (value === undefined) return ''
+  if (value === 0) return 'no limit'
+  switch (rowOf(name).kind) {
+    case 'time':
+      return `${Number(value) / 1000} s`
+    case 'bytes':
+      return bytes(Number(value))
+    case 'choice':
+      return `\`'${String(value)}'\``
+    case 'text':
+      return `\`${String(value)}\``
+    default:
+      return name === 'maxHeaders' ? count(Number(value)) : String(value)
   }
-  expect(optionsOf('fastcgi')).toEqual(options)
-  // The page is that of SCGI as well.
-  expect([scgi.MAX_HEADER_BYTES, scgi.MAX_HEADERS]).toEqual([MAX_PARAMS_BYTES, MAX_PARAMS])
+}
+
+test.each(['fastcgi', 'http'] as const)('%s.md has the options and their defaults', (set) => {
+  expect(optionsOf(set)).toEqual(
+    Object.fromEntries(namesOf(set).map((name) => [name, written(name, set)])),
+  )
 })
 
-test('http.md has the options and their defaults', () => {
-  const options: Record<keyof HTTPOptions, string> = {
-    ...common,
-    listen: '`:8000` on 127.0.0.1',
-    allowedClients: 'everybody',
-    maxHeaderBytes: bytes(constant('handlers/http.ts', 'MAX_HEADER_BYTES')),
-    maxHeaders: count(constant('handlers/http.ts', 'MAX_HEADERS')),
-    serverSoftware: '`Portico`',
-    validate: 'false',
-    requestHandler: '`HTTPRequestHandler`',
+test('SCGI has the options of FastCGI, except multiplex', () => {
+  expect(namesOf('scgi')).toEqual(namesOf('fastcgi').filter((name) => name !== 'multiplex'))
+  for (const name of namesOf('scgi')) {
+    expect(defaultOf(name, 'scgi')).toBe(defaultOf(name, 'fastcgi'))
   }
-  expect(optionsOf('http')).toEqual(options)
 })
 
-test('what run() has besides is on the pages', () => {
-  const options: Record<
-    Exclude<keyof RunOptions, keyof FastCGIOptions | keyof HTTPOptions>,
-    true
-  > = { exitOnUncaughtError: true, gateway: true }
-  for (const name of Object.keys(options)) {
+test("fastcgi.md describes run()'s own options outside of the table", () => {
+  for (const name of namesOf('run')) {
     expect(page('fastcgi')).toMatch(new RegExp(`\\b${name}: `))
     expect(optionsOf('fastcgi')).not.toHaveProperty(name)
   }
 })
 
-test('node-fastcgi.md says of every option whether it is heeded', () => {
-  const options: Record<keyof NodeFastCGIOptions, boolean> = {
-    allowedClients: true,
-    responseTimeout: true,
-    backlog: true,
-    shutdownTimeout: true,
-    group: true,
-    requestHandler: true,
-    listen: true,
-    maxConnections: true,
-    mode: true,
-    multiprocess: true,
-    osEnviron: true,
-    owner: true,
-    pathInfo: true,
-    scriptName: true,
-    headersTimeout: false,
-    highWaterMark: false,
-    idleTimeout: false,
-    maxHeaderBytes: false,
-    maxHeaders: false,
-    maxRequestsPerConnection: false,
-    writeTimeout: true,
-  }
-  const [, heeded = '', ignored = ''] =
-    /\nThe options are those ([^]*?)\.\nNone of these ([^]*?)\n\n/.exec(page('node-fastcgi')) ?? []
-  const names = (whether: boolean) =>
-    Object.entries(options).flatMap(([name, value]) => (value === whether ? [name] : []))
+test('node-fastcgi.md names every option that it has, and those of FastCGI that it has not', () => {
+  const [, own = '', others = ''] =
+    /\nThe options are those ([^]*?)\.\nIt does not have ([^]*?)\n\n/.exec(page('node-fastcgi')) ??
+    []
   const skip = new Set(['FastCGIHandler', 'multiplex'])
   expect(
-    quoted(heeded)
+    quoted(own)
       .filter((name) => !skip.has(name))
       .toSorted(),
-  ).toEqual(names(true).toSorted())
-  expect(quoted(ignored).toSorted()).toEqual(names(false).toSorted())
+  ).toEqual(namesOf('node-fastcgi').toSorted())
+  const missing = namesOf('scgi').filter((name) => !namesOf('node-fastcgi').includes(name))
+  expect(quoted(others).toSorted()).toEqual(missing.toSorted())
 })
 
 test('forms.md has the options, and the defaults of the limits', () => {

@@ -98,7 +98,7 @@ test('portico/gateway exports what a gateway is built from', () => {
       'Input',
       'SimpleHandler',
       'createEnviron',
-      'recognise',
+      'toApplication',
       'setVariable',
     ]),
   )

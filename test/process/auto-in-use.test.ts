@@ -1,4 +1,4 @@
-/** What `run` says where its port is taken. */
+/** The message of `run` where its port is in use. */
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -16,10 +16,16 @@ afterEach(() => {
   other.close()
 })
 
+/** What is logged where nothing catches the error. */
 async function complaint(options: RunOptions): Promise<string> {
   const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const before = process.listeners('uncaughtException')
   try {
-    expect(await run(() => [], options)).toBe(null)
+    const error: unknown = await run(() => [], options).catch((it: unknown) => it)
+    const added = process.listeners('uncaughtException').filter((it) => !before.includes(it))
+    expect(added).toHaveLength(1)
+    added[0]!(error as Error, 'unhandledRejection')
+    expect(process.exitCode).toBe(1)
     return write.mock.calls.join('')
   } finally {
     write.mockRestore()
@@ -33,7 +39,7 @@ describe('where the port is in use, run()', () => {
       vi.stubEnv('PORTICO_GATEWAY', gateway)
       expect(await complaint({ listen })).toBe(
         `listen: '${listen}': in use by another process (EADDRINUSE); ` +
-          'PORTICO_LISTEN chooses another place\n',
+          'set PORTICO_LISTEN to another address\n',
       )
     },
   )

@@ -1,10 +1,14 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { detectGateway, run } from '../../handlers/auto.ts'
+import { run } from '../../handlers/auto.ts'
 import { ConfigurationError } from '../../src/errors.ts'
+import { detectGateway } from '../../src/process/detect.ts'
 import type { Gateway } from '../../src/types.ts'
+import { settingsFor } from '../../src/process/environment.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import { bundle, start, temporaryFolder } from '../server/child.ts'
 
 const folder = temporaryFolder()
@@ -14,7 +18,7 @@ beforeAll(async () => {
   detecting = await bundle(
     folder.path,
     'detecting',
-    `import { detectGateway } from '#src/../handlers/auto.ts'
+    `import { detectGateway } from '#src/process/detect.ts'
     console.log(JSON.stringify(detectGateway()))`,
   )
   running = await bundle(
@@ -33,6 +37,8 @@ beforeAll(async () => {
   )
 })
 afterAll(folder.remove)
+
+const listeners = process.listenerCount('uncaughtException')
 
 const CGI = { REQUEST_METHOD: 'GET', GATEWAY_INTERFACE: 'CGI/1.1' }
 const OWN = { LISTEN_PID: String(process.pid), LISTEN_FDS: '1' }
@@ -92,7 +98,7 @@ describe('the surroundings', () => {
     (gateway) => {
       const attempt = () => detectGateway({ ...CGI, PORTICO_GATEWAY: gateway })
       expect(attempt).toThrow(ConfigurationError)
-      expect(attempt).toThrow(`PORTICO_GATEWAY: '${gateway}' is none of cgi, fastcgi, scgi, http`)
+      expect(attempt).toThrow(`PORTICO_GATEWAY: unknown gateway '${gateway}'. `)
     },
   )
 
@@ -220,7 +226,10 @@ describe('run(app)', () => {
 
   test('says in one line what cannot work', async () => {
     for (const [env, message] of [
-      [{ PORTICO_GATEWAY: 'gopher' }, "PORTICO_GATEWAY: 'gopher' is none of cgi"],
+      [
+        { PORTICO_GATEWAY: 'gopher' },
+        "PORTICO_GATEWAY: unknown gateway 'gopher'. The names are cgi, fastcgi, scgi, http",
+      ],
       [{ PORTICO_GATEWAY: 'scgi', LISTEN: 'nowhere' }, 'listen: "nowhere" is not understood'],
     ] as const) {
       const { code, output } = await start(process.execPath, [running], { env }).ended
@@ -230,18 +239,161 @@ describe('run(app)', () => {
     }
   })
 
-  test('an option that names no gateway is one of those', async () => {
+  test('rejects, and logs nothing, where the program catches the error', async () => {
     const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-    const { exitCode } = process
     try {
-      expect(await run(() => [], { gateway: 'gopher' as Gateway })).toBeNull()
-      expect(process.exitCode).toBe(1)
-      expect(write.mock.calls).toEqual([
-        ["gateway: 'gopher' is none of cgi, fastcgi, scgi, http\n"],
-      ])
+      await expect(run(() => [], { gateway: 'gopher' as Gateway })).rejects.toThrow(
+        new ConfigurationError(
+          "gateway: unknown gateway 'gopher'. The names are cgi, fastcgi, scgi, http",
+        ),
+      )
+      await new Promise(setImmediate)
+      expect(write).not.toHaveBeenCalled()
+      expect(process.exitCode).toBe(undefined)
+      expect(process.listenerCount('uncaughtException')).toBe(listeners)
     } finally {
       write.mockRestore()
-      process.exitCode = exitCode ?? 0
     }
+  })
+
+  test.each([
+    ['run(app, options)', ''],
+    ['await run(app, options)', 'await '],
+    ['run(app, options) in an async function', '(async () => { await '],
+  ])('that cannot start prints one line and exits with code 1 (%s)', async (_, before) => {
+    const end = before.startsWith('(') ? '})()' : ''
+    const script = await bundle(
+      folder.path,
+      'failing',
+      `import { run } from '#src/../handlers/auto.ts'
+      ${before}run(() => [], { gateway: 'http', listen: 'nowhere' })${end}`,
+    )
+    const { code, output } = await start(process.execPath, [script]).ended
+    expect(output).toMatch(/^listen: "nowhere" is not understood; .*\n$/)
+    expect(code).toBe(1)
+  })
+
+  test('an error that the program does not catch and that is not of the configuration has its stack', async () => {
+    const script = await bundle(
+      folder.path,
+      'bug',
+      `import { run } from '#src/../handlers/auto.ts'
+      run(() => [], { gateway: 'http', get listen() { throw new TypeError('a bug') } })`,
+    )
+    const { code, output } = await start(process.execPath, [script]).ended
+    expect(output).toMatch(/TypeError: a bug\n    at /)
+    expect(code).toBe(1)
+  })
+
+  test('returns a server with its url, its requests and close({ timeout })', async () => {
+    vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const server = await run(
+      async (environ, startResponse) => {
+        if (environ.PATH_INFO === '/slow') await new Promise(() => {})
+        startResponse('200 OK', [['Content-Type', 'text/plain']])
+        return ['ok']
+      },
+      { gateway: 'http', listen: '127.0.0.1:0' },
+    )
+    vi.restoreAllMocks()
+    expect(server!.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/$/)
+    expect(server!.requests).toBe(0)
+    for (const count of [1, 2]) {
+      expect(await (await fetch(server!.url)).text()).toBe('ok')
+      expect(server!.requests).toBe(count)
+    }
+    const aborted = fetch(`${server!.url}slow`).catch(() => 'aborted')
+    await expect.poll(() => server!.requests).toBe(3)
+    await server!.close({ timeout: 10 })
+    expect(await aborted).toBe('aborted')
+    expect(server!.abortedConnections).toBe(1)
+    expect(server!.requests).toBe(3)
+  })
+
+  test('an option of another gateway is refused where the program names its gateway', async () => {
+    await expect(run(() => [], { gateway: 'scgi', serverSoftware: null })).rejects.toThrow(
+      'serverSoftware is an option of HTTP, not of SCGI',
+    )
+    await expect(run(() => [], { gateway: 'cgi', listen: ':0' })).rejects.toThrow(
+      'listen is an option of FastCGI, SCGI, HTTP, node-fastcgi, not of CGI',
+    )
+  })
+
+  test.each([
+    ['scgi', /^serverSoftware is an option of HTTP, not of SCGI, which this process is: /m],
+    ['http', /^multiplex is an option of FastCGI, not of HTTP, which this process is: /m],
+    ['cgi', /^Status: 200 OK/],
+  ])('an option of another gateway than the detected %s is logged', async (gateway, expected) => {
+    const script = await bundle(
+      folder.path,
+      'misplaced',
+      `import { run } from '#src/../handlers/auto.ts'
+      const server = await run((environ, startResponse) => {
+        startResponse('200 OK', [['Content-Type', 'text/plain']])
+        return ['ok']
+      }, { multiplex: false, serverSoftware: null })
+      await server?.close()`,
+    )
+    const env = { ...CGI, PORTICO_GATEWAY: gateway, PORTICO_LISTEN: '127.0.0.1:0' }
+    const { code, output } = await start(process.execPath, [script], { env }).ended
+    expect(output).toMatch(expected)
+    expect(code).toBe(0)
+  })
+
+  test.each(['fastcgi', 'scgi', 'http', 'cgi'] as const)(
+    'validate: true validates an application over %s, and never one of a framework',
+    async (gateway) => {
+      const script = await bundle(
+        folder.path,
+        'validated',
+        `import { run } from '#src/../handlers/auto.ts'
+        const own = (environ, startResponse) => {
+          startResponse('200 OK', [])
+          return ['ok']
+        }
+        const framework = { fetch: () => new Response('ok', { headers: { 'Content-Type': '' } }) }
+        await run(process.env.FRAMEWORK ? framework : own, { validate: true })`,
+      )
+      const status = async (FRAMEWORK: string): Promise<number> => {
+        const path = `${folder.path}/validated-${gateway}${FRAMEWORK}`
+        const env = { ...CGI, PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${path}`, FRAMEWORK }
+        const child = start(process.execPath, [script], { env })
+        if (gateway === 'cgi') {
+          return Number(/^Status: (\d+)/m.exec((await child.ended).output)?.[1])
+        }
+        await expect.poll(() => existsSync(path)).toBe(true)
+        const client = { fastcgi: fastcgiClient, scgi: scgiClient, http: httpClient }[gateway]
+        const response = await client({ path }).request({ target: '/' })
+        child.process.kill()
+        await child.ended
+        return Number.parseInt(response.status, 10)
+      }
+      expect(await status('')).toBe(500)
+      expect(await status('1')).toBe(200)
+    },
+  )
+})
+
+describe('PORTICO_* variables', () => {
+  test('replace the options of the program', () => {
+    const env = {
+      PORTICO_SHUTDOWN_TIMEOUT: '5',
+      PORTICO_MULTIPROCESS: 'true',
+      PORTICO_LISTEN: ':1',
+    }
+    expect(settingsFor('http', { shutdownTimeout: 9, listen: ':2' }, env)).toEqual({
+      shutdownTimeout: 5,
+      multiprocess: true,
+      listen: ':1',
+    })
+  })
+
+  test('but PORTICO_LISTEN is not read where the program names its gateway', () => {
+    const env = { PORTICO_SHUTDOWN_TIMEOUT: '5', PORTICO_LISTEN: ':1' }
+    expect(settingsFor('http', { gateway: 'http', listen: ':2' }, env)).toEqual({
+      gateway: 'http',
+      shutdownTimeout: 5,
+      listen: ':2',
+    })
   })
 })

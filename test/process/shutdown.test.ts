@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -7,7 +8,7 @@ import { bundle, start, temporaryFolder } from '../server/child.ts'
 const folder = temporaryFolder()
 afterAll(folder.remove)
 
-/** '/slow' is answered some time after whatever ends the process has begun. */
+/** '/slow' is answered some time after the end of the process has begun. */
 const SOURCE = `
 import { run } from '#src/../handlers/auto.ts'
 let release
@@ -72,62 +73,59 @@ async function started(protocol: Protocol, env: NodeJS.ProcessEnv = {}) {
   return { child, ask }
 }
 
-describe.each(['fastcgi', 'scgi', 'http'] as const)(
-  'an error that nobody caught, %s',
-  (protocol) => {
-    test.each([
-      ['/timer', 'Uncaught exception', 'Error: late\\x1b[2J'],
-      ['/rejection', 'Unhandled rejection', 'Error: late\\x1b[2J'],
-    ])('%s ends no request that runs beside', async (target, what, shown) => {
-      const { child, ask } = await started(protocol, { BUSY: '1' })
-      const slow = ask('/slow')
-      await child.printed('running')
-      expect(await ask(target)).toBe('200 OK of it')
-      expect(await slow).toBe('200 OK all of it')
-      const { code, output } = await child.ended
-      expect(code).toBe(1)
-      const log = output.slice(output.indexOf(what)).split('\n')
-      expect(log.slice(0, 2)).toEqual([
-        `${what}: what runs is still answered, then this process ends with exit code 1`,
-        shown,
-      ])
-      expect(log[2]).toMatch(/^ {4}at /)
-      expect(output.match(/late/g)).toHaveLength(1)
-    })
+describe.each(['fastcgi', 'scgi', 'http'] as const)('an uncaught error, over %s,', (protocol) => {
+  test.each([
+    ['/timer', 'Uncaught exception', 'Error: late\\x1b[2J'],
+    ['/rejection', 'Unhandled rejection', 'Error: late\\x1b[2J'],
+  ])('%s lets other requests complete', async (target, what, shown) => {
+    const { child, ask } = await started(protocol, { BUSY: '1' })
+    const slow = ask('/slow')
+    await child.printed('running')
+    expect(await ask(target)).toBe('200 OK of it')
+    expect(await slow).toBe('200 OK all of it')
+    const { code, output } = await child.ended
+    expect(code).toBe(1)
+    const log = output.slice(output.indexOf(what)).split('\n')
+    expect(log.slice(0, 2)).toEqual([
+      `${what}: completing running requests, then exiting with code 1`,
+      shown,
+    ])
+    expect(log[2]).toMatch(/^ {4}at /)
+    expect(output.match(/late/g)).toHaveLength(1)
+  })
 
-    test('accepts nobody from then on', async () => {
-      const { child, ask } = await started(protocol, { GRACE: '60000' })
-      const hanging = ask('/hang').catch(() => 'none')
-      await child.printed('running')
-      await ask('/timer')
-      await child.printed('Uncaught exception')
-      // The socket goes a few turns of the event loop later.
-      for (let answered = true; answered;) answered = await ask('/').then(Boolean, () => false)
-      child.process.kill('SIGTERM')
-      await sleep(0)
-      child.process.kill('SIGKILL')
-      await child.ended
-      expect(await hanging).not.toContain('of it')
-    })
+  test('closes the server to new connections', async () => {
+    const { child, ask } = await started(protocol, { GRACE: '60000' })
+    const hanging = ask('/hang').catch(() => 'none')
+    await child.printed('running')
+    await ask('/timer')
+    await child.printed('Uncaught exception')
+    // The socket goes a few turns of the event loop later.
+    for (let answered = true; answered;) answered = await ask('/').then(Boolean, () => false)
+    child.process.kill('SIGTERM')
+    await sleep(0)
+    child.process.kill('SIGKILL')
+    await child.ended
+    expect(await hanging).not.toContain('of it')
+  })
 
-    test('waits for the grace time and no longer, and says what it waits for', async () => {
-      const { child, ask } = await started(protocol, { GRACE: '1500' })
-      const hanging = ask('/hang').catch(() => 'none')
-      await child.printed('running')
-      await ask('/rejection')
-      const { code, output } = await child.ended
-      expect(code).toBe(1)
-      expect(output).toContain('Waiting up to 2 s for what runs on 1 connection\n')
-      expect(output).toContain('Cut off what still ran on 1 connection\n')
-      expect(await hanging).not.toContain('of it')
-    })
-  },
-)
+  test('waits for shutdownTimeout and no longer, and logs what it waits for', async () => {
+    const { child, ask } = await started(protocol, { GRACE: '1500' })
+    const hanging = ask('/hang').catch(() => 'none')
+    await child.printed('running')
+    await ask('/rejection')
+    const { code, output } = await child.ended
+    expect(code).toBe(1)
+    expect(output).toContain('Shutting down: waiting up to 2 s for 1 connection\n')
+    expect(output).toContain('Closed 1 connection that had not ended\n')
+    expect(await hanging).not.toContain('of it')
+  })
+})
 
 test.each([
   ['/nothing', 'undefined'],
   ['/unshowable', '[a value whose inspection throws]'],
-])('whatever was thrown is told (%s)', async (target, shown) => {
+])('an uncaught value that is not an Error is logged (%s)', async (target, shown) => {
   const { child, ask } = await started('scgi')
   await ask(target)
   const { code, output } = await child.ended
@@ -135,7 +133,7 @@ test.each([
   expect(output).toContain(shown)
 })
 
-test('an error that comes again and again does not fill the log', async () => {
+test('an uncaught error that is thrown again and again is logged ten times', async () => {
   const { child, ask } = await started('scgi', { GRACE: '1500' })
   const hanging = ask('/hang').catch(() => 'none')
   await child.printed('running')
@@ -143,11 +141,11 @@ test('an error that comes again and again does not fill the log', async () => {
   const { code, output } = await child.ended
   expect(code).toBe(1)
   expect(output.match(/Error: once more/g)).toHaveLength(10)
-  expect(output.match(/Waiting/g)).toHaveLength(1)
+  expect(output.match(/Shutting down/g)).toHaveLength(1)
   await hanging
 })
 
-test('an application that listens for uncaughtException decides for itself', async () => {
+test('a program that listens for uncaughtException keeps its server', async () => {
   const { child, ask } = await started('scgi', { LISTENER: '1' })
   await ask('/timer')
   await child.printed('heard late')
@@ -158,7 +156,7 @@ test('an application that listens for uncaughtException decides for itself', asy
   expect(output).not.toContain('Uncaught')
 })
 
-test('exitOnUncaughtError: false leaves it to Node', async () => {
+test('exitOnUncaughtError: false leaves an uncaught error to Node', async () => {
   const { child, ask } = await started('scgi', { exitOnUncaughtError: 'false' })
   const hanging = ask('/hang').catch(() => 'none')
   await child.printed('running')
@@ -170,24 +168,60 @@ test('exitOnUncaughtError: false leaves it to Node', async () => {
   expect(await hanging).not.toContain('of it')
 })
 
-test('a signal that has to wait says for what, and how not to', async () => {
+test('a shutdown that has to wait logs what for, and how to stop at once', async () => {
   const { child, ask } = await started('http')
   const hanging = ask('/hang').catch(() => 'none')
   await child.printed('running')
   child.process.kill('SIGINT')
   await child.printed(
-    'Waiting up to 8 s for what runs on 1 connection; a second signal ends it now\n',
+    'Shutting down: waiting up to 8 s for 1 connection. Press Ctrl-C again to stop now\n',
   )
   child.process.kill('SIGINT')
   expect(await child.ended).toMatchObject({ code: null, signal: 'SIGINT' })
   expect(await hanging).not.toContain('of it')
 })
 
-test('a signal with nothing to wait for ends without a word', async () => {
+test('a shutdown with nothing to wait for logs nothing', async () => {
   const { child, ask } = await started('http')
   await ask('/')
   child.process.kill('SIGTERM')
   const { code, output } = await child.ended
   expect(code).toBe(0)
-  expect(output).not.toContain('Waiting')
+  expect(output).not.toContain('Shutting down')
+})
+
+test('signal listeners go when the server closes by itself, so that the next signal ends the process', async () => {
+  const file = await bundle(
+    folder.path,
+    'closed',
+    `import { run } from '#src/../handlers/auto.ts'
+    const before = process.listenerCount('SIGINT')
+    const server = await run(() => [], { gateway: 'http', listen: '127.0.0.1:0' })
+    const during = process.listenerCount('SIGINT')
+    await server.close()
+    console.log('listeners', before, during, process.listenerCount('SIGINT'))
+    setInterval(() => {}, 1000)`,
+  )
+  const child = start(process.execPath, [file])
+  await child.printed('listeners 0 1 0')
+  child.process.kill('SIGINT')
+  expect(await child.ended).toMatchObject({ code: null, signal: 'SIGINT' })
+})
+
+test('SIGTERM while the server starts closes it as soon as it has started', async () => {
+  const path = join(folder.path, 'early')
+  const file = await bundle(
+    folder.path,
+    'early',
+    `import { run } from '#src/../handlers/auto.ts'
+    process.on('newListener', (name) => {
+      if (name === 'SIGTERM') setImmediate(() => process.kill(process.pid, 'SIGTERM'))
+    })
+    await run(() => [], { gateway: 'scgi', listen: 'unix:${path}' })
+    console.log('started')`,
+  )
+  const { code, output } = await start(process.execPath, [file]).ended
+  expect(output).toBe('started\n')
+  expect(code).toBe(0)
+  expect(existsSync(path)).toBe(false)
 })

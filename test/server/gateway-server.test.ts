@@ -57,11 +57,15 @@ async function serve(
   options: ServerOptions,
   policy: Partial<ServerPolicy> = {},
 ): Promise<GatewayServer> {
-  const gateway = await GatewayServer.start(createServer(), options, {
-    fallback: 0,
-    connect: (socket) => new Letters(socket),
-    ...policy,
-  })
+  const gateway = await GatewayServer.start(
+    createServer(),
+    { listen: 0, ...options },
+    {
+      gateway: 'scgi',
+      connect: (socket) => new Letters(socket),
+      ...policy,
+    },
+  )
   gateways.push(gateway)
   return gateway
 }
@@ -208,8 +212,7 @@ test('an http.Server lives the same life', async () => {
     server,
     { listen: 0 },
     {
-      fallback: 0,
-      open: true,
+      gateway: 'http',
       connect: (socket) => ({ end: () => {}, destroy: () => socket.destroy() }),
     },
   )
@@ -255,7 +258,7 @@ describe('who may connect', () => {
 
   test('a wildcard address needs a list, unless the gateway is open to all', async () => {
     await expect(serve({ listen: '*:0' })).rejects.toThrow('allowedClients')
-    expect((await serve({ listen: '*:0' }, { open: true })).address.kind).toBe('tcp')
+    expect((await serve({ listen: '*:0' }, { gateway: 'http' })).address.kind).toBe('tcp')
   })
 })
 
@@ -351,8 +354,9 @@ describe('a process', () => {
          destroy() { this.socket.destroy() }
        }
        if (process.env.BUSY) setInterval(() => {}, 1000)
-       GatewayServer.start(createServer(), {}, { fallback: 0, connect: (socket) => new Slow(socket) })
-         .then((gateway) => { closeOnSignals(gateway); console.log('port=' + gateway.address.port) })`,
+       const starting = GatewayServer.start(createServer(), { listen: 0 }, { gateway: 'scgi', connect: (socket) => new Slow(socket) })
+       closeOnSignals(starting)
+       starting.then((gateway) => { console.log('port=' + gateway.address.port) })`,
     )
   })
 

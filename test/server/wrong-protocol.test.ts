@@ -13,7 +13,7 @@ import { installed } from '../servers/process.ts'
 
 let lines: string[]
 beforeEach(() => {
-  vi.resetModules() // What has been told is remembered by the module.
+  vi.resetModules() // The module remembers what it has logged.
   lines = []
   vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
     lines.push(String(text))
@@ -57,51 +57,51 @@ const fastcgi = Buffer.concat([begin(1), record(4, 1, Buffer.alloc(0))])
 const scgi = encodeRequest(['REQUEST_METHOD', 'GET'], 0)
 const hello = Buffer.from('\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'latin1')
 
-const swap = (here: string, nginx: string, apache: string, gateway: string) =>
-  `${here}: nginx needs ${nginx}, Apache ${apache}; or be the other server, ` +
-  `PORTICO_GATEWAY=${gateway} if this ends with run(). This is told once\n`
+const swap = (received: string, nginx: string, apache: string, gateway: string) =>
+  `${received}. In nginx use ${nginx}, in Apache ${apache}; or start this program with ` +
+  `PORTICO_GATEWAY=${gateway}, if it ends with run(). (Logged once.)\n`
 
 const HTTP_TO_SCGI = swap(
-  'HTTP came to this SCGI server',
+  'Received HTTP, but this server speaks SCGI',
   'scgi_pass instead of proxy_pass',
   'scgi:// instead of http://',
   'http',
 )
 const HTTP_TO_FASTCGI = swap(
-  'HTTP came to this FastCGI server',
+  'Received HTTP, but this server speaks FastCGI',
   'fastcgi_pass instead of proxy_pass',
   'fcgi:// instead of http://',
   'http',
 )
 const SCGI_TO_FASTCGI = swap(
-  'SCGI came to this FastCGI server',
+  'Received SCGI, but this server speaks FastCGI',
   'fastcgi_pass instead of scgi_pass',
   'fcgi:// instead of scgi://',
   'scgi',
 )
 const SCGI_TO_HTTP = swap(
-  'SCGI came to this HTTP server',
+  'Received SCGI, but this server speaks HTTP',
   'proxy_pass instead of scgi_pass',
   'http:// instead of scgi://',
   'scgi',
 )
 const FASTCGI_TO_HTTP = swap(
-  'FastCGI came to this HTTP server',
+  'Received FastCGI, but this server speaks HTTP',
   'proxy_pass instead of fastcgi_pass',
   'http:// instead of fcgi://',
   'fastcgi',
 )
 const FASTCGI_TO_SCGI = swap(
-  'FastCGI came to this SCGI server',
+  'Received FastCGI, but this server speaks SCGI',
   'scgi_pass instead of fastcgi_pass',
   'scgi:// instead of fcgi://',
   'fastcgi',
 )
 const TLS_TO_HTTP =
-  'TLS came to this HTTP server: ask for http:// instead of https://, or have a web server in ' +
-  'front that does TLS. This is told once\n'
+  'Received TLS, but this server speaks HTTP without TLS. Use http:// instead of https://, or put ' +
+  'a web server that speaks TLS in front. (Logged once.)\n'
 
-describe('another protocol is named, once', () => {
+describe('a server logs once that it receives another protocol:', () => {
   test.each<[Gateway, string, string | Buffer, string]>([
     ['SCGI', 'HTTP', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n', HTTP_TO_SCGI],
     ['SCGI', 'HTTP', 'POST /a?b HTTP/1.0\r\n\r\n', HTTP_TO_SCGI],
@@ -122,7 +122,7 @@ describe('another protocol is named, once', () => {
   })
 })
 
-test('what is only broken is no other protocol', async () => {
+test('a malformed request is not taken for another protocol', async () => {
   await send(await serve('HTTP'), 'GET / HTTP/1.1\r\nHost\r\n\r\n')
   await send(await serve('HTTP'), 'hello\r\n')
   expect(lines).toEqual([])
@@ -132,7 +132,7 @@ test('what is only broken is no other protocol', async () => {
   expect(lines.slice(1)).toEqual(['FastCGI: FastCGI version 2 instead of 1\n'])
 })
 
-test('nor is what comes behind a request of its own', async () => {
+test('bytes of another protocol after a valid request are not reported as such', async () => {
   const port = await serve('HTTP')
   const socket = connect(port, '127.0.0.1')
   socket.write('HEAD / HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -144,7 +144,7 @@ test('nor is what comes behind a request of its own', async () => {
   expect(lines).toEqual([])
 })
 
-test('nor is what comes in the middle of a request', async () => {
+test('bytes of another protocol within a request are not reported as such', async () => {
   const socket = connect(await serve('SCGI'), '127.0.0.1')
   socket.setNoDelay(true)
   socket.write('40:CONTENT_LENGTH\x000\0HTTP_X\0')
@@ -167,12 +167,15 @@ describe.each([
     ['http', 'SCGI', HTTP_TO_SCGI],
     ['http', 'FastCGI', HTTP_TO_FASTCGI],
     ['scgi', 'FastCGI', SCGI_TO_FASTCGI],
-  ] as const)(`that speaks %s to %s is told of${hint}`, async (protocol, gateway, line) => {
-    const to = `127.0.0.1:${await serve(gateway)}`
-    const web = await start({ mounts: [{ at: '/app', to, protocol }] })
-    closers.push(() => web.stop())
-    const { status } = await httpRequest({ port: web.port }, { target: '/app/' })
-    expect(status).toBeGreaterThanOrEqual(400)
-    expect(lines).toEqual([line])
-  })
+  ] as const)(
+    `that speaks %s to a server of %s is reported${hint}`,
+    async (protocol, gateway, line) => {
+      const to = `127.0.0.1:${await serve(gateway)}`
+      const web = await start({ mounts: [{ at: '/app', to, protocol }] })
+      closers.push(() => web.stop())
+      const { status } = await httpRequest({ port: web.port }, { target: '/app/' })
+      expect(status).toBeGreaterThanOrEqual(400)
+      expect(lines).toEqual([line])
+    },
+  )
 })

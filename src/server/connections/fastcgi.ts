@@ -70,6 +70,11 @@ export class FastCGIConnection {
   readonly protocol: ApplicationConnection<Environ>
   readonly #application: Application
   readonly #options: ConnectionOptions
+
+  get requests(): number {
+    return this.#served
+  }
+
   /** A list, for there is mostly one. */
   #requests: ConnectionRequest[] = []
   /** When this connection is given up: what it is waiting for has not come. */
@@ -250,7 +255,7 @@ export class FastCGIConnection {
           break
         case 'error': {
           const first = memory !== undefined && socket.bytesRead === size
-          if (!first || !logWrongProtocol('FastCGI', memory.subarray(0, size))) {
+          if (!first || !logWrongProtocol('fastcgi', memory.subarray(0, size))) {
             logEntry(`FastCGI: ${event.message}`)
           }
           this.#writeHeld()

@@ -1,0 +1,111 @@
+/** Checks options against the table, and reads them from the environment. */
+import { ConfigurationError } from './errors.ts'
+import { GATEWAYS } from './gateways.ts'
+import { checkNames, suggestion } from './option-names.ts'
+import {
+  MAX_SIZE,
+  namesOf,
+  OPTION_NAMES,
+  rowOf,
+  variableOf,
+  type Kind,
+  type OptionName,
+  type OptionRow,
+  type Options,
+  type OptionSet,
+} from './options.ts'
+import { quote } from './text.ts'
+
+/**
+ * Checks the options of a handler.
+ *
+ * @param label the name of the gateway in messages.
+ * @throws {ConfigurationError} for a name that is unknown or belongs to another gateway, and for a
+ *   value that is not of its kind or out of its range.
+ */
+export function checkOptions(set: OptionSet, options: object, label = labelOf(set)): void {
+  // `run` hands the options of all gateways on.
+  const names = set === 'run' ? OPTION_NAMES : namesOf(set)
+  for (const [name, value] of Object.entries(options)) {
+    if (!OPTION_NAMES.includes(name as OptionName)) checkNames(label, { [name]: value }, names)
+    if (value === undefined) continue
+    if (!names.includes(name as OptionName))
+      throw new ConfigurationError(misplaced(name as OptionName, label))
+    checkValue(name as OptionName, value)
+  }
+}
+
+/** "serverSoftware is an option of HTTP, not of FastCGI" */
+export function misplaced(name: OptionName, label: string): string {
+  const owners = rowOf(name).of.map(labelOf).join(', ')
+  return `${name} is an option of ${owners}, not of ${label}`
+}
+
+function labelOf(set: OptionSet): string {
+  if (set === 'run') return 'run()'
+  return set === 'node-fastcgi' ? 'node-fastcgi' : GATEWAYS[set].label
+}
+
+/** @throws {ConfigurationError} if a value is not of its option's kind, or out of its range. */
+export function checkValue(name: OptionName, value: unknown): void {
+  const expected = expectation(rowOf(name), value)
+  if (expected === undefined) return
+  const shown = typeof value === 'string' ? quote(value) : String(value)
+  throw new ConfigurationError(`${name}: ${shown} is not accepted; it is ${expected}`)
+}
+
+/** What a value has to be and is not; undefined if it is. */
+function expectation(row: OptionRow<unknown>, value: unknown): string | undefined {
+  const { kind, range: [min, max] = [0, MAX_SIZE], unlimited, choices = [] } = row
+  switch (kind) {
+    case 'time':
+    case 'bytes':
+    case 'count': {
+      if (value === Infinity && unlimited) return undefined
+      if (Number.isInteger(value) && Number(value) >= min && Number(value) <= max) return undefined
+      return `a whole number from ${min} to ${max}${unlimited ? ', or Infinity for no limit' : ''}`
+    }
+    case 'switch':
+      return typeof value === 'boolean' ? undefined : 'true or false'
+    case 'choice': {
+      if (choices.includes(value)) return undefined
+      const names = choices.map(String)
+      return `one of ${names.join(', ')}. ${suggestion(String(value), names)}`
+    }
+    case 'text':
+      return typeof value === 'string' || value === null ? undefined : 'a string'
+    default:
+      return undefined
+  }
+}
+
+/**
+ * The options that the environment has, such as PORTICO_SHUTDOWN_TIMEOUT, for one gateway.
+ *
+ * @throws {ConfigurationError} if a value is not of its option's kind, or out of its range; its
+ *   message names the variable.
+ */
+export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): Partial<Options> {
+  const options: Partial<Record<OptionName, unknown>> = {}
+  for (const name of namesOf(set)) {
+    const variable = variableOf(name)
+    const text = variable && env[variable]
+    if (!text) continue
+    const value = parse(rowOf(name).kind, text)
+    const expected = expectation(rowOf(name), value)
+    if (expected !== undefined) {
+      throw new ConfigurationError(`${variable}: ${quote(text)} is not accepted; it is ${expected}`)
+    }
+    options[name] = value
+  }
+  return options as Partial<Options>
+}
+
+/** Reads a value from text; what cannot be read is returned as it is, for `expectation` to refuse. */
+function parse(kind: Kind, text: string): unknown {
+  if (kind === 'time' || kind === 'bytes' || kind === 'count') {
+    return /^(?:\d+|Infinity)$/.test(text) ? Number(text) : text
+  }
+  if (kind === 'switch' && (text === 'true' || text === 'false')) return text === 'true'
+  return text
+}

@@ -1,0 +1,52 @@
+/** Which gateway this process was started for. */
+import { ConfigurationError } from '../errors.ts'
+import { GATEWAY_NAMES, type Gateway } from '../gateways.ts'
+import { suggestion } from '../option-names.ts'
+import { describeDescriptor, type DescriptorKind } from '../server/inherited-sockets.ts'
+
+/** The gateway that a process was started for, and where it listens if that is known. */
+export interface Surroundings {
+  readonly gateway: Gateway
+  /** Absent where the options, or the gateway's default, decide. */
+  readonly listen?: string | undefined
+}
+
+/**
+ * Decides by the environment and by descriptor 0, in this order:
+ *
+ * 1. PORTICO_GATEWAY names the gateway, and PORTICO_LISTEN where to listen.
+ * 2. REQUEST_METHOD and GATEWAY_INTERFACE are set: CGI. Descriptor 0 is not looked at before, because
+ *    under Apache's mod_cgid it is a socket as well.
+ * 3. systemd has passed a socket to this process: FastCGI on it.
+ * 4. Descriptor 0 is a listening socket, as from spawn-fcgi, mod_fcgid and lighttpd: FastCGI on it.
+ * 5. Otherwise HTTP, on PORTICO_LISTEN.
+ *
+ * @throws {ConfigurationError} if PORTICO_GATEWAY names no gateway.
+ */
+export function detectGateway(
+  env: NodeJS.ProcessEnv = process.env,
+  describe: (fd: number) => DescriptorKind = describeDescriptor,
+  pid: number = process.pid,
+): Surroundings {
+  const { PORTICO_GATEWAY: named } = env
+  const listen = env['PORTICO_LISTEN'] || undefined
+  if (named) return { gateway: asGateway(named, 'PORTICO_GATEWAY'), listen }
+  if (env['REQUEST_METHOD'] && env['GATEWAY_INTERFACE']) return { gateway: 'cgi' }
+  if (Number(env['LISTEN_PID']) === pid && Number(env['LISTEN_FDS']) >= 1) {
+    return { gateway: 'fastcgi', listen: 'systemd' }
+  }
+  if (describe(0) === 'listening') return { gateway: 'fastcgi', listen: 'fd:0' }
+  return { gateway: 'http', listen }
+}
+
+/**
+ * Checks the name of a gateway; `where` is the option or variable that has it.
+ *
+ * @throws {ConfigurationError} if no gateway has that name.
+ */
+export function asGateway(name: string, where: string): Gateway {
+  if (GATEWAY_NAMES.includes(name as Gateway)) return name as Gateway
+  throw new ConfigurationError(
+    `${where}: unknown gateway '${name}'. ${suggestion(name, GATEWAY_NAMES)}`,
+  )
+}

@@ -1,0 +1,38 @@
+/** The options of `run`: the program's, and those of the environment. */
+import { checkOptions, misplaced, optionsFromEnvironment } from '../check-options.ts'
+import { ConfigurationError } from '../errors.ts'
+import { GATEWAYS, type Gateway } from '../gateways.ts'
+import { logEntry } from '../log.ts'
+import { namesOf, type Options } from '../options.ts'
+
+/**
+ * The options for the gateway that `run` has chosen. PORTICO_* variables replace the program's
+ * options; PORTICO_LISTEN only if the program does not name its gateway.
+ *
+ * An option that the gateway does not have is refused if the program names its gateway. Otherwise
+ * the program may be started as another gateway elsewhere, so the option is logged and left out;
+ * under CGI without a word, since the web server has the limits there, and each request would log.
+ *
+ * @throws {ConfigurationError} for an option that is unknown, misplaced, or has a wrong value.
+ */
+export function settingsFor(
+  gateway: Gateway,
+  options: Options,
+  env: NodeJS.ProcessEnv = process.env,
+): Options {
+  const own = new Set<string>([...namesOf(gateway), ...namesOf('run')])
+  const settings: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(options)) {
+    checkOptions('run', { [name]: value })
+    if (value === undefined) continue
+    if (own.has(name)) settings[name] = value
+    else {
+      const message = misplaced(name as keyof Options, GATEWAYS[gateway].label)
+      if (options.gateway !== undefined) throw new ConfigurationError(message)
+      if (gateway !== 'cgi') logEntry(`${message}, which this process is: it has no effect`)
+    }
+  }
+  const { listen, ...others } = optionsFromEnvironment(gateway, env)
+  if (listen !== undefined && options.gateway === undefined) settings['listen'] = listen
+  return Object.assign(settings, others)
+}
