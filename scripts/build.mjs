@@ -20,6 +20,7 @@ import {
 import { createRequire } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
+import { onDemand } from './on-demand.mjs'
 
 process.chdir(resolve(import.meta.dirname, '..'))
 const started = new Date()
@@ -39,18 +40,6 @@ const typescript = dirname(createRequire(import.meta.url).resolve('typescript/pa
 execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', out], { stdio: 'inherit' })
 rmSync(`${out}/tsconfig.json`)
 
-// What src/application/to-application.ts loads on demand is found in the package, if there is one.
-const onDemand = {
-  name: 'on-demand',
-  resolveId(source) {
-    const module = {
-      '../bridge/from-node.ts': 'portico/node',
-      '../bridge/from-fetch.ts': 'portico/fetch',
-      '../validate/validator.ts': 'portico/validate',
-    }[source]
-    return module && { id: module, external: true }
-  },
-}
 const bundle = await rolldown({
   input: 'src/exports/cgi.ts',
   platform: 'node',

@@ -20,18 +20,19 @@ const PATIENCE = 500
  * Other signals keep their effect: Node has SIGUSR1 for its debugger, while libfcgi ends on it.
  */
 export function closeOnSignals(
-  starting: Promise<GatewayServer>,
+  server: GatewayServer | Promise<GatewayServer>,
   signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
 ): void {
+  const starting = Promise.resolve(server)
   const removeListeners = (): void => {
     for (const signal of signals) process.removeListener(signal, onSignal)
   }
   const onSignal = (): void => {
     removeListeners()
-    void starting.then((server) => stop(server, '. Press Ctrl-C again to stop now'), ignore)
+    void starting.then((started) => stop(started, '. Press Ctrl-C again to stop now'), ignore)
   }
   for (const signal of signals) process.on(signal, onSignal)
-  void starting.then((server) => server.closed).then(removeListeners, removeListeners)
+  void starting.then((started) => started.closed).then(removeListeners, removeListeners)
 }
 
 function ignore(): void {}

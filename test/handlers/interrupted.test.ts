@@ -21,7 +21,7 @@ const SIZE = 32 * 1024 * 1024
 const SOURCE = `
 import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
 import { SCGIHandler } from '#src/../handlers/scgi.ts'
-import { makeServer } from '#src/../handlers/simple-server.ts'
+import { makeServer } from '#src/../handlers/make-server.ts'
 
 let times = 0
 process.on('SIGUSR2', () => console.log('interrupted ' + (times += 1) + ';'))

@@ -5,6 +5,8 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
+// @ts-expect-error A script without types.
+import { onDemand } from '../../scripts/on-demand.mjs'
 
 export interface Response {
   readonly code: number | null
@@ -26,7 +28,12 @@ export const REQUEST = { GATEWAY_INTERFACE: 'CGI/1.1', REQUEST_METHOD: 'GET' }
 /** Puts the CommonJS build of handlers/cgi.ts, as it is published, into `directory`. */
 export async function bundleCGI(directory: string): Promise<void> {
   const input = resolve(import.meta.dirname, '../../handlers/cgi.ts')
-  const build = await rolldown({ input, platform: 'node', logLevel: 'silent' })
+  const build = await rolldown({
+    input,
+    platform: 'node',
+    logLevel: 'silent',
+    plugins: [onDemand],
+  })
   const { output } = await build.generate({ format: 'cjs' })
   await build.close()
   writeFileSync(join(directory, 'portico.cjs'), output[0].code)
