@@ -38,7 +38,7 @@ const respond = (status: string, headers: unknown): Application =>
 const PLAIN: HeaderList = [['Content-Type', 'text/plain']]
 
 test.each<[number, Application, string]>([
-  [6, respond('200 OK', new Map(PLAIN)), 'Headers must be an array of arrays [name, value], not '],
+  [6, respond('200 OK', { a: 'b' }), 'Headers must be '],
   [7, respond('200', PLAIN), 'Status must be at least 4 characters'],
   [8, respond('20X OK', PLAIN), 'Status message must begin w/3-digit code'],
   [9, respond('200OK', PLAIN), 'Status message must have a space after code'],
