@@ -1,10 +1,9 @@
 #!/usr/bin/env node
 /**
- * What a CGI request costs: the wall time of a whole process, from the web server's side, which
- * starts it, reads its answer and waits for its end.
+ * Measures a CGI request: the time in which a process starts, responds and exits.
  *
- * `node empty.js` is what no script in Node can be faster than; the others are given as a ratio to
- * it. Exits with 1 if Portico misses its bars and `--check` is given.
+ * No script in Node can be faster than `node empty.js`; the others are ratios to it. With `--check`
+ * it exits with 1 if Portico misses a bar.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -16,7 +15,7 @@ import {
   readOptions,
   root,
   show,
-  temporaryFolder,
+  temporaryDirectory,
 } from './common.mjs'
 
 const options = readOptions('Measures the start and end of CGI scripts that say hello.', {
@@ -24,11 +23,11 @@ const options = readOptions('Measures the start and end of CGI scripts that say 
   check: [false, 'fail if a bar is missed'],
 })
 
-/** What the project promises, as ratios to `node empty.js`. */
+/** The ratios to `node empty.js` that Portico promises not to exceed. */
 const BY_PATH = 1.1
 const BY_PACKAGE = 1.2
 
-/** What Apache 2.4 gives a script for a request of a browser. */
+/** The environment that Apache 2.4 gives a script for a request from a browser. */
 const request = {
   CONTEXT_DOCUMENT_ROOT: '/usr/lib/cgi-bin/',
   CONTEXT_PREFIX: '/cgi-bin/',
@@ -76,25 +75,25 @@ const body = 'Hello, world!\\n'
 require('node:fs').writeSync(1, 'Content-Type: text/plain\\r\\n\\r\\n' + body)
 `
 
-/** A script's whole answer on standard output; null for one that has none. */
+/** The output of a script. */
 const HELLO = /^(?:Status: 200 OK\r\n)?(?:[\w-]+: .*\r\n)+\r\nHello, world!\n$/
 
 function prepare() {
-  const folder = temporaryFolder()
+  const directory = temporaryDirectory()
   const script = (name, text) => {
-    writeFileSync(join(folder, name), text)
-    return join(folder, name)
+    writeFileSync(join(directory, name), text)
+    return join(directory, name)
   }
   const built = join(root, 'dist/commonjs/src/exports/cgi.js')
   if (!existsSync(built)) throw new Error('There is no dist/: run `npm run build` first')
-  cpSync(built, join(folder, 'portico.cjs'))
-  mkdirSync(join(folder, 'node_modules'))
-  symlinkSync(root, join(folder, 'node_modules/portico'))
+  cpSync(built, join(directory, 'portico.cjs'))
+  mkdirSync(join(directory, 'node_modules'))
+  symlinkSync(root, join(directory, 'node_modules/portico'))
 
   const run = 'new CGIHandler().run(application)\n'
   const load = (from) => `const { CGIHandler } = require('${from}')\n${application}${run}`
   const candidates = [
-    { name: 'node empty.js', command: node(script('empty.js', '')), answer: /^$/ },
+    { name: 'node empty.js', command: node(script('empty.js', '')), output: /^$/ },
     { name: 'node, writeSync by hand', command: node(script('by-hand.cjs', byHand)) },
     {
       name: "require('./portico.cjs')",
@@ -113,7 +112,7 @@ function prepare() {
       ),
     },
   ]
-  // A wrapper that chooses among versions would be measured as well: ask Python where it is.
+  // The program in PATH may be a wrapper that chooses a version; Python knows the real one.
   const python = findProgram('python3')
   if (python) {
     const { stdout } = spawnSync(python, ['-c', 'import sys; print(sys.executable)'])
@@ -127,15 +126,15 @@ function node(file) {
   return [process.execPath, file]
 }
 
-/** Milliseconds from before the start to after the end. */
-function measure({ name, command: [program, ...args], answer = HELLO }) {
+/** The time from start to exit in ms. */
+function measure({ name, command: [program, ...args], output = HELLO }) {
   const start = performance.now()
   const { status, stdout, stderr } = spawnSync(program, args, {
     env: request,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const end = performance.now()
-  if (status !== 0 || !answer.test(stdout.toString('latin1'))) {
+  if (status !== 0 || !output.test(stdout.toString('latin1'))) {
     throw new Error(`${name} failed (${status}):\n${stdout.toString()}${stderr.toString()}`)
   }
   return end - start
@@ -143,9 +142,9 @@ function measure({ name, command: [program, ...args], answer = HELLO }) {
 
 const candidates = prepare()
 const times = candidates.map(() => [])
-for (const candidate of candidates) measure(candidate) // The first run reads files from the disk.
+for (const candidate of candidates) measure(candidate) // The first run reads the files from disk.
 for (let round = 0; round < options.rounds; round += 1) {
-  // Each round begins with another, so that none is always behind the same one.
+  // Each round starts with another candidate, so that the order differs.
   for (let turn = 0; turn < candidates.length; turn += 1) {
     const i = (round + turn) % candidates.length
     times[i].push(measure(candidates[i]))

@@ -1,7 +1,7 @@
 /**
- * One client for every gateway, from the web server's side: it sends a request with a body of any
- * size as fast as it is taken, and counts what comes back. For measurements of memory; for those
- * of speed a client in Node would be the bottleneck.
+ * A client for every gateway: it sends a request with a body of any size as fast as the server
+ * reads it, and counts the bytes of the response. It measures memory. A client in Node is too slow
+ * to measure speed.
  */
 import { Buffer } from 'node:buffer'
 import { spawn } from 'node:child_process'
@@ -13,7 +13,7 @@ import { cleanEnvironment } from './common.mjs'
 
 const BLOCK = Buffer.alloc(65_536, 'portico ')
 
-/** What is sent for a request, and how the answer is read, in each protocol. */
+/** Encodes a request and decodes the response in each protocol. */
 const protocols = {
   fastcgi() {
     const connection = new WebServerConnection()
@@ -26,14 +26,14 @@ const protocols = {
       body: (block) => connection.stdin(1, block),
       end: () => connection.endStdin(1),
       decode(chunk) {
-        const pieces = []
+        const chunks = []
         connection.receive(chunk)
         for (let event; (event = connection.next()) !== null;) {
-          if (event.type === 'stdout') pieces.push(event.data)
+          if (event.type === 'stdout') chunks.push(event.data)
           else if (event.type === 'error') throw new Error(event.message)
           else if (event.type === 'stderr') process.stderr.write(event.data)
         }
-        return pieces
+        return chunks
       },
     }
   },
@@ -41,7 +41,7 @@ const protocols = {
   scgi: () => ({
     ...plain,
     head(request) {
-      // CONTENT_LENGTH has to be the first (SCGI specification, "Request Format").
+      // CONTENT_LENGTH must come first (SCGI specification, "Request Format").
       const { CONTENT_LENGTH, ...rest } = variables(request)
       const pairs = Object.entries({ CONTENT_LENGTH, SCGI: '1', ...rest })
       const headers = pairs.map(([name, value]) => `${name}\0${value}\0`).join('')
@@ -61,10 +61,10 @@ const protocols = {
   cgi: () => ({ ...plain, head: () => Buffer.alloc(0), endsInput: true }),
 }
 
-/** The body goes as it is, and so does the answer. */
+/** Request and response bodies without framing. */
 const plain = { body: (block) => [block], end: () => Buffer.alloc(0), decode: (chunk) => [chunk] }
 
-/** The CGI variables of a request: the fewest that a gateway must be given. */
+/** The CGI variables of a request: the fewest that a gateway needs. */
 function variables({ path, query, size }) {
   return {
     CONTENT_LENGTH: `${size}`,
@@ -81,27 +81,27 @@ function variables({ path, query, size }) {
 }
 
 /**
- * Sends one request; resolves when the answer has come.
+ * Sends one request; resolves when the response is complete.
  *
  * @param {'fastcgi' | 'scgi' | 'http' | 'cgi'} protocol
- * @param {string | number | string[]} place a socket's path, a port of 127.0.0.1, or for CGI the
- *   command of the script
+ * @param {string | number | string[]} address the path of a socket, a port of 127.0.0.1, or for CGI
+ *   the command of the script
  * @param {{ path: string, query?: string, size?: number, pause?: number }} request `size` in bytes
- *   of the body; `pause` in ms for which nothing is read after the first piece of the answer
+ *   of the body; `pause` in ms without reading after the first chunk of the response
  * @returns {Promise<{ sent: number, received: number, last: string, log: string }>} bytes of both
- *   bodies (of the answer its head, too), the answer's last bytes, and the standard error of CGI
+ *   bodies (and of the head of the response), the last bytes of the response, and a script's stderr
  */
-export async function exchange(protocol, place, { path, query = '', size = 0, pause = 0 }) {
+export async function exchange(protocol, address, { path, query = '', size = 0, pause = 0 }) {
   const wire = protocols[protocol]()
   const request = { path, query, size }
-  const { input, output, log } = open(place, request)
+  const { input, output, log } = open(address, request)
   const result = { sent: 0, received: 0, last: '', log: '' }
   const send = sendBody(input, wire, request, result)
   for await (const chunk of output) {
     const first = result.received === 0
-    for (const piece of wire.decode(chunk)) {
-      result.received += piece.length
-      result.last = (result.last + piece.toString('latin1', piece.length - 32)).slice(-32)
+    for (const part of wire.decode(chunk)) {
+      result.received += part.length
+      result.last = (result.last + part.toString('latin1', part.length - 32)).slice(-32)
     }
     if (first) await sleep(pause)
   }
@@ -111,10 +111,10 @@ export async function exchange(protocol, place, { path, query = '', size = 0, pa
   return result
 }
 
-/** The two ends of a connection, or of a script that has been started. */
-function open(place, request) {
-  if (Array.isArray(place)) {
-    const [program, ...args] = place
+/** A connection, or the pipes of a script. */
+function open(address, request) {
+  if (Array.isArray(address)) {
+    const [program, ...args] = address
     const env = { ...cleanEnvironment(), ...variables(request) }
     const child = spawn(program, args, { env, stdio: 'pipe' })
     let text = ''
@@ -122,11 +122,13 @@ function open(place, request) {
     const log = once(child, 'close').then(() => text)
     return { input: child.stdin, output: child.stdout, log }
   }
-  const socket = connect(typeof place === 'number' ? { port: place, host: '127.0.0.1' } : place)
+  const socket = connect(
+    typeof address === 'number' ? { port: address, host: '127.0.0.1' } : address,
+  )
   return { input: socket, output: socket, log: '' }
 }
 
-/** Gives up silently when the other side closes: it may answer without reading. */
+/** Stops silently when the server closes: it may respond without reading the body. */
 async function sendBody(input, wire, request, result) {
   const closed = new Promise((resolve) => input.once('close', resolve))
   input.on('error', () => {})
@@ -140,7 +142,7 @@ async function sendBody(input, wire, request, result) {
     if (input.writableNeedDrain) await Promise.race([once(input, 'drain'), closed]).catch(() => {})
   }
   if (!input.writable) return
-  // The other protocols tell where a body ends, and nginx leaves their connections open.
+  // The other protocols mark the end of a body, and nginx leaves their connections open.
   if (wire.endsInput) input.end()
   else input.write(wire.end())
 }

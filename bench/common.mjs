@@ -1,22 +1,25 @@
 /**
- * What the benchmarks share: a clean environment, options, statistics and tables. Seen from whoever
- * measures.
+ * What the benchmarks share: options, a clean environment, statistics, turns and tables.
  *
- * A machine has other absolute numbers every minute. So the candidates take turns (each of them
- * once, then the next round), a median over the rounds is printed, and what counts is the ratio to
- * a candidate that was measured in the same rounds.
+ * The absolute speed of a machine changes every minute. So the candidates take turns, each of them
+ * once per round, and the figures that count are ratios to a candidate of the same rounds.
  */
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
-/** The folder of the package. */
+/** The directory of the package. */
 export const root = resolve(import.meta.dirname, '..')
 
+/** The option `--node`, for the table of `readOptions`. */
+export const NODES = [[process.execPath], 'a Node to measure; may be repeated']
+
 /**
- * The environment for every process that is measured. NODE_EXTRA_CA_CERTS alone costs a start of
- * Node 33 ms; NODE_OPTIONS can cost anything.
+ * The environment of every process that is measured. NODE_EXTRA_CA_CERTS alone adds 33 ms to a
+ * start of Node; NODE_OPTIONS can add anything.
  */
 export function cleanEnvironment() {
   const environment = { ...process.env }
@@ -26,21 +29,24 @@ export function cleanEnvironment() {
 }
 
 /**
- * The values of the command line's options, of the types of their defaults. `--markdown` and
- * `--help` are there for every benchmark.
+ * The values of the command-line options, with the types of their defaults. `--markdown` and
+ * `--help` exist for every benchmark. An option with a list as its default may be repeated.
  *
  * @param {string} description shown by `--help`
- * @param {Record<string, [fallback: number | string | boolean, help: string]>} table
+ * @param {Record<string, [fallback: number | string | boolean | string[], help: string]>} table
  */
 export function readOptions(description, table) {
   const all = {
     ...table,
     markdown: [false, 'print tables in Markdown'],
-    help: [false, 'print this and end'],
+    help: [false, 'print this text and exit'],
   }
   const options = {}
   for (const [name, [fallback]] of Object.entries(all)) {
-    options[name] = { type: typeof fallback === 'boolean' ? 'boolean' : 'string' }
+    options[name] = {
+      type: typeof fallback === 'boolean' ? 'boolean' : 'string',
+      multiple: Array.isArray(fallback),
+    }
   }
   const { values } = parseArgs({ options })
   if (values.help) {
@@ -60,23 +66,41 @@ export function readOptions(description, table) {
   return values
 }
 
-/** A new folder below the system's temporary one, removed when the process ends. */
-export function temporaryFolder() {
-  const folder = mkdtempSync(join(tmpdir(), 'portico-bench-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
-  return folder
+/** The version of a Node, such as 'v24.1.0'. */
+export function versionOf(node) {
+  return execFileSync(node, ['-p', 'process.version'], { encoding: 'utf8' }).trim()
 }
 
-/** Debian keeps servers in /usr/sbin, which an ordinary user's PATH leaves out. */
+/** A new temporary directory, removed when the process exits. */
+export function temporaryDirectory() {
+  const directory = mkdtempSync(join(tmpdir(), 'portico-bench-'))
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+/** Debian keeps servers in /usr/sbin, which is not in an ordinary user's PATH. */
 const searchPath = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
 
-/** The path of the first of these programs that is installed; undefined if none is. */
+/**
+ * The path of the first of these programs that is installed, or undefined. Call it when the program
+ * is needed, not when a module loads: `--install` may install it in between.
+ */
 export function findProgram(...names) {
   for (const name of names) {
-    const folder = searchPath.find((each) => existsSync(join(each, name)))
-    if (folder) return join(folder, name)
+    const directory = searchPath.find((each) => existsSync(join(each, name)))
+    if (directory) return join(directory, name)
   }
   return undefined
+}
+
+/** Whether a package is installed, here or in NODE_PATH. */
+export function resolves(name) {
+  try {
+    createRequire(import.meta.url).resolve(name)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** @param {number[]} numbers */
@@ -91,18 +115,70 @@ export function median(numbers) {
 export function quantile(numbers, fraction) {
   if (numbers.length === 0) return NaN
   const sorted = numbers.toSorted((a, b) => a - b)
-  const place = (sorted.length - 1) * fraction
-  const low = sorted[Math.floor(place)]
-  return low + (sorted[Math.ceil(place)] - low) * (place % 1)
+  const rank = (sorted.length - 1) * fraction
+  const low = sorted[Math.floor(rank)]
+  return low + (sorted[Math.ceil(rank)] - low) * (rank % 1)
 }
 
-/** A number with so many decimals; '–' for one that could not be measured. */
+/**
+ * Measures candidates in turns, after a warm-up of each. A turn that fails is reported on stderr
+ * and counts as null.
+ *
+ * @template C, W
+ * @param {C[]} candidates each with a `name`
+ * @param {W[]} workloads
+ * @param {(candidate: C, workload: W, seconds: number) => Promise<object>} drive
+ * @param {{ rounds: number, seconds: number, warmUp: number }} settings
+ * @returns {Promise<(candidate: C, workload: W, field: string) => number[]>} a field's values by
+ *   round
+ */
+export async function takeTurns(candidates, workloads, drive, { rounds, seconds, warmUp }) {
+  const results = new Map(workloads.map((workload) => [workload, new Map()]))
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const workload of workloads) {
+      for (const candidate of candidates) {
+        const turn = drive(candidate, workload, round === 0 ? warmUp : seconds)
+        const result = await attempt(`${candidate.name}, ${workload.name}`, turn)
+        const list = results.get(workload).get(candidate) ?? []
+        if (round > 0) list.push(result)
+        results.get(workload).set(candidate, list)
+      }
+    }
+  }
+  return (candidate, workload, field) =>
+    results
+      .get(workload)
+      .get(candidate)
+      .map((result) => result?.[field] ?? NaN)
+}
+
+/** The result of a turn, or null if it failed. */
+export async function attempt(name, turn) {
+  try {
+    return await turn
+  } catch (error) {
+    console.error(`${name}: ${String(error.stderr || error.message).trim()}`)
+    return null
+  }
+}
+
+/** The median of the ratios of two candidates, round by round. */
+export function medianRatio(values, bases) {
+  return median(values.map((value, round) => value / bases[round]))
+}
+
+/** A number with so many decimals; '–' if it could not be measured. */
 export function show(number, decimals = 1) {
   return Number.isFinite(number) ? number.toFixed(decimals) : '–'
 }
 
+/** Prints the title of a table. */
+export function printTitle(text, { markdown = false } = {}) {
+  console.log(`\n${markdown ? '### ' : ''}${text}\n`)
+}
+
 /**
- * Prints rows of cells under a heading; numbers are right-aligned.
+ * Prints rows of cells under a heading. Numbers are right-aligned.
  *
  * @param {string[]} heading
  * @param {string[][]} rows

@@ -1,149 +1,132 @@
 #!/usr/bin/env node
 /**
- * Express and Hono behind nginx by FastCGI, beside the same applications behind `proxy_pass` and
- * without a web server: requests per second, and the time of a processor that a request costs the
- * application's process. From the side of whoever drives them.
+ * Measures Express, Koa, Fastify and Hono on FastCGIHandler and HTTPHandler beside the framework's
+ * own `listen()`: requests per second, and the CPU time that a request costs the server.
  *
- * The bar is 0.95 of `proxy_pass`, in requests and in time. Hono's own server for Node is
- * @hono/node-server, which puts lighter classes in place of the global Request and Response unless
- * it is told not to. Portico does that only if `installLightFetch` is called. So there are two
- * comparisons: with light classes on both sides, and with Node's own.
+ * "Engine alone" sends requests straight to each server. "Behind nginx" sends them through nginx,
+ * with `proxy_pass` to the framework's own `listen()` and to HTTPHandler.
  */
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { median, printTable, readOptions, root, show, temporaryFolder } from './common.mjs'
-import { driveNginx, wrkProgram } from './load/load.mjs'
-import { freePort, nginxProgram, startNginx } from './nginx.mjs'
-import { ServerProcess } from './process.mjs'
+import {
+  median,
+  medianRatio,
+  NODES,
+  printTable,
+  printTitle,
+  readOptions,
+  root,
+  show,
+  takeTurns,
+  temporaryDirectory,
+  versionOf,
+} from './common.mjs'
+import {
+  frameworks,
+  installedFrameworks,
+  startFramework,
+  WORKLOADS,
+} from './frameworks/frameworks.mjs'
+import { driveEngine, driveNginx, wrkProgram } from './load/load.mjs'
+import { nginxProgram, startNginx } from './nginx.mjs'
+import { compile, stopPeers } from './peers/peers.mjs'
 
-const options = readOptions('Measures frameworks through FastCGI and proxy_pass, in turns.', {
-  rounds: [5, 'turns of each'],
-  seconds: [2, 'of each turn, whole ones'],
+const options = readOptions('Measures frameworks on Portico and on their own servers, in turns.', {
+  node: NODES,
+  rounds: [5, 'turns of each server'],
+  seconds: [2, 'for each turn; whole seconds behind nginx'],
   connections: [32, 'requests at a time'],
+  tables: ['engine,nginx', 'which of these two to make'],
+  only: ['', 'a regular expression for the names of the frameworks'],
 })
 
-const WORKLOADS = [
-  { name: 'hello', path: '/hello', size: 0, answer: 14 },
-  { name: '64 KiB', path: '/64k', size: 0, answer: 65_536 },
-]
-
-/** Seconds before the first turn, until the code is compiled. */
+/** How long each server runs before the first turn, in seconds, until its code is compiled. */
 const WARM_UP = 2
 
-const serve = join(root, 'bench/frameworks/serve.mjs')
-const folder = temporaryFolder()
+const directory = temporaryDirectory()
+const load = compile(join(root, 'bench/load/load.c'), directory, 'load')
 const { connections, rounds, seconds } = options
 
-/**
- * The ways to reach a framework: each a process of its own, and the way that it is compared with.
- * `gateway` is what serve.mjs takes.
- */
-const WAYS = {
-  express: [
-    { name: 'proxy_pass', gateway: 'node' },
-    { name: 'Portico FastCGI', gateway: 'fastcgi', base: 'proxy_pass' },
-  ],
-  hono: [
-    { name: 'proxy_pass', gateway: 'node-light' },
-    { name: 'Portico FastCGI, light', gateway: 'fastcgi-light', base: 'proxy_pass' },
-    { name: "proxy_pass, Node's classes", gateway: 'node' },
-    { name: 'Portico FastCGI', gateway: 'fastcgi', base: "proxy_pass, Node's classes" },
-  ],
-}
-
-/** Starts the processes of a framework; the first one is measured without nginx, too. */
-async function start(framework) {
-  const bare = await freePort()
-  const started = []
-  for (const [i, way] of WAYS[framework].entries()) {
-    const path = join(folder, `${framework}-${i}.sock`)
-    const places = i === 0 ? [path, `${bare}`] : [path]
-    const server = await ServerProcess.start(
-      [process.execPath, serve, framework, way.gateway, ...places],
-      { place: path, log: `${path}.log` },
-    )
-    const protocol = way.gateway.startsWith('node') ? 'http' : 'fastcgi'
-    started.push({ ...way, server, protocol, path, host: `way${i}` })
-  }
-  const nginx = await startNginx(
-    folder,
-    started.map(({ host, protocol, path }) => ({ name: host, protocol, path, kept: true })),
-  )
-  const [first] = started
-  return {
-    ways: [
-      ...started.map((way) => ({ ...way, pid: way.server.pid, port: nginx.port })),
-      { name: 'without nginx', base: first.name, pid: first.server.pid, port: bare, host: 'bare' },
-    ],
-    async stop() {
-      for (const { server } of started) await server.stop()
-      await nginx.process.stop()
-    },
-  }
-}
-
-/** A turn of each way, workload by workload; the first is not counted. */
-async function compare(ways) {
-  const results = new Map(WORKLOADS.map((workload) => [workload, ways.map(() => [])]))
-  for (let round = 0; round <= rounds; round += 1) {
-    for (const workload of WORKLOADS) {
-      for (const [i, { pid, port, host }] of ways.entries()) {
-        const time = round === 0 ? WARM_UP : Math.ceil(seconds)
-        const work = { ...workload, port, host, connections, seconds: time }
-        const result = await driveNginx(pid, work)
-        if (result.bad > 0) throw new Error(`${result.bad} requests of ${host} failed`)
-        if (round > 0) results.get(workload)[i].push(result)
-      }
-    }
-  }
-  return results
-}
-
-function rowsOf(framework, ways, results) {
-  return WORKLOADS.flatMap((workload) => {
-    const all = results.get(workload)
-    return ways.map(({ name, base = name }, i) => {
-      const bases = all[ways.findIndex((way) => way.name === base)]
-      const pick = (field) => all[i].map((result) => result[field])
-      const ratio = (field) => median(pick(field).map((value, turn) => value / bases[turn][field]))
+/** @param {(server: object, workload: object, seconds: number) => Promise<object>} drive */
+async function compare(running, drive) {
+  const values = await takeTurns(running, WORKLOADS, drive, { rounds, seconds, warmUp: WARM_UP })
+  return WORKLOADS.flatMap((workload) =>
+    running.map((server) => {
+      const base = running.find(({ name }) => name === server.base)
+      const pick = (field) => values(server, workload, field)
+      const ratio = (field) => show(medianRatio(pick(field), values(base, workload, field)), 2)
       return [
-        `${framework}, ${workload.name}`,
-        name,
+        workload.name,
+        server.name,
         show(median(pick('rate')), 0),
-        show(ratio('rate'), 2),
+        ratio('rate'),
         show(median(pick('time'))),
-        show(ratio('time'), 2),
+        ratio('time'),
         show(median(pick('p50')), 2),
         show(median(pick('p99')), 2),
       ]
-    })
-  })
+    }),
+  )
 }
 
-function resolves(name) {
+function engineAlone(running) {
+  return compare(running, ({ pid, protocol, path: socket }, workload, time) =>
+    driveEngine(pid, {
+      program: load,
+      protocol,
+      socket,
+      ...workload,
+      connections,
+      kept: true,
+      seconds: time,
+    }),
+  )
+}
+
+async function behindNginx(running) {
+  const nginx = await startNginx(
+    directory,
+    running.map(({ host, protocol, path }) => ({ name: host, protocol, path, kept: true })),
+  )
   try {
-    createRequire(import.meta.url).resolve(name)
-    return true
-  } catch {
-    return false
+    return await compare(running, ({ pid, host }, workload, time) => {
+      const work = { ...workload, port: nginx.port, host, connections, seconds: Math.ceil(time) }
+      return driveNginx(pid, work)
+    })
+  } finally {
+    await nginx.process.stop()
   }
 }
 
-if (!nginxProgram || !wrkProgram) {
-  console.error('nginx or wrk is not installed: node bench/engines.mjs --install')
-  process.exit(1)
-}
-const needs = { express: 'express', hono: '@hono/node-server' }
-const rows = []
-for (const [framework, need] of Object.entries(needs)) {
-  if (!resolves(need)) {
-    console.error(`${framework} is left out: ${need} is not installed`)
-    continue
+const ways = [
+  { table: 'engine', title: 'Engine alone', measure: engineAlone, possible: load !== null },
+  {
+    table: 'nginx',
+    title: 'Behind nginx',
+    measure: behindNginx,
+    possible: nginxProgram() !== undefined && wrkProgram() !== undefined,
+  },
+].filter(({ table }) => options.tables.split(',').includes(table))
+
+const only = new RegExp(options.only, 'i')
+const chosen = installedFrameworks().filter((name) => only.test(name))
+const heading = ['workload', 'server', 'requests/s', 'ratio', 'CPU µs', 'ratio', 'p50 ms', 'p99 ms']
+
+for (const node of options.node) {
+  console.log(`\nNode ${versionOf(node)}, ${connections} requests at a time, ${rounds} rounds`)
+  for (const { title, measure, possible } of ways) {
+    if (!possible) continue
+    const rows = []
+    for (const framework of chosen) {
+      const running = await startFramework(framework, { directory, node })
+      rows.push(...(await measure(running)))
+      await stopPeers(running)
+    }
+    printTitle(title, options)
+    printTable(heading, rows, options)
   }
-  const started = await start(framework)
-  rows.push(...rowsOf(framework, started.ways, await compare(started.ways)))
-  await started.stop()
 }
-console.log(`Node ${process.version}, ${connections} requests at a time, ${rounds} rounds\n`)
-const heading = ['workload', 'way', 'requests/s', 'ratio', 'CPU µs', 'ratio', 'p50 ms', 'p99 ms']
-printTable(heading, rows, options)
+const missing = Object.keys(frameworks).filter((name) => !installedFrameworks().includes(name))
+if (missing.length > 0) console.log(`\nNot installed: ${missing.join(', ')}`)
+for (const { title, possible } of ways) {
+  if (!possible) console.log(`\n${title} needs programs: node bench/engines.mjs --install`)
+}

@@ -1,16 +1,16 @@
 #!/usr/bin/env node
 /**
- * What large bodies cost in memory: resident set of the process that serves, at its peak, less what
- * it was before. From the kernel's side: VmRSS and VmHWM.
+ * Measures the memory that large bodies need: the peak of the serving process's resident memory
+ * minus its resident memory before the request (VmHWM and VmRSS).
  *
- * Bodies pass through in pieces, so the growth does not depend on their size. The upload is read
- * and thrown away; the client takes a pause in the download, so that a gateway which does not wait
- * for it would pile the answer up.
+ * Bodies pass through in chunks, so the growth does not depend on their size. The application reads
+ * and discards the upload. The client pauses during the download: a gateway that does not wait for
+ * it has to buffer the response.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { printTable, readOptions, root, show, temporaryFolder } from './common.mjs'
+import { printTable, readOptions, root, show, temporaryDirectory } from './common.mjs'
 import { nginxProgram, startNginx } from './nginx.mjs'
 import { memory, resetPeak, ServerProcess } from './process.mjs'
 
@@ -19,7 +19,7 @@ const options = readOptions('Measures the growth of memory by large bodies, for 
   only: ['', 'a regular expression for the names of the gateways'],
   'slow-size': [512, 'MiB of an upload that the application does not read for a while'],
   'slow-time': [10, 'seconds for which it is not read'],
-  quick: [false, 'without that one'],
+  quick: [false, 'leave out the upload that is not read'],
   check: [false, 'fail if a bar is missed'],
 })
 if (!existsSync(join(root, 'dist/src/protocol/fastcgi-web-server.js'))) {
@@ -28,21 +28,21 @@ if (!existsSync(join(root, 'dist/src/protocol/fastcgi-web-server.js'))) {
 const { exchange } = await import('./clients.mjs')
 
 const MIB = 1024 * 1024
-/** What the project promises, in MiB. */
+/** The growth that Portico promises not to exceed, in MiB. */
 const BAR = 32
 const UNREAD_BAR = 8
-/** How long, in ms, the client does not read in the middle of a download. */
+/** How long the client pauses during a download, in ms. */
 const PAUSE = 1_000
 
 /** Runs its arguments between two pipes. */
 const PIPES = 'cat | "$@" | cat'
 
-const folder = temporaryFolder()
+const directory = temporaryDirectory()
 const serve = join(root, 'bench/serve.mjs')
 
-/** Each knows how to run one exchange on a fresh process, and tells the growth in MiB. */
+/** Each runs one request in a new process, and returns the growth in MiB. */
 const gateways = [
-  // Node's own `stdio: 'pipe'` is a pair of sockets, as from mod_cgid; a shell makes real pipes.
+  // Node's `stdio: 'pipe'` is a pair of sockets, as from mod_cgid; a shell makes real pipes.
   { name: 'CGI, sockets', grow: (request) => growScript([], request) },
   { name: 'CGI, pipes', grow: (request) => growScript(['sh', '-c', PIPES, 'sh'], request) },
 ]
@@ -53,7 +53,7 @@ for (const protocol of ['fastcgi', 'scgi', 'http']) {
     grow: (request) => growServer(protocol, request),
   })
 }
-if (nginxProgram) {
+if (nginxProgram()) {
   gateways.push({ name: 'FastCGI behind nginx', grow: (request) => growServer('nginx', request) })
 }
 gateways.push({ name: 'bare node:http', grow: (request) => growServer('node', request) })
@@ -63,25 +63,25 @@ let started = 0
 
 async function growServer(gateway, request) {
   const kind = gateway === 'nginx' ? 'fastcgi' : gateway
-  const path = join(folder, `${(started += 1)}.sock`)
+  const path = join(directory, `${(started += 1)}.sock`)
   const command = [process.execPath, serve, kind, `unix:${path}`]
-  const server = await ServerProcess.start(command, { place: path, log: `${path}.log` })
+  const server = await ServerProcess.start(command, { address: path, log: `${path}.log` })
   const backend = { name: 'app', protocol: 'fastcgi', path, buffered: false }
-  const nginx = gateway === 'nginx' ? await startNginx(folder, [backend]) : null
+  const nginx = gateway === 'nginx' ? await startNginx(directory, [backend]) : null
   try {
     const protocol = kind === 'fastcgi' && !nginx ? 'fastcgi' : kind === 'scgi' ? 'scgi' : 'http'
-    const place = nginx?.port ?? path
-    const send = (each) => exchange(protocol, place, each)
-    // Code that runs for the first time takes memory once, and that is not what is measured.
+    const address = nginx?.port ?? path
+    const send = (each) => exchange(protocol, address, each)
+    // The first requests load and compile code, which is not part of the measurement.
     await send({ path: '/upload', size: MIB })
     await send({ path: '/download', query: `${MIB}` })
     const before = memory(server.pid).now
     resetPeak(server.pid)
-    const answer = send(request)
-    // The peak while nothing is read; what comes after the answer is another matter.
-    await (request.path === '/idle' ? sleep(options['slow-time'] * 1000 - 300) : answer)
+    const response = send(request)
+    // For /idle, only the time in which nothing is read counts.
+    await (request.path === '/idle' ? sleep(options['slow-time'] * 1000 - 300) : response)
     const after = memory(server.pid).peak
-    const { sent } = check(request, await answer)
+    const { sent } = check(request, await response)
     return { growth: Math.max(0, after - before) / 1024, sent }
   } finally {
     await nginx?.process.stop()
@@ -89,7 +89,7 @@ async function growServer(gateway, request) {
   }
 }
 
-/** A script lives for one request: its peak is compared with that of one with a small body. */
+/** A script handles one request, so its peak is compared with that for a small body. */
 async function growScript(starter, request) {
   const command = [...starter, process.execPath, serve, 'cgi']
   const peaks = []
@@ -104,7 +104,7 @@ async function growScript(starter, request) {
   return { growth: Math.max(0, peaks[1] - peaks[0]), sent }
 }
 
-/** What came back must be what was asked for, or the figures mean nothing. */
+/** Throws unless the response is the expected one. */
 function check(request, result) {
   const { received, last } = result
   const right = {
@@ -113,7 +113,9 @@ function check(request, result) {
     '/idle': last.includes('Not read.'),
   }
   if (!right[request.path]) {
-    throw new Error(`${request.path}: ${received} bytes came, at the end ${JSON.stringify(last)}`)
+    throw new Error(
+      `${request.path}: ${received} bytes received, the last of them ${JSON.stringify(last)}`,
+    )
   }
   return result
 }
@@ -141,7 +143,7 @@ if (!options.quick) {
   for (const { name, grow } of chosen) {
     const request = { path: '/idle', query: `${options['slow-time']}` }
     const { growth, sent } = await grow({ ...request, size: options['slow-size'] * MIB })
-    // A script reads the rest behind its answer (mod_cgid), and its peak is the one of all its life.
+    // A script reads the rest after its response (mod_cgid), and its peak covers its whole run.
     const bar = name.startsWith('CGI') ? '-' : verdict(growth, UNREAD_BAR)
     unread.push([name, show(growth), show(sent / MIB), bar])
   }

@@ -1,4 +1,4 @@
-/** nginx in front of the servers that are measured: one worker, no logs, everything in one folder. */
+/** Starts nginx in front of the measured servers: one worker, no logs, all files in one directory. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { findProgram } from './common.mjs'
 import { ServerProcess } from './process.mjs'
 
-/** What Debian's fastcgi_params has, and PATH_INFO. */
+/** Debian's fastcgi_params, and PATH_INFO. */
 const PARAMETERS = {
   GATEWAY_INTERFACE: 'CGI/1.1',
   QUERY_STRING: '$query_string',
@@ -29,34 +29,35 @@ const PARAMETERS = {
   PATH_INFO: '$document_uri',
 }
 
-/** For SCGI nginx sends CONTENT_LENGTH by itself, as the protocol has it: first. */
+/** For SCGI, nginx sends CONTENT_LENGTH itself, as the first header. */
 const { CONTENT_LENGTH: _byItself, ...rest } = PARAMETERS
 const SCGI_PARAMETERS = { SCGI: '1', ...rest }
 
-export const nginxProgram = findProgram('nginx')
+export function nginxProgram() {
+  return findProgram('nginx')
+}
 
 /**
  * Starts nginx.
  *
- * @param {string} folder for its files; must exist
+ * @param {string} directory for its files; must exist
  * @param {{ name: string, protocol: 'fastcgi' | 'scgi' | 'uwsgi' | 'http', path: string,
- *   kept?: boolean, buffered?: boolean, parameters?: object }[]} backends each reached as the
- *   host NAME (the first as any other) through its Unix socket `path`, over kept connections or one
- *   for each request
+ *   kept?: boolean, buffered?: boolean, parameters?: object }[]} backends each has the virtual host
+ *   `name` and the Unix socket `path`; with `kept`, nginx keeps its connections alive
  * @returns {Promise<{ port: number, process: ServerProcess }>}
  */
-export async function startNginx(folder, backends) {
+export async function startNginx(directory, backends) {
   const port = await freePort()
-  const own = join(folder, `nginx-${port}`)
+  const own = join(directory, `nginx-${port}`)
   mkdirSync(own)
   const file = join(own, 'nginx.conf')
   writeFileSync(file, configuration(own, port, backends))
-  const command = [nginxProgram, '-c', file, '-p', own, '-e', join(own, 'error.log')]
-  const server = await ServerProcess.start(command, { place: port, log: join(own, 'output.log') })
+  const command = [nginxProgram(), '-c', file, '-p', own, '-e', join(own, 'error.log')]
+  const server = await ServerProcess.start(command, { address: port, log: join(own, 'output.log') })
   return { port, process: server }
 }
 
-/** A port of 127.0.0.1 that nobody listens on now. */
+/** A port of 127.0.0.1 that is free now. */
 export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -66,20 +67,20 @@ export async function freePort() {
   return port
 }
 
-function configuration(folder, port, backends) {
+function configuration(directory, port, backends) {
   return `
 daemon off;
-pid ${folder}/nginx.pid;
-# The sockets are of this user, and nobody else could connect to them.
+pid ${directory}/nginx.pid;
+# The sockets belong to this user, and no other user can connect to them.
 ${process.getuid() === 0 ? 'user root;' : ''}
 worker_processes 1;
 worker_rlimit_nofile 8192;
 events { worker_connections 4096; }
 http {
   access_log off;
-  error_log ${folder}/error.log warn;
+  error_log ${directory}/error.log warn;
   ${['client_body', 'fastcgi', 'scgi', 'proxy', 'uwsgi']
-    .map((name) => `${name}_temp_path ${folder}/${name};`)
+    .map((name) => `${name}_temp_path ${directory}/${name};`)
     .join('\n  ')}
   client_max_body_size 0;
   client_body_buffer_size 128k;
@@ -99,7 +100,7 @@ function virtualHost(backend, port, isFirst) {
   const { name, protocol, kept = false, buffered = true, parameters = {} } = backend
   const prefix = protocol === 'http' ? 'proxy' : protocol
   const lines = [`${prefix}_pass ${protocol === 'http' ? 'http://' : ''}${name};`]
-  // Memory instead of temporary files, for answers of 64 KiB as well.
+  // Keeps responses of 64 KiB in memory, not in temporary files.
   if (buffered) lines.push(`${prefix}_buffers 16 8k;`)
   else lines.push(`${prefix}_request_buffering off;`, `${prefix}_buffering off;`)
   if (protocol === 'http') {

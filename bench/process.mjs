@@ -1,6 +1,6 @@
 /**
- * The processes that a benchmark starts, and the kernel's accounts of them: time on a processor and
- * resident memory, of a process and all below it. Seen from their parent. Linux only: /proc.
+ * Starts and stops the processes of a benchmark, and reads their CPU time and resident memory from
+ * /proc, descendants included. Linux only.
  */
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -8,20 +8,20 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cleanEnvironment } from './common.mjs'
 
-/** How long a server may take to accept connections, and to end, in ms. */
+/** How long a server may take to accept connections, and to exit, in ms. */
 const START_TIMEOUT = 15_000
 const STOP_TIMEOUT = 5_000
 
 const running = new Set()
 process.on('exit', () => {
-  // Workers, too: a master that is killed like this cannot end them.
+  // Workers as well: a master that gets SIGKILL cannot stop them.
   for (const child of running) {
     for (const pid of descendants(child.pid)) signalQuietly(pid, 'SIGKILL')
   }
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
 
-/** A server below this process. */
+/** A server as a child process. */
 export class ServerProcess {
   #child
   #ended
@@ -31,14 +31,14 @@ export class ServerProcess {
    * Starts a server; resolves when it accepts connections.
    *
    * @param {string[]} command
-   * @param {{ place: string | number, log: string, cwd?: string, environment?: object,
-   *   stdin?: number }} options `place` is the socket's path or a port of 127.0.0.1; both outputs
-   *   go to the file `log`
+   * @param {{ address: string | number, log: string, cwd?: string, environment?: object,
+   *   stdin?: number }} options `address` is the path of a socket or a port of 127.0.0.1; stdout
+   *   and stderr go to the file `log`
    */
   static async start(command, options) {
     const server = new ServerProcess(command, options)
     const deadline = performance.now() + START_TIMEOUT
-    while (!(await accepts(options.place))) {
+    while (!(await accepts(options.address))) {
       if (performance.now() > deadline || server.#child.exitCode !== null) {
         await server.stop()
         throw new Error(`${command.join(' ')} did not start:\n${server.log()}`)
@@ -81,7 +81,7 @@ export class ServerProcess {
     }, STOP_TIMEOUT)
     await this.#ended
     clearTimeout(timer)
-    // A master may leave its workers behind.
+    // A master may exit before its workers.
     for (const pid of tree.slice(1)) signalQuietly(pid, 'SIGKILL')
     running.delete(child)
   }
@@ -91,14 +91,16 @@ function signalQuietly(pid, signal) {
   try {
     process.kill(pid, signal)
   } catch {
-    // Ended meanwhile.
+    // It has exited.
   }
 }
 
-/** @param {string | number} place a socket's path, or a port of 127.0.0.1 */
-function accepts(place) {
+/** @param {string | number} address the path of a socket, or a port of 127.0.0.1 */
+function accepts(address) {
   return new Promise((resolve) => {
-    const socket = connect(typeof place === 'number' ? { port: place, host: '127.0.0.1' } : place)
+    const socket = connect(
+      typeof address === 'number' ? { port: address, host: '127.0.0.1' } : address,
+    )
     socket.once('connect', () => socket.destroy())
     socket.once('error', () => {})
     socket.once('close', (failed) => resolve(!failed))
@@ -109,7 +111,7 @@ function read(path) {
   try {
     return readFileSync(path, 'utf8')
   } catch {
-    return '' // The process or thread has ended meanwhile.
+    return '' // The process or thread has ended.
   }
 }
 
@@ -121,7 +123,7 @@ function threads(pid) {
   }
 }
 
-/** The process and all below it, parents first. */
+/** The process and its descendants, parents first. */
 export function descendants(pid) {
   const below = threads(pid).flatMap((thread) =>
     read(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
@@ -130,8 +132,8 @@ export function descendants(pid) {
 }
 
 /**
- * Microseconds that a process and all below it have been on a processor. From schedstat, which
- * counts nanoseconds, where /proc/PID/stat counts hundredths of a second.
+ * The CPU time of a process and its descendants in µs. It comes from schedstat, which counts
+ * nanoseconds; /proc/PID/stat counts hundredths of a second.
  */
 export function processorTime(pid) {
   let sum = 0
@@ -143,7 +145,7 @@ export function processorTime(pid) {
   return sum / 1000
 }
 
-/** KiB of resident memory of a process and all below it: now, and at the most (of each). */
+/** The resident memory of a process and its descendants in KiB: now, and the peak of each. */
 export function memory(pid) {
   const sum = (field) => {
     let total = 0
@@ -159,7 +161,7 @@ function statusField(pid, field) {
   )
 }
 
-/** Lets the account of the peak begin again from what is resident now (proc(5), clear_refs). */
+/** Resets the peak to what is resident now (proc(5), clear_refs). */
 export function resetPeak(pid) {
   for (const each of descendants(pid)) writeFileSync(`/proc/${each}/clear_refs`, '5')
 }

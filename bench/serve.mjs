@@ -1,6 +1,6 @@
 /**
- * A process that serves the benchmark's application: `node serve.mjs GATEWAY [LISTEN]`. GATEWAY is
- * 'fastcgi', 'scgi', 'http' or 'cgi' of Portico's build, or 'node' for bare `node:http`.
+ * Serves the benchmark application: `node serve.mjs GATEWAY [LISTEN]`. GATEWAY is 'fastcgi', 'scgi',
+ * 'http' or 'cgi' of Portico's build, or 'node' for bare `node:http`.
  */
 import { readFileSync, writeSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -25,7 +25,7 @@ switch (gateway) {
     break
   }
   case 'cgi': {
-    // Whoever started the process cannot look at its memory once it has ended.
+    // The parent cannot read the memory use of a process that has ended.
     process.on('exit', () => {
       const status = readFileSync('/proc/self/status', 'latin1')
       writeSync(2, status.slice(status.indexOf('VmHWM:')))
@@ -38,5 +38,5 @@ switch (gateway) {
     createServer(listener).listen(listen.replace(/^unix:/, ''))
     break
   default:
-    throw new Error(`There is no gateway '${gateway}'`)
+    throw new Error(`Unknown gateway '${gateway}'. Use fastcgi, scgi, http, cgi or node`)
 }

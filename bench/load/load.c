@@ -1,17 +1,17 @@
 /*
- * Sends one request over and over through a Unix socket, and times the answers: the web server's
- * side of a gateway, reduced to what costs next to nothing.
+ * Sends one request again and again through a Unix socket, and measures the time to each response.
+ * It costs next to nothing, so that the server is always the bottleneck.
  *
- * The request's bytes come from a file, whatever the protocol. All that is known of protocols here
- * is where an answer ends, and whether it says 200. Each connection has one request at a time. When
- * the time is up no request is begun any more, but those begun are waited for, so that what the
- * server's process has used belongs to the requests counted here and to no others.
+ * The bytes of the request come from a file, in any protocol. This program knows of a protocol only
+ * where a response ends, and whether its status is 200. A connection has one request at a time.
+ * When the time is over, it starts no request, but it waits for the active ones, so that all CPU
+ * time of the server belongs to the requests that are counted.
  *
  *   load PROTOCOL SOCKET FILE CONNECTIONS KEPT SECONDS
  *
- * PROTOCOL: fastcgi, http (answers with Content-Length), scgi, uwsgi (both end with the connection).
- * KEPT: 1 for kept connections, 0 for a connection per request. Prints one line of JSON: bytes are
- * those of the answers' heads and bodies, times are in microseconds.
+ * PROTOCOL: fastcgi, http (responses with Content-Length), scgi, uwsgi (both end with the
+ * connection). KEPT: 1 for kept-alive connections, 0 for a connection per request. Prints a line of
+ * JSON: bytes are those of the heads and bodies of the responses, times are in microseconds.
  */
 #define _GNU_SOURCE /* strcasestr */
 #include <errno.h>
@@ -33,28 +33,28 @@ enum protocol { FASTCGI, HTTP, SCGI, UWSGI };
 /* FastCGI 1.0, section 8. */
 enum { FCGI_HEADER_LEN = 8, FCGI_END_REQUEST = 3, FCGI_STDOUT = 6 };
 
-/* The longest head of an answer that is looked at. */
+/* The longest head of a response that is parsed. */
 enum { HEAD_SIZE = 4096 };
 
-/* After so many failures the server is not worth measuring. */
+/* Stop after so many failures. */
 enum { MAX_ERRORS = 1000 };
 
-/* Without an event for so many ms the server hangs. */
+/* Fail after so many ms without an event. */
 enum { STALLED = 20000 };
 
 struct connection {
   int fd;
-  int busy;       /* A request has been begun and is not answered. */
+  int busy;       /* A request is active. */
   size_t sent;    /* Bytes of the request. */
-  int waits;      /* For room to send more. */
-  double began;   /* When the request was begun, in us. */
+  int waits;      /* For room in the socket's buffer. */
+  double began;   /* When the request started, in us. */
   char head[HEAD_SIZE];
   size_t head_length;
   int in_body;            /* HTTP: the head is complete. */
-  unsigned long long owed; /* HTTP: bytes of the body to come. */
+  unsigned long long owed; /* HTTP: bytes of the body still to come. */
   unsigned char record[FCGI_HEADER_LEN];
   size_t record_length;
-  size_t content; /* FastCGI: bytes to come of the record's content, and then of its padding. */
+  size_t content; /* FastCGI: bytes still to come of the content, and then of the padding. */
   size_t padding;
 };
 
@@ -90,7 +90,7 @@ static void watch(struct connection *c, int operation, unsigned events) {
 static void open_connection(struct connection *c) {
   c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (c->fd < 0) die("socket");
-  /* Blocks where the server's queue is full, as nginx would try again. */
+  /* Blocks while the server's backlog is full; nginx would retry. */
   if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
   fcntl(c->fd, F_SETFL, O_NONBLOCK);
   watch(c, EPOLL_CTL_ADD, EPOLLIN);
@@ -108,7 +108,7 @@ static void send_rest(struct connection *c) {
     if (n < 0) break;
     c->sent += n;
   }
-  /* Where the other end is closed reading tells it as well. */
+  /* If the server has closed, read() reports it as well. */
   int waits = c->sent < request_size && errno == EAGAIN;
   if (waits != c->waits) watch(c, EPOLL_CTL_MOD, waits ? EPOLLIN | EPOLLOUT : EPOLLIN);
   c->waits = waits;
@@ -131,7 +131,7 @@ static void begin(struct connection *c) {
 static int says_success(const struct connection *c) {
   const char *head = c->head;
   if (c->head_length >= 12 && strncmp(head, "HTTP/1.", 7) == 0) return head[9] == '2';
-  /* CGI's answers may leave the 200 out (RFC 3875, section 6.3.3). */
+  /* A CGI response may omit the 200 (RFC 3875, section 6.3.3). */
   if (c->head_length >= 9 && strncasecmp(head, "Status: ", 8) == 0) return head[8] == '2';
   return c->head_length > 0 && protocol != HTTP;
 }
@@ -202,7 +202,7 @@ static int take_records(struct connection *c, const char *data, size_t length) {
   return 0;
 }
 
-/* True when the body is complete. Dies of an answer without Content-Length. */
+/* True when the body is complete. Exits if a response has no Content-Length. */
 static int take_http(struct connection *c, const char *data, size_t length) {
   if (!c->in_body) {
     size_t before = c->head_length;
@@ -213,7 +213,7 @@ static int take_http(struct connection *c, const char *data, size_t length) {
     end[2] = 0;
     char *field = strcasestr(c->head, "\r\nContent-Length:");
     if (!field) {
-      fprintf(stderr, "an answer without Content-Length:\n%s", c->head);
+      fprintf(stderr, "a response without Content-Length:\n%s", c->head);
       exit(1);
     }
     c->owed = strtoull(field + 17, NULL, 10);
@@ -304,7 +304,7 @@ int main(int argc, char **argv) {
     int ready = epoll_wait(queue, events, 256, STALLED);
     if (ready < 0 && errno != EINTR) die("epoll_wait");
     if (ready == 0) {
-      fprintf(stderr, "the server hangs: %zu requests are not answered\n", busy);
+      fprintf(stderr, "the server hangs: %zu requests have no response\n", busy);
       return 1;
     }
     for (int i = 0; i < ready; i += 1) {

@@ -1,16 +1,15 @@
 /**
- * The bytes of a request as nginx sends it to a server behind it, in each protocol. Seen from the
- * web server's side.
+ * Encodes a request as nginx sends it to an upstream server, in each protocol.
  *
- * Written out here instead of taken from Portico's own codec, so that a measurement does not depend
- * on what it measures; and padded and divided as nginx 1.22 does it (ngx_http_fastcgi_module.c).
+ * It does not use Portico's own codec, so that a measurement does not depend on what it measures.
+ * Padding and record sizes are those of nginx 1.22 (ngx_http_fastcgi_module.c).
  */
 import { Buffer } from 'node:buffer'
 
-/** nginx divides a body in records of this size. */
+/** nginx splits a body into records of this size. */
 const RECORD_SIZE = 32_768
 
-/** What a browser sends. */
+/** The request headers of a browser. */
 const HEADERS = {
   Host: 'www.example.com',
   'User-Agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0',

@@ -1,5 +1,5 @@
--- What wrk sends, and what it says about it: `wrk … URL -- SIZE`, SIZE in bytes of the body. The
--- last line that is printed is JSON, as that of load.c.
+-- The request that wrk sends, and its report: `wrk … URL -- SIZE`, SIZE in bytes of the body. The
+-- last line printed is JSON with the same fields as that of load.c.
 
 function init(args)
   local size = tonumber(args[1])

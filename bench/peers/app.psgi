@@ -1,4 +1,4 @@
-# What Plack runs.
+# The benchmark application for Plack.
 use strict;
 use warnings;
 

@@ -1,5 +1,5 @@
 <?php
-// What php-fpm runs.
+// The benchmark application for php-fpm.
 $path = $_SERVER['DOCUMENT_URI'];
 if ($path === '/hello') {
     header('Content-Type: text/plain; charset=utf-8');

@@ -1,6 +1,6 @@
 /*
- * The C library of FastCGI's authors: as many processes as asked for on one socket, each of which
- * answers one request after the other.
+ * A server on libfcgi, the C library of FastCGI's authors: PROCESSES processes share a socket, and
+ * each handles one request at a time.
  *
  *   libfcgi SOCKET PROCESSES
  */
@@ -20,7 +20,7 @@ static void head(FCGX_Stream *out, const char *type, int length) {
   FCGX_FPrintF(out, "Content-Type: %s\r\nContent-Length: %d\r\n\r\n", type, length);
 }
 
-static void answer(FCGX_Request *request) {
+static void respond(FCGX_Request *request) {
   static const char hello[] = "Hello, world!\n";
   const char *path = FCGX_GetParam("PATH_INFO", request->envp);
   if (strcmp(path, "/hello") == 0) {
@@ -54,7 +54,7 @@ int main(int argc, char **argv) {
     FCGX_Request request;
     FCGX_InitRequest(&request, listening, 0);
     while (FCGX_Accept_r(&request) == 0) {
-      answer(&request);
+      respond(&request);
       FCGX_Finish_r(&request);
     }
     _exit(0);

@@ -1,4 +1,4 @@
-/** The package node-fastcgi, which takes what `node:http` takes: `node node-fastcgi.mjs SOCKET`. */
+/** Runs the node:http listener on the package node-fastcgi: `node node-fastcgi.mjs SOCKET`. */
 import { createServer } from 'node-fastcgi'
 import { listener } from '../application.mjs'
 

@@ -1,31 +1,28 @@
 /**
- * Everything that is measured: how each backend is started on a Unix socket, and what it speaks
- * there. Seen from the benchmark, which starts all that are installed.
+ * The servers that `engines.mjs` measures: how each starts on a Unix socket, and its protocol.
  *
- * Those that serve one connection at a time and process have as many processes as there are
- * connections, where nothing else is said; all others have one process. CPU time per request is the
- * same with one or many.
+ * A server that handles one connection per process has as many processes as there are connections,
+ * unless its name says otherwise; all others have one process. The CPU time of a request does not
+ * depend on the number of processes.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { findProgram, root } from '../common.mjs'
+import { findProgram, resolves, root } from '../common.mjs'
+import { ServerProcess } from '../process.mjs'
 
 const here = import.meta.dirname
 const serve = join(root, 'bench/serve.mjs')
 
-/** The C compiler; without one neither the load generator nor the C library can be built. */
-export const compiler = findProgram('cc', 'gcc', 'clang')
-
 /**
- * Compiles a program into a folder and returns its path; null if that is not possible here.
+ * Compiles a C program into a directory and returns its path, or null without a compiler or library.
  *
  * @param {string[]} libraries such as '-lfcgi'
  */
-export function compile(source, folder, name, ...libraries) {
+export function compile(source, directory, name, ...libraries) {
+  const compiler = findProgram('cc', 'gcc', 'clang')
   if (!compiler) return null
-  const program = join(folder, name)
+  const program = join(directory, name)
   try {
     execFileSync(compiler, ['-O2', '-o', program, source, ...libraries], { stdio: 'pipe' })
     return program
@@ -34,14 +31,24 @@ export function compile(source, folder, name, ...libraries) {
   }
 }
 
+/** The server that all others are compared with. */
+export const BASE = 'node:http'
+
+/** `size` and `expected` are the bytes of the request body and of the response body. */
+export const WORKLOADS = [
+  { name: 'hello', path: '/hello', size: 0, expected: 14 },
+  { name: '64 KiB response', path: '/64k', size: 0, expected: 65_536 },
+  { name: '64 KiB echo', path: '/echo', size: 65_536, expected: 65_536 },
+]
+
 /**
  * @typedef {object} Peer
  * @property {string} name
  * @property {'fastcgi' | 'scgi' | 'uwsgi' | 'http'} protocol
- * @property {boolean} keeps whether it can serve more than one request on a connection
- * @property {object} [parameters] of each request, besides nginx's own
- * @property {(place: { path: string, folder: string, processes: number }) => string[] | null}
- *   command for a socket at `path`; null if it is not installed
+ * @property {boolean} keeps whether it serves more than one request on a connection
+ * @property {object} [parameters] CGI variables of each request, besides nginx's own
+ * @property {(settings: { path: string, directory: string, processes: number, node: string }) =>
+ *   string[] | null} command for a socket at `path`; null if it is not installed
  */
 
 /** @type {Peer[]} */
@@ -50,7 +57,7 @@ export const peers = [
     name: 'node:http',
     protocol: 'http',
     keeps: true,
-    command: ({ path }) => [process.execPath, serve, 'node', `unix:${path}`],
+    command: ({ path, node }) => [node, serve, 'node', `unix:${path}`],
   },
   portico('fastcgi', 'FastCGI', true),
   portico('scgi', 'SCGI', false),
@@ -58,11 +65,11 @@ export const peers = [
   {
     name: 'node-fastcgi',
     protocol: 'fastcgi',
-    // It closes after each answer, whatever KEEP_CONN says (2.0.0).
+    // Version 2.0.0 ignores KEEP_CONN and closes after each response.
     keeps: false,
-    command({ path }) {
+    command({ path, node }) {
       if (!resolves('node-fastcgi')) return null
-      return [process.execPath, join(here, 'node-fastcgi.mjs'), path]
+      return [node, join(here, 'node-fastcgi.mjs'), path]
     },
   },
   {
@@ -78,14 +85,14 @@ export const peers = [
     },
   },
   php('php-fpm', true),
-  // A kept connection would occupy a worker: with two of them there are none.
+  // A kept-alive connection occupies a worker, so with two workers there is none.
   php('php-fpm, 2 workers', false, 2),
   {
     name: 'libfcgi, C',
     protocol: 'fastcgi',
     keeps: true,
-    command({ path, folder, processes }) {
-      const program = compile(join(here, 'libfcgi.c'), folder, 'libfcgi', '-lfcgi')
+    command({ path, directory, processes }) {
+      const program = compile(join(here, 'libfcgi.c'), directory, 'libfcgi', '-lfcgi')
       return program && [program, path, `${processes}`]
     },
   },
@@ -112,14 +119,39 @@ export const peers = [
   },
 ]
 
+let started = 0
+
+/**
+ * Starts the servers that are installed.
+ *
+ * @param {Peer[]} list
+ * @param {{ directory: string, processes: number, node: string }} settings
+ */
+export async function startPeers(list, settings) {
+  const running = []
+  for (const peer of list) {
+    started += 1
+    const path = join(settings.directory, `${started}.sock`)
+    const command = peer.command({ path, ...settings })
+    if (!command) continue
+    const server = await ServerProcess.start(command, { address: path, log: `${path}.log` })
+    running.push({ ...peer, path, host: `server${started}`, pid: server.pid, server })
+  }
+  return running
+}
+
+export async function stopPeers(running) {
+  await Promise.all(running.map(({ server }) => server.stop()))
+}
+
 function portico(gateway, name, keeps) {
   return {
     name: `Portico ${name}`,
     protocol: gateway,
     keeps,
-    command({ path }) {
+    command({ path, node }) {
       if (!existsSync(join(root, `dist/handlers/${gateway}.js`))) return null
-      return [process.execPath, serve, gateway, `unix:${path}`]
+      return [node, serve, gateway, `unix:${path}`]
     },
   }
 }
@@ -130,23 +162,14 @@ function php(name, keeps, workers) {
     protocol: 'fastcgi',
     keeps,
     parameters: { SCRIPT_FILENAME: join(here, 'index.php') },
-    command({ path, folder, processes }) {
+    command({ path, directory, processes }) {
       const program = phpFpm()
       if (!program) return null
       const file = `${path}.conf`
-      writeFileSync(file, phpConfiguration(path, folder, workers ?? processes))
+      writeFileSync(file, phpConfiguration(path, directory, workers ?? processes))
       const asRoot = process.getuid() === 0 ? ['-R'] : []
       return [program, '-F', '-n', '-y', file, ...asRoot]
     },
-  }
-}
-
-function resolves(name) {
-  try {
-    createRequire(import.meta.url).resolve(name)
-    return true
-  } catch {
-    return false
   }
 }
 
@@ -159,17 +182,17 @@ function perlHas(...modules) {
   }
 }
 
-/** Debian has the version in the name: php-fpm8.2. */
+/** Debian's program has the version in its name: php-fpm8.2. */
 function phpFpm() {
   const versions = existsSync('/usr/sbin') ? readdirSync('/usr/sbin') : []
   return findProgram('php-fpm', ...versions.filter((name) => /^php-fpm\d/.test(name)))
 }
 
-function phpConfiguration(path, folder, processes) {
+function phpConfiguration(path, directory, processes) {
   const user = process.getuid() === 0 ? 'user = root\ngroup = root' : ''
   return `
 [global]
-error_log = ${folder}/php-fpm.log
+error_log = ${directory}/php-fpm.log
 [www]
 ${user}
 listen = ${path}

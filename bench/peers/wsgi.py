@@ -1,4 +1,4 @@
-"""What uWSGI runs."""
+"""The benchmark application for uWSGI."""
 
 BLOCK = b'portico ' * 8192
 TEXT = [('Content-Type', 'text/plain; charset=utf-8')]
