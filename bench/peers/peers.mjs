@@ -85,7 +85,7 @@ export const peers = [
     },
   },
   php('php-fpm', true),
-  // A kept-alive connection occupies a worker, so with two workers there is none.
+  // A kept-alive connection occupies a worker, so two workers are measured without them.
   php('php-fpm, 2 workers', false, 2),
   {
     name: 'libfcgi, C',
