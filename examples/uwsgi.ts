@@ -124,10 +124,11 @@ class UwsgiConnection implements Connection {
     // A value that is not a number is refused by the handler, with a 400.
     this.#missing = contentLength(environ) || 0
     if (this.#missing > 0) {
-      const queue = new BodyQueue(() => {
-        if (queue.queued < HIGH_WATER_MARK) this.socket.resume()
+      this.#body = new BodyQueue({
+        bodyTaken: ({ queued }) => {
+          if (queued < HIGH_WATER_MARK) this.socket.resume()
+        },
       })
-      this.#body = queue
     }
     this.#request = new UwsgiRequestHandler(this, environ, this.#body, this.#options)
     this.#readBody(this.#packet.subarray(end))

@@ -28,8 +28,9 @@ import {
 } from '../src/server/deadlines.ts'
 import { queueFromStream } from '../src/request/body-queue.ts'
 import { addHeaders, hasBody, plainAddress } from '../src/environ/from-http.ts'
-import { createRoomyEnviron } from '../src/environ/roomy-environ.ts'
-import { closeAfterResponse, drained } from '../src/server/socket-writer.ts'
+import { createPreallocatedEnviron } from '../src/environ/known-variables.ts'
+import { closeAfterResponse } from '../src/server/closing.ts'
+import { drained } from '../src/server/socket-writer.ts'
 import { logWrongProtocol } from '../src/server/wrong-protocol.ts'
 import type {
   Application,
@@ -211,8 +212,8 @@ class HTTPConnection implements Connection {
     this.#socket.destroy()
   }
 
-  look(): void {
-    for (const handler of this.#handlers) handler.look()
+  probePeer(): void {
+    for (const handler of this.#handlers) handler.probePeer()
     if (!this.#full || this.#handlers.length >= MAX_PROBE_FACTOR * MAX_PIPELINED) return
     if (!this.#handlers.at(-1)!.request.complete) return // It has just looked for itself.
     this.#socket.resume()
@@ -261,7 +262,7 @@ export class HTTPRequestHandler extends BaseHandler {
     super(options)
     this.request = request
     this.response = response
-    this.environ = createRoomyEnviron()
+    this.environ = createPreallocatedEnviron()
     this.#maxHeaders = options.maxHeaders ?? OPTIONS.maxHeaders.default.http
     this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
@@ -272,7 +273,7 @@ export class HTTPRequestHandler extends BaseHandler {
   }
 
   /** Has a piece of the body read that nobody takes at present. */
-  look(): void {
+  probePeer(): void {
     const { request } = this
     if (request.complete || request.readableFlowing) return
     // What makes Node read the socket on, though the stream has enough (Node 20 to 26).

@@ -1,23 +1,26 @@
 /**
- * `NodeFastCGIHandler`: the same application on a server of the package node-fastcgi, for those who
- * run that already, and as a second implementation to compare `FastCGIHandler` with.
+ * `NodeFastCGIHandler`: serves an application with the package node-fastcgi, for its users, and as a
+ * second implementation to compare `FastCGIHandler` with.
  *
- * The package parses and frames; here are a `BaseHandler` over what it hands over, and the guards
- * that keep its faults from harming more than one connection (docs/node-fastcgi.md has them all).
+ * The package reads and writes the protocol. docs/node-fastcgi.md lists its faults; the guards in
+ * `src/server/connections/node-fastcgi.ts` limit each of them to one connection.
  */
-import type { EventEmitter } from 'node:events'
-import type { Server, Socket } from 'node:net'
+import type { Server } from 'node:net'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import { contentLength, encodeText, setVariable } from '../src/environ/environ.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
-import { log, logEntry } from '../src/log.ts'
+import { log } from '../src/log.ts'
+import type { OptionsOf } from '../src/options.ts'
 import { ConfigurationError, PeerError } from '../src/errors.ts'
 import { Input, streamSource, type ByteSource } from '../src/request/input.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { webServerAddresses } from '../src/address-list.ts'
+import { joinParts } from '../src/protocol/part.ts'
+import { chunkLength } from '../src/response/body.ts'
+import { ResponseBuffer } from '../src/server/response-buffer.ts'
+import { NodeFastCGIConnection } from '../src/server/connections/node-fastcgi.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
-import type { OptionsOf } from '../src/options.ts'
-import { drained, boundLinger } from '../src/server/socket-writer.ts'
+import { drained, writeParts } from '../src/server/socket-writer.ts'
 import type { Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
 
@@ -26,7 +29,7 @@ export interface NodeFastCGIOptions extends OptionsOf<'node-fastcgi'> {
   readonly requestHandler?: typeof NodeFastCGIRequestHandler | undefined
 }
 
-// What is used of the package, which has no types of its own.
+// The part of the package that is used: it has no types.
 
 interface NodeFastCGI {
   createServer(config: { multiplex: boolean; valueMap: object }): Server
@@ -40,36 +43,27 @@ export interface NodeFastCGIMessage extends Readable {
   readonly socket: Duplex & { readonly errorStream: Writable }
 }
 
-/** A connection with the package's reader on it, which emits 'record'. */
-type RecordSocket = Socket & { readonly stream?: EventEmitter }
-
-/** FCGI_STDIN (FastCGI 1.0, section 8). */
-const STDIN = 5
-
-/** Bytes of unread input that a connection holds before it stops reading. */
-const INPUT_HIGH_WATER_MARK = 262_144
-
 /**
  * Serves an application over FastCGI by means of node-fastcgi, which has to be installed:
  *
  *     const server = await new NodeFastCGIHandler({ listen: ':9000' }).run(application)
  *
- * It answers as `FastCGIHandler` does, save for what node-fastcgi 2.0.0 makes impossible:
+ * It responds as `FastCGIHandler` does, except for what node-fastcgi 2.0.0 makes impossible:
  *
- * - every connection ends with its first answer (KEEP_CONN is not honoured), so nginx with
- *   `fastcgi_keep_conn on` answers 502 now and then;
+ * - every connection ends with its first response (KEEP_CONN is ignored), so that nginx with
+ *   `fastcgi_keep_conn on` sometimes responds with 502;
  * - a name-value pair that spans two PARAMS records arrives as garbage;
  * - bytes that are not UTF-8 arrive as U+FFFD; of a name that comes twice the last value is kept;
- * - a record of an unknown type closes the connection instead of being answered, as does an
- *   unlucky GET_VALUES (by itself the package ends the process);
- * - a peer that closes its half of the connection gets no answer;
- * - a request multiplexed with another is cut off when that one is answered;
- * - it takes some thirty times the CPU.
+ * - a record of an unknown type closes the connection instead of getting a reply, and so do some
+ *   GET_VALUES (without the guards the package ends the process);
+ * - a peer that closes its half of the connection gets no response;
+ * - a multiplexed request is aborted when another one on its connection ends;
+ * - it takes about thirty times the CPU.
  */
 export class NodeFastCGIHandler {
   readonly options: NodeFastCGIOptions
 
-  /** Without `listen` the socket is descriptor 0, as spawn-fcgi and mod_fcgid hand it over. */
+  /** Without `listen` the socket is descriptor 0, as spawn-fcgi and mod_fcgid pass it on. */
   constructor(options: NodeFastCGIOptions = {}) {
     this.options = options
   }
@@ -90,8 +84,8 @@ export class NodeFastCGIHandler {
     })
     const Request = options.requestHandler ?? NodeFastCGIRequestHandler
     server.on('request', (message: NodeFastCGIMessage) => {
-      // Emitted while the connection receives, so that is whose request it is.
-      const connection = Connection.receiving!
+      // The package emits it while a connection receives: the request is that one's.
+      const connection = NodeFastCGIConnection.receiving!
       const request = new Request(message, connection, options)
       connection.begin(request)
       request.start(run)
@@ -99,7 +93,7 @@ export class NodeFastCGIHandler {
     return GatewayServer.start(server, options, {
       gateway: 'node-fastcgi',
       admits: webServerAddresses(),
-      connect: (socket) => new Connection(socket),
+      connect: (socket) => new NodeFastCGIConnection(socket),
     })
   }
 }
@@ -119,92 +113,24 @@ async function load(): Promise<NodeFastCGI> {
   }
 }
 
-/** One socket, with the package's listeners on it already. */
-class Connection {
-  /** The one whose bytes are being parsed. */
-  static receiving: Connection | null = null
-  readonly socket: Socket
-  readonly #requests = new Set<NodeFastCGIRequestHandler>()
-  /** Bytes of STDIN that no application has taken. */
-  #queued = 0
-  #answered = false
-
-  constructor(socket: RecordSocket) {
-    this.socket = socket
-    this.#guard()
-    boundLinger(socket)
-    // The package says 'aborted' only where no write has failed before.
-    socket.on('close', () => {
-      for (const request of this.#requests) request.lost()
-    })
-    // The package takes all that comes, read or not.
-    socket.stream?.on('record', (_id, record: { TYPE: number; data?: Uint8Array }) => {
-      if (record.TYPE !== STDIN || this.#answered) return
-      this.#queued += record.data?.length ?? 0
-      if (this.#queued > INPUT_HIGH_WATER_MARK) socket.pause()
-    })
-  }
-
-  /** Until then the package closes what is silent for two minutes; a request may take longer. */
-  begin(request: NodeFastCGIRequestHandler): void {
-    this.#requests.add(request)
-    this.socket.setTimeout(0)
-  }
-
-  /** Input has been taken by the application. */
-  consumed(bytes: number): void {
-    this.#queued -= bytes
-    if (this.#queued < INPUT_HIGH_WATER_MARK && this.socket.isPaused()) this.socket.resume()
-  }
-
-  /** The package closes the connection behind the answer: nothing is held back any more. */
-  answered(request: NodeFastCGIRequestHandler): void {
-    this.#requests.delete(request)
-    this.#answered = true
-    this.socket.resume()
-  }
-
-  /** Whatever has begun ends by itself: the package closes behind each answer. */
-  end(): void {
-    if (this.socket.bytesRead === 0) this.socket.destroy()
-  }
-
-  destroy(): void {
-    this.socket.destroy()
-  }
-
-  /** An exception in the package's parser ends this connection, not the process. */
-  #guard(): void {
-    const { socket } = this
-    const parsers = socket.listeners('data')
-    socket.removeAllListeners('data')
-    socket.on('data', (chunk) => {
-      Connection.receiving = this
-      try {
-        for (const parse of parsers) parse.call(socket, chunk)
-      } catch (error) {
-        logEntry(`node-fastcgi: ${String(error)}`)
-        socket.destroy()
-      } finally {
-        Connection.receiving = null
-      }
-    })
-  }
-}
-
 /** Runs an application for one request that node-fastcgi has parsed. */
 export class NodeFastCGIRequestHandler extends BaseHandler {
   override gateway = 'fastcgi' as const
   override originServer = false
   readonly message: NodeFastCGIMessage
-  readonly #connection: Connection
+  readonly #connection: NodeFastCGIConnection
+  readonly #response = new ResponseBuffer()
   #ended = false
 
-  constructor(message: NodeFastCGIMessage, connection: Connection, options: HandlerOptions) {
+  constructor(
+    message: NodeFastCGIMessage,
+    connection: NodeFastCGIConnection,
+    options: HandlerOptions,
+  ) {
     super(options)
     this.message = message
     this.#connection = connection
-    // Writing to a web server that has gone is an error here, which unheard ends the process.
+    // To write to a closed connection is an 'error' event here; without a listener it ends the process.
     message.socket.on('error', () => {})
     message.socket.errorStream.on('error', () => {})
     message.once('aborted', () => this.lost())
@@ -234,26 +160,32 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
     })
   }
 
-  override _write(chunk: Chunk): void {
-    this.message.socket.write(chunk)
+  override _writeHead(head: string): void {
+    this.#response.addHead(head)
+  }
+
+  override _write(chunk: Chunk, size = chunkLength(chunk)): void {
+    this.#response.add(chunk, size)
   }
 
   override _flush(): MaybePromise {
+    writeParts(this.message.socket, joinParts(this.#response.take()))
     return drained(this.message.socket, this.#connection.socket)
   }
 
   override _end(complete: boolean): void {
     const { message } = this
     const { socket } = message
+    writeParts(socket, joinParts(this.#response.take()))
     this.#ended = true
     // Otherwise the package ends this stream after the connection, and destroys that for it.
     socket.errorStream.end()
     if (complete) socket.end()
-    // The only way to an appStatus other than 0, behind what has been written.
-    else socket.write('', () => socket.destroy(new Error('The answer broke off')))
-    // What has not been read is thrown away.
+    // The only way to an appStatus other than 0, after what has been written.
+    else socket.write('', () => socket.destroy(new Error('The response is incomplete')))
+    // Unread input is dropped.
     message.resume()
-    this.#connection.answered(this)
+    this.#connection.finished(this)
   }
 
   #source(): ByteSource {

@@ -2,7 +2,8 @@
 import type { IncomingMessage } from 'node:http'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
-import { interned, KnownVariable, nextTurn, putKnown } from './common-variables.ts'
+import { putVariable, ruleFor, type Rule } from './environ.ts'
+import { interned } from './known-variables.ts'
 
 /** Header names whose variable is remembered, and their length: more than browsers and proxies have. */
 const MAX_KNOWN_NAMES = 512
@@ -26,7 +27,6 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
     )
   }
   let coding: string | undefined
-  const turn = nextTurn()
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const value = raw[i + 1]!
     const known = variableOf(raw[i]!)
@@ -36,18 +36,20 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
       coding = coding === undefined ? value : `${coding}, ${value}`
       continue
     }
-    if (known.single && known.turn === turn && known.name in environ) {
+    if (known.single && known.name in environ) {
       throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${raw[i]}`)
     }
-    putKnown(environ, known, value, turn)
+    putVariable(environ, known.name, known.rule, value)
   }
   if (coding !== undefined) checkCoding(coding, request.httpVersion)
 }
 
 /** The variable that a header becomes. */
-class KnownHeader extends KnownVariable {
+interface KnownHeader {
+  readonly name: string
+  readonly rule: Rule
   /** There must not be two. */
-  readonly single = SINGLE.has(this.name)
+  readonly single: boolean
 }
 
 /** By the header's name as it came, and by the variable's: several names may have one variable. */
@@ -61,15 +63,17 @@ function variableOf(header: string): KnownHeader | null {
     const name = nameVariable(header)
     const remember = byHeader.size < MAX_KNOWN_NAMES && header.length <= MAX_KNOWN_LENGTH
     known =
-      name === null
-        ? null
-        : (byVariable.get(name) ?? new KnownHeader(remember ? interned(name) : name))
+      name === null ? null : (byVariable.get(name) ?? knownHeader(remember ? interned(name) : name))
     if (remember) {
       byHeader.set(header, known)
       if (known !== null) byVariable.set(known.name, known)
     }
   }
   return known
+}
+
+function knownHeader(name: string): KnownHeader {
+  return { name, rule: ruleFor(name), single: SINGLE.has(name) }
 }
 
 const SINGLE: ReadonlySet<string> = new Set(['HTTP_HOST', 'CONTENT_TYPE', 'CONTENT_LENGTH'])

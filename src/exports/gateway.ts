@@ -9,10 +9,11 @@ export {
 export { contentLength, copyEnviron, createEnviron, setVariable } from '../environ/environ.ts'
 export type { PathOptions } from '../environ/path.ts'
 export { ApplicationError, ConfigurationError, PeerError, type PeerFault } from '../errors.ts'
-export { BodyQueue, queueFromStream } from '../request/body-queue.ts'
+export { type BodyOwner, BodyQueue, queueFromStream } from '../request/body-queue.ts'
 export { ErrorLog } from '../request/error-log.ts'
 export { bytesSource, type ByteSource, emptySource, Input, streamSource } from '../request/input.ts'
 export { Headers } from '../response/headers.ts'
+export { closeAfterResponse } from '../server/closing.ts'
 export { coarseTime } from '../server/deadlines.ts'
 export {
   type Connection,
@@ -22,7 +23,7 @@ export {
   type ServerPolicy,
 } from '../server/gateway-server.ts'
 export type { Address } from '../server/listen.ts'
-export { closeAfterResponse, drained } from '../server/socket-writer.ts'
+export { drained } from '../server/socket-writer.ts'
 export type {
   Application,
   Body,

@@ -2,19 +2,21 @@
  * What the records of a web server may do to a request (sections 5 and 6), from the application's
  * side of a connection.
  *
- * An id is active from BEGIN_REQUEST until our END_REQUEST. Each active request is in one state:
+ * An id is active from the web server's BEGIN_REQUEST to the application's END_REQUEST. Each active
+ * request is in one state:
  *
  *   params    PARAMS are coming; the application has not heard of the request.
- *   stdin     PARAMS are complete ('request' was given out); the body is coming.
- *   received  The body is complete; only the answer is missing.
- *   aborted   The web server no longer wants the answer, or can send no more: ABORT_REQUEST, the end
- *             of the connection, or a fault. What it still sends for this id is ignored.
+ *   stdin     PARAMS are complete (the event 'request'); the body is coming.
+ *   received  The body is complete; only the response is missing.
+ *   aborted   The web server no longer wants the response, or can send no more: ABORT_REQUEST, the
+ *             end of the connection, or a fault. What it still sends for this id is ignored.
  *
- * The application may answer in any state but the first (section 6.2), and its `end()` makes the id
- * inactive in any of them. Records for inactive ids are ignored, save BEGIN_REQUEST (section 3.3).
- * What is not in the table is an error of the peer, after which nothing it sends can be trusted.
+ * The application may respond in any state except the first (section 6.2), and its `end()` makes the
+ * id inactive in any of them. Records for inactive ids are ignored, except BEGIN_REQUEST (section
+ * 3.3). A step that is not in the table is an error of the peer; nothing it sends after that can be
+ * trusted.
  */
-import type { Buffer } from 'node:buffer'
+import { Buffer } from 'node:buffer'
 import { Gathered } from './fastcgi-records.ts'
 
 const STATES = ['params', 'stdin', 'received', 'aborted'] as const
@@ -24,7 +26,7 @@ export const [IN_PARAMS, IN_STDIN, RECEIVED, ABORTED] = [0, 1, 2, 3] as const
 const STEPS = ['PARAMS', 'end of PARAMS', 'STDIN', 'end of STDIN', 'ABORT_REQUEST'] as const
 export const [PARAMS, END_OF_PARAMS, STDIN, END_OF_STDIN, ABORT] = [0, 1, 2, 3, 4] as const
 
-/** No such transition. Numbers, for there is one to look up for every record. */
+/** There is no such transition. Steps and states are numbers: every record looks one up. */
 const NONE = -1
 
 /** `TRANSITIONS[state][step]` is the next state. */
@@ -37,20 +39,21 @@ const TRANSITIONS: readonly (readonly number[])[] = [
   [ABORTED,   ABORTED,   ABORTED,  ABORTED,  ABORTED], // aborted
 ]
 
-/** A request between its BEGIN_REQUEST and our END_REQUEST. */
+const NO_BYTES = Buffer.alloc(0)
+
+/** A request between BEGIN_REQUEST and END_REQUEST. */
 export class ActiveRequest {
   readonly id: number
   readonly role: number
   readonly keepConn: boolean
   state: number = IN_PARAMS
-  /** Where the PARAMS came, if all so far are in one chunk: between `start` and `end`. */
-  chunk: Buffer | null = null
-  start = 0
-  end = 0
-  /** Where they are put together otherwise. */
-  gathered: Gathered | null = null
+  /** The PARAMS so far, if they are in one chunk: between `start` and `end`. */
+  #chunk: Buffer | null = null
+  #start = 0
+  #end = 0
+  /** A copy of the PARAMS so far, if they are not. */
+  #gathered: Gathered | null = null
   paramsBytes = 0
-  wantsInput = true
   usedStderr = false
 
   constructor(id: number, role: number, keepConn: boolean) {
@@ -59,7 +62,7 @@ export class ActiveRequest {
     this.keepConn = keepConn
   }
 
-  /** Takes a step in the table; returns what is wrong if there is none. */
+  /** Takes a step in the table; returns an error message if there is no such step. */
   advance(step: number): string | null {
     const state = TRANSITIONS[this.state]![step]!
     if (state === NONE) {
@@ -69,10 +72,37 @@ export class ActiveRequest {
     return null
   }
 
-  /** Copies the PARAMS that are where they came. */
+  /**
+   * Takes PARAMS: the bytes of `chunk` from `start` to `end`. Returns true if they are still there
+   * only, which is usual: all of them are one record. `saveParams()` has to copy them before the
+   * chunk is gone.
+   */
+  addParams(chunk: Buffer, start: number, end: number): boolean {
+    if (this.#chunk === null && this.#gathered === null) {
+      this.#chunk = chunk
+      this.#start = start
+      this.#end = end
+      return true
+    }
+    this.saveParams()
+    this.#gathered!.append(chunk, start, end)
+    return false
+  }
+
+  /** Copies the PARAMS out of their chunk, unless that has been done. */
   saveParams(): void {
-    this.gathered = new Gathered()
-    this.gathered.append(this.chunk!, this.start, this.end)
-    this.chunk = null
+    if (this.#chunk === null) return
+    this.#gathered = new Gathered()
+    this.#gathered.append(this.#chunk, this.#start, this.#end)
+    this.#chunk = null
+  }
+
+  /** Returns all PARAMS, and forgets them. */
+  takeParams(): { block: Buffer; start: number; end: number } {
+    const block = this.#chunk ?? this.#gathered?.bytes() ?? NO_BYTES
+    const whole = this.#chunk === null
+    const params = { block, start: whole ? 0 : this.#start, end: whole ? block.length : this.#end }
+    this.#chunk = this.#gathered = null
+    return params
   }
 }

@@ -1,10 +1,10 @@
 /**
  * The web server's side of a FastCGI connection, without a socket: for clients, tools and tests.
  *
- * The sending verbs return buffers to write; what the application sends goes in, events come out.
+ * The methods that send return Buffers to write; bytes from the application go in, events come out.
  * Each of the two streams of an active request is open until its empty record, and the request is
- * active until END_REQUEST. Unlike a web server this side is strict: whatever an application may not
- * send is an error.
+ * active until END_REQUEST. Unlike a web server this side is strict: every record that an application
+ * must not send is an error.
  */
 import { Buffer } from 'node:buffer'
 import {
@@ -22,16 +22,15 @@ import {
   FCGI_STDOUT,
   FCGI_UNKNOWN_TYPE,
   MAX_CONTENT,
-  decodePairs,
-  encodePairs,
   encodeRecord,
-  buffersOf,
   encodeStream,
 } from './fastcgi.ts'
+import { decodePairs, encodePairs } from './fastcgi-pairs.ts'
 import { RecordReader } from './fastcgi-records.ts'
+import { buffersOf } from './part.ts'
 
 export type WebServerEvent =
-  /** A piece of the answer or of the error log, a view of the chunk it came in. */
+  /** A chunk of the response or of the error log, a view of the memory it came in. */
   | { readonly type: 'stdout' | 'stderr'; readonly id: number; readonly data: Buffer }
   | { readonly type: 'stdout-end' | 'stderr-end'; readonly id: number }
   /** END_REQUEST: the id is free again. */
@@ -45,7 +44,7 @@ export type WebServerEvent =
   | { readonly type: 'values'; readonly values: string[] }
   /** The application does not know records of this type. */
   | { readonly type: 'unknown-type'; readonly recordType: number }
-  /** The last event of all: the application broke the protocol, or left requests unanswered. */
+  /** The last event of all: the application broke the protocol, or left requests without a response. */
   | { readonly type: 'error'; readonly message: string }
 
 interface OpenStreams {
@@ -59,7 +58,7 @@ export class WebServerConnection {
   #eof = false
   #finished = false
 
-  /** The ids begun and not answered to the end. */
+  /** The ids between BEGIN_REQUEST and END_REQUEST. */
   get active(): number[] {
     return [...this.#requests.keys()]
   }
@@ -84,7 +83,7 @@ export class WebServerConnection {
     ]
   }
 
-  /** A part of the body (zero-copy, see `encodeStream`); no buffers for no bytes. */
+  /** A chunk of the body (see `encodeStream`); no Buffers for no bytes. */
   stdin(id: number, bytes: Buffer): Buffer[] {
     return buffersOf(encodeStream(FCGI_STDIN, id, [bytes]))
   }
@@ -93,7 +92,7 @@ export class WebServerConnection {
     return encodeRecord(FCGI_STDIN, id)
   }
 
-  /** ABORT_REQUEST (section 5.4); the application still answers with END_REQUEST. */
+  /** ABORT_REQUEST (section 5.4); the application still sends END_REQUEST. */
   abort(id: number): Buffer {
     return encodeRecord(FCGI_ABORT_REQUEST, id)
   }
@@ -108,7 +107,7 @@ export class WebServerConnection {
     if (!this.#finished) this.#reader.receive(chunk)
   }
 
-  /** The application closed the connection; an error if it owes an answer. */
+  /** The application closed the connection: an error if a request is active. */
   receiveEof(): void {
     this.#eof = true
   }
@@ -139,7 +138,7 @@ export class WebServerConnection {
   }
 
   #handleStream(id: number, streams: OpenStreams, name: 'stdout' | 'stderr'): WebServerEvent {
-    if (!streams[name]) return this.#fail(`Record behind the end of ${name} of request ${id}`)
+    if (!streams[name]) return this.#fail(`Record after the end of ${name} of request ${id}`)
     const { bytes, start, end } = this.#reader
     if (start < end) return { type: name, id, data: bytes.subarray(start, end) }
     streams[name] = false

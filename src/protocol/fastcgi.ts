@@ -1,10 +1,11 @@
 /**
- * FastCGI 1.0 on the wire: its constants, record headers and name-value pairs, for both sides.
+ * The constants and records of FastCGI 1.0, for both sides of a connection.
  *
- * Bytes in, values out. What may follow what is decided in `fastcgi-application.ts` and
- * `fastcgi-web-server.ts`. "Section" is always that of the FastCGI Specification 1.0 (1996).
+ * `fastcgi-application.ts` and `fastcgi-web-server.ts` decide which record may follow which.
+ * "Section" always means a section of the FastCGI Specification 1.0 (1996).
  */
 import { Buffer } from 'node:buffer'
+import { joinParts, type Part } from './part.ts'
 
 export const FCGI_VERSION_1 = 1
 export const FCGI_HEADER_LEN = 8
@@ -43,24 +44,18 @@ export const FCGI_MAX_CONNS = 'FCGI_MAX_CONNS'
 export const FCGI_MAX_REQS = 'FCGI_MAX_REQS'
 export const FCGI_MPXS_CONNS = 'FCGI_MPXS_CONNS'
 
-/** What the two length bytes of a header can say (section 3.3). */
+/** The most that the two length bytes of a header can say (section 3.3). */
 export const MAX_CONTENT = 65_535
 
 /**
- * Where a longer stream is divided: the largest multiple of 8 that is not over MAX_CONTENT. Section
- * 3.3 recommends records on 8-byte boundaries; slices of this size need no padding to stay there.
+ * The content of each record of a longer stream: the largest multiple of 8 up to MAX_CONTENT.
+ * Section 3.3 recommends records on 8-byte boundaries; slices of this size need no padding for it.
  */
 const SLICE = 65_528
 
-/** The PARAMS of one request: nginx and mod_fcgid send one record of them, 64 KiB, at most. */
-export const MAX_PARAMS_BYTES = 1024 * 1024
-
-/** Pairs in one request: Apache refuses more than 100 header fields unless told otherwise. */
-export const MAX_PARAMS = 10_000
-
 const NO_BYTES = Buffer.alloc(0)
 
-/** Writes a header (section 3.3) at `offset`; returns the offset behind it. */
+/** Writes a header (section 3.3) at `offset`; returns the offset after it. */
 export function writeHeader(
   target: Buffer,
   offset: number,
@@ -80,7 +75,7 @@ export function writeHeader(
   return offset + FCGI_HEADER_LEN
 }
 
-/** One record in one piece, padded to a multiple of 8 bytes. `content` is at most MAX_CONTENT. */
+/** One whole record, padded to a multiple of 8 bytes. `content` has at most MAX_CONTENT bytes. */
 export function encodeRecord(type: number, id: number, content: Uint8Array = NO_BYTES): Buffer {
   const { length } = content
   if (length > MAX_CONTENT) throw new RangeError(`A FastCGI record cannot hold ${length} bytes`)
@@ -91,170 +86,51 @@ export function encodeRecord(type: number, id: number, content: Uint8Array = NO_
   return record.fill(0, offset + length)
 }
 
-/** Fewer bytes are cheaper copied than sent from where they are. */
-const COPIED = 512
-
-/** Characters that are put together at the most: a string has its limit, and is written as a copy. */
-const MAX_TEXT = 1024 * 1024
-
-/** Bytes to send; a string is a byte string, which for few bytes costs less than a Buffer. */
-export type Part = string | Buffer
-
 /**
- * Part of a stream as records, and behind them what `after` says. Long pieces are not copied; the
- * short ones, with the headers between, are put together. Nothing at all for no bytes, since an
- * empty record would end the stream.
+ * A part of a stream as records, and `after` behind them. Returns no record for no bytes, because
+ * an empty record would end the stream.
  */
-export function encodeStream(
-  type: number,
-  id: number,
-  pieces: readonly Part[],
-  after = '',
-): Part[] {
-  const parts: Part[] = []
-  let text = ''
+export function encodeStream(type: number, id: number, parts: readonly Part[], after = ''): Part[] {
+  const divided: Part[] = []
   let left = 0
-  for (const { length } of pieces) left += length
-  /** Bytes that are missing from the record that has been begun. */
+  for (const { length } of parts) left += length
+  /** Bytes that are missing from the current record. */
   let room = 0
-  for (const piece of pieces) {
-    for (let at = 0, end = 0; at < piece.length; at = end) {
+  for (const part of parts) {
+    for (let at = 0, end = 0; at < part.length; at = end) {
       if (room === 0) {
         room = Math.min(left, SLICE)
-        // Not padded: that would be bytes more, for an alignment nobody relies on.
-        text += headerText(type, id, room)
+        // Without padding: those bytes would only buy an alignment that no peer relies on.
+        divided.push(headerText(type, id, room))
       }
-      end = Math.min(piece.length, at + room)
+      end = Math.min(part.length, at + room)
       room -= end - at
       left -= end - at
-      if (typeof piece === 'string') {
-        text += piece.slice(at, end)
-        if (text.length >= MAX_TEXT) {
-          parts.push(text)
-          text = ''
-        }
-      } else if (end - at < COPIED) {
-        text += piece.toString('latin1', at, end)
-      } else {
-        if (text !== '') parts.push(text)
-        parts.push(piece.subarray(at, end))
-        text = ''
-      }
+      const whole = end - at === part.length
+      divided.push(
+        whole ? part : typeof part === 'string' ? part.slice(at, end) : part.subarray(at, end),
+      )
     }
   }
-  text += after
-  if (text !== '') parts.push(text)
-  return parts
+  divided.push(after)
+  return joinParts(divided)
 }
 
-/** The same as Buffers. */
-export function buffersOf(parts: readonly Part[]): Buffer[] {
-  return parts.map((part) => (typeof part === 'string' ? Buffer.from(part, 'latin1') : part))
-}
-
-/** END_REQUEST (section 5.5); `appStatus` is the exit status, a 32-bit number. */
-export function encodeEndRequest(id: number, appStatus: number, protocolStatus: number): Buffer {
-  return Buffer.from(endRequestText(id, appStatus, protocolStatus), 'latin1')
-}
-
-/** A header as a byte string. */
+/** A record header as a byte string. */
 export function headerText(type: number, id: number, length: number): string {
   const [version, high, low] = [FCGI_VERSION_1, id >>> 8, id & 0xff]
   return String.fromCharCode(version, type, high, low, length >>> 8, length & 0xff, 0, 0)
 }
 
-function endRequestText(id: number, appStatus: number, protocolStatus: number): string {
-  const status = [appStatus >>> 24, appStatus >>> 16, appStatus >>> 8, appStatus]
-  const bytes = [...status.map((byte) => byte & 0xff), protocolStatus, 0, 0, 0]
-  return headerText(FCGI_END_REQUEST, id, 8) + String.fromCharCode(...bytes)
-}
-
-/** What `endText` gave last: web servers that do not multiplex use one id only. */
-const last = { id: -1, appStatus: 0, protocolStatus: 0, text: '' }
-
-/** The end of STDOUT and END_REQUEST, as a byte string. */
-export function endText(id: number, appStatus: number, protocolStatus: number): string {
-  const same = last.appStatus === appStatus && last.protocolStatus === protocolStatus
-  if (last.id !== id || !same) {
-    const text = headerText(FCGI_STDOUT, id, 0) + endRequestText(id, appStatus, protocolStatus)
-    Object.assign(last, { id, appStatus, protocolStatus, text })
-  }
-  return last.text
-}
-
-/** Name-value pairs (section 3.4) of byte strings, one character (U+0000 to U+00FF) per byte. */
-export function encodePairs(pairs: Iterable<readonly [name: string, value: string]>): Buffer {
-  const parts: Buffer[] = []
-  for (const [name, value] of pairs) {
-    const lengths = [...encodeSize(name.length), ...encodeSize(value.length)]
-    parts.push(Buffer.from(lengths), Buffer.from(name + value, 'latin1'))
-  }
-  return Buffer.concat(parts)
-}
-
-/** One byte up to 127, else four with the highest bit set. */
-function encodeSize(size: number): number[] {
-  return size < 0x80
-    ? [size]
-    : [(size >>> 24) | 0x80, (size >>> 16) & 0xff, (size >>> 8) & 0xff, size & 0xff]
-}
-
-/** Why a block of pairs was refused: a length points behind its end, or there are too many. */
-export type PairsFault = 'malformed' | 'too many'
-
 /**
- * The pairs of a complete block as `[name, value, name, value …]`, byte strings in the order sent,
- * repeated names included. They may be parts of one string as long as the block: whoever keeps one
- * keeps all of it.
+ * END_REQUEST (section 5.5) as a byte string.
+ *
+ * @param appStatus the exit status, a 32-bit number
  */
-export function decodePairs(block: Buffer, maxPairs = MAX_PARAMS): string[] | PairsFault {
-  // Decoded once and cut up: a call for each item costs twice as much.
-  const text = block.toString('latin1')
-  const pairs: string[] = []
-  const fault = walkPairs(block, 0, block.length, maxPairs, (name, nameLength, valueLength) => {
-    const value = name + nameLength
-    pairs.push(text.substring(name, value), text.substring(value, value + valueLength))
-  })
-  return fault ?? pairs
-}
-
-/**
- * Calls `take` for each pair of a complete block: `at` is the offset of the name in `block`, and the
- * value follows it. Pairs before a fault have been taken.
- */
-export function walkPairs(
-  block: Buffer,
-  start: number,
-  end: number,
-  maxPairs: number,
-  take: (at: number, nameLength: number, valueLength: number) => void,
-): PairsFault | null {
-  let at = start
-  for (let count = 0; at < end; count++) {
-    if (count >= maxPairs) return 'too many'
-    // A length that is itself cut short leaves `at` behind the end, which both checks see.
-    let nameLength = block[at++]!
-    if (nameLength > 0x7f) {
-      nameLength = longSize(block, at)
-      at += 3
-    }
-    if (at >= end) return 'malformed'
-    let valueLength = block[at++]!
-    if (valueLength > 0x7f) {
-      valueLength = longSize(block, at)
-      at += 3
-    }
-    // Compared with what is left, in doubles: sums of 31-bit lengths wrapped in CVE-2025-23016.
-    if (nameLength + valueLength > end - at) return 'malformed'
-    take(at, nameLength, valueLength)
-    at += nameLength + valueLength
-  }
-  return null
-}
-
-/** The 31 bits of a four-byte length whose first byte is before `at`. */
-function longSize(block: Buffer, at: number): number {
-  return (
-    ((block[at - 1]! & 0x7f) << 24) | (block[at]! << 16) | (block[at + 1]! << 8) | block[at + 2]!
+// oxfmt-ignore
+export function endRequestText(id: number, appStatus: number, protocolStatus: number): string {
+  return headerText(FCGI_END_REQUEST, id, 8) + String.fromCharCode(
+    appStatus >>> 24, (appStatus >>> 16) & 0xff, (appStatus >>> 8) & 0xff, appStatus & 0xff,
+    protocolStatus, 0, 0, 0,
   )
 }

@@ -1,8 +1,8 @@
 /**
  * The body of a request whose bytes come when the web server sends them, not when the application
- * asks: a queue between a connection and `wsgi.input`.
+ * asks for them: a queue between a connection and `wsgi.input`.
  */
-import type { Buffer } from 'node:buffer'
+import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import { PeerError } from '../errors.ts'
 import type { ByteSource } from './input.ts'
@@ -13,26 +13,57 @@ interface Waiter {
   readonly reject: (error: PeerError) => void
 }
 
+/** What fills a queue. */
+export interface BodyOwner {
+  /** Some of the body has left the queue. */
+  bodyTaken(queue: BodyQueue): void
+}
+
+/**
+ * Shorter chunks share memory: a Buffer of its own costs some 200 bytes, so that a body in chunks
+ * of one byte would take 200 times its size.
+ */
+const SHORT = 4096
+
+/** The memory that short chunks share. */
+const SHARED = 16_384
+
+const NO_CHUNKS: Buffer[] = []
+const NO_MEMORY = Buffer.alloc(0)
+
 /** Filled by a connection, emptied by an `Input`. */
 export class BodyQueue implements ByteSource {
-  /** Bytes that wait to be read; what the connection weighs against its high-water mark. */
+  /** Bytes that have not been read; the owner compares them with its high-water mark. */
   queued = 0
-  readonly #chunks: Buffer[] = []
-  #first = 0
-  /** True when all has come, read or not. */
+  /** True when all of the body has come, read or not. */
   ended = false
+  /** When the application last took some of the body, if the owner keeps the time. */
+  lastRead = 0
+  readonly #owner: BodyOwner
+  #chunks = NO_CHUNKS
+  #first = 0
+  /** The last chunk, while short ones are added to it: bytes of `#memory`. */
+  #memory = NO_MEMORY
+  #start = 0
+  #end = 0
   #failure: PeerError | null = null
   #waiter: Waiter | null = null
-  readonly #onRead: (bytes: number) => void
 
-  /** @param onRead called with the number of bytes that have left the queue. */
-  constructor(onRead: (bytes: number) => void) {
-    this.#onRead = onRead
+  constructor(owner: BodyOwner) {
+    this.#owner = owner
   }
 
-  push(chunk: Buffer): void {
-    this.#chunks.push(chunk)
-    this.queued += chunk.length
+  /** @param borrowed true if the memory of `chunk` is used again once this returns */
+  push(chunk: Buffer, borrowed = false): void {
+    const { length } = chunk
+    if (length >= SHORT || this.queued === 0) {
+      this.#add(borrowed ? Buffer.from(chunk) : chunk)
+    } else {
+      if (length > this.#memory.length - this.#end) this.#share()
+      this.#memory.set(chunk, this.#end)
+      this.#end += length
+    }
+    this.queued += length
     this.#wake()
   }
 
@@ -57,20 +88,42 @@ export class BodyQueue implements ByteSource {
     })
   }
 
+  #add(chunk: Buffer): void {
+    this.#closeShared()
+    if (this.#chunks === NO_CHUNKS) this.#chunks = [chunk]
+    else this.#chunks.push(chunk)
+  }
+
+  /** Opens new memory for short chunks. */
+  #share(): void {
+    this.#closeShared()
+    this.#memory = Buffer.allocUnsafeSlow(SHARED)
+    this.#start = this.#end = 0
+  }
+
+  /** The short chunks so far become one chunk of the queue. */
+  #closeShared(): void {
+    if (this.#start === this.#end) return
+    const chunk = this.#memory.subarray(this.#start, this.#end)
+    this.#start = this.#end
+    this.#add(chunk)
+  }
+
   #shift(size: number): Buffer {
+    if (this.#first === this.#chunks.length) this.#closeShared()
     const chunk = this.#chunks[this.#first]!
     if (chunk.length > size) {
       this.#chunks[this.#first] = chunk.subarray(size)
     } else if (++this.#first === this.#chunks.length) {
       this.#chunks.length = this.#first = 0
     } else if (this.#first * 2 > this.#chunks.length) {
-      // A queue that is never empty must not keep what has left it; done rarely, it costs nothing.
+      // A queue that is never empty must not keep what has left it. This is rare, and so costs little.
       this.#chunks.splice(0, this.#first)
       this.#first = 0
     }
     const taken = Math.min(chunk.length, size)
     this.queued -= taken
-    this.#onRead(taken)
+    this.#owner.bodyTaken(this)
     return chunk.length > size ? chunk.subarray(0, size) : chunk
   }
 
@@ -86,15 +139,17 @@ export class BodyQueue implements ByteSource {
 }
 
 /**
- * The body as a Node stream gives it, chunk by chunk and none of them copied: `stream.read()` would
- * join what has come. The stream is first read when the application first asks.
+ * The body of a Node stream, chunk by chunk: `stream.read()` would join and copy the chunks. The
+ * stream is first read when the application first asks.
  *
- * @param highWaterMark bytes that are held before the stream is paused.
+ * @param highWaterMark bytes that are held before the stream is paused
  */
 export function queueFromStream(stream: Readable, highWaterMark: number): ByteSource {
   let begun = false
-  const queue = new BodyQueue(() => {
-    if (stream.isPaused() && queue.queued < highWaterMark) stream.resume()
+  const queue = new BodyQueue({
+    bodyTaken() {
+      if (stream.isPaused() && queue.queued < highWaterMark) stream.resume()
+    },
   })
 
   function begin(): void {
@@ -106,9 +161,14 @@ export function queueFromStream(stream: Readable, highWaterMark: number): ByteSo
     stream.on('end', () => queue.end())
     stream.on('error', () => {}) // 'close' follows.
     stream.on('close', () => {
-      // It comes behind each body, and an error with its stack costs as much as a small request.
+      // It follows each body, and an error with its stack costs as much as a small request.
       if (queue.ended) return
-      queue.fail(new PeerError('PORTICO_DISCONNECTED', 'The request body broke off'))
+      queue.fail(
+        new PeerError(
+          'PORTICO_DISCONNECTED',
+          'The request body is incomplete: the connection was closed',
+        ),
+      )
     })
   }
 

@@ -22,8 +22,8 @@ export interface Expirable {
   /** The time of `coarseTime` at which it is; Infinity if nothing is expected of the peer. */
   readonly deadline?: number
   destroy(): void
-  /** Reads a little of what nobody takes at present: behind it the peer may have gone. */
-  look?(): void
+  /** Reads a bit from a paused connection, so that a disconnect after unread data is noticed. */
+  probePeer?(): void
 }
 
 let time = 0
@@ -49,7 +49,7 @@ export function sweep(
   const timer = setInterval(() => {
     time = performance.now()
     for (const [socket, connection] of connections) {
-      connection.look?.()
+      connection.probePeer?.()
       const { deadline = Infinity } = connection
       const takenSince = lastTaken(socket, sending)
       if (deadline <= time || takenSince + writeTimeout <= time) connection.destroy()

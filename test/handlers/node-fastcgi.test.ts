@@ -21,9 +21,9 @@ import {
   FCGI_PARAMS,
   FCGI_RESPONDER,
   FCGI_UNKNOWN_ROLE,
-  encodePairs,
   encodeRecord,
 } from '../../src/protocol/fastcgi.ts'
+import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
 import { WebServerConnection } from '../../src/protocol/fastcgi-web-server.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'

@@ -1,7 +1,7 @@
 /** A web server that keeps no rules: raw bytes over a socket, and what came back. */
 import { Buffer } from 'node:buffer'
 import { connect, type Socket } from 'node:net'
-import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
 import { WebServerConnection, type WebServerEvent } from '../../src/protocol/fastcgi-web-server.ts'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'

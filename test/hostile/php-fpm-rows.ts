@@ -4,7 +4,7 @@
  * tested with for twenty years; where this handler does something else, the row says why.
  */
 import { Buffer } from 'node:buffer'
-import { encodePairs } from '../../src/protocol/fastcgi.ts'
+import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
 
 export interface Row {

@@ -1,5 +1,7 @@
 /** Feeding a FastCGI connection in every division, and looking at what comes out of it. */
 import { Buffer } from 'node:buffer'
+import type { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
+import { decodePairs } from '../../src/protocol/fastcgi-pairs.ts'
 
 interface Connection<E> {
   receive(chunk: Buffer): void
@@ -31,7 +33,28 @@ export function begin(id: number, role = 1, keepConn = true, padding = 0): Buffe
 
 type Flat = Record<string, unknown>
 
-/** Events as plain data; adjacent pieces of one stream are one, since their division is free. */
+/** Decodes PARAMS where they come, and refuses them as a server does. */
+export function decoding(connection: ApplicationConnection, maxPairs?: number): Connection<object> {
+  return {
+    receive: (chunk) => connection.receive(chunk),
+    receiveEof: () => connection.receiveEof(),
+    next() {
+      const event = connection.next()
+      if (event?.type !== 'request') return event
+      const { block, start, end, ...rest } = event
+      const params = decodePairs(block.subarray(start, end), maxPairs)
+      if (params === 'malformed') {
+        connection.rejectParams(event.id)
+        return connection.next()
+      }
+      if (params !== 'too many') return { ...rest, params }
+      const data = Buffer.from(connection.refuse(event.id) as string, 'latin1')
+      return { type: 'reply', data, close: connection.closing }
+    },
+  }
+}
+
+/** Events as plain data; adjacent chunks of one stream are joined, since their division is free. */
 export function merged(events: Iterable<object>): Flat[] {
   const result: Flat[] = []
   for (const event of events) {

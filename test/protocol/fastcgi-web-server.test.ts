@@ -3,9 +3,9 @@ import { Buffer } from 'node:buffer'
 import * as fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
 import { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
-import { buffersOf } from '../../src/protocol/fastcgi.ts'
+import { buffersOf } from '../../src/protocol/part.ts'
 import { WebServerConnection } from '../../src/protocol/fastcgi-web-server.ts'
-import { cut, divisions, drain, feed, hex, merged, record } from './fastcgi-helpers.ts'
+import { cut, decoding, divisions, drain, feed, hex, merged, record } from './fastcgi-helpers.ts'
 
 const error = (message: string) => ({ type: 'error', message })
 const END = record(3, 1, '\0\0\x01\x02\x01...')
@@ -85,7 +85,7 @@ const ROWS: Row[] = [
   {
     name: 'output behind its end',
     wire: [record(6, 1), record(6, 1, 'x')],
-    events: [{ type: 'stdout-end', id: 1 }, error('Record behind the end of stdout of request 1')],
+    events: [{ type: 'stdout-end', id: 1 }, error('Record after the end of stdout of request 1')],
   },
   {
     name: 'a connection that ends without END_REQUEST',
@@ -172,7 +172,7 @@ describe('two ends joined', () => {
         ...server.stdin(5, body),
         server.endStdin(5),
       ]
-      const got = feed(application, sent)
+      const got = feed(decoding(application), sent)
       expect(got.map((event) => event['type'])).toEqual(['reply', 'request', 'stdin', 'stdin-end'])
       expect(got[1]).toMatchObject({ id: 5, keepConn, params: pairs.flat() })
       expect(got[2]?.['data']).toBe(body.toString())
@@ -180,7 +180,7 @@ describe('two ends joined', () => {
         Buffer.from(String(got[0]?.['data']), 'hex'),
         ...buffersOf(application.stderr(5, 'oops')),
         ...buffersOf(application.stdout(5, [answer])),
-        application.end(5, 3),
+        ...buffersOf(application.end(5, [], 3)),
       ]
       expect(feed(server, back)).toEqual([
         { type: 'values', values: ['FCGI_MAX_CONNS', '3'] },
@@ -224,8 +224,7 @@ function answerAll(connection: ApplicationConnection, chunks: Buffer[]): object[
     connection.receive(chunk)
     for (let event = connection.next(); event !== null; event = connection.next()) {
       events.push(event)
-      if (event.type === 'stdin-end' || event.type === 'abort')
-        connection.answer(event.id, 'h', 'b')
+      if (event.type === 'stdin-end' || event.type === 'abort') connection.end(event.id, ['h', 'b'])
     }
   }
   connection.receiveEof()

@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { encodeRequest, RequestReader } from '../../src/protocol/scgi.ts'
-import type { SCGIEvent, SCGIOptions } from '../../src/protocol/scgi.ts'
+import { encodeRequest, RequestReader, walkHeaders } from '../../src/protocol/scgi.ts'
+import type { SCGIEvent } from '../../src/protocol/scgi.ts'
 
 /** What an application learns, with the pieces of the body put together. */
 interface Heard {
@@ -13,11 +13,24 @@ interface Heard {
   error?: string
 }
 
-function drain(reader: RequestReader, heard: Heard): void {
+function drain(reader: RequestReader, heard: Heard, maxHeaders: number): void {
   for (let event: SCGIEvent | null; (event = reader.next()) !== null;) {
     if (event.type === 'request') {
-      heard.params = event.params
-      heard.contentLength = event.contentLength
+      const { block, start, end, contentLength } = event
+      const params: string[] = []
+      const seen = new Set<string>()
+      const fault = walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
+        const name = block.toString('latin1', at, at + nameLength)
+        const value = at + nameLength + 1
+        params.push(name, block.toString('latin1', value, value + valueLength))
+        if (name.startsWith('HTTP_')) return true
+        return seen.size < seen.add(name).size
+      })
+      if (fault !== null) {
+        heard.error = `${fault.code}: ${fault.message}`
+        return
+      }
+      Object.assign(heard, { params, contentLength })
     } else if (event.type === 'body') heard.body += event.data.toString('latin1')
     else if (event.type === 'body-end') heard.ended = true
     else heard.error = `${event.code}: ${event.message}`
@@ -25,15 +38,20 @@ function drain(reader: RequestReader, heard: Heard): void {
 }
 
 /** Feeds chunks, and the end of the connection if asked to. */
-function hear(chunks: readonly Buffer[], eof = false, options?: SCGIOptions): Heard {
-  const reader = new RequestReader(options)
+function hear(
+  chunks: readonly Buffer[],
+  eof = false,
+  { maxHeaderBytes, maxHeaders = 10_000 }: { maxHeaderBytes?: number; maxHeaders?: number } = {},
+): Heard {
+  const reader = new RequestReader(maxHeaderBytes)
   const heard: Heard = { body: '' }
   for (const chunk of chunks) {
     reader.receive(chunk)
-    drain(reader, heard)
+    drain(reader, heard, maxHeaders)
+    if (heard.error !== undefined) return heard
   }
   if (eof) reader.receiveEof()
-  drain(reader, heard)
+  drain(reader, heard, maxHeaders)
   return heard
 }
 

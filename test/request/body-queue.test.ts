@@ -11,7 +11,16 @@ const gone = () => new PeerError('PORTICO_DISCONNECTED', 'gone')
 
 function source() {
   const read: number[] = []
-  return { read, source: new BodyQueue((bytes) => read.push(bytes)) }
+  let pushed = 0
+  const queue = new BodyQueue({
+    bodyTaken: () => read.push(pushed - queue.queued - read.reduce((sum, bytes) => sum + bytes, 0)),
+  })
+  const push = queue.push.bind(queue)
+  queue.push = (chunk, borrowed) => {
+    pushed += chunk.length
+    push(chunk, borrowed)
+  }
+  return { read, source: queue }
 }
 
 /** A read that need not wait. */

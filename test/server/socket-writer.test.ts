@@ -3,7 +3,8 @@ import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { breakOff, closeAfterResponse, drained } from '../../src/server/socket-writer.ts'
+import { abortConnection, closeAfterResponse } from '../../src/server/closing.ts'
+import { drained } from '../../src/server/socket-writer.ts'
 
 /** More than the kernel holds for both ends together. */
 const LARGE = Buffer.alloc(16 * 1024 * 1024, 'x')
@@ -121,11 +122,11 @@ describe('closeAfterResponse()', () => {
   })
 })
 
-describe('breakOff()', () => {
+describe('abortConnection()', () => {
   it('is seen by the peer as a reset', async () => {
     const { ours, peer } = await pair()
     peer.resume()
-    breakOff(ours)
+    abortConnection(ours)
     const [error] = await once(peer, 'error')
     expect(error).toMatchObject({ code: 'ECONNRESET' })
   })

@@ -1,127 +1,82 @@
 /**
- * One FastCGI connection, from the application's side: between its socket and the protocol, which
- * has none, with the requests that are running on it. When to read, when to write, when to close.
+ * One FastCGI connection: reads requests from its socket, runs them, and writes the responses.
+ *
+ * `src/protocol/fastcgi-application.ts` has the protocol, without a socket. Here it is decided when
+ * to read, when to write and when to close.
  */
 import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
-import { logEntry } from '../../log.ts'
+import { environFromPairs } from '../../environ/from-params.ts'
 import { PeerError } from '../../errors.ts'
-import {
-  ApplicationConnection,
-  type AbortCause,
-  type ApplicationOptions,
-} from '../../protocol/fastcgi-application.ts'
-import { FCGI_AUTHORIZER, type Part } from '../../protocol/fastcgi.ts'
-import type { Application, Environ } from '../../types.ts'
-import type { ServerOptions } from '../gateway-server.ts'
-import {
-  coarseTime,
-  HEADERS_TIMEOUT,
-  HIGH_WATER_MARK,
-  IDLE_TIMEOUT,
-  MAX_PROBE_FACTOR,
-} from '../deadlines.ts'
-import type { BodyQueue } from '../../request/body-queue.ts'
+import { logEntry } from '../../log.ts'
+import { OPTIONS } from '../../options.ts'
+import { ApplicationConnection } from '../../protocol/fastcgi-application.ts'
+import type { AbortCause, ApplicationEvent } from '../../protocol/fastcgi-events.ts'
+import { FCGI_AUTHORIZER, FCGI_STDERR, headerText } from '../../protocol/fastcgi.ts'
+import { COPIED, NO_PARTS, type Part } from '../../protocol/part.ts'
+import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
+import { closeAfterResponse } from '../closing.ts'
+import { coarseTime, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
+import { drained, writeParts } from '../socket-writer.ts'
+import { MAX_BATCH } from '../write-batch.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
-import { closeAfterResponse, drained, flushLater, MAX_HELD, writeParts } from '../socket-writer.ts'
+import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi-request.ts'
+import { ReadDeadline } from './read-deadline.ts'
 
 /**
- * The high-water mark while several requests share the connection: pausing for the one that does
- * not read would stop the others, so more is held, and only then do all wait for the slowest.
+ * The high-water mark while several requests share the connection. A pause for the one that does
+ * not read its body stops the others, so more is held before all of them wait.
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 
 /** How long, in ms, a request with such a body may hold up the others without reading any of it. */
 const MAX_STALL = 10_000
 
-/** Where nothing is yet; never pushed to. */
-export const NOTHING: never[] = []
-
-/** A request on a connection, as the handler runs it. */
-export interface ConnectionRequest {
-  readonly id: number
-  readonly input: BodyQueue
-  /** When the application took some of the body last, by `coarseTime`. */
-  readonly lastRead: number
-  /** Set when the web server has said that it does not want the answer. */
-  refused: boolean
-  start(application: Application): void
-  abort(): void
-  disconnected(reason?: Error): void
-  fail(error: Error): Promise<void>
-  /** Writes what there is of the answer. */
-  send(): void
-  /** What is logged and not sent. */
-  remainingLog(): Part[]
-}
-
-/** What a connection asks of the options, and how it makes a request. */
-export interface ConnectionOptions extends ServerOptions {
-  readonly newRequest: (
-    connection: FastCGIConnection,
-    id: number,
-    environ: Environ,
-  ) => ConnectionRequest
-}
+const NO_REQUESTS: FastCGIRequest[] = []
 
 /** One socket, and the requests on it. */
-export class FastCGIConnection {
+export class FastCGIConnection implements BodyOwner, FastCGITransport {
   readonly socket: Socket
-  readonly protocol: ApplicationConnection<Environ>
-  readonly #application: Application
-  readonly #options: ConnectionOptions
+  readonly #protocol: ApplicationConnection
+  readonly #context: FastCGIContext
+  readonly #deadline: ReadDeadline
+  /** An array, because there is usually one. */
+  #requests = NO_REQUESTS
+  #served = 0
+  #ending = false
+  /** The ends of responses that are not written yet. */
+  #held = NO_PARTS as Part[]
+  /** What has come last has to be copied to be kept. */
+  #borrowed = false
+  /** Every request was read to its end, so that nothing more of them can come. */
+  #exhausted = true
+  /** Reading is paused because the peer sends requests faster than it reads responses. */
+  #throttled = false
 
-  get requests(): number {
-    return this.#served
+  constructor(socket: Socket, context: FastCGIContext) {
+    this.socket = socket
+    this.#context = context
+    this.#protocol = new ApplicationConnection(context.protocol)
+    this.#deadline = new ReadDeadline(context.options)
   }
 
-  /** A list, for there is mostly one. */
-  #requests: ConnectionRequest[] = []
-  /** When this connection is given up: what it is waiting for has not come. */
-  deadline = Infinity
-  #waitingFor: 'request' | 'head' | 'nothing' = 'nothing'
-  #served = 0
-  #queued = 0
-  #ending = false
-  /** The ends of answers that are not written yet. */
-  #held: Part[] = NOTHING
-  /** What has come has to be copied to be kept. */
-  #borrowed = false
-  /** Every request has been read to its end, so that nothing is left to come. */
-  #exhausted = true
-  /** The peer asks for more than it reads; until it has read, what it sends waits. */
-  #choked = false
-
-  constructor(
-    socket: Socket,
-    application: Application,
-    options: ConnectionOptions,
-    protocolOptions: ApplicationOptions<Environ>,
-  ) {
-    this.socket = socket
-    this.protocol = new ApplicationConnection(protocolOptions)
-    this.#application = application
-    this.#options = options
-    this.#setDeadline()
+  receive(memory: Buffer, size: number, borrowed: boolean): void {
+    // The last response has been sent; another request on a closing socket would truncate it.
+    if (this.socket.writableEnded) return
+    this.#borrowed = borrowed
+    this.#protocol.receive(memory, size)
+    this.#pump(memory, size)
   }
 
   receiveEof(): void {
-    this.protocol.receiveEof()
+    this.#protocol.receiveEof()
     this.#pump()
   }
 
   closed(): void {
     const requests = this.#requests
-    this.#requests = []
+    this.#requests = NO_REQUESTS
     for (const request of requests) request.abort()
-  }
-
-  receive(memory: Buffer, size: number, borrowed: boolean): void {
-    // Behind the last answer. One more, on a socket that is ending, would break that one off.
-    if (this.socket.writableEnded) return
-    this.#borrowed = borrowed
-    this.protocol.receive(memory, size)
-    this.#pump(memory, size)
   }
 
   get receivesBody(): boolean {
@@ -129,6 +84,7 @@ export class FastCGIConnection {
     return false
   }
 
+  /** Closes the connection after the requests that have begun. */
   end(): void {
     this.#ending = true
     this.#closeIfDone()
@@ -138,70 +94,91 @@ export class FastCGIConnection {
     this.socket.destroy()
   }
 
-  look(): void {
+  /** How many requests have begun on it. */
+  get requests(): number {
+    return this.#served
+  }
+
+  get deadline(): number {
+    return this.#deadline.at
+  }
+
+  probePeer(): void {
     const { socket } = this
-    if (this.#waitingFor !== 'nothing' && socket.writableLength > 0) this.#setDeadline(true)
-    if (!socket.isPaused() || this.#choked) return
+    if (socket.writableLength > 0) this.#deadline.postpone()
+    if (!socket.isPaused() || this.#throttled) return
     this.#endStalled()
-    if (this.#queued < MAX_PROBE_FACTOR * this.#highWaterMark()) socket.resume()
+    if (this.#unread() < MAX_PROBE_FACTOR * this.#highWaterMark()) socket.resume()
   }
 
-  /** Ends the request with the most unread body, if it is not alone and has not read for long. */
-  #endStalled(): void {
-    const [most, second] = this.#requests.toSorted((a, b) => b.input.queued - a.input.queued)
-    if (!most || !second || coarseTime() - most.lastRead < MAX_STALL) return
-    const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
-    const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
-    most.disconnected(error)
-    void most.fail(error)
+  send(id: number, parts: readonly Part[], log: string): void | Promise<void> {
+    const records = this.#protocol.stdout(id, parts)
+    writeParts(this.socket, this.#withLog(id, log, records))
+    return drained(this.socket)
   }
 
-  /** The request is answered: nothing more is written for its id. */
-  finished(request: ConnectionRequest): void {
-    const requests = this.#requests
-    if (requests.at(-1) === request) requests.pop()
-    else this.#requests = requests.filter((other) => other !== request)
-    this.consumed(request.input.queued)
-    if (!request.input.ended) this.#exhausted = false
-    this.#setDeadline()
-    this.#closeIfDone()
+  endRequest(
+    request: FastCGIRequest,
+    parts: readonly Part[],
+    log: string,
+    complete: boolean,
+  ): void {
+    const truncated = !complete && request.headersSent && !request.refused
+    // To close would truncate the responses of other requests as well.
+    if (truncated && this.#requests.length === 1) this.#endTruncated(request, parts, log)
+    else this.#endResponse(request.id, parts, log, complete ? 0 : 1)
+    this.#forget(request)
+  }
+
+  #endResponse(id: number, parts: readonly Part[], log: string, appStatus: number): void {
+    // In this order, because the id is inactive after its end.
+    const logged = log === '' ? NO_PARTS : this.#protocol.stderr(id, log)
+    const end = this.#protocol.end(id, parts, appStatus)
+    const records = logged.length === 0 ? end : [...logged, ...end]
+    let size = 0
+    for (const { length } of records) size += length
+    if (size > COPIED) writeParts(this.socket, records)
+    else for (const record of records) this.#hold(record)
   }
 
   /**
-   * Ends an answer that is shorter than its head says, or was broken off behind its head, so that
-   * the web server notices: by closing without END_REQUEST. nginx and Apache take any END_REQUEST
-   * for the end of a good answer, whatever its appStatus. False if other requests share the
-   * connection, which it would break off as well.
+   * Ends a response that is shorter than its head says in a way that the web server notices: by
+   * closing without END_REQUEST. nginx and Apache take any END_REQUEST for the end of a good
+   * response, whatever its appStatus.
    */
-  breakOff(request: ConnectionRequest): boolean {
-    if (this.#requests.length > 1) return false
+  #endTruncated(request: FastCGIRequest, parts: readonly Part[], log: string): void {
     this.#writeHeld()
-    request.send()
-    this.write(request.remainingLog())
+    const records = this.#protocol.stdout(request.id, parts)
+    // The end of STDERR, because HAProxy crashes on a STDERR record without a next one.
+    if (log !== '') records.unshift(headerText(FCGI_STDERR, request.id, 0))
+    writeParts(this.socket, this.#withLog(request.id, log, records))
     // Apache still writes the end of STDIN: if that failed it would forget the head that it has,
-    // and answer with a 503.
+    // and respond with a 503.
     closeAfterResponse(this.socket, this.#exhausted && request.input.ended)
-    return true
   }
 
-  /** Input has left a queue. */
-  consumed(bytes: number): void {
-    this.#queued -= bytes
-    if (this.#choked || !this.socket.isPaused()) return
-    if (this.#queued < this.#highWaterMark()) this.socket.resume()
+  #withLog(id: number, log: string, records: Part[]): Part[] {
+    return log === '' ? records : [...this.#protocol.stderr(id, log), ...records]
   }
 
-  /** Several parts leave together. */
-  write(parts: readonly Part[]): void {
-    writeParts(this.socket, parts)
+  /** Nothing more is written for this request. */
+  #forget(request: FastCGIRequest): void {
+    const requests = this.#requests
+    if (requests.at(-1) === request) requests.pop()
+    else this.#requests = requests.filter((other) => other !== request)
+    if (!request.input.ended) this.#exhausted = false
+    this.#deadline.requestEnded()
+    this.#updateDeadline()
+    this.#readOn()
+    this.#closeIfDone()
   }
 
-  /** Sends the end of an answer together with those of other requests. */
-  hold(part: Part): void {
+  /** Sends the end of a response together with those of other requests. */
+  #hold(part: Part): void {
     if (this.#held.length === 0) {
-      this.#held = [part] // Mostly all; a push() would make room for seventeen.
-      flushLater(this)
-    } else if (this.#held.push(part) > MAX_HELD) {
+      this.#held = [part] // Usually the only one; a push() would make room for seventeen.
+      this.#context.batch.add(this)
+    } else if (this.#held.push(part) > MAX_BATCH) {
       this.#writeHeld()
     }
   }
@@ -213,35 +190,23 @@ export class FastCGIConnection {
 
   #writeHeld(): void {
     const held = this.#held
-    this.#held = NOTHING
-    this.write(held)
+    this.#held = NO_PARTS as Part[]
+    writeParts(this.socket, held)
   }
 
-  /** Nothing, or a promise to wait for before more is written. */
-  ready(): void | Promise<void> {
-    return drained(this.socket)
-  }
-
-  /** What has come last is the first `size` bytes of `memory`. */
-  #pump(memory?: Buffer, size?: number): void {
-    const { socket } = this
-    let begun: ConnectionRequest[] = NOTHING
+  /** Handles all events. The bytes that came last are the first `size` of `memory`. */
+  #pump(memory?: Buffer, size = 0): void {
+    let begun = NO_REQUESTS
     let replied = false
-    for (let event; (event = this.protocol.next()) !== null;) {
+    for (let event; (event = this.#protocol.next()) !== null;) {
       switch (event.type) {
         case 'request': {
-          // As libfcgi does, for an application that serves in both roles.
-          if (event.role === FCGI_AUTHORIZER) event.params['FCGI_ROLE'] = 'AUTHORIZER'
-          const request = this.#options.newRequest(this, event.id, event.params)
-          this.#requests.push(request)
-          this.#served += 1
-          if (this.#served === this.#options.maxRequestsPerConnection) this.#ending = true
-          begun = begun === NOTHING ? [request] : [...begun, request]
+          const request = this.#begin(event)
+          if (request !== null) begun = begun === NO_REQUESTS ? [request] : [...begun, request]
           break
         }
         case 'stdin':
-          this.#queued += event.data.length
-          this.#find(event.id)?.input.push(this.#borrowed ? Buffer.from(event.data) : event.data)
+          this.#find(event.id)?.input.push(event.data, this.#borrowed)
           break
         case 'stdin-end':
           this.#find(event.id)?.input.end()
@@ -250,65 +215,57 @@ export class FastCGIConnection {
           this.#abort(event.id, event.cause)
           break
         case 'reply':
-          socket.write(event.data)
+          this.socket.write(event.data)
           replied = true
           break
-        case 'error': {
-          const first = memory !== undefined && socket.bytesRead === size
-          if (!first || !logWrongProtocol('fastcgi', memory.subarray(0, size))) {
-            logEntry(`FastCGI: ${event.message}`)
-          }
-          this.#writeHeld()
-          socket.destroySoon()
-        }
+        case 'error':
+          this.#breakOff(event.message, memory?.subarray(0, size))
       }
     }
-    // After all that came with it: a request that is there to its end is answered cheaper.
+    // After everything that came with it: a request without a wait for its body costs less.
     for (const request of begun) {
-      // Unless it has been aborted in the same breath.
-      if (this.#requests.includes(request)) request.start(this.#application)
+      // Unless an ABORT_REQUEST came with it.
+      if (this.#requests.includes(request)) request.start(this.#context.application)
     }
-    if (this.#queued > this.#highWaterMark()) socket.pause()
+    if (this.#unread() > this.#highWaterMark()) this.socket.pause()
     const asked = replied || begun.length > 0
-    if (asked && socket.writableLength > this.#highWaterMark()) void this.#choke()
-    this.#setDeadline()
+    if (asked && this.socket.writableLength > this.#highWaterMark()) void this.#throttle()
+    this.#updateDeadline()
     this.#closeIfDone()
   }
 
-  /**
-   * Reads nothing until the peer has read what waits for it: an answer may be a thousand times as
-   * long as its request. Only for who asks anew; a body goes on, for its sender may read behind it.
-   */
-  async #choke(): Promise<void> {
-    if (this.#choked) return
-    this.#choked = true
-    this.socket.pause()
-    await drained(this.socket)
-    this.#choked = false
-    this.consumed(0)
-  }
-
-  /**
-   * Set when the waiting begins, so that a peer that sends a byte now and then gains nothing, and
-   * `again` while it still reads what was sent: that may take longer than a next request.
-   */
-  #setDeadline(again = false): void {
-    const { headersTimeout = HEADERS_TIMEOUT, idleTimeout = IDLE_TIMEOUT } = this.#options
-    const running = this.#requests.length > 0
-    const waitingFor = this.protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request'
-    if (waitingFor === this.#waitingFor && !again) return
-    this.#waitingFor = waitingFor
-    this.deadline =
-      waitingFor === 'nothing'
-        ? Infinity
-        : coarseTime() + (waitingFor === 'head' ? headersTimeout : idleTimeout)
+  /** Makes the request, unless its PARAMS are refused. */
+  #begin(event: ApplicationEvent & { type: 'request' }): FastCGIRequest | null {
+    const { id, role, block, start, end } = event
+    const { options, requestHandler } = this.#context
+    const environ = environFromPairs(
+      block,
+      start,
+      end,
+      options.maxHeaders ?? OPTIONS.maxHeaders.default.fastcgi,
+    )
+    if (typeof environ === 'string') {
+      if (environ === 'malformed') this.#protocol.rejectParams(id)
+      else writeParts(this.socket, [this.#protocol.refuse(id)])
+      return null
+    }
+    // As libfcgi does, for an application that serves in both roles.
+    if (role === FCGI_AUTHORIZER) environ['FCGI_ROLE'] = 'AUTHORIZER'
+    const input = new BodyQueue(this)
+    input.lastRead = coarseTime()
+    const request = new requestHandler(this, id, environ, input, options)
+    if (this.#requests === NO_REQUESTS) this.#requests = [request]
+    else this.#requests.push(request)
+    this.#served += 1
+    if (this.#served === options.maxRequestsPerConnection) this.#ending = true
+    return request
   }
 
   #abort(id: number, cause: AbortCause): void {
     const request = this.#find(id)
     if (request === undefined) return
     request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
-    // A web server that closed its half may still read; one that says ABORT_REQUEST does not.
+    // A web server that closed its half may still read; one that sends ABORT_REQUEST does not.
     if (cause === 'disconnected') {
       request.disconnected()
     } else {
@@ -317,23 +274,76 @@ export class FastCGIConnection {
     }
   }
 
-  #find(id: number): ConnectionRequest | undefined {
-    return this.#requests.find((request) => request.id === id)
+  /** Closes the connection because the peer broke the protocol. */
+  #breakOff(message: string, chunk: Buffer | undefined): void {
+    const { socket } = this
+    const first = chunk !== undefined && socket.bytesRead === chunk.length
+    if (!first || !logWrongProtocol('fastcgi', chunk)) logEntry(`FastCGI: ${message}`)
+    this.#writeHeld()
+    socket.destroySoon()
+  }
+
+  bodyTaken(input: BodyQueue): void {
+    input.lastRead = coarseTime()
+    this.#readOn()
+  }
+
+  /** Reads again, if that was paused for an unread body and enough of it has been read. */
+  #readOn(): void {
+    if (this.#throttled || !this.socket.isPaused()) return
+    if (this.#unread() < this.#highWaterMark()) this.socket.resume()
+  }
+
+  /** The bytes of bodies that no application has read. */
+  #unread(): number {
+    let unread = 0
+    for (const { input } of this.#requests) unread += input.queued
+    return unread
   }
 
   #highWaterMark(): number {
-    const { highWaterMark = HIGH_WATER_MARK } = this.#options
-    return this.#requests.length > 1
-      ? Math.max(highWaterMark, MULTIPLEXED_HIGH_WATER_MARK)
-      : highWaterMark
+    const { highWaterMark: mark = HIGH_WATER_MARK } = this.#context.options
+    return this.#requests.length > 1 ? Math.max(mark, MULTIPLEXED_HIGH_WATER_MARK) : mark
+  }
+
+  /** Ends the request with the most unread body, if it is not alone and has not read for long. */
+  #endStalled(): void {
+    const [most, second] = this.#requests.toSorted((a, b) => b.input.queued - a.input.queued)
+    if (!most || !second || coarseTime() - most.input.lastRead < MAX_STALL) return
+    const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
+    const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
+    most.disconnected(error)
+    void most.fail(error)
+  }
+
+  /**
+   * Reads nothing until the peer has read the responses that wait for it: a response may be a
+   * thousand times as long as its request. Only for a peer that sends new requests; a body is still
+   * read, because its sender may read the response only after it.
+   */
+  async #throttle(): Promise<void> {
+    if (this.#throttled) return
+    this.#throttled = true
+    this.socket.pause()
+    await drained(this.socket)
+    this.#throttled = false
+    this.#readOn()
+  }
+
+  #updateDeadline(): void {
+    const running = this.#requests.length > 0
+    this.#deadline.expect(this.#protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request')
+  }
+
+  #find(id: number): FastCGIRequest | undefined {
+    return this.#requests.find((request) => request.id === id)
   }
 
   #closeIfDone(): void {
-    if (this.#held.length > 0) return // Later.
-    const { protocol, socket } = this
-    const idle = this.#requests.length === 0 && !protocol.awaitingHead
-    const done = protocol.closing || (this.#ending && idle)
-    if (!done || socket.writableEnded) return
-    closeAfterResponse(socket, this.#exhausted && !this.#choked)
+    if (this.#held.length > 0) return // flush() calls this again.
+    const idle = this.#requests.length === 0 && !this.#protocol.awaitingHead
+    const done = this.#protocol.closing || (this.#ending && idle)
+    if (!done || this.socket.writableEnded) return
+    closeAfterResponse(this.socket, this.#exhausted && !this.#throttled)
   }
 }

@@ -1,0 +1,98 @@
+/**
+ * The variables that web servers usually send, found by the bytes of their names.
+ *
+ * A name that is found here is one shared string, so that it needs no allocation, and no hash when
+ * it becomes a key of the environ. That is a sixth of a small request (docs/performance.md).
+ */
+import { Buffer } from 'node:buffer'
+import type { Environ } from '../types.ts'
+import { ENVIRON_PROTOTYPE, ruleFor, type Rule } from './environ.ts'
+
+/** Other names work as well, only slower. */
+const NAMES = `
+  QUERY_STRING REQUEST_METHOD SCRIPT_NAME SCRIPT_FILENAME REQUEST_URI DOCUMENT_URI DOCUMENT_ROOT
+  SERVER_PROTOCOL REQUEST_SCHEME GATEWAY_INTERFACE SERVER_SOFTWARE REMOTE_ADDR REMOTE_PORT
+  SERVER_ADDR SERVER_PORT SERVER_NAME REDIRECT_STATUS PATH_INFO HTTPS AUTH_TYPE CONTENT_LENGTH
+  CONTENT_TYPE PATH_TRANSLATED REMOTE_HOST REMOTE_IDENT REMOTE_USER SERVER_ADMIN SERVER_SIGNATURE
+  CONTEXT_DOCUMENT_ROOT CONTEXT_PREFIX FCGI_ROLE UNIQUE_ID REDIRECT_URI REDIRECT_URL SSL_CIPHER
+  SSL_PROTOCOL SSL_TLS_SNI SCGI HTTP_HOST HTTP_USER_AGENT HTTP_ACCEPT HTTP_ACCEPT_LANGUAGE
+  HTTP_ACCEPT_ENCODING HTTP_ACCEPT_CHARSET HTTP_COOKIE HTTP_REFERER HTTP_CONNECTION
+  HTTP_AUTHORIZATION HTTP_CACHE_CONTROL HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE HTTP_DEPTH
+  HTTP_DESTINATION HTTP_DNT HTTP_EXPECT HTTP_FORWARDED HTTP_FROM HTTP_IF_MATCH
+  HTTP_IF_MODIFIED_SINCE HTTP_IF_NONE_MATCH HTTP_IF_RANGE HTTP_IF_UNMODIFIED_SINCE HTTP_KEEP_ALIVE
+  HTTP_ORIGIN HTTP_PRAGMA HTTP_PRIORITY HTTP_PROXY HTTP_RANGE HTTP_SAVE_DATA HTTP_SEC_CH_UA
+  HTTP_SEC_CH_UA_MOBILE HTTP_SEC_CH_UA_PLATFORM HTTP_SEC_FETCH_DEST HTTP_SEC_FETCH_MODE
+  HTTP_SEC_FETCH_SITE HTTP_SEC_FETCH_USER HTTP_TRANSFER_ENCODING HTTP_UPGRADE
+  HTTP_UPGRADE_INSECURE_REQUESTS HTTP_VIA HTTP_X_FORWARDED_FOR HTTP_X_FORWARDED_HOST
+  HTTP_X_FORWARDED_PORT HTTP_X_FORWARDED_PROTO HTTP_X_REAL_IP HTTP_X_REQUESTED_WITH
+  HTTP_X_REQUEST_ID
+`
+
+/** A variable, and what to do with it (see `putVariable`). */
+export interface KnownVariable {
+  readonly name: string
+  readonly rule: Rule
+  readonly bytes: Buffer
+  /** One bit of thirty, by which a request notices that it may have had this variable before. */
+  readonly bit: number
+  /** Another one with the same hash. */
+  readonly next: KnownVariable | null
+}
+
+/** The internalized copy of `name`: V8 compares internalized strings by their addresses. */
+export function interned(name: string): string {
+  return Object.keys({ [name]: 0 })[0]!
+}
+
+const BUCKETS = 256
+
+/** Length, last and middle byte; with these factors a bucket has few names. */
+function bucketOf(length: number, last: number, middle: number): number {
+  return (length * 6 + last * 23 + middle * 34) & (BUCKETS - 1)
+}
+
+const buckets: (KnownVariable | null)[] = Array.from({ length: BUCKETS }, () => null)
+for (const [index, name] of NAMES.trim().split(/\s+/).entries()) {
+  const bytes = Buffer.from(name, 'latin1')
+  const bucket = bucketOf(bytes.length, bytes.at(-1)!, bytes[bytes.length >> 1]!)
+  const [bit, next] = [1 << (index % 30), buckets[bucket]!]
+  buckets[bucket] = { name: interned(name), rule: ruleFor(name), bytes, bit, next }
+}
+
+/** The variable whose name is the `length` bytes of `block` at `start`; null for any other name. */
+export function knownVariable(block: Buffer, start: number, length: number): KnownVariable | null {
+  if (length === 0) return null
+  const last = block[start + length - 1]!
+  let known: KnownVariable | null = buckets[bucketOf(length, last, block[start + (length >> 1)]!)]!
+  while (known !== null && !(known.bytes.length === length && isAt(block, start, known.bytes))) {
+    known = known.next
+  }
+  return known
+}
+
+/** Whether `bytes` are in `block` at `start`. */
+function isAt(block: Buffer, start: number, bytes: Buffer): boolean {
+  for (let i = 0; i < bytes.length; i++) if (block[start + i] !== bytes[i]) return false
+  return true
+}
+
+/**
+ * The assignments never run. V8 counts them, though, and gives each instance room for as many keys;
+ * without that an environ of more than a dozen keys becomes a dictionary, and filling it takes up to
+ * four times as long. (Not for CGI: to compile this takes longer than it saves in one request.)
+ */
+function PreallocatedEnviron(this: Record<string, unknown>, assign = false) {
+  if (!assign) return
+  this.a = this.b = this.c = this.d = this.e = this.f = this.g = this.h = 0
+  this.i = this.j = this.k = this.l = this.m = this.n = this.o = this.p = 0
+  this.q = this.r = this.s = this.t = this.u = this.v = this.w = this.x = 0
+  this.A = this.B = this.C = this.D = this.E = this.F = this.G = this.H = 0
+  this.I = this.J = this.K = this.L = this.M = this.N = this.O = this.P = 0
+  this.Q = this.R = this.S = this.T = this.U = this.V = this.W = this.X = 0
+}
+PreallocatedEnviron.prototype = ENVIRON_PROTOTYPE
+
+/** An environ without a key, like `createEnviron()`, with room for those of a request. */
+export function createPreallocatedEnviron(): Environ {
+  return new (PreallocatedEnviron as unknown as new () => Environ)()
+}

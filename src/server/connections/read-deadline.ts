@@ -1,0 +1,51 @@
+/** When to close a kept-alive connection on which a peer should send something and does not. */
+import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT } from '../deadlines.ts'
+import type { ServerOptions } from '../gateway-server.ts'
+
+/** What a connection waits for: a request, the rest of a head that has begun, or the application. */
+type Awaited = 'request' | 'head' | 'nothing'
+
+/**
+ * Two limits, neither of which a peer extends by sending slowly: a head has to be complete
+ * `headersTimeout` ms after it began, and a request has to begin `idleTimeout` ms after the last
+ * one ended. Anything that is not a request extends nothing.
+ */
+export class ReadDeadline {
+  /** On the clock of `coarseTime`; Infinity while nothing is expected of the peer. */
+  at: number
+  #awaited: Awaited = 'request'
+  #idleUntil: number
+  readonly #headersTimeout: number
+  readonly #idleTimeout: number
+
+  constructor({ headersTimeout = HEADERS_TIMEOUT, idleTimeout = IDLE_TIMEOUT }: ServerOptions) {
+    this.#headersTimeout = headersTimeout
+    this.#idleTimeout = idleTimeout
+    this.at = this.#idleUntil = coarseTime() + idleTimeout
+  }
+
+  /** Called whenever what the connection waits for may have changed. */
+  expect(awaited: Awaited): void {
+    if (awaited === this.#awaited) return
+    this.#awaited = awaited
+    this.#set()
+  }
+
+  /** A request has ended: the idle time begins. */
+  requestEnded(): void {
+    this.#idleUntil = coarseTime() + this.#idleTimeout
+    if (this.#awaited === 'request') this.#set()
+  }
+
+  /** The peer still reads a response, and is not expected to send anything meanwhile. */
+  postpone(): void {
+    this.#idleUntil = coarseTime() + this.#idleTimeout
+    this.#set()
+  }
+
+  #set(): void {
+    if (this.#awaited === 'nothing') this.at = Infinity
+    else if (this.#awaited === 'head') this.at = coarseTime() + this.#headersTimeout
+    else this.at = this.#idleUntil
+  }
+}

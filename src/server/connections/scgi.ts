@@ -1,0 +1,208 @@
+/** One SCGI connection: reads the one request on it, runs it, and writes the response. */
+import type { Buffer } from 'node:buffer'
+import type { Socket } from 'node:net'
+import { environFromHeaders } from '../../environ/from-params.ts'
+import { PeerError } from '../../errors.ts'
+import { logEntry } from '../../log.ts'
+import { OPTIONS } from '../../options.ts'
+import { joinParts, type Part } from '../../protocol/part.ts'
+import { RequestReader, type SCGIEvent, type SCGIFault } from '../../protocol/scgi.ts'
+import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
+import type { Application, Environ } from '../../types.ts'
+import { abortConnection, closeAfterResponse } from '../closing.ts'
+import { coarseTime, HEADERS_TIMEOUT, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
+import type { ServerOptions } from '../gateway-server.ts'
+import { drained, writeParts } from '../socket-writer.ts'
+import { logWrongProtocol } from '../wrong-protocol.ts'
+
+/** The request on a connection, as a handler runs it. */
+export interface SCGIRequest {
+  start(application: Application): void
+  abort(): void
+  disconnected(): void
+}
+
+/** What the connections of one server share. */
+export interface SCGIContext<Options extends ServerOptions = ServerOptions> {
+  readonly application: Application
+  readonly options: Options
+  /** Runs a request; `send` and `endRequest` of the connection take its response. */
+  readonly requestHandler: new (
+    connection: SCGIConnection,
+    environ: Environ,
+    input: BodyQueue | null,
+    options: Options,
+  ) => SCGIRequest
+}
+
+/**
+ * The responses to faults that a client can cause. Any other fault is the web server's: it responds
+ * with 502 if the connection is closed, while a 400 would blame the client.
+ */
+const REFUSALS: Readonly<Partial<Record<SCGIFault['code'], string>>> = {
+  PORTICO_BAD_REQUEST: '400 Bad Request',
+  PORTICO_TOO_LARGE: '431 Request Header Fields Too Large',
+}
+
+/** One socket, and the request on it. */
+export class SCGIConnection implements BodyOwner {
+  readonly socket: Socket
+  /** When to close the connection if the head of the request is not complete. */
+  deadline: number
+  readonly #context: SCGIContext
+  readonly #reader: RequestReader
+  #request: SCGIRequest | null = null
+  /** The body; null if there is none. */
+  #input: BodyQueue | null = null
+  /** The whole request has come. */
+  #complete = false
+  #responded = false
+  /** What has come last has to be copied to be kept. */
+  #borrowed = false
+
+  constructor(socket: Socket, context: SCGIContext) {
+    this.socket = socket
+    this.#context = context
+    this.#reader = new RequestReader(
+      context.options.maxHeaderBytes ?? OPTIONS.maxHeaderBytes.default.scgi,
+    )
+    this.deadline = coarseTime() + (context.options.headersTimeout ?? HEADERS_TIMEOUT)
+  }
+
+  receive(memory: Buffer, size: number, borrowed: boolean): void {
+    if (this.#responded) return
+    this.#borrowed = borrowed
+    const chunk = memory.subarray(0, size)
+    this.#reader.receive(chunk)
+    this.#pump(chunk)
+  }
+
+  receiveEof(): void {
+    if (this.#responded) return
+    this.#reader.receiveEof()
+    this.#pump()
+    // A web server that closed its half may still read the response.
+    if (this.#request === null) this.socket.destroy()
+    else this.#request.disconnected()
+  }
+
+  closed(): void {
+    if (this.#responded) return
+    this.#input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server closed the connection'))
+    this.#request?.abort()
+  }
+
+  get requests(): number {
+    return this.#request !== null || this.#responded ? 1 : 0
+  }
+
+  get receivesBody(): boolean {
+    return this.#input !== null && !this.#complete
+  }
+
+  /** A request that has begun closes the connection when it is done. */
+  end(): void {
+    if (this.#reader.untouched) this.socket.destroy()
+  }
+
+  destroy(): void {
+    this.socket.destroy()
+  }
+
+  probePeer(): void {
+    if (this.#input === null || !this.socket.isPaused()) return
+    if (this.#input.queued < MAX_PROBE_FACTOR * this.#highWaterMark()) this.socket.resume()
+  }
+
+  bodyTaken(input: BodyQueue): void {
+    if (this.socket.isPaused() && input.queued < this.#highWaterMark()) this.socket.resume()
+  }
+
+  /** Sends part of the response. */
+  send(parts: readonly Part[]): void | Promise<void> {
+    // A response in one part needs no such call; one in several would wait for each of them to be
+    // acknowledged (RFC 9293, section 3.7.4).
+    this.socket.setNoDelay(true)
+    writeParts(this.socket, joinParts(parts))
+    return drained(this.socket)
+  }
+
+  /**
+   * Sends the end of the response.
+   *
+   * @param complete false if the response is shorter than its head says, or was aborted
+   */
+  endRequest(parts: readonly Part[], complete: boolean): void {
+    writeParts(this.socket, joinParts(parts))
+    this.#responded = true
+    this.#request = null
+    if (complete) closeAfterResponse(this.socket, this.#complete)
+    else abortConnection(this.socket)
+  }
+
+  /** Handles all events. `chunk` is what came last. */
+  #pump(chunk?: Buffer): void {
+    let begun: SCGIRequest | null = null
+    for (let event; !this.#responded && (event = this.#reader.next()) !== null;) {
+      switch (event.type) {
+        case 'request':
+          begun = this.#begin(event, chunk)
+          break
+        case 'body':
+          this.#input!.push(event.data, this.#borrowed)
+          break
+        case 'body-end':
+          this.#complete = true
+          this.#input?.end()
+          break
+        case 'error':
+          if (this.#request === null) this.#refuse(event, chunk)
+          else this.#input?.fail(new PeerError(event.code, event.message))
+      }
+    }
+    if (this.#input !== null && this.#input.queued > this.#highWaterMark()) this.socket.pause()
+    // After everything that came with it: a request without a wait for its body costs less.
+    begun?.start(this.#context.application)
+  }
+
+  /** Makes the request, unless its headers are refused. */
+  #begin(event: SCGIEvent & { type: 'request' }, chunk?: Buffer): SCGIRequest | null {
+    const { block, start, end, contentLength } = event
+    const { options, requestHandler } = this.#context
+    this.deadline = Infinity
+    const environ = environFromHeaders(
+      block,
+      start,
+      end,
+      options.maxHeaders ?? OPTIONS.maxHeaders.default.scgi,
+    )
+    if ('code' in environ) {
+      this.#refuse(environ as SCGIFault, chunk)
+      return null
+    }
+    if (contentLength > 0) this.#input = new BodyQueue(this)
+    this.#request = new requestHandler(this, environ, this.#input, options)
+    return this.#request
+  }
+
+  #highWaterMark(): number {
+    return this.#context.options.highWaterMark ?? HIGH_WATER_MARK
+  }
+
+  /** Responds to an SCGI request that cannot be served; closes on anything else. */
+  #refuse({ code, message }: SCGIFault, chunk?: Buffer): void {
+    const first = chunk !== undefined && this.socket.bytesRead === chunk.length
+    if (!first || !logWrongProtocol('scgi', chunk)) logEntry(`SCGI: ${message}`)
+    const status = REFUSALS[code]
+    this.#responded = true
+    if (status === undefined) {
+      this.socket.destroy()
+      return
+    }
+    const body = `${status.slice(4)}\n`
+    this.socket.write(
+      `Status: ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    closeAfterResponse(this.socket, false)
+  }
+}

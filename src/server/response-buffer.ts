@@ -1,0 +1,40 @@
+/** The part of a response that waits to be sent: for the gateways that write it as CGI does. */
+import { Buffer } from 'node:buffer'
+import { NO_PARTS, type Part } from '../protocol/part.ts'
+import type { Chunk } from '../types.ts'
+
+/** Collects a head and chunks of the body until `take()` hands them to the transport. */
+export class ResponseBuffer {
+  #parts: Part[] = NO_PARTS as Part[]
+
+  /** Adds the head, a byte string. */
+  addHead(head: string): void {
+    this.#push(head)
+  }
+
+  /** Adds a chunk of the body, which has `size` bytes. */
+  add(chunk: Chunk, size: number): void {
+    this.#push(partOf(chunk, size))
+  }
+
+  /** Returns what has been added since the last call. */
+  take(): readonly Part[] {
+    const parts = this.#parts
+    this.#parts = NO_PARTS as Part[]
+    return parts
+  }
+
+  #push(part: Part): void {
+    if (this.#parts === NO_PARTS) this.#parts = [part]
+    else this.#parts.push(part)
+  }
+}
+
+/** A chunk of `size` bytes as it is sent: ASCII text stays a string, anything else is bytes. */
+function partOf(chunk: Chunk, size: number): Part {
+  if (chunk instanceof Buffer) return chunk
+  if (typeof chunk !== 'string') {
+    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+  }
+  return chunk.length === size ? chunk : Buffer.from(chunk)
+}
