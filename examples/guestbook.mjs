@@ -27,7 +27,7 @@ const FORM = '<form method="post"><input name="name" required><button>Sign</butt
 async function sign(environ, startResponse) {
   if (environ.REQUEST_METHOD !== 'POST') return page(startResponse, '200 OK', FORM)
   const form = await FieldStorage.parse(environ, { maxTotalSize: 1000, maxNumFiles: 0 })
-  const name = form.getfirst('name', '').replaceAll(/\s+/g, ' ').trim()
+  const name = form.getFirst('name', '').replaceAll(/\s+/g, ' ').trim()
   if (name === '') return page(startResponse, '400 Bad Request', `<p>A name, please.</p>\n${FORM}`)
   await appendFile(book, `${name}\n`)
   return page(startResponse, '303 See Other', '', [['Location', './']])

@@ -1,8 +1,4 @@
-/**
- * HTML forms for applications, as Python's `cgi` module reads them: the public list.
- *
- * Everything here sees a form from the application's side: an environ goes in, fields come out.
- */
+/** The public face of `portico/forms`. */
 export { escapeHtml } from '../forms/escape.ts'
 export type { FormField, TextField } from '../forms/field.ts'
 export type { FileDescription, IncomingFile, UploadedFile } from '../forms/file.ts'

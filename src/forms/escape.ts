@@ -1,4 +1,4 @@
-/** Text on its way into a page. */
+/** Escapes text for HTML. */
 
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -9,8 +9,8 @@ const ENTITIES: Readonly<Record<string, string>> = {
 }
 
 /**
- * `text` made safe for HTML, both between tags and inside a quoted attribute; Python's
- * `html.escape`. Not enough inside `<script>`, `<style>` or an unquoted attribute.
+ * Escapes `text` for HTML, between tags and inside a quoted attribute (Python's `html.escape`). It is
+ * not enough inside `<script>`, `<style>` or an unquoted attribute.
  */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character)

@@ -1,4 +1,4 @@
-/** The fields of a form, before and after it is known in which charset they are. */
+/** The fields of a form: as bytes, and decoded. */
 import { type Decode, decoderFor } from './charset.ts'
 import type { UploadedFile } from './file.ts'
 import type { PartHeaders } from './header.ts'
@@ -7,17 +7,17 @@ import type { PartHeaders } from './header.ts'
 export interface TextField {
   readonly name: string
   readonly value: string
-  /** Tells text from a file. */
+  /** Undefined for text, so that it distinguishes text from a file. */
   readonly filename?: undefined
-  /** The part's media type in lower case; undefined for what came urlencoded. */
+  /** The part's media type in lower case; undefined for an urlencoded field. */
   readonly type: string | undefined
-  /** Of the part; empty for what came urlencoded. */
+  /** The part's headers; empty for an urlencoded field. */
   readonly headers: PartHeaders
 }
 
 export type FormField = TextField | UploadedFile
 
-/** A field as it came: bytes. */
+/** A field in bytes, before the charset of the form is known. */
 export interface RawField {
   readonly name: string
   /** Undefined for a file. */
@@ -25,9 +25,19 @@ export interface RawField {
   toField(decode: Decode): FormField
 }
 
+/** A file in bytes, before the charset of the form is known. */
+export interface RawFile {
+  readonly name: string
+  readonly filename: string
+  /** The charset that the filename names itself. */
+  readonly decodeFilename?: Decode | undefined
+  readonly type: string
+  readonly headers: PartHeaders
+}
+
 const NO_HEADERS: PartHeaders = Object.freeze(Object.create(null))
 
-/** Text that came urlencoded, or as a part with `headers` and perhaps a charset of its own. */
+/** An urlencoded field, or a part with `headers` and perhaps a charset of its own. */
 export function rawText(
   name: string,
   text: string,
@@ -42,7 +52,7 @@ export function rawText(
   return { name, text, toField }
 }
 
-/** The charset that the form itself names in a field `_charset_` (RFC 7578, section 4.6). */
+/** The charset that the form names in a field `_charset_` (RFC 7578, section 4.6). */
 export function charsetOf(fields: readonly RawField[]): Decode | undefined {
   const label = fields.find(({ name, text }) => name === '_charset_' && text !== undefined)?.text
   return label === undefined ? undefined : decoderFor(label)

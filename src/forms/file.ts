@@ -1,23 +1,22 @@
-/** Files that come with a form: kept on the disk, or handed over while they come. */
-import { Buffer } from 'node:buffer'
+/** Files that come with a form: stored on disk, or passed on while they arrive. */
+import type { Buffer } from 'node:buffer'
+import { randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { copyFile, readFile, rename, rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { ApplicationError } from '../errors.ts'
 import type { Decode } from './charset.ts'
-import type { RawField } from './field.ts'
+import type { RawFile } from './field.ts'
 import type { PartHeaders } from './header.ts'
 import type { Pull } from './multipart.ts'
 
-/** What the sender says of a file. All of it is the sender's word, none of it is checked. */
+/** What the sender says about a file. None of it is checked. */
 export interface FileDescription {
   /** The name of the form's field. */
   readonly name: string
   /**
-   * The name on the sender's machine, as it came: it may hold `/` and `..`, so never make a path
-   * of it. '' if the field was left empty (the size is 0 then).
+   * The name on the sender's machine, unchanged: it may contain `/` and `..`, so never use it in a
+   * path. '' if no file was chosen (the size is 0 then), or if the part has none.
    */
   readonly filename: string
   /** The media type in lower case, without parameters; text/plain if there is none. */
@@ -25,7 +24,12 @@ export interface FileDescription {
   readonly headers: PartHeaders
 }
 
-/** A file on the disk, until the form is closed. */
+function describe(file: RawFile, decode: Decode): FileDescription {
+  const { type, headers, decodeFilename = decode } = file
+  return { name: decode(file.name), filename: decodeFilename(file.filename), type, headers }
+}
+
+/** A file on disk. It is removed when the form is closed. */
 export class UploadedFile implements FileDescription {
   readonly name: string
   readonly filename: string
@@ -33,33 +37,61 @@ export class UploadedFile implements FileDescription {
   readonly headers: PartHeaders
   /** In bytes. */
   readonly size: number
-  /** Where it lies, mode 0600. Whoever wants to keep it moves it before the form is closed. */
+  /** Where the file is, with mode 0600. */
   readonly path: string
 
-  /** `file` is in bytes. */
-  constructor(file: FileDescription, decode: Decode, size: number, path: string) {
-    this.name = decode(file.name)
-    this.filename = decode(file.filename)
-    this.type = file.type
-    this.headers = file.headers
+  constructor(file: RawFile, decode: Decode, size: number, path: string) {
+    const { name, filename, type, headers } = describe(file, decode)
+    this.name = name
+    this.filename = filename
+    this.type = type
+    this.headers = headers
     this.size = size
     this.path = path
   }
 
-  /** The content as a stream. */
+  /** Returns the content as a stream. */
   stream(): Readable {
-    return createReadStream(this.path)
+    return withoutCrash(createReadStream(this.path))
   }
 
-  /** The whole content in memory. */
+  /** Resolves to the whole content. */
   bytes(): Promise<Buffer> {
     return readFile(this.path)
+  }
+
+  /**
+   * Moves the file, so that it stays when the form is closed. It replaces a file of that name in one
+   * step, also on another file system.
+   *
+   * @param path the new path. Never make it of `filename`.
+   */
+  async moveTo(path: string): Promise<void> {
+    try {
+      await rename(this.path, path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
+      await copyOver(this.path, path)
+      await rm(this.path)
+    }
+  }
+}
+
+/** Readers of `target` see the old file or the whole new one. */
+async function copyOver(source: string, target: string): Promise<void> {
+  const temporary = `${target}.${randomBytes(8).toString('hex')}.tmp`
+  try {
+    await copyFile(source, temporary)
+    await rename(temporary, target)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
   }
 }
 
 /**
- * A file that is still coming. Nothing of it is kept: read it by `for await` or as a stream, at
- * your own speed, which becomes the sender's. It is over when the callback has settled.
+ * A file that is still arriving. None of it is kept: read it with `for await` or as a stream, at your
+ * own speed, which becomes the sender's. It ends when the callback has settled.
  */
 export class IncomingFile implements FileDescription, AsyncIterable<Buffer> {
   readonly name: string
@@ -67,95 +99,70 @@ export class IncomingFile implements FileDescription, AsyncIterable<Buffer> {
   readonly type: string
   readonly headers: PartHeaders
   readonly #pull: Pull
+  readonly #streams: Readable[] = []
   #pulling: Promise<unknown> | undefined
   #isOver = false
 
-  /** `file` is in bytes. */
-  constructor(file: FileDescription, decode: Decode, pull: Pull) {
-    this.name = decode(file.name)
-    this.filename = decode(file.filename)
-    this.type = file.type
-    this.headers = file.headers
+  constructor(file: RawFile, decode: Decode, pull: Pull) {
+    const { name, filename, type, headers } = describe(file, decode)
+    this.name = name
+    this.filename = filename
+    this.type = type
+    this.headers = headers
     this.#pull = pull
   }
 
   /**
-   * The content in the pieces in which it comes, none of them copied. Throws what reading the body
-   * throws, and an ApplicationError once the callback has settled: the rest is gone then.
+   * Iterates the content in the chunks in which it arrives, without a copy.
+   *
+   * @throws {PeerError} if the client goes away, or the body is malformed.
+   * @throws {ApplicationError} once the callback has settled, because the rest is gone then.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
     for (;;) {
       if (this.#isOver) {
-        throw new ApplicationError('a file was read on after onFile() had settled: await it there')
+        throw new ApplicationError(
+          'FieldStorage.parse: a file was read after onFile() had settled; await the end of it there',
+        )
       }
       const pulling = this.#pull()
       this.#pulling = pulling
-      const piece = await pulling
-      if (piece === undefined) return
-      yield piece
+      const chunk = await pulling
+      if (chunk === undefined) return
+      yield chunk
     }
   }
 
-  /** The same as a Node stream. */
+  /** Returns the content as a stream. If the client goes away it is destroyed with the error. */
   stream(): Readable {
-    return Readable.from(this, { objectMode: false })
+    const stream = withoutCrash(Readable.from(this, { objectMode: false }))
+    this.#streams.push(stream)
+    return stream
   }
 
-  /** Waits for `callback`, then closes the file to readers. */
+  /**
+   * Waits for `callback`, then closes the file to readers.
+   *
+   * @throws {ApplicationError} if a stream of the file is still flowing, into a pipe for example: what
+   *   it flows into would get a part of the file only.
+   */
   async handTo(callback: (file: IncomingFile) => unknown): Promise<void> {
     try {
       await callback(this)
+      if (!this.#streams.some((stream) => stream.readableFlowing && !stream.destroyed)) return
+      throw new ApplicationError(
+        'FieldStorage.parse: onFile() settled while a stream of its file was still flowing; await ' +
+          'the end, with pipeline() of node:stream/promises for example',
+      )
     } finally {
       this.#isOver = true
-      // A stream reads ahead; the body has one reader at a time.
+      // A stream reads ahead, and the body has one reader at a time.
       await Promise.allSettled([this.#pulling])
     }
   }
 }
 
-/** Bytes for the disk at once: each write is a trip to another thread, which a piece is too small for. */
-const BLOCK_SIZE = 256 * 1024
-
-/** A folder of its own (mode 0700) for the files of one form, made when the first file comes. */
-export class TempFiles {
-  readonly #parent: string
-  #folder: string | undefined
-  #count = 0
-
-  constructor(parent: string = tmpdir()) {
-    this.#parent = parent
-  }
-
-  async store(file: FileDescription, pull: Pull): Promise<RawField> {
-    this.#folder ??= await mkdtemp(join(this.#parent, 'portico-'))
-    const path = join(this.#folder, String(this.#count++))
-    const handle = await open(path, 'wx', 0o600)
-    const block = Buffer.allocUnsafeSlow(BLOCK_SIZE)
-    let size = 0
-    let used = 0
-    try {
-      for (let piece = await pull(); piece !== undefined; piece = await pull()) {
-        size += piece.length
-        for (let rest = piece; rest.length > 0;) {
-          const copied = rest.copy(block, used)
-          rest = rest.subarray(copied)
-          used += copied
-          if (used < block.length) continue
-          await handle.appendFile(block)
-          used = 0
-        }
-      }
-      if (used > 0) await handle.appendFile(block.subarray(0, used))
-    } finally {
-      await handle.close()
-    }
-    return {
-      name: file.name,
-      toField: (decode) => new UploadedFile(file, decode, size, path),
-    }
-  }
-
-  async remove(): Promise<void> {
-    if (this.#folder !== undefined) await rm(this.#folder, { recursive: true, force: true })
-  }
+/** An 'error' event without a listener would end the process; readers learn of the error anyway. */
+function withoutCrash(stream: Readable): Readable {
+  return stream.on('error', () => {})
 }

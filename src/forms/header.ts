@@ -9,9 +9,8 @@ export type PartHeaders = Readonly<Record<string, string>>
  * `['text/plain', { charset: 'us-ascii' }]`; Python's `cgi.parse_header`.
  *
  * Names of parameters are in lower case, the last of two with one name counts, and the object has
- * no prototype. In a quoted value only `\\` and `\"` are escapes: browsers have sent
- * `filename="C:\new\file"`. `filename*` is a parameter like any other (RFC 7578, section 4.2,
- * forbids it in forms).
+ * no prototype. In a quoted value only `\\` and `\"` are escapes, because browsers have sent
+ * `filename="C:\new\file"`. A parameter such as `filename*` is not decoded.
  */
 export function parseHeader(line: string): [value: string, params: Record<string, string>] {
   const [value = '', ...rest] = splitParams(line)
@@ -19,16 +18,16 @@ export function parseHeader(line: string): [value: string, params: Record<string
   for (const param of rest) {
     const equals = param.indexOf('=')
     if (equals === -1) continue
-    const text = trimBlanks(param.slice(equals + 1))
+    const text = trimSpaces(param.slice(equals + 1))
     const quoted = text.length >= 2 && text.startsWith('"') && text.endsWith('"')
-    params[trimBlanks(param.slice(0, equals)).toLowerCase()] = quoted
+    params[trimSpaces(param.slice(0, equals)).toLowerCase()] = quoted
       ? text.slice(1, -1).replace(/\\([\\"])/g, '$1')
       : text
   }
   return [value, params]
 }
 
-/** Cuts at each `;` that is not inside quotes. */
+/** Splits at each `;` that is not inside quotes. */
 function splitParams(line: string): string[] {
   const params: string[] = []
   let start = 0
@@ -38,33 +37,33 @@ function splitParams(line: string): string[] {
     if (character === '"') quoted = !quoted
     else if (character === '\\' && quoted) i++
     else if (character === ';' && !quoted) {
-      params.push(trimBlanks(line.slice(start, i)))
+      params.push(trimSpaces(line.slice(start, i)))
       start = i + 1
     }
   }
-  params.push(trimBlanks(line.slice(start)))
+  params.push(trimSpaces(line.slice(start)))
   return params
 }
 
-/** `trim()` would take U+00A0 too, in a byte string the second half of many a UTF-8 letter. */
-function trimBlanks(text: string): string {
+/** `trim()` would remove U+00A0 as well, which in a byte string is a part of many UTF-8 characters. */
+function trimSpaces(text: string): string {
   let start = 0
   let end = text.length
-  while (start < end && isBlank(text.charCodeAt(start))) start++
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
+  while (start < end && isSpace(text.charCodeAt(start))) start++
+  while (end > start && isSpace(text.charCodeAt(end - 1))) end--
   return text.slice(start, end)
 }
 
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
+const isSpace = (code: number): boolean => code === 0x20 || code === 0x09
 
 const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
 /**
  * The fields of a part's header (RFC 7578, section 4.8), lines ending in CRLF or LF.
  *
- * A line that starts with a blank continues the one before. Stricter than Python where leniency
- * would let us and a filter in front of us read two different forms: what is no field, a field
- * that comes twice, and control characters are a PeerError 400.
+ * A line that starts with a space continues the one before. It is stricter than Python, because a
+ * firewall in front might read another form out of the same bytes: a malformed line, a field that
+ * comes twice and control characters are a PeerError with a 400.
  */
 export function parsePartHeaders(block: string): PartHeaders {
   const headers: Record<string, string> = Object.create(null)
@@ -72,8 +71,9 @@ export function parsePartHeaders(block: string): PartHeaders {
   for (const line of block.replace(/\r?\n[ \t]+/g, ' ').split(/\r?\n/)) {
     const colon = line.indexOf(':')
     const name = line.slice(0, colon).toLowerCase()
-    const value = trimBlanks(line.slice(colon + 1))
-    if (colon === -1 || !FIELD_NAME.test(name)) throw malformed(`bad part header ${quote(line)}`)
+    const value = trimSpaces(line.slice(colon + 1))
+    if (colon === -1 || !FIELD_NAME.test(name))
+      throw malformed(`invalid part header ${quote(line)}`)
     if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
       throw malformed(`a control character in the part header ${quote(name)}`)
     }

@@ -1,12 +1,11 @@
-/** Bytes that have come and are not understood yet. */
+/** Received bytes that have not been parsed yet. */
 import { Buffer } from 'node:buffer'
 
 /**
- * A queue of bytes that is looked at as one Buffer.
+ * A queue of bytes that is read as one Buffer.
  *
- * Most chunks are understood whole, and those are never copied; where a rest waits for more, the
- * store doubles, so that even a body in pieces of one byte costs linear time. What `bytes` has
- * shown stays as it was.
+ * Most chunks are parsed whole and never copied. Where a rest waits for more the store doubles, so
+ * that even a body in chunks of one byte takes linear time. What `bytes` has returned does not change.
  */
 export class Pending {
   #store: Buffer = Buffer.alloc(0)

@@ -1,34 +1,35 @@
 /**
  * `application/x-www-form-urlencoded`: query strings and the bodies of simple forms.
  *
- * The rules are those of Python's `urllib.parse.parse_qsl`. WHATWG's parser (URL standard, section
- * 5.1) differs in three things: it keeps blank values (here `keepBlankValues`), it never fails
- * (here `strictParsing` and `maxNumFields` do), and it decodes the bytes of a value together where
- * Python decodes each run of `%XX` by itself. In the last one this follows WHATWG.
+ * The rules are those of Python's `urllib.parse.parse_qsl`, with one exception: the bytes of a value
+ * are decoded together, as in the URL Standard, section 5.1, and not each run of `%XX` by itself.
  */
+import { checkNames } from '../option-names.ts'
+import { refuse } from '../option-values.ts'
 import { ApplicationError } from '../errors.ts'
 import { type Decode, decoderFor } from './charset.ts'
 import { checkLimits, malformed, MAX_NUM_FIELDS, quote, tooLarge } from './limits.ts'
 
 export interface QueryOptions {
-  /** Keep `a=` and `a` as `['a', '']`; otherwise they are left out. Default false. */
+  /** True: `a=` and `a` give `['a', '']`; false: they are left out. Default: false. */
   keepBlankValues?: boolean
-  /** Refuse an empty pair and one without `=`, rather than to pass over it. Default false. */
+  /** True: an empty pair, and one without `=`, is an error; false: it is left out. Default: false. */
   strictParsing?: boolean
-  /** What stands between two pairs. Default `&`. */
+  /** What separates two pairs. Default: '&'. */
   separator?: string
-  /** Most pairs, blank ones counted. Default 1,000. */
+  /** The largest number of pairs, empty ones included. Default: 1,000. */
   maxNumFields?: number
-  /** The charset of the bytes, by any label of WHATWG's Encoding standard. Default UTF-8. */
+  /** The charset of the bytes, by any label of the Encoding Standard. Default: 'utf-8'. */
   charset?: string
 }
 
 /**
- * The fields of a query string: each name with its values, in the order in which they came.
+ * Parses a query string into an object of names to lists of values, in the order in which they came.
  *
- * `text` is a byte string, such as `environ.QUERY_STRING`. The object has no prototype, so
- * `__proto__` and `constructor` are names like any other. Throws a PeerError: 413 past
- * `maxNumFields`, 400 for what `strictParsing` refuses.
+ * @param text a byte string, such as `environ.QUERY_STRING`.
+ * @returns an object without a prototype, so that `__proto__` is a name like any other.
+ * @throws {PeerError} with a 413 past `maxNumFields`, with a 400 for what `strictParsing` refuses.
+ * @throws {ConfigurationError} for an unknown option, or a value out of range.
  */
 export function parseQs(text: string, options: QueryOptions = {}): Record<string, string[]> {
   const fields: Record<string, string[]> = Object.create(null)
@@ -36,20 +37,42 @@ export function parseQs(text: string, options: QueryOptions = {}): Record<string
   return fields
 }
 
-/** The same as a list of pairs, in the order of the text. */
+/** Parses a query string, as `parseQs` does, into a list of pairs. */
 export function parseQsl(text: string, options: QueryOptions = {}): [string, string][] {
-  const decode = requireDecoder(options.charset)
-  const { maxNumFields = MAX_NUM_FIELDS } = options
-  checkLimits({ maxNumFields })
+  checkNames('parseQs', options ?? {}, QUERY_OPTIONS)
+  checkQueryOptions('parseQs', options)
+  const decode = requireDecoder('parseQs', options.charset)
+  checkLimits('parseQs', { maxNumFields: options.maxNumFields ?? MAX_NUM_FIELDS })
   return splitQuery(text, options).map(([name, value]) => [decode(name), decode(value)])
 }
 
-/** The pairs with their escapes resolved, still bytes: their charset may stand among them. */
+export const QUERY_OPTIONS = [
+  'keepBlankValues',
+  'strictParsing',
+  'separator',
+  'maxNumFields',
+  'charset',
+] as const
+
+export function checkQueryOptions(where: string, options: QueryOptions): void {
+  for (const name of ['keepBlankValues', 'strictParsing'] as const) {
+    const value = options[name]
+    if (value !== undefined && typeof value !== 'boolean')
+      refuse(where, name, value, 'true or false')
+  }
+  const { separator = '&' } = options
+  if (typeof separator !== 'string' || separator === '') {
+    refuse(where, 'separator', separator, "a string of one or more characters, '&' for example")
+  }
+}
+
+/** The pairs with `+` and `%XX` decoded, but still in bytes: a field may name their charset. */
 export function splitQuery(text: string, options: QueryOptions): [string, string][] {
   const { separator = '&', maxNumFields = MAX_NUM_FIELDS } = options
-  if (separator === '') throw new ApplicationError('the separator of a query string is empty')
   if (/[\u0100-\uffff]/.test(text)) {
-    throw new ApplicationError('a query string is a byte string: it has no characters over U+00FF')
+    throw new ApplicationError(
+      'parseQs: the query string must be a byte string, without characters above U+00FF',
+    )
   }
   if (text === '') return []
   const pairs: [string, string][] = []
@@ -61,7 +84,8 @@ export function splitQuery(text: string, options: QueryOptions): [string, string
     const pair = text.slice(start, end)
     start = end + separator.length
     const equals = pair.indexOf('=')
-    if (equals === -1 && options.strictParsing) throw malformed(`bad query field ${quote(pair)}`)
+    if (equals === -1 && options.strictParsing)
+      throw malformed(`invalid query field ${quote(pair)}`)
     if (pair === '') continue
     const value = equals === -1 ? '' : pair.slice(equals + 1)
     if (value === '' && !options.keepBlankValues) continue
@@ -70,14 +94,14 @@ export function splitQuery(text: string, options: QueryOptions): [string, string
   return pairs
 }
 
-/** The decoder for a charset that the application chose. */
-export function requireDecoder(charset = 'utf-8'): Decode {
-  const decode = decoderFor(charset)
-  if (decode === undefined) throw new ApplicationError(`there is no charset ${quote(charset)}`)
-  return decode
+/** The decoder for the charset of an option. */
+export function requireDecoder(where: string, charset = 'utf-8'): Decode {
+  const decode = typeof charset === 'string' ? decoderFor(charset) : undefined
+  if (decode !== undefined) return decode
+  return refuse(where, 'charset', charset, "the label of a charset, 'utf-8' for example")
 }
 
-/** `+` and `%XX` to bytes; a `%` with anything else after it stands for itself. */
+/** Decodes `+` and `%XX`; a `%` with anything else after it stays. */
 function unquote(text: string): string {
   return text
     .replaceAll('+', ' ')

@@ -1,32 +1,28 @@
-/** Reads the fields of a form, as bytes: only when all are there is their charset known. */
-import { TextBudget } from './body-reader.ts'
+/** Reads the fields of a form in bytes, because their charset is known only when all are there. */
+import { TextBudget } from './form-body.ts'
 import type { Decode } from './charset.ts'
-import { charsetOf, type RawField, rawText } from './field.ts'
-import type { FileDescription } from './file.ts'
+import { charsetOf, type RawField, type RawFile, rawText } from './field.ts'
 import { parseHeader, type PartHeaders } from './header.ts'
 import { type FormLimits, malformed, tooLarge } from './limits.ts'
 import type { Pull } from './multipart.ts'
+import { fileNameOf, isText, unescapeName } from './part-name.ts'
 import { type QueryOptions, splitQuery } from './query.ts'
 
 export const URLENCODED = 'application/x-www-form-urlencoded'
 
 /**
- * Takes a file's content while it comes. `file` is in bytes; `decode` is the best that is known so
- * far. Resolves to undefined if nothing of the file is kept.
+ * Reads a file while it arrives. `decode` is for the charset that is known so far. Resolves to
+ * undefined if nothing of the file is kept.
  */
-export type FileSink = (
-  file: FileDescription,
-  decode: Decode,
-  pull: Pull,
-) => Promise<RawField | undefined>
+export type FileSink = (file: RawFile, decode: Decode, pull: Pull) => Promise<RawField | undefined>
 
 interface ReaderOptions extends Required<FormLimits>, Omit<QueryOptions, 'maxNumFields'> {
-  /** For what names no charset itself. */
+  /** For fields that name no charset. */
   decode: Decode
   sink: FileSink
 }
 
-/** Counts across everything that one form is read from. */
+/** Reads one form, and counts the fields of its query string and its body together. */
 export class FormReader {
   readonly #options: ReaderOptions
   readonly #budget: TextBudget
@@ -50,7 +46,7 @@ export class FormReader {
     return this.readQuery(await this.#readText(pull))
   }
 
-  /** `boundary` as the Content-Type has it. */
+  /** @param boundary the parameter of the Content-Type. */
   async readMultipart(pull: Pull, boundary: string | undefined): Promise<RawField[]> {
     const fields: RawField[] = []
     await this.#readParts(pull, boundary, undefined, fields)
@@ -63,7 +59,7 @@ export class FormReader {
     outerName: string | undefined,
     fields: RawField[],
   ): Promise<void> {
-    // Loaded when such a body comes: most CGI scripts never see one, and each pays for its start.
+    // Loaded when such a body comes: a CGI script pays at each start for what it imports.
     const { MultipartReader } = await import('./multipart.ts')
     const reader = new MultipartReader(pull, boundary, this.#options.maxPartHeaderSize)
     const content: Pull = () => reader.read()
@@ -89,16 +85,19 @@ export class FormReader {
     const type = mediaType.toLowerCase()
     // Files that share one field are parts of a multipart/mixed (RFC 7578, section 4.3); their
     // name is the field's, so that a form is a flat list however it was sent.
-    const name = outerName ?? disposition['name']
-    const { filename } = disposition
+    const own = disposition['name']
+    const name = outerName ?? (own === undefined ? undefined : unescapeName(own))
+    const fileName = fileNameOf(disposition)
+    const isFile = fileName !== undefined || !isText(type, params)
     if (name === undefined) {
       // Python reads such a part as fields of its own, and counts them (bpo-34866).
       if (type !== URLENCODED) throw malformed('a part without a name')
       for (const field of await this.readUrlencoded(pull)) fields.push(field)
-    } else if (filename !== undefined) {
+    } else if (isFile) {
       if (++this.#numFiles > this.#options.maxNumFiles) throw tooLarge('maxNumFiles')
       const decode = this.#known ?? this.#options.decode
-      const field = await this.#options.sink({ name, filename, type, headers }, decode, pull)
+      const file = { name, filename: '', ...fileName, type, headers }
+      const field = await this.#options.sink(file, decode, pull)
       if (field !== undefined) fields.push(field)
     } else if (type === 'multipart/mixed' && outerName === undefined) {
       await this.#readParts(pull, params['boundary'], name, fields)
@@ -110,12 +109,12 @@ export class FormReader {
     }
   }
 
-  /** A byte string: a copy, where a slice would keep the whole chunk in memory. */
+  /** Returns a byte string: a copy, because a slice would keep the whole chunk in memory. */
   async #readText(pull: Pull): Promise<string> {
     let text = ''
-    for (let piece = await pull(); piece !== undefined; piece = await pull()) {
-      this.#budget.spend(piece.length)
-      text += piece.toString('latin1')
+    for (let chunk = await pull(); chunk !== undefined; chunk = await pull()) {
+      this.#budget.spend(chunk.length)
+      text += chunk.toString('latin1')
     }
     return text
   }

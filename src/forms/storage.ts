@@ -1,15 +1,13 @@
-/**
- * FieldStorage: the form of one request, from its query string and its body.
- *
- * `wsgi.input` is read once, in the order in which it comes. Text stays in memory as bytes until
- * the end, since only then is it known in which charset it was.
- */
+/** FieldStorage: the form of one request, from its query string and its body. */
 import type { Buffer } from 'node:buffer'
-import type { Environ } from '../types.ts'
-import { FormBody } from './body-reader.ts'
+import { checkNames } from '../option-names.ts'
+import { refuse } from '../option-values.ts'
+import { ApplicationError } from '../errors.ts'
+import type { Environ, InputStream } from '../types.ts'
 import type { Decode } from './charset.ts'
 import { charsetOf, type FormField, type RawField } from './field.ts'
-import type { IncomingFile, TempFiles, UploadedFile } from './file.ts'
+import type { IncomingFile, UploadedFile } from './file.ts'
+import { FormBody } from './form-body.ts'
 import { parseHeader } from './header.ts'
 import {
   checkLimits,
@@ -21,20 +19,21 @@ import {
   MAX_TOTAL_SIZE,
   tooLarge,
 } from './limits.ts'
-import { type QueryOptions, requireDecoder } from './query.ts'
+import { checkQueryOptions, QUERY_OPTIONS, type QueryOptions, requireDecoder } from './query.ts'
 import { type FileSink, FormReader, URLENCODED } from './reader.ts'
+import type { TempFiles } from './temp-files.ts'
 
 export interface FieldStorageOptions extends QueryOptions, FormLimits {
   /**
-   * Takes each file while it comes, instead of the disk, and is awaited. What it leaves unread is
-   * passed over. The form does not list such files.
+   * Called with each file while it arrives, and awaited; the file is not stored. What the callback
+   * does not read is skipped. The form does not list these files.
    */
   onFile?: (file: IncomingFile) => unknown
-  /** The folder for temporary files. Default: the system's. */
+  /** The directory for temporary files. Default: the system's. */
   tempDir?: string
 }
 
-/** What the methods give for a field: its text, or the file itself. */
+/** What the methods return for a field: its text, or the file. */
 export type FormValue = string | UploadedFile
 
 /**
@@ -45,10 +44,11 @@ export type FormValue = string | UploadedFile
  * is `form.has(name)`; iterating gives pairs, as FormData does.
  */
 export class FieldStorage implements AsyncDisposable, Iterable<[name: string, value: FormValue]> {
-  /** All fields with everything known of them. */
+  /** All fields with everything that is known about them. */
   readonly list: readonly FormField[]
   readonly #values = new Map<string, FormValue[]>()
   readonly #files: TempFiles | undefined
+  #closed = false
 
   private constructor(list: readonly FormField[], files: TempFiles | undefined) {
     this.list = list
@@ -66,52 +66,88 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
    * 7578; the query's fields come first). A POST without CONTENT_TYPE counts as urlencoded. A body
    * of any other type is left in `wsgi.input`.
    *
-   * Files lie on the disk until `close()`. Throws a PeerError: 413 past a limit, 400 for what is
-   * malformed, and what `wsgi.input` throws; nothing is left on the disk then.
+   * A second call for the same request, by middleware and by the application for example, gives the
+   * same form. Files stay on disk until `close()`; if there is an error, none is left.
    *
    * A text field is in the charset that its part names, else in that of a field `_charset_`, else
-   * in `charset`; labels that do not exist are passed over. `iso-8859-1` is the true one, not
-   * WHATWG's windows-1252. Names and filenames are in the form's charset.
+   * in `charset`; unknown labels are ignored. `iso-8859-1` is ISO 8859-1 itself, and not
+   * windows-1252 as in browsers. Names and filenames are in the form's charset.
+   *
+   * @throws {PeerError} with a 413 past a limit, with a 400 for a malformed form, and whatever
+   *   `wsgi.input` throws.
+   * @throws {ApplicationError} if something else has read the body, if `close()` has removed the files
+   *   of the form, or if an earlier call had options that read another form.
+   * @throws {ConfigurationError} for an unknown option, or a value out of range.
    */
   static async parse(environ: Environ, options: FieldStorageOptions = {}): Promise<FieldStorage> {
-    const decode = requireDecoder(options.charset)
-    const limits = {
-      maxNumFields: options.maxNumFields ?? MAX_NUM_FIELDS,
-      maxNumFiles: options.maxNumFiles ?? MAX_NUM_FILES,
-      maxPartHeaderSize: options.maxPartHeaderSize ?? MAX_PART_HEADER_SIZE,
-      maxTextSize: options.maxTextSize ?? MAX_TEXT_SIZE,
-      maxTotalSize: options.maxTotalSize ?? MAX_TOTAL_SIZE,
+    checkOptions(options)
+    const [type, params] = bodyType(environ)
+    if (type !== URLENCODED && type !== 'multipart/form-data') {
+      const decode = requireDecoder(WHERE, options.charset)
+      const reader = new FormReader({ ...options, ...limitsOf(options), decode, sink: noFiles })
+      return new FieldStorage(toFields(reader.readQuery(environ.QUERY_STRING), decode), undefined)
     }
-    checkLimits(limits)
+    const input = environ['wsgi.input']
+    const earlier = parsed.get(input)
+    if (earlier) return FieldStorage.#again(earlier, options)
+    const form = FieldStorage.#read(environ, type, params['boundary'], options)
+    parsed.set(input, { options, form })
+    return form
+  }
+
+  /** The form that an earlier call has read. */
+  static async #again(earlier: Parsed, options: FieldStorageOptions): Promise<FieldStorage> {
+    const changed = READING.find((name) => earlier.options[name] !== options[name])
+    if (changed !== undefined || options.onFile !== undefined) {
+      throw new ApplicationError(
+        `FieldStorage.parse: the form of this request has been parsed already, with another value of ` +
+          `${changed ?? 'onFile'}. Parse it once, or with the same options`,
+      )
+    }
+    const form = await earlier.form
+    if (form.#closed && form.#files !== undefined) {
+      throw new ApplicationError(
+        'FieldStorage.parse: the form of this request has been closed already, and its files are ' +
+          'removed. Close it after the last use',
+      )
+    }
+    return form
+  }
+
+  static async #read(
+    environ: Environ,
+    type: string,
+    boundary: string | undefined,
+    options: FieldStorageOptions,
+  ): Promise<FieldStorage> {
+    const limits = limitsOf(options)
+    const decode = requireDecoder(WHERE, options.charset)
     let files: TempFiles | undefined
     const sink: FileSink = async (file, known, pull) => {
       // Loaded when a file comes, as the parser of multipart is when such a body comes.
-      const disk = await import('./file.ts')
       if (options.onFile === undefined) {
+        const disk = await import('./temp-files.ts')
         files ??= new disk.TempFiles(options.tempDir)
         return files.store(file, pull)
       }
-      await new disk.IncomingFile(file, known, pull).handTo(options.onFile)
+      const { IncomingFile } = await import('./file.ts')
+      await new IncomingFile(file, known, pull).handTo(options.onFile)
       return undefined
     }
     const reader = new FormReader({ ...options, ...limits, decode, sink })
-
-    const [type, params] = bodyType(environ)
-    if (type !== URLENCODED && type !== 'multipart/form-data') {
-      return new FieldStorage(toFields(reader.readQuery(environ.QUERY_STRING), decode), undefined)
-    }
-    const body = new FormBody(environ['wsgi.input'].chunks(), limits.maxTotalSize)
+    const length = Number(environ.CONTENT_LENGTH ?? 0)
+    const body = new FormBody(environ['wsgi.input'].chunks(), limits.maxTotalSize, length)
     const pull = (): Promise<Buffer | undefined> => body.pull()
     try {
       // What is known to be too large is refused before any of it is stored.
-      if (Number(environ.CONTENT_LENGTH) > limits.maxTotalSize) throw tooLarge('maxTotalSize')
+      if (length > limits.maxTotalSize) throw tooLarge('maxTotalSize')
       if (type === URLENCODED) {
         const fields = toFields(await reader.readUrlencoded(pull), decode)
         const query = toFields(reader.readQuery(environ.QUERY_STRING), decode)
         return new FieldStorage(fields.concat(query), undefined)
       }
       const fields = toFields(reader.readQuery(environ.QUERY_STRING), decode)
-      const raw = await reader.readMultipart(pull, params['boundary'])
+      const raw = await reader.readMultipart(pull, boundary)
       await body.finish()
       return new FieldStorage(fields.concat(toFields(raw, decode)), files)
     } catch (error) {
@@ -130,27 +166,42 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     return this.#values.has(name)
   }
 
-  /** The first value of that name, else `fallback`. */
-  getfirst(name: string): FormValue | undefined
-  getfirst<T>(name: string, fallback: T): FormValue | T
-  getfirst(name: string, fallback?: unknown): unknown {
+  /** Returns the first value of `name`, else `fallback`. */
+  getFirst(name: string): FormValue | undefined
+  getFirst<T>(name: string, fallback: T): FormValue | T
+  getFirst(name: string, fallback?: unknown): unknown {
     return this.#values.get(name)?.[0] ?? fallback
   }
 
-  /** All values of that name; an empty list if there is none. */
-  getlist(name: string): FormValue[] {
+  /** Returns all values of `name`; an empty list if there are none. */
+  getList(name: string): FormValue[] {
     return [...(this.#values.get(name) ?? [])]
   }
 
-  /** The value if there is one, a list if there are several, else `fallback`. */
-  getvalue(name: string): FormValue | FormValue[] | undefined
-  getvalue<T>(name: string, fallback: T): FormValue | FormValue[] | T
-  getvalue(name: string, fallback?: unknown): unknown {
-    const values = this.getlist(name)
+  /** Returns the value if there is one, a list if there are several, else `fallback`. */
+  getValue(name: string): FormValue | FormValue[] | undefined
+  getValue<T>(name: string, fallback: T): FormValue | FormValue[] | T
+  getValue(name: string, fallback?: unknown): unknown {
+    const values = this.getList(name)
     return values.length > 1 ? values : (values[0] ?? fallback)
   }
 
-  /** The names, each once, in the order in which they first came. */
+  /** Python's name for `getFirst`. */
+  getfirst<T = undefined>(name: string, fallback?: T): FormValue | T {
+    return this.getFirst(name, fallback as T)
+  }
+
+  /** Python's name for `getList`. */
+  getlist(name: string): FormValue[] {
+    return this.getList(name)
+  }
+
+  /** Python's name for `getValue`. */
+  getvalue<T = undefined>(name: string, fallback?: T): FormValue | FormValue[] | T {
+    return this.getValue(name, fallback as T)
+  }
+
+  /** Returns the names, each once, in the order in which they first came. */
   keys(): IterableIterator<string> {
     return this.#values.keys()
   }
@@ -159,8 +210,9 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     for (const field of this.list) yield [field.name, valueOf(field)]
   }
 
-  /** Removes the files from the disk, save those that were moved away. */
+  /** Removes the files, except those that were moved away. */
   async close(): Promise<void> {
+    this.#closed = true
     await this.#files?.remove()
   }
 
@@ -170,6 +222,52 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
   }
 }
 
+const WHERE = 'FieldStorage.parse'
+
+/** What an earlier call for the same body has read, or is reading. */
+interface Parsed {
+  readonly options: FieldStorageOptions
+  readonly form: Promise<FieldStorage>
+}
+
+const parsed = new WeakMap<InputStream, Parsed>()
+
+/** The options that decide what is read, and not how much. */
+const READING = ['keepBlankValues', 'strictParsing', 'separator', 'charset', 'onFile'] as const
+
+const LIMITS = {
+  maxNumFields: MAX_NUM_FIELDS,
+  maxNumFiles: MAX_NUM_FILES,
+  maxPartHeaderSize: MAX_PART_HEADER_SIZE,
+  maxTextSize: MAX_TEXT_SIZE,
+  maxTotalSize: MAX_TOTAL_SIZE,
+}
+
+function limitsOf(options: FieldStorageOptions): Required<FormLimits> {
+  const limits: Required<FormLimits> = { ...LIMITS }
+  for (const name of Object.keys(LIMITS) as (keyof FormLimits)[]) {
+    limits[name] = options[name] ?? limits[name]
+  }
+  return limits
+}
+
+function checkOptions(options: FieldStorageOptions): void {
+  checkNames(WHERE, options ?? {}, [...QUERY_OPTIONS, ...Object.keys(LIMITS), 'onFile', 'tempDir'])
+  checkQueryOptions(WHERE, options)
+  requireDecoder(WHERE, options.charset)
+  checkLimits(WHERE, limitsOf(options))
+  const { onFile, tempDir } = options
+  if (onFile !== undefined && typeof onFile !== 'function') {
+    refuse(WHERE, 'onFile', onFile, 'a function')
+  }
+  if (tempDir !== undefined && (typeof tempDir !== 'string' || tempDir === '')) {
+    refuse(WHERE, 'tempDir', tempDir, 'the path of a directory')
+  }
+}
+
+/** A query string has no files. */
+const noFiles: FileSink = () => Promise.resolve(undefined)
+
 function bodyType(environ: Environ): [type: string, params: Record<string, string>] {
   const method = environ.REQUEST_METHOD
   if (method === 'GET' || method === 'HEAD') return ['', {}]
@@ -177,7 +275,7 @@ function bodyType(environ: Environ): [type: string, params: Record<string, strin
   return [type.toLowerCase(), params]
 }
 
-/** In the charset that the fields name among themselves, else in that of the options. */
+/** Decodes fields with the charset that one of them names, else with that of the options. */
 function toFields(raw: readonly RawField[], decode: Decode): FormField[] {
   const formDecode = charsetOf(raw) ?? decode
   return raw.map((field) => field.toField(formDecode))

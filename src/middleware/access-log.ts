@@ -1,38 +1,40 @@
-/** One line for each answer (Apache's mod_log_config; Plack::Middleware::AccessLog). */
+/** One log line for each response (Apache's mod_log_config; Plack::Middleware::AccessLog). */
 import { asApplication } from '../application/detect.ts'
-import { chunkLength } from '../response/body.ts'
+import { checkNames } from '../option-names.ts'
+import { refuse } from '../option-values.ts'
 import { PeerError } from '../errors.ts'
+import { chunkLength } from '../response/body.ts'
 import { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ, StartResponse } from '../types.ts'
-import { chain, guard, hook } from './body-hooks.ts'
+import { hook } from './body-hooks.ts'
 import { escapePath } from './escape-path.ts'
 import { jsonLine, type LogEntry, textLine } from './log-formats.ts'
+import { chain, guard } from './maybe-promise.ts'
 
-/** What `accessLog` can be told. */
 export interface AccessLogOptions {
   /**
-   * `'common'`, `'combined'` (default), `'json'`, or a format of Apache's directives:
+   * `'common'`, `'combined'` (default), `'json'`, or a format with Apache's directives:
    * %a %h %l %u %t %r %m %U %q %H %s %b %B %v %V %p %P %D %T %{Name}i %{Name}o %{key}e %%.
    */
   readonly format?: string | undefined
-  /** Gets each line, with its '\n'. Default: `wsgi.errors`. */
+  /** Called with each line, which ends in '\n'. Default: `wsgi.errors`. */
   readonly write?: ((line: string) => void) | undefined
 }
 
 /**
- * Writes a line for each answer, when its body has been closed.
+ * Writes a line for each response, when its body has been closed.
  *
- * Under CGI it is silent: the web server has a log of its own, and wrote down more.
+ * Under CGI it writes nothing: the web server has an access log of its own, which knows more.
  *
- * @param app the application; what it sets in the environ, as REMOTE_USER, is there for the line.
+ * @param app the application. What it sets in the environ, REMOTE_USER for example, is in the line.
  * @param options `format` and `write`.
- * @returns the application. Control bytes, quotes and all that is not ASCII are escaped, so that no
- *   client can forge a line, or drive the terminal that shows it.
- * @throws {ConfigurationError} for a format with an unknown directive.
+ * @returns the application. Control characters, quotes and bytes that are not ASCII are escaped, so
+ *   that no client can forge a line or control the terminal that shows it.
+ * @throws {ConfigurationError} for a format with an unknown directive, or an unknown option.
  * @example
  * import { accessLog } from 'portico/middleware'
  *
- * const lines = []
+ * const lines: string[] = []
  * const application = accessLog(
  *   (environ, startResponse) => {
  *     startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -48,13 +50,18 @@ export function accessLog(
   options: AccessLogOptions = {},
 ): Application {
   const application = asApplication(app)
+  checkNames('accessLog', options ?? {}, ['format', 'write'])
   const { format = 'combined', write } = options
+  if (typeof format !== 'string') refuse('accessLog', 'format', format, 'a string')
+  if (write !== undefined && typeof write !== 'function') {
+    refuse('accessLog', 'write', write, 'a function')
+  }
   const toLine = format === 'json' ? jsonLine : textLine(format)
   return (environ, startResponse) => {
     if (environ['portico.gateway'] === 'cgi') return application(environ, startResponse)
     const entry: LogEntry = {
       environ,
-      // A layer may change these on their way in; the line tells what the client asked for.
+      // Middleware may change these on their way in; the line shows what the client asked for.
       method: environ.REQUEST_METHOD,
       target: environ['REQUEST_URI'] ?? pathOf(environ),
       began: new Date(),
@@ -81,6 +88,8 @@ export function accessLog(
       }
     }
     function failed(error: unknown): void {
+      // After the first byte of the body the client has the status that was announced.
+      if (entry.bytes > 0) return
       entry.status = error instanceof PeerError ? error.status.slice(0, 3) : '500'
       entry.headers = new Headers()
     }
@@ -93,13 +102,12 @@ export function accessLog(
     )
     return chain(result, (body) =>
       hook(body, {
-        chunk: (chunk) => (entry.bytes += chunkLength(chunk)),
-        failed: (error) => {
-          // Behind the first byte the client has the status that was announced.
-          if (entry.bytes === 0) failed(error)
+        onChunk: (chunk) => (entry.bytes += chunkLength(chunk)),
+        onError: (error) => {
+          failed(error)
           throw error
         },
-        closed: done,
+        onClose: done,
       }),
     )
   }

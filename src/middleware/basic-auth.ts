@@ -1,34 +1,37 @@
-/** Basic authentication (RFC 7617), where no web server does it. */
+/** Basic authentication (RFC 7617), for where the web server does not do it. */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../option-names.ts'
+import { refuse } from '../option-values.ts'
 import { decodeText, encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { chain, type MaybePromise } from './body-hooks.ts'
-import { plain } from './response.ts'
+import { chain, type MaybePromise } from './maybe-promise.ts'
+import { plain } from './plain-response.ts'
 
-/** What `basicAuth` can be told; `users` or `verify` is needed. */
+/** Either `users` or `verify` is required. */
 export interface BasicAuthOptions {
-  /** What the client shows beside its question. Default: 'Restricted'. */
+  /** What the browser shows when it asks for the password. Default: 'Restricted'. */
   readonly realm?: string | undefined
-  /** Passwords by user. They are compared in a time that tells nothing of either. */
+  /** Passwords by user name. They are compared in constant time. */
   readonly users?: Readonly<Record<string, string>> | undefined
-  /** Decides instead of `users`: against hashes, or somewhere else. */
+  /** Called instead of a look at `users`, to compare with hashes or ask a database. */
   readonly verify?:
     | ((user: string, password: string, environ: Environ) => MaybePromise<boolean>)
     | undefined
 }
 
 /**
- * Lets only users with a password through.
+ * Requires a user name and a password.
  *
- * Credentials go over the line as they are: only with https. Apache keeps them from CGI and FastCGI
- * unless told `CGIPassAuth On`.
+ * Clients send both in the clear, so use it over https only. Apache does not pass them to CGI and
+ * FastCGI without `CGIPassAuth On`.
  *
- * @param app the application; it finds the user in REMOTE_USER, and 'Basic' in AUTH_TYPE.
+ * @param app the application. It finds the user in REMOTE_USER, and 'Basic' in AUTH_TYPE.
  * @param options `users` or `verify`, and `realm`.
- * @returns the application; without good credentials it answers 401.
- * @throws {ConfigurationError} for a realm that no header can hold, or neither or both of the two.
+ * @returns the application. The response to wrong or missing credentials is a 401.
+ * @throws {ConfigurationError} for a realm that is not ASCII, for neither or both of `users` and
+ *   `verify`, or for an unknown option.
  * @example
  * import { basicAuth } from 'portico/middleware'
  *
@@ -48,12 +51,19 @@ export function basicAuth(
   options: BasicAuthOptions,
 ): Application {
   const application = asApplication(app)
-  const { realm = 'Restricted', users } = options
-  if (!/^[\x20-\x7e]*$/.test(realm)) {
-    throw new ConfigurationError(`basicAuth: the realm ${JSON.stringify(realm)} is not plain ASCII`)
+  checkNames('basicAuth', options ?? {}, ['realm', 'users', 'verify'])
+  const { realm = 'Restricted', users } = options ?? {}
+  if (typeof realm !== 'string' || !/^[\x20-\x7e]*$/.test(realm)) {
+    refuse('basicAuth', 'realm', realm, 'a string of visible ASCII characters and spaces')
   }
-  if ((users === undefined) === (options.verify === undefined)) {
-    throw new ConfigurationError('basicAuth: either users or verify is needed')
+  if ((users === undefined) === (options?.verify === undefined)) {
+    throw new ConfigurationError('basicAuth: pass either users or verify')
+  }
+  if (users !== undefined && !isPasswords(users)) {
+    refuse('basicAuth', 'users', users, "an object of passwords, { ada: 'lovelace' } for example")
+  }
+  if (options.verify !== undefined && typeof options.verify !== 'function') {
+    refuse('basicAuth', 'verify', options.verify, 'a function')
   }
   const verify = options.verify ?? verifier(users ?? {})
   const challenge = `Basic realm="${realm.replace(/["\\]/g, '\\$&')}", charset="UTF-8"`
@@ -71,7 +81,15 @@ export function basicAuth(
   }
 }
 
-/** Section 2: no control character, and no colon in the user's name. Both are UTF-8. */
+function isPasswords(users: unknown): boolean {
+  return (
+    typeof users === 'object' &&
+    users !== null &&
+    Object.values(users).every((password) => typeof password === 'string')
+  )
+}
+
+/** UTF-8 without control characters; the user's name has no colon (section 2). */
 function readCredentials(header = ''): [user: string, password: string] | undefined {
   const [, token] = /^basic +([a-z\d+/]+={0,2})$/i.exec(header) ?? []
   if (token === undefined) return undefined
@@ -83,14 +101,14 @@ function readCredentials(header = ''): [user: string, password: string] | undefi
 }
 
 /**
- * Compares digests under a key of this process: they have one length, and what the time of their
- * comparison tells is of no use. Nobody learns from it whether a user exists either.
+ * Compares digests under a random key: all have one length, and the time that a comparison takes
+ * reveals nothing, not even whether a user exists.
  */
 function verifier(users: Readonly<Record<string, string>>) {
   const key = randomBytes(32)
   const digest = (text: string) => createHmac('sha256', key).update(text).digest()
   const digests = new Map(Object.entries(users).map(([user, word]) => [user, digest(word)]))
-  const nobody = randomBytes(32)
+  const unknownUser = randomBytes(32)
   return (user: string, password: string) =>
-    timingSafeEqual(digest(password), digests.get(user) ?? nobody)
+    timingSafeEqual(digest(password), digests.get(user) ?? unknownUser)
 }

@@ -1,85 +1,80 @@
 /**
- * A body on its way through a layer, from the layer's side: seen chunk by chunk, replaced, closed.
+ * `hook`: watches a response body on its way from the application to the gateway.
  *
- * What is easily got wrong is here once: that a body is closed exactly once, that an array stays an
- * array (its length can be announced), a file stays a file (a server may send it by itself), and
- * that nothing waits where the application does not.
+ * An array stays an array, so that its length can be announced; a file stays a file, so that a
+ * server can send it by itself; nothing waits where the application does not.
  */
 import { bodyLength, closeBody, isChunk, isPromise, iteratorOf } from '../response/body.ts'
 import type { Body, Chunk } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
+import { chain, guard, type MaybePromise } from './maybe-promise.ts'
 
-/** A value that is there, or will be. */
-export type MaybePromise<T = unknown> = T | Promise<T>
-
-/** Goes on in the same turn of the event loop, unless there is something to wait for. */
-export function chain<T, U>(
-  value: T | PromiseLike<T>,
-  then: (value: T) => MaybePromise<U>,
-): MaybePromise<U> {
-  return isPromise(value) ? Promise.resolve(value).then(then) : then(value)
-}
-
-/** The same for a call that may fail, now or later: `failed` sees the error on its way. */
-export function guard<T>(
-  call: () => MaybePromise<T>,
-  failed: (error: unknown) => void,
-): MaybePromise<T> {
-  const rethrow = (error: unknown): never => {
-    failed(error)
-    throw error
-  }
-  try {
-    const value = call()
-    return isPromise(value) ? Promise.resolve(value).catch(rethrow) : value
-  } catch (error) {
-    return rethrow(error)
-  }
-}
-
-/** What a layer wants to know of a body. */
+/** What middleware wants to know about a body. All are optional. */
 export interface BodyHooks {
+  /** Called with each chunk before it goes on to the gateway. */
+  readonly onChunk?: ((chunk: Chunk) => void) | undefined
   /**
-   * The first step has been made, so that a generator has called `startResponse`. A function
-   * returned gives the body to go on with; the one that was there has been closed before.
+   * Called when the body throws. It throws `error` or another error, or returns the last chunk to send.
    */
-  first?(): MaybePromise<(() => MaybePromise<Body>) | undefined>
-  /** True if `first` may wait, or give a body that does: the body is then an async one. */
-  readonly waits?: boolean
-  /** Sees each chunk. */
-  chunk?(chunk: Chunk): void
-  /** The body threw: gives the last chunk to send, or throws. */
-  failed?(error: unknown): Chunk
-  /** Called once, behind the body's own `close`. */
-  closed?(): unknown
+  readonly onError?: ((error: unknown) => Chunk) | undefined
+  /** Called once, after the body's own `close()`, whether or not that failed. May return a promise. */
+  readonly onClose?: (() => unknown) | undefined
+  /**
+   * Called once, after the first step of the body: a generator has called `startResponse` by then.
+   * A function that it returns makes the body to send instead; the first one has been closed before.
+   * A body with this hook is an async iterable.
+   */
+  readonly onStart?: (() => MaybePromise<(() => MaybePromise<Body>) | undefined>) | undefined
 }
 
-/** Returns `body` with the hooks; what is no body fails when it is iterated. */
+/**
+ * Returns a body that passes the chunks of `body` on and calls `hooks` on the way.
+ *
+ * @param body the body that the application returned. The new body closes it, exactly once.
+ * @param hooks `onChunk`, `onError`, `onClose`, `onStart`.
+ * @returns the body for the gateway: an array for an array, a FileWrapper for a FileWrapper, unless
+ *   there is an `onStart`. What is not a body fails when it is iterated.
+ * @example
+ * import type { Application } from 'portico'
+ * import { hook } from 'portico/middleware'
+ *
+ * const counted = { bytes: 0 }
+ * const counting = (app: Application): Application => async (environ, startResponse) =>
+ *   hook(await app(environ, startResponse), {
+ *     onChunk: (chunk) => (counted.bytes += Buffer.byteLength(chunk)),
+ *   })
+ * const application = counting((environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return ['Hello', String(counted.bytes)]
+ * })
+ * // GET / → 200 Hello0
+ * // GET / → 200 Hello6
+ */
 export function hook(body: Body, hooks: BodyHooks): Body {
   const value: unknown = body
   if (isChunk(value)) return hook([value], hooks)
-  if (Array.isArray(body) && !hooks.first && body.every(isChunk)) {
+  if (Array.isArray(body) && !hooks.onStart && body.every(isChunk)) {
     const chunks: Chunk[] & { close?: () => unknown } = [...body]
-    for (const chunk of chunks) hooks.chunk?.(chunk)
+    for (const chunk of chunks) hooks.onChunk?.(chunk)
     chunks.close = once(() => closeWith(body, null, hooks))
     return chunks
   }
-  if (isFileWrapper(body) && !hooks.first) return new HookedFile(body, hooks)
+  if (isFileWrapper(body) && !hooks.onStart) return new HookedFile(body, hooks)
   const passage = new Passage(body, hooks)
   const iterator = { next: () => passage.next() }
   const close = once(() => passage.close())
-  return isAsync(body) || hooks.waits
+  return isAsync(body) || hooks.onStart
     ? { [Symbol.asyncIterator]: () => iterator as AsyncIterator<Chunk>, close }
     : { [Symbol.iterator]: () => iterator as Iterator<Chunk>, close }
 }
 
-/** Closes a body, then tells the hook, even if closing fails. */
+/** Closes a body, then calls `onClose`, even if closing fails. */
 function closeWith(
   body: Body,
   iterator: Iterator<Chunk> | AsyncIterator<Chunk> | null,
   hooks: BodyHooks,
 ): unknown {
-  const closed = () => hooks.closed?.()
+  const closed = () => hooks.onClose?.()
   return chain(
     guard(() => closeBody(body, iterator), closed),
     closed,
@@ -94,14 +89,13 @@ const DONE: IteratorResult<Chunk, undefined> = { done: true, value: undefined }
 class Passage {
   #body: Body
   #iterator: Iterator<Chunk> | AsyncIterator<Chunk> | null = null
-  #first: BodyHooks['first']
-  readonly #hooks: BodyHooks
+  #started = false
   #over = false
+  readonly #hooks: BodyHooks
 
   constructor(body: Body, hooks: BodyHooks) {
     this.#body = body
     this.#hooks = hooks
-    this.#first = hooks.first?.bind(hooks)
   }
 
   next(): Step {
@@ -122,13 +116,13 @@ class Passage {
   }
 
   #pass(step: IteratorResult<Chunk>): Step {
-    const first = this.#first
-    this.#first = undefined
-    if (first) {
-      return chain(first(), (other) => (other ? this.#replace(other) : this.#pass(step)))
+    const { onStart } = this.#hooks
+    if (onStart && !this.#started) {
+      this.#started = true
+      return chain(onStart(), (other) => (other ? this.#replace(other) : this.#pass(step)))
     }
     if (step.done) return DONE
-    this.#hooks.chunk?.(step.value)
+    this.#hooks.onChunk?.(step.value)
     return step
   }
 
@@ -137,7 +131,7 @@ class Passage {
       this.#body = []
       this.#iterator = null
       return chain(other(), (body) => {
-        // Closed while it was waited for: nobody else will close this one.
+        // Closed while the new body was awaited: no one else would close that one.
         if (this.#over) return chain(closeBody(body, null), () => DONE)
         this.#body = isChunk(body) ? [body] : body
         return this.next()
@@ -146,20 +140,20 @@ class Passage {
   }
 
   #fail(error: unknown): Step {
-    if (this.#over || !this.#hooks.failed) throw error
-    const value = this.#hooks.failed(error)
+    if (this.#over || !this.#hooks.onError) throw error
+    const value = this.#hooks.onError(error)
     this.#over = true
     return { done: false, value }
   }
 }
 
-/** An array with something that is no chunk is refused whole, as the gateway does. */
+/** An array with an element that is not a chunk is refused whole, as the gateway does. */
 function begin(body: Body): Iterator<Chunk> | AsyncIterator<Chunk> {
   if (Array.isArray(body)) bodyLength(body)
   return iteratorOf(body)
 }
 
-/** A file with hooks is still a file of the same source, for whoever can send it by itself. */
+/** A file with hooks is still a file of the same source, for servers that can send it themselves. */
 class HookedFile extends FileWrapper {
   readonly #passage: Passage
 

@@ -1,17 +1,18 @@
-/** A limit on what clients send, whatever they announce. */
+/** A limit on request bodies. */
 import { asApplication } from '../application/detect.ts'
+import { isInteger, refuse } from '../option-values.ts'
 import { contentLength } from '../environ/environ.ts'
-import { ConfigurationError, PeerError } from '../errors.ts'
+import { PeerError } from '../errors.ts'
 import { type ByteSource, Input } from '../request/input.ts'
 import type { Application, ApplicationClass, InputStream } from '../types.ts'
-import { plain } from './response.ts'
+import { plain } from './plain-response.ts'
 
 /**
  * Refuses request bodies over a number of bytes with a 413.
  *
- * @param app the application. It is not run for a request whose CONTENT_LENGTH is over the limit.
- *   Of a body without one it reads up to the limit; then its read rejects with a PeerError
- *   (`PORTICO_TOO_LARGE`), which, uncaught, is answered with a 413 as well.
+ * @param app the application. It does not run for a request whose CONTENT_LENGTH is over the limit.
+ *   If there is no CONTENT_LENGTH, a read past the limit rejects with a PeerError
+ *   (`PORTICO_TOO_LARGE`), which becomes a 413 as well unless the application catches it.
  * @param limit in bytes.
  * @returns the application with the limit.
  * @throws {ConfigurationError} if `limit` is not a whole number from 0.
@@ -28,8 +29,8 @@ import { plain } from './response.ts'
  */
 export function bodyLimit(app: Application | ApplicationClass, limit: number): Application {
   const application = asApplication(app)
-  if (!Number.isSafeInteger(limit) || limit < 0) {
-    throw new ConfigurationError(`bodyLimit: ${limit} is not a number of bytes`)
+  if (!isInteger(limit, 0)) {
+    refuse('bodyLimit', 'limit', limit, 'a whole number of bytes, 0 or more')
   }
   return (environ, startResponse) => {
     const length = contentLength(environ)
@@ -44,7 +45,7 @@ export function bodyLimit(app: Application | ApplicationClass, limit: number): A
 const TOO_LARGE = '413 Content Too Large'
 const tooLarge = plain(TOO_LARGE)
 
-/** The bytes of `input` in the pieces in which they come, which a limited `read` would wait for. */
+/** The chunks of `input` as they come; `input.read(size)` would wait for `size` bytes. */
 function limitedSource(input: InputStream, limit: number): ByteSource {
   let chunks: AsyncIterator<Buffer> | null = null
   let rest: Buffer | null = null
@@ -52,21 +53,25 @@ function limitedSource(input: InputStream, limit: number): ByteSource {
   return {
     async read(size) {
       chunks ??= input.chunks()
-      if (left < 0) throw tooMuch(limit)
+      if (left < 0) throw overLimit(limit)
       if (rest === null) {
         const { done, value } = await chunks.next()
         if (done) return null
         left -= value.length
-        if (left < 0) throw tooMuch(limit)
+        if (left < 0) throw overLimit(limit)
         rest = value
       }
-      const piece = rest.subarray(0, size)
+      const chunk = rest.subarray(0, size)
       rest = rest.length > size ? rest.subarray(size) : null
-      return piece
+      return chunk
     },
   }
 }
 
-function tooMuch(limit: number): PeerError {
-  return new PeerError('PORTICO_TOO_LARGE', `The request body is over ${limit} bytes`, TOO_LARGE)
+function overLimit(limit: number): PeerError {
+  return new PeerError(
+    'PORTICO_TOO_LARGE',
+    `The request body is larger than the limit of ${limit} bytes`,
+    TOO_LARGE,
+  )
 }

@@ -2,27 +2,30 @@
 import { asApplication } from '../application/detect.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
-import { intercept, plain } from './response.ts'
+import { intercept } from './intercept.ts'
+import { checkNames } from '../option-names.ts'
+import { isInteger, refuse } from '../option-values.ts'
+import { plain } from './plain-response.ts'
 
-/** What `cascade` can be told. */
 export interface CascadeOptions {
-  /** The statuses that mean 'not mine'. Default: 404 and 405. */
+  /** The statuses that hand a request on to the next application. Default: 404 and 405. */
   readonly catch?: readonly number[] | undefined
 }
 
 /**
- * Tries applications in turn until one answers with something else than 404 or 405.
+ * Tries applications in turn until one responds with a status other than 404 or 405.
  *
- * @param applications in their order; the last one's answer counts, whatever it is. One that reads
- *   `wsgi.input` and then answers 404 leaves nothing of it to the next.
+ * @param applications in their order. The response of the last one counts, whatever it is. If one
+ *   reads `wsgi.input` and then responds with 404, nothing of the body is left for the next one.
  * @param options `catch`: the statuses that hand a request on.
- * @returns an application. The body of an answer that was not taken is closed before the next
+ * @returns an application. The body of a response that is not used is closed before the next
  *   application runs.
- * @throws {ConfigurationError} for what is no array.
+ * @throws {ConfigurationError} for anything but an array of applications, or an unknown option.
  * @example
+ * import type { Application } from 'portico'
  * import { cascade, mount } from 'portico/middleware'
  *
- * const say = (text) => (environ, startResponse) => {
+ * const say = (text: string): Application => (environ, startResponse) => {
  *   startResponse('200 OK', [['Content-Type', 'text/plain']])
  *   return [text]
  * }
@@ -35,25 +38,23 @@ export function cascade(
   options: CascadeOptions = {},
 ): Application {
   if (!Array.isArray(applications)) {
-    throw new ConfigurationError('cascade: it takes an array of applications')
+    throw new ConfigurationError('cascade: the first argument must be an array of applications')
   }
-  const caught = new Set((options.catch ?? [404, 405]).map(String))
+  checkNames('cascade', options ?? {}, ['catch'])
+  const { catch: statuses = [404, 405] } = options
+  if (!Array.isArray(statuses) || !statuses.every((status) => isInteger(status, 100, 999))) {
+    refuse('cascade', 'catch', statuses, 'an array of statuses, [404, 405] for example')
+  }
+  const caught = new Set(statuses.map(String))
   return (
-    applications
-      .map(asApplication)
-      .reduceRight<Application | undefined>(
-        (next, application) =>
-          next === undefined
-            ? application
-            : (environ, startResponse) =>
-                intercept(
-                  application,
-                  environ,
-                  startResponse,
-                  ({ status }) => (caught.has(status.slice(0, 3)) ? next : undefined),
-                  true,
-                ),
-        undefined,
-      ) ?? plain('404 Not Found')
+    applications.map(asApplication).reduceRight<Application | undefined>(
+      (next, application) =>
+        next === undefined
+          ? application
+          : intercept(application, {
+              onResponse: ({ status }) => (caught.has(status.slice(0, 3)) ? next : undefined),
+            }),
+      undefined,
+    ) ?? plain('404 Not Found')
   )
 }

@@ -1,20 +1,20 @@
-/** Content-Length where it can be known, for layers outside that need it (Rack::ContentLength). */
-import { asApplication } from '../application/detect.ts'
+/** Content-Length where it is known, for middleware that looks at it (Rack::ContentLength). */
 import { bodyLength } from '../response/body.ts'
 import { whenOpen } from '../response/file-part.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { isFileWrapper } from '../wsgiref/util.ts'
-import { chain, type MaybePromise } from './body-hooks.ts'
-import { intercept, type Response } from './response.ts'
+import { type InterceptedResponse, intercept } from './intercept.ts'
+import { chain, type MaybePromise } from './maybe-promise.ts'
 
 /**
- * Adds Content-Length to answers whose body is an array or a regular file.
+ * Adds Content-Length to responses whose body is an array or a regular file.
  *
- * Handlers do so themselves; a layer between that has to see the length wants it earlier.
+ * Handlers do this themselves, as Rack's and Plack's servers do; use it inside middleware of your
+ * own that has to see the length.
  *
  * @param app the application.
- * @returns the application with the header; it stays as it is where the application sets it, where
- *   the status has no body, and where only the end of the body would tell.
+ * @returns the application with the header. A response stays as it is if it has a Content-Length, if
+ *   its status allows no body, or if only the end of its body would show the length.
  * @example
  * import { contentLength } from 'portico/middleware'
  *
@@ -26,20 +26,18 @@ import { intercept, type Response } from './response.ts'
  * // Content-Length: 13
  */
 export function contentLength(app: Application | ApplicationClass): Application {
-  const application = asApplication(app)
-  return (environ, startResponse) =>
-    intercept(application, environ, startResponse, (response) => addLength(response, environ))
+  return intercept(app, { onResponse: addLength })
 }
 
-/** Adds the header to a response, if it can; waits for a stream that has yet to open its file. */
+/** Adds the header if the length is known; waits for a stream that has yet to open its file. */
 export function addLength(
-  { status, headers, body }: Response,
+  { status, headers, body }: InterceptedResponse,
   environ: Environ,
 ): MaybePromise<void> {
   if (headers.has('Content-Length') || /^(?:1|204|304)/.test(status)) return
   return chain(isFileWrapper(body) ? whenOpen(body) : undefined, () => {
     const length = bodyLength(body)
-    // A HEAD request may be answered without the body that a GET would have.
+    // An empty body for HEAD does not say that the one for GET is empty.
     if (length === undefined || (length === 0 && environ.REQUEST_METHOD === 'HEAD')) return
     headers.append('Content-Length', String(length))
   })

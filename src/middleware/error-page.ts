@@ -1,35 +1,42 @@
-/** What went wrong, shown to whoever develops (Rack::ShowExceptions). */
+/** Errors as a page, for development (Rack::ShowExceptions). */
 import { inspect } from 'node:util'
 import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../option-names.ts'
+import { refuse } from '../option-values.ts'
 import { decodeText } from '../environ/environ.ts'
 import { asLogEntry, escapeControl } from '../text.ts'
 import { PeerError } from '../errors.ts'
 import { escapeHtml } from '../forms/escape.ts'
 import type { Application, ApplicationClass, Chunk, Environ } from '../types.ts'
 import { isPromise } from '../response/body.ts'
-import { chain, hook } from './body-hooks.ts'
+import { hook } from './body-hooks.ts'
+import { chain } from './maybe-promise.ts'
 
-/** What `errorPage` can be told. */
 export interface ErrorPageOptions {
-  /** Whether there are such pages at all. Default: if NODE_ENV is 'development'. */
+  /** Whether errors are shown at all. Default: true if NODE_ENV is 'development'. */
   readonly development?: boolean | undefined
 }
 
 /**
- * Answers an application's error with a page that shows it, in development and to this machine only.
+ * Responds to an error of the application with a page that shows it, on the developer's machine only.
+ *
+ * The page shows the environ, so it is only for browsers on this machine: REMOTE_ADDR is a loopback
+ * address, Host is `localhost` or a loopback address, and nothing in the request shows a proxy. A
+ * proxy on this machine that hides all of that cannot be noticed: do not set NODE_ENV to
+ * `development` on a server.
  *
  * @param app the application.
  * @param options `development`.
- * @returns the application. Elsewhere than in development, for a client that is not on this machine
- *   or came through a proxy, and for errors of the peer, the error goes on to the handler, which
- *   tells the client nothing of it. HTML is sent only to clients that accept it. The error is
+ * @returns the application. In all other cases, and for errors of the peer, the error goes on to the
+ *   handler, which sends no details. HTML is sent only to clients that accept it. The error is
  *   written to `wsgi.errors` in any case.
+ * @throws {ConfigurationError} for an unknown option.
  * @example
  * import { errorPage } from 'portico/middleware'
  *
  * const application = errorPage(
  *   () => {
- *     throw new Error('So that is how it looks')
+ *     throw new Error('an example')
  *   },
  *   { development: false },
  * )
@@ -40,13 +47,18 @@ export function errorPage(
   options: ErrorPageOptions = {},
 ): Application {
   const application = asApplication(app)
-  if (!(options.development ?? process.env['NODE_ENV'] === 'development')) return application
+  checkNames('errorPage', options ?? {}, ['development'])
+  const { development = process.env['NODE_ENV'] === 'development' } = options
+  if (typeof development !== 'boolean') {
+    refuse('errorPage', 'development', development, 'true or false')
+  }
+  if (!development) return application
   return (environ, startResponse) => {
     if (!isLocal(environ)) return application(environ, startResponse)
     function failed(error: unknown): Chunk {
       if (error instanceof PeerError) throw error
       const [type, page] = describe(error, environ)
-      // Throws the error again if the head has gone.
+      // Throws the error again if the head has been sent.
       startResponse(
         '500 Internal Server Error',
         [
@@ -63,21 +75,27 @@ export function errorPage(
     try {
       const result = application(environ, startResponse)
       const caught = isPromise(result) ? result.catch((error: unknown) => [failed(error)]) : result
-      return chain(caught, (body) => hook(body, { failed }))
+      return chain(caught, (body) => hook(body, { onError: failed }))
     } catch (error) {
       return [failed(error)]
     }
   }
 }
 
-/** A proxy on this machine is the peer of everybody. */
+/** Every client of a proxy on this machine has a loopback address, so the address alone proves nothing. */
 function isLocal(environ: Environ): boolean {
-  const address = environ['REMOTE_ADDR'] ?? ''
-  const loopback = /^(?:::ffff:)?127\.\d+\.\d+\.\d+$|^::1$/.test(address)
-  return loopback && !PROXIED.some((name) => name in environ)
+  const { REMOTE_ADDR: address = '', HTTP_HOST: host = '', SERVER_PROTOCOL: protocol } = environ
+  // A public name that leads to this machine is that of a proxy, or an attack (DNS rebinding).
+  if (!LOOPBACK.test(address) || !(host === '' || LOCAL_HOST.test(host))) return false
+  // Browsers speak HTTP/1.1. nginx before 1.29.7 speaks HTTP/1.0 to its upstream unless configured.
+  if (protocol === 'HTTP/1.0') return false
+  return !Object.keys(environ).some((name) => PROXIED.test(name))
 }
 
-const PROXIED = ['HTTP_FORWARDED', 'HTTP_VIA', 'HTTP_X_FORWARDED_FOR', 'HTTP_X_REAL_IP'] as const
+const LOOPBACK = /^(?:::ffff:)?127\.\d+\.\d+\.\d+$|^::1$/
+const LOCAL_HOST = /^(?:(?:[\w-]+\.)*localhost\.?|127\.\d+\.\d+\.\d+|\[::1\])(?::\d*)?$/i
+const PROXIED =
+  /^HTTP_(?:FORWARDED|VIA|X_FORWARDED|X_REAL_IP|X_CLIENT_IP|X_CLUSTER_CLIENT_IP|TRUE_CLIENT_IP|CF_|FASTLY_|CDN_LOOP)/
 
 function describe(error: unknown, environ: Environ): [type: string, page: string] {
   const text = escapeControl(inspect(error, { depth: 4 }))
@@ -105,14 +123,14 @@ ${rows.join('')}</table>
   ]
 }
 
-/** The page is likely to be shown to others. */
+/** Variables that a page, which may be shown to others, leaves out. */
 const SECRET = /AUTHORIZATION|COOKIE|KEY|PASSWORD|SECRET|TOKEN/i
 
 function show(bytes: string): string {
   return escapeHtml(escapeControl(decodeText(bytes)))
 }
 
-/** Whether text/html is asked for by name (RFC 9110, section 12.5.1): curl accepts anything. */
+/** Whether Accept names text/html (RFC 9110, section 12.5.1); that of curl accepts anything. */
 function acceptsHtml(accept = ''): boolean {
   return accept.split(',').some((range) => {
     const [type = '', ...parameters] = range.split(';').map((part) => part.trim().toLowerCase())

@@ -1,17 +1,17 @@
-/** `Forwarded` (RFC 7239, section 4), as the proxy in front writes it. */
+/** Parses `Forwarded` (RFC 7239, section 4). */
 
-/** One hop: parameters by their names in lower case. */
+/** The parameters of one hop, by name in lower case. */
 export type Hop = ReadonlyMap<string, string>
 
-/** `name=token` or `name="quoted"`, with what ends it. */
+/** `name=token` or `name="quoted"`, and the ';' after it. */
 const PAIR =
   /[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~-]+)|"((?:[^"\\]|\\.)*)")[ \t]*(?:;|$)/y
 
 /**
- * The hops in their order, the nearest last; undefined if that one is malformed.
+ * Returns the hops in order, the nearest last; undefined if the nearest one is malformed.
  *
- * Read from the right: a proxy puts its word behind what it was given, so a client that sends half
- * a string must not take the proxy's word along. What is malformed ends the list.
+ * It reads from the right, because a proxy appends to what the client sent: an unfinished string from
+ * the client must not swallow the proxy's part. Parsing stops at what is malformed.
  */
 export function parseForwarded(value: string): Hop[] | undefined {
   const hops: Hop[] = []
@@ -23,7 +23,7 @@ export function parseForwarded(value: string): Hop[] | undefined {
   return hops.length > 0 ? hops.toReversed() : undefined
 }
 
-/** Cuts at each comma that is not inside quotes. */
+/** Splits at each comma that is not inside quotes. */
 function* elementsFromRight(value: string): Generator<string, void, undefined> {
   let end = value.length
   let quoted = false

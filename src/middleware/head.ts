@@ -1,17 +1,18 @@
-/** Answers to HEAD without the work of a body (Rack::Head). */
+/** HEAD without the work of a body (Rack::Head). */
 import { asApplication } from '../application/detect.ts'
 import type { Application, ApplicationClass } from '../types.ts'
-import { chain } from './body-hooks.ts'
 import { addLength } from './content-length.ts'
-import { intercept } from './response.ts'
+import { intercept } from './intercept.ts'
+import { chain } from './maybe-promise.ts'
 
 /**
- * Drops the body of an answer to HEAD before anybody iterates it.
+ * Drops the body of a response to HEAD, and closes it before it is iterated.
  *
- * Handlers send no such body either; this closes it at once, and keeps it from the layers outside.
+ * Handlers send no such body either. Use it, as in Rack and Plack, to spare the application the work
+ * or to keep the body from middleware outside.
  *
- * @param app the application; it may answer to HEAD as it does to GET.
- * @returns the application. Content-Length is what it would be for GET, where that can be known.
+ * @param app the application. It may respond to HEAD as it does to GET.
+ * @returns the application. Content-Length is that of the response to GET, where it is known.
  * @example
  * import { head } from 'portico/middleware'
  *
@@ -24,12 +25,10 @@ import { intercept } from './response.ts'
  */
 export function head(app: Application | ApplicationClass): Application {
   const application = asApplication(app)
-  return (environ, startResponse) => {
-    if (environ.REQUEST_METHOD !== 'HEAD') return application(environ, startResponse)
-    return intercept(application, environ, startResponse, (response) =>
-      chain(addLength(response, environ), () => {
-        response.body = []
-      }),
-    )
-  }
+  const withoutBody = intercept(application, {
+    onResponse: (response, environ) =>
+      chain(addLength(response, environ), () => response.replaceBody([])),
+  })
+  return (environ, startResponse) =>
+    (environ.REQUEST_METHOD === 'HEAD' ? withoutBody : application)(environ, startResponse)
 }

@@ -4,19 +4,19 @@ import { ConfigurationError } from '../errors.ts'
 import type { Headers } from '../response/headers.ts'
 import type { Environ } from '../types.ts'
 
-/** What is known of an answer when it is over. */
+/** What is known about a response when its body has been closed. */
 export interface LogEntry {
-  /** As it is at the end: layers and applications may have added to it. */
+  /** As it is at the end: middleware and applications may have added to it. */
   readonly environ: Environ
   readonly method: string
   /** The raw request target. */
   readonly target: string
   readonly began: Date
   milliseconds: number
-  /** Three digits. */
+  /** The code alone: '200'. */
   status: string
   headers: Headers
-  /** Of the body, as the application gave it. */
+  /** Bytes of the body, before any transfer coding. */
   bytes: number
 }
 
@@ -30,20 +30,19 @@ type Directive = (entry: LogEntry) => string | undefined
 
 const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
   ['a', ({ environ }) => environ['REMOTE_ADDR']],
-  ['h', ({ environ }) => environ['REMOTE_HOST'] ?? environ['REMOTE_ADDR']],
+  ['h', ({ environ }) => environ['REMOTE_HOST'] || environ['REMOTE_ADDR']],
   ['l', () => undefined],
   ['u', ({ environ }) => environ['REMOTE_USER']],
   ['t', ({ began }) => `[${clfDate(began)}]`],
   ['r', (entry) => `${entry.method} ${entry.target} ${entry.environ.SERVER_PROTOCOL}`],
   ['m', ({ method }) => method],
   ['U', ({ target }) => target.split('?', 1)[0]],
-  ['q', ({ target }) => /\?.*/s.exec(target)?.[0] ?? ''],
   ['H', ({ environ }) => environ.SERVER_PROTOCOL],
   ['s', ({ status }) => status],
   ['b', ({ bytes }) => (bytes === 0 ? undefined : String(bytes))],
   ['B', ({ bytes }) => String(bytes)],
   ['v', ({ environ }) => environ.SERVER_NAME],
-  ['V', ({ environ }) => environ['HTTP_HOST'] ?? environ.SERVER_NAME],
+  ['V', ({ environ }) => environ['HTTP_HOST'] || environ.SERVER_NAME],
   ['p', ({ environ }) => environ.SERVER_PORT],
   ['P', () => String(process.pid)],
   ['D', ({ milliseconds }) => String(Math.round(milliseconds * 1000))],
@@ -51,7 +50,8 @@ const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
 ])
 
 /**
- * Reads a format once, and returns what makes lines of it. What is not known is a '-'.
+ * Parses a format and returns a function that makes the line for an entry. What is unknown or empty
+ * is a '-', so that each line has the same fields.
  *
  * @throws {ConfigurationError} for an unknown directive.
  */
@@ -66,23 +66,25 @@ export function textLine(format: string): (entry: LogEntry) => string {
   }
 }
 
-/** Splits a format into text and directives; 's' may have the '>' that Apache's users write. */
+/** Splits a format into text and directives. Apache's users write `%>s`, so '>' is accepted. */
 const PART = /(%(?:\{[^}]*\}|>)?[^>{]?)/s
 
 function directive(part: string): (entry: LogEntry) => string {
   if (part === '%%') return () => '%'
+  // Follows the path without a space, so that no query is no text.
+  if (part === '%q') return ({ target }) => escape(/\?.*/s.exec(target)?.[0] ?? '')
   const [, name, letter = ''] = /^%(?:\{([^}]*)\}|>)?(.?)$/s.exec(part) ?? []
   const value = name === undefined ? DIRECTIVES.get(letter) : named(name, letter)
   if (value === undefined) {
     throw new ConfigurationError(`accessLog: the format has the unknown directive ${part}`)
   }
-  return (entry) => escape(value(entry) ?? '-')
+  return (entry) => escape(value(entry) || '-')
 }
 
 function named(name: string, letter: string): Directive | undefined {
   if (letter === 'i') {
     const header = name.replaceAll('-', '_').toUpperCase()
-    // These two are variables of their own (RFC 3875, sections 4.1.2 and 4.1.3).
+    // These two have no HTTP_ (RFC 3875, sections 4.1.2 and 4.1.3).
     const own = header === 'CONTENT_TYPE' || header === 'CONTENT_LENGTH'
     const variable = (own ? header : `HTTP_${header}`) as Uppercase<string>
     return ({ environ }) => environ[variable]
@@ -96,7 +98,7 @@ function named(name: string, letter: string): Directive | undefined {
   }
 }
 
-/** As Apache does it since 2.0.46: backslash, quote, and all bytes that are not visible ASCII. */
+/** Escapes a backslash, a quote and bytes that are not visible ASCII, as Apache has since 2.0.46. */
 function escape(value: string): string {
   return value.replace(/[^ !#-[\]-~]/g, (character) => {
     if (character === '"' || character === '\\') return `\\${character}`
@@ -113,11 +115,12 @@ function clfDate(date: Date): string {
   return `${day}/${MONTHS[Number(month) - 1]}/${year}:${time} +0000`
 }
 
+/** Undefined for an empty value, too: nginx sends every parameter that it is configured to send. */
 function text(value: string | undefined): string | undefined {
-  return value === undefined ? undefined : decodeText(value)
+  return value ? decodeText(value) : undefined
 }
 
-/** One object per line; text is UTF-8 there, not bytes. */
+/** One JSON object a line, in UTF-8. */
 export function jsonLine({ environ, ...entry }: LogEntry): string {
   const line = JSON.stringify({
     time: entry.began.toISOString(),
@@ -133,6 +136,6 @@ export function jsonLine({ environ, ...entry }: LogEntry): string {
     referer: text(environ['HTTP_REFERER']),
     userAgent: text(environ['HTTP_USER_AGENT']),
   })
-  // JSON escapes the control characters of ASCII only; terminals know more of them.
+  // JSON escapes only the control characters of ASCII, and terminals obey others as well.
   return `${line.replace(/[\x7f-\x9f\u2028\u2029]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`
 }

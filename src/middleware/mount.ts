@@ -1,24 +1,28 @@
-/** Applications below paths and hosts, as one application (Plack::App::URLMap). */
+/** Several applications at their paths and hosts (Plack::App::URLMap). */
 import { asApplication } from '../application/detect.ts'
 import { encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { chain, guard, hook } from './body-hooks.ts'
-import { plain } from './response.ts'
+import { hook } from './body-hooks.ts'
+import { chain, guard } from './maybe-promise.ts'
+import { plain } from './plain-response.ts'
 
 /**
  * Gives each request to the application that is mounted at the longest prefix of its path.
  *
- * @param map applications by where they are: `'/path'`, or `'http://host/path'` for a single host.
- *   A host without a port stands for every port; hosts are looked at first. Schemes do not matter.
- * @returns an application; it answers 404 where nothing is mounted. What it runs sees its prefix at
- *   the end of SCRIPT_NAME and the rest as PATH_INFO; both are put back when the body is closed,
- *   and everything else that it sets stays for the layers outside to see.
- * @throws {ConfigurationError} for a place that is neither, or no map.
+ * @param map an object of paths to applications: `'/path'`, or `'http://host/path'` for one host. A
+ *   host without a port stands for every port. Entries with a host are tried first. The scheme only
+ *   decides which port a URL without one means.
+ * @returns an application. Host decides, and SERVER_NAME only if the request has no Host (RFC 9110,
+ *   section 7.2). Where nothing is mounted the response is a 404. A mounted application finds its
+ *   prefix at the end of SCRIPT_NAME and the rest in PATH_INFO; both are restored when the body is
+ *   closed. Whatever else it sets in the environ stays.
+ * @throws {ConfigurationError} for a key that is neither a path nor a URL, or no object.
  * @example
+ * import type { Application } from 'portico'
  * import { mount } from 'portico/middleware'
  *
- * const where = (environ, startResponse) => {
+ * const where: Application = (environ, startResponse) => {
  *   startResponse('200 OK', [['Content-Type', 'text/plain']])
  *   return [`${environ.SCRIPT_NAME} and ${environ.PATH_INFO}`]
  * }
@@ -29,15 +33,17 @@ import { plain } from './response.ts'
  */
 export function mount(map: Readonly<Record<string, Application | ApplicationClass>>): Application {
   if (typeof map !== 'object' || map === null) {
-    throw new ConfigurationError("mount: it takes applications by their places, { '/shop': shop }")
+    throw new ConfigurationError(
+      "mount: the argument must be an object of paths to applications, { '/shop': shop }",
+    )
   }
-  const places = Object.entries(map)
-    .map(([place, application]) => parsePlace(place, asApplication(application)))
+  const points = Object.entries(map)
+    .map(([key, application]) => parseKey(key, asApplication(application)))
     .toSorted((a, b) => b.host.length - a.host.length || b.path.length - a.path.length)
   return (environ, startResponse) => {
     const { SCRIPT_NAME, PATH_INFO } = environ
     const hosts = hostsOf(environ)
-    const found = places.find(
+    const found = points.find(
       ({ host, path }) =>
         (host === '' || hosts.includes(host)) &&
         PATH_INFO.startsWith(path) &&
@@ -51,32 +57,41 @@ export function mount(map: Readonly<Record<string, Application | ApplicationClas
     environ.SCRIPT_NAME = SCRIPT_NAME + found.path
     environ.PATH_INFO = PATH_INFO.slice(found.path.length)
     const result = guard(() => found.run(environ, startResponse), restore)
-    return chain(result, (body) => hook(body, { closed: restore }))
+    return chain(result, (body) => hook(body, { onClose: restore }))
   }
 }
 
 const NOT_FOUND = plain('404 Not Found')
 
-/** An empty host stands for every one. */
-interface Place {
+interface MountPoint {
+  /** '' for every host. */
   readonly host: string
   readonly path: string
   readonly run: Application
 }
 
-function parsePlace(place: string, run: Application): Place {
-  const [, host = '', path] = /^(?:https?:\/\/([^/?#@\s]+))?(|\/[^?#]*)$/i.exec(place) ?? []
-  if (path === undefined || place === '') {
+function parseKey(key: string, run: Application): MountPoint {
+  const [, host = '', path] = /^(?:https?:\/\/([^/?#@\s]+))?(|\/[^?#]*)$/i.exec(key) ?? []
+  if (path === undefined || key === '') {
     throw new ConfigurationError(
-      `mount: ${JSON.stringify(place)} is neither a path ('/shop') nor a URL ('http://host/shop')`,
+      `mount: ${JSON.stringify(key)} is neither a path ('/shop') nor a URL ('http://host/shop')`,
     )
   }
-  // The slash at the end says nothing: '/shop/' is where '/shop' is.
-  return { host: host.toLowerCase(), path: encodeText(path.replace(/\/$/, '')), run }
+  // '/shop/' is the same mount point as '/shop'.
+  return { host: normalHost(host), path: encodeText(path.replace(/\/$/, '')), run }
 }
 
-/** What a request's host may be called: with its port and without, and the server's own name. */
+/** The keys that match a request's host: its name with the port, and without. */
 function hostsOf(environ: Environ): string[] {
-  const host = (environ['HTTP_HOST'] ?? '').toLowerCase()
-  return [host, host.replace(/:\d*$/, ''), environ.SERVER_NAME.toLowerCase()]
+  const host = normalHost(environ['HTTP_HOST'] ?? `${environ.SERVER_NAME}:${environ.SERVER_PORT}`)
+  const name = host.replace(PORT, '')
+  if (name !== host) return [host, name]
+  return [name, `${name}:${environ['wsgi.url_scheme'] === 'https' ? '443' : '80'}`]
 }
+
+/** Names of hosts are compared without regard to case, and to the dot of the root at their end. */
+function normalHost(host: string): string {
+  return host.toLowerCase().replace(/\.(?=$|:\d*$)/, '')
+}
+
+const PORT = /:\d*$/

@@ -1,49 +1,54 @@
-/** The client behind a trusted HTTP proxy (werkzeug's ProxyFix; RFC 7239). */
+/** The client's address, host and scheme from trusted proxies (werkzeug's ProxyFix; RFC 7239). */
 import { isIP } from 'node:net'
-import { asApplication } from '../application/detect.ts'
-import { ConfigurationError } from '../errors.ts'
 import { allowClients } from '../address-list.ts'
+import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../option-names.ts'
+import { isInteger, refuse } from '../option-values.ts'
+import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { type Hop, parseForwarded } from './forwarded.ts'
 
-/** What a proxy can be believed about. */
-export type ProxyField = 'for' | 'proto' | 'host' | 'port' | 'prefix'
+/** What a proxy can report. */
+export type ProxyField = (typeof FIELDS)[number]
 
-/** Whom `proxyFix` believes, and what. */
+const FIELDS = ['for', 'proto', 'host', 'port', 'prefix'] as const
+
 export interface ProxyFixOptions {
   /**
-   * The proxies: addresses and CIDR blocks, and 'unix' for whoever connects to a Unix socket. Each
-   * one on the way has to be among them.
+   * The proxies: addresses, CIDR blocks, and 'unix' for connections to a Unix socket. Each proxy on
+   * the way has to be among them.
    */
   readonly trusted: readonly string[]
-  /** How many proxies there are at most. Default: 1. */
+  /** The largest number of proxies on the way. Default: 1. */
   readonly count?: number | undefined
   /**
-   * What they set themselves, whatever a client sends: X-Forwarded-For, -Proto, -Host, -Port and
-   * -Prefix. Default: `['for', 'proto']`.
+   * The fields that the proxies set themselves, whatever the client sends: X-Forwarded-For, -Proto,
+   * -Host, -Port and -Prefix. Default: `['for', 'proto']`.
    */
   readonly fields?: readonly ProxyField[] | undefined
-  /** True: they speak of for, proto and host in `Forwarded` (RFC 7239), not in X-Forwarded-*. */
+  /** True: for, proto and host come from `Forwarded` (RFC 7239), not from X-Forwarded-*. */
   readonly forwarded?: boolean | undefined
 }
 
 /**
- * Puts what trusted proxies say of the client in the place of what the proxy's own connection says.
+ * Replaces the proxy's address, host and scheme in the environ by those that it reports of the client.
  *
- * It acts behind HTTPHandler only: over CGI, FastCGI and SCGI the web server tells it anyway.
+ * It works with every gateway: over CGI, FastCGI and SCGI it is for a web server that is behind a
+ * proxy itself, and REMOTE_ADDR is the address that the web server sees.
  *
- * @param app the application; it sees the client in REMOTE_ADDR, `wsgi.url_scheme`, HTTPS, HTTP_HOST,
- *   SERVER_NAME, SERVER_PORT and SCRIPT_NAME, as far as these are in `fields`.
+ * @param app the application. It finds the client in REMOTE_ADDR, `wsgi.url_scheme`, HTTPS, HTTP_HOST,
+ *   SERVER_NAME, SERVER_PORT, SCRIPT_NAME and REQUEST_URI, as far as these are in `fields`.
  * @param options `trusted`, `count`, `fields`, `forwarded`.
- * @returns the application. What comes from elsewhere, or is malformed, is passed over.
- * @throws {ConfigurationError} for an empty or malformed list, or a count under 1.
+ * @returns the application. Headers from other addresses, and malformed ones, are ignored.
+ * @throws {ConfigurationError} for an empty or malformed list, a value out of range or an unknown
+ *   option.
  * @example
  * import { proxyFix } from 'portico/middleware'
  *
  * const application = proxyFix(
  *   (environ, startResponse) => {
  *     startResponse('200 OK', [['Content-Type', 'text/plain']])
- *     return [environ['portico.gateway'] === 'http' ? environ.REMOTE_ADDR : '192.0.2.1']
+ *     return [String(environ.REMOTE_ADDR)]
  *   },
  *   { trusted: ['127.0.0.1', '::1'] },
  * )
@@ -54,13 +59,16 @@ export function proxyFix(
   options: ProxyFixOptions,
 ): Application {
   const application = asApplication(app)
+  checkNames('proxyFix', options ?? {}, ['trusted', 'count', 'fields', 'forwarded'])
   const { count = 1, fields = ['for', 'proto'], forwarded = false, trusted } = options ?? {}
-  if (!Number.isSafeInteger(count) || count < 1) {
-    throw new ConfigurationError(`proxyFix: ${count} is no number of proxies`)
-  }
   const trusts = trustIn(trusted)
+  if (!isInteger(count, 1)) refuse('proxyFix', 'count', count, 'a whole number, 1 or more')
+  if (!Array.isArray(fields) || !fields.every((field) => FIELDS.includes(field))) {
+    refuse('proxyFix', 'fields', fields, `an array of ${FIELDS.join(', ')}`)
+  }
+  if (typeof forwarded !== 'boolean') refuse('proxyFix', 'forwarded', forwarded, 'true or false')
   return (environ, startResponse) => {
-    if (environ['portico.gateway'] === 'http' && trusts(environ['REMOTE_ADDR'])) {
+    if (isTrusted(environ, trusts)) {
       const values = forwarded ? forwardedValues(environ) : xForwardedValues(environ)
       if (values) fix(environ, values, new Set(fields), countHops(values('for'), count, trusts))
     }
@@ -70,13 +78,13 @@ export function proxyFix(
 
 type Trusts = (address: string | undefined) => boolean
 
-/** What was said of a field, the nearest proxy's word last. */
+/** The values of a field, the one from the nearest proxy last. */
 type Values = (field: ProxyField) => string[]
 
 function trustIn(list: readonly string[]): Trusts {
   if (!Array.isArray(list)) {
     throw new ConfigurationError(
-      "proxyFix: trusted is an array of addresses and CIDR blocks, and 'unix' for a Unix socket",
+      "proxyFix: trusted must be an array of addresses and CIDR blocks, or 'unix' for a Unix socket",
     )
   }
   const addresses = list.filter((entry) => entry !== 'unix')
@@ -87,6 +95,13 @@ function trustIn(list: readonly string[]): Trusts {
     const remoteFamily = address.includes(':') ? 'IPv6' : 'IPv4'
     return admits?.({ remoteAddress: address, remoteFamily }) ?? false
   }
+}
+
+/** HTTPHandler has no REMOTE_ADDR for a Unix socket; nginx writes 'unix:'. */
+function isTrusted(environ: Environ, trusts: Trusts): boolean {
+  const { REMOTE_ADDR: address, 'portico.gateway': gateway } = environ
+  if (address === 'unix:' || (!address && gateway === 'http')) return trusts(undefined)
+  return Boolean(address) && trusts(address)
 }
 
 function xForwardedValues(environ: Environ): Values {
@@ -101,7 +116,7 @@ function forwardedValues(environ: Environ): Values | undefined {
   return hops && ((field) => hops.map((hop) => hop.get(field) ?? ''))
 }
 
-/** How many of the last words are those of trusted proxies: each was heard by the one before it. */
+/** How many of the last values are from trusted proxies: each proxy adds the address before it. */
 function countHops(addresses: string[], count: number, trusts: Trusts): number {
   let hops = 1
   while (hops < count && hops < addresses.length) {
@@ -115,7 +130,7 @@ function countHops(addresses: string[], count: number, trusts: Trusts): number {
 function fix(environ: Environ, values: Values, fields: Set<ProxyField>, hops: number): void {
   const read = (field: ProxyField): string => {
     const list = fields.has(field) ? values(field) : []
-    // A proxy that replaces what it was given leaves fewer words than there are proxies.
+    // A proxy that replaces the header leaves fewer values than there are proxies.
     return list.at(-Math.min(hops, list.length)) ?? ''
   }
   const address = readAddress(read('for'))
@@ -145,20 +160,39 @@ function fix(environ: Environ, values: Values, fields: Set<ProxyField>, hops: nu
     const known = HOST.exec(environ['HTTP_HOST'] ?? '')?.[1]
     if (known !== undefined) environ['HTTP_HOST'] = `${known}:${port}`
   }
-  // A port that the scheme implies is left out, as clients do themselves.
+  // Clients leave out the port that the scheme implies.
   environ['HTTP_HOST'] &&= environ['HTTP_HOST'].replace(new RegExp(`:${usualPort(environ)}$`), '')
-  if (PREFIX.test(prefix)) environ.SCRIPT_NAME = prefix.replace(/\/$/, '') + environ.SCRIPT_NAME
+  if (PREFIX.test(prefix)) addPrefix(environ, prefix.replace(/\/$/, ''))
+}
+
+/**
+ * The path as the client spelled it is in REQUEST_URI, which gets the prefix as well: otherwise the two
+ * would not agree, and bridges would have to spell the path anew.
+ */
+function addPrefix(environ: Environ, prefix: string): void {
+  const uri = environ['REQUEST_URI']
+  environ.SCRIPT_NAME =
+    prefix.replace(/%([\da-f]{2})/gi, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    ) + environ.SCRIPT_NAME
+  if (uri?.startsWith('/')) environ['REQUEST_URI'] = prefix + uri
 }
 
 function usualPort(environ: Environ): string {
   return environ['wsgi.url_scheme'] === 'https' ? '443' : '80'
 }
 
-/** 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1]:80; no names, and nothing obfuscated. */
+/**
+ * Reads 192.0.2.1, 192.0.2.1:80, 2001:db8::1 and [2001:db8::1]:80; undefined for a name or an
+ * obfuscated identifier. IPv4 in IPv6 is IPv4, as in the REMOTE_ADDR of a direct connection.
+ */
 function readAddress(text: string): string | undefined {
   const address = text.replace(/^\[([^\]]*)\](?::\d+)?$|^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1$2')
-  return isIP(address) > 0 && !address.includes('%') ? address : undefined
+  if (isIP(address) === 0 || address.includes('%')) return undefined
+  const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address) ?? []
+  return mapped ?? address
 }
 
 const HOST = /^(\[[\da-f:.]+\]|[\w.~-]+)(?::(\d{1,5}))?$/i
-const PREFIX = /^(?:\/[\w~!$&'()*+,;=:@-][\w.~!$&'()*+,;=:@-]*)+\/?$/
+/** Segments of a path: no dot at the start, encoded or not, and no encoded slash or NUL inside. */
+const PREFIX = /^(?:\/(?!\.|%2e)(?:[\w.~!$&'()*+,;=:@-]|%(?!2f|5c|00)[\da-f]{2})+)+\/?$/i

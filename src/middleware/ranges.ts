@@ -1,20 +1,25 @@
-/** Parts of files, for clients that resume or seek (RFC 9110, section 14). */
+/** Range requests for files (RFC 9110, section 14). */
 import { createReadStream, read, ReadStream } from 'node:fs'
 import { asApplication } from '../application/detect.ts'
 import { type FilePart, filePart, whenOpen } from '../response/file-part.ts'
 import type { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
-import { chain } from './body-hooks.ts'
-import { intercept, plain, type Response } from './response.ts'
+import { PRECONDITION_FAILED } from './conditional-get.ts'
+import { parseHttpDate } from './http-date.ts'
+import { intercept, type InterceptedResponse } from './intercept.ts'
+import { chain, type MaybePromise } from './maybe-promise.ts'
+import { plain } from './plain-response.ts'
+import { isIntended } from './preconditions.ts'
 
 /**
- * Answers a Range of a regular file with that part of it.
+ * Responds to Range with the part of the file that the client asks for.
  *
- * @param app the application; it returns a FileWrapper over a FileHandle or an fs.ReadStream.
- * @returns the application, with Accept-Ranges, unless it says `none` itself. Only a 200 is changed:
- *   to a 206 for a single range, or a 416 for one outside of the file. Several ranges at once get
- *   the whole file, as does an If-Range that is neither its strong ETag nor its Last-Modified.
+ * @param app the application. It returns a FileWrapper over a FileHandle or an fs.ReadStream.
+ * @returns the application. It adds Accept-Ranges, unless the application sends `none`. Only a 200 is
+ *   changed: to a 206 for a single range, to a 416 for a range outside the file, and to a 412 where
+ *   If-Match or If-Unmodified-Since asks for another version than this. Several ranges get the whole
+ *   file, as does an If-Range that is neither the strong ETag nor the Last-Modified.
  * @example
  * import { createReadStream } from 'node:fs'
  * import { FileWrapper } from 'portico'
@@ -30,24 +35,33 @@ import { intercept, plain, type Response } from './response.ts'
  */
 export function ranges(app: Application | ApplicationClass): Application {
   const application = asApplication(app)
+  const intercepted = intercept(application, { onResponse })
   return (environ, startResponse) => {
     const { REQUEST_METHOD: method } = environ
-    if (method !== 'GET' && method !== 'HEAD') return application(environ, startResponse)
-    const wanted = method === 'GET' ? environ['HTTP_RANGE'] : undefined
-    const change = (response: Response) => {
-      const { status, headers, body } = response
-      if (!status.startsWith('200') || headers.get('Accept-Ranges') === 'none') return
-      if (!isFileWrapper(body) || !(body.fd !== undefined || body.source instanceof ReadStream))
-        return
-      headers.set('Accept-Ranges', 'bytes')
-      if (wanted === undefined) return
-      return chain(whenOpen(body), () => cut(response, body, environ))
-    }
-    return intercept(application, environ, startResponse, change, wanted !== undefined)
+    const reads = method === 'GET' || method === 'HEAD'
+    return (reads ? intercepted : application)(environ, startResponse)
   }
 }
 
-function cut(response: Response, file: FileWrapper, environ: Environ): Application | void {
+function onResponse(
+  response: InterceptedResponse,
+  environ: Environ,
+): MaybePromise<Application | void> {
+  const { status, headers, body } = response
+  if (!status.startsWith('200') || headers.get('Accept-Ranges') === 'none') return
+  if (!isFileWrapper(body) || !(body.fd !== undefined || body.source instanceof ReadStream)) return
+  headers.set('Accept-Ranges', 'bytes')
+  if (environ.REQUEST_METHOD !== 'GET' || environ['HTTP_RANGE'] === undefined) return
+  // A part of another version would not fit the part that the client has.
+  if (!isIntended(environ, headers)) return PRECONDITION_FAILED
+  return chain(whenOpen(body), () => cut(response, body, environ))
+}
+
+function cut(
+  response: InterceptedResponse,
+  file: FileWrapper,
+  environ: Environ,
+): Application | void {
   const { headers } = response
   const part = filePart(file)
   if (part === undefined) return
@@ -62,20 +76,19 @@ function cut(response: Response, file: FileWrapper, environ: Environ): Applicati
   response.status = '206 Partial Content'
   headers.set('Content-Range', `bytes ${start}-${end}/${length}`)
   headers.set('Content-Length', `${end - start + 1}`)
-  response.body = partOf(file, part, range)
-  response.keepsBody = true
+  response.wrapBody(partOf(file, part, range))
 }
 
 interface Range {
   readonly start: number
-  /** The last byte of it. */
+  /** The last byte of the range. */
   readonly end: number
 }
 
-/** A stream that is destroyed closes its descriptor, but this one is the file's. */
+/** A destroyed stream closes its descriptor, but this descriptor belongs to the file. */
 const leaveOpen = (_fd: number, done: (error?: Error) => void) => done()
 
-/** Read through the descriptor that is open: behind the path there may be another file by now. */
+/** Reads through the open descriptor, because the path may lead to another file by now. */
 function partOf(file: FileWrapper, { fd, start: begin }: FilePart, range: Range): FileWrapper {
   const [start, end] = [begin + range.start, begin + range.end]
   const stream = createReadStream('', { fd, start, end, fs: { read, close: leaveOpen } })
@@ -87,8 +100,8 @@ function partOf(file: FileWrapper, { fd, start: begin }: FilePart, range: Range)
 }
 
 /**
- * The range to send (RFC 9110, section 14.2). Several at once, and what is malformed, count as none:
- * the whole file is always a right answer.
+ * The range to send (RFC 9110, section 14.2). Several ranges, and malformed ones, are ignored: the
+ * whole file is always a correct response.
  */
 function requestedRange(
   environ: Environ,
@@ -107,8 +120,9 @@ function requestedRange(
     : 'unsatisfiable'
 }
 
-/** If-Range takes a strong tag or a date, and compares it as it stands (section 13.1.5). */
+/** If-Range has a strong tag or a date, either of which has to be exactly that of the file (13.1.5). */
 function isSame(condition: string, headers: Headers): boolean {
-  if (condition === headers.get('Last-Modified')) return true
+  const date = parseHttpDate(condition)
+  if (date !== undefined) return date === parseHttpDate(headers.get('Last-Modified'))
   return condition.startsWith('"') && condition === headers.get('ETag')
 }

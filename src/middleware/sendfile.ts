@@ -1,14 +1,16 @@
-/** Files that the web server in front sends by itself (X-Sendfile, X-Accel-Redirect). */
+/** Files that the web server sends itself (X-Sendfile, X-Accel-Redirect). */
 import { resolve } from 'node:path'
 import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../option-names.ts'
+import { refuse } from '../option-values.ts'
 import { encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
 import { isFileWrapper } from '../wsgiref/util.ts'
 import { escapePath } from './escape-path.ts'
-import { intercept } from './response.ts'
+import { intercept } from './intercept.ts'
 
-/** How the web server in front is told. Nothing of it is ever taken from a request. */
+/** Which header the web server understands. No header of a request can turn it on. */
 export interface SendfileOptions {
   /**
    * `'X-Accel-Redirect'` for nginx; `'X-Sendfile'` for lighttpd (`x-sendfile` and
@@ -16,28 +18,29 @@ export interface SendfileOptions {
    */
   readonly header: 'X-Accel-Redirect' | 'X-Sendfile'
   /**
-   * Only for nginx, which takes a URL instead of a path: folders and the `internal` locations that
-   * serve them, `{ '/srv/files': '/files' }`. The longest folder counts; files elsewhere are sent
-   * from here.
+   * Only for nginx, which takes a URL instead of a path: directories and the `internal` locations
+   * that serve them, `{ '/srv/files': '/files' }`. The longest matching directory counts. Files
+   * outside of all are sent by the application.
    */
   readonly map?: Readonly<Record<string, string>> | undefined
   /**
-   * Whether the path is percent-encoded. nginx and lighttpd decode it; mod_xsendfile up to 0.12,
-   * which Debian has, does not, and needs `false` here. Default: true.
+   * Whether the path is percent-encoded. nginx and lighttpd decode it. mod_xsendfile up to 0.12,
+   * which Debian has, does not: set `false` there. Default: true.
    */
   readonly escape?: boolean | undefined
 }
 
 /**
- * Hands whole files to the web server, which sends them without a byte passing the gateway.
+ * Lets the web server send whole files itself: only the path goes through the gateway.
  *
- * @param app the application; it returns a FileWrapper with a `path`, as one over
- *   `fs.createReadStream(path)` has. The workers of the web server must be allowed to read it.
+ * @param app the application. It returns a FileWrapper with a `path`, as one over
+ *   `fs.createReadStream(path)` has. The web server's workers must be allowed to read the file.
  * @param options `header`; `map` for nginx; `escape`.
- * @returns the application. Only a 200 to GET or HEAD with a whole file is handed over, and none with
- *   a Content-Encoding: nginx keeps of the head Content-Type, Content-Disposition, Set-Cookie,
- *   Cache-Control and Expires only (Accept-Ranges is left to it). The application's own such header stays as it is.
- * @throws {ConfigurationError} if `map` is missing, not needed, or not of absolute paths.
+ * @returns the application. It changes only a 200 to GET or HEAD with a whole file and without
+ *   Content-Encoding. nginx keeps Content-Type, Content-Disposition, Set-Cookie, Cache-Control and
+ *   Expires, and adds its own Accept-Ranges. A response that already has the header stays as it is.
+ * @throws {ConfigurationError} if `map` is missing, not used or has relative paths, or for an unknown
+ *   option.
  * @example
  * import { createReadStream } from 'node:fs'
  * import { FileWrapper } from 'portico'
@@ -58,12 +61,12 @@ export function sendfile(
   options: SendfileOptions,
 ): Application {
   const application = asApplication(app)
-  const { header } = options ?? {}
+  checkNames('sendfile', options ?? {}, ['header', 'map', 'escape'])
+  const { header, escape = true } = options ?? {}
+  if (typeof escape !== 'boolean') refuse('sendfile', 'escape', escape, 'true or false')
   const translate = translator(options)
-  return (environ, startResponse) => {
-    const { REQUEST_METHOD: method } = environ
-    if (method !== 'GET' && method !== 'HEAD') return application(environ, startResponse)
-    return intercept(application, environ, startResponse, (response) => {
+  const intercepted = intercept(application, {
+    onResponse(response) {
       const { status, headers, body } = response
       if (!isFileWrapper(body) || body.path === undefined) return
       if (body.start || body.length !== undefined || !status.startsWith('200')) return
@@ -74,8 +77,13 @@ export function sendfile(
       headers.set('Content-Length', '0')
       // nginx would send this one and its own.
       if (header === 'X-Accel-Redirect') headers.delete('Accept-Ranges')
-      response.body = []
-    })
+      response.replaceBody([])
+    },
+  })
+  return (environ, startResponse) => {
+    const { REQUEST_METHOD: method } = environ
+    if (method !== 'GET' && method !== 'HEAD') return application(environ, startResponse)
+    return intercepted(environ, startResponse)
   }
 }
 
@@ -85,21 +93,21 @@ function translator(options: SendfileOptions): (path: string) => string | undefi
   if (header !== 'X-Accel-Redirect') {
     if (header !== 'X-Sendfile' || map !== undefined) {
       throw new ConfigurationError(
-        "sendfile: header is 'X-Sendfile', or 'X-Accel-Redirect' with a map",
+        "sendfile: header must be 'X-Sendfile', or 'X-Accel-Redirect' with a map",
       )
     }
     return encode
   }
   const rules = Object.entries(map ?? {})
-    .map(([folder, location]) => [withSlash(folder), withSlash(location)] as const)
+    .map(([directory, location]) => [withSlash(directory), withSlash(location)] as const)
     .toSorted(([a], [b]) => b.length - a.length)
   if (rules.length === 0 || rules.flat().some((path) => !path.startsWith('/'))) {
     throw new ConfigurationError(
-      "sendfile: X-Accel-Redirect needs a map of folders to locations, { '/srv/files': '/files' }",
+      "sendfile: X-Accel-Redirect needs a map of directories to locations, { '/srv/files': '/files' }",
     )
   }
   return (path) => {
-    const rule = rules.find(([folder]) => path.startsWith(folder))
+    const rule = rules.find(([directory]) => path.startsWith(directory))
     return rule && encode(rule[1] + path.slice(rule[0].length))
   }
 }
@@ -108,12 +116,11 @@ function withSlash(path: string): string {
   return path.endsWith('/') ? path : `${path}/`
 }
 
-/** As a URL's path. */
 function escapeText(path: string): string {
   return escapePath(encodeText(path))
 }
 
-/** Its bytes as they are, unless a header cannot carry them. */
+/** The bytes of the path as they are; undefined if a header cannot carry them. */
 function plainText(path: string): string | undefined {
   return /[^ -~\x80-\uffff]|^ | $/.test(path) ? undefined : encodeText(path)
 }

@@ -1,205 +1,226 @@
-/** The files of a folder, as an application (Plack::App::File). */
-import { EventEmitter } from 'node:events'
-import { type ReadStream, realpathSync, type Stats, statSync } from 'node:fs'
-import { join, sep } from 'node:path'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import sirv from 'sirv'
-import { decodeText } from '../environ/environ.ts'
+/** The files of a directory, as an application (Plack::App::File). */
+import { closeSync, createReadStream, type Stats, statSync } from 'node:fs'
+import { lookup } from 'mrmime'
+import { checkNames } from '../option-names.ts'
+import { isInteger, refuse } from '../option-values.ts'
+import { decodeText, encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import { Headers } from '../response/headers.ts'
-import type { Application } from '../types.ts'
+import type { Application, Body, Environ, StartResponse } from '../types.ts'
 import { FileWrapper } from '../wsgiref/util.ts'
-import { deleteDescription, isFresh } from './conditional-get.ts'
+import { PRECONDITION_FAILED } from './conditional-get.ts'
+import { acceptedCodings } from './content-coding.ts'
 import { escapePath } from './escape-path.ts'
+import { openBelow, type OpenFile, realDirectory } from './open-file.ts'
+import { plain } from './plain-response.ts'
+import { deleteDescription, evaluatePreconditions } from './preconditions.ts'
 import { ranges } from './ranges.ts'
-import { plain } from './response.ts'
 
-/** What `staticFiles` can be told. */
 export interface StaticFilesOptions {
-  /** Whether names that begin with a dot are served; `.well-known` always is. Default: false. */
+  /** Whether names that begin with a dot are served. `.well-known` always is. Default: false. */
   readonly dotfiles?: boolean | undefined
-  /** What is tried behind a name that is none. Default: `['html', 'htm']`. */
+  /** Extensions that are tried when there is no such file. Default: `['html', 'htm']`. */
   readonly extensions?: readonly string[] | undefined
-  /** True: `name.br` or `name.gz` is sent instead of `name` to clients that can read it. */
+  /** True: `name.br` or `name.gz` is sent instead of `name` to clients that accept it. Default: false. */
   readonly precompressed?: boolean | undefined
-  /** Seconds for which clients may keep a file without asking. Default: they ask each time. */
+  /** Seconds for which clients may use a file without asking again. Default: they ask each time. */
   readonly maxAge?: number | undefined
+  /** The charset of text files; `''` leaves it to the client to guess. Default: `'utf-8'`. */
+  readonly charset?: string | undefined
 }
 
 /**
- * Serves the files of a folder.
+ * Serves the files of a directory.
  *
- * Nothing outside the folder is served, whatever the path and wherever a symlink leads.
+ * Nothing outside of the directory is served, whatever the path and wherever a symbolic link leads,
+ * even if others change the directory at the same time.
  *
- * @param root the folder. Files are looked up for each request.
- * @param options `dotfiles`, `extensions`, `precompressed`, `maxAge`.
- * @returns an application: GET and HEAD with ETag, Last-Modified and single ranges; a folder's
- *   index.html; 301 to the slash at a folder's end; 403 for a path that leads outside, 404, 405.
- *   The body is a FileWrapper with its path, so that `sendfile` can hand it over.
- * @throws {ConfigurationError} if `root` is no folder.
+ * @param root the path of the directory. It is resolved for each request, so that it may be a symbolic
+ *   link that is switched to another release.
+ * @param options `dotfiles`, `extensions`, `precompressed`, `maxAge`, `charset`.
+ * @returns an application. It responds to GET and HEAD with ETag, Last-Modified, conditional requests
+ *   and single ranges; with the index.html of a directory; with a 301 to the slash at the end of a
+ *   directory; with 403 for a path that leads outside, 404 and 405. The body is a FileWrapper with
+ *   its path, so that `sendfile` can hand it over.
+ * @throws {ConfigurationError} if `root` is not a directory, for a value out of range or an unknown
+ *   option.
  * @example
  * import { cascade, staticFiles } from 'portico/middleware'
  *
- * const dynamic = (environ, startResponse) => {
- *   startResponse('200 OK', [['Content-Type', 'text/plain']])
- *   return ['no such file, so the application answers']
- * }
- * const application = cascade([staticFiles('examples'), dynamic])
+ * const application = cascade([
+ *   staticFiles('examples'),
+ *   (environ, startResponse) => {
+ *     startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *     return ['no such file, so the application responds']
+ *   },
+ * ])
  * // GET /hello.mjs → 200
- * // GET /nowhere → 200 no such file, so the application answers
+ * // GET /nowhere → 200 no such file, so the application responds
  */
 export function staticFiles(root: string, options: StaticFilesOptions = {}): Application {
-  const folder = realFolder(root)
-  const find = sirv(folder, {
-    dev: true, // Looks a file up for each request; else it would read the whole tree at each start.
-    etag: true,
-    extensions: [...(options.extensions ?? ['html', 'htm'])],
-    brotli: options.precompressed ?? false,
-    gzip: options.precompressed ?? false,
-    setHeaders: refuseUnlessRegular,
-  })
+  checkArguments(root, options)
   return ranges((environ, startResponse) => {
-    const { REQUEST_METHOD: method, PATH_INFO } = environ
-    if (method !== 'GET' && method !== 'HEAD') return notAllowed(environ, startResponse)
-    const path = decodeText(PATH_INFO) || '/'
-    const segments = path.split(/[/\\]/)
-    if (segments.includes('..')) return forbidden(environ, startResponse)
-    // sirv would end the path at a '?' or '#', though it stands for itself here.
-    if (/[?#]/.test(path) || (!options.dotfiles && segments.some(isHidden)))
-      return notFound(environ, startResponse)
-    const found = lookUp(find, path, environ['HTTP_ACCEPT_ENCODING'])
-    if (!found) return notFound(environ, startResponse)
-    const { file, headers } = found
-    const name = String(file.path)
-    if (!realPath(name).startsWith(folder + sep)) {
-      file.destroy()
-      return forbidden(environ, startResponse)
-    }
-    if (!path.endsWith('/') && name.startsWith(join(folder, path) + sep)) {
-      file.destroy()
-      return toFolder(environ, startResponse)
-    }
-    // sirv 3.0.2 takes every such file for a variant of another, which clients would then unpack.
-    if (name === join(folder, path) && headers.has('Content-Encoding')) {
-      headers.delete('Content-Encoding')
-      headers.set('Content-Type', name.endsWith('.gz') ? 'application/gzip' : UNKNOWN)
-    }
-    if (options.maxAge !== undefined)
-      headers.set('Cache-Control', `public, max-age=${options.maxAge}`)
-    return send(file, headers)(environ, startResponse)
+    const { REQUEST_METHOD: method, PATH_INFO, SCRIPT_NAME } = environ
+    if (method !== 'GET' && method !== 'HEAD') return NOT_ALLOWED(environ, startResponse)
+    const path = PATH_INFO === '' && SCRIPT_NAME === '' ? '/' : PATH_INFO
+    if (path.split(/[/\\]/).includes('..')) return FORBIDDEN(environ, startResponse)
+    if (isHidden(path, options)) return NOT_FOUND(environ, startResponse)
+    const found = find(root, path, options)
+    if (found === 'missing') return NOT_FOUND(environ, startResponse)
+    if (found === 'forbidden') return FORBIDDEN(environ, startResponse)
+    if (found === 'directory') return addSlash(environ, startResponse)
+    return respond(found, options, environ, startResponse)
   })
 }
 
-const UNKNOWN = 'application/octet-stream'
+const NOT_FOUND = plain('404 Not Found')
+const FORBIDDEN = plain('403 Forbidden')
+const NOT_ALLOWED = plain('405 Method Not Allowed', [['Allow', 'GET, HEAD']])
 
-const notFound = plain('404 Not Found')
-const forbidden = plain('403 Forbidden')
-const notAllowed = plain('405 Method Not Allowed', [['Allow', 'GET, HEAD']])
-
-/** Relative links in an index page count from the folder. */
-const toFolder: Application = (environ, startResponse) => {
+/** Relative links in an index page count from the directory. */
+const addSlash: Application = (environ, startResponse) => {
   const path = escapePath(`${environ.SCRIPT_NAME}${environ.PATH_INFO}/`).replace(/^\/+/, '/')
   const query = environ.QUERY_STRING && `?${environ.QUERY_STRING}`
   return plain('301 Moved Permanently', [['Location', path + query]])(environ, startResponse)
 }
 
-function realFolder(root: string): string {
-  if (!root) throw new ConfigurationError('staticFiles: it needs the path of a folder')
-  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new ConfigurationError(`staticFiles: ${root} is no folder`)
+function checkArguments(root: string, options: StaticFilesOptions): void {
+  const names = ['dotfiles', 'extensions', 'precompressed', 'maxAge', 'charset'] as const
+  checkNames('staticFiles', options ?? {}, names)
+  const { extensions = [], maxAge = 0, charset = '' } = options
+  const wrong = (name: (typeof names)[number], expected: string) =>
+    refuse('staticFiles', name, options[name], expected)
+  for (const name of ['dotfiles', 'precompressed'] as const) {
+    if (typeof (options[name] ?? false) !== 'boolean') wrong(name, 'true or false')
   }
-  return realpathSync(root)
-}
-
-/** '' for a file that has gone meanwhile. */
-function realPath(path: string): string {
-  try {
-    return realpathSync(path)
-  } catch {
-    return ''
+  if (!Array.isArray(extensions) || !extensions.every((it) => /^[^./\\\0][^/\\\0]*$/.test(it))) {
+    wrong('extensions', "an array of extensions without a dot, ['html'] for example")
+  }
+  if (!isInteger(maxAge, 0)) wrong('maxAge', 'a whole number of seconds, 0 or more')
+  if (typeof charset !== 'string' || !/^[\w.:+-]*$/.test(charset)) {
+    wrong('charset', "the name of a charset, 'utf-8' for example, or ''")
+  }
+  if (!root || !statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new ConfigurationError(
+      `staticFiles: the first argument must be the path of a directory (got ${JSON.stringify(root) ?? 'nothing'})`,
+    )
   }
 }
 
-function isHidden(segment: string): boolean {
-  return segment.startsWith('.') && segment !== '.well-known'
+/** Whether the path has a name that is never served. */
+function isHidden(path: string, { dotfiles = false }: StaticFilesOptions): boolean {
+  // On Windows a backslash separates names, and a colon makes a name that of a device or a stream.
+  if (path.includes('\0') || (process.platform === 'win32' && /[\\:]/.test(path))) return true
+  return !dotfiles && path.split('/').some((name) => name.startsWith('.') && name !== '.well-known')
 }
 
-/**
- * Asks sirv which file a path means, and what its headers are. Conditions and ranges are kept from
- * it: sirv 3.0.2 reads `bytes=-5`, `bytes=0-0` and a list of tags wrong, and throws at `bytes=5-2`.
- */
-function lookUp(
-  find: ReturnType<typeof sirv>,
+/** The file for a path; or what to respond instead. */
+function find(
+  root: string,
   path: string,
-  acceptEncoding = '',
-): { file: ReadStream; headers: Headers } | undefined {
-  // sirv decodes what it is given, and takes a slash at the end of a file's name for nothing.
-  const url = encodeURI(path.endsWith('/') ? `${path}index` : path)
-  const request = { url, headers: { 'accept-encoding': acceptEncoding } }
-  const answer = new Answer()
+  { extensions = ['html', 'htm'] }: StaticFilesOptions,
+): OpenFile | 'directory' | 'missing' | 'forbidden' {
+  let directory: string
   try {
-    find(request as unknown as IncomingMessage, answer as unknown as ServerResponse, () => {})
-  } catch (error) {
-    if (error !== IRREGULAR) throw error
+    directory = realDirectory(root)
+  } catch {
+    return 'missing' // A release is being replaced by another.
   }
-  answer.file?.unpipe()
-  return answer.file && { file: answer.file, headers: answer.headers }
+  const isDirectory = path === '' || path.endsWith('/')
+  const withSlash = path.endsWith('/') ? path : `${path}/`
+  const endings = extensions.map((it) => encodeText(`.${it}`))
+  const indexes = endings.map((ending) => `${withSlash}index${ending}`)
+  const files = isDirectory ? [] : [path, ...endings.map((ending) => path + ending)]
+  for (const name of [...files, ...indexes]) {
+    const file = openBelow(directory, name)
+    if (file === 'missing') continue
+    if (file === 'forbidden') return 'forbidden'
+    if (file.stats.isFile() && (path.endsWith('/') || files.includes(name))) return file
+    closeSync(file.fd)
+    // The index of a directory whose path lacks the slash.
+    if (file.stats.isFile()) return 'directory'
+  }
+  return 'missing'
 }
 
-const IRREGULAR = new Error('no regular file')
+/** Codings by the ending of a precompressed file. */
+const CODINGS = new Map([
+  ['br', '.br'],
+  ['gzip', '.gz'],
+])
 
-/** Called before a file is opened: a FIFO would hold a thread of Node's few until somebody writes. */
-function refuseUnlessRegular(_response: ServerResponse, _path: string, stats: Stats): void {
-  if (!stats.isFile()) throw IRREGULAR
-}
-
-/** As much of a ServerResponse as sirv needs: it keeps the file that is piped into it. */
-class Answer extends EventEmitter {
-  readonly headers = new Headers()
-  /** So that the file is not read on its way here. */
-  readonly writableNeedDrain = true
-  file: ReadStream | undefined
-
-  constructor() {
-    super()
-    this.once('pipe', (file: ReadStream) => {
-      // One that is gone before it could be opened: whoever reads it is told by its iterator.
-      this.file = file.on('error', () => {})
-    })
-  }
-
-  getHeader(name: string): string | undefined {
-    return this.headers.get(name) ?? undefined
-  }
-
-  setHeader(name: string, value: string): void {
-    this.headers.set(name, value)
-  }
-
-  writeHead(_status: number, values: Readonly<Record<string, string | number>>): void {
-    for (const [name, value] of Object.entries(values)) {
-      // sirv knows no type of some files, and sends an empty one.
-      this.headers.set(name, value === '' ? UNKNOWN : String(value))
-    }
+/** A precompressed variant of a file that the client accepts. The caller closes the file as well. */
+function findVariant(
+  { root, path }: OpenFile,
+  environ: Environ,
+): { file: OpenFile; coding: string } | undefined {
+  const accepted = acceptedCodings(environ['HTTP_ACCEPT_ENCODING'] ?? '', [...CODINGS.keys()])
+  for (const coding of accepted) {
+    const file = openBelow(root, path + CODINGS.get(coding)!)
+    if (typeof file === 'string') continue
+    if (file.stats.isFile()) return { file, coding }
+    closeSync(file.fd)
   }
 }
 
-/** The answer with a file, or without it. */
-function send(file: ReadStream, headers: Headers): Application {
-  return (environ, startResponse) => {
-    headers.set('Accept-Ranges', 'bytes')
-    if (isFresh(environ, headers)) {
-      file.destroy()
-      deleteDescription(headers)
-      startResponse('304 Not Modified', headers.items())
-      return []
-    }
-    if (environ.REQUEST_METHOD === 'HEAD') {
-      file.destroy()
-      startResponse('200 OK', headers.items())
-      return []
-    }
-    startResponse('200 OK', headers.items())
-    return new FileWrapper(file)
+function respond(
+  plainFile: OpenFile,
+  options: StaticFilesOptions,
+  environ: Environ,
+  startResponse: StartResponse,
+): Body | Promise<Body> {
+  const variant = options.precompressed ? findVariant(plainFile, environ) : undefined
+  if (variant) closeSync(plainFile.fd)
+  const { fd, root, path, stats } = variant?.file ?? plainFile
+  const headers = describe(plainFile.path, stats, options, variant?.coding)
+  const condition = evaluatePreconditions(environ, headers)
+  const sendsBody = condition === 'met' && environ.REQUEST_METHOD === 'GET'
+  if (!sendsBody) closeSync(fd)
+  if (condition === 'failed') return PRECONDITION_FAILED(environ, startResponse)
+  if (condition === 'not-modified') {
+    deleteDescription(headers)
+    startResponse('304 Not Modified', headers.items())
+    return []
   }
+  startResponse('200 OK', headers.items())
+  if (!sendsBody) return []
+  // A file that grows is sent up to the length that has been announced.
+  const end = stats.size > 0 ? stats.size - 1 : Infinity
+  const stream = createReadStream('', { fd, start: 0, end })
+  const bytes = root + path
+  const text = decodeText(bytes)
+  // A path that is not UTF-8 has no spelling as a string, so that no server could open it.
+  return new FileWrapper(stream, encodeText(text) === bytes ? { path: text } : {})
+}
+
+/** The media type by the extension. mrmime finds members of Object.prototype as well. */
+function typeOf(path: string): string {
+  const type: unknown = lookup(path)
+  return typeof type === 'string' ? type : 'application/octet-stream'
+}
+
+function describe(
+  path: string,
+  { size, mtimeMs }: Stats,
+  options: StaticFilesOptions,
+  coding: string | undefined,
+): Headers {
+  const { maxAge, charset = 'utf-8', precompressed } = options
+  const type = typeOf(path)
+  const headers = new Headers()
+  headers.set(
+    'Content-Type',
+    charset && type.startsWith('text/') ? `${type}; charset=${charset}` : type,
+  )
+  headers.set('Content-Length', String(size))
+  if (coding !== undefined) headers.set('Content-Encoding', coding)
+  if (precompressed) headers.set('Vary', 'Accept-Encoding')
+  headers.set('Cache-Control', maxAge === undefined ? 'no-cache' : `public, max-age=${maxAge}`)
+  // Strong, as nginx's and Apache's are, so that downloads can be resumed by it.
+  const version = [size, Math.round(mtimeMs * 1000)].map((it) => it.toString(16)).join('-')
+  headers.set('ETag', `"${version}${coding === undefined ? '' : `-${coding}`}"`)
+  // Never in the future (RFC 9110, section 8.8.2.1).
+  headers.set('Last-Modified', new Date(Math.min(mtimeMs, Date.now())).toUTCString())
+  headers.set('Accept-Ranges', 'bytes')
+  return headers
 }

@@ -172,12 +172,14 @@ describe('middleware.md names every option of', () => {
       path: true,
       domain: true,
       sameSite: true,
+      secure: true,
     } satisfies Record<keyof SessionOptions, true>,
     staticFiles: {
       dotfiles: true,
       extensions: true,
       precompressed: true,
       maxAge: true,
+      charset: true,
     } satisfies Record<keyof StaticFilesOptions, true>,
   }
   it.each(Object.entries(layers))('%s', (layer, options) => {
@@ -187,7 +189,7 @@ describe('middleware.md names every option of', () => {
 
   it('sendfile', () => {
     const options: Record<keyof SendfileOptions, true> = { header: true, map: true, escape: true }
-    const text = page('middleware').split('## Files sent by the web server')[1]
+    const text = page('middleware').split('\n## Files\n')[1]
     for (const name of Object.keys(options)) expect(text).toContain(`${name}: `)
   })
 })

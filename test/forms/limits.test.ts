@@ -19,7 +19,7 @@ const refusal = (limit: string): unknown =>
   })
 const file = part('f', 'content', '; filename="f"')
 
-describe('a form past its limits is refused with 413', () => {
+describe('a form over its limits is refused with a 413', () => {
   it.each([
     ['1,001 fields', 'maxNumFields', part('a', '').repeat(1001), {}],
     ['100,000 fields', 'maxNumFields', part('a', '').repeat(100_000), {}],
@@ -53,29 +53,29 @@ describe('a form past its limits is refused with 413', () => {
   it.each([
     ['1 MiB of text', 'maxTextSize', `a=${'x'.repeat(2 ** 20)}`],
     ['1,001 fields', 'maxNumFields', 'a=a&'.repeat(1001)],
-  ])('urlencoded too, %s: %s', async (_, limit, body) => {
+  ])('urlencoded, %s: %s', async (_, limit, body) => {
     const type = 'application/x-www-form-urlencoded'
     await expect(post(body, { type, step: 65_536 })).rejects.toEqual(refusal(limit))
   })
 
-  it('but not one that just meets them', async () => {
+  it('unless it just meets them', async () => {
     const text = part('a', 'x'.repeat(2 ** 20 - 60_000))
     const body = text + part('a', '').repeat(999) + FINAL
-    expect((await post(body)).getlist('a')).toHaveLength(1000)
+    expect((await post(body)).getList('a')).toHaveLength(1000)
     const form = await post(file.repeat(128) + FINAL, { tempDir })
-    expect(form.getlist('f')).toHaveLength(128)
+    expect(form.getList('f')).toHaveLength(128)
     await form.close()
   })
 
-  it('and without limits, it may have 100,000 parts', async () => {
+  it('unless the limits are Infinity, even with 100,000 parts', async () => {
     const form = await post(part('a', '').repeat(100_000) + FINAL, {
       maxNumFields: Infinity,
       maxTextSize: Infinity,
     })
-    expect(form.getlist('a')).toHaveLength(100_000)
+    expect(form.getList('a')).toHaveLength(100_000)
   })
 
-  it('before any of it is read, where CONTENT_LENGTH says so', async () => {
+  it('before any of it is read, if CONTENT_LENGTH is over the limit', async () => {
     const stored: unknown[] = []
     const environ = environOf(new MemoryInput([bytes(file + FINAL)]), {
       CONTENT_TYPE: 'multipart/form-data; boundary=X',
@@ -95,12 +95,12 @@ const refused = async (rest: number): Promise<MemoryInput> => {
   return input
 }
 
-describe('the body of a form that is refused', () => {
-  it('is read to its end where that is near', async () => {
+describe('the body of a refused form', () => {
+  it('is read to its end if that is less than 256 KiB away', async () => {
     expect(await refused(200_000)).toMatchObject({ hasEnded: true, wasReturned: false })
   })
 
-  it('is let go where it is far', async () => {
+  it('is not read to its end if that is far away', async () => {
     const input = await refused(2_000_000)
     expect(input).toMatchObject({ hasEnded: false, wasReturned: true })
     expect(input.taken).toBeLessThan(300_000)
@@ -196,7 +196,7 @@ describe('the memory that an upload takes', () => {
     const run = {
       disk: async (count) => {
         const form = await parse(count, head, '\\r\\n--X--')
-        const { size } = form.getfirst('f')
+        const { size } = form.getFirst('f')
         await form.close()
         return size
       },
@@ -248,22 +248,24 @@ describe('the memory that an upload takes', () => {
   )
 })
 
-describe('a limit that is no number', () => {
+describe('a limit of FieldStorage.parse', () => {
   const names = ['maxNumFields', 'maxNumFiles', 'maxPartHeaderSize', 'maxTextSize', 'maxTotalSize']
 
   it.each(
     names.flatMap((name) => [Number.NaN, -1, 1.5, '5'].map((value) => [name, value] as const)),
-  )('is an error of the application, not no limit: %s: %s', async (name, value) => {
+  )('is a ConfigurationError and not unlimited: %s: %s', async (name, value) => {
     const shown = JSON.stringify(value).replace('null', 'NaN')
     await expect(post(file + FINAL, { tempDir, [name]: value })).rejects.toEqual(
       expect.objectContaining({
-        code: 'PORTICO_APPLICATION',
-        message: `${name}: ${shown} is not accepted; it is a whole number from 0 on, or Infinity for no limit`,
+        code: 'PORTICO_CONFIGURATION',
+        message: `FieldStorage.parse: ${name} must be a whole number, 0 or more, or Infinity for no limit (got ${shown})`,
       }),
     )
   })
 
-  it('is refused by parseQs too', () => {
-    expect(() => parseQs('a=1', { maxNumFields: Number.NaN })).toThrow('maxNumFields: NaN')
+  it('is checked by parseQs, too', () => {
+    expect(() => parseQs('a=1', { maxNumFields: Number.NaN })).toThrow(
+      'parseQs: maxNumFields must be',
+    )
   })
 })

@@ -33,8 +33,8 @@ describe('FieldStorage', () => {
       type: 'application/x-www-form-urlencoded',
       query: 'key1=value1&key2=value2y',
     })
-    expect(form.getvalue('key1')).toBe('value1')
-    expect(form.getvalue('key2')).toEqual(['value2x', 'value2y'])
+    expect(form.getValue('key1')).toBe('value1')
+    expect(form.getValue('key2')).toEqual(['value2x', 'value2y'])
     expect([...form.keys()]).toEqual(['key2', 'key3', 'key4', 'key1'])
   })
 
@@ -42,8 +42,8 @@ describe('FieldStorage', () => {
     const body = fields.map(([name, value]) => part(name, value)).join('') + file + FINAL
     await using form = await post(body, { query: 'key1=value1&key2=value2x' })
     expect([...form.keys()]).toEqual(['key1', 'key2', 'key3', 'key4', 'upload'])
-    expect(form.getlist('key2')).toEqual(['value2x', 'value2y'])
-    expect(form.getvalue('key4')).toBe('value4')
+    expect(form.getList('key2')).toEqual(['value2x', 'value2y'])
+    expect(form.getValue('key4')).toBe('value4')
     expect(await fileOf(form, 'upload').bytes()).toEqual(
       bytes('this is the content of the fake file\n'),
     )
@@ -56,7 +56,7 @@ describe('FieldStorage', () => {
       status: '413 Content Too Large',
     })
     const form = await post(body, { query, maxNumFields: 5 })
-    expect(form.getlist('a')).toEqual(['1', '2', '3', '4', '5'])
+    expect(form.getList('a')).toEqual(['1', '2', '3', '4', '5'])
   })
 
   it('refuses the eleventh field of ten, urlencoded (fact 274)', async () => {
@@ -64,35 +64,35 @@ describe('FieldStorage', () => {
     await expect(post('a=a&'.repeat(10) + 'a=a', options)).rejects.toMatchObject({
       status: '413 Content Too Large',
     })
-    expect((await post('a=a&'.repeat(9) + 'a=a', options)).getlist('a')).toHaveLength(10)
+    expect((await post('a=a&'.repeat(9) + 'a=a', options)).getList('a')).toHaveLength(10)
   })
 
-  it('answers as the methods of Python do', async () => {
+  it('has the methods of Python in camelCase', async () => {
     const form = await post('a=1&b=2&a=3', { type: 'application/x-www-form-urlencoded' })
-    expect(form.getfirst('a')).toBe('1')
-    expect(form.getfirst('c')).toBeUndefined()
-    expect(form.getfirst('c', 'none')).toBe('none')
-    expect(form.getlist('a')).toEqual(['1', '3'])
-    expect(form.getlist('c')).toEqual([])
-    expect(form.getvalue('a')).toEqual(['1', '3'])
-    expect(form.getvalue('b')).toBe('2')
-    expect(form.getvalue('c', 0)).toBe(0)
+    expect(form.getFirst('a')).toBe('1')
+    expect(form.getFirst('c')).toBeUndefined()
+    expect(form.getFirst('c', 'none')).toBe('none')
+    expect(form.getList('a')).toEqual(['1', '3'])
+    expect(form.getList('c')).toEqual([])
+    expect(form.getValue('a')).toEqual(['1', '3'])
+    expect(form.getValue('b')).toBe('2')
+    expect(form.getValue('c', 0)).toBe(0)
     expect([form.has('a'), form.has('c'), form.size]).toEqual([true, false, 2])
     expect([...form]).toEqual([
       ['a', '1'],
       ['b', '2'],
       ['a', '3'],
     ])
-    form.getlist('a').push('4')
-    expect(form.getlist('a')).toEqual(['1', '3'])
+    form.getList('a').push('4')
+    expect(form.getList('a')).toEqual(['1', '3'])
   })
 
-  it('knows no name that was not sent, and takes __proto__ for one', async () => {
+  it('has no names that were not sent, and takes __proto__ for an ordinary one', async () => {
     const body = part('__proto__', '1') + part('constructor', '2') + FINAL
     const form = await post(body, { query: '__proto__=0' })
-    expect(form.getlist('__proto__')).toEqual(['0', '1'])
-    expect(form.getfirst('constructor')).toBe('2')
-    expect([form.has('toString'), form.getvalue('toString')]).toEqual([false, undefined])
+    expect(form.getList('__proto__')).toEqual(['0', '1'])
+    expect(form.getFirst('constructor')).toBe('2')
+    expect([form.has('toString'), form.getValue('toString')]).toEqual([false, undefined])
   })
 
   it.each([
@@ -102,7 +102,7 @@ describe('FieldStorage', () => {
     ['PUT', undefined, false],
     ['POST', undefined, true],
     ['PUT', 'Application/X-WWW-Form-Urlencoded; charset=utf-8', true],
-  ])('of a %s of type %s reads the body: %s', async (method, contentType, isRead) => {
+  ])('reads the body of a %s of type %s: %s', async (method, contentType, isRead) => {
     const input = new MemoryInput([bytes('a=1')])
     const form = await FieldStorage.parse(
       environOf(input, {
@@ -128,10 +128,10 @@ describe('FieldStorage', () => {
       type: 'application/x-www-form-urlencoded',
       query: 'a=%C3%A7',
     })
-    expect(form.getlist('a')).toEqual(['ç', 'ç'])
+    expect(form.getList('a')).toEqual(['ç', 'ç'])
   })
 
-  it('tells all that a part says of itself', async () => {
+  it('lists name, filename, type, size and headers of a part', async () => {
     const body = `--X\r\nContent-Disposition: form-data; name="f"; filename="../a\\"b"\r\nContent-Type: Image/PNG; x=y\r\nX-More:  1 \r\n\r\nabc\r\n${part('t', '1')}${FINAL}`
     await using form = await post(body, { query: 'q=1', tempDir })
     const [q, f, t] = form.list
@@ -145,7 +145,7 @@ describe('FieldStorage', () => {
     })
   })
 
-  it('keeps files private, and removes them when it is closed, save those moved away', async () => {
+  it('keeps files private, and removes them when it is closed, except those moved away', async () => {
     const form = await post(`${file}${part('b', '', '; filename=""')}${FINAL}`, { tempDir })
     const kept = join(tempDir, 'kept')
     const { path } = fileOf(form, 'upload')
@@ -169,7 +169,7 @@ describe('onFile', () => {
     part('b', 'y'.repeat(1000), '; filename="2"') +
     FINAL
 
-  it('gets each file in turn and passes over what is left unread', async () => {
+  it('gets each file in turn, and skips what is not read', async () => {
     const seen: unknown[] = []
     const form = await post(body, {
       tempDir,
@@ -191,7 +191,7 @@ describe('onFile', () => {
     expect(await readdir(tempDir)).toEqual([])
   })
 
-  it('tells names in the charset that the form has named so far', async () => {
+  it('decodes names in the charset that the form has named so far', async () => {
     const names: string[] = []
     const charset = part('_charset_', 'windows-1252')
     const form = part('\x80', '', '; filename="\xe7"')
@@ -220,7 +220,7 @@ describe('onFile', () => {
     expect(read).toBe(1e6)
   })
 
-  it('makes a reader that goes on after it has settled fail', async () => {
+  it('fails a reader that goes on after it has settled', async () => {
     const late: Promise<unknown>[] = []
     await post(body, {
       step: 10,
@@ -259,7 +259,7 @@ describe('onFile', () => {
   })
 })
 
-it('loads the parser of multipart and what keeps files only when they are needed', async () => {
+it('FieldStorage loads the parser of multipart and temporary files only when needed', async () => {
   const place = join(tempDir, 'package')
   cpSync('dist/src', place, { recursive: true })
   writeFileSync(join(place, 'package.json'), '{"type":"module"}')
@@ -270,7 +270,7 @@ it('loads the parser of multipart and what keeps files only when they are needed
   const { FieldStorage: Built } = forms as { FieldStorage: typeof FieldStorage }
   const parse = (type: string) =>
     Built.parse(environOf(new MemoryInput([bytes('a=1')]), { CONTENT_TYPE: type }))
-  expect((await parse('application/x-www-form-urlencoded')).getfirst('a')).toBe('1')
+  expect((await parse('application/x-www-form-urlencoded')).getFirst('a')).toBe('1')
   expect((await parse('text/plain')).size).toBe(0)
   await expect(parse('multipart/form-data; boundary=X')).rejects.toThrow(/multipart\.js/)
 })

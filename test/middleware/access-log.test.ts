@@ -1,4 +1,4 @@
-/** `accessLog`: one line for each answer, true and with nothing in it that a client could forge. */
+/** `accessLog`: one true line for each response, with nothing in it that a client could forge. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { assert, property, string } from 'fast-check'
 import { ConfigurationError, PeerError } from '../../src/errors.ts'
@@ -46,7 +46,7 @@ async function lines(
 const COMMON =
   '127.0.0.1 - frank [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?x=1 HTTP/1.1" 200 13'
 
-describe('the format', () => {
+describe('format of accessLog', () => {
   it.each<[format: string | undefined, line: string]>([
     ['common', COMMON],
     ['combined', `${COMMON} "http://x/" "Mozilla"`],
@@ -69,7 +69,7 @@ describe('the format', () => {
   })
 
   it.each(['/', '/a%20b?c=%20d', '//a/b', '/?', 'http://host/a?b'])(
-    'has in r what m, U, q and H are together: %s (fact 162)',
+    'has in r what m, U, q and H are together: %s',
     async (target) => {
       const variables = { REQUEST_URI: target }
       const line = await lines('%r|%m %U%q %H', hello, '/', variables)
@@ -77,7 +77,7 @@ describe('the format', () => {
     },
   )
 
-  it('makes a target where the gateway knows none', async () => {
+  it('makes a target where there is no REQUEST_URI', async () => {
     const variables = {
       REQUEST_URI: undefined,
       SCRIPT_NAME: '/a',
@@ -87,7 +87,7 @@ describe('the format', () => {
     expect(await lines('%r', hello, '/', variables)).toBe('GET /a/%FC%20b?q HTTP/1.1\n')
   })
 
-  it('json is one object to a line', async () => {
+  it('json gives one object a line', async () => {
     const headers: [string, string][] = [['User-Agent', Buffer.from('Grün').toString('latin1')]]
     expect(JSON.parse(await lines('json', hello, { target: '/a?b', headers }))).toEqual({
       time: '2000-10-10T13:55:36.789Z',
@@ -108,7 +108,7 @@ describe('the format', () => {
   })
 })
 
-describe('a client', () => {
+describe('client of accessLog', () => {
   it.each<[given: string, shown: string]>([
     ['a\nb', String.raw`a\x0ab`],
     ['a\r\n127.0.0.1 - root', String.raw`a\x0d\x0a127.0.0.1 - root`],
@@ -124,7 +124,7 @@ describe('a client', () => {
     expect(json).not.toMatch(/\p{Cc}(?!$)/u)
   })
 
-  it('has one line of visible ASCII, whatever it sends', () => {
+  it('gets one line of visible ASCII, whatever it sends', () => {
     const toLine = textLine('combined')
     assert(
       property(string({ unit: 'binary' }), (value) => {
@@ -156,8 +156,8 @@ const broken =
     return body as Body
   }
 
-describe('the line', () => {
-  const failure = new Error('so it is')
+describe('line of accessLog', () => {
+  const failure = new Error('broken')
   it.each<[what: string, app: Application, line: string, method?: string]>([
     [
       'write()',
@@ -196,7 +196,7 @@ describe('the line', () => {
       '500 -',
     ],
     [
-      'an error behind the first chunk',
+      'an error after the first chunk',
       function* (_environ, startResponse) {
         startResponse(OK, [])
         yield 'abc'
@@ -205,16 +205,16 @@ describe('the line', () => {
       '200 3',
     ],
     ['no body at all', broken(5), '500 -'],
-    ['a chunk that is none', broken([5]), '500 -'],
-    ['a second chunk that is none', broken(new Set(['a', 5])), '200 1'],
+    ['a chunk that is a number', broken([5]), '500 -'],
+    ['a second chunk that is a number', broken(new Set(['a', 5])), '200 1'],
     [
-      'a fault of the peer',
+      'an error of the peer',
       () => {
-        throw new PeerError('PORTICO_TOO_LARGE', 'so it is', '413 Content Too Large')
+        throw new PeerError('PORTICO_TOO_LARGE', 'broken', '413 Content Too Large')
       },
       '413 -',
     ],
-  ])('tells the truth of %s, once', async (_what, app, line, method = 'GET') => {
+  ])('has the status and bytes of %s, once', async (_what, app, line, method = 'GET') => {
     expect(await lines('%s %b', app, { method, target: '/' })).toBe(`${line}\n`)
   })
 
@@ -231,7 +231,7 @@ describe('the line', () => {
     expect(log).toEqual(['closed', 'line'])
   })
 
-  it('goes to wsgi.errors, and under CGI nowhere (fact 172)', async () => {
+  it('goes to wsgi.errors, and is not written under CGI', async () => {
     const app = accessLog((_environ, startResponse) => (startResponse(OK, []), ['x']), {
       format: '%s',
     })

@@ -44,7 +44,7 @@ it.each<[what: string, authorization: string | undefined, answer: string | null]
   expect(valueOf(response, 'WWW-Authenticate')).toBe(challenge)
 })
 
-describe.each(GATEWAYS)('behind %s', (gateway) => {
+describe.each(GATEWAYS)('over %s', (gateway) => {
   it('gets the header (facts 133 and 168), and asks a function', async () => {
     const calls: unknown[] = []
     const verify = async (user: string, password: string) => {
@@ -73,6 +73,6 @@ it.each<BasicAuthOptions>([
   { users, verify: () => true },
   { users, realm: 'a\r\nb' },
   { users, realm: 'ü' },
-])('refuses the options %j', (options) => {
+])('basicAuth refuses the options %j', (options) => {
   expect(() => basicAuth(whoAmI, options)).toThrow(ConfigurationError)
 })

@@ -21,7 +21,7 @@ const answering =
     return body()
   }
 
-/** The head that a layer announces, before any handler has added to it. */
+/** The head before a handler has added to it. */
 async function headOf(app: Application, variables = {}): Promise<[string, HeaderList]> {
   let announced: [string, HeaderList] = ['', []]
   const body = await app(makeEnviron(variables), (status, headers) => {
@@ -35,7 +35,7 @@ async function headOf(app: Application, variables = {}): Promise<[string, Header
 const stream = () => new FileWrapper(createReadStream(import.meta.filename), { length: 7 })
 const file = async () => new FileWrapper(await open(import.meta.filename), { start: 0, length: 7 })
 
-describe('contentLength (facts 149 and 184)', () => {
+describe('contentLength', () => {
   it.each<
     [
       what: string,
@@ -54,19 +54,19 @@ describe('contentLength (facts 149 and 184)', () => {
     ['a 304', '304 Not Modified', [], () => [], undefined],
     ['a 204', '204 No Content', [], () => [], undefined],
     ['what has one', OK, [['content-length', '1']], () => ['é'], '1'],
-  ])('of %s', async (_what, status, headers, body, length) => {
+  ])('announces the length of %s', async (_what, status, headers, body, length) => {
     const [, announced] = await headOf(contentLength(answering(status, headers, body)))
     const values = announced.filter(([name]) => name.toLowerCase() === 'content-length')
     expect(values.map(([, value]) => value)).toEqual(length === undefined ? [] : [length])
   })
 })
 
-describe('head (fact 147)', () => {
-  it.each(GATEWAYS)('sends no body and keeps its length behind %s', async (gateway) => {
+describe('head', () => {
+  it.each(GATEWAYS)('sends no body and keeps its length over %s', async (gateway) => {
     const app = head(answering(OK, [['Content-Length', '11']], () => ['Hello world']))
     await through(gateway, app, async (ask) => {
-      const answer = await ask({ method: 'HEAD', target: '/' })
-      expect([answer.body.length, valueOf(answer, 'Content-Length')]).toEqual([0, '11'])
+      const response = await ask({ method: 'HEAD', target: '/' })
+      expect([response.body.length, valueOf(response, 'Content-Length')]).toEqual([0, '11'])
       expect(brief(await ask('/'))).toEqual([OK, 'Hello world'])
     })
   })
@@ -77,13 +77,13 @@ describe('head (fact 147)', () => {
     // None of these says that the answer to GET is empty.
     ['an empty array', () => [], undefined],
     ['a generator', () => (function* () {})(), undefined],
-  ])('knows the length of %s, and contentLength invents none', async (_what, body, length) => {
+  ])('announces the length of %s, and contentLength adds none', async (_what, body, length) => {
     const app = contentLength(head(answering(OK, [], body)))
-    const answer = await runCgi(app, { method: 'HEAD', target: '/' })
-    expect(valueOf(answer, 'Content-Length')).toBe(length)
+    const response = await runCgi(app, { method: 'HEAD', target: '/' })
+    expect(valueOf(response, 'Content-Length')).toBe(length)
   })
 
-  it('closes the body that it drops, and does not begin it', async () => {
+  it('closes the body that it drops without iterating it', async () => {
     const log: string[] = []
     const body = {
       *[Symbol.iterator]() {
@@ -99,7 +99,7 @@ describe('head (fact 147)', () => {
     expect([result, log]).toEqual([[], ['closed']])
   })
 
-  it('drops what is written', async () => {
+  it('drops what write() sends', async () => {
     const written: unknown[] = []
     await head(async (_environ, startResponse) => {
       await startResponse(OK, [])('a')
@@ -109,7 +109,7 @@ describe('head (fact 147)', () => {
   })
 })
 
-describe('conditionalGet (fact 184)', () => {
+describe('conditionalGet', () => {
   const DATE = 'Sun, 06 Nov 1994 08:49:37 GMT'
   const LATER = 'Sun, 06 Nov 1994 08:49:38 GMT'
   const EARLIER = 'Sun, 06 Nov 1994 08:49:36 GMT'
@@ -159,12 +159,12 @@ describe('conditionalGet (fact 184)', () => {
       304,
     ],
     ['nothing', [], full, 200],
-  ])('%s', async (_what, request, headers, code) => {
+  ])('compares %s', async (_what, request, headers, code) => {
     const app = conditionalGet(answering(OK, headers, () => ['body']))
     for (const method of ['GET', 'HEAD']) {
-      const answer = await runCgi(app, { method, target: '/', headers: request })
-      expect(answer.status.slice(0, 3)).toBe(String(code))
-      expect(answer.body.toString()).toBe(code === 200 && method === 'GET' ? 'body' : '')
+      const response = await runCgi(app, { method, target: '/', headers: request })
+      expect(response.status.slice(0, 3)).toBe(String(code))
+      expect(response.body.toString()).toBe(code === 200 && method === 'GET' ? 'body' : '')
     }
   })
 
@@ -179,24 +179,27 @@ describe('conditionalGet (fact 184)', () => {
     expect((await runCgi(app, { method, target: '/', headers })).status).toBe(status)
   })
 
-  it.each(GATEWAYS)('keeps of the head what concerns the copy, behind %s', async (gateway) => {
-    const headers: HeaderList = [
-      ['Content-Type', 'text/plain'],
-      ['Content-Length', '4'],
-      ['Content-Language', 'en'],
-      ['Cache-Control', 'max-age=5'],
-      ['Vary', 'Accept'],
-      ...full,
-    ]
-    const request = { target: '/', headers: [['If-None-Match', '"a"']] as HeaderList }
-    const app = conditionalGet(answering(OK, headers, () => ['body']))
-    const answer = await through(gateway, app, (ask) => ask(request))
-    const names = new Set(['date', 'server', 'connection', 'keep-alive'])
-    const kept = answer.headers.filter(([name]) => !names.has(name.toLowerCase()))
-    expect(kept).toEqual([['Cache-Control', 'max-age=5'], ['Vary', 'Accept'], ...full])
-  })
+  it.each(GATEWAYS)(
+    'keeps the headers that concern the copy in a 304, over %s',
+    async (gateway) => {
+      const headers: HeaderList = [
+        ['Content-Type', 'text/plain'],
+        ['Content-Length', '4'],
+        ['Content-Language', 'en'],
+        ['Cache-Control', 'max-age=5'],
+        ['Vary', 'Accept'],
+        ...full,
+      ]
+      const request = { target: '/', headers: [['If-None-Match', '"a"']] as HeaderList }
+      const app = conditionalGet(answering(OK, headers, () => ['body']))
+      const response = await through(gateway, app, (ask) => ask(request))
+      const names = new Set(['date', 'server', 'connection', 'keep-alive'])
+      const kept = response.headers.filter(([name]) => !names.has(name.toLowerCase()))
+      expect(kept).toEqual([['Cache-Control', 'max-age=5'], ['Vary', 'Accept'], ...full])
+    },
+  )
 
-  it('reads a list of many quotes in linear time', async () => {
+  it('takes linear time for a list of many quotes', async () => {
     const headers: HeaderList = [['If-None-Match', '"'.repeat(50_001)]]
     const app = conditionalGet(answering(OK, full, () => ['body']))
     expect((await runCgi(app, { target: '/', headers })).status).toBe(OK)
@@ -222,7 +225,7 @@ describe('bodyLimit', () => {
     5,
   )
 
-  it.each(GATEWAYS)('goes by CONTENT_LENGTH behind %s', async (gateway) => {
+  it.each(GATEWAYS)('goes by CONTENT_LENGTH over %s', async (gateway) => {
     await through(gateway, app, async (ask) => {
       const post = (body: string) => ask({ method: 'POST', target: '/', body })
       expect(brief(await post(''))).toEqual([OK, ''])
@@ -231,7 +234,7 @@ describe('bodyLimit', () => {
     })
   })
 
-  it('does not run the application for a body that is announced as too long', async () => {
+  it('does not run the application if CONTENT_LENGTH is over the limit', async () => {
     let ran = false
     const never = bodyLimit(
       read(async () => (ran = true)),
@@ -295,7 +298,7 @@ describe('bodyLimit', () => {
     expect(String((await chunked(bodyLimit(read(how), 5), ['a\nb', 'cd'])).body)).toBe(seen)
   })
 
-  it('hands a piece on before the next has come', async () => {
+  it('passes a chunk on before the next has come', async () => {
     const gate = new EventEmitter()
     async function* pieces() {
       yield 'ab'
@@ -313,7 +316,7 @@ describe('bodyLimit', () => {
     expect(String((await chunked(bodyLimit(how, 5), pieces())).body)).toBe('ab.cd.')
   })
 
-  it('goes on refusing when the application tries again', async () => {
+  it('refuses again when the application reads again', async () => {
     const how = read(async (environ) => {
       const errors: unknown[] = []
       for (let i = 0; i < 2; i += 1) {

@@ -6,7 +6,7 @@ import type { Application, HeaderList } from '../../src/types.ts'
 import { OK } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
-const failure = new Error('<b>so it is</b>\x1b[31m')
+const failure = new Error('<b>broken</b>\x1b[31m')
 const failing: Application = () => {
   throw failure
 }
@@ -34,22 +34,25 @@ const applications: [what: string, app: Application][] = [
   ],
 ]
 
-describe.each(GATEWAYS)('behind %s', (gateway) => {
-  it.each(applications)('shows the error of an application that %s', async (_what, app) => {
-    vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-    const page = errorPage(app, development)
-    const answer = await through(gateway, page, (ask) => ask({ target: '/a?b', headers: HTML }))
-    vi.restoreAllMocks()
-    expect(answer.status).toBe('500 Internal Server Error')
-    expect(valueOf(answer, 'Content-Type')).toBe('text/html; charset=utf-8')
-    expect(valueOf(answer, 'Cache-Control')).toBe('no-store')
-    const text = answer.body.toString()
-    expect(text).toContain('<h1>Error: &lt;b&gt;so it is&lt;/b&gt;\\x1b[31m</h1>')
-    expect(text).toContain('error-page.test.ts')
-    expect(text).toContain('<tr><th>QUERY_STRING</th><td>b</td></tr>')
-    expect(text.endsWith('</html>\n')).toBe(true)
-    expect(answer.broken).toBe(false)
-  })
+describe.each(GATEWAYS)('over %s', (gateway) => {
+  it.each(applications)(
+    'errorPage shows the error of an application that %s',
+    async (_what, app) => {
+      vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+      const page = errorPage(app, development)
+      const response = await through(gateway, page, (ask) => ask({ target: '/a?b', headers: HTML }))
+      vi.restoreAllMocks()
+      expect(response.status).toBe('500 Internal Server Error')
+      expect(valueOf(response, 'Content-Type')).toBe('text/html; charset=utf-8')
+      expect(valueOf(response, 'Cache-Control')).toBe('no-store')
+      const text = response.body.toString()
+      expect(text).toContain('<h1>Error: &lt;b&gt;broken&lt;/b&gt;\\x1b[31m</h1>')
+      expect(text).toContain('error-page.test.ts')
+      expect(text).toContain('<tr><th>QUERY_STRING</th><td>b</td></tr>')
+      expect(text.endsWith('</html>\n')).toBe(true)
+      expect(response.broken).toBe(false)
+    },
+  )
 })
 
 it.each<[accept: string | undefined, type: string]>([
@@ -61,10 +64,10 @@ it.each<[accept: string | undefined, type: string]>([
   ['*/*', 'text/plain'],
   ['application/json', 'text/plain'],
   [undefined, 'text/plain'],
-])('sends to a client that accepts %s %s (fact 185)', async (accept, type) => {
-  const answer = await runCgi(errorPage(failing, development), '/', { HTTP_ACCEPT: accept })
-  expect(valueOf(answer, 'Content-Type')).toBe(`${type}; charset=utf-8`)
-  expect(answer.body.includes('<b>so')).toBe(type === 'text/plain')
+])('errorPage sends to a client that accepts %s the type %s', async (accept, type) => {
+  const response = await runCgi(errorPage(failing, development), '/', { HTTP_ACCEPT: accept })
+  expect(valueOf(response, 'Content-Type')).toBe(`${type}; charset=utf-8`)
+  expect(response.body.includes('<b>broken')).toBe(type === 'text/plain')
 })
 
 it.each<
@@ -86,23 +89,23 @@ it.each<
   ['behind a proxy that says Via', development, { HTTP_VIA: '1.1 x' }, false],
   ['of a server in production', { development: false }, {}, false],
   ['of a server that says nothing', {}, {}, false],
-])('to a client %s', async (_what, options, variables, shown) => {
+])('errorPage decides for a client %s', async (_what, options, variables, shown) => {
   vi.stubEnv('NODE_ENV', '')
-  const answer = await runCgi(errorPage(failing, options), '/', variables)
-  expect(answer.body.includes('so it is')).toBe(shown)
-  if (!shown) expect(answer.body.toString()).toBe(FIXED)
+  const response = await runCgi(errorPage(failing, options), '/', variables)
+  expect(response.body.includes('broken')).toBe(shown)
+  if (!shown) expect(response.body.toString()).toBe(FIXED)
   // It is written down in any case, once, and drives no terminal.
-  expect(answer.errors.match(/so it is/g)).toHaveLength(1)
+  expect(response.errors.match(/broken/g)).toHaveLength(1)
 })
 
-it('is on where NODE_ENV says development', async () => {
+it('errorPage is on if NODE_ENV is development', async () => {
   vi.stubEnv('NODE_ENV', 'development')
-  const answer = await runCgi(errorPage(failing), '/')
-  expect(answer.body.toString()).toContain('so it is')
-  expect(answer.errors).not.toContain('\x1b')
+  const response = await runCgi(errorPage(failing), '/')
+  expect(response.body.toString()).toContain('broken')
+  expect(response.errors).not.toContain('\x1b')
 })
 
-it('hides what gives access', async () => {
+it('errorPage hides secrets', async () => {
   const variables = {
     HTTP_COOKIE: 'hush1',
     HTTP_AUTHORIZATION: 'hush2',
@@ -110,41 +113,41 @@ it('hides what gives access', async () => {
     REDIRECT_HTTP_AUTHORIZATION: 'hush4',
     HTTP_X_SHOWN: '<i>',
   }
-  const answer = await runCgi(
+  const response = await runCgi(
     errorPage(failing, development),
     { target: '/', headers: HTML },
     variables,
   )
-  expect(answer.body.toString()).not.toContain('hush')
-  expect(answer.body.toString()).toContain('&lt;i&gt;')
+  expect(response.body.toString()).not.toContain('hush')
+  expect(response.body.toString()).toContain('&lt;i&gt;')
 })
 
-it('leaves the faults of the peer to the handler', async () => {
+it('errorPage leaves errors of the peer to the handler', async () => {
   const app = errorPage(() => {
     throw new PeerError('PORTICO_TOO_LARGE', 'too large', '413 Content Too Large')
   }, development)
   expect((await runCgi(app, '/')).status).toBe('413 Content Too Large')
 })
 
-it('breaks an answer off whose head has gone', async () => {
+it('errorPage aborts a response whose head has been sent', async () => {
   const app = errorPage(function* (_environ, startResponse) {
     startResponse(OK, [['Content-Length', '9']])
     yield 'abc'
     throw failure
   }, development)
-  const answer = await runCgi(app, '/')
-  expect([answer.status, answer.body.toString(), answer.broken]).toEqual([OK, 'abc', true])
-  expect(answer.errors.match(/so it is/g)).toHaveLength(1)
+  const response = await runCgi(app, '/')
+  expect([response.status, response.body.toString(), response.broken]).toEqual([OK, 'abc', true])
+  expect(response.errors.match(/broken/g)).toHaveLength(1)
 })
 
 it.each([['a string'], [undefined], [null], [{ toString: 1 }]])(
-  'shows %s, thrown',
+  'errorPage shows a thrown %s',
   async (thrown) => {
     const app = errorPage(() => {
       throw thrown as unknown
     }, development)
-    const answer = await runCgi(app, '/')
-    expect([answer.status, valueOf(answer, 'Content-Type')]).toEqual([
+    const response = await runCgi(app, '/')
+    expect([response.status, valueOf(response, 'Content-Type')]).toEqual([
       '500 Internal Server Error',
       'text/plain; charset=utf-8',
     ])

@@ -1,9 +1,12 @@
 /**
- * The doc comments of `portico/middleware`: all have one form, and their examples are run behind
- * each gateway. The comments behind an example are its requests and what they are answered.
+ * The doc comments of `portico/middleware`: all have one form, their examples compile under
+ * `tsc --strict` and run over each gateway. The comments after an example are requests and responses.
  */
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { transformWithOxc } from 'vite'
 import { describe, expect, it } from 'vitest'
 import * as portico from '../../src/exports/index.ts'
 import * as middleware from '../../src/exports/middleware.ts'
@@ -11,10 +14,10 @@ import type { HeaderList } from '../../src/types.ts'
 import { validator } from '../../src/validate/validator.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
-const SOURCE = join(import.meta.dirname, '../../src/middleware')
-const index = readFileSync(join(SOURCE, 'index.ts'), 'utf8')
-const sources = [...index.matchAll(/'\.\/([\w-]+\.ts)'/g)]
-  .map(([, file]) => readFileSync(join(SOURCE, file!), 'utf8'))
+const ROOT = join(import.meta.dirname, '../..')
+const exported = readFileSync(join(ROOT, 'src/exports/middleware.ts'), 'utf8')
+const sources = [...exported.matchAll(/'\.\.(\/middleware\/[\w-]+\.ts)'/g)]
+  .map(([, file]) => readFileSync(join(ROOT, `src${file}`), 'utf8'))
   .join('\n')
 
 /** The doc comment before each exported function, without its asterisks. */
@@ -31,7 +34,7 @@ const plainText: portico.Application = (_environ, startResponse) => {
   return []
 }
 
-const layers = Object.entries(middleware)
+const functions = Object.entries(middleware)
   .filter(([name, value]) => typeof value === 'function' && /^[a-z]/.test(name))
   .map(([name]) => name)
 
@@ -64,45 +67,58 @@ function exchanges(example: string): Exchange[] {
   return list
 }
 
-/** Runs the code of an example, and returns what it calls `application`. */
+/** Runs the code of an example without its types, and returns what it calls `application`. */
 async function load(example: string): Promise<portico.Application> {
   const modules: Record<string, unknown> = {
     portico,
     'portico/middleware': middleware,
     'node:fs': await import('node:fs'),
   }
-  const body = example.replaceAll(
-    /^import (\{.*\}) from '(.*)'$/gm,
+  const { code } = await transformWithOxc(example, 'example.ts')
+  const body = code.replaceAll(
+    /^import (\{.*\}) from ["'](.*)["'];$/gm,
     (_, names: string, name: string) => `const ${names} = modules['${name}']`,
   )
   // oxlint-disable-next-line typescript/no-implied-eval -- our own comment, run as it stands there
-  const run = new Function('modules', `${body}\nreturn application`)
+  const run = new Function('modules', `${body.replaceAll(/^export .*$/gm, '')}\nreturn application`)
   return run(modules) as portico.Application
 }
 
-it.each(layers)('%s has a doc comment in the common form', (name) => {
+/** Runs the code of middleware on an application of one line. */
+const wrapped = async (code: string) => {
+  const made: unknown = await load(
+    code.replace(/^const \w+ = \(app\)/m, 'const application = (app)'),
+  )
+  return validator((made as (app: portico.Application) => portico.Application)(plainText))
+}
+
+it.each(functions)('%s has a doc comment in the common form', (name) => {
   const doc = docs.get(name)
   expect(doc).toMatch(/^[A-Z][^@]*?\.\n/)
   const tags = [...(doc ?? '').matchAll(/^@(\w+)/gm)].map(([, tag]) => tag)
   expect(tags.join(' ')).toMatch(/^(param )+returns (throws )?example$/)
 })
 
-it.each(layers)('%s has its row in docs/middleware.md', (name) => {
+it.each(functions)('%s has its row in docs/middleware.md', (name) => {
   expect(manual).toMatch(new RegExp(`^\\| \`${name}\\(`, 'm'))
 })
 
-it('what docs/middleware.md shows as a layer of one’s own is one', async () => {
-  const [, code = ''] = /## Your own\n+```js\n([^`]*)```/.exec(manual) ?? []
-  const withHeader = await load(code.replace('const withHeader', 'const application'))
-  const app = Reflect.apply(withHeader, undefined, [plainText]) as unknown as portico.Application
-  const answer = await runCgi(validator(app), '/')
-  expect([answer.status, valueOf(answer, 'X-Frame-Options')]).toEqual(['200 OK', 'DENY'])
+it('docs/middleware.md shows middleware of one’s own that keeps the contract', async () => {
+  const section = manual.slice(manual.indexOf('## Your own'))
+  const [plain = '', intercepted = '', hooked = ''] = [
+    ...section.matchAll(/```js\n([^]*?)```/g),
+  ].map(([, code = '']) => code)
+  const denied = await runCgi(await wrapped(plain), '/')
+  expect([denied.status, valueOf(denied, 'X-Frame-Options')]).toEqual(['200 OK', 'DENY'])
+  const tagged = await runCgi(await wrapped(intercepted), '/a')
+  expect(valueOf(tagged, 'Cache-Control')).toBe('no-store')
+  expect((await runCgi(await wrapped(hooked), '/')).errors).toBe('/: 0 bytes\n')
 })
 
-describe.each(layers)('the example of %s', (name) => {
+describe.each(functions)('the example of %s', (name) => {
   const example = docs.get(name)?.split('@example\n')[1] ?? ''
 
-  it.each(GATEWAYS)('does what it says behind %s', async (gateway) => {
+  it.each(GATEWAYS)('responds over %s as its comments say', async (gateway) => {
     const list = exchanges(example)
     expect(list.length).toBeGreaterThan(0)
     await through(gateway, await load(example), async (ask) => {
@@ -114,4 +130,32 @@ describe.each(layers)('the example of %s', (name) => {
       }
     })
   })
+})
+
+it('the examples of portico/middleware compile under tsc --strict', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'portico-examples-'))
+  try {
+    for (const [name, doc] of docs) {
+      const example = doc.split('@example\n')[1]
+      if (example !== undefined)
+        writeFileSync(join(directory, `${name}.ts`), `${example}\nexport {}\n`)
+    }
+    const types = join(ROOT, 'dist/src/exports')
+    const compilerOptions = {
+      strict: true,
+      noEmit: true,
+      module: 'nodenext',
+      target: 'es2022',
+      lib: ['es2023'],
+      types: ['node'],
+      typeRoots: [join(ROOT, 'node_modules/@types')],
+      paths: { portico: [join(types, 'index.d.ts')], 'portico/*': [join(types, '*.d.ts')] },
+    }
+    const include = ['*.ts']
+    writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify({ compilerOptions, include }))
+    writeFileSync(join(directory, 'package.json'), '{"type":"module"}')
+    execFileSync(join(ROOT, 'node_modules/.bin/tsc'), ['-p', directory], { encoding: 'utf8' })
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })

@@ -1,4 +1,4 @@
-/** `mount` and `cascade`: which application answers, and what it and the layers around it see. */
+/** `mount` and `cascade`: which application responds, and what it and the middleware outside see. */
 import { describe, expect, it } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
 import { accessLog, cascade, mount } from '../../src/exports/middleware.ts'
@@ -25,7 +25,6 @@ const map = mount({
 })
 
 describe('mount', () => {
-  // Facts 144 and 145.
   it.each<[host: string, path: string, answer: string]>([
     ['localhost', '/', 'root |/'],
     ['localhost', '/foo', 'foo /foo|'],
@@ -42,12 +41,12 @@ describe('mount', () => {
     ['bar.example.com:81', '/', 'bar |/'],
     ['bar.example.com:8080', '/foo', 'bar-8080 |/foo'],
     ['xbar.example.com', '/', 'root |/'],
-  ])('at %s%s', async (host, target, answer) => {
+  ])('runs for %s%s the application %s', async (host, target, answer) => {
     const { body } = await runCgi(map, { target, headers: [['Host', host]] })
     expect(body.toString('utf8')).toBe(Buffer.from(answer).toString())
   })
 
-  it.each(GATEWAYS)('adds to the mount point that it has itself, behind %s', async (gateway) => {
+  it.each(GATEWAYS)('adds to its own mount point, over %s', async (gateway) => {
     const nested = mount({ '/a': mount({ '/b': tell('b') }) })
     await through(gateway, nested, async (ask) => {
       expect(brief(await ask('/a/b/c'))).toEqual([OK, 'b /a/b|/c'])
@@ -56,7 +55,7 @@ describe('mount', () => {
     })
   })
 
-  it('knows a host by the name of the server as well', async () => {
+  it('takes SERVER_NAME for the host if there is no Host', async () => {
     const variables = { HTTP_HOST: undefined, SERVER_NAME: 'bar.example.com' }
     expect(brief(await runCgi(map, '/x', variables))).toEqual([OK, 'bar |/x'])
   })
@@ -74,18 +73,18 @@ describe('mount', () => {
     [
       'what throws',
       () => {
-        throw new Error('so it is')
+        throw new Error('broken')
       },
     ],
-    ['what rejects', () => Promise.reject(new Error('so it is'))],
+    ['what rejects', () => Promise.reject(new Error('broken'))],
     [
       'what fails to close',
       (_environ, startResponse) => {
         startResponse(OK, PLAIN)
-        return Object.assign(['x'], { close: () => Promise.reject(new Error('so it is')) })
+        return Object.assign(['x'], { close: () => Promise.reject(new Error('broken')) })
       },
     ],
-  ])('restores the paths behind %s, and nothing else (fact 146)', async (_what, app) => {
+  ])('restores the paths behind %s, and nothing else', async (_what, app) => {
     const lines: string[] = []
     const inner: Application = (environ, startResponse) => {
       expect([environ.SCRIPT_NAME, environ.PATH_INFO]).toEqual(['/app', '/x'])
@@ -97,7 +96,7 @@ describe('mount', () => {
       write: (line) => lines.push(line),
     })
     await runCgi(asFastcgi(logged), '/app/x')
-    expect(lines).toEqual(['ada |/app/x\n'])
+    expect(lines).toEqual(['ada -|/app/x\n'])
   })
 
   it('keeps the paths shifted while the body is sent', async () => {
@@ -113,13 +112,13 @@ describe('mount', () => {
   })
 
   it.each(['', 'foo', 'http://', 'http:///x', 'ftp://host/', '/x?y', 'http://a b/', '/x#y'])(
-    'refuses the place %j',
-    (place) => {
-      expect(() => mount({ [place]: tell('x') })).toThrow(ConfigurationError)
+    'refuses the key %j',
+    (key) => {
+      expect(() => mount({ [key]: tell('x') })).toThrow(ConfigurationError)
     },
   )
 
-  it('takes a path of slashes only in linear time', async () => {
+  it('takes linear time for a path of slashes', async () => {
     const target = `/${'/'.repeat(60_000)}`
     const many = mount(
       Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`/${i}`, tell('')])),
@@ -154,13 +153,13 @@ describe('cascade', () => {
     [['500 Oops', '200 OK'], undefined, '500 Oops 0'],
     [['500 Oops', '404 Not Found', '200 OK'], { catch: [500] }, '404 Not Found 1'],
     [[], undefined, '404 Not Found Not Found\n'],
-  ])('of %j with %j answers %s', async (statuses, options, answered) => {
+  ])('of %j with %j responds with %s', async (statuses, options, answered) => {
     const apps = statuses.map((status, index) => answer(status, String(index)))
     const { status, body } = await runCgi(cascade(apps, options), '/')
     expect(`${status} ${String(body)}`).toBe(answered)
   })
 
-  it('closes what it passes over before it goes on', async () => {
+  it('closes a body that it does not use before it goes on', async () => {
     const log: string[] = []
     const apps = [
       answer('404 Not Found', 'a', log),
@@ -201,19 +200,22 @@ describe('cascade', () => {
       },
     ],
   ]
-  describe.each(GATEWAYS)('behind %s', (gateway) => {
-    it.each(missing)('passes over a 404 from %s, whatever comes next', async (_what, app) => {
-      for (const next of [
-        answer(OK, 'found'),
-        async (...request: Parameters<Application>) => answer(OK, 'found')(...request),
-      ] as Application[]) {
-        const response = await through(gateway, cascade([app, next]), (ask) => ask('/'))
-        expect(brief(response)).toEqual([OK, 'found'])
-        expect(response.headers.filter(([name]) => /x-from|content-type/i.test(name))).toEqual([
-          ['X-From', 'found'],
-        ])
-      }
-    })
+  describe.each(GATEWAYS)('over %s', (gateway) => {
+    it.each(missing)(
+      'goes on after a 404 from %s, whatever kind the next application is',
+      async (_what, app) => {
+        for (const next of [
+          answer(OK, 'found'),
+          async (...request: Parameters<Application>) => answer(OK, 'found')(...request),
+        ] as Application[]) {
+          const response = await through(gateway, cascade([app, next]), (ask) => ask('/'))
+          expect(brief(response)).toEqual([OK, 'found'])
+          expect(response.headers.filter(([name]) => /x-from|content-type/i.test(name))).toEqual([
+            ['X-From', 'found'],
+          ])
+        }
+      },
+    )
   })
 
   it('gives each application the same paths', async () => {

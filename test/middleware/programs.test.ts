@@ -57,7 +57,7 @@ class Browser {
   }
 
   async send(target: string, form?: string): Promise<TestResponse> {
-    const answer = await this.#ask({
+    const response = await this.#ask({
       target,
       headers: [
         ...(this.cookie === '' ? [] : [['Cookie', this.cookie] as [string, string]]),
@@ -67,14 +67,14 @@ class Browser {
       ],
       ...(form === undefined ? {} : { method: 'POST', body: form }),
     })
-    for (const cookie of valuesOf(answer.headers, 'Set-Cookie')) {
+    for (const cookie of valuesOf(response.headers, 'Set-Cookie')) {
       this.cookie = cookie.includes('Max-Age=0;') ? '' : cookie.split(';')[0]!
     }
-    return answer
+    return response
   }
 }
 
-describe.each(GATEWAYS)('behind %s', (gateway) => {
+describe.each(GATEWAYS)('over %s', (gateway) => {
   it('sign-in.mjs signs in and out', async () => {
     const { application } = await load('sign-in.mjs')
     await through(gateway, validator(application), async (ask) => {
@@ -90,8 +90,8 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
         expect((await browser.send('/', wrong)).status).toBe('403 Forbidden')
       }
       expect(browser.cookie).toBe('')
-      const answer = await browser.send('/', 'user=ada&password=lovelace')
-      expect([answer.status, valueOf(answer, 'Location')]).toEqual(['303 See Other', '/'])
+      const response = await browser.send('/', 'user=ada&password=lovelace')
+      expect([response.status, valueOf(response, 'Location')]).toEqual(['303 See Other', '/'])
       expect(String((await browser.send('/')).body)).toContain('<p>Hello, ada!</p>')
       expect((await browser.send('/', 'out=now')).status).toBe('303 See Other')
       expect(browser.cookie).toBe('')
@@ -100,7 +100,7 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
     })
   })
 
-  it('routes.mjs finds what it has', async () => {
+  it('routes.mjs responds to its routes', async () => {
     const { application } = await load('routes.mjs')
     await through(gateway, validator(application, { warn: () => {} }), async (ask) => {
       expect(brief(await ask('/notes'))).toEqual(['200 OK', '1: Buy milk\n'])
@@ -112,8 +112,8 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
       expect(brief(await ask('/notes/3'))).toEqual(['404 Not Found', 'There is nothing here.\n'])
       expect(brief(await ask('/'))).toEqual(['404 Not Found', 'There is nothing here.\n'])
       expect((await ask({ method: 'HEAD', target: '/notes' })).status).toBe('200 OK')
-      const answer = await ask({ method: 'PUT', target: '/notes', body: '' })
-      expect([answer.status, valueOf(answer, 'Allow')]).toEqual([
+      const response = await ask({ method: 'PUT', target: '/notes', body: '' })
+      expect([response.status, valueOf(response, 'Allow')]).toEqual([
         '405 Method Not Allowed',
         'GET, POST',
       ])
@@ -121,7 +121,7 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
   })
 })
 
-describe('the pool of the sandwich', () => {
+describe('Pool of sandwich.mjs', () => {
   interface Pool {
     free: number
     take(): Promise<unknown>
@@ -133,7 +133,7 @@ describe('the pool of the sandwich', () => {
     withConnection(app: Application, pool: Pool): Application
   }
 
-  it('lets who comes too late wait, in turn, and makes no more than it lends out', async () => {
+  it('queues those who come too late, and makes no more connections than its size', async () => {
     const { Pool } = await load<Sandwich>('sandwich.mjs')
     let made = 0
     const pool = new Pool(2, () => (made += 1))
@@ -159,7 +159,7 @@ describe('the pool of the sandwich', () => {
     ])
   })
 
-  it('lends nothing that could not be made', async () => {
+  it('passes on an error of connect()', async () => {
     const { Pool } = await load<Sandwich>('sandwich.mjs')
     const pool = new Pool(1, () => {
       throw new Error('the disk is full')
@@ -168,15 +168,15 @@ describe('the pool of the sandwich', () => {
     expect(pool.free).toBe(1)
   })
 
-  it('gets its connection back whatever the application does, and closes its body', async () => {
+  it('gets its connection back whatever the application does, and the body is closed', async () => {
     const example = await load<Sandwich>('sandwich.mjs')
     const pool = new example.Pool(1, () => ({}))
     let closed = 0
     const apps: Application[] = [
       () => {
-        throw new Error('so it is')
+        throw new Error('broken')
       },
-      () => Promise.reject(new Error('so it is')),
+      () => Promise.reject(new Error('broken')),
       (_environ, startResponse) => {
         startResponse('200 OK', [])
         return Object.assign(['a', 'b'], { close: () => void (closed += 1) })

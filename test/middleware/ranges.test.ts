@@ -72,7 +72,7 @@ const sources: [what: string, body: () => Body | Promise<Body>, whole: string][]
   ['a part of one of a part', () => stream({ start: 1, end: 8 }, { start: 1 }), '2345678'],
 ]
 
-describe.each(sources)('of %s', (_what, body, whole) => {
+describe.each(sources)('ranges of %s', (_what, body, whole) => {
   const size = whole.length
   it.each<[range: string, from: number, to: number]>([
     ['bytes=0-0', 0, 1],
@@ -81,36 +81,36 @@ describe.each(sources)('of %s', (_what, body, whole) => {
     ['bytes=-3', size - 3, size],
     ['bytes=-100', 0, size],
     ['bytes=1-100', 1, size],
-  ])('%s is that part, and the file is closed', async (range, from, to) => {
+  ])('%s gets that part, and the file is closed', async (range, from, to) => {
     closed.length = 0
-    const answer = await ask(validator(ranges(sending(body))), range)
-    expect(brief(answer)).toEqual(['206 Partial Content', whole.slice(from, to)])
-    expect(valueOf(answer, 'Content-Range')).toBe(`bytes ${from}-${to - 1}/${size}`)
-    expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
+    const response = await ask(validator(ranges(sending(body))), range)
+    expect(brief(response)).toEqual(['206 Partial Content', whole.slice(from, to)])
+    expect(valueOf(response, 'Content-Range')).toBe(`bytes ${from}-${to - 1}/${size}`)
+    expect(valueOf(response, 'Content-Length')).toBe(String(to - from))
     await expect.poll(() => closed.map((is) => is())).toEqual([true])
   })
 
-  it('one outside of the file is a 416 that tells the size, and the file is closed', async () => {
+  it('a range outside the file gets a 416 with the size, and the file is closed', async () => {
     closed.length = 0
-    const answer = await ask(ranges(sending(body)), `bytes=${size}-`)
-    expect(answer.status).toBe('416 Range Not Satisfiable')
-    expect(valueOf(answer, 'Content-Range')).toBe(`bytes */${size}`)
+    const response = await ask(ranges(sending(body)), `bytes=${size}-`)
+    expect(response.status).toBe('416 Range Not Satisfiable')
+    expect(valueOf(response, 'Content-Range')).toBe(`bytes */${size}`)
     await expect.poll(() => closed.map((is) => is())).toEqual([true])
   })
 
   it.each(['bytes=4-2', 'bytes=0-1,3-4', 'bytes=-', 'lines=1-2', ''])(
     '%j gets all of it, which is announced',
     async (range) => {
-      const answer = await ask(ranges(sending(body)), range)
-      expect(brief(answer)).toEqual([OK, whole])
-      expect(valueOf(answer, 'Accept-Ranges')).toBe('bytes')
-      expect(valueOf(answer, 'Content-Length')).toBe(String(size))
+      const response = await ask(ranges(sending(body)), range)
+      expect(brief(response)).toEqual([OK, whole])
+      expect(valueOf(response, 'Accept-Ranges')).toBe('bytes')
+      expect(valueOf(response, 'Content-Length')).toBe(String(size))
     },
   )
 })
 
-describe.each(GATEWAYS)('behind %s', (gateway) => {
-  it('a client gets the parts of a large file, one after the other', async () => {
+describe.each(GATEWAYS)('over %s', (gateway) => {
+  it('ranges sends the parts of a large file, one after the other', async () => {
     const large = join(folder, `large-${gateway}`)
     const content = Buffer.from(Array.from({ length: 300_000 }, (_, i) => i % 251))
     writeFileSync(large, content)
@@ -119,9 +119,9 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
       const parts: Buffer[] = []
       for (const from of [0, 100_000, 200_000]) {
         const headers: HeaderList = [['Range', `bytes=${from}-${from + 99_999}`]]
-        const answer: TestResponse = await request({ target: '/', headers })
-        expect([answer.status, answer.broken]).toEqual(['206 Partial Content', false])
-        parts.push(answer.body)
+        const response: TestResponse = await request({ target: '/', headers })
+        expect([response.status, response.broken]).toEqual(['206 Partial Content', false])
+        parts.push(response.body)
       }
       expect(Buffer.concat(parts).equals(content)).toBe(true)
     })
@@ -135,14 +135,14 @@ it.each<[what: string, app: Application, announced: string | undefined]>([
   ['none wanted', sending(() => handle({ start: 0 }), [['Accept-Ranges', 'none']]), 'none'],
   // The application knows what it means by it.
   ['a file of /proc', sending(async () => new FileWrapper(await open('/proc/version'))), 'bytes'],
-])('leaves %s as it is', async (_what, app, announced) => {
-  const answer = await ask(ranges(app), 'bytes=2-4')
-  expect(answer.status).not.toMatch(/^(?:206|416)/)
-  expect(answer.body.toString()).toMatch(/^(?:0123456789$|Linux )/)
-  expect(valueOf(answer, 'Accept-Ranges')).toBe(announced)
+])('ranges leaves %s as it is', async (_what, app, announced) => {
+  const response = await ask(ranges(app), 'bytes=2-4')
+  expect(response.status).not.toMatch(/^(?:206|416)/)
+  expect(response.body.toString()).toMatch(/^(?:0123456789$|Linux )/)
+  expect(valueOf(response, 'Accept-Ranges')).toBe(announced)
 })
 
-it('does not believe a length that is not the file’s', async () => {
+it('ranges ignores a Range if Content-Length is not the length of the file', async () => {
   const app = ranges(sending(() => handle({ start: 0 }), [['Content-Length', '5']]))
   expect(brief(await runCgi(app, { target: '/', headers: [['Range', 'bytes=2-4']] }))).toEqual([
     OK,
@@ -150,7 +150,7 @@ it('does not believe a length that is not the file’s', async () => {
   ])
 })
 
-it('acts on GET only; HEAD is told that it could', async () => {
+it('ranges ignores a Range of HEAD, and sends Accept-Ranges', async () => {
   const app = ranges(sending(() => handle({ start: 0 })))
   expect(brief(await ask(app, 'bytes=2-4', [], 'POST'))).toEqual([OK, '0123456789'])
   const head = await ask(app, 'bytes=2-4', [], 'HEAD')
@@ -166,7 +166,7 @@ it.each<[ifRange: string, status: string]>([
   [MODIFIED, '206'],
   ['Sat, 01 Jan 2000 00:00:01 GMT', '200'],
   ['', '200'],
-])('with If-Range %j it is a %s (RFC 9110, section 13.1.5)', async (ifRange, status) => {
+])('ranges with If-Range %j responds with %s', async (ifRange, status) => {
   const headers: HeaderList = [
     ['ETag', '"strong"'],
     ['Last-Modified', MODIFIED],
@@ -175,19 +175,19 @@ it.each<[ifRange: string, status: string]>([
   expect((await ask(app, 'bytes=2-4', [['If-Range', ifRange]])).status.slice(0, 3)).toBe(status)
 })
 
-it('a weak tag is not enough for If-Range', async () => {
+it('ranges ignores a Range with a weak tag in If-Range', async () => {
   const app = ranges(sending(() => handle({ start: 0 }), [['ETag', 'W/"weak"']]))
   expect((await ask(app, 'bytes=2-4', [['If-Range', 'W/"weak"']])).status).toBe(OK)
 })
 
-it('a file that cannot be opened is the handler’s to complain of', async () => {
+it('ranges leaves a file that cannot be opened to the handler', async () => {
   const app = ranges(sending(() => new FileWrapper(createReadStream(join(folder, 'none')))))
-  const answer = await runCgi(app, { target: '/', headers: [['Range', 'bytes=2-4']] })
-  expect(answer.status).toBe('500 Internal Server Error')
-  expect(answer.errors).toContain('ENOENT')
+  const response = await runCgi(app, { target: '/', headers: [['Range', 'bytes=2-4']] })
+  expect(response.status).toBe('500 Internal Server Error')
+  expect(response.errors).toContain('ENOENT')
 })
 
-it('goes with other layers on both sides', async () => {
+it('ranges works with other middleware on both sides', async () => {
   const file = sending(stream, [['ETag', '"v1"']])
   const inside = validator(mount({ '/': ranges(conditionalGet(mount({ '/': file }))) }))
   expect(brief(await ask(inside, 'bytes=2-4'))).toEqual(['206 Partial Content', '234'])

@@ -53,11 +53,9 @@ it.each<[path: string, options: SendfileOptions, value: string | undefined]>([
   ['/srv/files/../secret', accel, undefined],
   ['/srv/filesystem/a.txt', accel, undefined],
   ['/elsewhere/a.txt', accel, undefined],
-  // Fact 182.
   ['/srv/files/a b%2f?#\n.txt', accel, '/files/a%20b%252f%3F%23%0A.txt'],
   ['/srv/files/grün', accel, '/files/gr%C3%BCn'],
   ['/srv/100%/x', accel, '/a%25b/x'],
-  // Fact 163.
   ['/srv/files/a.txt', xSendfile, '/srv/files/a.txt'],
   ['/srv/files/./a b.txt', xSendfile, '/srv/files/a%20b.txt'],
   ['/srv/files/./a b%2f.txt', unescaped, '/srv/files/a b%2f.txt'],
@@ -66,20 +64,20 @@ it.each<[path: string, options: SendfileOptions, value: string | undefined]>([
   ['/srv/files/a\x7fb', unescaped, undefined],
   ['/srv/files/a ', unescaped, undefined],
   ['/srv/files/a\nb', { ...accel, escape: false }, undefined],
-])('%j with %j becomes %j', async (path, options, value) => {
-  const answer = await runCgi(
+])('sendfile of %j with %j sends %j', async (path, options, value) => {
+  const response = await runCgi(
     sendfile(
       answering(() => fileAt(path)),
       options,
     ),
     '/',
   )
-  expect(valueOf(answer, options.header)).toBe(value)
-  expect(answer.body.toString()).toBe(value === undefined ? 'body' : '')
+  expect(valueOf(response, options.header)).toBe(value)
+  expect(response.body.toString()).toBe(value === undefined ? 'body' : '')
 })
 
-describe.each(GATEWAYS)('behind %s', (gateway) => {
-  it('replaces the body by nothing, and closes it (facts 163 and 183)', async () => {
+describe.each(GATEWAYS)('over %s', (gateway) => {
+  it('sendfile sends no body, and closes the file', async () => {
     let closed = 0
     const app = answering(
       () => fileAt('/srv/files/a', {}, () => void (closed += 1)),
@@ -90,17 +88,22 @@ describe.each(GATEWAYS)('behind %s', (gateway) => {
     )
     for (const method of ['GET', 'HEAD']) {
       closed = 0
-      const answer = await through(gateway, sendfile(app, accel), (ask) =>
+      const response = await through(gateway, sendfile(app, accel), (ask) =>
         ask({ method, target: '/' }),
       )
-      expect([answer.status, answer.body.length, answer.broken, closed]).toEqual([OK, 0, false, 1])
-      expect(valueOf(answer, 'Content-Length')).toBe('0')
-      expect(valueOf(answer, 'Content-Type')).toBe('text/plain')
-      expect(valueOf(answer, 'ETag')).toBe('"x"')
+      expect([response.status, response.body.length, response.broken, closed]).toEqual([
+        OK,
+        0,
+        false,
+        1,
+      ])
+      expect(valueOf(response, 'Content-Length')).toBe('0')
+      expect(valueOf(response, 'Content-Type')).toBe('text/plain')
+      expect(valueOf(response, 'ETag')).toBe('"x"')
     }
   })
 
-  it('takes no word of it from a client (fact 181)', async () => {
+  it('sendfile ignores headers of the client', async () => {
     const headers: HeaderList = [
       ['X-Sendfile-Type', 'X-Accel-Redirect'],
       ['X-Accel-Mapping', '/=/secret/'],
@@ -147,13 +150,13 @@ it.each<[what: string, app: Application, method?: string]>([
       return []
     },
   ],
-])('leaves %s as it is', async (_what, app, method = 'GET') => {
-  const answer = await runCgi(sendfile(app, xSendfile), { method, target: '/' })
-  expect(valueOf(answer, 'X-Sendfile')).toBeUndefined()
-  expect(answer.body.toString()).toMatch(/body$|^ody/)
+])('sendfile leaves %s as it is', async (_what, app, method = 'GET') => {
+  const response = await runCgi(sendfile(app, xSendfile), { method, target: '/' })
+  expect(valueOf(response, 'X-Sendfile')).toBeUndefined()
+  expect(response.body.toString()).toMatch(/body$|^ody/)
 })
 
-it('passes the header of the application itself on (fact 163)', async () => {
+it('sendfile passes on the header of the application', async () => {
   const app = answering(() => fileAt('/a'), [['X-Sendfile', '/b']])
   expect(valueOf(await runCgi(sendfile(app, xSendfile), '/'), 'X-Sendfile')).toBe('/b')
 })
@@ -161,7 +164,7 @@ it('passes the header of the application itself on (fact 163)', async () => {
 it.each<[what: string, body: () => Body | Promise<Body>]>([
   ['a stream', () => new FileWrapper(createReadStream(FILE))],
   ['a FileHandle with its path', async () => new FileWrapper(await open(FILE), { path: FILE })],
-])('hands over %s', async (_what, body) => {
+])('sendfile hands over %s', async (_what, body) => {
   expect(valueOf(await runCgi(sendfile(answering(body), xSendfile), '/'), 'X-Sendfile')).toBe(FILE)
 })
 
@@ -173,7 +176,7 @@ it.each<unknown>([
   { header: 'X-Accel-Redirect', map: { 'srv/files': '/files' } },
   { header: 'X-Accel-Redirect', map: { '/srv/files': 'files' } },
   { header: 'X-Sendfile', map: { '/a': '/b' } },
-])('refuses %j', (options) => {
+])('sendfile refuses the options %j', (options) => {
   expect(() =>
     sendfile(
       answering(() => []),
@@ -221,7 +224,7 @@ const servers = [
   },
 ] as const
 
-describe.each(servers)('behind $program', ({ program, options, start }) => {
+describe.each(servers)('sendfile behind $program', ({ program, options, start }) => {
   const { available, hint } = installed(program)
   describe.skipIf(!available)(`as it is${hint}`, () => {
     const names = ['plain.txt', 'a b%2f+?#.txt', 'grün.bin']
@@ -283,13 +286,13 @@ describe.each(servers)('behind $program', ({ program, options, start }) => {
       },
     )
 
-    it('ranges are the server’s as well', async () => {
+    it('leaves ranges to the server', async () => {
       const headers: HeaderList = [['Range', 'bytes=10-19']]
       const response = await httpRequest({ port: server.port }, { target: '/app?0', headers })
       expect([response.status, response.body.equals(content.subarray(10, 20))]).toEqual([206, true])
     })
 
-    it('staticFiles hands its files over, and sends parts of them itself', async () => {
+    it('hands over the files of staticFiles, which sends parts itself', async () => {
       const target = '/app/plain.txt?x'
       const whole = await httpRequest({ port: server.port }, { target })
       expect([whole.status, whole.body.equals(content)]).toEqual([200, true])
@@ -302,7 +305,7 @@ describe.each(servers)('behind $program', ({ program, options, start }) => {
       expect(ranges.map(([, value]) => value)).toEqual(['bytes'])
     })
 
-    it('HEAD has the length of the file', async () => {
+    it('has the length of the file for HEAD', async () => {
       const response = await httpRequest(
         { port: server.port },
         { method: 'HEAD', target: '/app?0' },

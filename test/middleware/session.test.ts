@@ -1,4 +1,4 @@
-/** `session`: what is remembered, by whom it can be changed, and when it is saved. */
+/** `session`: what is remembered, who can change it, when it is saved, and that it stays ended. */
 import {
   existsSync,
   mkdirSync,
@@ -34,19 +34,19 @@ const secret = 'the first secret, of 32 characters'
 const older = 'the one before, also of 32 characters'
 const DAY = 24 * 60 * 60 * 1000
 
-let folder: string
+let directory: string
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'portico-session-'))
+  directory = mkdtempSync(join(tmpdir(), 'portico-session-'))
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2030-01-01T00:00:00Z') })
 })
 afterEach(() => {
   vi.useRealTimers()
-  rmSync(folder, { recursive: true })
+  rmSync(directory, { recursive: true })
 })
 
-const of = (environ: Environ) => environ['portico.session'] as Session
+const of = (environ: Environ) => environ['portico.session']
 
-/** An application that does something with the session, and tells its data. */
+/** An application that does something with the session, and responds with its data. */
 const doing =
   (action: (current: Session) => void): Application =>
   (environ, startResponse) => {
@@ -68,10 +68,10 @@ const add = (environ: Environ) => {
 
 const fails: Application = (environ) => {
   of(environ).data['visits'] = 100
-  throw new Error('so it is')
+  throw new Error('broken')
 }
 
-/** A browser: it keeps the one cookie, and shows what was sent last. */
+/** A browser with one cookie. It shows what was sent last. */
 class Browser {
   cookie = ''
   setCookie: string | undefined
@@ -87,27 +87,27 @@ class Browser {
   async run(app: Application, options: Partial<SessionOptions> = {}): Promise<string> {
     const headers: [string, string][] = this.cookie === '' ? [] : [['Cookie', this.cookie]]
     const wrapped = session(app, { ...this.#options, ...options })
-    const answer = await runCgi(wrapped, { target: '/', headers }, this.#variables)
-    const cookies = valuesOf(answer.headers, 'Set-Cookie')
+    const response = await runCgi(wrapped, { target: '/', headers }, this.#variables)
+    const cookies = valuesOf(response.headers, 'Set-Cookie')
     expect(cookies.length).toBeLessThan(2)
     this.setCookie = cookies[0]
-    this.errors = answer.errors
+    this.errors = response.errors
     if (this.setCookie !== undefined) {
       const [pair = ''] = this.setCookie.split(';')
       this.cookie = /Max-Age=0;/.test(this.setCookie) ? '' : pair
     }
-    return answer.status === OK ? answer.body.toString() : answer.status
+    return response.status === OK ? response.body.toString() : response.status
   }
 }
 
 const kinds: [kind: string, store: () => SessionStore | undefined][] = [
   ['in the cookie', () => undefined],
   ['in memory', () => new MemoryStore()],
-  ['in files', () => new FileStore(join(folder, 'sessions'))],
+  ['in files', () => new FileStore(join(directory, 'sessions'))],
 ]
 
-describe.each(kinds)('a session %s', (_kind, makeStore) => {
-  it('is remembered, and saved only if it has changed', async () => {
+describe.each(kinds)('session %s', (_kind, makeStore) => {
+  it('remembers data, and saves it only if it has changed', async () => {
     const browser = new Browser({ store: makeStore() })
     expect([await browser.run(look), browser.setCookie]).toEqual(['{}', undefined])
     expect(await browser.run(count)).toBe('{"visits":1}')
@@ -116,7 +116,7 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     expect([await browser.run(look), browser.setCookie]).toEqual(['{"visits":2}', undefined])
   })
 
-  it('holds what JSON can, and names like any other', async () => {
+  it('holds what JSON can represent, under any name', async () => {
     const browser = new Browser({ store: makeStore() })
     const data = { list: [1, { a: null }], text: 'Grüße 🦀', ['__proto__']: 'x', constructor: 'y' }
     await browser.run(
@@ -140,14 +140,14 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     expect(seen).toEqual([data.list, data.text, 'y', undefined])
   })
 
-  it('notices a change inside', async () => {
+  it('notices a change inside of a value', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(doing(({ data }) => void (data['list'] = [1])))
     await browser.run(doing(({ data }) => void (data['list'] as number[]).push(2)))
     expect(await browser.run(look)).toBe('{"list":[1,2]}')
   })
 
-  it('ends by destroy(), and when all of it is deleted', async () => {
+  it('ends by destroy(), and when all data is deleted', async () => {
     for (const end of [
       (current: Session) => current.destroy(),
       ({ data }: Session) => void delete data['visits'],
@@ -160,7 +160,7 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     }
   })
 
-  it('ends when its time is over', async () => {
+  it('ends after maxAge', async () => {
     const browser = new Browser({ store: makeStore(), maxAge: 60 })
     await browser.run(count)
     expect(browser.setCookie).toContain('; Max-Age=60;')
@@ -168,7 +168,7 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     expect(await browser.run(look)).toBe('{}')
   })
 
-  it('is renewed when half of its time is over', async () => {
+  it('is renewed after half of maxAge', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     vi.advanceTimersByTime(7 * DAY)
@@ -181,7 +181,7 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     expect(await browser.run(look)).toBe('{"visits":1}')
   })
 
-  it('signed with an older secret is believed, and signed anew', async () => {
+  it('accepts a cookie signed with an older secret, and signs it anew', async () => {
     const store = makeStore()
     const browser = new Browser({ store, secret: older })
     await browser.run(count)
@@ -195,30 +195,30 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
   })
 
   it.each<[what: string, change: (cookie: string) => string]>([
-    ['cut off', (cookie) => cookie.slice(0, -1)],
+    ['truncated', (cookie) => cookie.slice(0, -1)],
     ['longer', (cookie) => `${cookie}A`],
     ['without a signature', (cookie) => cookie.replace(/\.[^.]*$/, '')],
-    ['of another signature', (cookie) => cookie.replace(/.{43}$/, 'A'.repeat(43))],
-    ['of another value', (cookie) => cookie.replace(/=(.)/, (_, c) => (c === 'A' ? '=B' : '=A'))],
-    ['of a later date', (cookie) => cookie.replace(/\.([\da-z]+)\./, '.zzzzzz.')],
-    ['of another name', (cookie) => `other=x; ${cookie.replace('session', 'sessiom')}`],
+    ['signed differently', (cookie) => cookie.replace(/.{43}$/, 'A'.repeat(43))],
+    ['changed', (cookie) => cookie.replace(/=(.)/, (_, c) => `=${c === 'A' ? 'B' : 'A'}`)],
+    ['dated later', (cookie) => cookie.replace(/\.([\da-z]+)\./, '.zzzzzz.')],
+    ['of another cookie', (cookie) => `other=x; ${cookie.replace('session', 'sessiom')}`],
     ['empty', () => 'session='],
-    ['of blanks', () => 'session=   ;;;='],
-  ])('is none with a cookie that is %s', async (_what, change) => {
+    ['of spaces', () => 'session=   ;;;='],
+  ])('starts anew with a cookie that is %s', async (_what, change) => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     browser.cookie = change(browser.cookie)
     expect(await browser.run(look)).toBe('{}')
   })
 
-  it('is found behind cookies of its name that are not ours', async () => {
+  it('finds its cookie among others of the same name', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     browser.cookie = `session=evil; a=b; ${browser.cookie}; session=evil`
     expect(await browser.run(look)).toBe('{"visits":1}')
   })
 
-  it('is worth nothing under another name', async () => {
+  it('rejects a cookie that was signed under another name', async () => {
     const store = makeStore()
     const browser = new Browser({ store, name: 'one' })
     await browser.run(count)
@@ -226,8 +226,8 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     expect(await browser.run(look, { name: 'two' })).toBe('{}')
   })
 
-  it.each(GATEWAYS)('is there behind %s, for every shape of application', async (gateway) => {
-    const shapes: Application[] = [
+  it.each(GATEWAYS)('works over %s for every kind of application', async (gateway) => {
+    const applications: Application[] = [
       (environ, startResponse) => {
         startResponse(OK, [])
         return [add(environ)]
@@ -247,23 +247,23 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
     ]
     const store = makeStore()
     let cookie = ''
-    for (const [index, app] of shapes.entries()) {
+    for (const [index, app] of applications.entries()) {
       await through(gateway, session(app, { secret, store }), async (ask) => {
-        const answer = await ask({ target: '/', headers: [['Cookie', cookie]] })
-        expect(answer.body.toString()).toBe(`{"visits":${index + 1}}`)
-        cookie = valuesOf(answer.headers, 'Set-Cookie')[0]?.split(';')[0] ?? ''
+        const response = await ask({ target: '/', headers: [['Cookie', cookie]] })
+        expect(response.body.toString()).toBe(`{"visits":${index + 1}}`)
+        cookie = valuesOf(response.headers, 'Set-Cookie')[0]?.split(';')[0] ?? ''
       })
     }
   })
 
-  it('is not saved by an application that fails', async () => {
+  it('is not saved if the application fails', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     expect(await browser.run(fails)).toBe('500 Internal Server Error')
     expect(await browser.run(look)).toBe('{"visits":1}')
   })
 
-  it('cannot hold what JSON cannot', async () => {
+  it('responds with a 500 to data that JSON cannot represent', async () => {
     const browser = new Browser({ store: makeStore() })
     expect(await browser.run(doing(({ data }) => void (data['big'] = { toJSON: () => 1n })))).toBe(
       '500 Internal Server Error',
@@ -271,13 +271,13 @@ describe.each(kinds)('a session %s', (_kind, makeStore) => {
   })
 })
 
-describe.each(kinds.slice(1))('a session %s', (_kind, makeStore) => {
+describe.each(kinds.slice(1))('session %s', (_kind, makeStore) => {
   const signIn = doing((current) => {
     current.regenerate()
     current.data['user'] = 'ada'
   })
 
-  it('gets another id by regenerate(), and the old one is worth nothing', async () => {
+  it('gets another id by regenerate(), and the old id is invalid', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     const before = browser.cookie
@@ -288,7 +288,7 @@ describe.each(kinds.slice(1))('a session %s', (_kind, makeStore) => {
     expect(await browser.run(look)).toBe('{}')
   })
 
-  it('is gone for every copy of the cookie after destroy()', async () => {
+  it('has ended for every copy of the cookie after destroy()', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     const copy = browser.cookie
@@ -300,7 +300,7 @@ describe.each(kinds.slice(1))('a session %s', (_kind, makeStore) => {
     expect(browser.cookie).not.toBe(copy)
   })
 
-  it('starts anew when data is set behind destroy()', async () => {
+  it('starts anew when data is set after destroy()', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     const before = browser.cookie
@@ -314,7 +314,7 @@ describe.each(kinds.slice(1))('a session %s', (_kind, makeStore) => {
     expect(await browser.run(look)).toBe('{"user":"bob"}')
   })
 
-  it('is saved once more if it changes while the body is sent', async () => {
+  it('is saved again if it changes while the body is sent', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     await browser.run(async function* (environ: Environ, startResponse: StartResponse) {
@@ -334,7 +334,7 @@ const late = function* (environ: Environ, startResponse: StartResponse) {
   of(environ).data['late'] = true
 }
 
-it('without a cookie loses what changes late, and says so', async () => {
+it('session loses late changes without a cookie or a store, and logs it', async () => {
   for (const store of [undefined, new MemoryStore()]) {
     const browser = new Browser({ store })
     expect(await browser.run(late)).toBe('a')
@@ -344,7 +344,7 @@ it('without a cookie loses what changes late, and says so', async () => {
   }
 })
 
-it('is saved before the head goes', async () => {
+it('session saves before the head is sent', async () => {
   const log: string[] = []
   const store: SessionStore = {
     load: () => undefined,
@@ -383,7 +383,7 @@ it('is saved before the head goes', async () => {
   }
 })
 
-it('in a store that fails is an error, not an answer', async () => {
+it('session responds with a 500 if the store fails', async () => {
   const broken: SessionStore = {
     load: () => undefined,
     save: () => Promise.reject(new Error('the disk is full')),
@@ -394,18 +394,19 @@ it('in a store that fails is an error, not an answer', async () => {
   expect(browser.errors).toContain('the disk is full')
 })
 
-it('that cannot be read is a new one', async () => {
-  const folderOf = join(folder, 'sessions')
-  const browser = new Browser({ store: new FileStore(folderOf) })
+it('session starts anew if its data cannot be read', async () => {
+  const directoryOf = join(directory, 'sessions')
+  const browser = new Browser({ store: new FileStore(directoryOf) })
   expect(await browser.run(count)).toBe('{"visits":1}')
   const { cookie } = browser
   // In a cookie, where the id of a session is no data.
   expect(await browser.run(count, { store: undefined })).toBe('{"visits":1}')
   // In a file that a crash has emptied.
   browser.cookie = cookie
-  const [name = ''] = readdirSync(folderOf)
-  writeFileSync(join(folderOf, name), '')
-  utimesSync(join(folderOf, name), new Date(), new Date(Date.now() + DAY))
+  const [name = ''] = readdirSync(directoryOf)
+  const file = join(directoryOf, name, 'session.json')
+  writeFileSync(file, '')
+  utimesSync(file, new Date(), new Date(Date.now() + DAY))
   expect(await browser.run(count)).toBe('{"visits":1}')
   expect(browser.cookie).not.toBe(cookie)
   expect(await browser.run(count)).toBe('{"visits":2}')
@@ -413,7 +414,7 @@ it('that cannot be read is a new one', async () => {
 
 const fill = (size: number) => doing(({ data }) => void (data['x'] = 'x'.repeat(size)))
 
-it('that cannot be saved leaves no body open', async () => {
+it('session closes the body if it cannot be saved', async () => {
   let closed = 0
   const close = async () => {
     await Promise.resolve()
@@ -435,14 +436,14 @@ it('that cannot be saved leaves no body open', async () => {
   expect(closed).toBe(2)
 })
 
-it('in a cookie must fit into one', async () => {
+it('session responds with a 500 if the data does not fit into a cookie', async () => {
   const browser = new Browser()
   expect(await browser.run(fill(2900))).toContain('xxx')
   expect(await browser.run(fill(4000))).toBe('500 Internal Server Error')
   expect(browser.errors).toMatch(/the cookie has 5\d\d\d bytes/)
 })
 
-describe('the cookie', () => {
+describe('cookie of session', () => {
   it.each<
     [
       what: string,
@@ -451,16 +452,16 @@ describe('the cookie', () => {
       attributes: string,
     ]
   >([
-    ['of the whole host', {}, {}, 'Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax'],
+    ['for the whole host', {}, {}, 'Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax'],
     [
       'below a mount point',
       {},
       { SCRIPT_NAME: '/~ada/x y.cgi' },
       'Path=/~ada/x%20y.cgi; Max-Age=1209600; HttpOnly; SameSite=Lax',
     ],
-    ['by https', {}, { HTTPS: 'on' }, 'Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure'],
+    ['over https', {}, { HTTPS: 'on' }, 'Path=/; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure'],
     [
-      'as told',
+      'with options',
       { path: '/a', domain: 'example.com', sameSite: 'Strict', maxAge: 5 },
       { HTTPS: 'on' },
       'Path=/a; Domain=example.com; Max-Age=5; HttpOnly; SameSite=Strict; Secure',
@@ -471,7 +472,7 @@ describe('the cookie', () => {
     expect(browser.setCookie?.replace(/^[^;]*; /, '')).toBe(attributes)
   })
 
-  it('is that of the place where the layer is, whatever is mounted below', async () => {
+  it('has the path of the middleware, whatever is mounted below', async () => {
     const browser = new Browser()
     await browser.run(mount({ '/': mount({ '/': count }) }))
     const inner = new Browser({}, { PATH_INFO: '/a/b', REQUEST_URI: '/a/b' })
@@ -491,13 +492,13 @@ describe('the cookie', () => {
     { domain: 'a;b' },
     { maxAge: 0 },
     { maxAge: Number.NaN },
-  ])('refuses %j', (options) => {
+  ])('refuses the options %j', (options) => {
     expect(() => session(look, { secret, ...options })).toThrow(ConfigurationError)
   })
 })
 
 describe('Signer', () => {
-  it('reads nothing that it has not signed, and never throws', () => {
+  it('Signer.read() accepts only what it has signed, and never throws', () => {
     const signer = new Signer('s', [secret])
     const signed = signer.sign('value', Date.now() + 1000)
     expect(signer.read(signed)).toMatchObject({ value: 'value', old: false })
@@ -510,7 +511,7 @@ describe('Signer', () => {
     )
   })
 
-  it('reads no cookie whose last characters are another spelling of the signature', () => {
+  it('Signer.read() accepts the four spellings of one signature, and no more', () => {
     const signer = new Signer('s', [secret])
     const signed = signer.sign('value', Date.now() + 1000)
     const accepted = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
@@ -527,13 +528,13 @@ describe('Signer', () => {
     ['a', 'a', []],
     ['=x', 'a', []],
     ['a=b=c', 'a', ['b=c']],
-  ])('finds in %s of %s %j', (header, name, values) => {
+  ])('cookieValues(%j, %j) is %j', (header, name, values) => {
     expect(cookieValues(header, name)).toEqual(values)
   })
 })
 
 describe('MemoryStore', () => {
-  it('holds no more than it may, and forgets what was saved longest ago', () => {
+  it('MemoryStore drops the session that was saved longest ago when it is full', () => {
     const store = new MemoryStore(2)
     const later = Date.now() + 1000
     for (const id of ['a', 'b', 'a', 'c']) store.save(id, id, later)
@@ -547,14 +548,14 @@ describe('MemoryStore', () => {
     expect([store.size, store.load('a')]).toEqual([1, undefined])
   })
 
-  it('forgets what has expired', () => {
+  it('MemoryStore forgets what has expired', () => {
     const store = new MemoryStore()
     store.save('a', 'a', Date.now() + 1000)
     vi.advanceTimersByTime(1000)
     expect([store.load('a'), store.size]).toEqual([undefined, 0])
   })
 
-  it.each([0, 1.5, -1])('refuses room for %d', (max) => {
+  it.each([0, 1.5, -1])('MemoryStore refuses room for %d sessions', (max) => {
     expect(() => new MemoryStore(max)).toThrow(ConfigurationError)
   })
 })
@@ -562,67 +563,69 @@ describe('MemoryStore', () => {
 describe('FileStore', () => {
   const id = 'an-id_of_the_session'
 
-  it('keeps files that nobody else can read, and whose names tell nothing', async () => {
-    const store = new FileStore(join(folder, 'a/b'))
+  it('FileStore keeps files that only its user can read, under names that reveal no id', async () => {
+    const store = new FileStore(join(directory, 'a/b'))
     await store.save(id, 'data', Date.now() + 1000)
-    const [name, ...others] = readdirSync(join(folder, 'a/b'))
-    expect([name, others]).toEqual([expect.stringMatching(/^[\da-f]{64}\.json$/), []])
-    const path = join(folder, 'a/b', name!)
+    const [name, ...others] = readdirSync(join(directory, 'a/b'))
+    expect([name, others]).toEqual([expect.stringMatching(/^[\da-f]{64}$/), []])
+    expect(readdirSync(join(directory, 'a/b', name!))).toEqual(['session.json'])
+    const path = join(directory, 'a/b', name!, 'session.json')
     expect(readFileSync(path, 'utf8')).toBe('data')
     expect(statSync(path).mode & 0o777).toBe(0o600)
-    expect(statSync(join(folder, 'a/b')).mode & 0o777).toBe(0o700)
+    expect(statSync(join(directory, 'a/b')).mode & 0o777).toBe(0o700)
     expect(await store.load(id)).toBe('data')
   })
 
-  it('finds nothing where there is nothing', async () => {
-    const store = new FileStore(join(folder, 'none'))
+  it('FileStore finds nothing where there is no directory', async () => {
+    const store = new FileStore(join(directory, 'none'))
     expect(await store.load(id)).toBeUndefined()
     await store.remove(id)
     await store.purge()
-    expect(existsSync(join(folder, 'none'))).toBe(false)
+    expect(existsSync(join(directory, 'none'))).toBe(false)
   })
 
-  it('looks for no file of a name that a client chooses', async () => {
-    writeFileSync(join(folder, 'x.json'), '{}')
-    const store = new FileStore(folder)
+  it('FileStore opens no file by a name that a client chooses', async () => {
+    writeFileSync(join(directory, 'x.json'), '{}')
+    const store = new FileStore(directory)
     for (const name of ['x', '../x', '/etc/passwd', ''])
       expect(await store.load(name)).toBeUndefined()
   })
 
-  it('removes what has expired, and nothing that is not its own', async () => {
-    const store = new FileStore(folder)
-    writeFileSync(join(folder, 'other.json'), '')
-    utimesSync(join(folder, 'other.json'), 0, 0)
+  it('FileStore.purge() removes expired sessions and no other files', async () => {
+    const store = new FileStore(directory)
+    writeFileSync(join(directory, 'other.json'), '')
+    utimesSync(join(directory, 'other.json'), 0, 0)
     await store.save('old', 'x', Date.now() + 1000)
     await store.save('new', 'y', Date.now() + 5000)
     vi.advanceTimersByTime(1000)
     await store.purge()
-    expect(readdirSync(folder)).toHaveLength(2)
+    expect(readdirSync(directory)).toHaveLength(2)
     expect([await store.load('old'), await store.load('new')]).toEqual([undefined, 'y'])
-    expect(existsSync(join(folder, 'other.json'))).toBe(true)
+    expect(existsSync(join(directory, 'other.json'))).toBe(true)
   })
 
-  it('removes what a process that is gone was writing a day ago', async () => {
-    const day = 24 * 60 * 60
-    const now = Date.now() / 1000
-    const names = ['a', 'b'].map((letter) => `${letter.repeat(32)}.tmp`)
-    for (const [index, name] of names.entries()) {
-      writeFileSync(join(folder, name), '')
-      utimesSync(join(folder, name), now, now - day + index)
+  it('FileStore.purge() removes after a day what a killed process has left', async () => {
+    const [day, now] = [24 * 60 * 60, Date.now() / 1000]
+    // Removed half, and made without data: a day ago, and a second less.
+    const removed = `${'a'.repeat(32)}.removed`
+    const names = ['b', 'c'].map((letter) => letter.repeat(64))
+    for (const [index, name] of [removed, ...names].entries()) {
+      mkdirSync(join(directory, name))
+      utimesSync(join(directory, name), now, now - day + Math.max(index - 1, 0))
     }
-    await new FileStore(folder).purge()
-    expect(readdirSync(folder)).toEqual([names[1]])
+    await new FileStore(directory).purge()
+    expect(readdirSync(directory)).toEqual([names[1]])
   })
 
-  it('removes an expired session that is asked for', async () => {
-    const store = new FileStore(folder)
+  it('FileStore.load() removes an expired session', async () => {
+    const store = new FileStore(directory)
     await store.save(id, 'x', Date.now() + 1000)
     vi.advanceTimersByTime(1000)
-    expect([await store.load(id), readdirSync(folder)]).toEqual([undefined, []])
+    expect([await store.load(id), readdirSync(directory)]).toEqual([undefined, []])
   })
 
-  it('purges with one save in a hundred', async () => {
-    const store = new FileStore(folder)
+  it('FileStore purges with one save in a hundred', async () => {
+    const store = new FileStore(directory)
     const purge = vi.spyOn(store, 'purge')
     const random = vi.spyOn(Math, 'random').mockReturnValue(0.01)
     await store.save(id, 'x', Date.now() + 1000)
@@ -633,13 +636,14 @@ describe('FileStore', () => {
     expect(purge).toHaveBeenCalledOnce()
   })
 
-  it('leaves nothing behind when it cannot save', async () => {
-    const store = new FileStore(folder)
+  it('FileStore leaves no temporary file when it cannot save', async () => {
+    const store = new FileStore(directory)
     await store.save(id, 'x', Date.now() + 1000)
-    const names = readdirSync(folder)
-    rmSync(join(folder, names[0]!))
-    mkdirSync(join(folder, names[0]!))
+    const [name = ''] = readdirSync(directory)
+    const file = join(directory, name, 'session.json')
+    rmSync(file)
+    mkdirSync(file)
     await expect(store.save(id, 'x', Date.now() + 1000)).rejects.toThrow(Error)
-    expect(readdirSync(folder)).toEqual(names)
+    expect(readdirSync(join(directory, name))).toEqual(['session.json'])
   })
 })

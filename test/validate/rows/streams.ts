@@ -7,7 +7,7 @@ import { answer, app, applications, makeEnviron, OK, PLAIN, refusal, type Row } 
 type Method = (...args: unknown[]) => unknown
 type LooseErrors = Record<'write' | 'writelines' | 'flush' | 'close' | 'end', Method>
 interface LooseInput extends Record<
-  'read' | 'readline' | 'readlines' | 'stream' | 'close' | 'getvalue',
+  'read' | 'readline' | 'readlines' | 'stream' | 'close' | 'getValue',
   Method
 > {
   chunks(...args: unknown[]): AsyncGenerator
@@ -83,8 +83,8 @@ const misuses = applications([
   [
     '2a.51',
     'a method that only some input has',
-    reading((input) => input.getvalue()),
-    'TypeError: input.getvalue is not a function',
+    reading((input) => input.getValue()),
+    'TypeError: input.getValue is not a function',
   ],
   [
     '2f.9',

@@ -1,7 +1,7 @@
 /**
- * What all layers have in common: whatever shape the application has, its answer comes out as it
- * went in, its body is closed once, nothing waits that need not, and the validator on either side
- * has nothing to say.
+ * What all middleware has in common: whatever kind of application is inside, its response comes out
+ * as it went in, its body is closed once, nothing waits that need not wait, and the validator on
+ * either side finds no fault.
  */
 import { Buffer } from 'node:buffer'
 import { EventEmitter, once } from 'node:events'
@@ -9,7 +9,6 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { asApplication } from '../../src/application/detect.ts'
 import {
   accessLog,
   basicAuth,
@@ -19,6 +18,7 @@ import {
   contentLength,
   errorPage,
   head,
+  intercept,
   MemoryStore,
   mount,
   proxyFix,
@@ -26,7 +26,6 @@ import {
   sendfile,
   session,
 } from '../../src/exports/middleware.ts'
-import { intercept } from '../../src/middleware/response.ts'
 import type { Application, ApplicationClass, Body, Chunk, StartResponse } from '../../src/types.ts'
 import { FileWrapper, isFileWrapper } from '../../src/wsgiref/util.ts'
 import { validator } from '../../src/validate/validator.ts'
@@ -44,7 +43,7 @@ function signedIn(app: Application): Application {
 }
 
 const secret = 'x'.repeat(32)
-const layers: [name: string, wrap: (app: App) => Application][] = [
+const all: [name: string, wrap: (app: App) => Application][] = [
   ['accessLog', (app) => accessLog(app, { write: () => {} })],
   ['basicAuth', (app) => signedIn(basicAuth(app, { verify: () => true }))],
   ['bodyLimit', (app) => bodyLimit(app, 1000)],
@@ -53,20 +52,16 @@ const layers: [name: string, wrap: (app: App) => Application][] = [
   ['contentLength', (app) => contentLength(app)],
   ['errorPage', (app) => errorPage(app, { development: true })],
   ['head', (app) => head(app)],
+  ['intercept', (app) => intercept(app, { onResponse: () => {} })],
   ['mount', (app) => mount({ '/': app })],
   ['proxyFix', (app) => proxyFix(app, { trusted: ['127.0.0.1'] })],
   ['ranges', (app) => ranges(app)],
   ['sendfile', (app) => sendfile(app, { header: 'X-Sendfile' })],
   ['session in a cookie', (app) => session(app, { secret })],
   ['session in a store', (app) => session(app, { secret, store: new MemoryStore() })],
+  ['intercept with a promise', (app) => intercept(app, { onResponse: async () => {} })],
   [
-    'a head that waits',
-    (app) =>
-      (...request) =>
-        intercept(asApplication(app), ...request, async () => {}, true),
-  ],
-  [
-    'all at once',
+    'a stack of middleware',
     (app) =>
       accessLog(
         mount({
@@ -114,7 +109,7 @@ class Instance {
   }
 }
 
-const shapes: [name: string, app: App][] = [
+const kinds: [name: string, app: App][] = [
   [
     'an array',
     (_environ, startResponse) => (startResponse(OK, PLAIN), Object.assign(['a', 'b'], { close })),
@@ -152,7 +147,7 @@ const shapes: [name: string, app: App][] = [
     },
   ],
   [
-    'write() that nobody waits for, and a body behind it',
+    'write() that is not awaited, and a body after it',
     (_environ, startResponse) => {
       void startResponse(OK, PLAIN)('a')
       return Object.assign<Chunk[], object>(['b'], { close })
@@ -162,7 +157,7 @@ const shapes: [name: string, app: App][] = [
     'a second head',
     (_environ, startResponse) => {
       startResponse('500 Oops', [['Content-Type', 'text/html']])
-      startResponse(OK, PLAIN, new Error('on second thoughts'))
+      startResponse(OK, PLAIN, new Error('replaced'))
       return Object.assign(['a', 'b'], { close })
     },
   ],
@@ -176,8 +171,8 @@ const shapes: [name: string, app: App][] = [
   ],
 ]
 
-describe.each(layers)('%s', (_, wrap) => {
-  it('closes once an array of what is no chunk', async () => {
+describe.each(all)('%s', (_, wrap) => {
+  it('closes once an array with an element that is not a chunk', async () => {
     closed.count = 0
     const body = Object.assign(['a', 5], { close }) as unknown as Body
     const app = wrap((_environ, startResponse) => (startResponse(OK, PLAIN), body))
@@ -185,49 +180,52 @@ describe.each(layers)('%s', (_, wrap) => {
     expect(closed.count).toBe(1)
   })
 
-  it.each(shapes)('passes %s on, and closes it once', async (_name, app) => {
+  it.each(kinds)('passes on the response of %s, and closes the body once', async (_name, app) => {
     closed.count = 0
-    const answer = await runCgi(wrap(app), '/')
-    expect([answer.status, answer.body.toString(), answer.errors]).toEqual([OK, 'ab', ''])
-    expect(answer.headers).toContainEqual(PLAIN[0])
+    const response = await runCgi(wrap(app), '/')
+    expect([response.status, response.body.toString(), response.errors]).toEqual([OK, 'ab', ''])
+    expect(response.headers).toContainEqual(PLAIN[0])
     expect(closed.count).toBe(1)
   })
 
-  it.each(shapes)('keeps the contract to both sides with %s', async (_name, app) => {
+  it.each(kinds)('keeps the contract on both sides with %s', async (_name, app) => {
     closed.count = 0
     const doubts: string[] = []
     const warn = (doubt: string) => void doubts.push(doubt)
-    const answer = await runCgi(validator(wrap(validator(app, { warn })), { warn }), '/')
-    expect([answer.status, answer.body.toString(), answer.errors]).toEqual([OK, 'ab', ''])
+    const response = await runCgi(validator(wrap(validator(app, { warn })), { warn }), '/')
+    expect([response.status, response.body.toString(), response.errors]).toEqual([OK, 'ab', ''])
     expect(closed.count).toBe(1)
     expect(doubts.filter((doubt) => !doubt.includes('not awaited'))).toEqual([])
   })
 
-  it.each(shapes)('answers HEAD without a body of %s, and closes it once', async (_name, app) => {
-    closed.count = 0
-    const answer = await runCgi(wrap(app), { method: 'HEAD', target: '/' })
-    expect([answer.status, answer.body.toString(), answer.errors]).toEqual([OK, '', ''])
-    expect(closed.count).toBe(1)
-  })
+  it.each(kinds)(
+    'responds to HEAD without a body for %s, and closes the body once',
+    async (_name, app) => {
+      closed.count = 0
+      const response = await runCgi(wrap(app), { method: 'HEAD', target: '/' })
+      expect([response.status, response.body.toString(), response.errors]).toEqual([OK, '', ''])
+      expect(closed.count).toBe(1)
+    },
+  )
 
-  it('lets an application that throws do so', async () => {
+  it('passes on an error of the application', async () => {
     for (const fails of [
       () => {
-        throw new Error('so it is')
+        throw new Error('broken')
       },
-      () => Promise.reject(new Error('so it is')),
+      () => Promise.reject(new Error('broken')),
       // oxlint-disable-next-line require-yield
       function* () {
-        throw new Error('so it is')
+        throw new Error('broken')
       },
       // oxlint-disable-next-line require-yield
       async function* () {
-        throw new Error('so it is')
+        throw new Error('broken')
       },
     ] as Application[]) {
-      const answer = await runCgi(wrap(fails), '/')
-      expect(answer.status).toBe('500 Internal Server Error')
-      expect(answer.errors).toMatch(/^(?:GET \/: )?Error: so it is\n/)
+      const response = await runCgi(wrap(fails), '/')
+      expect(response.status).toBe('500 Internal Server Error')
+      expect(response.errors).toMatch(/^(?:GET \/: )?Error: broken\n/)
     }
   })
 
@@ -263,16 +261,16 @@ describe.each(layers)('%s', (_, wrap) => {
       (_environ: unknown, startResponse: StartResponse) => (startResponse(OK, [['a b', 'c']]), []),
       /is not a header name/,
     ],
-  ])('leaves it to the gateway to refuse %s', async (_what, app, complaint) => {
-    const answer = await runCgi(wrap(app as Application), '/')
-    expect(answer.status).toBe('500 Internal Server Error')
-    expect(answer.errors).toMatch(complaint)
+  ])('leaves it to the gateway to refuse an application with %s', async (_what, app, complaint) => {
+    const response = await runCgi(wrap(app as Application), '/')
+    expect(response.status).toBe('500 Internal Server Error')
+    expect(response.errors).toMatch(complaint)
   })
 })
 
-/** A proxy or a store may have to wait; a layer over an array does not. */
-describe.each(layers.filter(([name]) => name !== 'a head that waits'))('%s', (_, wrap) => {
-  it('stays synchronous over a synchronous application, and an array stays one', () => {
+/** A store may have to wait; middleware over an array does not. */
+describe.each(all.filter(([name]) => name !== 'intercept with a promise'))('%s', (_, wrap) => {
+  it('is synchronous over a synchronous application, and leaves an array an array', () => {
     const body = wrap((_environ, startResponse) => (startResponse(OK, PLAIN), ['a', 'b']))(
       makeEnviron(),
       () => async () => {},
@@ -281,21 +279,21 @@ describe.each(layers.filter(([name]) => name !== 'a head that waits'))('%s', (_,
     expect([...(body as Chunk[])]).toEqual(['a', 'b'])
   })
 
-  it('leaves a file a file, of the same descriptor and range', async () => {
+  it('leaves a file a file with the same descriptor and range', async () => {
     const handle = await open(import.meta.filename)
     const file = new FileWrapper(handle, { start: 1, length: 2, blockSize: 3 })
     const body = wrap((_environ, startResponse) => (startResponse(OK, PLAIN), file))(
       makeEnviron(),
       () => async () => {},
     ) as Body
-    if (!isFileWrapper(body)) throw new Error('it is none')
+    if (!isFileWrapper(body)) throw new Error('not a FileWrapper')
     expect([body.fd, body.start, body.length, body.blockSize]).toEqual([handle.fd, 1, 2, 3])
     await body.close?.()
     expect(handle.fd).toBe(-1)
   })
 })
 
-it('closes the body of a client that has gone while it was waited for', async () => {
+it('cascade closes the body of the next application if the client leaves before it comes', async () => {
   closed.count = 0
   const gate = new EventEmitter()
   const body = (await cascade([
@@ -316,18 +314,18 @@ it('closes the body of a client that has gone while it was waited for', async ()
   expect(closed.count).toBe(1)
 })
 
-describe.each(GATEWAYS)('behind %s', (gateway) => {
-  it.each(layers)('%s gives nothing out before it is asked', async (_name, wrap) => {
+describe.each(GATEWAYS)('over %s', (gateway) => {
+  it.each(all)('%s pulls no chunk before the gateway asks for one', async (_name, wrap) => {
     const seen: string[] = []
     const app: Application = async function* (_environ, startResponse) {
       startResponse(OK, PLAIN)
-      for (const piece of ['a', 'b', 'c']) {
-        seen.push(piece)
-        yield piece
+      for (const chunk of ['a', 'b', 'c']) {
+        seen.push(chunk)
+        yield chunk
       }
     }
-    const answer = await through(gateway, wrap(app), (ask) => ask('/'))
-    expect([answer.body.toString(), seen]).toEqual(['abc', ['a', 'b', 'c']])
+    const response = await through(gateway, wrap(app), (ask) => ask('/'))
+    expect([response.body.toString(), seen]).toEqual(['abc', ['a', 'b', 'c']])
   })
 })
 
@@ -337,10 +335,11 @@ const BUILTINS: Record<string, string[]> = {
   'error-page': ['node:util'],
   'proxy-fix': ['node:net'],
   sendfile: ['node:path'],
+  'file-store': ['node:crypto', 'node:fs/promises', 'node:path'],
   session: ['node:crypto'],
-  'session-stores': ['node:crypto', 'node:fs/promises', 'node:path'],
+  'session-keepers': ['node:crypto'],
   'signed-cookie': ['node:crypto'],
-  'static-files': ['node:events', 'node:path', 'sirv'],
+  'static-files': ['mrmime'],
 }
 /** Part of every start of Node; or of the core, which a handler has loaded. */
 const ALWAYS = new Set(['node:buffer', 'node:fs'])
@@ -359,12 +358,12 @@ function loads(file: string, seen = new Set<string>()): Set<string> {
   return found
 }
 
-describe('the files', () => {
-  const folder = join(import.meta.dirname, '../../src/middleware')
-  const names = readdirSync(folder).filter((name) => name !== 'index.ts')
+describe('src/middleware', () => {
+  const directory = join(import.meta.dirname, '../../src/middleware')
+  const names = readdirSync(directory)
 
   it.each(names)('%s loads what it needs, and nothing else', (name) => {
-    const found = [...loads(join(folder, name))].toSorted()
+    const found = [...loads(join(directory, name))].toSorted()
     expect(found).toEqual(BUILTINS[name.replace('.ts', '')] ?? [])
   })
 

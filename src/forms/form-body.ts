@@ -1,0 +1,84 @@
+/** The body of a request with a form: counted while it is read, never more than the limit. */
+import type { Buffer } from 'node:buffer'
+import { ApplicationError } from '../errors.ts'
+import { tooLarge } from './limits.ts'
+
+/** Bytes of a refused body that are still read. Go's net/http reads 256 KiB, too. */
+const MAX_DISCARDED = 256 * 1024
+
+export class FormBody {
+  readonly #chunks: AsyncIterator<Buffer>
+  readonly #max: number
+  /** CONTENT_LENGTH, or 0 where there is none. */
+  readonly #announced: number
+  #size = 0
+
+  constructor(chunks: AsyncIterator<Buffer>, max: number, announced: number) {
+    this.#chunks = chunks
+    this.#max = max
+    this.#announced = announced
+  }
+
+  /**
+   * Returns the next chunk; undefined at the end.
+   *
+   * @throws {PeerError} with a 413 past the limit.
+   * @throws {ApplicationError} if there is less than CONTENT_LENGTH: something has read the body before.
+   */
+  async pull(): Promise<Buffer | undefined> {
+    const { done, value } = await this.#chunks.next()
+    if (done) {
+      // A body that the client has not sent whole is an error of `wsgi.input`.
+      if (this.#size < this.#announced) throw alreadyRead()
+      return undefined
+    }
+    this.#size += value.length
+    if (this.#size > this.#max) throw tooLarge('maxTotalSize')
+    return value
+  }
+
+  /** Reads what comes after the form: an epilogue, which has no meaning (RFC 2046, section 5.1.1). */
+  async finish(): Promise<void> {
+    while ((await this.pull()) !== undefined);
+  }
+
+  /**
+   * Ends a refused body. A short rest is read, so that the client gets to see the response; a long
+   * one is left to the gateway, which has to handle unread bodies anyway.
+   */
+  async discard(): Promise<void> {
+    try {
+      for (let size = 0; size <= MAX_DISCARDED;) {
+        const { done, value } = await this.#chunks.next()
+        if (done) return
+        size += value.length
+      }
+      await this.#chunks.return?.()
+    } catch {
+      // The error for which the body was refused is the one to report.
+    }
+  }
+}
+
+function alreadyRead(): ApplicationError {
+  return new ApplicationError(
+    'FieldStorage.parse: wsgi.input has been read already, so that the form is lost. ' +
+      'Read a body once, either with FieldStorage.parse or by yourself',
+    'PORTICO_BODY_ALREADY_READ',
+  )
+}
+
+/** Counts the bytes of a body that are kept in memory. */
+export class TextBudget {
+  readonly #max: number
+  #used = 0
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  spend(bytes: number): void {
+    this.#used += bytes
+    if (this.#used > this.#max) throw tooLarge('maxTextSize')
+  }
+}

@@ -1,0 +1,10 @@
+/** Responses of one line of text. */
+import type { Application } from '../types.ts'
+
+/** An application that responds with `status`, the status's reason as text, and `headers`. */
+export function plain(status: string, headers: [string, string][] = []): Application {
+  return (_environ, startResponse) => {
+    startResponse(status, [['Content-Type', 'text/plain'], ...headers])
+    return [`${status.slice(4)}\n`]
+  }
+}

@@ -1,0 +1,64 @@
+/** Preconditions of GET and HEAD (RFC 9110, section 13). */
+import type { Headers } from '../response/headers.ts'
+import type { Environ } from '../types.ts'
+import { parseHttpDate } from './http-date.ts'
+
+/** What the preconditions of a request make of a 200: nothing, a 304 or a 412. */
+export type Precondition = 'met' | 'not-modified' | 'failed'
+
+/**
+ * Evaluates If-Match, If-Unmodified-Since, If-None-Match and If-Modified-Since in the order of
+ * section 13.2.2, against the ETag and Last-Modified in `headers`.
+ */
+export function evaluatePreconditions(environ: Environ, headers: Headers): Precondition {
+  const { REQUEST_METHOD: method } = environ
+  if (method !== 'GET' && method !== 'HEAD') return 'met'
+  if (!isIntended(environ, headers)) return 'failed'
+  return isFresh(environ, headers) ? 'not-modified' : 'met'
+}
+
+/** Whether this is the version that If-Match or If-Unmodified-Since asks for. */
+export function isIntended(environ: Environ, headers: Headers): boolean {
+  const tags = environ['HTTP_IF_MATCH']
+  if (tags !== undefined) {
+    // If-Match compares strongly: a weak tag never matches (section 13.1.1).
+    return matches(tags, headers.get('ETag'), (tag) => tag)
+  }
+  const since = parseHttpDate(environ['HTTP_IF_UNMODIFIED_SINCE'])
+  const modified = parseHttpDate(headers.get('Last-Modified'))
+  return since === undefined || modified === undefined || modified <= since
+}
+
+/** Whether the client's copy is still good by If-None-Match, or else by If-Modified-Since. */
+function isFresh(environ: Environ, headers: Headers): boolean {
+  const tags = environ['HTTP_IF_NONE_MATCH']
+  if (tags !== undefined) {
+    // If-None-Match compares weakly: `W/` makes no difference (section 13.1.2).
+    const etag = headers.get('ETag')
+    return etag !== null && matches(tags, etag, (tag) => tag.replace(/^W\//, ''))
+  }
+  const since = parseHttpDate(environ['HTTP_IF_MODIFIED_SINCE'])
+  const modified = parseHttpDate(headers.get('Last-Modified'))
+  return since !== undefined && modified !== undefined && modified <= since
+}
+
+/** Whether a list of entity tags, or `*`, has `etag`. A weak tag that `normal` leaves weak never matches. */
+function matches(list: string, etag: string | null, normal: (tag: string) => string): boolean {
+  if (list.trim() === '*') return true
+  const wanted = normal(etag ?? 'W/')
+  if (wanted.startsWith('W/')) return false
+  return [...list.matchAll(/(?:W\/)?"[^"]*"/g)].some(([tag]) => normal(tag) === wanted)
+}
+
+/** A 304 repeats only what may have changed about the client's copy (section 15.4.5). */
+export function deleteDescription(headers: Headers): void {
+  for (const name of DESCRIPTION) headers.delete(name)
+}
+
+const DESCRIPTION = [
+  'Content-Encoding',
+  'Content-Language',
+  'Content-Length',
+  'Content-Range',
+  'Content-Type',
+]

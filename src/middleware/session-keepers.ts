@@ -1,0 +1,41 @@
+/** The two ways to keep a session's data: in the cookie, and in a store. */
+import { randomBytes } from 'node:crypto'
+import { chain, type MaybePromise } from './maybe-promise.ts'
+import type { SessionStore } from './session-store.ts'
+
+/** Keeps data under a token, which the client has: the data itself, or an id of the store. */
+export interface Keeper {
+  load(token: string): MaybePromise<string | undefined>
+  /** Returns a new token for new data. */
+  create(text: string, expires: number): MaybePromise<string>
+  /** Returns the token from now on; undefined if the session has been ended in the meantime. */
+  update(token: string, text: string, expires: number): MaybePromise<string | undefined>
+  /** Returns false if the session had been ended already. Absent where data cannot be taken back. */
+  remove?(token: string): MaybePromise<boolean>
+}
+
+const toToken = (text: string): string => Buffer.from(text).toString('base64url')
+
+export const cookieKeeper: Keeper = {
+  load: (token) => Buffer.from(token, 'base64url').toString(),
+  create: toToken,
+  update: (_token, text) => toToken(text),
+}
+
+export function storeKeeper(store: SessionStore): Keeper {
+  return {
+    load: (token) => store.load(token),
+    create(text, expires) {
+      const token = randomBytes(24).toString('base64url')
+      return chain(store.save(token, text, expires), () => token)
+    },
+    update(token, text, expires) {
+      const kept = (alive: boolean) => (alive ? token : undefined)
+      if (store.update) return chain(store.update(token, text, expires), kept)
+      return chain(store.load(token), (found) =>
+        found === undefined ? undefined : chain(store.save(token, text, expires), () => token),
+      )
+    },
+    remove: (token) => chain(store.remove(token), (removed) => removed !== false),
+  }
+}
