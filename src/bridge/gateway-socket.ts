@@ -1,53 +1,73 @@
 /**
- * What `req.socket` and `res.socket` are in an application of node:http that runs behind a gateway:
- * a Duplex with the face of a `net.Socket`. From the framework's side it is the connection to the
- * client; what is written to it is the body only, which `from-node.ts` passes on.
+ * What `req.socket` and `res.socket` are behind a gateway: an object with the interface of a
+ * `net.Socket` that passes on the body of one response.
+ *
+ * A Duplex would cost a small request a tenth, and nothing is ever read from it: the request has
+ * the request body. What is left of a Writable is below.
  */
 import { Buffer } from 'node:buffer'
 import type { AddressInfo } from 'node:net'
-import { Duplex } from 'node:stream'
+import { getDefaultHighWaterMark, Stream } from 'node:stream'
+import type { Done, ResponseSink } from '../node-internals/server-response.ts'
 import { chunkLength } from '../response/body.ts'
 import type { Chunk, Environ } from '../types.ts'
+import { familyOf, portOf } from './peer-address.ts'
 
-/** Tells a stream that a write is done, or has failed. */
-export type Done = (error?: Error | null) => void
-
-/** What a socket is the connection to. */
-export interface Peer {
-  /** Takes what was written since the last time, `size` bytes, and says when it wants more. */
-  take(chunks: Chunk[], size: number, done: Done): void
-  /** For `setTimeout`: nothing was read or written for so long. */
+/** What a socket reports to. */
+export interface SocketOwner {
+  /** There is something to `take()`. */
+  flush(): void
+  /** Everything has been taken by the client. */
+  drained(): void
+  /** For `setTimeout`: nothing was read or written for that time. */
   timedOut(): void
+  /** After the 'close' event. */
+  closed(): void
 }
 
-interface Written {
-  readonly chunk: Buffer | string
-  readonly encoding: string
-}
+const HIGH_WATER_MARK = getDefaultHighWaterMark(false)
 
-/** A text goes to the gateway as it is, which makes bytes of it together with its own. */
-const OPTIONS = { decodeStrings: false }
-
-// Whoever wants to know listens to the request or the response.
-const ignore = (): void => {}
-
-export class GatewaySocket extends Duplex {
-  /** As in a TLSSocket: true for https, else not there. */
+export class GatewaySocket extends Stream implements ResponseSink {
+  /** As in a TLSSocket: true for https, else absent. */
   declare readonly encrypted?: true
   readonly connecting = false
   readonly pending = false
+  readonly readable = true
+  readonly bytesRead = 0
+  readonly readableHighWaterMark = HIGH_WATER_MARK
+  readonly writableHighWaterMark = HIGH_WATER_MARK
   bytesWritten = 0
   timeout = 0
+  destroyed = false
+  closed = false
+  errored: Error | null = null
+  writableEnded = false
+  writableFinished = false
+  writableNeedDrain = false
+  /** Bytes that were written and are not done. */
+  writableLength = 0
+  /** `cork()` minus `uncork()`; http.ServerResponse sets it in `_writableState`. */
+  corked = 0
   readonly #environ: Environ
-  readonly #peer: Peer
+  readonly #owner: SocketOwner
+  /** Bytes that were written since the last `take()`. */
+  queuedSize = 0
+  /** What has been written since the last `take()`. */
+  #chunks: Chunk[] = []
+  /** The callbacks of those writes. */
+  #callbacks: Done[] = []
+  /** Whether there was a write since the last `take()`, even of no bytes. */
+  #isWaiting = false
+  /** The callbacks of what has been taken and is not done; null if nothing is. */
+  #taken: Done[] | null = null
+  #isScheduled = false
   #timer: NodeJS.Timeout | null = null
 
-  constructor(environ: Environ, peer: Peer) {
-    super(OPTIONS)
+  constructor(environ: Environ, owner: SocketOwner) {
+    super()
     this.#environ = environ
-    this.#peer = peer
+    this.#owner = owner
     if (environ['wsgi.url_scheme'] === 'https') this.encrypted = true
-    this.on('error', ignore)
   }
 
   get remoteAddress(): string | undefined {
@@ -78,44 +98,155 @@ export class GatewaySocket extends Duplex {
     return this.destroyed ? 'closed' : 'open'
   }
 
-  /** Nothing is ever read here: the body of the request is the request's own. */
-  override _read(): void {}
-
-  override _write(chunk: Buffer | string, encoding: string, done: Done): void {
-    this.#take([{ chunk, encoding }], done)
+  get writable(): boolean {
+    return !this.destroyed && !this.writableEnded
   }
 
-  override _writev(list: readonly Written[], done: Done): void {
-    this.#take(list, done)
+  get writableCorked(): number {
+    return this.corked
   }
 
-  /** Nobody reads a connection on that is ended here. */
-  override _final(done: Done): void {
-    done()
+  /** http.ServerResponse sets `corked` in it. */
+  get _writableState(): this {
+    return this
+  }
+
+  write(chunk: Chunk, encoding?: BufferEncoding | Done | null, callback?: Done | null): boolean {
+    const done = typeof encoding === 'function' ? encoding : callback
+    if (this.destroyed || this.writableEnded) {
+      if (done) process.nextTick(done, destroyedError())
+      return false
+    }
+    this.#add(chunk, typeof encoding === 'string' ? encoding : 'utf8')
+    if (done) this.#callbacks.push(done)
+    this.#isWaiting = true
+    this.#schedule()
+    if (this.writableLength < HIGH_WATER_MARK) return true
+    this.writableNeedDrain = true
+    return false
+  }
+
+  /** Strings stay strings: the gateway encodes them together with its own. */
+  #add(chunk: Chunk, encoding: BufferEncoding): void {
+    if (chunk.length === 0) return
+    const isEncoded = typeof chunk === 'string' && encoding !== 'utf8' && encoding !== 'utf-8'
+    const piece = isEncoded ? Buffer.from(chunk, encoding) : chunk
+    const size = chunkLength(piece)
+    this.#chunks.push(piece)
+    this.queuedSize += size
+    this.writableLength += size
+    this.bytesWritten += size
+    this.active()
+  }
+
+  /** In the next tick it is known whether the response has ended with what was written. */
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    process.nextTick(flush, this)
+  }
+
+  /** Passes on what has been written, unless earlier writes are in progress. */
+  flush(): void {
+    this.#isScheduled = false
+    if (this.corked === 0 || this.writableEnded) this.#owner.flush()
+  }
+
+  /** Whether there is something to take. */
+  get isWaiting(): boolean {
+    return this.#isWaiting && this.#taken === null
+  }
+
+  /** What has been written. The caller calls `done` when it has been sent. */
+  take(): Chunk[] {
+    const chunks = this.#chunks
+    this.#taken = this.#callbacks
+    this.#chunks = []
+    this.#callbacks = []
+    this.queuedSize = 0
+    this.#isWaiting = false
+    return chunks
+  }
+
+  /** Completes the writes that were taken. */
+  done(): void {
+    const taken = this.#taken
+    if (taken === null) return
+    this.#taken = null
+    this.writableLength = this.queuedSize
+    if (this.writableNeedDrain && this.writableLength === 0 && !this.destroyed) {
+      this.writableNeedDrain = false
+      this.emit('drain')
+      this.#owner.drained()
+    }
+    for (const callback of taken) callback(null)
+    if (this.#isWaiting) this.flush()
+    else if (this.writableEnded) this.#finish()
+  }
+
+  cork(): void {
+    this.corked += 1
+  }
+
+  uncork(): void {
+    if (this.corked === 0) return
+    this.corked -= 1
+    if (this.corked === 0 && this.#isWaiting) this.#schedule()
+  }
+
+  /** Ending the writable side closes the whole socket, after what has been written. */
+  end(chunk?: Chunk | Done, encoding?: BufferEncoding | Done, callback?: Done): this {
+    if (typeof chunk === 'function') return this.end(undefined, undefined, chunk)
+    if (typeof encoding === 'function') return this.end(chunk, undefined, encoding)
+    if (callback !== undefined) this.once('finish', callback)
+    if (chunk !== undefined && chunk !== null) this.write(chunk, encoding)
+    if (this.writableEnded || this.destroyed) return this
+    this.writableEnded = true
+    if (!this.#isWaiting && this.#taken === null) process.nextTick(finish, this)
+    return this
+  }
+
+  #finish(): void {
+    if (this.destroyed) return
+    this.writableFinished = true
+    this.emit('finish')
     this.destroy()
   }
 
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+  /** For `end` with nothing to send. */
+  finish(): void {
+    this.#finish()
+  }
+
+  destroy(error?: Error | null): this {
+    if (this.destroyed) return this
+    this.destroyed = true
+    this.errored = error ?? null
     if (this.#timer !== null) clearTimeout(this.#timer)
-    done(error)
+    process.nextTick(close, this)
+    return this
   }
 
-  #take(list: readonly Written[], done: Done): void {
-    const chunks: Chunk[] = []
-    let size = 0
-    for (const { chunk, encoding } of list) {
-      if (chunk.length === 0) continue
-      const text = typeof chunk === 'string' && encoding !== 'utf8'
-      const piece = text ? Buffer.from(chunk, encoding as BufferEncoding) : chunk
-      size += chunkLength(piece)
-      chunks.push(piece)
-    }
-    this.bytesWritten += size
-    this.active()
-    this.#peer.take(chunks, size, done)
+  /** The end of `destroy`. */
+  close(): void {
+    const callbacks = [...(this.#taken ?? []), ...this.#callbacks]
+    this.#taken = null
+    this.#callbacks = []
+    this.#isWaiting = false
+    // With this error http.ServerResponse knows that it has not finished.
+    for (const callback of callbacks) callback(destroyedError())
+    this.closed = true
+    if (this.errored !== null && this.listenerCount('error') > 0) this.emit('error', this.errored)
+    this.emit('close', this.errored !== null)
+    this.#owner.closed()
   }
 
-  /** Something has come or gone: the time for `setTimeout` begins again. */
+  /** `net.Socket#destroySoon`: closes after what has been written. */
+  destroySoon(): void {
+    this.end()
+  }
+
+  /** Something was read or written: the time of `setTimeout` starts again. */
   active(): void {
     this.#timer?.refresh()
   }
@@ -126,19 +257,10 @@ export class GatewaySocket extends Duplex {
     this.#timer = null
     this.timeout = milliseconds
     if (milliseconds > 0) {
-      this.#timer = setTimeout(() => this.#peer.timedOut(), milliseconds).unref()
+      this.#timer = setTimeout(() => this.#owner.timedOut(), milliseconds).unref()
     }
     if (listener === undefined) return this
     return milliseconds > 0 ? this.once('timeout', listener) : this.off('timeout', listener)
-  }
-
-  /** `net.Socket#destroySoon`: closes behind what has been written. */
-  destroySoon(): void {
-    this.end()
-  }
-
-  get bytesRead(): number {
-    return 0
   }
 
   address(): AddressInfo | object {
@@ -146,7 +268,27 @@ export class GatewaySocket extends Duplex {
     return address === undefined ? {} : { address, port, family: familyOf(address) }
   }
 
-  // The connection itself is the gateway's.
+  // There is nothing to read, and the connection itself is the gateway's.
+
+  read(): null {
+    return null
+  }
+
+  pause(): this {
+    return this
+  }
+
+  resume(): this {
+    return this
+  }
+
+  isPaused(): boolean {
+    return false
+  }
+
+  setEncoding(): this {
+    return this
+  }
 
   setNoDelay(): this {
     return this
@@ -165,11 +307,21 @@ export class GatewaySocket extends Duplex {
   }
 }
 
-function portOf(port: string | undefined): number | undefined {
-  return port === undefined || !/^\d{1,5}$/.test(port) ? undefined : Number(port)
+// Functions of the module, so that a tick needs no closure.
+function flush(socket: GatewaySocket): void {
+  socket.flush()
 }
 
-function familyOf(address: string | undefined): 'IPv4' | 'IPv6' | undefined {
-  if (!address) return
-  return address.includes(':') ? 'IPv6' : 'IPv4'
+function finish(socket: GatewaySocket): void {
+  socket.finish()
+}
+
+function close(socket: GatewaySocket): void {
+  socket.close()
+}
+
+/** The error of a write that a destroyed stream has not done. */
+function destroyedError(): Error {
+  const message = 'Cannot call write after a stream was destroyed'
+  return Object.assign(new Error(message), { code: 'ERR_STREAM_DESTROYED' })
 }

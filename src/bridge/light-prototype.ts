@@ -1,17 +1,14 @@
-/**
- * How a light object passes for a real one of the Fetch API, from the side of whoever holds it: the
- * light class has some members of its own, and asks a real object for all others.
- */
+/** `forwardTo`: gives the objects of a light class every member of the real class. */
 
-/** A light class: what it has not got itself is asked of a real object. */
+/** A light class has some members of its own, and can create the real object of one of its own. */
 export interface Light {
   readonly prototype: object
   readonly unwrap: (this: void, value: object) => object
 }
 
 /**
- * Makes the objects of a light class look like those of the real one. Whatever the light class has
- * not got itself, in this version of Node and in those to come, it gets from a real object.
+ * Makes the objects of a light class look like those of the real one. Members that the light class
+ * does not define, in this version of Node or a later one, are forwarded to the real object.
  */
 export function forwardTo(
   real: { prototype: object },
@@ -19,16 +16,16 @@ export function forwardTo(
   { prototype, unwrap }: Light,
 ): void {
   const from = real.prototype
-  // More than one where somebody has replaced the globals before.
+  // There is more than one prototype if the global class had been replaced with a subclass.
   for (let it = from; it !== Object.prototype; it = Object.getPrototypeOf(it) as object) {
     for (const key of Reflect.ownKeys(it)) {
       const enumerable = Object.prototype.propertyIsEnumerable.call(it, key)
-      // `for…in` is how some copy a Request.
+      // Some libraries copy a Request with `for…in`.
       if (Object.hasOwn(prototype, key)) Object.defineProperty(prototype, key, { enumerable })
       else forwardProperty(it, prototype, key, unwrap)
     }
   }
-  // `new request.constructor(request)` has to take a light one.
+  // `new request.constructor(request)` must accept a light Request.
   Object.defineProperty(prototype, 'constructor', { value: proxy, enumerable: false })
   Object.setPrototypeOf(prototype, from)
 }
@@ -40,8 +37,8 @@ function forwardProperty(
   unwrap: (value: object) => object,
 ): void {
   const property = Object.getOwnPropertyDescriptor(real, key)!
-  // Looked up when it is asked for, for somebody may replace it, and in the object, for what it has
-  // of its own; what is no light object, as the prototype, is as wrong here as in the real class.
+  // Looked up at each access, because a program may replace a method of the class or of the object.
+  // What is not a light object, such as the prototype, fails as it does with the real class.
   const lookUp = (from: object, it: object): unknown =>
     Reflect.get(it === from ? real : it, key, it)
   if (property.get) {
@@ -55,22 +52,4 @@ function forwardProperty(
     }
   }
   Object.defineProperty(light, key, property)
-}
-
-/**
- * The same for what Node keeps inside of `sample`, a real object. In Node 20 and 22 (undici 6) these
- * are properties whose names are symbols, which its own code asks for: `new Request(it)`,
- * `fetch(it)`, the getters of the class. False where there are none: Node 24 has private fields.
- */
-export function forwardInsides(sample: object, { prototype, unwrap }: Light): boolean {
-  const keys = Object.getOwnPropertySymbols(sample)
-  for (const key of keys) {
-    Object.defineProperty(prototype, key, {
-      configurable: true,
-      get(this: object) {
-        return Reflect.get(unwrap(this), key) as unknown
-      },
-    })
-  }
-  return keys.length > 0
 }

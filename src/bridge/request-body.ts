@@ -1,15 +1,15 @@
 /**
- * Whether a request has a body, from the side of a framework that has to know before it reads: a
- * gateway need not say so, and a body that is not there must not be announced.
+ * Whether a request has a body. A framework has to know before it reads, but not every gateway
+ * says, and a body that does not exist must not be announced.
  */
 import type { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 
-/** What is known of a request's body before the application asks for it. */
+/** What is known of a request's body before the application reads it. */
 export interface RequestBody {
-  /** The body in pieces; null if there is none. */
+  /** The chunks of the body; null if it has none. */
   readonly chunks: AsyncIterator<Buffer> | null
-  /** The header that announces it (RFC 9112, section 6.3): frameworks read nothing without. */
+  /** The header that announces it (RFC 9112, section 6.3): without one, frameworks do not read. */
   readonly framing: readonly [name: string, value: string] | null
 }
 
@@ -17,13 +17,12 @@ const NO_BODY: RequestBody = { chunks: null, framing: null }
 const EMPTY_BODY: RequestBody = { chunks: null, framing: ['Content-Length', '0'] }
 const CHUNKED = ['Transfer-Encoding', 'chunked'] as const
 
-/** Requests that have no body save when they say so, and so are not looked into. */
+/** Methods whose requests have a body only if a header announces it. */
 const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
 
 /**
- * What the environ tells of the body; null where only its first byte would. That is so without
- * CONTENT_LENGTH: the body was sent chunked, but HTTPHandler, which takes the chunks apart, takes
- * away the header that says so as well.
+ * What the environ says of the body; null if only reading it can tell: without CONTENT_LENGTH and
+ * Transfer-Encoding, a FastCGI request may have a body or not.
  */
 export function knownBody(environ: Environ): RequestBody | null {
   const length = environ['CONTENT_LENGTH']
@@ -32,18 +31,22 @@ export function knownBody(environ: Environ): RequestBody | null {
     return { chunks, framing: ['Content-Length', length] }
   }
   if (!environ['wsgi.input_terminated']) return NO_BODY
-  if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) {
-    return { chunks: environ['wsgi.input'].chunks(), framing: CHUNKED }
+  if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) return chunkedBody(environ)
+  if (environ['portico.gateway'] === 'http') {
+    // HTTPHandler hides Transfer-Encoding, since it has decoded the body. Its input has 0 bytes left
+    // if the request has no body, and no limit if the body is chunked.
+    const { unread } = environ['wsgi.input'] as { readonly unread?: number }
+    if (unread === Infinity) return chunkedBody(environ)
+    return unread === 0 ? emptyBody(environ) : null
   }
   return BODILESS.test(environ.REQUEST_METHOD) ? NO_BODY : null
 }
 
-/** Waits for the first bytes to know whether there are any. */
+/** Waits for the first chunk to find out whether there is one. */
 export async function openBody(environ: Environ): Promise<RequestBody> {
   const chunks = environ['wsgi.input'].chunks()
   const first = await chunks.next()
-  // Who names a type has sent a body, if an empty one: `express.json()` makes an object of it.
-  if (first.done) return environ['CONTENT_TYPE'] === undefined ? NO_BODY : EMPTY_BODY
+  if (first.done) return emptyBody(environ)
   let unread = true
   return {
     framing: CHUNKED,
@@ -55,4 +58,13 @@ export async function openBody(environ: Environ): Promise<RequestBody> {
       },
     },
   }
+}
+
+function chunkedBody(environ: Environ): RequestBody {
+  return { chunks: environ['wsgi.input'].chunks(), framing: CHUNKED }
+}
+
+/** A Content-Type implies a body, even an empty one: `express.json()` then makes an object of it. */
+function emptyBody(environ: Environ): RequestBody {
+  return environ['CONTENT_TYPE'] === undefined ? NO_BODY : EMPTY_BODY
 }

@@ -1,7 +1,4 @@
-/**
- * `toFetch`: an application of ours as a handler of the Fetch API, from the side of whatever server
- * has made a Request: Hono's `mount`, a test, another runtime.
- */
+/** `toFetch`: an application as a handler of the Fetch API: for Hono's `mount`, tests, runtimes. */
 import { Buffer } from 'node:buffer'
 import { applicationOf, fetchOriginOf, linkApplication } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
@@ -14,20 +11,20 @@ import { decodePath } from '../environ/decode-path.ts'
 import type { Application, ApplicationClass, Chunk, ErrorStream, InputStream } from '../types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handlers/base.ts'
 
-/** A handler whose second argument may have what a Request has no place for. */
+/** A handler. Its second argument may have the variables of the client, which a Request lacks. */
 export type FetchFunction = (
   request: Request,
   variables?: Readonly<Record<string, unknown>>,
 ) => Promise<Response>
 
 /**
- * Makes a handler. Of `variables` (Hono's `c.env`, which behind `fromFetch` is the environ) those
- * count that say who the client is: REMOTE_ADDR, REMOTE_USER and the like. What came out of
- * `fromFetch` is given back as it was.
+ * Creates a handler. It uses those of `variables` (Hono's `c.env`, which below `fromFetch` is the
+ * environ) that identify the client: REMOTE_ADDR, REMOTE_USER and the like.
+ * `toFetch(fromFetch(handler))` is the handler.
  *
- * The promise is rejected with the request's abort reason if it is aborted before there is a head.
+ * The promise rejects with the request's abort reason if it is aborted before there is a head.
  *
- * @throws {ConfigurationError} if `application` is none.
+ * @throws {ConfigurationError} if `application` is not an application.
  */
 export function toFetch(
   application: Application | ApplicationClass,
@@ -38,13 +35,15 @@ export function toFetch(
   if (origin !== undefined) return origin as FetchFunction
   const handler: FetchFunction = (request, variables = {}) =>
     new Promise((resolve, reject) => {
-      new FetchExchange(request, variables, options, { resolve, reject }).run(run).catch(reject)
+      new FetchRequestHandler(request, variables, options, { resolve, reject })
+        .run(run)
+        .catch(reject)
     })
   linkApplication(handler, run)
   return handler
 }
 
-/** Others could be secrets of the process, which no environ shows. */
+/** The variables that are copied. Others may be secrets of the process. */
 const CLIENT = [
   'REMOTE_ADDR',
   'REMOTE_HOST',
@@ -59,8 +58,8 @@ interface Promised {
   reject(error: unknown): void
 }
 
-/** One Request and its Response. */
-class FetchExchange extends BaseHandler {
+/** Runs an application for one Request. */
+class FetchRequestHandler extends BaseHandler {
   override gateway = 'http' as const
   override originServer = false
   readonly #request: Request
@@ -109,7 +108,7 @@ class FetchExchange extends BaseHandler {
       if (typeof value === 'string') setVariable(environ, name, value)
     }
     for (const [name, value] of this.#request.headers) {
-      // With any other character two headers could become one variable ('X_User', 'X-User').
+      // With other characters two headers could become one variable ('X_User', 'X-User').
       if (!/^[a-z0-9-]+$/i.test(name) || name === 'transfer-encoding') continue
       const variable = name.toUpperCase().replaceAll('-', '_')
       const own = variable === 'CONTENT_TYPE' || variable === 'CONTENT_LENGTH'
@@ -121,7 +120,7 @@ class FetchExchange extends BaseHandler {
   override getStdin(): InputStream {
     const { body, bodyUsed } = this.#request
     if (bodyUsed) return new Input(spent)
-    if (body === null) return new Input(emptySource)
+    if (body === null) return new Input(emptySource, 0)
     return new Input(readerSource(body), contentLength(this.environ!) ?? Infinity)
   }
 
@@ -152,7 +151,7 @@ class FetchExchange extends BaseHandler {
     this.#wanted()
     const error = this.signal.aborted
       ? this.signal.reason
-      : new PeerError('PORTICO_BODY_CUT_SHORT', 'The application broke its answer off')
+      : new PeerError('PORTICO_BODY_CUT_SHORT', 'The application ended its response early')
     if (this.#controller !== null && complete) {
       for (const chunk of this.#chunks) this.#controller.enqueue(chunk)
       this.#controller.close()
@@ -167,7 +166,7 @@ class FetchExchange extends BaseHandler {
     }
   }
 
-  /** Answers with a stream, whose reader sets the pace. */
+  /** Responds with a stream, which is written no faster than it is read. */
   #stream(): ReadableStreamDefaultController<Uint8Array> {
     let controller: ReadableStreamDefaultController<Uint8Array>
     const stream = new ReadableStream<Uint8Array>(
@@ -192,17 +191,17 @@ class FetchExchange extends BaseHandler {
     try {
       this.#promised.resolve(new Response(empty ? null : body, init))
     } catch (unfit) {
-      this.#promised.reject(unfit) // A status that is legal in HTTP only: 1xx, 600 and above.
+      this.#promised.reject(unfit) // A status that Response does not allow: 1xx, 600 and above.
     }
   }
 }
 
-/** Bytes that wait for the reader of a Response; the same as of a socket of Node's. */
+/** Bytes that may wait for the reader of a Response. Node's sockets have the same limit. */
 const HIGH_WATER_MARK = 65_536
 
 const STDERR = new ErrorLog(log)
 
-/** A source over a web stream. */
+/** Reads from a web stream. */
 function readerSource(stream: ReadableStream<Uint8Array>): ByteSource {
   let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
   let rest: Buffer = Buffer.alloc(0)
@@ -223,6 +222,6 @@ function readerSource(stream: ReadableStream<Uint8Array>): ByteSource {
 
 const spent: ByteSource = {
   read() {
-    throw new ApplicationError('The body of this Request has been read already')
+    throw new ApplicationError('The body of this Request has already been read')
   },
 }

@@ -1,6 +1,6 @@
 /**
- * `toNode`: an application of ours as a listener of node:http, from the side of somebody else's
- * server: `http.createServer(toNode(app))`, or mounted in Express by `app.use('/path', toNode(app))`.
+ * `toNode`: an application as a listener of node:http: `http.createServer(toNode(app))`, or mounted
+ * in Express with `app.use('/path', toNode(app))`.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { applicationOf, linkApplication, nodeOriginOf } from '../application/adapted.ts'
@@ -14,13 +14,13 @@ import type { HandlerOptions } from '../../handlers/base.ts'
 import { HTTPRequestHandler } from '../../handlers/http.ts'
 
 /**
- * Makes a listener. Express's `req.baseUrl` is SCRIPT_NAME; behind `fromNode` the variables of the
- * gateway in front are there as well. What came out of `fromNode` is given back as it was.
+ * Creates a listener. Express's `req.baseUrl` becomes SCRIPT_NAME. Below `fromNode` the environ also
+ * has the variables of the outer gateway. `toNode(fromNode(listener))` is the listener.
  *
- * A body that somebody has read already cannot be read again: mount the application before
- * `express.json()` and its like, or `wsgi.input` throws an ApplicationError.
+ * A body cannot be read twice: mount the application before `express.json()` and other body
+ * parsers, or `wsgi.input` throws an ApplicationError. A server of node:http2 is not supported.
  *
- * @throws {ConfigurationError} if `application` is none.
+ * @throws {ConfigurationError} if `application` is not an application.
  */
 export function toNode(
   application: Application | ApplicationClass,
@@ -36,12 +36,12 @@ export function toNode(
   return listener
 }
 
-/** What a framework or `fromNode` has put into a request. */
+/** A request with the properties that a framework or `fromNode` has added. */
 type Mounted = IncomingMessage & Partial<Pick<NodeRequest, 'baseUrl' | 'environ' | 'originalUrl'>>
 
 class MountedHandler extends HTTPRequestHandler {
   constructor(request: IncomingMessage, response: ServerResponse, options: HandlerOptions) {
-    // Whose Server header there is is the server's affair.
+    // The server that the listener is used in decides on the Server header.
     super(request, response, { ...options, serverSoftware: null })
   }
 
@@ -51,7 +51,7 @@ class MountedHandler extends HTTPRequestHandler {
     const { baseUrl = '', environ: outer, originalUrl }: Mounted = this.request
     if (originalUrl !== undefined) environ['REQUEST_URI'] = originalUrl
     environ.SCRIPT_NAME = decodePath(baseUrl)
-    // A router adds the slash that the path of its own mount point has not.
+    // Express passes '/' for the mount point itself, without a slash at the end.
     if (baseUrl !== '' && decodePath(originalUrl ?? '') === environ.SCRIPT_NAME) {
       environ.PATH_INFO = ''
     }
@@ -64,7 +64,7 @@ class MountedHandler extends HTTPRequestHandler {
       : super.getStdin()
   }
 
-  /** What the framework has set stays, unless the application sets it, too. */
+  /** Headers that the framework has set stay, unless the application sets them as well. */
   override _setHead(code: number, reason: string, headers: HeaderList): void {
     const { response } = this
     for (const [name] of headers) response.removeHeader(name)
@@ -74,14 +74,14 @@ class MountedHandler extends HTTPRequestHandler {
   }
 }
 
-/** What a gateway has said stays true below a framework: REMOTE_USER, HTTPS, SERVER_NAME … */
+/** Copies the variables of the outer gateway: REMOTE_USER, HTTPS, SERVER_NAME … */
 function inherit(environ: Environ, outer: Environ): void {
   for (const name of ['SERVER_NAME', 'SERVER_PORT', 'SERVER_PROTOCOL'] as const) {
     environ[name] = outer[name]
   }
   for (const name in outer) {
     const value = outer[name]
-    // The headers are the request's, which a framework may have changed.
+    // Not the headers: a framework may have changed them in the request.
     if (typeof value !== 'string' || name.startsWith('HTTP_') || name.includes('.')) continue
     if (name !== 'CONTENT_TYPE' && name !== 'CONTENT_LENGTH' && !(name in environ)) {
       environ[name] = value

@@ -1,4 +1,4 @@
-/** `fromNode` on plain listeners: every byte that leaves, every event that a framework waits for. */
+/** `fromNode` on plain listeners: every byte that is sent, and every event that frameworks use. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { getEventListeners, once } from 'node:events'
 import { createServer, IncomingMessage, ServerResponse, type Server } from 'node:http'
@@ -11,6 +11,7 @@ import { HTTPHandler } from '../../handlers/http.ts'
 import { fromFetch } from '../../src/exports/fetch.ts'
 import { fromNode, type NodeListener, type NodeRequest } from '../../src/exports/node.ts'
 import { PeerError } from '../../src/errors.ts'
+import type { Application } from '../../src/types.ts'
 import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
 import { placeOf } from '../fixtures/gateways.ts'
 import { answer, ERROR_PAGE, start, turns, type Request } from './harness.ts'
@@ -19,16 +20,20 @@ const seen = (request: IncomingMessage): NodeRequest => request as NodeRequest
 
 const OK = 'Status: 200 OK\r\n'
 
-describe('the answer', () => {
+describe('A response of a node:http listener', () => {
   test.each<[string, NodeListener, string, Request?]>([
     [
-      'of one piece has a length',
+      'has a Content-Length if it is one chunk',
       (_, res) => res.end('hello'),
       `${OK}Content-Length: 5\r\n\r\nhello`,
     ],
-    ['without a body has the length 0', (_, res) => res.end(), `${OK}Content-Length: 0\r\n\r\n`],
     [
-      'of several pieces has none, and no framing',
+      'has Content-Length 0 if it has no body',
+      (_, res) => res.end(),
+      `${OK}Content-Length: 0\r\n\r\n`,
+    ],
+    [
+      'has no Content-Length and no chunked framing if its chunks come one by one',
       (_, res) => {
         res.write('a')
         setImmediate(() => {
@@ -39,7 +44,7 @@ describe('the answer', () => {
       `${OK}\r\nabc`,
     ],
     [
-      'has no framing though the listener asks for it',
+      'has no chunked framing even if the listener sets Transfer-Encoding',
       (_, res) => {
         res.setHeader('Transfer-Encoding', 'chunked')
         res.write('a')
@@ -48,7 +53,7 @@ describe('the answer', () => {
       `${OK}Content-Length: 8\r\n\r\nachunked`,
     ],
     [
-      'has no header that concerns the connection, and no trailers',
+      'has no headers about the connection and no trailers',
       (_, res) => {
         res.writeHead(200, {
           Connection: 'keep-alive',
@@ -64,7 +69,7 @@ describe('the answer', () => {
       `${OK}X-Own: yes\r\n\r\nx`,
     ],
     [
-      'has the headers of writeHead in their order, repeated ones each',
+      'has the headers of writeHead() in their order, with repeated ones',
       (_, res) => {
         res.writeHead(201, 'Made it', [
           'X-B',
@@ -82,17 +87,17 @@ describe('the answer', () => {
         'Content-Length: 1\r\n\r\nx',
     ],
     [
-      'has several cookies that were set as a list',
+      'has one Set-Cookie header for each cookie of a list',
       (_, res) => res.setHeader('Set-Cookie', ['a=1', 'b=2']).end('x'),
       `${OK}Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 1\r\n\r\nx`,
     ],
     [
-      'may lack a reason',
+      'may have an empty reason phrase',
       (_, res) => res.writeHead(299, ' ').end('x'),
       'Status: 299  \r\nContent-Length: 1\r\n\r\nx',
     ],
     [
-      'is not mixed up with interim answers, whose callbacks are called',
+      'does not contain 1xx responses, whose callbacks are called',
       (_, res) => {
         res.writeContinue(() => {
           res.writeProcessing(() => {
@@ -103,7 +108,7 @@ describe('the answer', () => {
       `${OK}Content-Length: 1\r\n\r\nx`,
     ],
     [
-      'to HEAD has the length but no body',
+      'to HEAD has the Content-Length but no body',
       (_, res) => {
         res.setHeader('Content-Length', 5)
         res.write('hello')
@@ -113,17 +118,17 @@ describe('the answer', () => {
       { variables: { REQUEST_METHOD: 'HEAD' } },
     ],
     [
-      'of status 204 has no body',
+      'with status 204 has no body',
       (_, res) => res.writeHead(204).end('x'),
       'Status: 204 No Content\r\n\r\n',
     ],
     [
-      'of status 304 has no body',
+      'with status 304 has no body',
       (_, res) => res.writeHead(304, { ETag: '"1"' }).end('x'),
       'Status: 304 Not Modified\r\nETag: "1"\r\n\r\n',
     ],
     [
-      'has latin-1 in its head beside UTF-8 in its body',
+      'has Latin-1 in its head and UTF-8 in its body',
       (_, res) => {
         res.setHeader('X-Name', 'J\xfcrgen')
         res.end('J\xfcrgen')
@@ -131,12 +136,12 @@ describe('the answer', () => {
       `${OK}X-Name: J\xfcrgen\r\nContent-Length: 7\r\n\r\nJ\xc3\xbcrgen`,
     ],
     [
-      'is encoded as the listener says',
+      'is decoded from the encoding that the listener names',
       (_, res) => res.end('aGVsbG8=', 'base64'),
       `${OK}Content-Length: 5\r\n\r\nhello`,
     ],
     [
-      'to HTTP/1.0 has a length as well',
+      'to HTTP/1.0 has a Content-Length',
       (_, res) => res.end('hello'),
       `${OK}Content-Length: 5\r\n\r\nhello`,
       { variables: { SERVER_PROTOCOL: 'HTTP/1.0' } },
@@ -150,13 +155,13 @@ describe('the answer', () => {
         res.uncork()
         res.end('c')
       },
-      `${OK}\r\nabc`,
+      `${OK}Content-Length: 3\r\n\r\nabc`,
     ],
   ])('%s', async (_, listener, out, request) => {
     expect(await answer(fromNode(listener), request)).toEqual({ out, err: '' })
   })
 
-  test('larger than what goes out at once has its length for HTTP/1.0, too', async () => {
+  test('to HTTP/1.0 has a Content-Length even if it is larger than 64 KiB', async () => {
     const variables = { SERVER_PROTOCOL: 'HTTP/1.0' }
     const application = fromNode((_, res) => res.end('x'.repeat(100_000)))
     const { out } = await answer(application, { variables })
@@ -165,9 +170,9 @@ describe('the answer', () => {
 
   test.each([
     ['ASCII', 'a'.repeat(20_000)],
-    ['of Latin-1', 'J\xfcrgen '.repeat(5_000)],
-    ['of other characters', '\u20ac\ud83d\ude00\ud800!'.repeat(10_000)],
-  ])('of a long text, %s, is its bytes in UTF-8', async (_, long) => {
+    ['Latin-1', 'J\xfcrgen '.repeat(5_000)],
+    ['other characters', '\u20ac\ud83d\ude00\ud800!'.repeat(10_000)],
+  ])('of a long string of %s is sent as UTF-8', async (_, long) => {
     const bytes = Buffer.from(long).toString('latin1')
     const length = `Content-Length: ${bytes.length}\r\n\r\n`
     let written = 0
@@ -185,7 +190,7 @@ describe('the answer', () => {
     expect(fetched.out).toBe(`${OK}content-type: text/plain;charset=UTF-8\r\n${length}${bytes}`)
   })
 
-  test('that is large is finished only when it has been taken', async () => {
+  test('finishes only after the gateway has taken a large body', async () => {
     let release!: () => void
     const output = {
       write: () => false,
@@ -208,7 +213,7 @@ describe('the answer', () => {
     expect(finished).toBe(true)
   })
 
-  test('leaves no listener to the signal, though it took its time', async () => {
+  test('that came late leaves no listener on portico.signal', async () => {
     let signal!: AbortSignal
     const application = fromNode(async (req, res) => {
       signal = seen(req).environ['portico.signal']
@@ -220,14 +225,14 @@ describe('the answer', () => {
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
 
-  test('larger than what goes out at once is complete', async () => {
+  test('of 1 MB is complete', async () => {
     const body = 'x'.repeat(1_000_000)
     const { out, err } = await answer(fromNode((_, res) => res.end(body)))
     expect(err).toBe('')
     expect(out === `${OK}Content-Length: 1000000\r\n\r\n${body}`).toBe(true)
   })
 
-  test('begins with its head as soon as that is flushed', async () => {
+  test('begins with its head as soon as flushHeaders() is called', async () => {
     let response!: ServerResponse
     const running = start(
       fromNode((_, res) => {
@@ -245,7 +250,7 @@ describe('the answer', () => {
     expect(await running.done).toMatchObject({ err: '' })
   })
 
-  test('is written no faster than it is taken, and drains', async () => {
+  test('is written no faster than the gateway takes it, and emits drain', async () => {
     let release!: () => void
     let taken = 0
     const output = {
@@ -286,13 +291,13 @@ describe('the answer', () => {
     await running.done
   })
 
-  test('of a pipeline of many pieces is complete', async () => {
+  test('of a pipeline with 500 chunks is complete', async () => {
     const pieces = Array.from({ length: 500 }, (_, i) => `${i}\n`.repeat(100))
     const application = fromNode((_, res) => pipeline(Readable.from(pieces), res))
     expect(await answer(application)).toEqual({ out: `${OK}\r\n${pieces.join('')}`, err: '' })
   })
 
-  test('ends with finish and then close, once each, and a socket that is gone', async () => {
+  test('emits finish and then close, once each, after its socket is destroyed', async () => {
     const events: string[] = []
     let calls = 0
     const application = fromNode((req, res) => {
@@ -321,26 +326,26 @@ describe('the answer', () => {
   })
 })
 
-describe('an error', () => {
+describe('An error of a node:http listener', () => {
   const boom = new Error('Boom')
   test.each<[string, NodeListener]>([
     [
-      'that the listener throws',
+      'thrown by the listener',
       () => {
         throw boom
       },
     ],
     ['that the listener rejects with', () => Promise.reject(boom)],
-    ['that the response is destroyed for', (_, res) => res.destroy(boom)],
-    ['that the request is destroyed for', (req) => req.destroy(boom)],
-    ['that the response emits', (_, res) => res.emit('error', boom)],
-  ])('%s is answered with the error page', async (_, listener) => {
+    ['passed to response.destroy()', (_, res) => res.destroy(boom)],
+    ['passed to request.destroy()', (req) => req.destroy(boom)],
+    ['emitted by the response', (_, res) => res.emit('error', boom)],
+  ])('%s leads to the error page and is logged', async (_, listener) => {
     const { out, err } = await answer(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('Error: Boom')
   })
 
-  test('after the head breaks the answer off', async () => {
+  test('after the head truncates the response and is logged', async () => {
     const application = fromNode(async (_, res) => {
       res.setHeader('Content-Length', '10')
       res.write('part')
@@ -352,7 +357,7 @@ describe('an error', () => {
     expect(err).toContain('Error: Boom')
   })
 
-  test('after the answer is logged', async () => {
+  test('after the response is logged', async () => {
     const application = fromNode(async (_, res) => {
       res.end('x')
       await turns()
@@ -364,7 +369,7 @@ describe('an error', () => {
     expect(running.err).toContain('Error: Boom')
   })
 
-  test.each([1, 100_000])('of who hears that %i bytes have been sent is logged', async (size) => {
+  test.each([1, 100_000])('thrown by a finish listener after %i bytes is logged', async (size) => {
     const application = fromNode((_, res) => {
       res.on('finish', () => {
         throw boom
@@ -377,7 +382,7 @@ describe('an error', () => {
     expect(running.err).toContain('Error: Boom')
   })
 
-  test('of a write after the end is logged and ends nothing', async () => {
+  test('of a write after the end is logged, and the response is complete', async () => {
     const application = fromNode((_, res) => {
       res.end('x')
       res.write('y')
@@ -389,18 +394,18 @@ describe('an error', () => {
   })
 
   test.each<[string, NodeListener]>([
-    ['response that is destroyed', (_, res) => res.destroy()],
-    ['request that is destroyed', (req) => req.destroy()],
-    ['socket that is destroyed', (req) => req.socket.destroy()],
-    ['socket that is ended', (req) => req.socket.end()],
-    ['socket that is to be destroyed', (_, res) => res.socket!.destroySoon()],
-  ])('a %s for no reason is one', async (_, listener) => {
+    ['response.destroy()', (_, res) => res.destroy()],
+    ['request.destroy()', (req) => req.destroy()],
+    ['request.socket.destroy()', (req) => req.socket.destroy()],
+    ['request.socket.end()', (req) => req.socket.end()],
+    ['response.socket.destroySoon()', (_, res) => res.socket!.destroySoon()],
+  ])('is logged for %s without a response', async (_, listener) => {
     const { out, err } = await answer(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('ApplicationError: The application destroyed its response')
   })
 
-  test('a socket that is ended behind the answer lets that go out', async () => {
+  test('is not caused by socket.end() after the response, which is sent completely', async () => {
     const application = fromNode((req, res) => {
       res.write('x'.repeat(100_000))
       res.end('y')
@@ -409,9 +414,8 @@ describe('an error', () => {
     expect((await answer(application)).out.slice(-3)).toBe('xxy')
   })
 
-  test.each([
-    ['of the body', 'PORTICO_BODY_CUT_SHORT', { body: 'ab', variables: { CONTENT_LENGTH: '5' } }],
-  ] as const)('%s is the client’s: 400', async (_, code, request) => {
+  test('that the request body is incomplete leads to 400 and aborts the request', async () => {
+    const request = { body: 'ab', variables: { CONTENT_LENGTH: '5' } }
     const events: string[] = []
     const application = fromNode(async (req, res) => {
       req.on('aborted', () => events.push('aborted'))
@@ -420,7 +424,7 @@ describe('an error', () => {
     })
     const { out, err } = await answer(application, request)
     expect(out).toMatch(/^Status: 400 Bad Request\r\n/)
-    expect(err).toContain(code)
+    expect(err).toContain('PORTICO_BODY_CUT_SHORT')
     await turns()
     expect(events).toEqual(['aborted', 'close'])
   })
@@ -431,24 +435,24 @@ const targets = (req: IncomingMessage): string[] => {
   return [url!, baseUrl, originalUrl]
 }
 
-describe('the request', () => {
+describe('A request to a node:http listener', () => {
   test.each<[string, Record<string, string>, unknown]>([
-    ['root', { PATH_INFO: '/' }, ['/', '', '/']],
-    ['nothing', { PATH_INFO: '' }, ['/', '', '/']],
-    ['query', { PATH_INFO: '/a', QUERY_STRING: 'b=%20' }, ['/a?b=%20', '', '/a?b=%20']],
-    ['mount', { SCRIPT_NAME: '/m', PATH_INFO: '/a' }, ['/a', '/m', '/m/a']],
+    ['the root', { PATH_INFO: '/' }, ['/', '', '/']],
+    ['an empty path', { PATH_INFO: '' }, ['/', '', '/']],
+    ['a query', { PATH_INFO: '/a', QUERY_STRING: 'b=%20' }, ['/a?b=%20', '', '/a?b=%20']],
+    ['a mount point', { SCRIPT_NAME: '/m', PATH_INFO: '/a' }, ['/a', '/m', '/m/a']],
     [
-      'the bare mount with a query',
+      'the mount point itself with a query',
       { SCRIPT_NAME: '/m', PATH_INFO: '', QUERY_STRING: 'q' },
       ['/?q', '/m', '/m?q'],
     ],
     [
-      'bytes',
+      'bytes that are not UTF-8',
       { SCRIPT_NAME: '/\xfc', PATH_INFO: '/a b%/\xc3\xbc"<>' },
       ['/a%20b%25/%C3%BC%22%3C%3E', '/%FC', '/%FC/a%20b%25/%C3%BC%22%3C%3E'],
     ],
     [
-      'the client’s own spelling',
+      'the percent-encoding of the client',
       {
         SCRIPT_NAME: '/m x',
         PATH_INFO: "/a/b'é".replace('é', '\xe9'),
@@ -465,11 +469,11 @@ describe('the request', () => {
     ['repeated slashes', { PATH_INFO: '//a//', REQUEST_URI: '//a//' }, ['//a//', '', '//a//']],
     ['an asterisk', { REQUEST_METHOD: 'OPTIONS', PATH_INFO: '', REQUEST_URI: '*' }, ['*', '', '*']],
     [
-      'a percent sign that is none',
+      'a percent sign that is not an escape',
       { SCRIPT_NAME: '/%', PATH_INFO: '/%zz', REQUEST_URI: '/%/%zz' },
       ['/%zz', '/%', '/%/%zz'],
     ],
-  ])('has a target that comes of %s', async (_, variables, expected) => {
+  ])('has the url, baseUrl and originalUrl of %s', async (_, variables, expected) => {
     let told: unknown
     const application = fromNode((req, res) => {
       told = targets(req)
@@ -479,7 +483,7 @@ describe('the request', () => {
     expect(told).toEqual(expected)
   })
 
-  test('has what a parser of node:http would have put there', async () => {
+  test('has the properties that the parser of node:http sets', async () => {
     let told: unknown
     const application = fromNode((req, res) => {
       const { socket } = req
@@ -539,13 +543,13 @@ describe('the request', () => {
     ['HTTP/1.1', '1.1'],
     ['HTTP/2.0', '1.1'],
     ['INCLUDED', '1.1'],
-  ])('of %s says %s', async (protocol, version) => {
+  ])('of %s has the httpVersion %s', async (protocol, version) => {
     const application = fromNode((req, res) => res.end(req.httpVersion))
     const { out } = await answer(application, { variables: { SERVER_PROTOCOL: protocol } })
     expect(out).toContain(`\r\n\r\n${version}`)
   })
 
-  test('is read only when the listener reads it', async () => {
+  test('reads its body only when the listener reads', async () => {
     const asked: number[] = []
     const body = {
       read: (size: number) => {
@@ -569,23 +573,26 @@ describe('the request', () => {
     expect(asked.length).toBeLessThan(100)
   })
 
-  test.each(['GET', 'POST'])('of %s whose body nobody reads is no abort', async (method) => {
-    const events: string[] = []
-    const application = fromNode((req, res) => {
-      for (const event of ['aborted', 'end', 'close', 'error']) {
-        req.on(event, () => events.push(event))
-      }
-      res.end('x')
-    })
-    await answer(application, { body: 'unread', variables: { REQUEST_METHOD: method } })
-    await turns()
-    expect(events).toEqual(['end', 'close'])
-  })
+  test.each(['GET', 'POST'])(
+    'is not aborted if the listener does not read the body of a %s',
+    async (method) => {
+      const events: string[] = []
+      const application = fromNode((req, res) => {
+        for (const event of ['aborted', 'end', 'close', 'error']) {
+          req.on(event, () => events.push(event))
+        }
+        res.end('x')
+      })
+      await answer(application, { body: 'unread', variables: { REQUEST_METHOD: method } })
+      await turns()
+      expect(events).toEqual(['end', 'close'])
+    },
+  )
 
-  const behind: [string, (req: IncomingMessage) => Promise<number>][] = [
-    ['in pieces', async (req) => (await text(req)).length],
+  const consumers: [string, (req: IncomingMessage) => Promise<number>][] = [
+    ['with a stream consumer', async (req) => (await text(req)).length],
     [
-      'as events',
+      'with data events',
       async (req) => {
         let size = 0
         req.on('data', (chunk: Buffer) => (size += chunk.length))
@@ -594,7 +601,7 @@ describe('the request', () => {
       },
     ],
   ]
-  test.each(behind)('can be read behind the answer, %s', async (_, read) => {
+  test.each(consumers)('can be read after the response %s', async (_, read) => {
     for (const size of [10, 300_000]) {
       const events: string[] = []
       const application = fromNode((req, res) => {
@@ -618,7 +625,7 @@ describe('the request', () => {
     }
   })
 
-  test('that is read behind the answer ends when the client goes away', async () => {
+  test('that is read after the response ends when the client goes away', async () => {
     const events: string[] = []
     const source = { read: () => new Promise<never>(() => {}) }
     const running = start(
@@ -637,7 +644,7 @@ describe('the request', () => {
     expect([events, running.err]).toEqual([['ECONNRESET', 'close'], ''])
   })
 
-  test('ends with the response that the application destroys', async () => {
+  test('is aborted when the application destroys the response', async () => {
     const events: string[] = []
     const application = fromNode((req, res) => {
       for (const event of ['aborted', 'end', 'close']) req.on(event, () => events.push(event))
@@ -649,7 +656,7 @@ describe('the request', () => {
     expect(events).toEqual(['aborted', 'ECONNRESET', 'close'])
   })
 
-  test('has a body that is whole, though it comes in pieces', async () => {
+  test('has a complete body of 300 kB', async () => {
     const application = fromNode(async (req, res) => {
       const body = await text(req)
       res.end(`${req.complete} ${body.length}`)
@@ -667,24 +674,67 @@ test.each([
     'WebSockets cannot pass through this gateway.\n',
   ],
   ['h2c', OK, 'ordinary'], // A server may ignore it (RFC 9110, section 7.8).
-])('a request to upgrade to %s is answered', async (upgrade, head, body) => {
+])('fromNode responds to a request to upgrade to %s', async (upgrade, head, body) => {
   const application = fromNode((_, res) => res.end('ordinary'))
   const variables = { HTTP_UPGRADE: upgrade, HTTP_CONNECTION: 'Upgrade' }
   const { out } = await answer(application, { variables })
   expect(out.startsWith(head) && out.endsWith(`\r\n\r\n${body}`)).toBe(true)
 })
 
-test.each<[string, (req: IncomingMessage, res: ServerResponse) => void, string]>([
-  ['the response', (_, res) => res.setTimeout(1, () => res.end('late')), 'late'],
-  ['the request', (req, res) => req.setTimeout(1, () => res.end('late')), 'late'],
-  ['the socket', (req, res) => req.socket.setTimeout(1, () => res.end('late')), 'late'],
-  ['nobody', (req) => req.socket.setTimeout(1), 'The application destroyed its response'],
-])('a timeout is heard by %s', async (_, listener, expected) => {
-  const { out, err } = await answer(fromNode(listener))
-  expect(out + err).toContain(expected)
+describe('A time limit of a node:http listener', () => {
+  const late = 'Late'
+  const closed = 'The application destroyed its response'
+  type Case = [string, (req: IncomingMessage, res: ServerResponse) => void, string]
+  const onResponse: Case = [
+    'a listener of the response',
+    (_, res) => res.setTimeout(1, () => res.end(late)),
+    late,
+  ]
+  const onRequest = (outcome: string): Case => [
+    'a listener of the request',
+    (req, res) => req.setTimeout(1, () => res.end(late)),
+    outcome,
+  ]
+  const onSocket: Case = [
+    'a listener of the socket',
+    (req, res) => req.socket.setTimeout(1, () => res.end(late)),
+    closed,
+  ]
+  const onNothing: Case = ['no listener', (req) => req.socket.setTimeout(1), closed]
+
+  // As in node:http: a listener of the socket, or of a complete request, does not keep it open.
+  test.each([onResponse, onRequest(closed), onSocket, onNothing])(
+    'of a complete request with %s has the outcome of node:http',
+    async (_, listener, expected) => {
+      const { out, err } = await answer(fromNode(listener))
+      expect(out + err).toContain(expected)
+    },
+  )
+
+  test.each([onResponse, onRequest(late), onSocket, onNothing])(
+    'of an incomplete request with %s has the outcome of node:http',
+    async (_, listener, expected) => {
+      const body = { read: () => new Promise<never>(() => {}) }
+      const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '5' }
+      const { out, err } = await answer(fromNode(listener), { body, variables })
+      expect(out + err).toContain(expected)
+    },
+  )
+
+  test('that expires is an event of the socket, too', async () => {
+    const events: string[] = []
+    const application = fromNode((req, res) => {
+      req.socket.on('timeout', () => events.push(`socket ${req.socket.destroyed}`))
+      req.socket.setTimeout(1)
+      res.on('close', () => events.push('close'))
+    })
+    await answer(application)
+    await turns()
+    expect(events).toEqual(['socket true', 'close'])
+  })
 })
 
-test('a body that comes slowly is no timeout', async () => {
+test('A time limit of node:http does not expire while the body arrives slowly', async () => {
   let left = 6
   const body = {
     async read() {
@@ -703,7 +753,7 @@ test('a body that comes slowly is no timeout', async () => {
 test.each([
   ['short', 'x'],
   ['long', 'x'.repeat(100_000)],
-])('the end of a %s answer is in the context of its request', async (_, long) => {
+])('The end of a %s response has the AsyncLocalStorage of its request', async (_, long) => {
   const context = new AsyncLocalStorage<string>()
   const told: unknown[] = []
   const application = fromNode((_req, res) => {
@@ -717,8 +767,8 @@ test.each([
   expect(told).toEqual(['this one', 'this one', 'this one'])
 })
 
-describe('what is no listener', () => {
-  test('an http.Server that never listens', async () => {
+describe('fromNode', () => {
+  test('runs an http.Server that does not listen', async () => {
     const server = createServer()
     const calls: string[] = []
     server.on('request', () => calls.push('first'))
@@ -736,7 +786,7 @@ describe('what is no listener', () => {
     ['100-continue', 'checked'],
     ['100-Continue', 'checked'],
     ['a miracle', 'expected'],
-  ])('an http.Server that is asked what it says to Expect: %s', async (expectation, said) => {
+  ])('emits the event of an http.Server for Expect: %s', async (expectation, said) => {
     const server = createServer((_, res) => res.end('request'))
     const variables = { ...(expectation && { HTTP_EXPECT: expectation }) }
     expect((await answer(fromNode(server), { variables })).out).toContain('\r\n\r\nrequest')
@@ -746,13 +796,13 @@ describe('what is no listener', () => {
   })
 
   test.each<[string, (server: Server) => void, string]>([
-    ['nobody', () => {}, 'The application destroyed its response'],
+    ['without a listener', () => {}, 'The application destroyed its response'],
     [
-      'the server',
+      'with a listener of the server',
       (server) => server.on('timeout', (socket: Socket & { late?: () => void }) => socket.late!()),
       '\r\n\r\nlate',
     ],
-  ])('an http.Server’s time limit is heard by %s', async (_, listen, expected) => {
+  ])('applies the time limit of an http.Server %s', async (_, listen, expected) => {
     const server = createServer((req, res) => {
       Object.assign(req.socket, { late: () => res.end('late') })
     })
@@ -762,11 +812,11 @@ describe('what is no listener', () => {
     expect(out + err).toContain(expected)
   })
 
-  test('an http.Server without a listener is refused', () => {
+  test('refuses an http.Server without a listener', () => {
     expect(() => fromNode(createServer())).toThrow('has no listener for requests')
   })
 
-  test('a router that has to be ready is asked until it is', async () => {
+  test('calls ready() of a router until it succeeds', async () => {
     let attempts = 0
     const router = {
       ready: () => ((attempts += 1) === 1 ? Promise.reject(new Error('Early')) : Promise.resolve()),
@@ -778,7 +828,7 @@ describe('what is no listener', () => {
     expect((await answer(application)).out).toContain('attempt 2')
   })
 
-  test.each([[{}], [null], [42]])('%j is refused', (source) => {
+  test.each([[{}], [null], [42]])('refuses %j', (source) => {
     expect(() => fromNode(source as never)).toThrow('fromNode() takes a listener')
   })
 })
@@ -787,7 +837,10 @@ async function serving(
   listener: NodeListener,
   ask: (port: ReturnType<typeof placeOf>) => Promise<void>,
 ): Promise<void> {
-  const server = await new HTTPHandler({ listen: 0 }).run(fromNode(listener))
+  const application = fromNode(listener)
+  // Not the bridged application itself, which HTTPHandler would replace with the listener.
+  const middleware: Application = (environ, startResponse) => application(environ, startResponse)
+  const server = await new HTTPHandler({ listen: 0 }).run(middleware)
   try {
     await ask(placeOf(server))
   } finally {
@@ -800,23 +853,28 @@ const headersOf: NodeListener = async (req, res) => {
   res.end(JSON.stringify([encoding, length, await text(req)]))
 }
 
-describe('behind HTTPHandler', () => {
+describe('fromNode in a middleware over HTTPHandler', () => {
   test.each([
-    ['sent chunked is announced', 'POST', ['ab', 'c'], ['chunked', null, 'abc']],
-    ['that is not there is not', 'POST', undefined, [null, null, '']],
-    ['sent chunked that is empty is not', 'DELETE', [], [null, null, '']],
-    ['with a length has that', 'PUT', 'abc', [null, '3', 'abc']],
-    ['of a type that is empty has the length 0', 'POST', [], [null, '0', ''], 'text/plain'],
-  ] as const)('a body %s', async (_, method, body, expected, type?: string) => {
-    await serving(headersOf, async (place) => {
-      const headers: [string, string][] = type === undefined ? [] : [['Content-Type', type]]
-      const request = { method, headers, ...(body === undefined ? {} : { body }) }
-      const response = await httpRequest(place, request)
-      expect(JSON.parse(String(response.body))).toEqual(expected)
-    })
-  })
+    ['a chunked body of a POST', 'POST', ['ab', 'c'], ['chunked', null, 'abc']],
+    ['a chunked body of a GET', 'GET', ['ab', 'c'], ['chunked', null, 'abc']],
+    ['a chunked body of an OPTIONS', 'OPTIONS', ['ab', 'c'], ['chunked', null, 'abc']],
+    ['no body', 'POST', undefined, [null, null, '']],
+    ['an empty chunked body', 'DELETE', [], ['chunked', null, '']],
+    ['a body with a length', 'PUT', 'abc', [null, '3', 'abc']],
+    ['an empty chunked body with a type', 'POST', [], ['chunked', null, ''], 'text/plain'],
+  ] as const)(
+    'announces %s as node:http does',
+    async (_, method, body, expected, type?: string) => {
+      await serving(headersOf, async (place) => {
+        const headers: [string, string][] = type === undefined ? [] : [['Content-Type', type]]
+        const request = { method, headers, ...(body === undefined ? {} : { body }) }
+        const response = await httpRequest(place, request)
+        expect(JSON.parse(String(response.body))).toEqual(expected)
+      })
+    },
+  )
 
-  test('a client that waits for 100 (Continue) gets it when the body is read', async () => {
+  test('sends 100 (Continue) when the listener reads the body', async () => {
     await serving(headersOf, async (place) => {
       const headers: [string, string][] = [['Expect', '100-continue']]
       const response = await httpRequest(place, { method: 'POST', headers, body: 'abc' })
@@ -825,7 +883,7 @@ describe('behind HTTPHandler', () => {
     })
   })
 
-  test('an answer is finished only when the client has taken it', async () => {
+  test('emits finish only after the client has read a large response', async () => {
     const state = { finished: false }
     const body = Buffer.alloc(32 * 1024 * 1024)
     const listener: NodeListener = (_, res) => res.end(body, () => (state.finished = true))
@@ -843,7 +901,7 @@ describe('behind HTTPHandler', () => {
     })
   })
 
-  test('a client that goes away is an abort for request and response', async () => {
+  test('aborts request and response when the client goes away', async () => {
     const events: string[] = []
     let over: () => void
     const closed = new Promise<void>((resolve) => (over = resolve))
@@ -867,7 +925,7 @@ describe('behind HTTPHandler', () => {
     expect(events.toSorted()).toEqual(['aborted', 'close false true', 'error ECONNRESET'])
   })
 
-  test('an upload that breaks off is an abort, and the process goes on', async () => {
+  test('aborts the request of an incomplete upload, and serves the next one', async () => {
     const failures: unknown[] = []
     const listener: NodeListener = async (req, res) => {
       if (req.method === 'GET') return res.end('alive')
@@ -885,7 +943,7 @@ describe('behind HTTPHandler', () => {
   })
 })
 
-test('an abort before the answer tells nobody but the listener', async () => {
+test('An abort before the response is an event for the listener only', async () => {
   const events: string[] = []
   const running = start(
     fromNode((_, res) => {

@@ -1,4 +1,4 @@
-/** `toFetch`: applications of ours as handlers of the Fetch API. */
+/** `toFetch`: applications as handlers of the Fetch API. */
 import { Hono } from 'hono'
 import { describe, expect, test, vi } from 'vitest'
 import { fromFetch, toFetch } from '../../src/exports/fetch.ts'
@@ -12,7 +12,7 @@ const tell: Application = async (environ, startResponse) => {
   return [JSON.stringify([Object.fromEntries(variables), environ['wsgi.url_scheme'], String(body)])]
 }
 
-test('the environ says what the Request says', async () => {
+test('toFetch makes the environ from the Request', async () => {
   const request = new Request('https://a.example:8443/x%20y//z?q=%20', {
     method: 'POST',
     headers: { 'X-One': '1', Cookie: 'a=1; b=2', X_One: 'forged', Proxy: 'evil' },
@@ -60,15 +60,15 @@ const broken: Application = function* (_, startResponse) {
   throw new Error('Boom')
 } as Application
 
-describe('the Response', () => {
+describe('The Response of toFetch', () => {
   test.each<[string, Application, [number, string, string | null], RequestInit?]>([
     ['200 OK', head('200 OK', ['a', 'b']), [200, 'OK', '2']],
-    ['a status of its own', head('299 Own', ['a']), [299, 'Own', '1']],
+    ['a status without a standard reason', head('299 Own', ['a']), [299, 'Own', '1']],
     ['204', head('204 No Content'), [204, 'No Content', null]],
     ['304', head('304 Not Modified'), [304, 'Not Modified', null]],
     ['205', head('205 Reset Content'), [205, 'Reset Content', '0']],
     ['HEAD', head('200 OK', ['a', 'b']), [200, 'OK', '2'], { method: 'HEAD' }],
-  ])('to %s', async (_, application, expected, init) => {
+  ])('has status, reason and headers for %s', async (_, application, expected, init) => {
     const response = await toFetch(application)(new Request('http://a/', init))
     const { status, statusText, headers } = response
     expect([status, statusText, headers.get('Content-Length')]).toEqual(expected)
@@ -77,7 +77,7 @@ describe('the Response', () => {
     expect(response.body === null).toBe(bodiless)
   })
 
-  test('streams, no faster than it is read', async () => {
+  test('is written no faster than it is read', async () => {
     let made = 0
     let closed = 0
     const application: Application = (_, startResponse) => {
@@ -96,7 +96,7 @@ describe('the Response', () => {
     expect([made, closed]).toEqual([1000, 1])
   })
 
-  test('that nobody wants any more closes the body', async () => {
+  test('closes the body of the application when it is cancelled', async () => {
     let closed = 0
     let aborted = false
     const application: Application = (environ, startResponse) => {
@@ -118,19 +118,19 @@ describe('the Response', () => {
     expect([closed, aborted]).toEqual([1, true])
   })
 
-  test('that is broken off is an error to its reader', async () => {
+  test('rejects its reader if the application fails or sends too little', async () => {
     const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     const response = await toFetch(broken)(new Request('http://a/'))
-    await expect(response.text()).rejects.toThrow('broke its answer off')
+    await expect(response.text()).rejects.toThrow('ended its response early')
     const short = await toFetch((_, startResponse) => {
       startResponse('200 OK', [['Content-Length', '5']])
       return ['abc']
     })(new Request('http://a/'))
-    await expect(short.text()).rejects.toThrow('broke its answer off')
+    await expect(short.text()).rejects.toThrow('ended its response early')
     stderr.mockRestore()
   })
 
-  test('is the error page for an error before it', async () => {
+  test('is the error page if the application throws', async () => {
     const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     const response = await toFetch(() => {
       throw new Error('Boom')
@@ -140,13 +140,13 @@ describe('the Response', () => {
     stderr.mockRestore()
   })
 
-  test('that cannot be one rejects', async () => {
+  test('rejects with a RangeError for a status that Response does not allow', async () => {
     const switching = toFetch(head('101 Switching Protocols'))
     await expect(switching(new Request('http://a/'))).rejects.toThrow(RangeError)
   })
 })
 
-test('an aborted request rejects with its reason', async () => {
+test('toFetch rejects with the reason of an aborted request', async () => {
   const controller = new AbortController()
   const answering = toFetch(() => new Promise<never>(() => {}))(
     new Request('http://a/', { signal: controller.signal }),
@@ -155,16 +155,16 @@ test('an aborted request rejects with its reason', async () => {
   await expect(answering).rejects.toThrow('No longer')
 })
 
-test('a body that somebody has read already is an error of the application', async () => {
+test('toFetch logs an error if the body of the Request has already been read', async () => {
   const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   const request = new Request('http://a/', { method: 'POST', body: 'x' })
   await request.text()
   expect((await toFetch(tell)(request)).status).toBe(500)
-  expect(String(stderr.mock.calls)).toContain('has been read already')
+  expect(String(stderr.mock.calls)).toContain('has already been read')
   stderr.mockRestore()
 })
 
-test('Hono mounts it, and behind a gateway it knows the client', async () => {
+test('toFetch mounted in Hono sees the client of the gateway', async () => {
   const app = new Hono()
   app.mount('/inner', toFetch(tell))
   const { out } = await answer(fromFetch(app), {

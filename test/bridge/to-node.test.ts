@@ -1,4 +1,4 @@
-/** `toNode`: applications of ours in somebody else's server. */
+/** `toNode`: applications in a server of node:http. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
@@ -40,7 +40,7 @@ async function within<T>(
 const ask = (listener: NodeListener, request: HttpRequest): Promise<HttpResponse> =>
   within(listener, (place) => httpRequest(place, request))
 
-/** Tells where it is. */
+/** Responds with the variables that describe the path. */
 const where: Application = (environ, startResponse) => {
   const { SCRIPT_NAME, PATH_INFO, QUERY_STRING } = environ
   startResponse('200 OK', [
@@ -64,7 +64,7 @@ test.each([
   ['/app', ['/app', '', '', '/app']],
   ['/app?q', ['/app', '', 'q', '/app?q']],
   ['/deep/er/x', ['/deep/er', '/x', '', '/deep/er/x']],
-])('Express mounts it: %s', async (target, told) => {
+])('toNode mounted in Express has SCRIPT_NAME and PATH_INFO for %s', async (target, told) => {
   const outer = express()
   const inner = express.Router()
   inner.use('/er', toNode(where))
@@ -74,7 +74,7 @@ test.each([
   expect(JSON.parse(String(response.body))).toEqual(told)
 })
 
-test('what the framework has set stays, and what the application sets replaces it', async () => {
+test('toNode keeps headers of the framework that the application does not set', async () => {
   const app = express()
   app.use((_: unknown, res: import('node:http').ServerResponse, next: () => void) => {
     res.setHeader('Content-Type', 'text/html')
@@ -93,12 +93,12 @@ test('what the framework has set stays, and what the application sets replaces i
   ])
 })
 
-test('the option scriptName mounts it where there is no framework', async () => {
+test('toNode takes the mount point from the option scriptName', async () => {
   const { body } = await ask(toNode(where, { scriptName: '/app' }), { target: '/app/x' })
   expect(JSON.parse(String(body))).toEqual(['/app', '/x', '', '/app/x'])
 })
 
-test('a body reaches it, unless somebody has read that before', async () => {
+test('toNode passes on a body, and logs an error if a body parser has read it', async () => {
   const app = express()
   app.use('/first', toNode(echo))
   app.use(express.json())
@@ -120,7 +120,7 @@ const tell: Application = (environ, startResponse) => {
   return [names.map((name) => String(environ[name])).join(' '), ` ${environ['wsgi.url_scheme']}`]
 }
 
-test('the variables of the gateway reach it through a framework', async () => {
+test('toNode below fromNode has the variables of the outer gateway', async () => {
   const app = express()
   app.use('/inner', toNode(tell))
   const { out } = await answer(fromNode(app), {
@@ -137,7 +137,7 @@ test('the variables of the gateway reach it through a framework', async () => {
   expect(out).toMatch(/\r\n\r\nada 192\.0\.2\.7 a\.example on \/outer\/inner 1 https$/)
 })
 
-test('an error is the error page, and the server goes on', async () => {
+test('toNode responds with the error page to each request that fails', async () => {
   const listener = toNode(() => {
     throw new Error('Boom')
   })
@@ -147,7 +147,7 @@ test('an error is the error page, and the server goes on', async () => {
   expect(logged.match(/Error: Boom/g)).toHaveLength(2)
 })
 
-test('a client that goes away closes the body', async () => {
+test('toNode closes the body when the client goes away', async () => {
   const state = { closed: 0 }
   const endless: Application = (_, startResponse) => {
     startResponse('200 OK', [])
@@ -170,6 +170,6 @@ test('a client that goes away closes the body', async () => {
   expect(state.closed).toBe(1)
 })
 
-test('what is no application is refused at once', () => {
+test('toNode refuses null', () => {
   expect(() => toNode(null as never)).toThrow('An application is a function')
 })

@@ -1,7 +1,4 @@
-/**
- * `TestApp` and the gateway behind it, which is in the test's own process: the answer goes into
- * memory, and the request comes from there. From the side of a web server that is a test.
- */
+/** `inProcessClient`: a gateway without a server, for tests. Request and response are in memory. */
 import { Buffer } from 'node:buffer'
 import { contentLength, setVariable } from '../environ/environ.ts'
 import { ErrorLog } from '../request/error-log.ts'
@@ -16,7 +13,6 @@ import {
   type TestRequest,
   type TestResponse,
 } from '../testing/client.ts'
-import { TestSession, type TestSessionOptions } from '../testing/test-session.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../types.ts'
 import { BaseHandler, type MaybePromise } from '../../handlers/base.ts'
 
@@ -65,7 +61,7 @@ class InProcessHandler extends BaseHandler {
     this.#options = options
   }
 
-  /** What came of it, once `run` has resolved. */
+  /** The response, after `run` has resolved. */
   response(): TestResponse {
     const { status, headers, body } = parseCgiResponse(this.#output.bytes())
     return { status, headers, body, broken: this.#broken, errors: this.#errors }
@@ -90,7 +86,7 @@ class InProcessHandler extends BaseHandler {
   }
 
   override _write(chunk: Chunk): void {
-    // A chunk is the application's again once it has been taken.
+    // Copied, because the application may change a chunk after this returns.
     this.#output.add(Buffer.from(bodyBytes(chunk)))
   }
 
@@ -98,23 +94,5 @@ class InProcessHandler extends BaseHandler {
 
   override _end(complete: boolean): void {
     this.#broken = !complete
-  }
-}
-
-/**
- * Asks an application as a browser would, for tests:
- *
- *     await new TestApp(application).get('/x').expect(200).expect('Content-Type', /^text/)
- *
- * Cookies are kept from request to request. The application runs in this process, validated.
- */
-export class TestApp extends TestSession {
-  constructor(application: Runnable, options: InProcessOptions & TestSessionOptions = {}) {
-    super(inProcessClient(application, options), options)
-  }
-
-  /** The same through a client for a gateway that is running: FastCGI, SCGI, CGI or HTTP. */
-  static over(client: Client, options: TestSessionOptions = {}): TestSession {
-    return new TestSession(client, options)
   }
 }

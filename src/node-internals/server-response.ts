@@ -1,0 +1,178 @@
+/**
+ * A `http.ServerResponse` whose head and body go to a gateway instead of a connection.
+ *
+ * Express replaces the prototype of a response, and middleware wraps the documented methods. So the
+ * three methods below those are replaced, in the instance. Node has had them since 0.12.
+ */
+import type { Buffer } from 'node:buffer'
+import {
+  ServerResponse,
+  validateHeaderName,
+  validateHeaderValue,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+} from 'node:http'
+import type { HeaderList } from '../types.ts'
+import { isHopByHop } from '../wsgiref/util.ts'
+
+/** Called when a write is done or has failed. */
+export type Done = (error?: Error | null) => void
+
+/** What a response writes its body to. */
+export interface ResponseSink {
+  readonly destroyed: boolean
+  readonly writableEnded: boolean
+  readonly writableNeedDrain: boolean
+  write(chunk: Buffer | string, encoding: BufferEncoding, callback?: Done | null): boolean
+}
+
+/** The status line without its version, and the headers, as `startResponse` takes them. */
+export type ResponseHead = [status: string, headers: HeaderList]
+
+interface Internals {
+  _header: string | null
+  _headerSent: boolean
+  _contentLength: number | null
+  _hasBody: boolean
+  _removedContLen: boolean
+  _storeHeader(firstLine: string, headers: OutgoingHttpHeaders | unknown[] | undefined): void
+  _send(data: string | Buffer, encoding?: BufferEncoding | null, callback?: Done | null): boolean
+  _writeRaw(data: string, encoding?: unknown, callback?: () => void): boolean
+  chunkedEncoding: boolean
+  /** Documented, but missing in @types/node 20. */
+  getRawHeaderNames(): string[]
+}
+
+/** The key of the sink. `response.socket` may be replaced by the application. */
+const SINK = Symbol('portico.sink')
+const HEAD = Symbol('portico.head')
+
+type GatewayResponse = ServerResponse &
+  Internals & { [SINK]: ResponseSink; [HEAD]: ResponseHead | null }
+
+const prototype = ServerResponse.prototype as ServerResponse & Internals
+
+/** Creates the response to `request`. */
+export function createResponse(request: IncomingMessage, sink: ResponseSink): ServerResponse {
+  const response = new ServerResponse(request) as GatewayResponse
+  // Makes Node announce the length of a body that ends at once, to HTTP/1.0 clients as well.
+  response.useChunkedEncodingByDefault = true
+  response.sendDate = false // An origin server adds Date.
+  // The same functions and the same order for every response: V8 makes fast code for objects with
+  // the same hidden class. `Object.defineProperty` would be ten times as expensive.
+  response[SINK] = sink
+  response[HEAD] = null
+  response._storeHeader = storeHeader
+  response._send = send
+  response._writeRaw = writeRaw
+  response.assignSocket(sink as never)
+  return response
+}
+
+/** The head that a response has sent, if it has. */
+export function headOf(response: ServerResponse): ResponseHead | null {
+  return (response as GatewayResponse)[HEAD]
+}
+
+/**
+ * Notes the head instead of writing it as text. Headers about the connection are dropped, because
+ * the gateway decides those (RFC 9110, section 7.6.1), and so is Trailer: no gateway can send any.
+ */
+function storeHeader(
+  this: GatewayResponse,
+  firstLine: string,
+  headers: OutgoingHttpHeaders | unknown[] | undefined,
+): void {
+  const list: HeaderList = []
+  const names = prototype.getRawHeaderNames.call(this)
+  let isFramed = false
+  // A Transfer-Encoding may be set and read, but the body is never sent in chunks.
+  const add = (name: string, value: unknown): void => {
+    if (name.length === 14 && name.toLowerCase() === 'content-length') {
+      isFramed = true
+      this._contentLength = Number(value)
+    } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
+      isFramed = true
+    }
+    if (isHopByHop(name) || isTrailer(name)) return
+    if (!Array.isArray(value)) list.push([name, String(value)])
+    else for (const each of value) list.push([name, String(each)])
+  }
+  if (names.length > 0) {
+    for (const name of names) add(name, prototype.getHeader.call(this, name))
+  } else if (headers !== undefined) {
+    addUnchecked(headers, add)
+  }
+  if (!isFramed && this._hasBody && !this._removedContLen && this._contentLength !== null) {
+    list.push(['Content-Length', String(this._contentLength)])
+  }
+  this[HEAD] = [firstLine.slice('HTTP/1.1 '.length, -2), list]
+  this._header = `${firstLine}\r\n`
+  this._headerSent = false
+}
+
+/** Headers that were given to `writeHead` only, which nothing has checked. */
+function addUnchecked(
+  headers: OutgoingHttpHeaders | unknown[],
+  add: (name: string, value: unknown) => void,
+): void {
+  const check = (name: unknown, value: unknown): void => {
+    validateHeaderName(name as string)
+    for (const each of Array.isArray(value) ? value : [value]) {
+      validateHeaderValue(name as string, each as string)
+    }
+    add(name as string, value)
+  }
+  if (!Array.isArray(headers)) {
+    for (const name of Object.keys(headers)) check(name, headers[name])
+  } else if (Array.isArray(headers[0])) {
+    for (const [name, value] of headers as unknown[][]) check(name, value)
+  } else {
+    for (let i = 0; i < headers.length; i += 2) check(headers[i], headers[i + 1])
+  }
+}
+
+function isTrailer(name: string): boolean {
+  return name.length === 7 && name.toLowerCase() === 'trailer'
+}
+
+function send(
+  this: GatewayResponse,
+  data: string | Buffer,
+  encoding?: BufferEncoding | null,
+  callback?: Done | null,
+): boolean {
+  const sink = this[SINK]
+  this._headerSent = true
+  if (sink.destroyed || sink.writableEnded) return false
+  if (sink.write(data, encoding ?? 'utf8', callback)) return true
+  // In the next tick it is known whether this was the end of the response.
+  process.nextTick(showNeedDrain, this)
+  return false
+}
+
+/** 1xx responses pass by `_send`. No gateway can send them. */
+function writeRaw(
+  this: GatewayResponse,
+  _data: string,
+  encoding?: unknown,
+  callback?: () => void,
+): boolean {
+  const done = typeof encoding === 'function' ? (encoding as () => void) : callback
+  if (typeof done === 'function') process.nextTick(done)
+  return true
+}
+
+/** Node's own `writableNeedDrain` is reset only by its HTTP server. */
+function showNeedDrain(response: GatewayResponse): void {
+  if (response.writableEnded || Object.hasOwn(response, 'writableNeedDrain')) return
+  Object.defineProperty(response, 'writableNeedDrain', NEED_DRAIN)
+}
+
+/** One descriptor for all, so that the responses keep the same hidden class. */
+const NEED_DRAIN: PropertyDescriptor & ThisType<GatewayResponse> = {
+  configurable: true,
+  get() {
+    return !this.destroyed && !this.writableEnded && this[SINK].writableNeedDrain
+  },
+}
