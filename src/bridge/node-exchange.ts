@@ -126,8 +126,7 @@ export class NodeExchange implements SocketOwner {
     }
     const size = socket.queuedSize
     const chunks = socket.take()
-    const isLast = this.#response.writableEnded
-    if (isFirst && isLast && size <= MAX_WHOLE && !isBeingRead(this.#request)) {
+    if (isFirst && size <= MAX_WHOLE && this.#isWhole()) {
       const body: Body = chunks
       this.#isBodyClosed = false
       body.close = () => {
@@ -141,6 +140,12 @@ export class NodeExchange implements SocketOwner {
     }
   }
 
+  /** Whether the response is complete, and the handler may announce its length. */
+  #isWhole(): boolean {
+    const response = this.#response
+    return response.writableEnded && !isBeingRead(this.#request) && !headOf(response)!.isStreamed
+  }
+
   #sendHead(): Write {
     const head = headOf(this.#response)
     if (head === null) {
@@ -149,7 +154,7 @@ export class NodeExchange implements SocketOwner {
           'there is no raw connection: use the methods of the response',
       )
     }
-    return this.#startResponse(...head)
+    return this.#startResponse(head.status, head.headers)
   }
 
   async #send(write: Write, chunks: readonly Chunk[]): Promise<void> {

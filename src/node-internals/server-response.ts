@@ -26,8 +26,14 @@ export interface ResponseSink {
   write(chunk: Buffer | string, encoding: BufferEncoding, callback?: Done | null): boolean
 }
 
-/** The status line without its version, and the headers, as `startResponse` takes them. */
-export type ResponseHead = [status: string, headers: HeaderList]
+/** The head of a response. */
+export interface ResponseHead {
+  /** The status line without its version. */
+  readonly status: string
+  readonly headers: HeaderList
+  /** The application has set Transfer-Encoding, so the response must not get a Content-Length. */
+  readonly isStreamed: boolean
+}
 
 interface Internals {
   _header: string | null
@@ -85,14 +91,15 @@ function storeHeader(
 ): void {
   const list: HeaderList = []
   const names = prototype.getRawHeaderNames.call(this)
-  let isFramed = false
-  // A Transfer-Encoding may be set and read, but the body is never sent in chunks.
+  let hasLength = false
+  // It may be set and read, but the body is never written in chunks.
+  let isStreamed = false
   const add = (name: string, value: unknown): void => {
     if (name.length === 14 && name.toLowerCase() === 'content-length') {
-      isFramed = true
+      hasLength = true
       this._contentLength = Number(value)
     } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
-      isFramed = true
+      isStreamed = true
     }
     if (isHopByHop(name) || isTrailer(name)) return
     if (!Array.isArray(value)) list.push([name, String(value)])
@@ -103,10 +110,9 @@ function storeHeader(
   } else if (headers !== undefined) {
     addUnchecked(headers, add)
   }
-  if (!isFramed && this._hasBody && !this._removedContLen && this._contentLength !== null) {
-    list.push(['Content-Length', String(this._contentLength)])
-  }
-  this[HEAD] = [firstLine.slice('HTTP/1.1 '.length, -2), list]
+  const length = hasLength || isStreamed || !this._hasBody ? null : this._contentLength
+  if (length !== null && !this._removedContLen) list.push(['Content-Length', String(length)])
+  this[HEAD] = { status: firstLine.slice('HTTP/1.1 '.length, -2), headers: list, isStreamed }
   this._header = `${firstLine}\r\n`
   this._headerSent = false
 }

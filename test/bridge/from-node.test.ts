@@ -44,13 +44,13 @@ describe('A response of a node:http listener', () => {
       `${OK}\r\nabc`,
     ],
     [
-      'has no chunked framing even if the listener sets Transfer-Encoding',
+      'has no chunked framing and no Content-Length if the listener sets Transfer-Encoding',
       (_, res) => {
         res.setHeader('Transfer-Encoding', 'chunked')
         res.write('a')
         res.end(String(res.getHeader('transfer-encoding')))
       },
-      `${OK}Content-Length: 8\r\n\r\nachunked`,
+      `${OK}\r\nachunked`,
     ],
     [
       'has no headers about the connection and no trailers',
