@@ -17,8 +17,16 @@ import {
  */
 export type FrameworkApplication =
   | { readonly handle: (...args: never[]) => unknown }
+  | ExpressApplication
   | Exclude<NodeApplication, NodeListener>
   | { readonly fetch: FetchHandler }
+
+/** An Express application, of which @types/express declares no `handle`. */
+interface ExpressApplication {
+  readonly engine: (...args: never[]) => unknown
+  readonly listen: (...args: never[]) => unknown
+  readonly set: (...args: never[]) => unknown
+}
 
 /** What a handler runs. */
 export type Runnable = Application | ApplicationClass | FrameworkApplication

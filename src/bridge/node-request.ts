@@ -7,13 +7,20 @@ import type { RequestBody } from './request-body.ts'
 import { headerLines } from './request-headers.ts'
 import { targetOf } from './request-target.ts'
 
+/** `import 'portico/node'` adds these to the requests of every framework that uses node:http. */
+declare module 'http' {
+  interface IncomingMessage {
+    /** All variables of the gateway: REMOTE_USER, AUTH_TYPE, `portico.signal` … */
+    environ: Environ
+    /** SCRIPT_NAME, percent-encoded. Express appends the mount points of its routers. */
+    baseUrl: string
+    /** The target with the mount point, which `url` does not have. Express and Connect set it. */
+    originalUrl?: string | undefined
+  }
+}
+
 /** A request as applications behind `fromNode` see it. */
 export interface NodeRequest extends IncomingMessage {
-  /** All variables of the gateway: REMOTE_USER, AUTH_TYPE, `portico.signal` … */
-  environ: Environ
-  /** SCRIPT_NAME, percent-encoded. Express appends the mount points of its routers. */
-  baseUrl: string
-  /** The target with the mount point, which `url` does not have. */
   originalUrl: string
 }
 
@@ -46,17 +53,23 @@ export function createRequest(
  * Without a mount point, `originalUrl` is `url`. It must not be in the instance then: where it is
  * not, Express and parseurl take the `url` that a listener before them may have rewritten.
  */
-class GatewayRequest extends IncomingMessage {
-  get originalUrl(): string {
-    return this.url!
-  }
+class GatewayRequest extends IncomingMessage {}
 
-  set originalUrl(url: string) {
-    defineOriginalUrl(this, url)
-  }
+// TypeScript does not allow a class to override a property with an accessor.
+const members: PropertyDescriptorMap & ThisType<IncomingMessage> = {
+  // `request.constructor` is Node's class, as for any other request.
+  constructor: { value: IncomingMessage },
+  originalUrl: {
+    configurable: true,
+    get() {
+      return this.url
+    },
+    set(url: string) {
+      defineOriginalUrl(this, url)
+    },
+  },
 }
-// `request.constructor` is Node's class, as for any other request.
-Object.defineProperty(GatewayRequest.prototype, 'constructor', { value: IncomingMessage })
+Object.defineProperties(GatewayRequest.prototype, members)
 
 function defineOriginalUrl(request: IncomingMessage, value: string): void {
   Object.defineProperty(request, 'originalUrl', {

@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { applicationOf, linkApplication, nodeOriginOf } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
-import type { NodeListener, NodeRequest } from '../bridge/from-node.ts'
+import type { NodeListener } from '../bridge/from-node.ts'
 import { ApplicationError } from '../errors.ts'
 import { Input, type ByteSource } from '../request/input.ts'
 import { decodePath } from '../environ/decode-path.ts'
@@ -37,7 +37,7 @@ export function toNode(
 }
 
 /** A request with the properties that a framework or `fromNode` has added. */
-type Mounted = IncomingMessage & Partial<Pick<NodeRequest, 'baseUrl' | 'environ' | 'originalUrl'>>
+type Mounted = Partial<Pick<IncomingMessage, 'baseUrl' | 'environ' | 'originalUrl'>>
 
 class MountedHandler extends HTTPRequestHandler {
   constructor(request: IncomingMessage, response: ServerResponse, options: HandlerOptions) {

@@ -1,9 +1,15 @@
 /** `fromFetch` on plain handlers: the Request, and every byte of the Response. */
 import { execFileSync } from 'node:child_process'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import { Hono } from 'hono'
+import { ipRestriction } from 'hono/ip-restriction'
 import { rolldown } from 'rolldown'
-import { describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { PeerError } from '../../src/errors.ts'
 import { fromFetch, type FetchHandler } from '../../src/exports/fetch.ts'
@@ -374,6 +380,71 @@ describe('A Request to a Fetch API handler', () => {
     })
     expect(out).toMatch(/^Status: 400 Bad Request\r\n/)
     expect(err).toContain('PORTICO_BODY_CUT_SHORT')
+  })
+})
+
+test('getConnInfo() and ipRestriction() of Hono see the client of the gateway', async () => {
+  const app = new Hono()
+  app.use('/restricted', ipRestriction(getConnInfo, { denyList: ['192.0.2.0/24'] }))
+  app.get('/restricted', (c) => c.text('allowed'))
+  app.get('/', (c) => c.json(getConnInfo(c).remote))
+  const ask = async (REMOTE_ADDR: string, PATH_INFO: string) => {
+    const variables = { REMOTE_ADDR, REMOTE_PORT: '5000', PATH_INFO }
+    return (await answer(fromFetch(app), { variables })).out
+  }
+  expect(await ask('2001:db8::1', '/')).toMatch(
+    /\r\n\r\n\{"address":"2001:db8::1","port":5000,"addressType":"IPv6"\}$/,
+  )
+  expect(await ask('192.0.2.1', '/restricted')).toMatch(/^Status: 403 /)
+  expect(await ask('198.51.100.1', '/restricted')).toMatch(/\r\n\r\nallowed$/)
+})
+
+const ENCODERS: Readonly<Record<string, (text: string) => Buffer>> = {
+  gzip: gzipSync,
+  deflate: deflateSync,
+  br: brotliCompressSync,
+}
+
+describe('A Response that came from fetch()', () => {
+  const text = 'portico '.repeat(1_000)
+  let upstream: Server
+  let url: string
+  beforeAll(async () => {
+    upstream = createServer((request, response) => {
+      const coding = request.url!.slice(1)
+      const body = ENCODERS[coding]?.(text)
+      const type = { 'Content-Type': 'text/plain' }
+      if (body !== undefined) {
+        response.writeHead(200, { ...type, 'Content-Encoding': coding })
+        response.end(body)
+      } else {
+        response.writeHead(200, { ...type, 'Content-Encoding': 'own', 'Content-Length': 3 })
+        response.end('own')
+      }
+    })
+    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
+    url = `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`
+  })
+  afterAll(() => {
+    upstream.closeAllConnections()
+    upstream.close()
+  })
+
+  test.each(['gzip', 'deflate', 'br'])(
+    'is sent decoded if it was encoded with %s',
+    async (coding) => {
+      const { out, err } = await answer(fromFetch(() => fetch(`${url}/${coding}`)))
+      const [head, body] = out.split('\r\n\r\n')
+      expect([body, err]).toEqual([text, ''])
+      expect(head).not.toMatch(/content-encoding/i)
+      expect(head).not.toMatch(/content-length: (?!8000\b)/i)
+    },
+  )
+
+  test('is sent as it is in a coding that fetch() does not decode', async () => {
+    const { out } = await answer(fromFetch(() => fetch(`${url}/own`)))
+    expect(out).toMatch(/content-encoding: own\r\n/)
+    expect(out).toMatch(/\r\n\r\nown$/)
   })
 })
 

@@ -1,6 +1,6 @@
-/** The target that a framework sees is the path and the query of the environ, however spelled. */
+/** `targetOf`: the URL that a framework sees. */
 import * as fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { targetOf } from '../../src/bridge/request-target.ts'
 import { createEnviron } from '../../src/environ/environ.ts'
 import { decodePath } from '../../src/environ/decode-path.ts'
@@ -13,7 +13,7 @@ const path = fc
 const hex = (byte: string) => `%${byte.charCodeAt(0).toString(16).padStart(2, '0')}`
 const spellings = [/[^\w.'/]/g, /[^/]/g] as const
 
-test('decodes to the path, and is made of visible characters', () => {
+test('targetOf gives a target of printable ASCII that decodes to the path', () => {
   fc.assert(
     fc.property(
       path,
@@ -43,4 +43,38 @@ test('decodes to the path, and is made of visible characters', () => {
     ),
     { numRuns: 1000 },
   )
+})
+
+/** The base, URL and original target for an environ. */
+function targetFor(variables: Readonly<Record<string, string>>): string[] {
+  const environ = Object.assign(createEnviron(), { SCRIPT_NAME: '', QUERY_STRING: '' }, variables)
+  const { base, url, original } = targetOf(environ)
+  return [base, url, original]
+}
+
+describe('A target with characters that may not stand in one', () => {
+  test.each([
+    ['UTF-8 in the path', '/caf\xc3\xa9', '', '/caf\xc3\xa9', '/caf%C3%A9'],
+    ['UTF-8 in the query', '/x', 'q=\xc3\xa9', '/x?q=\xc3\xa9', '/x?q=%C3%A9'],
+    ['a space in a decoded REQUEST_URI', '/x y', '', '/x y', '/x%20y'],
+    ['a control character', '/a\x7fb', 'c\x01', '/a\x7fb?c\x01', '/a%7Fb?c%01'],
+    ['a number sign in the query', '/x', 'a#b', '/x', '/x?a%23b'],
+    ['other printable characters', '/a|b', 'c="<>"', '/a|b?c="<>"', '/a|b?c="<>"'],
+  ])('has %s percent-encoded', (_, path, query, uri, expected) => {
+    const variables = { PATH_INFO: path, QUERY_STRING: query, REQUEST_URI: uri }
+    expect(targetFor(variables)[1]).toBe(expected)
+  })
+})
+
+describe('A target below a mount point that REQUEST_URI lacks (X-Forwarded-Prefix)', () => {
+  test.each([
+    ['/api', '/users/a/b', '/users/a%2Fb', ['/api', '/users/a%2Fb', '/api/users/a%2Fb']],
+    ['/api', '/\xc3', '/%c3', ['/api', '/%c3', '/api/%c3']],
+    ['/a p', '/x', '/%78', ['/a%20p', '/%78', '/a%20p/%78']],
+    ['/api/in', '/a/b', '/in/a%2Fb', ['/api/in', '/a%2Fb', '/api/in/a%2Fb']],
+    ['/api', '/new', '/old%21', ['/api', '/new', '/api/new']],
+  ])('%s%s, sent as %s, keeps the encoding of the client', (script, path, uri, expected) => {
+    const variables = { SCRIPT_NAME: script, PATH_INFO: path, REQUEST_URI: uri }
+    expect(targetFor(variables)).toEqual(expected)
+  })
 })

@@ -4,6 +4,8 @@
  */
 import http from 'node:http'
 import type { Buffer } from 'node:buffer'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import express from 'express'
 import Fastify from 'fastify'
 import { Hono } from 'hono'
 import {
@@ -182,3 +184,25 @@ export async function reads(environ = setupTestingDefaults({})): Promise<Buffer>
 }
 
 export const refused = [notAChunk, notAHeader, notAStatus]
+
+// Frameworks, with their own types.
+
+const expressApp = express()
+expressApp.get('/', (request, response) => {
+  const user: string | undefined = request.environ['REMOTE_USER']
+  same<typeof request.baseUrl, string>()
+  response.send(`${user} ${request.originalUrl}`)
+})
+void run(expressApp)
+void new FastCGIHandler().run(expressApp)
+void new HTTPHandler().run(expressApp)
+validator(fromNode(expressApp))
+
+// The bindings of Hono are the environ.
+const typedHono = new Hono<{ Bindings: Environ }>()
+typedHono.get('/', (c) => {
+  const user: string | undefined = c.env['REMOTE_USER']
+  return c.json([user, c.env.SCRIPT_NAME, getConnInfo(c).remote.address])
+})
+void run(typedHono)
+fromFetch(typedHono)

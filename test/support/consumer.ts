@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { makeFolder } from '../servers/process.ts'
 
 /** Packages that examples import, and what `tsc` needs of Node. */
-const DEPENDENCIES = ['@types', 'fastify', 'hono', 'undici-types']
+const DEPENDENCIES = ['@hono', '@types', 'fastify', 'hono', 'undici-types']
 
 const COMPILER_OPTIONS = {
   target: 'es2022',
