@@ -37,7 +37,11 @@ export function toNode(
 }
 
 /** A request with the properties that a framework or `fromNode` has added. */
-type Mounted = Partial<Pick<IncomingMessage, 'baseUrl' | 'environ' | 'originalUrl'>>
+interface Mounted {
+  readonly baseUrl?: string
+  readonly environ?: Environ
+  readonly originalUrl?: string
+}
 
 class MountedHandler extends HTTPRequestHandler {
   constructor(request: IncomingMessage, response: ServerResponse, options: HandlerOptions) {
@@ -48,7 +52,7 @@ class MountedHandler extends HTTPRequestHandler {
   override addCgiVars(): void {
     super.addCgiVars()
     const environ = this.environ!
-    const { baseUrl = '', environ: outer, originalUrl }: Mounted = this.request
+    const { baseUrl = '', environ: outer, originalUrl } = this.request as Mounted
     if (originalUrl !== undefined) environ['REQUEST_URI'] = originalUrl
     environ.SCRIPT_NAME = decodePath(baseUrl)
     // Express passes '/' for the mount point itself, without a slash at the end.

@@ -1,6 +1,6 @@
 /** `portico/testing`: `TestApp`, a client for each gateway, and the conformance suite. */
 export { inProcessClient, type InProcessOptions } from '../embedded/in-process.ts'
-export { TestApp } from '../testing/test-app.ts'
+export { TestApp } from '../embedded/test-app.ts'
 export { closedAgain, runRow, suite, suiteApplication, type RunOptions } from '../testing/suite.ts'
 export { complaints, REPORT, type Expectation, type Place, type Row } from '../testing/row.ts'
 export type { Client, ClientOptions, TestRequest, TestResponse } from '../testing/client.ts'

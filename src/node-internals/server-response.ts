@@ -13,7 +13,7 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http'
 import type { HeaderList } from '../types.ts'
-import { isHopByHop } from '../wsgiref/util.ts'
+import { isHopByHop } from '../response/head.ts'
 
 /** Called when a write is done or has failed. */
 export type Done = (error?: Error | null) => void

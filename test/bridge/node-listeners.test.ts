@@ -53,6 +53,10 @@ async function both(
 const CHUNKED = 'Host: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n'
 const BODY = '7\r\n{"a":1}\r\n0\r\n\r\n'
 
+const refuse: RequestListener = (_, response) => response.writeHead(401).end('refused')
+
+const urls: RequestListener = (request, response) => response.end(`[${request.url}]`)
+
 describe('A chunked request', () => {
   const json = express()
   json.use(express.json())
@@ -71,15 +75,12 @@ describe('A chunked request', () => {
   )
 
   test('gets a 401 before the first byte of its body, as on node:http', async () => {
-    const refuse: RequestListener = (_, response) => response.writeHead(401).end('refused')
     const [node, bridge] = await both(refuse, `PUT / HTTP/1.1\r\n${CHUNKED}\r\n`, /refused/)
     expect([node, bridge].map((text) => text.includes('refused'))).toEqual([true, true])
   })
 })
 
 describe('The url of a request', () => {
-  const urls: RequestListener = (request, response) => response.end(`[${request.url}]`)
-
   test.each(['/x', '/x?', '/x??', '/x?a', '/x?a?', '/a%2Fb?c', "/a'b|c", '//x', '/x;y?z=%zz'])(
     'is the one of node:http for %s',
     async (target) => {
@@ -188,19 +189,19 @@ test('fromNode applies connectionTimeout of Fastify', async () => {
   expect(err).toContain('The application destroyed its response')
 })
 
-describe('The socket of a request', () => {
-  /** The result of a listener that gets the socket. */
-  async function withSocket(use: (socket: IncomingMessage['socket']) => unknown): Promise<unknown> {
-    let result: unknown
-    const application = fromNode((request, response) => {
-      result = use(request.socket)
-      response.end('x')
-    })
-    const { out } = await answer(application)
-    expect(out).toMatch(/\r\n\r\nx$/)
-    return result
-  }
+/** The result of a listener that gets the socket. */
+async function withSocket(use: (socket: IncomingMessage['socket']) => unknown): Promise<unknown> {
+  let result: unknown
+  const application = fromNode((request, response) => {
+    result = use(request.socket)
+    response.end('x')
+  })
+  const { out } = await answer(application)
+  expect(out).toMatch(/\r\n\r\nx$/)
+  return result
+}
 
+describe('The socket of a request', () => {
   test('has the properties of an open socket', async () => {
     const result = await withSocket(({ readable, writable, destroyed, connecting, readyState }) => [
       readable,

@@ -5,7 +5,7 @@ import { targetOf } from '../../src/bridge/request-target.ts'
 import { createEnviron } from '../../src/environ/environ.ts'
 import { decodePath } from '../../src/environ/decode-path.ts'
 
-const path = fc
+const anyPath = fc
   .array(fc.string({ unit: fc.constantFrom('a', '.', '%', '%41', '/', ' ', '?', '\xe9', "'") }))
   .map((segments) => segments.map((segment) => `/${segment}`).join(''))
 
@@ -16,8 +16,8 @@ const spellings = [/[^\w.'/]/g, /[^/]/g] as const
 test('targetOf gives a target of printable ASCII that decodes to the path', () => {
   fc.assert(
     fc.property(
-      path,
-      path,
+      anyPath,
+      anyPath,
       fc.constantFrom('', 'q=%20&r'),
       fc.constantFrom(undefined, '/elsewhere', ...spellings),
       (script, rest, query, uri) => {

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it, test } from 'vitest'
-import type { InProcessOptions } from '../../src/embedded/test-app.ts'
+import type { InProcessOptions } from '../../src/embedded/in-process.ts'
 import * as forms from '../../src/forms/limits.ts'
 import type { FieldStorageOptions } from '../../src/forms/storage.ts'
 import type { AccessLogOptions } from '../../src/middleware/access-log.ts'

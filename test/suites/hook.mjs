@@ -31,7 +31,7 @@ function install() {
   /** Servers that belong to a gateway, and must not be redirected themselves. */
   const own = new AsyncLocalStorage()
   const isOwn = Symbol('own')
-  const { listen } = net.Server.prototype
+  const listen = Reflect.get(net.Server.prototype, 'listen')
   net.Server.prototype.listen = function (...args) {
     if (own.getStore()) {
       this[isOwn] = true
@@ -65,7 +65,7 @@ function install() {
   }
 
   const EVENTS = new Set(['request', 'checkContinue', 'checkExpectation'])
-  const { emit } = http.Server.prototype
+  const emit = Reflect.get(http.Server.prototype, 'emit')
   http.Server.prototype.emit = function (event, ...args) {
     if (this[isOwn] || own.getStore()) return emit.call(this, event, ...args)
     if (mode === 'fcgi' && EVENTS.has(event) && args[0].environ === undefined) {

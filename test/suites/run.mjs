@@ -45,7 +45,7 @@ async function main() {
       row[gateway] = `${result.passes} of ${result.passes + result.failures.length}`
       if (gateway === 'plain') plain = new Set(result.failures)
       const failures = result.failures.filter((title) => !plain?.has(title))
-      report(row.suite, gateway, failures)
+      explain(row.suite, gateway, failures)
     }
     rows.push(row)
   }
@@ -58,7 +58,7 @@ function nameOf(checkout) {
 }
 
 /** Names the differences, with their reasons where there are some. */
-function report(suite, gateway, failures) {
+function explain(suite, gateway, failures) {
   const counts = new Map()
   for (const title of failures) {
     const reason = REASONS.find(

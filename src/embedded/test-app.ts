@@ -1,8 +1,8 @@
 /** `TestApp`: requests to an application in the same process, with cookies and expectations. */
 import type { Runnable } from '../application/to-application.ts'
-import { inProcessClient, type InProcessOptions } from '../embedded/in-process.ts'
-import type { Client } from './client.ts'
-import { TestSession, type TestSessionOptions } from './test-session.ts'
+import { inProcessClient, type InProcessOptions } from './in-process.ts'
+import type { Client } from '../testing/client.ts'
+import { TestSession, type TestSessionOptions } from '../testing/test-session.ts'
 
 /**
  * Sends requests to an application as a browser would:
