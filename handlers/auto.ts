@@ -3,9 +3,8 @@ import { frameworkOf } from '../src/application/detect.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { ConfigurationError } from '../src/errors.ts'
 import { GATEWAYS } from '../src/gateways.ts'
-import { logEntry } from '../src/log.ts'
 import type { Options } from '../src/options.ts'
-import { asGateway, detectGateway } from '../src/process/detect.ts'
+import { asGateway, detectGateway, type Surroundings } from '../src/process/detect.ts'
 import { settingsFor } from '../src/process/environment.ts'
 import { reportIfUncaught } from '../src/process/report.ts'
 import type { GatewayServer } from '../src/server/gateway-server.ts'
@@ -51,9 +50,10 @@ interface ServerHandler {
 }
 
 async function start(application: Runnable, options: RunOptions): Promise<GatewayServer | null> {
-  const { gateway, listen } = options.gateway
-    ? { gateway: asGateway(options.gateway, 'gateway'), listen: undefined }
+  const detected: Surroundings = options.gateway
+    ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()
+  const { gateway } = detected
   const { exitOnUncaughtError = true, gateway: _, ...settings } = settingsFor(gateway, options)
   if (gateway === 'cgi') {
     const { application: app } = await toApplication(application, settings)
@@ -62,16 +62,19 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
     return null
   }
   const { label, load } = GATEWAYS[gateway]
+  const { isWorker } = (await import('node:cluster')).default
   const shutdown = await import('../src/process/shutdown.ts')
-  // A socket that was handed over is the one on which the web server expects to be served.
-  const handler = load(listen === undefined ? settings : { ...settings, listen })
-  const starting = handler.then((it) => (it as ServerHandler).run(application))
+  const starting = load({
+    multiprocess: isWorker || detected.multiprocess === true,
+    ...settings,
+    // A socket that was handed over is the one on which the web server expects to be served.
+    listen: detected.listen ?? settings.listen,
+  }).then((handler) => (handler as ServerHandler).run(application))
   shutdown.closeOnSignals(starting)
   const server = await starting
   if (exitOnUncaughtError) shutdown.exitOnUncaughtError(server)
+  const { announce } = await import('../src/process/announce.ts')
   const description = frameworkOf(application)?.description ?? 'an application'
-  // A program that a web server starts has no terminal, and its line would be one per process.
-  if (gateway === 'http') logEntry(`Serving ${description} on ${server.url}`)
-  else if (process.stderr.isTTY) logEntry(`Serving ${description} over ${label} on ${server.url}`)
+  announce(server, gateway === 'http' ? description : `${description} over ${label}`)
   return server
 }

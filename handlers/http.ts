@@ -152,6 +152,10 @@ class HTTPConnection implements Connection {
     })
   }
 
+  get idle(): boolean {
+    return this.#handlers.length === 0
+  }
+
   get requests(): number {
     return this.#begun
   }

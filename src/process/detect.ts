@@ -9,6 +9,8 @@ export interface Surroundings {
   readonly gateway: Gateway
   /** Absent where the options, or the gateway's default, decide. */
   readonly listen?: string | undefined
+  /** True where the web server may start further processes of the same program. */
+  readonly multiprocess?: true
 }
 
 /**
@@ -35,7 +37,10 @@ export function detectGateway(
   if (Number(env['LISTEN_PID']) === pid && Number(env['LISTEN_FDS']) >= 1) {
     return { gateway: 'fastcgi', listen: 'systemd' }
   }
-  if (describe(0) === 'listening') return { gateway: 'fastcgi', listen: 'fd:0' }
+  if (describe(0) === 'listening') {
+    // mod_fcgid starts a process for each concurrent request, lighttpd `max-procs` of them.
+    return { gateway: 'fastcgi', listen: 'fd:0', multiprocess: true }
+  }
   return { gateway: 'http', listen }
 }
 

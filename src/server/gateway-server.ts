@@ -1,8 +1,9 @@
 /**
- * The life of a server that keeps running: FastCGI, SCGI and HTTP handlers start, count, limit and
- * stop their connections here. No protocol is known; a connection is something that can end.
+ * A server that accepts connections: starts, counts, limits and closes them, for every gateway. It
+ * knows no protocol; a connection is an object that can end.
  */
-import type { Server, Socket } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type Server, type Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { allowClients } from '../address-list.ts'
 import type { Admits } from '../address-list.ts'
@@ -11,20 +12,23 @@ import { checkOptions } from '../check-options.ts'
 import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import { defaultOf, OPTIONS, type OptionsOf } from '../options.ts'
 import { sweep, type Expirable } from './deadlines.ts'
+import { otherSystemdSockets } from './inherited-sockets.ts'
 import { listen, type Address } from './listen.ts'
 import { releaseSocketFile } from './unix-socket.ts'
 
-/** What a handler makes of an accepted socket. */
+/** A connection of a gateway, made from an accepted socket. */
 export interface Connection extends Expirable {
   /**
-   * Ends once nothing is left to answer: at once when idle, after the answer when a request runs
-   * or its first bytes have come, and takes no further request. Called once.
+   * Ends as soon as it can: at once if it is idle, after the response if a request is running or its
+   * first bytes have arrived. Takes no further request. Called once.
    */
   end(): void
   /** Ends now; running requests are aborted. */
   destroy(): void
   /** Requests that have begun on it. */
   readonly requests?: number
+  /** Whether no request is running. Absent if the connection does not know. */
+  readonly idle?: boolean
   /** The socket is closed. */
   closed?(): void
 }
@@ -64,17 +68,23 @@ export interface ServerPolicy {
 }
 
 /**
- * Turns of the event loop without a new connection, after which all that came before is known: the
- * rest of this turn, one that would accept, and one that reads from what was accepted last. A turn
- * accepts one connection (libuv since 1.45).
+ * Turns of the event loop without a new connection, after which all earlier ones are known: the
+ * rest of this turn, one that would accept, and one that reads from the last that was accepted. A
+ * turn accepts one connection (libuv since 1.45).
  */
 const QUIET_TURNS = 3
 
 /**
- * How long, in milliseconds, a connection on which nothing has come yet is waited for by `close()`.
- * A web server sends the request as soon as its connect succeeds; a browser opens one for later.
+ * Milliseconds that `close()` waits for a connection on which nothing has been received. A web
+ * server sends the request as soon as it is connected; a browser opens a connection for later.
  */
 const FIRST_BYTE_TIME = 500
+
+/**
+ * Milliseconds that `close()` waits for the rest of a request's head. More than a connection may
+ * linger after its last response.
+ */
+const HEAD_TIME = 3_000
 
 export interface CloseOptions {
   /** Milliseconds to wait for running requests. Default: the option `shutdownTimeout`. */
@@ -84,7 +94,8 @@ export interface CloseOptions {
 /** A server that accepts connections: what a handler's `run(app)` resolves to. */
 export class GatewayServer {
   readonly address: Address
-  readonly #server: Server
+  /** The first has the address; the others are for further sockets of systemd. */
+  readonly #servers: readonly Server[]
   readonly #connections: Map<Socket, Connection>
   /** How many connections have come, those that were refused included. */
   readonly #accepted: { readonly count: number }
@@ -95,13 +106,13 @@ export class GatewayServer {
   readonly #backlog: number
   #closing: Promise<void> | undefined
   #abortedConnections = 0
-  /** Resolves when the last connection is closed, however that came about. */
+  /** Resolves when the last connection is closed, for whatever reason. */
   readonly closed: Promise<void>
 
   /**
    * Makes `server`, which does not listen yet, accept connections.
    *
-   * @throws ConfigurationError for options that cannot work.
+   * @throws {ConfigurationError} for options that cannot work.
    */
   static async start(
     server: Server,
@@ -122,7 +133,8 @@ export class GatewayServer {
     }
 
     const connections = new Map<Socket, Connection>()
-    server.maxConnections = options.maxConnections ?? OPTIONS.maxConnections.default
+    const { maxConnections = OPTIONS.maxConnections.default } = options
+    server.maxConnections = maxConnections
     const accepted = { count: 0 }
     const closedRequests = { count: 0 }
     const admit = (socket: Socket): (Connection & Partial<Receiver>) | undefined => {
@@ -154,20 +166,34 @@ export class GatewayServer {
     const address = await listen(server, options, { fallback: listenOn, wildcard })
     // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
     // it cannot do even that Node emits 'error' for each try; the next try may succeed.
-    server.on('error', () => {})
-    server.once('close', sweep(connections, options.writeTimeout ?? OPTIONS.writeTimeout.default))
+    server.on('error', ignore)
     if (policy.sockets)
       takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
-    return new GatewayServer(server, address, connections, accepted, {
+    const servers = [server]
+    if (listenOn === 'systemd') {
+      for (const fd of otherSystemdSockets()) {
+        const other = createServer(policy.sockets ?? { allowHalfOpen: true }, (socket) => {
+          if (connections.size < maxConnections) server.emit('connection', socket)
+          else socket.destroy()
+        })
+        await listen(other, { ...options, listen: `fd:${fd}` }, { fallback: 0, wildcard: 'allow' })
+        other.on('error', ignore)
+        servers.push(other)
+      }
+    }
+    const started = new GatewayServer(servers, address, connections, accepted, {
       gateway,
       closedRequests,
       shutdownTimeout: options.shutdownTimeout ?? OPTIONS.shutdownTimeout.default,
       backlog: options.backlog ?? OPTIONS.backlog.default,
     })
+    const stopSweeping = sweep(connections, options.writeTimeout ?? OPTIONS.writeTimeout.default)
+    void started.closed.then(stopSweeping)
+    return started
   }
 
   private constructor(
-    server: Server,
+    servers: readonly Server[],
     address: Address,
     connections: Map<Socket, Connection>,
     accepted: { readonly count: number },
@@ -178,7 +204,7 @@ export class GatewayServer {
       readonly backlog: number
     },
   ) {
-    this.#server = server
+    this.#servers = servers
     this.address = address
     this.#connections = connections
     this.#accepted = accepted
@@ -186,7 +212,7 @@ export class GatewayServer {
     this.#closedRequests = rest.closedRequests
     this.#shutdownTimeout = rest.shutdownTimeout
     this.#backlog = rest.backlog
-    this.closed = new Promise((resolve) => server.once('close', resolve))
+    this.closed = allClosed(servers)
   }
 
   /**
@@ -214,7 +240,7 @@ export class GatewayServer {
     return this.#shutdownTimeout
   }
 
-  /** How many connections were still busy at the end of the grace time, and were cut off. */
+  /** How many connections were busy when the timeout of `close()` expired, and were aborted. */
   get abortedConnections(): number {
     return this.#abortedConnections
   }
@@ -225,10 +251,10 @@ export class GatewayServer {
   }
 
   /**
-   * Stops accepting, lets what runs finish, and after the grace time ends what is left.
+   * Stops accepting, completes running requests, and aborts those that are left after the timeout.
    *
-   * Every request that reached the kernel before the call is accepted and answered. Resolves when
-   * the last connection is closed; a second call waits for the same.
+   * Every request that reached the kernel before the call is accepted and gets its response.
+   * Resolves when the last connection is closed; a second call waits for the same.
    */
   close({ timeout = this.#shutdownTimeout }: CloseOptions = {}): Promise<void> {
     this.#closing ??= this.#close(timeout)
@@ -236,11 +262,11 @@ export class GatewayServer {
   }
 
   async #close(timeout: number): Promise<void> {
-    // Nobody new finds a Unix socket from here on, so nobody is cut off when it closes.
-    releaseSocketFile(this.#server)
+    // No client finds a Unix socket from now on, so no connection is refused when it closes.
+    for (const server of this.#servers) releaseSocketFile(server)
     await this.#acceptWaiting()
 
-    this.#server.close()
+    for (const server of this.#servers) server.close()
     const silent: Socket[] = []
     for (const [socket, connection] of this.#connections) {
       if (socket.bytesRead === 0) silent.push(socket)
@@ -248,8 +274,18 @@ export class GatewayServer {
     }
     const timers = [
       setTimeout(() => {
-        for (const socket of silent) this.#connections.get(socket)?.end()
+        for (const socket of silent) {
+          const connection = this.#connections.get(socket)
+          // Ending would wait for a client that may never close its half.
+          if (socket.bytesRead === 0) connection?.destroy()
+          else connection?.end()
+        }
       }, FIRST_BYTE_TIME),
+      setTimeout(() => {
+        for (const [socket, connection] of this.#connections) {
+          if (connection.idle && socket.writableLength === 0) connection.destroy()
+        }
+      }, HEAD_TIME),
       setTimeout(() => {
         this.#abortedConnections = this.#connections.size
         for (const [socket, connection] of this.#connections) {
@@ -262,7 +298,7 @@ export class GatewayServer {
     for (const timer of timers) clearTimeout(timer)
   }
 
-  /** Accepts what waits in the kernel's queue; not more, or a busy server would never close. */
+  /** Accepts the connections in the kernel's queue, and no more: a busy server has to close. */
   async #acceptWaiting(): Promise<void> {
     const accepted = this.#accepted
     const most = accepted.count + this.#backlog
@@ -272,6 +308,10 @@ export class GatewayServer {
       if (accepted.count > before) quiet = -1
     }
   }
+}
+
+async function allClosed(servers: readonly Server[]): Promise<void> {
+  await Promise.all(servers.map((server) => once(server, 'close')))
 }
 
 function ignore(): void {}

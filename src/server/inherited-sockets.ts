@@ -1,12 +1,12 @@
 /**
- * Sockets that whoever started this process opened for it: fd 0 as spawn-fcgi, mod_fcgid and
- * lighttpd hand it over (FastCGI 1.0, section 2.2), and systemd's (`sd_listen_fds(3)`).
+ * Sockets that this process has inherited: descriptor 0 from spawn-fcgi, mod_fcgid and lighttpd
+ * (FastCGI 1.0, section 2.2), and those of systemd (`sd_listen_fds(3)`).
  *
- * Synchronous, and loads `node:fs` only: it is asked before it is known which gateway will run.
+ * Synchronous, and loads `node:fs` only: `run` asks before it knows which gateway will run.
  */
 import { fstatSync, readFileSync, readlinkSync } from 'node:fs'
 
-/** What a descriptor is, as far as it matters to somebody who wants to accept on it. */
+/** What a descriptor is, for a server that wants to accept connections on it. */
 export type DescriptorKind = 'listening' | 'connected' | 'not-a-socket' | 'closed'
 
 /** The first descriptor systemd passes: SD_LISTEN_FDS_START. */
@@ -16,8 +16,8 @@ const FIRST_SYSTEMD_FD = 3
 const MAX_SYSTEMD_FDS = 1024
 
 /**
- * The kernel's tables of sockets, and how a row says which state the socket is in: a Unix socket
- * by the flag __SO_ACCEPTCON, a TCP socket by TCP_LISTEN.
+ * The kernel's tables of sockets. A listening Unix socket has the flag __SO_ACCEPTCON there, a
+ * listening TCP socket the state TCP_LISTEN.
  */
 const SOCKET_TABLES = [
   { path: '/proc/net/unix', row: String.raw`\S+: \S+ \S+ (\S+) \S+ \S+`, listening: '00010000' },
@@ -26,13 +26,12 @@ const SOCKET_TABLES = [
 ]
 
 /**
- * Tells a listening socket from a connected one.
+ * Distinguishes a listening socket from a connected one. Under mod_cgid a CGI script's stdin is a
+ * connected Unix socket, and so are the pipes between Node processes.
  *
- * That the descriptor is a socket is not enough: under mod_cgid a CGI script's stdin is a
- * connected Unix socket, and so are the pipes between Node processes. Node has no getpeername or
- * getsockopt for a bare descriptor, so Linux's tables are read. A socket found in none of them
- * (another system, or a socket from another network namespace, as systemd's PrivateNetwork= makes
- * it) is taken for a listening one; `listen(2)` has the last word.
+ * Node has no getpeername or getsockopt for a bare descriptor, so Linux's tables are read. A socket
+ * that is in none of them (another system, or another network namespace, as with systemd's
+ * PrivateNetwork=) is taken for a listening one; `listen(2)` then reports an error.
  */
 export function describeDescriptor(fd: number): DescriptorKind {
   try {
@@ -63,17 +62,17 @@ function readTable(path: string): string {
 
 export interface SystemdSocket {
   readonly fd: number
-  /** FileDescriptorName= of the unit; 'unknown' if systemd gave none, as sd_listen_fds says. */
+  /** FileDescriptorName= of the unit; 'unknown' if there is none, as in sd_listen_fds(3). */
   readonly name: string
 }
 
 let systemd: readonly SystemdSocket[] = []
 
 /**
- * The sockets systemd passed to this very process: none when LISTEN_PID names another.
+ * The sockets that systemd passed to this process: none if LISTEN_PID names another.
  *
- * The first call takes LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES out of `process.env`, so that no
- * child takes them for its own; later calls answer the same.
+ * The first call removes LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES from `process.env`, so that no
+ * child process uses them; later calls return the same.
  */
 export function systemdSockets(): readonly SystemdSocket[] {
   const { LISTEN_PID, LISTEN_FDS = '', LISTEN_FDNAMES = '' } = process.env
@@ -88,4 +87,11 @@ export function systemdSockets(): readonly SystemdSocket[] {
     name: names[index] || 'unknown',
   }))
   return systemd
+}
+
+/** The descriptors of systemd's sockets except the first, which `listen: 'systemd'` names. */
+export function otherSystemdSockets(): number[] {
+  return systemdSockets()
+    .slice(1)
+    .map(({ fd }) => fd)
 }

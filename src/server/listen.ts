@@ -1,16 +1,12 @@
-/**
- * Where a server listens: one reading of the `listen` option for FastCGI, SCGI and HTTP.
- *
- * Seen from the handler: it has a `net.Server` or `http.Server` and wants it to accept.
- */
+/** Where a server listens: the option `listen` of FastCGI, SCGI and HTTP. */
 import cluster from 'node:cluster'
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { Server } from 'node:net'
 import { ConfigurationError, PorticoError } from '../errors.ts'
 import { OPTIONS, type Options } from '../options.ts'
-import { describeDescriptor, systemdSockets } from './inherited-sockets.ts'
-import { bindSocketFile } from './unix-socket.ts'
+import { describeDescriptor, systemdSockets, type SystemdSocket } from './inherited-sockets.ts'
+import { bindInWorker, bindSocketFile } from './unix-socket.ts'
 import type { SocketFileOptions } from './unix-socket.ts'
 
 /** Where a server can be reached. */
@@ -26,41 +22,41 @@ export type ListenOptions = SocketFileOptions & Pick<Options, 'listen' | 'backlo
 
 /** What differs between the gateways. */
 export interface ListenPolicy {
-  /** What no `listen` means: 'fd:0' for FastCGI (FastCGI 1.0, section 2.2). */
+  /** The default of `listen`. */
   readonly fallback: string | number
   /**
-   * Whether every address of the machine may be listened on. Whoever reaches a FastCGI or SCGI
-   * port is believed in whatever it says, REMOTE_USER included; so these allow it only with a list
-   * of clients. Inherited sockets are not asked: who opened them has decided.
+   * Whether the server may listen on every address of the machine. A FastCGI or SCGI peer is
+   * trusted in whatever it sends, REMOTE_USER included, so these gateways require a list of clients
+   * for it. Inherited sockets are not checked: the process that opened them has decided.
    */
   readonly wildcard: 'allow' | 'refuse'
 }
 
-/** sun_path holds 108 bytes on Linux, 104 on the BSDs, with the NUL and our '.PID' suffix. */
+/** sun_path holds 108 bytes on Linux, 104 on the BSDs, with the NUL and the suffix '.PID'. */
 const MAX_SOCKET_PATH = (process.platform === 'linux' ? 107 : 103) - `.${process.pid}`.length
 
 const ACCEPTED =
   "accepted are 'unix:PATH', 'HOST:PORT', '[::1]:PORT', ':PORT', a port number, 'fd:N', " +
   "'systemd' and 'systemd:NAME'"
 
-/** What the system's words mean to whoever wrote the option. */
+/** What the system's error codes mean for the option. */
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EADDRINUSE: 'in use by another process',
   EADDRNOTAVAIL: 'not an address of this machine',
   EEXIST: 'in use by another process',
   EINVAL: 'not something to listen on',
-  ENOENT: 'no such folder',
-  ENOTDIR: 'no such folder',
+  ENOENT: 'no such directory',
+  ENOTDIR: 'no such directory',
   ENOTFOUND: 'no such host',
   EPERM: 'permission denied',
-  EROFS: 'on a file system that is read-only',
+  EROFS: 'on a read-only file system',
 }
 
 /**
  * Reads the `listen` option.
  *
- * @throws ConfigurationError saying what was given and what is accepted.
+ * @throws {ConfigurationError} that names what was given and what is accepted.
  */
 export function parseListen(given: string | number): Target {
   const text = String(given)
@@ -91,11 +87,11 @@ export function parseListen(given: string | number): Target {
 /**
  * Makes `server` listen as the options say; resolves to where it can be reached.
  *
- * A Unix socket that a dead process left is replaced, and removed again when `server` has closed.
- * In a cluster worker the primary process binds and owns the socket, its file and its rights: the
- * primary has to see to these and to pass on 'fd:N' for what systemd gave it.
+ * A Unix socket that a dead process left is replaced, and removed when `server` has closed.
+ * In a cluster worker the primary process opens the socket; for sockets of systemd it has to pass
+ * 'fd:N' on to the workers.
  *
- * @throws ConfigurationError for options that cannot work, the system's error as its `cause`.
+ * @throws {ConfigurationError} for options that cannot work, with the system's error as `cause`.
  */
 export async function listen(
   server: Server,
@@ -110,8 +106,11 @@ export async function listen(
     if (server.listening) server.close()
     if (error instanceof PorticoError || !(error instanceof Error)) throw error
     const code = 'code' in error ? String(error.code) : ''
+    const reason = REASONS[code] ?? error.message
+    const low = code === 'EACCES' && target.kind === 'tcp' && target.port < 1024
     throw new ConfigurationError(
-      `listen: '${options.listen ?? policy.fallback}': ${REASONS[code] ?? error.message} (${code})`,
+      `listen: '${options.listen ?? policy.fallback}': ${reason} (${code})` +
+        (low ? '. A port below 1024 needs root or CAP_NET_BIND_SERVICE' : ''),
       { cause: error },
     )
   }
@@ -126,7 +125,7 @@ async function start(
   const { backlog } = options
   if (target.kind === 'unix') {
     const bind = (path: string) => bound(server, { path, backlog })
-    if (cluster.isWorker) await bind(target.path)
+    if (cluster.isWorker) await bindInWorker(target.path, options, bind)
     else await bindSocketFile(server, target.path, options, bind)
     return target
   }
@@ -135,7 +134,9 @@ async function start(
     await bound(server, { host, port: target.port, backlog })
     return tcpAddress(server)
   }
-  const fd = target.kind === 'fd' ? target.fd : systemdDescriptor(target.name)
+  // Also removes LISTEN_PID and LISTEN_FDS, which no child process may take for its own.
+  const sockets = systemdSockets()
+  const fd = target.kind === 'fd' ? target.fd : systemdDescriptor(sockets, target.name)
   if (!cluster.isWorker) checkDescriptor(fd, options.listen)
   await bound(server, { fd, backlog })
   return { kind: 'fd', fd }
@@ -163,18 +164,18 @@ const WILDCARDS = new BlockList()
 WILDCARDS.addAddress('0.0.0.0')
 WILDCARDS.addAddress('::', 'ipv6')
 
-/** Resolves before looking: '0', '0x0' and whatever a hosts file says are wildcards as well. */
+/** Resolves the name first: '0', '0x0' and names of a hosts file may be wildcards as well. */
 async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
   const everywhere = host === '*'
   const address = everywhere || isIP(host) ? host : (await lookup(host)).address
   const family = isIPv6(address) ? 'ipv6' : 'ipv4'
   if (policy.wildcard === 'refuse' && (everywhere || WILDCARDS.check(address, family))) {
     throw new ConfigurationError(
-      `listen: '${host}' is every address of this machine, and whoever can connect is believed ` +
-        'like the web server; name one address, or give the allowedClients too',
+      `listen: '${host}' is every address of this machine, and anyone who can connect is trusted ` +
+        'like the web server. Name one address, or set allowedClients as well',
     )
   }
-  // Node's way to say: IPv6 and IPv4, or IPv4 where there is no IPv6.
+  // Without a host Node listens on IPv6 and IPv4, or on IPv4 where there is no IPv6.
   return everywhere ? undefined : address
 }
 
@@ -184,8 +185,7 @@ function tcpAddress(server: Server): Address {
   return { kind: 'tcp', host: address.address, port: address.port }
 }
 
-function systemdDescriptor(name: string | undefined): number {
-  const sockets = systemdSockets()
+function systemdDescriptor(sockets: readonly SystemdSocket[], name: string | undefined): number {
   const socket = name === undefined ? sockets[0] : sockets.find((each) => each.name === name)
   if (socket) return socket.fd
   throw new ConfigurationError(
@@ -199,11 +199,15 @@ function systemdDescriptor(name: string | undefined): number {
 function checkDescriptor(fd: number, given: string | number | undefined): void {
   const kind = describeDescriptor(fd)
   if (kind === 'listening') return
-  const what = { closed: 'not open', connected: 'a connected socket', 'not-a-socket': 'no socket' }
+  const what = {
+    closed: 'not open',
+    connected: 'a connected socket',
+    'not-a-socket': 'not a socket',
+  }
   throw new ConfigurationError(
-    `listen: fd ${fd} is ${what[kind]}, so nothing can be accepted on it; ` +
+    `Cannot listen: file descriptor ${fd} is ${what[kind]}. ` +
       (given === undefined
-        ? "start this from a web server or spawn-fcgi, or say where to listen: 'unix:PATH' or ':PORT'"
-        : 'whoever starts this process has to open a listening socket there'),
+        ? "Start this program from a web server or spawn-fcgi, or set listen to 'unix:PATH' or ':PORT'"
+        : 'The program that starts this process has to open a listening socket there'),
   )
 }

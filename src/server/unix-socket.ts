@@ -1,27 +1,34 @@
 /**
- * A Unix socket's name in the file system: who may connect, whether an old name is in the way,
- * and that only our own name is ever taken away.
+ * The path of a Unix socket: its permissions, and what happens if the path exists already.
  *
- * The socket is bound under a name of its own, gets its owner there, and is then linked to the
- * name it is known by. So that name never shows with the wrong rights, nothing that appears there
- * meanwhile is overwritten, and libuv, which at close unlinks whatever has the name it bound
- * (`uv__pipe_close`), cannot hit a successor's socket.
+ * The socket is bound to a temporary path, gets its owner there, and is then linked to its own path.
+ * So the path never has the wrong permissions, nothing that appears there meanwhile is overwritten,
+ * and libuv, which unlinks the path that it bound (`uv__pipe_close`), cannot hit another socket.
  */
-import { chownSync, linkSync, lstatSync, readFileSync, statSync, unlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  lstatSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
 import type { BigIntStats } from 'node:fs'
 import { connect } from 'node:net'
-import { dirname } from 'node:path'
 import type { Server } from 'node:net'
+import { dirname } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { OPTIONS, type Options } from '../options.ts'
 
 export type SocketFileOptions = Pick<Options, 'mode' | 'owner' | 'group'>
 
 /**
- * Binds `server` to `path` by way of `bind`, and takes the name away when the server has closed.
+ * Binds `server` to `path` through `bind`, and removes the path when the server has closed.
  *
- * `bind` starts the listening synchronously, as `server.listen` does outside of cluster workers:
- * the umask is the whole process's and is changed only while `bind` is called.
+ * `bind` starts to listen synchronously, as `server.listen` does outside of cluster workers: the
+ * umask belongs to the whole process, and is changed only while `bind` is called.
  */
 export async function bindSocketFile(
   server: Server,
@@ -29,14 +36,15 @@ export async function bindSocketFile(
   options: SocketFileOptions,
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
-  const mode = parseMode(options.mode)
-  const owner = parseId('owner', options.owner, '/etc/passwd')
-  const group = parseId('group', options.group, '/etc/group')
-  statSync(dirname(path)) // bind(2) says EACCES for a folder that is not there (libuv).
+  const rights = parseRights(options)
+  statSync(dirname(path)) // For a missing directory bind(2) reports EACCES (libuv).
   const stale = await findStale(path)
-
   const temporary = `${path}.${process.pid}`
-  const umask = process.umask(0o777 & ~mode)
+  // Left by a process of the same number, such as 1 in a container, that was killed as it started.
+  const remains = await findStale(temporary)
+  if (remains !== undefined) removeStale(temporary, remains)
+
+  const umask = process.umask(0o777 & ~rights.mode)
   let bound: Promise<void>
   try {
     bound = bind(temporary)
@@ -45,29 +53,67 @@ export async function bindSocketFile(
   }
   await bound
   try {
-    // The group first: a socket that is another's already is not ours to change.
-    if (group !== undefined) give('group', () => chownSync(temporary, -1, group), options, path)
-    if (owner !== undefined) give('owner', () => chownSync(temporary, owner, -1), options, path)
-    if (stale !== undefined && isSame(look(path), stale)) unlinkSync(path)
+    giveAway(temporary, rights, options, path)
+    if (stale !== undefined) removeStale(path, stale)
     linkSync(temporary, path)
-    const ours = look(path)
-    names.set(server, () => {
-      if (isSame(look(path), ours)) unlinkSync(path)
+    const own = statOf(path)
+    paths.set(server, () => {
+      if (isSame(statOf(path), own)) unlinkSync(path)
     })
-    // Where the process dies before this the name stays, and the next start removes it.
+    // If the process dies before this, the path stays, and the next start removes it.
     server.once('close', () => releaseSocketFile(server))
   } finally {
     unlinkSync(temporary)
   }
 }
 
-/** Whom the system lets change it. */
+/**
+ * Binds in a worker of node:cluster, where the primary process makes the socket, at once under its
+ * own path and with the umask's permissions. Each worker sets them again.
+ */
+export async function bindInWorker(
+  path: string,
+  options: SocketFileOptions,
+  bind: (path: string) => Promise<void>,
+): Promise<void> {
+  const rights = parseRights(options)
+  // A socket that is in use is the other workers', or the primary process reports it.
+  const stale = await findStale(path, true)
+  if (stale !== undefined) removeStale(path, stale)
+  await bind(path)
+  giveAway(path, rights, options, path)
+  chmodSync(path, rights.mode)
+}
+
+interface Rights {
+  readonly mode: number
+  readonly owner: number | undefined
+  readonly group: number | undefined
+}
+
+function parseRights(options: SocketFileOptions): Rights {
+  return {
+    mode: parseMode(options.mode),
+    owner: parseId('owner', options.owner, '/etc/passwd'),
+    group: parseId('group', options.group, '/etc/group'),
+  }
+}
+
+/** Sets owner and group of `file`; `path` is its name in messages. */
+function giveAway(file: string, rights: Rights, options: SocketFileOptions, path: string): void {
+  const { owner, group } = rights
+  // The group first: a socket of another owner cannot be changed any more.
+  if (group !== undefined) give('group', () => chownSync(file, -1, group), options, path)
+  if (owner !== undefined) give('owner', () => chownSync(file, owner, -1), options, path)
+}
+
+/** Who is allowed to change it. */
 const GIVERS = {
   group: 'root, or a process in that group',
   owner: 'root',
 } as const
 
-/** @throws ConfigurationError saying what was asked for; the system says EPERM and no more. */
+/** @throws {ConfigurationError} that says what was asked for; the system says EPERM and no more. */
 function give(
   option: keyof typeof GIVERS,
   change: () => void,
@@ -86,26 +132,27 @@ function give(
   }
 }
 
-/** What takes away the name under which a server is known. */
-const names = new WeakMap<Server, () => void>()
+/** What removes the path of a server. */
+const paths = new WeakMap<Server, () => void>()
 
-/** Takes the server's name away, if it has one and it is still its own. */
+/** Removes the server's path, if it has one and the path still leads to it. */
 export function releaseSocketFile(server: Server): void {
-  names.get(server)?.()
-  names.delete(server)
+  paths.get(server)?.()
+  paths.delete(server)
 }
 
 /**
- * Finds a socket that nobody listens on any more.
+ * Finds a socket on which nothing listens any more. With `inUse` a socket on which something
+ * listens is no error.
  *
- * @throws ConfigurationError if somebody answers, or if what has the name is not a socket.
+ * @throws {ConfigurationError} if something listens on it, or if the file is not a socket.
  */
-async function findStale(path: string): Promise<BigIntStats | undefined> {
-  const stat = look(path)
+async function findStale(path: string, inUse = false): Promise<BigIntStats | undefined> {
+  const stat = statOf(path)
   if (stat === undefined) return undefined
   if (!stat.isSocket()) {
     throw new ConfigurationError(
-      `listen: '${path}' exists and is not a socket; it is left alone, choose another name`,
+      `listen: '${path}' exists and is not a socket. Remove it, or choose another path`,
     )
   }
   const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
@@ -116,21 +163,52 @@ async function findStale(path: string): Promise<BigIntStats | undefined> {
     probe.once('error', resolve)
   })
   if (error?.code === 'ECONNREFUSED' || error?.code === 'ENOENT') return stat
+  if (inUse) return undefined
   throw new ConfigurationError(`listen: '${path}' is in use by another process`, { cause: error })
 }
 
-function look(path: string): BigIntStats | undefined {
+/**
+ * Removes a stale socket, and nothing else: meanwhile another process may have replaced it. There is
+ * no way to unlink a file only if it is the one that was looked at. So it is renamed, which only one
+ * process can do, looked at again, and put back if it is another.
+ */
+function removeStale(path: string, stale: BigIntStats): void {
+  if (!isSame(statOf(path), stale)) return
+  const aside = `${path}.${process.pid}.stale`
+  try {
+    renameSync(path, aside)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  try {
+    if (!isSame(statOf(aside), stale)) linkSync(aside, path)
+  } finally {
+    unlinkSync(aside)
+  }
+}
+
+function statOf(path: string): BigIntStats | undefined {
   try {
     return lstatSync(path, { bigint: true, throwIfNoEntry: false })
   } catch {
-    // What is wrong with the folder comes out when the socket is bound.
+    // If the directory is the problem, binding the socket reports it.
     return undefined
   }
 }
 
-/** The time of birth as well: some file systems hand an inode's number out again at once. */
+/** Compares the time of birth as well: some file systems reuse the number of an inode at once. */
 function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean {
   return a?.ino === b?.ino && a?.dev === b?.dev && a?.birthtimeNs === b?.birthtimeNs && a != null
+}
+
+/** The permissions of a Unix socket as `ls -l` and log lines show them: "0660 root:www-data". */
+export function describeRights(path: string): string {
+  const stat = statOf(path)
+  if (stat === undefined) return ''
+  const mode = (Number(stat.mode) & 0o777).toString(8).padStart(4, '0')
+  const owner = nameOf(Number(stat.uid), '/etc/passwd')
+  return `${mode} ${owner}:${nameOf(Number(stat.gid), '/etc/group')}`
 }
 
 function parseMode(mode: number | string = OPTIONS.mode.default): number {
@@ -144,19 +222,27 @@ function parseMode(mode: number | string = OPTIONS.mode.default): number {
   )
 }
 
-/** Node has no getpwnam; names that do not come from these files must be given as numbers. */
+/** Node has no getpwnam. A name that is not in these files has to be given as a number. */
 function parseId(option: string, id: number | string | undefined, file: string) {
   if (id === undefined) return undefined
   if (/^\d{1,9}$/.test(String(id))) return Number(id)
-  let lines: string[] = []
-  try {
-    lines = readFileSync(file, 'utf8').split('\n')
-  } catch {
-    // Then there are no names.
-  }
-  const found = lines.map((line) => line.split(':')).find(([name]) => name === id)?.[2]
+  const found = entriesOf(file).find(([name]) => name === id)?.[2]
   if (found !== undefined && found !== '') return Number(found)
   throw new ConfigurationError(
     `${option}: ${JSON.stringify(id)} is not in ${file}; accepted are its names, and numbers`,
   )
+}
+
+function nameOf(id: number, file: string): string {
+  return entriesOf(file).find((entry) => entry[2] === String(id))?.[0] ?? String(id)
+}
+
+function entriesOf(file: string): string[][] {
+  try {
+    return readFileSync(file, 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'))
+  } catch {
+    return [] // No names on this system.
+  }
 }

@@ -83,7 +83,7 @@ async function connected(kind: 'unix' | 'tcp') {
   }
 }
 
-describe('the surroundings', () => {
+describe('detectGateway', () => {
   test.each(['cgi', 'fastcgi', 'scgi', 'http'] as Gateway[])(
     'PORTICO_GATEWAY=%s comes before everything else (fact 135)',
     (gateway) => {
@@ -131,7 +131,11 @@ describe('the surroundings', () => {
     'a listening %s socket on descriptor 0 is for FastCGI (fact 276)',
     async (kind) => {
       const server = await listening(kind)
-      expect(await detected(descriptor(server))).toEqual({ gateway: 'fastcgi', listen: 'fd:0' })
+      expect(await detected(descriptor(server))).toEqual({
+        gateway: 'fastcgi',
+        listen: 'fd:0',
+        multiprocess: true,
+      })
       expect(await detected(descriptor(server), CGI)).toEqual({ gateway: 'cgi' })
       server.close()
     },
@@ -165,7 +169,7 @@ describe('the surroundings', () => {
 })
 
 describe('run(app)', () => {
-  test('answers a CGI request, and returns no server', async () => {
+  test('responds to a CGI request, and resolves to null', async () => {
     const child = start(process.execPath, [running], { env: CGI })
     const { code, output } = await child.ended
     expect(output).toContain('Status: 200 OK\r\nContent-Length: 3\r\n\r\ncgi')
@@ -173,7 +177,7 @@ describe('run(app)', () => {
     expect(code).toBe(0)
   })
 
-  test('serves HTTP on a laptop, and says where', async () => {
+  test('serves HTTP where nothing else is detected, and logs its URL', async () => {
     const child = start(process.execPath, [running], { env: { LISTEN: '127.0.0.1:0' } })
     const { code, output } = await child.ended
     const port = /^Serving .*on http:\/\/127\.0\.0\.1:(\d+)\/$/m.exec(output)?.[1]
@@ -184,17 +188,16 @@ describe('run(app)', () => {
   test.each([
     ['fastcgi', 'FastCGI'],
     ['scgi', 'SCGI'],
-  ])('serves %s, and says where on a terminal only', async (gateway, name) => {
-    const env = { PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${folder.path}/${gateway}` }
-    const log = await start(process.execPath, [running], { env }).ended
-    expect(log.output).not.toContain('Serving')
-    const terminal = start(process.execPath, [running], { env: { ...env, TERMINAL: '1' } })
-    expect((await terminal.ended).output).toMatch(
-      new RegExp(`^Serving an application over ${name} on unix:${folder.path}/${gateway}$`, 'm'),
+  ])('logs where it serves %s, and who may connect', async (gateway, name) => {
+    const path = `${folder.path}/${gateway}`
+    const env = { PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${path}` }
+    const { output } = await start(process.execPath, [running], { env }).ended
+    expect(output).toMatch(
+      new RegExp(`^Serving an application over ${name} on unix:${path} \\(0660 \\w+:\\w+\\)$`, 'm'),
     )
   })
 
-  test('lets whoever starts it say who may use the socket', async () => {
+  test('takes mode, owner and group of a Unix socket from the environment', async () => {
     const env = { PORTICO_GATEWAY: 'scgi', PORTICO_LISTEN: `unix:${folder.path}/rights` }
     const outputs: string[] = []
     for (const PORTICO_SOCKET_MODE of ['', '0606', '9']) {
@@ -212,7 +215,7 @@ describe('run(app)', () => {
     )
   })
 
-  test('serves FastCGI on a socket that it was given, whatever the options say', async () => {
+  test('serves FastCGI on an inherited socket, whatever the options say, and logs no line for it', async () => {
     const server = await listening('unix')
     const child = start(process.execPath, [running], {
       stdio: [descriptor(server)],
@@ -220,11 +223,12 @@ describe('run(app)', () => {
     })
     const { code, output } = await child.ended
     expect(output).toContain('"kind":"fd","fd":0')
+    expect(output).not.toContain('Serving')
     expect(code).toBe(0)
     server.close()
   })
 
-  test('says in one line what cannot work', async () => {
+  test('reports in one line what cannot work', async () => {
     for (const [env, message] of [
       [
         { PORTICO_GATEWAY: 'gopher' },

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -70,7 +72,7 @@ async function started(protocol: Protocol, env: NodeJS.ProcessEnv = {}) {
     const { status, body, broken } = await client.request({ target })
     return `${status} ${body.toString()}${broken ? ' broken' : ''}`
   }
-  return { child, ask }
+  return { child, ask, path }
 }
 
 describe.each(['fastcgi', 'scgi', 'http'] as const)('an uncaught error, over %s,', (protocol) => {
@@ -221,7 +223,32 @@ test('SIGTERM while the server starts closes it as soon as it has started', asyn
     console.log('started')`,
   )
   const { code, output } = await start(process.execPath, [file]).ended
-  expect(output).toBe('started\n')
+  expect(output).toMatch(/^started$/m)
   expect(code).toBe(0)
   expect(existsSync(path)).toBe(false)
+})
+
+describe.each(['fastcgi', 'scgi', 'http'] as const)('a shutdown over %s', (protocol) => {
+  test.each([
+    ['on which nothing was sent', '', 2_500],
+    [
+      'with half a head',
+      protocol === 'http' ? 'GET / HT' : protocol === 'scgi' ? '70:CON' : '\x01\x01',
+      5_500,
+    ],
+  ])('does not wait for shutdownTimeout because of a connection %s', async (_, bytes, limit) => {
+    const { child, path } = await started(protocol, { GRACE: '20000' })
+    const socket = connect({ path, allowHalfOpen: true })
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    if (bytes !== '') socket.write(bytes, 'latin1')
+    await sleep(200)
+    const began = performance.now()
+    child.process.kill('SIGTERM')
+    const { code, output } = await child.ended
+    expect(performance.now() - began).toBeLessThan(limit)
+    expect(output).not.toContain('that had not ended')
+    expect(code).toBe(0)
+    socket.destroy()
+  })
 })

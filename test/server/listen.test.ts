@@ -14,6 +14,7 @@ import type { Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import { listen, parseListen } from '../../src/server/listen.ts'
 import type { ListenOptions, ListenPolicy } from '../../src/server/listen.ts'
 import { bundle, start, temporaryFolder } from './child.ts'
@@ -153,6 +154,19 @@ describe('TCP', () => {
     expect(await listen(server, { listen: ':0' }, policy)).toMatchObject({ kind: 'tcp' })
   })
 
+  test.each([
+    [80, '. A port below 1024 needs root or CAP_NET_BIND_SERVICE'],
+    [8080, ''],
+  ])('permission denied for port %d is explained', async (port, hint) => {
+    const server = hello()
+    server.listen = () => {
+      setImmediate(() => server.emit('error', Object.assign(new Error('no'), { code: 'EACCES' })))
+      return server
+    }
+    const error = await failure(listen(server, { listen: port }, policy))
+    expect(error.message).toBe(`listen: '${port}': permission denied (EACCES)${hint}`)
+  })
+
   test('a port that is taken is a ConfigurationError with the cause', async () => {
     const address = await listen(hello(), { listen: 0 }, policy)
     const port = address.kind === 'tcp' ? address.port : 0
@@ -271,7 +285,7 @@ describe('a Unix socket', () => {
     const error = await failure(
       listen(hello(), { listen: `unix:${inFolder('no/a.sock')}` }, policy),
     )
-    expect(error.message).toMatch(/no such folder|permission denied/)
+    expect(error.message).toMatch(/no such directory|permission denied/)
     expect(error.cause).toHaveProperty('code')
   })
 
@@ -374,6 +388,7 @@ describe('a socket opened by whoever starts the process', () => {
   test.each([
     ['fd:3', 'systemd'],
     ['the first', 'systemd:one'],
+    ['its number', 'fd:3'],
   ])('on fd 3 is taken from systemd, and the variables go (%s)', async (_, given) => {
     const { server, fd, where } = await opened('unix')
     const child = start(
@@ -406,15 +421,55 @@ describe('a socket opened by whoever starts the process', () => {
     await child.ended
   })
 
+  test.each(['fastcgi', 'scgi', 'http'] as const)(
+    "every socket of a systemd unit is served by listen: 'systemd', over %s",
+    async (gateway) => {
+      const file = await bundle(
+        folder.path,
+        'several',
+        `import { run } from '#src/../handlers/auto.ts'
+        const server = await run((environ, startResponse) => {
+          startResponse('200 OK', [['Content-Type', 'text/plain']])
+          return ['ok']
+        }, { gateway: '${gateway}', listen: 'systemd' })
+        console.log('up')
+        await server.closed
+        console.log('closed', server.requests)`,
+      )
+      const [first, second] = [await opened('unix'), await opened('unix')]
+      const child = start(
+        '/bin/sh',
+        ['-c', 'LISTEN_PID=$$ exec "$0" "$1"', process.execPath, file],
+        {
+          stdio: ['ignore', first.fd, second.fd],
+          env: { LISTEN_FDS: '2' },
+        },
+      )
+      await Promise.all([close(first.server), close(second.server)])
+      await child.printed('up')
+      const client = { fastcgi: fastcgiClient, scgi: scgiClient, http: httpClient }[gateway]
+      for (const { where } of [first, second]) {
+        if (!('path' in where)) throw new Error('not a Unix socket')
+        const connected = client(where)
+        expect(String((await connected.request({ target: '/' })).body)).toBe('ok')
+        await connected.close()
+      }
+      child.process.kill()
+      const { code, output } = await child.ended
+      expect(output).toContain('closed 2')
+      expect(code).toBe(0)
+    },
+  )
+
   test.each([
     ['systemd', { LISTEN_PID: '1', LISTEN_FDS: '1' }, 'no socket was passed to this process'],
     ['systemd', {}, 'no socket was passed to this process'],
-    ['fd:99', {}, 'fd 99 is not open'],
-    ['fd:2', {}, 'fd 2 is a connected socket'],
+    ['fd:99', {}, 'file descriptor 99 is not open'],
+    ['fd:2', {}, 'file descriptor 2 is a connected socket'],
   ])('%s with %j is refused', async (given, env, message) => {
     const child = start(process.execPath, [script], { env: { LISTEN: given, ...env } })
     const { output, code } = await child.ended
-    expect(output).toMatch(/^PORTICO_CONFIGURATION listen: /)
+    expect(output).toMatch(/^PORTICO_CONFIGURATION (?:listen|Cannot listen): /)
     expect(output).toContain(message)
     expect(code).toBe(0)
   })
@@ -422,13 +477,13 @@ describe('a socket opened by whoever starts the process', () => {
   test('is asked for in one line when there is none on fd 0', async () => {
     const { output } = await start(process.execPath, [script]).ended
     expect(output).toBe(
-      'PORTICO_CONFIGURATION listen: fd 0 is no socket, so nothing can be accepted on it; ' +
-        "start this from a web server or spawn-fcgi, or say where to listen: 'unix:PATH' or ':PORT'\n",
+      'PORTICO_CONFIGURATION Cannot listen: file descriptor 0 is not a socket. ' +
+        "Start this program from a web server or spawn-fcgi, or set listen to 'unix:PATH' or ':PORT'\n",
     )
   })
 
   test('is not mistaken: a connected socket as stdin is none (fact 279)', async () => {
     const { output } = await start(process.execPath, [script], { stdio: ['pipe'] }).ended
-    expect(output).toContain('fd 0 is a connected socket')
+    expect(output).toContain('file descriptor 0 is a connected socket')
   })
 })

@@ -94,6 +94,10 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.socket.destroy()
   }
 
+  get idle(): boolean {
+    return this.#requests.length === 0
+  }
+
   /** How many requests have begun on it. */
   get requests(): number {
     return this.#served

@@ -92,6 +92,10 @@ export class SCGIConnection implements BodyOwner {
     this.#request?.abort()
   }
 
+  get idle(): boolean {
+    return this.#request === null && !this.#responded
+  }
+
   get requests(): number {
     return this.#request !== null || this.#responded ? 1 : 0
   }

@@ -1,0 +1,126 @@
+/** Unix sockets whose path exists already, and sockets in workers of node:cluster. */
+import { once } from 'node:events'
+import { existsSync, linkSync, lstatSync, readdirSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { fastcgiClient } from '../../src/exports/testing.ts'
+import { listen, type ListenPolicy } from '../../src/server/listen.ts'
+import { bundle, start, temporaryFolder } from './child.ts'
+
+const directory = temporaryFolder()
+afterAll(directory.remove)
+
+const servers: Server[] = []
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close()
+})
+
+const policy: ListenPolicy = { fallback: 0, wildcard: 'refuse' }
+let count = 0
+const newPath = () => join(directory.path, `socket-${(count += 1)}`)
+
+async function listening(path: string): Promise<Server> {
+  const server = createServer()
+  servers.push(server)
+  await once(server.listen(path), 'listening')
+  return server
+}
+
+/** Leaves a socket on which nothing listens, as a killed process does. */
+async function leaveStale(path: string): Promise<void> {
+  const dying = await listening(`${path}.dying`)
+  linkSync(`${path}.dying`, path)
+  dying.close()
+  await once(dying, 'close')
+}
+
+describe('the temporary path of a socket', () => {
+  test('is replaced where a process of the same number left it', async () => {
+    const path = newPath()
+    await leaveStale(`${path}.${process.pid}`)
+    const server = createServer()
+    servers.push(server)
+    await listen(server, { listen: `unix:${path}` }, policy)
+    expect(
+      readdirSync(directory.path).filter((name) => join(directory.path, name).startsWith(path)),
+    ).toEqual([path.slice(directory.path.length + 1)])
+  })
+
+  test('is named in the error where another process of that number listens on it', async () => {
+    const path = newPath()
+    await listening(`${path}.${process.pid}`)
+    await expect(listen(createServer(), { listen: `unix:${path}` }, policy)).rejects.toThrow(
+      `listen: '${path}.${process.pid}' is in use by another process`,
+    )
+  })
+})
+
+test('of two processes that replace a stale socket, one listens and the other one reports it', async () => {
+  const script = await bundle(
+    directory.path,
+    'replacing',
+    `import fs from 'node:fs'
+    import { syncBuiltinESMExports } from 'node:module'
+    import { createServer } from 'node:net'
+    import { listen } from '#src/server/listen.ts'
+    const path = process.env.SOCKET
+    for (const name of process.env.SLOW ? ['unlinkSync', 'renameSync'] : []) {
+      const original = fs[name]
+      fs[name] = (file, ...others) => {
+        if (file === path) {
+          fs.writeSync(1, 'about to remove\\n')
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500)
+        }
+        return original(file, ...others)
+      }
+    }
+    syncBuiltinESMExports()
+    const server = createServer((socket) => socket.end(String(process.pid)))
+    await listen(server, { listen: 'unix:' + path }, { fallback: 0, wildcard: 'refuse' }).then(
+      () => console.log('listening'),
+      (error) => console.log(error.message))`,
+  )
+  const path = newPath()
+  await leaveStale(path)
+  const slow = start(process.execPath, [script], { env: { SOCKET: path, SLOW: '1' } })
+  await slow.printed('about to remove')
+  const quick = start(process.execPath, [script], { env: { SOCKET: path } })
+  await quick.printed('listening')
+  const { output } = await slow.ended
+  expect(output).toContain('in use by another process')
+  expect(existsSync(path)).toBe(true)
+  quick.process.kill()
+  await quick.ended
+})
+
+test('workers of node:cluster share a Unix socket with the mode of the options, and replace a stale one', async () => {
+  const script = await bundle(
+    directory.path,
+    'cluster',
+    `import cluster from 'node:cluster'
+    import { run } from '#src/../handlers/auto.ts'
+    if (cluster.isPrimary) {
+      for (let i = 0; i < 2; i += 1) cluster.fork()
+      let up = 0
+      cluster.on('message', () => (up += 1) === 2 && console.log('both are up'))
+      process.on('SIGTERM', () => { for (const id in cluster.workers) cluster.workers[id].kill() })
+    } else {
+      await run((environ, startResponse) => {
+        startResponse('200 OK', [['Content-Type', 'text/plain']])
+        return [String(environ['wsgi.multiprocess'])]
+      }, { gateway: 'fastcgi', listen: 'unix:' + process.env.SOCKET, mode: 0o606 })
+      process.send('up')
+    }`,
+  )
+  const path = newPath()
+  await leaveStale(path)
+  const child = start(process.execPath, [script], { env: { SOCKET: path } })
+  await child.printed('both are up')
+  expect(lstatSync(path).mode & 0o777).toBe(0o606)
+  const client = fastcgiClient({ path })
+  expect(String((await client.request({ target: '/' })).body)).toBe('true')
+  await client.close()
+  child.process.kill('SIGTERM')
+  await child.ended
+})
