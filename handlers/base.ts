@@ -202,7 +202,7 @@ export class BaseHandler extends HandlerDefaults {
     const environ = (this.environ ??= createEnviron())
     this.addCgiVars()
     this.addOsEnviron(environ)
-    completeEnviron(environ, this.paths)
+    completeEnviron(environ, this.paths, this.gateway)
     if (this.originServer && this.serverSoftware) environ['SERVER_SOFTWARE'] ??= this.serverSoftware
     environ['wsgi.version'] = this.wsgiVersion
     environ['wsgi.url_scheme'] = this.getScheme()

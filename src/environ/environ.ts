@@ -47,10 +47,12 @@ export function copyEnviron(environ: Environ): Environ {
  * - HTTP_PROXY is dropped (CVE-2016-5385, "httpoxy"), and so are HTTP_CONTENT_TYPE and
  *   HTTP_CONTENT_LENGTH, duplicates of CONTENT_TYPE and CONTENT_LENGTH (PEP 3333, "environ
  *   Variables");
- * - CONTENT_TYPE and CONTENT_LENGTH are dropped if empty, as nginx and Caddy send them on a GET;
+ * - CONTENT_TYPE and CONTENT_LENGTH are absent if empty, as nginx and Caddy send them on a GET;
  * - names with a dot are dropped: those keys belong to the gateway;
- * - a repeated header is joined with ', ', a repeated Cookie with '; ' (RFC 9110, section 5.3;
- *   RFC 6265, section 5.4): nginx before 1.23 sends one variable per line.
+ * - of a variable that is sent twice the last value counts, since the web server's configuration
+ *   has repeated it (docs/server-quirks.md); an empty CONTENT_LENGTH removes an earlier one;
+ * - a header that the client may repeat is joined with ', ', Cookie with '; ' (RFC 9110, section
+ *   5.3; RFC 6265, section 5.4): nginx before 1.23 sends one variable per line.
  *
  * Names and values are byte strings.
  */
@@ -58,8 +60,23 @@ export function setVariable(environ: Environ, name: string, value: string): void
   putVariable(environ, name, ruleFor(name), value)
 }
 
-/** Whether a variable gets in; the values of a repeated 'header' are joined. */
-export type Rule = 'always' | 'header' | 'never' | 'not empty'
+/**
+ * Whether a variable gets in. The values of a repeated 'header' are joined; of any other the last
+ * one counts.
+ */
+export type Rule = 'always' | 'header' | 'single header' | 'never' | 'not empty'
+
+/**
+ * Headers with one value (RFC 9110, section 7.2, for Host): two of them come from the web server's
+ * configuration, as with `include fastcgi_params` and a `fastcgi_param HTTP_HOST` after it.
+ */
+const SINGLE_HEADERS = new Set([
+  'HTTP_HOST',
+  'HTTP_X_FORWARDED_HOST',
+  'HTTP_X_FORWARDED_PORT',
+  'HTTP_X_FORWARDED_PROTO',
+  'HTTP_X_REAL_IP',
+])
 
 /** What `setVariable` does with a name. */
 export function ruleFor(name: string): Rule {
@@ -74,13 +91,18 @@ export function ruleFor(name: string): Rule {
       return 'not empty'
   }
   if (name.includes('.')) return 'never'
-  return name.startsWith('HTTP_') ? 'header' : 'always'
+  if (!name.startsWith('HTTP_')) return 'always'
+  return SINGLE_HEADERS.has(name) ? 'single header' : 'header'
 }
 
 /** `setVariable` for a name whose rule is already known. */
 export function putVariable(environ: Environ, name: string, rule: Rule, value: string): void {
-  if (rule === 'never' || (rule === 'not empty' && value === '')) return
+  if (rule === 'never') return
   const variables = environ as unknown as Record<string, string | undefined>
+  if (rule === 'not empty' && value === '') {
+    if (variables[name] !== undefined) delete variables[name]
+    return
+  }
   const earlier = rule === 'header' ? variables[name] : undefined
   variables[name] =
     earlier === undefined ? value : `${earlier}${name === 'HTTP_COOKIE' ? '; ' : ', '}${value}`
@@ -98,14 +120,14 @@ export function setVariables(environ: Environ, list: readonly string[]): void {
  * @throws {PeerError} 400 for a CONTENT_LENGTH that is not one to fifteen digits, or a NUL in the
  *   path, which no CGI variable can hold (FastCGI 1.0, section 6.1).
  */
-export function completeEnviron(environ: Environ, options: PathOptions): void {
+export function completeEnviron(environ: Environ, options: PathOptions, gateway?: string): void {
   environ.REQUEST_METHOD ||= 'GET'
   environ.SERVER_PROTOCOL ||= 'HTTP/1.0'
   environ.SERVER_NAME ||= 'localhost'
   environ.SERVER_PORT ||= '80'
   environ.QUERY_STRING ??= ''
   repairVariables(environ)
-  repairPath(environ, options)
+  repairPath(environ, options, gateway)
   if (environ.PATH_INFO.includes('\0') || environ.SCRIPT_NAME.includes('\0')) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL')
   }

@@ -73,7 +73,9 @@ function variableOf(header: string): KnownHeader | null {
 }
 
 function knownHeader(name: string): KnownHeader {
-  return { name, rule: ruleFor(name), single: SINGLE.has(name) }
+  const rule = ruleFor(name)
+  // No configuration has repeated it: the client or a proxy has sent every line.
+  return { name, rule: rule === 'single header' ? 'header' : rule, single: SINGLE.has(name) }
 }
 
 const SINGLE: ReadonlySet<string> = new Set(['HTTP_HOST', 'CONTENT_TYPE', 'CONTENT_LENGTH'])

@@ -66,12 +66,12 @@ class Filler {
     const rule = known?.rule ?? ruleFor(key)
     if (known !== null && (this.#seen & known.bit) === 0) {
       this.#seen |= known.bit
-      if (rule === 'header' || rule === 'always') {
+      if (rule !== 'never' && rule !== 'not empty') {
         variables[key] = text
         return true
       }
     }
-    const first = rule === 'header' || rule === 'never' || !(key in variables)
+    const first = rule.endsWith('header') || rule === 'never' || !(key in variables)
     putVariable(this.environ, key, rule, text)
     return first
   }

@@ -7,6 +7,8 @@ import type { Environ } from '../types.ts'
 /** Applies the corrections; they do not depend on one another. */
 export function repairVariables(environ: Environ): void {
   serverNameWithPort(environ)
+  unknownContentLength(environ)
+  redirectedAuthorization(environ)
 }
 
 /**
@@ -16,4 +18,19 @@ export function repairVariables(environ: Environ): void {
 function serverNameWithPort(environ: Environ): void {
   if (!environ['SERVER_SOFTWARE']?.startsWith('HAProxy')) return
   environ.SERVER_NAME = environ.SERVER_NAME.replace(/:[0-9]*$/, '')
+}
+
+/** Caddy 2.6 sends -1, Go's unknown length, for a chunked request: the body ends with its stream. */
+function unknownContentLength(environ: Environ): void {
+  if (environ['CONTENT_LENGTH'] !== '-1') return
+  if (environ['SERVER_SOFTWARE']?.startsWith('Caddy')) delete environ['CONTENT_LENGTH']
+}
+
+/**
+ * Apache renames variables at an internal redirect, so that HTTP_AUTHORIZATION, which a RewriteRule
+ * has set for a CGI script, arrives as REDIRECT_HTTP_AUTHORIZATION. No client can send that name.
+ */
+function redirectedAuthorization(environ: Environ): void {
+  const value = environ['REDIRECT_HTTP_AUTHORIZATION']
+  if (typeof value === 'string' && value !== '') environ['HTTP_AUTHORIZATION'] ??= value
 }

@@ -96,6 +96,22 @@ describe('A variable that the peer sends twice', () => {
     ['HTTP_X_FOO', ['', 'a', ''], ', a, '],
     ['HTTP_ACCEPT', ['text/html,text/plain', '*/*'], 'text/html,text/plain, */*'],
     ['REMOTE_USER', ['first', 'last'], 'last'],
+    ['REMOTE_USER', ['forged', ''], ''],
+    // `include fastcgi_params` and a line of one's own after it.
+    ['HTTP_HOST', ['example.org', 'example.org:8080'], 'example.org:8080'],
+    ['HTTP_X_FORWARDED_PROTO', ['http', 'https'], 'https'],
+    ['HTTP_X_FORWARDED_HOST', ['a', 'b'], 'b'],
+    ['HTTP_X_FORWARDED_PORT', ['80', '443'], '443'],
+    ['HTTP_X_REAL_IP', ['192.0.2.1', '192.0.2.2'], '192.0.2.2'],
+    // Proxies add a line each.
+    ['HTTP_X_FORWARDED_FOR', ['192.0.2.1', '192.0.2.2'], '192.0.2.1, 192.0.2.2'],
+    // Two are not credentials: joined, they are invalid whatever the web server has checked.
+    ['HTTP_AUTHORIZATION', ['Basic YTpi', 'Basic YzpE'], 'Basic YTpi, Basic YzpE'],
+    ['CONTENT_LENGTH', ['7', ''], undefined],
+    ['CONTENT_LENGTH', ['7', '', '8'], '8'],
+    ['CONTENT_LENGTH', ['', '7'], '7'],
+    ['CONTENT_TYPE', ['text/plain', ''], undefined],
+    ['CONTENT_TYPE', ['text/plain', 'text/html'], 'text/html'],
   ])('%s %j becomes %j', (name, values, joined) => {
     expect(seen(...values.flatMap((value) => [name, value]))[name as 'HTTP_COOKIE']).toBe(joined)
   })

@@ -10,10 +10,14 @@ import type { PathOptions } from '../../src/environ/path.ts'
 
 type Variables = Record<string, string>
 
-function paths(variables: Variables, options: PathOptions = {}): [string, string] {
+function paths(
+  variables: Variables,
+  options: PathOptions = {},
+  gateway?: string,
+): [string, string] {
   const environ = createEnviron()
   for (const [name, value] of Object.entries(variables)) setVariable(environ, name, value)
-  completeEnviron(environ, options)
+  completeEnviron(environ, options, gateway)
   return [environ.SCRIPT_NAME, environ.PATH_INFO]
 }
 
@@ -75,6 +79,42 @@ const proxyFcgi = (path: string, uri: string): Variables => ({
   REQUEST_URI: uri,
   SCRIPT_NAME: path,
 })
+
+/** Apache 2.4, mod_proxy_fcgi with ProxyPass and `ProxyFCGIBackendType GENERIC`. */
+const generic = (path: string, below = path): Variables => ({
+  ...proxyFcgi(path, path),
+  DOCUMENT_ROOT: '/var/www/html',
+  SCRIPT_FILENAME: below,
+})
+
+/** Apache 2.4, mod_proxy_fcgi with SetHandler: what follows the first segment is PATH_INFO. */
+const setHandler = (script: string, path?: string): Variables => ({
+  GATEWAY_INTERFACE: 'CGI/1.1',
+  SERVER_SOFTWARE: 'Apache/2.4.62 (Debian)',
+  DOCUMENT_ROOT: '/var/www/html',
+  CONTEXT_DOCUMENT_ROOT: '/var/www/html',
+  SCRIPT_FILENAME: `proxy:fcgi://c/var/www/html${script}`,
+  REQUEST_URI: script + (path ?? ''),
+  SCRIPT_NAME: script,
+  ...(path === undefined ? {} : { PATH_INFO: path }),
+})
+
+/** Apache 2.4, a script to which .htaccess redirects `url`. */
+const rewritten = (
+  script: string,
+  path: string | undefined,
+  url: string,
+  uri = url,
+  status = '200',
+): Variables => ({
+  ...apache(script, path, uri),
+  REDIRECT_URL: url,
+  REDIRECT_STATUS: status,
+})
+
+/** nginx, `include fastcgi_params` and `fastcgi_param PATH_INFO $fastcgi_script_name`. */
+const nginxTwice = (path: string, more: Variables = {}): Variables =>
+  nginx(path, path, { PATH_INFO: path, ...more })
 
 /** Apache 2.4, mod_proxy_scgi with proxy-scgi-pathinfo: percent-encoded, and then in both. */
 const proxyScgi = (script: string, path: string, uri: string): Variables => ({
@@ -215,6 +255,71 @@ const asSent: Row[] = [
   ['a server that says / for the mount point', { SCRIPT_NAME: '/', PATH_INFO: '/x' }, '', '/x'],
   ['a server that forgets slashes', { SCRIPT_NAME: 'app', PATH_INFO: 'x' }, '/app', '/x'],
   ['OPTIONS *', { ...nginx('*', '*'), REQUEST_METHOD: 'OPTIONS' }, '', ''],
+  ['nginx, PATH_INFO $fastcgi_script_name', nginxTwice('/a/b'), '', '/a/b'],
+  ['nginx, PATH_INFO $fastcgi_script_name, at /', nginxTwice('/'), '', '/'],
+  [
+    'nginx, PATH_INFO $document_uri and SCRIPT_NAME set by hand',
+    nginxTwice('/app/x', { SCRIPT_NAME: '/app' }),
+    '/app',
+    '/x',
+  ],
+  [
+    'nginx, a path that repeats its mount point',
+    nginx('/app', '/app/app', { PATH_INFO: '/app', DOCUMENT_URI: '/app/app' }),
+    '/app',
+    '/app',
+  ],
+  ['mod_proxy_fcgi GENERIC at /', generic('/x/y'), '', '/x/y'],
+  ['mod_proxy_fcgi GENERIC, the root', generic('/'), '', '/'],
+  ['mod_proxy_fcgi GENERIC at /app', generic('/app/y', '/y'), '', '/app/y'],
+  ['mod_proxy_fcgi GENERIC, /app itself', generic('/app', '/'), '', '/app'],
+  ['mod_proxy_fcgi SetHandler, the script', setHandler('/app'), '/app', ''],
+  ['mod_proxy_fcgi SetHandler, a slash', setHandler('/app', '/'), '/app', '/'],
+  ['mod_proxy_fcgi SetHandler, a path', setHandler('/app', '/y/z'), '/app', '/y/z'],
+  [
+    'mod_fcgid, nothing after the script',
+    {
+      ...apache('/app', undefined, '/app'),
+      SCRIPT_FILENAME: '/srv/app.mjs',
+      DOCUMENT_ROOT: '/www',
+    },
+    '/app',
+    '',
+  ],
+  ['.htaccess, index.cgi/$1', rewritten('/index.cgi', '/a/b', '/a/b'), '', '/a/b'],
+  ['.htaccess, index.cgi/$1, at /', rewritten('/index.cgi', '/', '/'), '', '/'],
+  ['.htaccess below /sub', rewritten('/sub/index.cgi', '/a', '/sub/a'), '/sub', '/a'],
+  ['.htaccess, merged slashes', rewritten('/index.cgi', '/a/b', '/a/b', '//a//b'), '', '//a//b'],
+  [
+    '.htaccess, decoded twice (%2520)',
+    rewritten('/index.cgi', '/a b', '/a%20b', '/a%2520b'),
+    '',
+    '/a%20b',
+  ],
+  [
+    '.htaccess, another path than was requested',
+    rewritten('/index.cgi', '/b', '/a'),
+    '/index.cgi',
+    '/b',
+  ],
+  [
+    '.htaccess, requested by the name of the script',
+    apache('/index.cgi', '/x', '/index.cgi/x'),
+    '/index.cgi',
+    '/x',
+  ],
+  [
+    'ErrorDocument',
+    rewritten('/index.cgi', '/gone', '/gone', '/gone', '404'),
+    '/index.cgi',
+    '/gone',
+  ],
+  [
+    'FallbackResource (not certain)',
+    apache('/index.cgi', undefined, '/articles/2009'),
+    '/index.cgi',
+    '',
+  ],
 ]
 
 test.each(asSent)('%s', (_, variables, script, path) => {
@@ -233,6 +338,59 @@ const configured: [string, Variables, PathOptions, string, string][] = [
     '/apple',
   ],
   ['scriptName, cut already', caddy('', '/x', '/x'), { scriptName: '/app' }, '/app', '/x'],
+  ['scriptName, nginx with PATH_INFO twice', nginxTwice('/a/b'), { scriptName: '' }, '', '/a/b'],
+  ['scriptName, SetHandler at /', setHandler('/x', '/y'), { scriptName: '' }, '', '/x/y'],
+  ['scriptName, SetHandler at /app', setHandler('/app'), { scriptName: '/app' }, '/app', ''],
+  ['scriptName, GENERIC', generic('/app/y', '/y'), { scriptName: '/app' }, '/app', '/y'],
+  [
+    'scriptName, .htaccess with index.cgi/$1',
+    rewritten('/index.cgi', '/a/b', '/a/b'),
+    { scriptName: '' },
+    '',
+    '/a/b',
+  ],
+  [
+    'scriptName, .htaccess with index.cgi',
+    rewritten('/sub/index.cgi', undefined, '/sub/a/b'),
+    { scriptName: '/sub' },
+    '/sub',
+    '/a/b',
+  ],
+  [
+    'scriptName, a script elsewhere',
+    rewritten('/cgi-bin/app.cgi', '/x', '/pretty/x'),
+    { scriptName: '/pretty' },
+    '/pretty',
+    '/x',
+  ],
+  [
+    'scriptName as-is does not double a path that the script is not in',
+    rewritten('/index.cgi', '/a/b', '/a/b'),
+    { scriptName: '', pathInfo: 'as-is' },
+    '',
+    '/a/b',
+  ],
+  [
+    'scriptName, a spelling of the client (security)',
+    lighttpd('/app', '/x', '/y/../app/x'),
+    { scriptName: '' },
+    '',
+    '/app/x',
+  ],
+  [
+    'from-uri with scriptName, FallbackResource',
+    apache('/index.cgi', undefined, '/articles/2009'),
+    { pathInfo: 'from-uri', scriptName: '' },
+    '',
+    '/articles/2009',
+  ],
+  [
+    'from-uri with scriptName, Caddy php_fastcgi',
+    caddy('/index.php', '', '/x/y'),
+    { pathInfo: 'from-uri', scriptName: '' },
+    '',
+    '/x/y',
+  ],
   ['scriptName empty', lighttpd('/a', '/b', '/a/b'), { scriptName: '' }, '', '/a/b'],
   ['scriptName /', lighttpd('/a', '/b', '/a/b'), { scriptName: '/' }, '', '/a/b'],
   [
@@ -283,6 +441,50 @@ const configured: [string, Variables, PathOptions, string, string][] = [
 
 test.each(configured)('%s', (_, variables, options, script, path) => {
   expect(paths(variables, options)).toEqual([script, path])
+})
+
+test.each<[string, Variables, string, string]>([
+  ['fcgiwrap, the script', nginx('/cgi-bin/env.cgi', '/cgi-bin/env.cgi'), '/cgi-bin/env.cgi', ''],
+  [
+    'fcgiwrap, a path',
+    nginx('/cgi-bin/env.cgi', '/cgi-bin/env.cgi/x', { PATH_INFO: '/x' }),
+    '/cgi-bin/env.cgi',
+    '/x',
+  ],
+])('Under CGI there is a script: %s', (_, variables, script, path) => {
+  expect(paths(variables, {}, 'cgi')).toEqual([script, path])
+})
+
+test('A mount point of 100,000 slashes and a letter is cut in linear time', () => {
+  const start = performance.now()
+  const scriptName = `${'/'.repeat(100_000)}x`
+  paths({ SCRIPT_NAME: scriptName, PATH_INFO: '/' }, { scriptName })
+  paths({ SCRIPT_NAME: scriptName, REQUEST_URI: '/a' }, { pathInfo: 'from-uri' })
+  expect(performance.now() - start).toBeLessThan(1000)
+})
+
+test.each<[string, Variables, string, string | undefined]>([
+  ['Caddy', { CONTENT_LENGTH: '-1', SERVER_SOFTWARE: 'Caddy/v2.6.2' }, 'CONTENT_LENGTH', undefined],
+  ['Caddy', { CONTENT_LENGTH: '5', SERVER_SOFTWARE: 'Caddy/v2.6.2' }, 'CONTENT_LENGTH', '5'],
+  ['Apache', { REDIRECT_HTTP_AUTHORIZATION: 'Basic YTpi' }, 'HTTP_AUTHORIZATION', 'Basic YTpi'],
+  ['Apache', { REDIRECT_HTTP_AUTHORIZATION: '' }, 'HTTP_AUTHORIZATION', undefined],
+  [
+    'Apache',
+    { REDIRECT_HTTP_AUTHORIZATION: 'Basic old', HTTP_AUTHORIZATION: 'Basic new' },
+    'HTTP_AUTHORIZATION',
+    'Basic new',
+  ],
+])('%s: from %j the environ has %s %j', (_, variables, name, value) => {
+  const environ = createEnviron()
+  for (const [key, text] of Object.entries(variables)) setVariable(environ, key, text)
+  completeEnviron(environ, {})
+  expect(environ[name as 'X']).toBe(value)
+})
+
+test('A CONTENT_LENGTH of -1 from another server than Caddy is a 400', () => {
+  const environ = createEnviron()
+  setVariable(environ, 'CONTENT_LENGTH', '-1')
+  expect(() => completeEnviron(environ, {})).toThrow('CONTENT_LENGTH')
 })
 
 const one = (text: string) => text.replace(/\/+/g, '/')

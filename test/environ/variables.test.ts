@@ -15,15 +15,27 @@ import { environFromHeaders, environFromPairs } from '../../src/environ/from-par
 type Pair = readonly [name: string, value: string]
 type Variables = Record<string, string>
 
-/** What of these gets in, in the words of DESIGN; null for what must not come twice and does. */
-function model(pairs: readonly Pair[], once: (name: string) => boolean): Variables | null {
+const REPLACED = /^HTTP_(?:HOST|X_FORWARDED_(?:HOST|PORT|PROTO)|X_REAL_IP)$/
+
+/**
+ * The environ of these variables; null if a name comes twice for which `once` is true. `replaced`
+ * are headers of which the last value counts.
+ */
+function model(
+  pairs: readonly Pair[],
+  once: (name: string) => boolean,
+  replaced = REPLACED,
+): Variables | null {
   const variables = new Map<string, string>()
   for (const [name, value] of pairs) {
     if (/^$|\.|^HTTP_(?:PROXY|CONTENT_TYPE|CONTENT_LENGTH)$/.test(name)) continue
     const earlier = variables.get(name)
     if (earlier !== undefined && once(name)) return null
-    if (/^CONTENT_(?:TYPE|LENGTH)$/.test(name) && value === '') continue
-    const joined = earlier !== undefined && name.startsWith('HTTP_')
+    if (/^CONTENT_(?:TYPE|LENGTH)$/.test(name) && value === '') {
+      variables.delete(name)
+      continue
+    }
+    const joined = earlier !== undefined && name.startsWith('HTTP_') && !replaced.test(name)
     const between = name === 'HTTP_COOKIE' ? '; ' : ', '
     variables.set(name, joined ? earlier + between + value : value)
   }
@@ -36,6 +48,7 @@ const KNOWN = [
   'CONTENT_LENGTH',
   'PATH_INFO',
   'HTTP_HOST',
+  'HTTP_X_FORWARDED_PROTO',
   'HTTP_COOKIE',
   'HTTP_ACCEPT',
   'HTTP_PROXY',
@@ -90,7 +103,7 @@ const spelling = (...names: string[]) =>
       header.replaceAll(/[a-z]/g, (c, i: number) => ((bits >> (i & 15)) & 1 ? c.toUpperCase() : c)),
     )
 const header = fc.oneof(
-  spelling('host', 'content-type', 'content-length', 'cookie', 'accept', 'proxy'),
+  spelling('host', 'content-type', 'content-length', 'cookie', 'accept', 'proxy', 'x-real-ip'),
   spelling('http-proxy', 'x_a', 'x-a', 'x.a', 'x'.repeat(64), 'x'.repeat(65), 'new-name'),
   fc.nat(999).map((i) => `x-${i}`),
 )
@@ -159,7 +172,7 @@ describe('Requests that follow one another', () => {
             const variable = variableOf(key)
             return variable === null ? [] : [[variable, text]]
           })
-          const expected = model(named, (key) => single.has(key))
+          const expected = model(named, (key) => single.has(key), /^$/)
           if (expected === null) expect(() => add(list)).toThrow('two headers')
           else expect(add(list)).toEqual(expected)
         }
