@@ -8,8 +8,8 @@
 import { closeSync, fstatSync, openSync } from 'node:fs'
 import { contentLength } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
-import { ApplicationError } from '../src/errors.ts'
-import { fdSource, FdOutput, writeFd } from '../src/request/fd-io.ts'
+import { ApplicationError, PeerError } from '../src/errors.ts'
+import { fdSource, FdOutput, redirectWrites, writeFd } from '../src/request/fd-io.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
 import type { Runnable } from '../src/application/to-application.ts'
@@ -27,6 +27,12 @@ const DETACH_AFTER = 20
 const EXIT_AFTER = 30_000
 
 /**
+ * How long, in ms, a script may go on after SIGTERM, with which a web server ends a script whose
+ * client is gone. Apache kills it after 3 s.
+ */
+const TERMINATE_AFTER = 2_000
+
+/**
  * Handles the one request that the process was started for:
  *
  *     new CGIHandler().run(application)
@@ -35,6 +41,9 @@ export class CGIHandler extends BaseCGIHandler {
   override wsgiRunOnce = true
   #input = new Input(emptySource, 0)
   #left = false
+  #ending = false
+  #listening = false
+  #terminated = false
 
   constructor(options: HandlerOptions = {}) {
     super(
@@ -53,14 +62,18 @@ export class CGIHandler extends BaseCGIHandler {
     Object.defineProperty(process, 'stdout', standardError)
     // A console that has been used already has kept the stream (Node 20 to 26: `_stdout`).
     Object.defineProperty(console, '_stdout', standardError)
+    redirectWrites(1, 2)
+    if (samePipe(1, 2)) replaceByNull(2, 'w')
     // A client's Proxy header must not become the proxy of outgoing requests (CVE-2016-5385).
     if (process.env['REQUEST_METHOD'] !== undefined) delete process.env['HTTP_PROXY']
     process.on('uncaughtException', (error) => void this.#giveUp(error))
     // The event loop is empty and there is no response yet: the application can no longer call
     // back, so respond with a 500.
     process.on('beforeExit', () => {
-      if (!this.#left) void this.#giveUp(new ApplicationError('The application never responded'))
+      if (this.#left || this.#terminated) return
+      void this.#giveUp(new ApplicationError('The application never responded'))
     })
+    setImmediate(() => this.#listenForSigterm()).unref()
     try {
       await super.run(application)
       if (this.#input.unread > 0) await discard(this.#input)
@@ -76,14 +89,37 @@ export class CGIHandler extends BaseCGIHandler {
   /** Without a length there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
     const environ = this.environ!
-    // Apache decodes a chunked body, whose length it does not know, and closes stdin after it.
-    const chunked = environ['HTTP_TRANSFER_ENCODING'] !== undefined
-    const length = contentLength(environ) ?? (chunked ? Infinity : 0)
-    if (length > 0) this.#input = new Input(fdSource(0), length)
+    const length = contentLength(environ) ?? (isChunked(environ) ? Infinity : 0)
+    if (length === 0) return this.#input
+    const source = fdSource(0)
+    this.#input = new Input(
+      {
+        read: (size) => {
+          if (this.#terminated) throw terminated() // Another read could block.
+          return source.read(size)
+        },
+      },
+      length,
+    )
     return this.#input
   }
 
+  override _flush(): MaybePromise {
+    if (!this.#ending) this.#listenForSigterm()
+    try {
+      return super._flush()?.catch((error: unknown) => this.#outputFailed(error))
+    } catch (error) {
+      this.#outputFailed(error)
+    }
+  }
+
+  #outputFailed(error: unknown): never {
+    if (!(error instanceof PeerError)) process.exitCode = 1
+    throw error
+  }
+
   override _end(complete: boolean): MaybePromise {
+    this.#ending = true
     // A client that disconnects is not a failure of the script.
     if (!complete && !this.signal.aborted) process.exitCode = 1
     return this._flush()
@@ -97,6 +133,20 @@ export class CGIHandler extends BaseCGIHandler {
     } finally {
       this.#leave()
     }
+  }
+
+  /** Called when the script first waits, or has more to write: others need no listener. */
+  #listenForSigterm(): void {
+    if (this.#listening) return
+    this.#listening = true
+    process.on('SIGTERM', () => this.#terminate())
+  }
+
+  /** SIGTERM: aborts the request, and lets the application clean up. */
+  #terminate(): void {
+    this.#terminated = true
+    this.abort(terminated())
+    setTimeout(() => process.exit(), TERMINATE_AFTER).unref()
   }
 
   /**
@@ -127,14 +177,33 @@ export class IISCGIHandler extends CGIHandler {
   }
 }
 
+function terminated(): PeerError {
+  return new PeerError('PORTICO_DISCONNECTED', 'The web server ended the script (SIGTERM)')
+}
+
 /**
- * Reads the rest of a body that arrives over a socket. Ending with unread bytes in it resets the
- * connection, and Apache's mod_cgid (2.4) then truncates the response. It sends the whole body
- * before it reads the response, so this adds no waiting.
+ * Whether a body follows that has an end but no length. Apache decodes a chunked body and closes
+ * stdin after it, and so does fcgiwrap behind nginx. busybox and uWSGI pass on the chunks as they
+ * are and leave stdin open; others pass nothing.
+ *
+ * @throws {PeerError} 411 for a chunked body from those others.
+ */
+function isChunked(environ: Environ): boolean {
+  if (environ['HTTP_TRANSFER_ENCODING'] === undefined) return false
+  if (/^(?:Apache|nginx)\b/.test(environ['SERVER_SOFTWARE'] ?? '')) return true
+  const message = 'A chunked request body, which this web server does not decode'
+  throw new PeerError('PORTICO_BAD_REQUEST', message, '411 Length Required')
+}
+
+/**
+ * Reads the rest of the body. A script that ends with unread bytes in its socket resets the
+ * connection, and Apache's mod_cgid (2.4) then truncates the response. One that ends with unread
+ * bytes in its pipe lets a write of the web server fail, and fcgiwrap (1.1) then sends a 502.
  */
 async function discard(body: Input): Promise<void> {
   try {
-    if (!fstatSync(0).isSocket()) return
+    const stdin = fstatSync(0)
+    if (!stdin.isSocket() && !stdin.isFIFO()) return
     const chunks = body.chunks()
     while (!(await chunks.next()).done);
   } catch {
@@ -147,12 +216,29 @@ const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
 
 /** Replaces stdin and stdout by the null device. */
 function detach(): void {
-  for (const fd of [0, 1]) {
-    try {
-      closeSync(fd)
-      openSync(NULL_DEVICE, fd === 0 ? 'r' : 'w') // Gets the lowest free number, which is fd.
-    } catch {
-      // The script itself has closed it.
-    }
+  replaceByNull(0, 'r')
+  replaceByNull(1, 'w')
+}
+
+function replaceByNull(fd: number, flags: 'r' | 'w'): void {
+  try {
+    closeSync(fd)
+    openSync(NULL_DEVICE, flags) // Gets the lowest free number, which is fd.
+  } catch {
+    // The script itself has closed it.
+  }
+}
+
+/**
+ * Whether both descriptors are one pipe or socket. mini_httpd (1.30) sends a script's stderr to the
+ * client, so that an error would become part of the response.
+ */
+function samePipe(a: number, b: number): boolean {
+  try {
+    const [first, second] = [fstatSync(a), fstatSync(b)]
+    const shared = first.dev === second.dev && first.ino === second.ino
+    return shared && (first.isFIFO() || first.isSocket())
+  } catch {
+    return false // One of them is closed.
   }
 }

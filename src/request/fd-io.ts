@@ -9,11 +9,17 @@ import { readSync, writeSync } from 'node:fs'
 import { PeerError } from '../errors.ts'
 import type { ByteSource } from './input.ts'
 
+/** Node's own, whatever `redirectWrites` puts into its place. */
+const write = writeSync
+
 /**
  * Bytes per read. Small blocks keep memory low: V8 collects external buffers only after 32 MiB of
  * them, or together with other garbage.
  */
 const READ_SIZE = 8_192
+
+/** Errors of a read by which the web server, or its connection to the script, is gone. */
+const GONE = new Set(['ECONNRESET', 'EPIPE', 'ENOTCONN', 'ETIMEDOUT'])
 
 /** First and longest pause, in ms, before a descriptor that was not ready is tried again. */
 const SHORTEST_PAUSE = 1
@@ -36,10 +42,13 @@ export function fdSource(fd: number): ByteSource {
       block = block.subarray(count)
       return count === 0 ? null : chunk
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
+      const { code = '', message } = error as NodeJS.ErrnoException
       if (code === 'EAGAIN') return undefined
       if (code === 'EOF') return null
-      throw new PeerError('PORTICO_DISCONNECTED', `The request body cannot be read (${code})`)
+      const text = `Cannot read the request body from file descriptor ${fd}: ${message}`
+      throw GONE.has(code)
+        ? new PeerError('PORTICO_DISCONNECTED', text)
+        : new Error(text, { cause: error })
     }
   }
 
@@ -72,7 +81,7 @@ export class FdOutput {
   /** Returns the number of bytes written; a promise of 0, after a pause, if there was no room. */
   write(bytes: Buffer): number | Promise<number> {
     try {
-      const count = writeSync(this.#fd, bytes)
+      const count = write(this.#fd, bytes)
       this.#pause = SHORTEST_PAUSE
       return count
     } catch (error) {
@@ -88,10 +97,25 @@ export class FdOutput {
 export function writeFd(fd: number, text: string): void {
   try {
     for (let rest = Buffer.from(text); rest.length > 0;) {
-      rest = rest.subarray(writeSync(fd, rest))
+      rest = rest.subarray(write(fd, rest))
     }
   } catch {
     // Closed by the web server, or a full pipe that does not block.
+  }
+}
+
+/**
+ * Sends what others write to descriptor `from` by node:fs to descriptor `to`: loggers such as pino
+ * write to 1 without `process.stdout`. Named imports of ES modules keep Node's own functions.
+ */
+export function redirectWrites(from: number, to: number): void {
+  const fs = process.getBuiltinModule('node:fs')
+  for (const name of ['write', 'writeSync', 'writev', 'writevSync'] as const) {
+    const original = fs[name] as (fd: number, ...rest: unknown[]) => unknown
+    const redirected = (fd: number, ...rest: unknown[]) => original(fd === from ? to : fd, ...rest)
+    // With what `util.promisify` looks for.
+    Object.defineProperties(redirected, Object.getOwnPropertyDescriptors(original))
+    Object.assign(fs, { [name]: redirected })
   }
 }
 

@@ -151,7 +151,9 @@ export class Input implements InputStream {
   stream(): Readable {
     // Loaded here, because most CGI scripts never ask for a stream.
     const { Readable } = process.getBuiltinModule('node:stream')
-    return Readable.from(this.chunks(), { objectMode: false })
+    const stream = Readable.from(this.chunks(), { objectMode: false })
+    // A client that disconnects must not end the process of an application that only pipes it.
+    return stream.on('error', () => {})
   }
 
   #enter(): void {

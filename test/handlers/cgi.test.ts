@@ -162,6 +162,62 @@ describe('The body of a CGI request', () => {
     expect(bodyOf(await responseOf(child))).toBe('hello')
   })
 
+  test('is read to its end after the response, so that no write of the web server fails', async () => {
+    const env = { ...REQUEST, CONTENT_LENGTH: '3000000' }
+    const child = start(script(HELLO), { env }, ['pipe', 'pipe', 'pipe'])
+    const failed: unknown[] = []
+    child.stdin?.on('error', (error) => failed.push(error))
+    child.stdin?.end(Buffer.alloc(3_000_000))
+    expect(bodyOf(await responseOf(child))).toBe('Hello, world!\n')
+    expect(failed).toEqual([])
+  })
+
+  test.each([
+    ['Apache/2.4.68 (Debian)', '200 OK', 'a=1'],
+    ['Apache', '200 OK', 'a=1'],
+    ['nginx/1.22.1', '200 OK', 'a=1'],
+    ['busybox httpd/1.35.0', '411 Length Required', undefined],
+    ['uWSGI', '411 Length Required', undefined],
+    ['', '411 Length Required', undefined],
+  ])('that is chunked gives from %j %s', async (SERVER_SOFTWARE, status, expected) => {
+    const env = { ...REQUEST, HTTP_TRANSFER_ENCODING: 'chunked', SERVER_SOFTWARE }
+    const response = await run(ECHO, { env, body: 'a=1' })
+    expect(response.stdout.split('\r\n')[0]).toBe(`Status: ${status}`)
+    if (expected !== undefined) expect(bodyOf(response)).toBe(expected)
+  })
+
+  test('that is chunked and not decoded gives a 411 although stdin stays open', async () => {
+    const env = { ...REQUEST, HTTP_TRANSFER_ENCODING: 'chunked' }
+    const child = start(script(ECHO), { env }, ['pipe', 'pipe', 'pipe'])
+    child.stdin?.write('3\r\na=1\r\n0\r\n\r\n')
+    const response = await responseOf(child)
+    expect(response.stdout).toContain('Status: 411 Length Required')
+    expect(response.stderr).toContain('chunked')
+  })
+
+  test('gives a 500 and a line in the log if stdin cannot be read', async () => {
+    const env = { ...REQUEST, CONTENT_LENGTH: '5' }
+    const directory = openSync('/', 'r')
+    const response = await responseOf(start(script(ECHO), { env }, [directory, 'pipe', 'pipe']))
+    closeSync(directory)
+    expect(response.stdout).toBe(ERROR_PAGE)
+    expect(response.stderr).toContain('Cannot read the request body from file descriptor 0: EISDIR')
+  })
+
+  test('can be piped by an application that does not listen for errors', async () => {
+    const application = `(environ, startResponse) => {
+      const stream = environ['wsgi.input'].stream()
+      stream.pipe(new (require('node:stream').PassThrough)())
+      return new Promise((resolve) => stream.on('close', () => {
+        startResponse('200 OK', [])
+        resolve(['closed'])
+      }))
+    }`
+    const env = { ...REQUEST, CONTENT_LENGTH: '100' }
+    const response = await run(application, { env, body: 'abc' })
+    expect([response.code, bodyOf(response)]).toEqual([0, 'closed'])
+  })
+
   test('can be left unread', async () => {
     const env = { ...REQUEST, CONTENT_LENGTH: '1000000' }
     const response = await run(HELLO, { env, body: 'x'.repeat(1_000_000) })
@@ -303,6 +359,42 @@ describe('The response of a CGI script', () => {
     })
   })
 
+  test.each([
+    ['fs.writeSync(1, "log\\n")', 'log\n'],
+    ['fs.writeSync(1, Buffer.from("log\\n"), 0, 4)', 'log\n'],
+    ['fs.writevSync(1, [Buffer.from("log\\n")])', 'log\n'],
+    ['await new Promise((resolve) => fs.write(1, "log\\n", resolve))', 'log\n'],
+    ['await require("node:util").promisify(fs.write)(1, "log\\n")', 'log\n'],
+    ['fs.createWriteStream(null, { fd: 1, autoClose: false }).end("log\\n")', 'log\n'],
+  ])('does not contain what a logger writes to descriptor 1 by %s', async (code, log) => {
+    const response = await run(`async (environ, startResponse) => {
+      ${code}
+      startResponse('200 OK', [])
+      return ['x']
+    }`)
+    expect(response).toEqual({
+      code: 0,
+      stdout: 'Status: 200 OK\r\nContent-Length: 1\r\n\r\nx',
+      stderr: log,
+    })
+  })
+
+  test('does not contain errors if stdout and stderr are one pipe, as under mini_httpd', async () => {
+    const path = script(`(environ) => {
+      environ['wsgi.errors'].write('one\\n')
+      console.error('two')
+      throw new Error('three')
+    }`)
+    const { stdout } = await shell(`"$NODE" ${path} 2>&1 | cat`)
+    expect(stdout).toBe(ERROR_PAGE)
+  })
+
+  test('gives exit code 1 and a line in the log if it cannot be written', async () => {
+    const response = await shell(`"$NODE" ${script(HELLO)} >/dev/full`)
+    expect(response.code).toBe(1)
+    expect(response.stderr).toContain('ENOSPC')
+  })
+
   test('arrives complete although the script calls process.exit (fact 277)', async () => {
     const response = await run(LONG('process.exit(0)'))
     expect([response.code, response.stderr]).toEqual([0, ''])
@@ -379,6 +471,82 @@ describe('An error that no handler could catch', () => {
     const response = await run(`() => { throw new Error('oops') }`)
     expect(response.stdout).toBe(ERROR_PAGE)
     expect(response.stderr).toMatch(/^GET \/: Error: oops\n/)
+  })
+})
+
+describe('SIGTERM, with which a web server ends a CGI script', () => {
+  const log = (name: string) => `fs.writeSync(2, '${name}\\n')`
+
+  test('aborts portico.signal, closes the body, and lets the script end', async () => {
+    const path = script(`async (environ, startResponse) => {
+      const { setTimeout: sleep } = require('node:timers/promises')
+      environ['portico.signal'].addEventListener('abort', () => ${log('aborted')})
+      startResponse('200 OK', [])
+      async function* body() {
+        try {
+          yield 'first'
+          await sleep(60_000, undefined, { signal: environ['portico.signal'] })
+        } finally {
+          await sleep(50)
+          ${log('cleaned up')}
+        }
+      }
+      return Object.assign(body(), { close: () => ${log('closed')} })
+    }`)
+    const child = start(path, {}, ['ignore', 'pipe', 'pipe'])
+    child.stdout?.once('data', () => child.kill('SIGTERM'))
+    const started = performance.now()
+    const response = await responseOf(child)
+    expect(response.stderr.split('\n').toSorted()).toEqual(['', 'aborted', 'cleaned up', 'closed'])
+    expect(performance.now() - started).toBeLessThan(10_000)
+  })
+
+  test('rejects a read of the body, so that temporary files are removed', async () => {
+    const path = script(`async (environ, startResponse) => {
+      const { setTimeout: sleep } = require('node:timers/promises')
+      const write = startResponse('200 OK', [])
+      await write('ready')
+      try {
+        for await (const chunk of environ['wsgi.input'].chunks()) await sleep(20)
+      } finally {
+        ${log('removed')}
+      }
+      return []
+    }`)
+    const env = { ...REQUEST, CONTENT_LENGTH: '1000000' }
+    const child = start(path, { env }, ['pipe', 'pipe', 'pipe'])
+    child.stdin?.write(Buffer.alloc(60_000)) // And no more: a read would block.
+    child.stdout?.once('data', () => setTimeout(() => child.kill('SIGTERM'), 30))
+    expect((await responseOf(child)).stderr).toBe('removed\n')
+  })
+
+  test('ends a script within 3 s that goes on', async () => {
+    const path = script(`(environ, startResponse) => {
+      setInterval(() => {}, 10)
+      void startResponse('200 OK', [])('ready')
+      return new Promise(() => {})
+    }`)
+    const child = start(path, {}, ['ignore', 'pipe', 'pipe'])
+    const ended = once(child, 'exit')
+    await once(child.stdout!, 'data')
+    const started = performance.now()
+    child.kill('SIGTERM')
+    await ended
+    expect(performance.now() - started).toBeLessThan(10_000)
+  })
+
+  test('after a complete response lets the body close', async () => {
+    const path = script(`(environ, startResponse) => {
+      startResponse('200 OK', [['Content-Length', '1']])
+      const body = ['x'][Symbol.iterator]()
+      return { [Symbol.iterator]: () => body, close: async () => {
+        await new Promise((resolve) => setTimeout(resolve, 100))
+        ${log('closed')}
+      } }
+    }`)
+    const child = start(path, {}, ['ignore', 'pipe', 'pipe'])
+    child.stdout?.once('data', () => child.kill('SIGTERM'))
+    expect((await responseOf(child)).stderr).toBe('closed\n')
   })
 })
 

@@ -351,12 +351,23 @@ describe('A Node stream as a source', () => {
   })
 })
 
-test('A closed descriptor is an error of the peer', async () => {
-  const fd = openSync('/dev/null', 'r')
-  closeSync(fd)
-  await expect(new Input(fdSource(fd), 1).read()).rejects.toMatchObject({
-    code: 'PORTICO_DISCONNECTED',
-  })
+test('A descriptor that cannot be read is an error that is logged, not a client that left', async () => {
+  const directory = openSync('/', 'r')
+  const closed = openSync('/dev/null', 'r')
+  closeSync(closed)
+  try {
+    for (const [fd, code] of [
+      [closed, 'EBADF'],
+      [directory, 'EISDIR'],
+    ] as const) {
+      const error = await new Input(fdSource(fd), 1).read().catch((reason: unknown) => reason)
+      expect(error).toBeInstanceOf(Error)
+      expect(error).not.toBeInstanceOf(PeerError)
+      expect(String(error)).toContain(`from file descriptor ${fd}: ${code}`)
+    }
+  } finally {
+    closeSync(directory)
+  }
 })
 
 test('An empty source ends at once', async () => {
@@ -391,6 +402,34 @@ test('Lines are the same however the bytes are divided', async () => {
 })
 
 describe('A client that disconnects', () => {
+  test.each([
+    ['pipe()', (stream: Readable) => void stream.pipe(new PassThrough())],
+    ["on('data')", (stream: Readable) => void stream.on('data', () => {})],
+    ['resume()', (stream: Readable) => void stream.resume()],
+  ])('does not end the process of an application that reads stream() by %s', async (_, read) => {
+    const uncaught: unknown[] = []
+    const listener = (error: unknown) => uncaught.push(error)
+    process.on('uncaughtException', listener)
+    try {
+      const stream = new Input(bytesSource(Buffer.from('abc')), 100).stream()
+      read(stream)
+      await new Promise((resolve) => stream.on('close', resolve))
+      expect(stream.errored).toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+      expect(uncaught).toEqual([])
+    } finally {
+      process.off('uncaughtException', listener)
+    }
+  })
+
+  test('makes stream() reject in a for await loop', async () => {
+    const stream = new Input(bytesSource(Buffer.from('abc')), 100).stream()
+    const read = async () => {
+      for await (const chunk of stream) void chunk
+    }
+    await expect(read()).rejects.toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
+  })
+
   test.each(['read', 'readline'] as const)(
     'while nobody waits for %s() yet ends no process, and is told to who waits later',
     async (method) => {
