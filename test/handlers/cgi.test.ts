@@ -197,9 +197,9 @@ describe('The body of a CGI request', () => {
 
   test('gives a 500 and a line in the log if stdin cannot be read', async () => {
     const env = { ...REQUEST, CONTENT_LENGTH: '5' }
-    const directory = openSync('/', 'r')
-    const response = await responseOf(start(script(ECHO), { env }, [directory, 'pipe', 'pipe']))
-    closeSync(directory)
+    const root = openSync('/', 'r')
+    const response = await responseOf(start(script(ECHO), { env }, [root, 'pipe', 'pipe']))
+    closeSync(root)
     expect(response.stdout).toBe(ERROR_PAGE)
     expect(response.stderr).toContain('Cannot read the request body from file descriptor 0: EISDIR')
   })
@@ -474,9 +474,9 @@ describe('An error that no handler could catch', () => {
   })
 })
 
-describe('SIGTERM, with which a web server ends a CGI script', () => {
-  const log = (name: string) => `fs.writeSync(2, '${name}\\n')`
+const log = (name: string) => `fs.writeSync(2, '${name}\\n')`
 
+describe('SIGTERM, with which a web server ends a CGI script', () => {
   test('aborts portico.signal, closes the body, and lets the script end', async () => {
     const path = script(`async (environ, startResponse) => {
       const { setTimeout: sleep } = require('node:timers/promises')
