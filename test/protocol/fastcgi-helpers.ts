@@ -59,6 +59,12 @@ export function merged(events: Iterable<object>): Flat[] {
   const result: Flat[] = []
   for (const event of events) {
     const flat: Flat = { ...event }
+    const { block, start, end, ...rest } = flat
+    // What surrounds the PARAMS in memory depends on the division.
+    if (Buffer.isBuffer(block)) {
+      result.push({ ...rest, params: block.toString('latin1', Number(start), Number(end)) })
+      continue
+    }
     if (Buffer.isBuffer(flat['data'])) {
       flat['data'] = flat['data'].toString(flat['type'] === 'reply' ? 'hex' : 'latin1')
     }
