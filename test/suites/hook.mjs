@@ -56,7 +56,10 @@ function install() {
         const options = { listen: listenOn, ...(mode === 'nginx' && { mode: 0o666 }) }
         const application = mode === 'http' ? server : fromNode(server)
         const started = await new Handler(options).run(application)
-        server.once('close', () => void started.close())
+        server.once('close', () => {
+          gateways.delete(server) // It may listen again.
+          void started.close()
+        })
         return { id, path, port: started.address.port }
       })
       gateways.set(server, gateway)
