@@ -143,7 +143,7 @@ export class NodeExchange implements SocketOwner {
   /** Whether the response is complete, and the handler may announce its length. */
   #isWhole(): boolean {
     const response = this.#response
-    return response.writableEnded && !isBeingRead(this.#request) && !headOf(response)!.isStreamed
+    return response.writableEnded && !isBeingRead(this.#request) && !headOf(response)!.hidesLength
   }
 
   #sendHead(): Write {

@@ -31,8 +31,8 @@ export interface ResponseHead {
   /** The status line without its version. */
   readonly status: string
   readonly headers: HeaderList
-  /** The application has set Transfer-Encoding, so the response must not get a Content-Length. */
-  readonly isStreamed: boolean
+  /** The application has set Transfer-Encoding or removed Content-Length: none must be added. */
+  readonly hidesLength: boolean
 }
 
 interface Internals {
@@ -92,14 +92,14 @@ function storeHeader(
   const list: HeaderList = []
   const names = prototype.getRawHeaderNames.call(this)
   let hasLength = false
-  // It may be set and read, but the body is never written in chunks.
-  let isStreamed = false
+  // A Transfer-Encoding may be set and read, but the body is never written in chunks.
+  let hidesLength = this._removedContLen
   const add = (name: string, value: unknown): void => {
     if (name.length === 14 && name.toLowerCase() === 'content-length') {
       hasLength = true
       this._contentLength = Number(value)
     } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
-      isStreamed = true
+      hidesLength = true
     }
     if (isHopByHop(name) || isTrailer(name)) return
     if (!Array.isArray(value)) list.push([name, String(value)])
@@ -110,9 +110,13 @@ function storeHeader(
   } else if (headers !== undefined) {
     addUnchecked(headers, add)
   }
-  const length = hasLength || isStreamed || !this._hasBody ? null : this._contentLength
-  if (length !== null && !this._removedContLen) list.push(['Content-Length', String(length)])
-  this[HEAD] = { status: firstLine.slice('HTTP/1.1 '.length, -2), headers: list, isStreamed }
+  const length = hasLength || hidesLength || !this._hasBody ? null : this._contentLength
+  if (length !== null) list.push(['Content-Length', String(length)])
+  this[HEAD] = {
+    status: firstLine.slice('HTTP/1.1 '.length, -2),
+    headers: list,
+    hidesLength: hidesLength && !hasLength,
+  }
   this._header = `${firstLine}\r\n`
   this._headerSent = false
 }

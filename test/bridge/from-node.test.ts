@@ -53,6 +53,15 @@ describe('A response of a node:http listener', () => {
       `${OK}\r\nachunked`,
     ],
     [
+      'has no Content-Length if the listener removes it',
+      (_, res) => {
+        res.setHeader('Content-Length', 1)
+        res.removeHeader('Content-Length')
+        res.end('x')
+      },
+      `${OK}\r\nx`,
+    ],
+    [
       'has no headers about the connection and no trailers',
       (_, res) => {
         res.writeHead(200, {
