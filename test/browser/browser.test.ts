@@ -1,7 +1,6 @@
 /**
- * The framework examples in a real browser: what a person does who signs in or uploads a file, seen
- * from their side. The requests are the browser's own, and so is what it makes of the answers:
- * cookies, redirects, the address that a form without an action is sent to.
+ * Runs the framework examples in a real browser: a user signs in and uploads a file. The browser
+ * itself handles cookies, redirects and forms without an action.
  */
 import { Buffer } from 'node:buffer'
 import { rm } from 'node:fs/promises'
@@ -37,7 +36,7 @@ describe.skipIf(!program.available)(`Chromium${program.hint}`, () => {
 
   beforeAll(async () => {
     folder = await makeFolder()
-    // Its profile is a new folder, which playwright removes.
+    // Its profile is a new directory, which playwright removes.
     browser = await chromium.launch({ executablePath: findProgram('chromium')!, args: QUIET })
   })
   afterAll(async () => {
@@ -77,7 +76,7 @@ describe.skipIf(!program.available)(`Chromium${program.hint}`, () => {
         return response.status()
       }
 
-      it('refuses a wrong password, takes the right one, and knows who came back', async () => {
+      it('a user with the right password stays signed in, and a wrong password is refused', async () => {
         const address = `${served.url}/signin`
         await page.goto(address)
         await page.getByLabel('Name').fill('ada')
@@ -110,7 +109,7 @@ describe.skipIf(!program.available)(`Chromium${program.hint}`, () => {
         expect(await page.getByLabel('Password').count()).toBe(1)
       })
 
-      it('takes a file of 700 KiB from a form', async () => {
+      it('a form uploads a file of 700 KiB', async () => {
         await page.goto(`${served.url}/upload`)
         await page.getByLabel('Note').fill('Zoë & <co>')
         await page.getByLabel('File').setInputFiles({

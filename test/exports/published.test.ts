@@ -1,9 +1,8 @@
 /**
- * Applications that others have written and published, run as docs/frameworks.md has it: a registry
- * of npm packages and a server of git repositories, as FastCGI processes behind nginx, seen from
- * npm and git, which know nothing of that.
+ * Runs published applications as docs/frameworks.md shows it: a registry of npm packages and a git
+ * server, as FastCGI processes behind nginx. The clients are npm and git.
  *
- * They are installed for the test alone: nothing of Portico needs them, and they are large.
+ * The test installs them itself, because they are large and Portico does not need them.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
@@ -35,37 +34,37 @@ function documented(name: string): string {
   return code
 }
 
-/** Installs them into a new folder; resolves to why they cannot be, which on CI is an error. */
-async function install(folder: string): Promise<string> {
+/** Installs them; resolves to the reason if that is not possible, which is an error on CI. */
+async function install(directory: string): Promise<string> {
   const missing = ['nginx', 'git', 'npm'].map((program) => installed(program).hint).join('')
   if (missing !== '') return missing
   await writeFile(
-    join(folder, 'package.json'),
+    join(directory, 'package.json'),
     JSON.stringify({ private: true, dependencies: VERSIONS, overrides: OVERRIDES }),
   )
   try {
     await run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts'], {
-      cwd: folder,
+      cwd: directory,
       timeout: INSTALL_TIMEOUT,
     })
   } catch (error) {
     if (process.env['CI'] === 'true') throw error
     return ' (npm could not install them)'
   }
-  await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+  await symlink(resolve('.'), join(directory, 'node_modules/portico'))
   return ''
 }
 
-const folder = await makeFolder()
-const hint = await install(folder)
-if (hint !== '') await rm(folder, { recursive: true })
+const directory = await makeFolder()
+const hint = await install(directory)
+if (hint !== '') await rm(directory, { recursive: true })
 
 describe.skipIf(hint !== '')(`published applications${hint}`, () => {
   let child: ChildProcess | undefined
   let nginx: WebServer | undefined
   let output = ''
 
-  afterAll(() => rm(folder, { recursive: true, force: true }))
+  afterAll(() => rm(directory, { recursive: true, force: true }))
 
   afterEach(async () => {
     await nginx?.stop()
@@ -79,14 +78,14 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
 
   /** Starts a documented script behind nginx, and resolves to its address. */
   async function start(name: string, mount: string): Promise<string> {
-    const socket = join(folder, 'app.sock')
+    const socket = join(directory, 'app.sock')
     const extra = 'client_max_body_size 64m;'
     nginx = await startNginx({ mounts: [{ at: mount || '/', to: `unix:${socket}`, extra }] })
     const origin = `http://127.0.0.1:${nginx.port}`
-    await writeFile(join(folder, name), documented(name))
+    await writeFile(join(directory, name), documented(name))
     output = ''
     child = spawn(process.execPath, [name], {
-      cwd: folder,
+      cwd: directory,
       env: {
         PATH: process.env['PATH'],
         PORTICO_GATEWAY: 'fastcgi',
@@ -112,15 +111,15 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
 
   describe.each([{ mount: '' }, { mount: '/registry' }])("at '$mount'", ({ mount }) => {
     it(
-      'verdaccio takes a package from npm and gives it to npm',
+      'npm publishes a package to verdaccio and installs it from there',
       async () => {
-        const place = join(folder, `npm${mount}`)
+        const place = join(directory, `npm${mount}`)
         await mkdir(join(place, 'package'), { recursive: true })
         await mkdir(join(place, 'consumer'))
         const config = documented('config.yaml').replace('/registry/', `${mount}/`)
-        await writeFile(join(folder, 'config.yaml'), config)
-        await rm(join(folder, 'storage'), { recursive: true, force: true })
-        await rm(join(folder, 'htpasswd'), { force: true })
+        await writeFile(join(directory, 'config.yaml'), config)
+        await rm(join(directory, 'storage'), { recursive: true, force: true })
+        await rm(join(directory, 'htpasswd'), { force: true })
         const registry = await start('verdaccio.mjs', mount)
 
         const env = {
@@ -162,10 +161,10 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
   })
 
   it(
-    'node-git-server takes what git pushes, and git clones it again',
+    'git pushes to node-git-server and clones from it',
     async () => {
       const url = `${await start('git.mjs', '/git')}works`
-      const place = join(folder, 'git')
+      const place = join(directory, 'git')
       await mkdir(join(place, 'mine'), { recursive: true })
       const env = {
         PATH: process.env['PATH'],
@@ -202,7 +201,7 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
       await git('theirs', 'push', '-q', url, 'main')
       await git('again', 'pull', '-q', url, 'main')
       expect(await git('again', 'log', '-1', '--format=%s')).toBe('Theirs')
-      // Behind what is there already: git's own refusal comes through.
+      // The branch has moved on: git reports the refusal of the server.
       await git('mine', 'commit', '-q', '--allow-empty', '-m', 'Too late')
       await expect(git('mine', 'push', url, 'main')).rejects.toThrow(/rejected/)
     },
@@ -221,7 +220,7 @@ async function exists(path: string): Promise<boolean> {
   )
 }
 
-/** Answers what npm asks of a new user, as a person would: each when it is asked. */
+/** Responds to npm's prompts for a new user, one after the other. */
 async function signUp(cwd: string, env: NodeJS.ProcessEnv): Promise<void> {
   const npm = spawn('npm', ['adduser', '--auth-type=legacy'], { cwd, env })
   const answers = ['ada', 'lovelace', 'ada@example.org']

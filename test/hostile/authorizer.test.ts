@@ -1,4 +1,4 @@
-/** An Authorizer behind lighttpd, in front of an SCGI application that learns what it said. */
+/** lighttpd asks a FastCGI Authorizer, and passes its variables to an SCGI application. */
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -16,9 +16,9 @@ describe.skipIf(!available)(`An Authorizer behind lighttpd${hint}`, () => {
   let server: WebServer
 
   beforeAll(async () => {
-    const folder = await makeFolder()
-    closers.push(() => rm(folder, { recursive: true, force: true }))
-    const [guard, door] = [join(folder, 'guard'), join(folder, 'door')]
+    const directory = await makeFolder()
+    closers.push(() => rm(directory, { recursive: true, force: true }))
+    const [guard, door] = [join(directory, 'guard'), join(directory, 'door')]
     const authorizer = await new FastCGIHandler({ listen: `unix:${guard}` }).run(((
       environ,
       startResponse,
@@ -41,14 +41,14 @@ describe.skipIf(!available)(`An Authorizer behind lighttpd${hint}`, () => {
       () => authorizer.close(),
       () => responder.close(),
     )
-    // Behind an authorizer lighttpd looks for a file.
-    await writeFile(join(folder, 'x.app'), '')
+    // After the authorizer, lighttpd looks for a file.
+    await writeFile(join(directory, 'x.app'), '')
     await openSocket(guard)
     await openSocket(door)
     server = await startLighttpd({
       extra: `
         fastcgi.server = ( "/" => (( "socket" => "${guard}", "mode" => "authorizer",
-          "docroot" => "${folder}", "check-local" => "disable" )) )
+          "docroot" => "${directory}", "check-local" => "disable" )) )
         scgi.server = ( ".app" => (( "socket" => "${door}" )) )`,
     })
     closers.push(() => server.stop())
@@ -58,14 +58,14 @@ describe.skipIf(!available)(`An Authorizer behind lighttpd${hint}`, () => {
     for (const close of closers.splice(0).toReversed()) await close()
   })
 
-  it('lets a request pass, with variables of its own (fact 255)', async () => {
-    const answer = await httpRequest({ port: server.port }, { target: '/x.app?let-me' })
-    expect([answer.status, String(answer.body)]).toEqual([200, 'of the group staff'])
+  it('allows a request, and adds variables to it (fact 255)', async () => {
+    const response = await httpRequest({ port: server.port }, { target: '/x.app?let-me' })
+    expect([response.status, String(response.body)]).toEqual([200, 'of the group staff'])
   })
 
-  it('turns one away', async () => {
-    const answer = await httpRequest({ port: server.port }, { target: '/x.app' })
-    expect(answer.status).toBe(403)
-    expect(String(answer.body)).not.toContain('of the group')
+  it('refuses a request', async () => {
+    const response = await httpRequest({ port: server.port }, { target: '/x.app' })
+    expect(response.status).toBe(403)
+    expect(String(response.body)).not.toContain('of the group')
   })
 })

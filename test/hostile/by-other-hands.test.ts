@@ -1,7 +1,4 @@
-/**
- * Requests by libfcgi's own client, and processes started by others: cgi-fcgi and spawn-fcgi, from
- * the side of an administrator.
- */
+/** FastCGIHandler works with libfcgi's tools: spawn-fcgi starts it, and cgi-fcgi sends requests. */
 import { execFileSync, spawn } from 'node:child_process'
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -23,10 +20,10 @@ closeOnSignals(await new FastCGIHandler().run(async function* (environ, startRes
 }))
 `
 
-const folder = temporaryFolder()
-afterAll(() => folder.remove())
+const directory = temporaryFolder()
+afterAll(() => directory.remove())
 
-/** Variables as a web server has them, all there are. */
+/** The whole environment, as a web server sets it. */
 const VARIABLES = {
   PATH: '/usr/bin:/bin',
   GATEWAY_INTERFACE: 'CGI/1.1',
@@ -36,17 +33,17 @@ const VARIABLES = {
   QUERY_STRING: '',
 }
 
-/** One request by cgi-fcgi(1): a CGI program that passes its own request on. */
+/** Sends a request with cgi-fcgi(1), a CGI program that forwards its own request. */
 function request(socket: string, variables: Record<string, string> = {}, body = '') {
   return new Promise<{ stdout: string; stderr: string }>((resolve) => {
     const child = spawn('cgi-fcgi', ['-bind', '-connect', socket], {
       env: { ...VARIABLES, ...variables, ...(body && { CONTENT_LENGTH: String(body.length) }) },
     })
-    const answer = { stdout: '', stderr: '' }
+    const output = { stdout: '', stderr: '' }
     for (const name of ['stdout', 'stderr'] as const) {
-      child[name].setEncoding('latin1').on('data', (text: string) => (answer[name] += text))
+      child[name].setEncoding('latin1').on('data', (text: string) => (output[name] += text))
     }
-    child.once('close', () => resolve(answer))
+    child.once('close', () => resolve(output))
     child.stdin.on('error', () => {})
     child.stdin.end(body)
   })
@@ -56,24 +53,24 @@ const { available, hint } = installed('cgi-fcgi')
 const spawner = installed('spawn-fcgi')
 
 describe.skipIf(!available || !spawner.available)(
-  `A process of spawn-fcgi${hint}${spawner.hint}`,
+  `A process that spawn-fcgi started${hint}${spawner.hint}`,
   () => {
-    const socket = join(folder.path, 'spawned')
+    const socket = join(directory.path, 'spawned')
     let pid = 0
 
     beforeAll(async () => {
-      const file = await bundle(folder.path, 'spawned', SCRIPT)
-      const script = join(folder.path, 'spawned.sh')
+      const file = await bundle(directory.path, 'spawned', SCRIPT)
+      const script = join(directory.path, 'spawned.sh')
       await writeFile(script, `#!/bin/sh\nexec "${process.execPath}" "${file}"\n`)
       await chmod(script, 0o755)
-      const said = execFileSync(findProgram('spawn-fcgi')!, ['-s', socket, '--', script], {
+      const printed = execFileSync(findProgram('spawn-fcgi')!, ['-s', socket, '--', script], {
         encoding: 'utf8',
         env: { PATH: VARIABLES.PATH },
       })
-      pid = Number(/PID: (\d+)/.exec(said)?.[1])
+      pid = Number(/PID: (\d+)/.exec(printed)?.[1])
     })
 
-    it('takes the socket on descriptor 0, and answers cgi-fcgi', async () => {
+    it('accepts on descriptor 0, and responds to cgi-fcgi', async () => {
       const head = 'Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n'
       expect(await request(socket)).toEqual({
         stdout: `${head}GET /app /x\n`,
@@ -81,27 +78,27 @@ describe.skipIf(!available || !spawner.available)(
       })
     })
 
-    it.each([1, 1000, 300_000])('takes a body of %i bytes', async (size) => {
+    it.each([1, 1000, 300_000])('receives a body of %i bytes', async (size) => {
       const body = 'abcdefghij'.repeat(size / 10 + 1).slice(0, size)
       const { stdout } = await request(socket, { REQUEST_METHOD: 'POST' }, body)
       expect(stdout.slice(stdout.indexOf('\r\n\r\n') + 4)).toBe(`POST /app /x\n${body}`)
     })
 
-    it('says a status that is not 200', async () => {
+    it('sends a status other than 200', async () => {
       const { stdout } = await request(socket, { QUERY_STRING: 'missing' })
       expect(stdout).toMatch(/^Status: 404 Not Found\r\n/)
     })
 
-    it('answers twenty at once', async () => {
-      const answers = await Promise.all(
+    it('handles twenty requests at once', async () => {
+      const outputs = await Promise.all(
         Array.from({ length: 20 }, (_, i) => request(socket, { PATH_INFO: `/${i}` })),
       )
-      expect(answers.map(({ stdout }) => stdout.trim().split('/').at(-1))).toEqual(
+      expect(outputs.map(({ stdout }) => stdout.trim().split('/').at(-1))).toEqual(
         Array.from({ length: 20 }, (_, i) => String(i)),
       )
     })
 
-    it('ends on SIGTERM', async () => {
+    it('exits on SIGTERM', async () => {
       process.kill(pid, 'SIGTERM')
       const alive = () => {
         try {

@@ -1,6 +1,6 @@
 /**
- * 20,000 requests that have been tampered with, from a fixed seed, against live servers: none may
- * crash, hang, or keep anything, and a good request is answered after each batch.
+ * Sends 20,000 mutated requests, from a fixed seed, to live servers. None may crash a server, hang,
+ * or leak, and after each batch a correct request must succeed.
  */
 import { Buffer } from 'node:buffer'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -10,10 +10,10 @@ import { startTarget, type Protocol, type Target } from './server.ts'
 
 const SEED = 20_260_101
 const BATCH = 100
-/** Of a server's share; 20,000 together. */
+/** For each server; 20,000 in total. */
 const MUTATIONS: Readonly<Record<Protocol, number>> = { fastcgi: 10_000, scgi: 5_000, http: 5_000 }
 
-/** Numbers from 0 to below 1 (Mulberry32): the same at each run. */
+/** Random numbers from 0 to below 1 (Mulberry32), the same in each run. */
 function randomFrom(seed: number): () => number {
   let state = seed
   return () => {
@@ -60,10 +60,10 @@ const good: Readonly<Record<Protocol, readonly Buffer[]>> = {
   ].map((text) => Buffer.from(text, 'latin1')),
 }
 
-/** Values at which arithmetic on lengths goes wrong. */
+/** Bytes at which arithmetic on lengths tends to fail. */
 const EDGES = [0, 1, 7, 8, 0x2d, 0x2b, 0x30, 0x39, 0x3a, 0x7f, 0x80, 0xfe, 0xff]
 
-/** One of the ways in which bytes can go wrong, once to four times over. */
+/** Applies one to four random mutations. */
 function mutate(bytes: Buffer, random: () => number): Buffer {
   let result = Buffer.from(bytes)
   const upTo = (n: number) => Math.floor(random() * n)
@@ -95,7 +95,7 @@ function mutate(bytes: Buffer, random: () => number): Buffer {
   return result
 }
 
-/** Sends it in one or two pieces, closes its half, and waits until the server has closed. */
+/** Sends bytes in one or two writes, closes its half, and waits until the server has closed. */
 async function attempt(path: string, bytes: Buffer, random: () => number): Promise<void> {
   const peer = new Peer(path)
   const half = random() < 0.3 ? Math.floor(bytes.length * random()) : 0
@@ -107,7 +107,7 @@ async function attempt(path: string, bytes: Buffer, random: () => number): Promi
 
 const withoutDate = (text: string) => text.replace(/Date: .*\r\n/, '')
 
-describe('20,000 requests that were tampered with', () => {
+describe('20,000 mutated requests', () => {
   let target: Target
 
   beforeAll(async () => {
@@ -116,7 +116,7 @@ describe('20,000 requests that were tampered with', () => {
   afterAll(() => target.stop())
 
   it.each(Object.keys(MUTATIONS) as Protocol[])(
-    'do a %s server no harm',
+    'leave a %s server running, without leaks',
     async (protocol) => {
       const random = randomFrom(SEED)
       const streams = good[protocol]
@@ -129,15 +129,15 @@ describe('20,000 requests that were tampered with', () => {
           attempt(path, mutate(streams[(done + i) % streams.length]!, random), random),
         )
         await Promise.all(batch)
-        const answer = await ask(target, protocol)
-        expect(withoutDate(answer), `behind ${done + BATCH}`).toBe(withoutDate(hello))
+        const response = await ask(target, protocol)
+        expect(withoutDate(response), `after ${done + BATCH}`).toBe(withoutDate(hello))
       }
       await expect.poll(() => target.descriptors()).toBeLessThanOrEqual(descriptors)
     },
     60_000,
   )
 
-  it('are not all refused: some of them are requests still', () => {
+  it('include requests that are still valid', () => {
     const random = randomFrom(SEED)
     const same = Array.from({ length: 1000 }, () => mutate(good.scgi[0]!, random)).filter((bytes) =>
       bytes.subarray(0, 20).equals(good.scgi[0]!.subarray(0, 20)),

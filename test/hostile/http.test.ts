@@ -1,4 +1,4 @@
-/** What HTTPHandler refuses and what it leaves out: bytes that have two readings, or no good one. */
+/** HTTPHandler refuses ambiguous and invalid requests, and drops ambiguous headers. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ask, counts, Peer } from './peer.ts'
 import { startTarget, type Target } from './server.ts'
@@ -9,7 +9,7 @@ beforeAll(async () => {
 })
 afterAll(() => target.stop())
 
-/** Sends a connection's bytes and closes this half; resolves to all that came back. */
+/** Sends bytes, closes its half, and resolves to everything received. */
 async function exchange(bytes: string): Promise<string> {
   const peer = new Peer(target.path('http'))
   peer.socket.end(Buffer.from(bytes, 'latin1'))
@@ -23,13 +23,13 @@ function post(headers: string, body: string, path = '/echo'): string {
 
 /** The CGI variables of a request with these headers. */
 async function environ(headers: string, more = ''): Promise<Record<string, string>> {
-  const answer = await exchange(`GET /environ HTTP/1.1\r\nHost: a\r\n${headers}\r\n${more}`)
-  expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
-  const json = answer.slice(answer.indexOf('{'), answer.lastIndexOf('}') + 1)
+  const response = await exchange(`GET /environ HTTP/1.1\r\nHost: a\r\n${headers}\r\n${more}`)
+  expect(response).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  const json = response.slice(response.indexOf('{'), response.lastIndexOf('}') + 1)
   return JSON.parse(json) as Record<string, string>
 }
 
-describe('A request is refused, and none of it run, with', () => {
+describe('HTTPHandler refuses a request with', () => {
   const smuggled = 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'
 
   it.each([
@@ -86,18 +86,18 @@ describe('A request is refused, and none of it run, with', () => {
     ],
   ])('%s', async (_, bytes) => {
     const before = await counts(target)
-    const answer = await exchange(bytes)
-    // A body's fault can show when the application has begun: then the answer breaks off.
-    const whole = answer.startsWith('HTTP/1.1 2') && /(?:^|\r\n)0\r\n\r\n$/.test(answer)
-    expect(whole, answer).toBe(false)
-    expect(answer.match(/HTTP\/1\.1 /g)?.length ?? 0).toBeLessThanOrEqual(1)
-    expect(answer).not.toContain('Hello')
+    const response = await exchange(bytes)
+    // A fault in the body may appear after the application has started: the response is then truncated.
+    const whole = response.startsWith('HTTP/1.1 2') && /(?:^|\r\n)0\r\n\r\n$/.test(response)
+    expect(whole, response).toBe(false)
+    expect(response.match(/HTTP\/1\.1 /g)?.length ?? 0).toBeLessThanOrEqual(1)
+    expect(response).not.toContain('Hello')
     const after = await counts(target)
     expect(after.begun - before.begun, 'runs').toBeLessThanOrEqual(2)
     expect(await ask(target, 'http')).toContain('Hello')
   })
 
-  it('a chunk extension without end', async () => {
+  it('an endless chunk extension', async () => {
     const peer = new Peer(target.path('http'))
     peer.send(post('Transfer-Encoding: chunked\r\n', '1;'))
     for (let i = 0; i < 64 && !peer.socket.destroyed; i += 1) {
@@ -109,31 +109,33 @@ describe('A request is refused, and none of it run, with', () => {
   })
 })
 
-describe('A body', () => {
+describe('A request body over HTTP', () => {
   const second = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
 
-  it('that nobody reads never becomes a request', async () => {
+  it('that the application does not read never becomes a request', async () => {
     const inner = 'GET /environ HTTP/1.1\r\nHost: a\r\n\r\n'
-    const answer = await exchange(post(`Content-Length: ${inner.length}\r\n`, inner, '/') + second)
-    expect(answer.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
-    expect(answer).not.toContain('REQUEST_METHOD')
+    const response = await exchange(
+      post(`Content-Length: ${inner.length}\r\n`, inner, '/') + second,
+    )
+    expect(response.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
+    expect(response).not.toContain('REQUEST_METHOD')
   })
 
-  it('that ends early is no success', async () => {
-    const answer = await exchange(post('Content-Length: 10\r\n', 'abc'))
-    expect(answer).not.toMatch(/\r\n0\r\n\r\n$/)
+  it('that ends early gets no complete response', async () => {
+    const response = await exchange(post('Content-Length: 10\r\n', 'abc'))
+    expect(response).not.toMatch(/\r\n0\r\n\r\n$/)
   })
 
-  it('of 8 MiB that nobody reads destroys no answer', async () => {
+  it('of 8 MiB that the application does not read does not damage the response', async () => {
     const size = 8 * 1024 * 1024
-    const answer = await exchange(
+    const response = await exchange(
       post(`Content-Length: ${size}\r\nConnection: close\r\n`, 'x'.repeat(size), '/'),
     )
-    expect(answer).toContain('Hello\n')
+    expect(response).toContain('Hello\n')
   })
 })
 
-describe('The environ', () => {
+describe('The environ over HTTP', () => {
   it.each([
     ['X_User: evil\r\nX-User: good\r\n', { HTTP_X_USER: 'good' }],
     ['X-User: good\r\nX.User: evil\r\nX+User: evil\r\n', { HTTP_X_USER: 'good' }],
@@ -141,7 +143,7 @@ describe('The environ', () => {
     ['X-A: 1\r\nX-A: 2\r\n', { HTTP_X_A: '1, 2' }],
     ['Remote-User: ann\r\n', { HTTP_REMOTE_USER: 'ann' }],
     ['X-Forwarded-For: 1.2.3.4\r\n', { HTTP_X_FORWARDED_FOR: '1.2.3.4' }],
-  ])('has of %j just %j', async (headers, expected) => {
+  ])('has for the headers %j only %j', async (headers, expected) => {
     const variables = await environ(headers)
     const names = Object.keys(variables).filter((name) =>
       /^HTTP_(?!HOST)|^REMOTE_USER|^AUTH/.test(name),
@@ -154,13 +156,13 @@ describe('The environ', () => {
     '__proto__: x',
     'Content_Length: 5',
     'Transfer_Encoding: chunked',
-  ])('has nothing of %s', async (header) => {
+  ])('has no variable for %s', async (header) => {
     const variables = await environ(`${header}\r\n`)
     expect(Object.keys(variables).filter((name) => name.startsWith('HTTP_'))).toEqual(['HTTP_HOST'])
     expect(variables).not.toHaveProperty('CONTENT_LENGTH')
   })
 
-  it('has nothing of a trailer', async () => {
+  it('has no variable for a trailer', async () => {
     const variables = await environ(
       'Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n',
       '0\r\nAuthorization: Basic YTpi\r\nX-User: evil\r\n\r\n',

@@ -1,4 +1,4 @@
-/** What a peer can make grow: each case with its figures, measured from outside. */
+/** Measures the memory and descriptors that a hostile peer can make a server use. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,28 +9,28 @@ import { startTarget, type Protocol, type Target } from './server.ts'
 
 const MiB = 1024 * 1024
 
-/** What may come and go with any work: garbage that is not collected yet, in kilobytes. */
+/** Kilobytes of garbage that V8 may not have collected yet. */
 const SLACK = 48 * 1024
 
-/** The same where all of 128 MiB is read: V8 lets 64 MiB of buffers come together before it looks. */
+/** The same after reading 128 MiB: V8 lets 64 MiB of buffers accumulate before it collects. */
 const GARBAGE = 80 * 1024
 
 let target: Target
 beforeAll(async () => {
   target = await startTarget({ highWaterMark: 256 * 1024 })
-  // Code and heap grow at the first requests of all.
+  // The first requests load code and grow the heap.
   for (const protocol of ['fastcgi', 'scgi', 'http'] as const) {
     await Promise.all(Array.from({ length: 200 }, () => ask(target, protocol)))
   }
 })
 afterAll(() => target.stop())
 
-/** Writes `piece` until `total` bytes are written or the peer takes no more for a while. */
-async function pour(peer: Peer, piece: Buffer, total: number): Promise<number> {
+/** Writes `block` until `total` bytes are written or the server reads nothing for 700 ms. */
+async function pour(peer: Peer, block: Buffer, total: number): Promise<number> {
   let written = 0
   while (written < total && !peer.socket.destroyed) {
-    written += piece.length
-    if (peer.socket.write(piece)) continue
+    written += block.length
+    if (peer.socket.write(block)) continue
     const drained = await Promise.race([
       once(peer.socket, 'drain').then(() => true),
       peer.closed.then(() => false),
@@ -41,34 +41,34 @@ async function pour(peer: Peer, piece: Buffer, total: number): Promise<number> {
   return written
 }
 
-/** The beginning of an upload, and its pieces. */
-const uploads: Readonly<Record<Protocol, { head: Buffer; piece: Buffer }>> = {
+/** The head of an upload, and a block of its body. */
+const uploads: Readonly<Record<Protocol, { head: Buffer; block: Buffer }>> = {
   fastcgi: {
     head: Buffer.concat([begin(1), params(1, '/wait', [['CONTENT_LENGTH', `${256 * MiB}`]])]),
-    piece: record(5, 1, Buffer.alloc(65_528)),
+    block: record(5, 1, Buffer.alloc(65_528)),
   },
-  scgi: { head: scgi('/wait', 256 * MiB), piece: Buffer.alloc(65_536) },
+  scgi: { head: scgi('/wait', 256 * MiB), block: Buffer.alloc(65_536) },
   http: {
     head: Buffer.from(
       `POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: ${256 * MiB}\r\n\r\n`,
       'latin1',
     ),
-    piece: Buffer.alloc(65_536),
+    block: Buffer.alloc(65_536),
   },
 }
 
 describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
-  it('holds no upload of 256 MiB for an application that waits', async () => {
-    const { head, piece } = uploads[protocol]
+  it('an upload of 256 MiB that the application does not read stays in the peer', async () => {
+    const { head, block } = uploads[protocol]
     const before = target.rss()
     const peer = new Peer(target.path(protocol)).send(head)
-    const taken = await pour(peer, piece, 256 * MiB)
+    const taken = await pour(peer, block, 256 * MiB)
     expect(taken).toBeLessThan(8 * MiB)
     expect(target.rss() - before).toBeLessThan(SLACK)
     peer.destroy()
   }, 20_000)
 
-  it('makes no answer of 128 MiB for a peer that reads nothing', async () => {
+  it('a response of 128 MiB that the peer does not read is not made in advance', async () => {
     const before = target.rss()
     const peer = new Peer(target.path(protocol))
     peer.send({ fastcgi: fastcgi(1, '/big'), scgi: scgi('/big'), http: http('/big') }[protocol])
@@ -77,11 +77,11 @@ describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
     await sleep(1000)
     expect(target.rss() - before).toBeLessThan(SLACK)
     const others = await Promise.all([ask(target, protocol), ask(target, protocol)])
-    for (const answer of others) expect(answer).toContain('Hello')
+    for (const response of others) expect(response).toContain('Hello')
     peer.destroy()
   }, 20_000)
 
-  it('keeps nothing of 1,000 connections that break off inside a request', async () => {
+  it('1,000 connections that close inside a request leave nothing in memory', async () => {
     const heads: Readonly<Record<Protocol, Buffer>> = {
       fastcgi: fastcgi(1, '/echo', 'a body that is cut'),
       scgi: Buffer.concat([scgi('/echo', 10), Buffer.from('cut')]),
@@ -96,7 +96,7 @@ describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
         return new Peer(target.path(protocol)).send(whole.subarray(0, at))
       })
       await Promise.all(peers.map((peer) => once(peer.socket, 'connect')))
-      // Behind them all in the queue of those to be accepted, which is short.
+      // The server accepts this one last, so that the short backlog is empty.
       await ask(target, protocol)
       for (const peer of peers) peer.destroy()
     }
@@ -106,8 +106,8 @@ describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
   }, 20_000)
 })
 
-describe('A head of 128 MiB', () => {
-  it('is refused by FastCGI with OVERLOADED, and its connection goes on', async () => {
+describe('A request head of 128 MiB', () => {
+  it('gets OVERLOADED from FastCGI, and the connection stays usable', async () => {
     const before = target.rss()
     const peer = new Peer(target.path('fastcgi')).send(begin(1))
     const value = Buffer.alloc(65_000, 'v')
@@ -120,7 +120,7 @@ describe('A head of 128 MiB', () => {
     peer.destroy()
   }, 20_000)
 
-  it('is refused by SCGI with a 431, and the rest of it is thrown away', async () => {
+  it('gets a 431 from SCGI, which discards the rest', async () => {
     const before = target.rss()
     const peer = new Peer(target.path('scgi')).send(`${128 * MiB}:`)
     await pour(peer, Buffer.alloc(65_536, 'v'), 128 * MiB)
@@ -129,21 +129,21 @@ describe('A head of 128 MiB', () => {
     expect(peer.text).toMatch(/^Status: 431 /)
   })
 
-  it('is refused by HTTP, which closes', async () => {
+  it('gets a 431 or 414 from HTTP, which closes the connection', async () => {
     const before = target.rss()
     const peer = new Peer(target.path('http')).send('GET / HTTP/1.1\r\nX-A: ')
     const taken = await pour(peer, Buffer.alloc(65_536, 'v'), 128 * MiB)
     await peer.closed
     expect(taken).toBeLessThan(8 * MiB)
     expect(target.rss() - before).toBeLessThan(SLACK)
-    // What is written behind the refusal may fail before that is read; and a piece of nothing but
-    // letters may as well be one of a request line.
+    // The write after the refusal may fail before the peer reads the refusal. Node may take a block
+    // of letters for a part of the request line.
     expect(peer.text).toMatch(/^(?:$|HTTP\/1\.1 4(?:14|31) )/)
   })
 })
 
-describe('A web server that goes away while the application does not read', () => {
-  // Of its own: what earlier tests have left is noticed late.
+describe('A web server that disconnects while the application does not read', () => {
+  // A new process: it notices the connections of earlier tests late.
   let fresh: Target
   beforeAll(async () => {
     fresh = await startTarget()
@@ -151,12 +151,12 @@ describe('A web server that goes away while the application does not read', () =
   afterAll(() => fresh.stop())
 
   it.each(['fastcgi', 'scgi', 'http'] as const)(
-    'is noticed by %s though the socket is paused',
+    'aborts the request over %s although the socket is paused',
     async (protocol) => {
-      const { head, piece } = uploads[protocol]
+      const { head, block } = uploads[protocol]
       const { aborted } = await counts(fresh)
       const peer = new Peer(fresh.path(protocol)).send(head)
-      await pour(peer, piece, 256 * MiB)
+      await pour(peer, block, 256 * MiB)
       peer.destroy()
       await expect
         .poll(async () => (await counts(fresh)).aborted, { timeout: 15_000, interval: 200 })
@@ -165,11 +165,11 @@ describe('A web server that goes away while the application does not read', () =
     30_000,
   )
 
-  it('is told to all requests on the connection', async () => {
+  it('aborts all requests on the connection', async () => {
     const { aborted } = await counts(fresh)
     const peer = new Peer(fresh.path('fastcgi'))
     peer.send(begin(1), params(1, '/wait'), begin(2), params(2, '/wait'))
-    // Behind its answer both of them run: what is aborted before it runs is never run.
+    // After this response both of them run; a request that is aborted earlier never runs.
     peer.send(fastcgi(3, '/'))
     await peer.until(endOf(3))
     peer.send(record(2, 1))

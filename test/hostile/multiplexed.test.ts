@@ -1,4 +1,4 @@
-/** Requests that share a connection, of which one does not read its body. */
+/** Requests share a connection, and one of them does not read its body. */
 import { Buffer } from 'node:buffer'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, it, vi } from 'vitest'
@@ -10,14 +10,14 @@ import { begin, record } from '../protocol/fastcgi-helpers.ts'
 import { temporaryFolder } from '../server/child.ts'
 import { endOf, events, fastcgi, params, Peer } from './peer.ts'
 
-const folder = temporaryFolder()
-afterAll(folder.remove)
+const directory = temporaryFolder()
+afterAll(directory.remove)
 
-/** More than a connection with several requests holds (16 MiB, and four times that to look ahead). */
+/** More than a connection with several requests buffers (16 MiB, and four times that ahead). */
 const RECORDS = 1100
-const piece = record(5, 1, Buffer.alloc(65_528, 'x'))
+const block = record(5, 1, Buffer.alloc(65_528, 'x'))
 
-/** What lets a request go on, by its path. */
+/** Functions that let a request continue, by its path. */
 const release = new Map<string, () => void>()
 let aborted = 0
 
@@ -27,7 +27,7 @@ const application: Application = async (environ, startResponse) => {
   environ['portico.signal'].addEventListener('abort', () => (aborted += 1))
   if (path !== '/') await released()
   if (path === '/slowly') {
-    // A piece whenever it is released.
+    // Reads once for each release.
     while ((await environ['wsgi.input'].read(65_536)).length > 0) await released()
   }
   startResponse('200 OK', [])
@@ -46,7 +46,7 @@ beforeEach(async () => {
   })
   release.clear()
   aborted = 0
-  const path = join(folder.path, 'socket')
+  const path = join(directory.path, 'socket')
   server = await new FastCGIHandler({ listen: `unix:${path}`, shutdownTimeout: 0 }).run(application)
   peer = new Peer(path)
 })
@@ -57,7 +57,7 @@ afterEach(async () => {
   await server.close()
 })
 
-/** Lets the server's clock go on, a look at the connections at a time. */
+/** Advances the server's clock, one sweep at a time. */
 async function pass(seconds: number): Promise<void> {
   for (let passed = 0; passed < seconds * 1000; passed += SWEEP_TIME) {
     vi.advanceTimersByTime(SWEEP_TIME)
@@ -69,7 +69,7 @@ async function pass(seconds: number): Promise<void> {
 async function fill(path: string): Promise<void> {
   const length: [string, string][] = [['CONTENT_LENGTH', String(RECORDS * 65_528)]]
   peer.send(begin(1), params(1, path, length), begin(2), params(2, '/other'), record(5, 2))
-  for (let i = 0; i < RECORDS; i += 1) peer.send(piece)
+  for (let i = 0; i < RECORDS; i += 1) peer.send(block)
   peer.send(fastcgi(3, '/'))
   // On a busy machine that takes its time.
   for (let before = -1; before !== peer.socket.writableLength;) {
@@ -78,7 +78,7 @@ async function fill(path: string): Promise<void> {
   }
 }
 
-const answer = (id: number) =>
+const responseTo = (id: number) =>
   events(peer.received)
     .map((event) => (event.type === 'stdout' && event.id === id ? event.data.toString() : ''))
     .join('')
@@ -86,18 +86,18 @@ const answer = (id: number) =>
 it('A request that does not read its body for 10 s ends with a 503, so that the others on its connection go on', async () => {
   await fill('/wait')
   await pass(8)
-  expect(answer(3)).toBe('')
-  expect(answer(1)).toBe('')
+  expect(responseTo(3)).toBe('')
+  expect(responseTo(1)).toBe('')
   const third = peer.until(endOf(3))
   await pass(4)
   await third
-  expect(answer(1)).toMatch(/^Status: 503 Service Unavailable\r\n/)
-  expect(answer(3)).toContain('Hello')
-  expect(answer(2)).toBe('')
+  expect(responseTo(1)).toMatch(/^Status: 503 Service Unavailable\r\n/)
+  expect(responseTo(3)).toContain('Hello')
+  expect(responseTo(2)).toBe('')
   expect(aborted).toBe(1)
   release.get('/other')!()
   await peer.until(endOf(2))
-  expect(answer(2)).toContain('Hello')
+  expect(responseTo(2)).toContain('Hello')
 })
 
 it('A request that reads its body now and then does not count as stalled', async () => {
@@ -106,6 +106,6 @@ it('A request that reads its body now and then does not count as stalled', async
     await pass(8)
     release.get('/slowly')!()
   }
-  expect(answer(1)).toBe('')
+  expect(responseTo(1)).toBe('')
   expect(aborted).toBe(0)
 })

@@ -1,4 +1,4 @@
-/** A web server that keeps no rules: raw bytes over a socket, and what came back. */
+/** A peer that follows no rules: it sends raw bytes over a socket and records what it receives. */
 import { Buffer } from 'node:buffer'
 import { connect, type Socket } from 'node:net'
 import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
@@ -9,7 +9,7 @@ import type { Protocol, Target } from './server.ts'
 
 export class Peer {
   readonly socket: Socket
-  /** Resolves when the server has closed, or the connection broke. */
+  /** Resolves when the connection is closed or has failed. */
   readonly closed: Promise<void>
   #chunks: Buffer[] = []
   readonly #look = new Set<() => void>()
@@ -28,7 +28,7 @@ export class Peer {
   send(...bytes: (Buffer | string)[]): this {
     this.socket.write(
       Buffer.concat(
-        bytes.map((piece) => (typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece)),
+        bytes.map((part) => (typeof part === 'string' ? Buffer.from(part, 'latin1') : part)),
       ),
     )
     return this
@@ -44,7 +44,7 @@ export class Peer {
     return this.received.toString('latin1')
   }
 
-  /** Resolves to `found` of what came, once that is not undefined; fails if the server closes. */
+  /** Resolves to the first result of `found` that is not undefined; rejects if the server closes. */
   until<T>(found: (received: Buffer) => T | undefined): Promise<T> {
     return new Promise((resolve, reject) => {
       const done = () => {
@@ -59,7 +59,7 @@ export class Peer {
       }
       const closed = () => {
         done()
-        reject(new Error(`closed behind ${JSON.stringify(this.text.slice(0, 300))}`))
+        reject(new Error(`The server closed after ${JSON.stringify(this.text.slice(0, 300))}`))
       }
       this.#look.add(look)
       this.socket.once('close', closed)
@@ -78,7 +78,7 @@ const VARIABLES: readonly [string, string][] = [
   ['SCRIPT_NAME', ''],
 ]
 
-/** PARAMS for a path, with their end. */
+/** The PARAMS stream for a path. */
 export function params(id: number, path: string, more: readonly [string, string][] = []): Buffer {
   const pairs = encodePairs([...VARIABLES, ['PATH_INFO', path], ...more])
   return Buffer.concat([record(4, id, pairs), record(4, id)])
@@ -100,7 +100,7 @@ export function http(path: string, more = 'Connection: close\r\n'): string {
   return `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
 }
 
-/** A small request that each server has to answer; resolves to the whole answer. */
+/** Sends a small request that every server must handle; resolves to the whole response. */
 export async function ask(target: Target, protocol: Protocol, path = '/'): Promise<string> {
   const peer = new Peer(target.path(protocol))
   peer.send(
@@ -112,13 +112,13 @@ export async function ask(target: Target, protocol: Protocol, path = '/'): Promi
   return peer.text
 }
 
-/** What has become of the requests so far. */
+/** How many requests began and were aborted so far. */
 export async function counts(target: Target): Promise<{ begun: number; aborted: number }> {
-  const answer = await ask(target, 'scgi', '/counts')
-  return JSON.parse(answer.slice(answer.indexOf('{'))) as { begun: number; aborted: number }
+  const response = await ask(target, 'scgi', '/counts')
+  return JSON.parse(response.slice(response.indexOf('{'))) as { begun: number; aborted: number }
 }
 
-/** The events in what a FastCGI application sent; ids are taken to be active from 1 to 9. */
+/** Decodes what a FastCGI application sent, with the ids 1 to 9 active. */
 export function events(received: Buffer): WebServerEvent[] {
   const connection = new WebServerConnection()
   for (let id = 1; id < 10; id += 1) connection.begin(id)

@@ -1,4 +1,4 @@
-/** Peers that keep to the protocol's letter only, or not even that, against live servers. */
+/** Peers that use every freedom of a protocol, or violate it, against live servers. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,7 +10,7 @@ import { startTarget, type Protocol, type Target } from './server.ts'
 
 const protocols: readonly Protocol[] = ['fastcgi', 'scgi', 'http']
 
-/** What a request of each protocol begins with, and what leaves it waiting. */
+/** A request in each protocol that waits until /release. */
 const waiting: Readonly<Record<Protocol, Buffer>> = {
   fastcgi: fastcgi(1, '/wait'),
   scgi: scgi('/wait'),
@@ -46,17 +46,17 @@ function stdout(peer: Peer, id: number): string {
 }
 
 describe('FastCGI', () => {
-  it('runs an id again at once, a hundred times over', async () => {
+  it('accepts the same id again right after its request, a hundred times', async () => {
     const peer = open()
     for (let i = 0; i < 100; i += 1) {
-      const answer = Buffer.concat([Buffer.from(`body ${i}`), END_OF_1])
+      const end = Buffer.concat([Buffer.from(`body ${i}`), END_OF_1])
       peer.send(fastcgi(1, '/echo', `body ${i}`))
-      await peer.until((bytes) => bytes.includes(answer) || undefined)
+      await peer.until((bytes) => bytes.includes(end) || undefined)
     }
     peer.destroy()
   })
 
-  it('answers others while one request waits, and that one when its time has come', async () => {
+  it('handles other requests while one waits, and that one when it is released', async () => {
     const peer = open().send(fastcgi(1, '/wait'))
     for (let id = 2; id < 9; id += 1) {
       peer.send(fastcgi(id, '/'))
@@ -68,19 +68,19 @@ describe('FastCGI', () => {
     peer.destroy()
   })
 
-  it('lets an upload that is not read hold up no other request on its connection', async () => {
+  it('does not let an unread upload delay another request on its connection', async () => {
     const peer = open().send(begin(1), params(1, '/wait', [['CONTENT_LENGTH', '999999999']]))
-    // Above the mark of a connection with one request, below that of one with several.
+    // Above the high-water mark for one request, below that for several.
     peer.send(begin(2), params(2, '/echo'))
-    const piece = record(5, 1, Buffer.alloc(65_528))
-    for (let i = 0; i < 32; i += 1) peer.send(piece)
+    const block = record(5, 1, Buffer.alloc(65_528))
+    for (let i = 0; i < 32; i += 1) peer.send(block)
     peer.send(record(5, 2, 'still here'), record(5, 2))
     await peer.until(endOf(2))
     expect(stdout(peer, 2)).toContain('still here')
     peer.destroy()
   })
 
-  it('with multiplex: false refuses the second of two, and takes one behind the other', async () => {
+  it('with multiplex: false refuses a second request at the same time, and accepts one after the other', async () => {
     const single = await target({ multiplex: false })
     const peer = open(single).send(
       fastcgi(1, '/wait'),
@@ -113,7 +113,7 @@ describe('FastCGI', () => {
     },
   )
 
-  it('refuses the 65th request in flight on a connection with OVERLOADED', async () => {
+  it('refuses the 65th active request on a connection with OVERLOADED', async () => {
     const peer = open()
     for (let id = 10; id < 74; id += 1) peer.send(begin(id), params(id, '/wait'))
     peer.send(fastcgi(1, '/'))
@@ -126,23 +126,20 @@ describe('FastCGI', () => {
     ['the default', {}, '4096', '262144'],
     ['maxConnections', { maxConnections: 50 }, '50', '3200'],
     ['maxConnections without multiplexing', { maxConnections: 50, multiplex: false }, '50', '50'],
-  ])(
-    'says its limits when asked with GET_VALUES: %s',
-    async (_, options, connections, requests) => {
-      const peer = open(await target(options))
-      const names = ['FCGI_MAX_CONNS', '__proto__', 'toString', 'FCGI_MAX_REQS', 'fcgi_max_reqs']
-      peer.send(record(9, 0, encodePairs(names.map((name) => [name, '']))))
-      const result = await peer.until((bytes) => events(bytes)[0])
-      expect(result).toEqual({
-        type: 'values',
-        values: ['FCGI_MAX_CONNS', connections, 'FCGI_MAX_REQS', requests],
-      })
-      peer.destroy()
-    },
-  )
+  ])('responds to GET_VALUES with its limits: %s', async (_, options, connections, requests) => {
+    const peer = open(await target(options))
+    const names = ['FCGI_MAX_CONNS', '__proto__', 'toString', 'FCGI_MAX_REQS', 'fcgi_max_reqs']
+    peer.send(record(9, 0, encodePairs(names.map((name) => [name, '']))))
+    const result = await peer.until((bytes) => events(bytes)[0])
+    expect(result).toEqual({
+      type: 'values',
+      values: ['FCGI_MAX_CONNS', connections, 'FCGI_MAX_REQS', requests],
+    })
+    peer.destroy()
+  })
 
   it.each([12, 77, 255])(
-    'calls a management record of type %i unknown, and goes on',
+    'responds with UNKNOWN_TYPE to a management record of type %i, and continues',
     async (type) => {
       const peer = open().send(record(type, 0, 'whatever', 3), fastcgi(1, '/'))
       await peer.until(endOf(1))
@@ -159,20 +156,20 @@ describe('FastCGI', () => {
     record(5, 1),
   ])
 
-  it('ends a request that is aborted behind any of its records, and serves the next', async () => {
+  it('ends a request that is aborted after any of its records, and handles the next', async () => {
     const offsets: number[] = []
     for (let at = 0; at < request.length; at += 8 + request.readUInt16BE(at + 4)) offsets.push(at)
     for (const at of [...offsets.slice(1), request.length]) {
       const peer = open().send(request.subarray(0, at), record(2, 1))
       expect(await peer.until(endOf(1))).toMatchObject({ protocolStatus: 0 })
-      // What was on its way for the id is ignored.
+      // Later records for the id are ignored.
       peer.send(request.subarray(at), fastcgi(1, '/'))
       await peer.until((bytes) => bytes.includes('Hello') || undefined)
       peer.destroy()
     }
   })
 
-  it('closes behind the answer without KEEP_CONN, and not with it', async () => {
+  it('closes after the response without KEEP_CONN, and not with it', async () => {
     const closing = open().send(fastcgi(1, '/', '', false))
     await closing.closed
     expect(endOf(1)(closing.received)).toMatchObject({ appStatus: 0 })
@@ -186,19 +183,16 @@ describe('FastCGI', () => {
   it.each([
     ['ann', '200 OK'],
     ['eve', '403 Forbidden'],
-  ])(
-    'answers an Authorizer of %s with %s and Variable- headers (fact 255)',
-    async (user, status) => {
-      const peer = open()
-      peer.send(begin(1, 2), params(1, '/authorize', [['REMOTE_USER', user]]), record(5, 1))
-      await peer.until(endOf(1))
-      expect(stdout(peer, 1)).toContain(`Status: ${status}\r\n`)
-      expect(stdout(peer, 1)).toContain('Variable-Group: staff\r\n')
-      peer.destroy()
-    },
-  )
+  ])('runs as an Authorizer: %s gets %s and Variable- headers (fact 255)', async (user, status) => {
+    const peer = open()
+    peer.send(begin(1, 2), params(1, '/authorize', [['REMOTE_USER', user]]), record(5, 1))
+    await peer.until(endOf(1))
+    expect(stdout(peer, 1)).toContain(`Status: ${status}\r\n`)
+    expect(stdout(peer, 1)).toContain('Variable-Group: staff\r\n')
+    peer.destroy()
+  })
 
-  it('tells an Authorizer that it is one, as libfcgi does', async () => {
+  it('sets FCGI_ROLE for an Authorizer, as libfcgi does', async () => {
     const peer = open().send(fastcgi(1, '/environ'), fastcgi(2, '/environ', '', true, 2))
     await peer.until(endOf(2))
     expect(stdout(peer, 2)).toContain('"FCGI_ROLE":"AUTHORIZER"')
@@ -206,7 +200,7 @@ describe('FastCGI', () => {
     peer.destroy()
   })
 
-  it('sends no STDERR but in front of something else, where HAProxy 2.6.12 crashes', async () => {
+  it('sends STDERR only right before another record: HAProxy 2.6.12 crashes otherwise', async () => {
     const peer = open().send(fastcgi(1, '/log'))
     await peer.until((bytes) => bytes.includes('one ') || undefined)
     await sleep(50)
@@ -222,14 +216,14 @@ describe('FastCGI', () => {
   it.each([
     ['a second BEGIN_REQUEST for an active id', [fastcgi(1, '/wait'), begin(1)]],
     ['STDIN inside PARAMS', [begin(1), record(5, 1, 'a')]],
-    ['PARAMS behind their end', [begin(1), params(1, '/wait'), record(4, 1, '')]],
+    ['PARAMS after their end', [begin(1), params(1, '/wait'), record(4, 1, '')]],
     ['a record that only an application sends', [fastcgi(1, '/wait'), record(6, 1, 'a')]],
     ['a length in PARAMS beyond their end', [begin(1), record(4, 1, '\x05\x50AB'), record(4, 1)]],
     ['another version', [Buffer.from([2, 1, 0, 1, 0, 8, 0, 0])]],
     ['HTTP', ['GET / HTTP/1.1\r\nHost: a\r\n\r\n']],
-  ])('closes on %s, and nothing of it is run', async (_, pieces) => {
+  ])('closes on %s, and runs none of it', async (_, parts) => {
     const before = await counts(common)
-    const peer = open().send(...pieces)
+    const peer = open().send(...parts)
     await peer.closed
     expect(stdout(peer, 1)).not.toContain('Hello')
     const after = await counts(common)
@@ -237,7 +231,7 @@ describe('FastCGI', () => {
     expect(await ask(common, 'fastcgi')).toContain('Hello')
   })
 
-  it('takes a record of 65,535 bytes and 255 of padding for one, whatever is inside', async () => {
+  it('reads a record of 65,535 bytes and 255 of padding as one record, even if it contains a request', async () => {
     const smuggled = Buffer.alloc(65_535, fastcgi(7, '/'))
     const peer = open()
     peer.send(begin(1), params(1, '/echo'), record(5, 1, smuggled, 255), record(5, 1))
@@ -249,7 +243,7 @@ describe('FastCGI', () => {
 })
 
 describe.each(protocols)('%s', (protocol) => {
-  it('answers a peer that has closed its half', async () => {
+  it('a peer that has closed its half gets a response', async () => {
     const peer = open(common, protocol)
     const whole = { fastcgi: fastcgi(1, '/', '', false), scgi: scgi('/'), http: http('/') }
     peer.socket.end(whole[protocol])
@@ -257,7 +251,7 @@ describe.each(protocols)('%s', (protocol) => {
     expect(peer.text).toContain('Hello')
   })
 
-  it('tells the application when the peer goes away', async () => {
+  it('portico.signal aborts when the peer disconnects', async () => {
     const own = await target()
     const peer = open(own, protocol).send(waiting[protocol])
     await sleep(50)
@@ -265,7 +259,7 @@ describe.each(protocols)('%s', (protocol) => {
     await expect.poll(async () => (await counts(own)).aborted).toBe(1)
   })
 
-  it('shows nothing of an error, and goes on', async () => {
+  it('an error in the application is not shown to the client, and the server continues', async () => {
     const peer = open(common, protocol)
     const whole = {
       fastcgi: fastcgi(1, '/throw', '', false),
@@ -273,20 +267,20 @@ describe.each(protocols)('%s', (protocol) => {
       http: http('/throw'),
     }
     await peer.send(whole[protocol]).closed
-    // FastCGI has a stream of its own for the log.
-    const answer = protocol === 'fastcgi' ? stdout(peer, 1) : peer.text
-    expect(answer).toMatch(/500 Internal Server Error/)
-    expect(answer).not.toMatch(/fails|at .*\.mjs/)
+    // FastCGI has a separate stream for the log.
+    const response = protocol === 'fastcgi' ? stdout(peer, 1) : peer.text
+    expect(response).toMatch(/500 Internal Server Error/)
+    expect(response).not.toMatch(/fails|at .*\.mjs/)
     expect(await ask(common, protocol)).toContain('Hello')
   })
 
-  it('answers 504 when the application takes longer than responseTimeout', async () => {
+  it('a request gets a 504 when the application takes longer than responseTimeout', async () => {
     const hasty = await target({ responseTimeout: 200 })
     expect(await ask(hasty, protocol, '/wait')).toMatch(/504 Gateway Timeout/)
     expect(await ask(hasty, protocol)).toContain('Hello')
   })
 
-  it('gives a head up that comes a byte at a time, and a silent connection', async () => {
+  it('headersTimeout closes a connection that sends a byte at a time, and a silent one', async () => {
     const hasty = await target({ headersTimeout: 300, idleTimeout: 300 })
     const slow = open(hasty, protocol)
     const silent = open(hasty, protocol)
@@ -306,7 +300,7 @@ describe.each(protocols)('%s', (protocol) => {
     expect(await ask(hasty, protocol)).toContain('Hello')
   }, 45_000)
 
-  it('closes connections above maxConnections, and takes new ones when one has left', async () => {
+  it('connections above maxConnections are closed, and new ones accepted after one has ended', async () => {
     const small = await target({ maxConnections: 2 })
     const two = [open(small, protocol), open(small, protocol)]
     for (const peer of two) await once(peer.send(waiting[protocol]).socket, 'connect')
@@ -320,7 +314,7 @@ describe.each(protocols)('%s', (protocol) => {
     two[1]!.destroy()
   })
 
-  it('survives running out of descriptors', async () => {
+  it('the server survives running out of descriptors', async () => {
     const poor = await target({}, 'ulimit -n 48;')
     const many = Array.from({ length: 60 }, () => open(poor, protocol).send(waiting[protocol]))
     await Promise.race(many.map(({ closed }) => closed))
@@ -328,10 +322,10 @@ describe.each(protocols)('%s', (protocol) => {
     await expect.poll(() => ask(poor, protocol).catch(() => '')).toContain('Hello')
   })
 
-  it('loses no request that it accepted when SIGTERM comes under load', async () => {
+  it('SIGTERM under load loses no accepted request', async () => {
     const busy = await target()
     const { child } = busy
-    let answered = 0
+    let succeeded = 0
     let lost = 0
     let refused = 0
     let stopped = false
@@ -350,12 +344,12 @@ describe.each(protocols)('%s', (protocol) => {
         }
         peer.send(whole[protocol])
         await peer.closed
-        if (peer.text.includes('200 OK')) answered += 1
+        if (peer.text.includes('200 OK')) succeeded += 1
         else lost += 1
       }
     }
     const clients = Array.from({ length: 16 }, client)
-    await expect.poll(() => answered).toBeGreaterThan(200)
+    await expect.poll(() => succeeded).toBeGreaterThan(200)
     child.process.kill('SIGTERM')
     await Promise.all(clients)
     expect({ lost, stopped }).toEqual({ lost: 0, stopped: true })
@@ -370,7 +364,7 @@ describe('maxRequestsPerConnection', () => {
     few = await target({ maxRequestsPerConnection: 3 })
   })
 
-  it('closes a kept FastCGI connection behind the last answer', async () => {
+  it('closes a FastCGI connection after the last response', async () => {
     const peer = open(few)
     for (let id = 1; id < 4; id += 1) {
       peer.send(fastcgi(id, '/'))
@@ -379,7 +373,7 @@ describe('maxRequestsPerConnection', () => {
     await peer.closed
   })
 
-  it('closes a kept HTTP connection behind the last answer', async () => {
+  it('closes an HTTP connection after the last response', async () => {
     const client = open(few, 'http').send(...Array.from({ length: 4 }, () => http('/', '')))
     await client.closed
     expect(client.text.match(/HTTP\/1.1 200 OK/g)).toHaveLength(3)

@@ -1,7 +1,7 @@
 /**
- * What the specification leaves open, or what a peer should never send, and what php-fpm 8.2 and
- * FastCGIHandler make of it, from the side of a web server. php-fpm is what web servers have been
- * tested with for twenty years; where this handler does something else, the row says why.
+ * Input that the specification leaves open or forbids, and how php-fpm 8.2 and FastCGIHandler handle
+ * it. Web servers have been tested with php-fpm for twenty years, so a row that differs gives a
+ * reason.
  */
 import { Buffer } from 'node:buffer'
 import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
@@ -10,18 +10,17 @@ import { begin, record } from '../protocol/fastcgi-helpers.ts'
 export interface Row {
   readonly name: string
   /**
-   * What php-fpm does: `1: 200 "5"` is an answer of which the body is '5', `1: complete` an
-   * END_REQUEST.
+   * What php-fpm does: `1: 200 "5"` is a response with the body '5', `1: complete` an END_REQUEST.
    */
   readonly php: string
   /**
-   * Absent if it is the same. Where it is 'closed', an END_REQUEST without an answer may come before:
-   * it tells nothing that closing does not.
+   * Absent if it is the same. With 'closed', an END_REQUEST without a response may come first: it
+   * adds nothing to the close.
    */
   readonly ours?: string
   readonly why?: string
   readonly send: () => Buffer[]
-  /** The web server closes its half behind it. */
+  /** The web server then closes its half. */
   readonly eof?: boolean
 }
 
@@ -43,7 +42,7 @@ function params(id: number, more: Pairs = [], padding = 0): Buffer[] {
   return [record(4, id, pairs(more), padding), record(4, id, '', padding)]
 }
 
-/** BEGIN, PARAMS and STDIN with their ends. */
+/** A whole request: BEGIN_REQUEST, PARAMS and STDIN. */
 function request(id: number, keep = false, body = '', declared = String(body.length)): Buffer[] {
   const stdin = body === '' ? [] : [record(5, id, body)]
   return [begin(id, 1, keep), ...params(id, length(declared)), ...stdin, record(5, id)]
@@ -57,12 +56,12 @@ function interleaved(first: Buffer[], second: Buffer[]): Buffer[] {
   return first.flatMap((each, index) => [each, second[index]!])
 }
 
-/** Reasons of more than one row. */
+/** Reasons for more than one row. */
 const STRICT =
-  'behind a breach of the protocol nothing is answered: what came before may be part of the same mistake'
+  'after a protocol error nothing gets a response: earlier records may be part of the same mistake'
 
 const ABORTED =
-  'an aborted request has no answer (section 5.4); php-fpm runs the script with an empty body'
+  'an aborted request gets no response (section 5.4); php-fpm runs the script with an empty body'
 
 const OWN_END =
   'STDIN says itself where it ends (section 5.3): a body that came chunked has no length'
@@ -71,7 +70,7 @@ const DIGITS = 'anything but digits is a 400; php-fpm reads it as atoi does'
 
 const UNKNOWN = 'the application says that it does not know the type (section 4.2)'
 
-const ROLE = 'the web server is told (section 5.1), and the connection goes on'
+const ROLE = 'the web server gets UNKNOWN_ROLE (section 5.1), and the connection stays open'
 
 const INACTIVE = 'records of an id that is not active are ignored (section 3.3)'
 
@@ -102,7 +101,7 @@ export const ROWS: readonly Row[] = [
     name: 'without KEEP_CONN, then another',
     php: '1: 200 "1", 1: complete, closed',
     ours: '1: 200 "1", 1: complete, 2: 200 "2", 2: complete, closed',
-    why: 'KEEP_CONN is of a request; what has begun before the answer is answered as well',
+    why: 'KEEP_CONN belongs to a request; one that began before the response also gets a response',
     send: () => [...request(1, false, 'a'), ...request(2, true, 'bc')],
   },
   {
@@ -158,7 +157,7 @@ export const ROWS: readonly Row[] = [
     send: () => [begin(1, 1, true), ...request(1, true, 'a')],
   },
   {
-    name: 'BEGIN_REQUEST with an active id behind PARAMS',
+    name: 'BEGIN_REQUEST with an active id after PARAMS',
     php: '1: 200 "0", 1: complete, closed',
     ours: 'closed',
     why: STRICT,
@@ -226,7 +225,7 @@ export const ROWS: readonly Row[] = [
     send: () => [begin(1, 1, false), record(4, 1), record(5, 1)],
   },
   {
-    name: 'PARAMS with a length behind their end',
+    name: 'PARAMS with a length beyond their end',
     php: 'closed',
     send: () => [
       begin(1, 1, false),
@@ -236,7 +235,7 @@ export const ROWS: readonly Row[] = [
     ],
   },
   {
-    name: 'PARAMS behind their end',
+    name: 'PARAMS after their end',
     php: '1: 200 "0", 1: complete, closed',
     ours: 'closed',
     why: STRICT,
@@ -352,7 +351,7 @@ export const ROWS: readonly Row[] = [
     send: () => request(1, false, 'hello', ''),
   },
   {
-    name: 'STDIN behind its end',
+    name: 'STDIN after its end',
     php: '1: 200 "1", 1: complete, closed',
     ours: 'closed',
     why: STRICT,
@@ -448,7 +447,7 @@ export const ROWS: readonly Row[] = [
     ],
   },
   {
-    name: 'ABORT_REQUEST behind BEGIN_REQUEST',
+    name: 'ABORT_REQUEST after BEGIN_REQUEST',
     php: '1: 200 "", 1: complete, closed',
     ours: '1: complete, closed',
     why: ABORTED,
@@ -481,7 +480,7 @@ export const ROWS: readonly Row[] = [
     send: () => [record(2, 1), ...request(1, false, 'a')],
   },
   {
-    name: 'the end of the connection behind a request',
+    name: 'the end of the connection after a request',
     php: '1: 200 "5", 1: complete, closed',
     eof: true,
     send: () => request(1, true, 'hello'),
@@ -499,14 +498,14 @@ export const ROWS: readonly Row[] = [
     send: () => [begin(1, 1, false), record(4, 1, pairs()).subarray(0, 30)],
   },
   {
-    name: 'garbage behind a request',
+    name: 'garbage after a request',
     php: '1: 200 "1", 1: complete, closed',
     ours: 'closed',
     why: STRICT,
     send: () => [...request(1, false, 'a'), Buffer.from('GET / HTTP/1.0\r\n\r\n')],
   },
   {
-    name: 'garbage behind a request with KEEP_CONN',
+    name: 'garbage after a request with KEEP_CONN',
     php: '1: 200 "1", 1: complete, closed',
     ours: 'closed',
     why: STRICT,

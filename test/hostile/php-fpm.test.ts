@@ -1,4 +1,4 @@
-/** The rows of php-fpm-rows.ts: the same bytes to a real php-fpm and to FastCGIHandler. */
+/** Sends the bytes of php-fpm-rows.ts to a real php-fpm and to FastCGIHandler. */
 import { Buffer } from 'node:buffer'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { installed, makeFolder } from '../servers/process.ts'
 import { Peer } from './peer.ts'
 import { ROWS, type Row } from './php-fpm-rows.ts'
 
-/** Both read all of the body and tell its length. */
+/** Both applications read the whole body and send its length. */
 const PHP = `<?php
 header('Content-Type: text/plain');
 echo strlen(file_get_contents('php://input'));
@@ -23,60 +23,55 @@ const application: Application = async (environ, startResponse) => {
   return [String(body.length)]
 }
 
-/** How long, in ms, a connection that is left open is watched for something more. */
+/** How long to watch an open connection for further bytes, in ms. */
 const QUIET = 100
 
-/** How long, in ms, what is expected may take to come. */
+/** How long to wait for the expected bytes, in ms. */
 const PATIENCE = 5_000
 
-/** What an application sent, in the words of the rows. */
-function tell(received: Buffer): string[] {
-  const told: string[] = []
-  const answers = new Map<number, string>()
+/** Describes what an application sent, in the notation of the rows. */
+function describeReceived(received: Buffer): string[] {
+  const described: string[] = []
+  const responses = new Map<number, string>()
   for (let at = 0; at + 8 <= received.length;) {
     const type = received[at + 1]!
     const id = received.readUInt16BE(at + 2)
     const size = received.readUInt16BE(at + 4)
     const content = received.subarray(at + 8, at + 8 + size)
     at += 8 + size + received[at + 6]!
-    if (type === 6) answers.set(id, (answers.get(id) ?? '') + content.toString('latin1'))
+    if (type === 6) responses.set(id, (responses.get(id) ?? '') + content.toString('latin1'))
     if (type === 3) {
-      const answer = answers.get(id)
-      if (answer) {
-        const status = /^Status: (\d+)/im.exec(answer)?.[1] ?? '200'
-        const body = answer.slice(answer.indexOf('\r\n\r\n') + 4)
-        told.push(`${id}: ${status}${status === '200' ? ` "${body}"` : ''}`)
+      const response = responses.get(id)
+      if (response) {
+        const status = /^Status: (\d+)/im.exec(response)?.[1] ?? '200'
+        const body = response.slice(response.indexOf('\r\n\r\n') + 4)
+        described.push(`${id}: ${status}${status === '200' ? ` "${body}"` : ''}`)
       }
-      answers.delete(id)
+      responses.delete(id)
       const protocolStatus = ['complete', "can't multiplex", 'overloaded', 'unknown role']
-      told.push(`${id}: ${protocolStatus[content[4]!]}`)
+      described.push(`${id}: ${protocolStatus[content[4]!]}`)
     }
     if (type === 10)
-      told.push(`values ${content.toString('latin1').replaceAll(/[^\w]/g, ' ').trim()}`)
-    if (type === 11) told.push(`unknown type ${content[0]}`)
+      described.push(`values ${content.toString('latin1').replaceAll(/[^\w]/g, ' ').trim()}`)
+    if (type === 11) described.push(`unknown type ${content[0]}`)
   }
-  return told
+  return described
 }
 
-/** Sends the pieces, and tells what comes until the connection is closed, or `expected` is there. */
-async function outcome(
-  path: string,
-  pieces: Buffer[],
-  row: Row,
-  expected: string,
-): Promise<string> {
+/** Sends the parts; describes what is received until the connection closes or it is `expected`. */
+async function outcome(path: string, parts: Buffer[], row: Row, expected: string): Promise<string> {
   const peer = new Peer(path)
   let closed = false
   void peer.closed.then(() => (closed = true))
-  for (const piece of pieces) peer.send(piece)
+  for (const part of parts) peer.send(part)
   if (row.eof) peer.socket.end()
-  const told = () => {
-    const result = [...tell(peer.received), closed ? 'closed' : 'open'].join(', ')
+  const current = () => {
+    const result = [...describeReceived(peer.received), closed ? 'closed' : 'open'].join(', ')
     return expected === 'closed' ? result.replace(/^1: complete, closed$/, 'closed') : result
   }
-  for (let waited = 0; told() !== expected && waited < PATIENCE; waited += 10) await sleep(10)
+  for (let waited = 0; current() !== expected && waited < PATIENCE; waited += 10) await sleep(10)
   await sleep(QUIET)
-  const result = told()
+  const result = current()
   peer.destroy()
   return result
 }
@@ -85,34 +80,34 @@ const { available, hint } = installed(phpFpmProgram())
 
 describe.skipIf(!available)(`The same bytes to php-fpm and to FastCGIHandler${hint}`, () => {
   let php: PhpFpm
-  let folder: string
+  let directory: string
   let path: string
   let server: GatewayServer
   beforeAll(async () => {
     php = await startPhpFpm(PHP)
-    folder = await makeFolder()
-    path = join(folder, 'socket')
+    directory = await makeFolder()
+    path = join(directory, 'socket')
     server = await new FastCGIHandler({ listen: `unix:${path}` }).run(application)
     vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   }, 60_000)
   afterAll(async () => {
     vi.restoreAllMocks()
     await server.close()
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
     await php.stop()
   })
 
-  it('differs for a reason only', () => {
+  it('is handled differently only where the row gives a reason', () => {
     for (const { php: theirs, ours = theirs, why } of ROWS) {
       expect(ours === theirs).toBe(why === undefined)
     }
   })
 
   it.each(ROWS)('$name', async (row) => {
-    const pieces = row.send()
+    const parts = row.send()
     const [a, b] = await Promise.all([
-      outcome(php.path, pieces, row, row.php),
-      outcome(path, pieces, row, row.ours ?? row.php),
+      outcome(php.path, parts, row, row.php),
+      outcome(path, parts, row, row.ours ?? row.php),
     ])
     expect({ php: a, ours: b }).toEqual({ php: row.php, ours: row.ours ?? row.php })
   })

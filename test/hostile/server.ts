@@ -1,6 +1,6 @@
 /**
- * The three servers in a process of their own, on which hostile peers try themselves: so that a
- * crash is seen, and memory and descriptors can be counted from outside.
+ * Starts the three servers in a child process, so that a test can attack them, notice a crash, and
+ * measure memory and descriptors.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,15 +13,15 @@ export interface Target {
   readonly child: Running
   /** The Unix socket of a server. */
   path(protocol: Protocol): string
-  /** Kilobytes of memory in use. */
+  /** Resident memory in kilobytes. */
   rss(): number
   /** Open descriptors. */
   descriptors(): number
-  /** SIGTERM, and whether it ended well. */
+  /** Sends SIGTERM; rejects unless the process exits with 0. */
   stop(): Promise<void>
 }
 
-/** What each path does; what has become of requests is told by /counts. */
+/** The application. /counts reports how many requests began and were aborted. */
 const SOURCE = `
 import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
 import { SCGIHandler } from '#src/../handlers/scgi.ts'
@@ -30,7 +30,7 @@ import { closeOnSignals } from '#src/process/shutdown.ts'
 
 const counts = { begun: 0, aborted: 0 }
 const waiting = []
-const piece = Buffer.alloc(65536, 'x')
+const block = Buffer.alloc(65536, 'x')
 
 async function* application(environ, startResponse) {
   counts.begun += 1
@@ -43,7 +43,7 @@ async function* application(environ, startResponse) {
     case '/release':
       for (const go of waiting.splice(0)) go()
       break
-    case '/wait': // for /release, or for the end of the request
+    case '/wait': // until /release, or until the request is aborted
       await new Promise((resolve) => {
         waiting.push(resolve)
         environ['portico.signal'].addEventListener('abort', () => {
@@ -54,19 +54,19 @@ async function* application(environ, startResponse) {
       break
     case '/big':
       startResponse('200 OK', headers)
-      for (let i = 0; i < 2048; i += 1) yield piece
+      for (let i = 0; i < 2048; i += 1) yield block
       return
     case '/counts':
       startResponse('200 OK', headers)
       yield JSON.stringify(counts)
       return
-    case '/log': // in the middle of an answer, and before it breaks off
+    case '/log': // in the middle of a response, which then fails
       startResponse('200 OK', headers)
       yield 'one '
       environ['wsgi.errors'].write('logged\\n')
       await new Promise((resolve) => waiting.push(resolve))
       yield 'two'
-      throw new Error('the answer breaks off')
+      throw new Error('the response fails')
     case '/throw':
       throw new Error('the application fails')
     case '/environ': {
@@ -95,7 +95,7 @@ for (const [name, Handler] of Object.entries({
 console.log('listening')
 `
 
-/** Starts the servers; `options` go to all three. */
+/** Starts the servers; all three get the `options`. */
 export async function startTarget(
   options: Readonly<Record<string, unknown>> = {},
   shell = '',

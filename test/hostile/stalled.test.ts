@@ -1,4 +1,4 @@
-/** Answers that wait in the process: given up when the peer takes nothing more of them. */
+/** Responses that wait in the process are abandoned when the peer stops reading. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -13,18 +13,18 @@ import type { Application, Chunk } from '../../src/types.ts'
 import { temporaryFolder } from '../server/child.ts'
 import { fastcgi, http, scgi } from './peer.ts'
 
-const folder = temporaryFolder()
-afterAll(folder.remove)
+const directory = temporaryFolder()
+afterAll(directory.remove)
 
-/** Far more than a socket's two ends hold. */
+/** Far more than both ends of a socket buffer. */
 const SIZE = 16 * 1024 * 1024
 const whole = Buffer.alloc(SIZE, 'whole ')
-/** What a peer that reads seldom takes at a time: not all by the end of the test. */
-const PIECE = SIZE / 64
+/** How much a slow peer reads at a time; it never reads all. */
+const SLOW_READ = SIZE / 64
 
 const bodies: Readonly<Record<string, () => Iterable<Chunk>>> = {
   '/whole': () => [whole],
-  *'/pieces'() {
+  *'/blocks'() {
     for (let at = 0; at < SIZE; at += 65_536) yield whole.subarray(at, at + 65_536)
   },
 }
@@ -38,7 +38,7 @@ const gateways = {
   http: { Handler: HTTPHandler, request: (path: string) => http(path) },
 }
 
-/** Takes about `size` bytes, and then no more. */
+/** Reads about `size` bytes, then pauses. */
 async function take(socket: Socket, size: number): Promise<number> {
   let taken = 0
   socket.resume()
@@ -52,7 +52,7 @@ async function take(socket: Socket, size: number): Promise<number> {
 
 describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, request }) => {
   it.concurrent.each(Object.keys(bodies))(
-    'gives up %s when the peer takes nothing for writeTimeout',
+    'abandons %s when the peer reads nothing for writeTimeout',
     async (path) => {
       let aborted: AbortSignal | undefined
       const application: Application = (environ, startResponse) => {
@@ -60,24 +60,24 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
         startResponse('200 OK', [['Content-Type', 'text/plain']])
         return bodies[path]!()
       }
-      const listen = `unix:${join(folder.path, `${name}${path.replace('/', '-')}`)}`
+      const listen = `unix:${join(directory.path, `${name}${path.replace('/', '-')}`)}`
       const options = { listen, shutdownTimeout: 0, writeTimeout: 2 * SWEEP_TIME }
       const server = await new Handler(options).run(application)
       const socket = connect(listen.slice(5))
       socket.on('error', () => {})
       socket.pause()
       socket.write(request(path))
-      // Slowly, for longer than the limit: each look finds that something was taken.
+      // Slow reads for longer than the limit: each sweep finds that the peer has read something.
       let taken = 0
       for (const end = performance.now() + 5 * SWEEP_TIME; performance.now() < end;) {
-        taken += await take(socket, PIECE)
+        taken += await take(socket, SLOW_READ)
         await sleep(SWEEP_TIME / 4)
       }
       expect(taken).toBeLessThan(SIZE)
       expect(server.connections).toBe(1)
       while (server.connections > 0) await sleep(50)
-      if (path === '/pieces') expect(aborted!.aborted).toBe(true)
-      // What the kernel had is still there, and it is not all.
+      if (path === '/blocks') expect(aborted!.aborted).toBe(true)
+      // What the kernel buffered still arrives, but not the whole response.
       const rest: Buffer[] = []
       for await (const chunk of socket) rest.push(chunk as Buffer)
       expect(taken + Buffer.concat(rest).length).toBeLessThan(SIZE)
@@ -85,7 +85,7 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
     },
   )
 
-  it.concurrent('gives up an answer to which the application adds without waiting', async () => {
+  it.concurrent('abandons a response that the application extends without waiting', async () => {
     const adding: NodeJS.Timeout[] = []
     let closed = 0
     const application: Application = (_environ, startResponse) => {
@@ -96,7 +96,7 @@ describe.concurrent.each(Object.entries(gateways))('%s', (name, { Handler, reque
       adding.push(setInterval(() => add('\u20ac'.repeat(8192)), SWEEP_TIME / 4))
       return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
     }
-    const listen = `unix:${join(folder.path, `${name}-adding`)}`
+    const listen = `unix:${join(directory.path, `${name}-adding`)}`
     const options = { listen, shutdownTimeout: 0, writeTimeout: 2 * SWEEP_TIME }
     const server = await new Handler(options).run(application)
     const socket = connect(listen.slice(5))

@@ -1,4 +1,4 @@
-/** Answers that the peer does not read, or reads slowly: what becomes of them, and of what it sends. */
+/** Peers that do not read responses, or read them slowly. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -15,11 +15,11 @@ import { temporaryFolder } from '../server/child.ts'
 import { fastcgi } from './peer.ts'
 
 const MiB = 1024 * 1024
-const folder = temporaryFolder()
-const path = join(folder.path, 'socket')
-afterAll(folder.remove)
+const directory = temporaryFolder()
+const path = join(directory.path, 'socket')
+afterAll(directory.remove)
 
-/** What a socket's two ends hold, and then some: an answer of this size waits in the process. */
+/** More than both ends of a socket buffer: a part of such a response waits in the process. */
 const large = Buffer.alloc(4 * MiB, 'large ')
 const middling = large.subarray(0, MiB / 16)
 
@@ -44,7 +44,7 @@ async function open(options: FastCGIOptions = {}): Promise<void> {
   await once(socket, 'connect')
 }
 
-/** All that comes until the server closes, or `found` is true of it. */
+/** Reads until the server closes or `found` returns true. */
 async function receive(found?: (received: Buffer) => boolean): Promise<Buffer> {
   const chunks: Buffer[] = []
   for await (const chunk of socket as AsyncIterable<Buffer>) {
@@ -54,11 +54,11 @@ async function receive(found?: (received: Buffer) => boolean): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-/** Sends until the server has taken nothing for a while; how often `piece` was sent by then. */
-async function flood(piece: (turn: number) => Buffer): Promise<number> {
+/** Sends until the server has read nothing for 500 ms; returns the number of turns. */
+async function flood(batch: (turn: number) => Buffer): Promise<number> {
   for (let turn = 0; ; turn += 1) {
-    if (turn * piece(turn).length > 32 * MiB) throw new Error('The server takes everything')
-    if (socket.write(piece(turn))) continue
+    if (turn * batch(turn).length > 32 * MiB) throw new Error('The server reads without limit')
+    if (socket.write(batch(turn))) continue
     const drained = await Promise.race([
       once(socket, 'drain').then(() => true),
       sleep(500).then(() => false),
@@ -67,7 +67,7 @@ async function flood(piece: (turn: number) => Buffer): Promise<number> {
   }
 }
 
-/** How many records of this type there are. */
+/** Counts the records of a type. */
 function countRecords(received: Buffer, type: number): number {
   let count = 0
   for (let at = 0; at + 8 <= received.length;) {
@@ -84,26 +84,26 @@ const requests = (turn: number) => {
 }
 
 it.each([
-  { name: 'requests', piece: requests, perPiece: 8, type: 3 },
+  { name: 'requests', batch: requests, perBatch: 8, type: 3 },
   {
     name: 'GET_VALUES',
-    piece: () => Buffer.concat(Array(100).fill(values)),
-    perPiece: 100,
+    batch: () => Buffer.concat(Array(100).fill(values)),
+    perBatch: 100,
     type: 10,
   },
 ])(
-  '$name of a peer that reads no answer wait in its socket, and are answered when it reads',
-  async ({ piece, perPiece, type }) => {
+  '$name from a peer that does not read wait in its socket, and get responses when it reads',
+  async ({ batch, perBatch, type }) => {
     await open()
-    const turns = await flood(piece)
-    const pieces = turns * perPiece
+    const turns = await flood(batch)
+    const expected = turns * perBatch
     socket.end()
-    expect(countRecords(await receive(), type)).toBe(pieces)
+    expect(countRecords(await receive(), type)).toBe(expected)
   },
   20_000,
 )
 
-it('An answer that is being read is not cut off when the time for a next request is over', async () => {
+it('idleTimeout does not truncate a response that the peer is still reading', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'performance'] })
   await open({ idleTimeout: 500 })
   socket.write(fastcgi(1, '/large'))
@@ -114,7 +114,7 @@ it('An answer that is being read is not cut off when the time for a next request
   expect(received.length).toBeGreaterThan(large.length)
 })
 
-it('A connection is idle from when its last answer has been read', async () => {
+it('idleTimeout begins when the peer has read the last response', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'performance'] })
   await open({ idleTimeout: 2 * SWEEP_TIME })
   socket.write(fastcgi(1, '/large'))
@@ -126,7 +126,7 @@ it('A connection is idle from when its last answer has been read', async () => {
   expect(countRecords(await end, 3)).toBe(1)
 })
 
-it('A request behind the last one that is answered does not harm that answer', async () => {
+it('A request beyond maxRequestsPerConnection does not damage the last response', async () => {
   await open({ maxRequestsPerConnection: 1 })
   socket.write(fastcgi(1, '/large'))
   await once(socket, 'readable')
