@@ -85,17 +85,19 @@ async function* application(environ, startResponse) {
   yield 'Hello\\n'
 }
 
-const options = JSON.parse(process.env.PORTICO_TEST_OPTIONS)
+// multiplex is an option of FastCGI only.
+const { multiplex, ...options } = JSON.parse(process.env.PORTICO_TEST_OPTIONS)
 for (const [name, Handler] of Object.entries({
   fastcgi: FastCGIHandler, scgi: SCGIHandler, http: HTTPHandler,
 })) {
   const listen = 'unix:' + process.env.PORTICO_TEST_FOLDER + '/' + name
-  closeOnSignals(await new Handler({ listen, ...options }).run(application))
+  const own = name === 'fastcgi' && multiplex !== undefined ? { multiplex } : {}
+  closeOnSignals(await new Handler({ listen, ...options, ...own }).run(application))
 }
 console.log('listening')
 `
 
-/** Starts the servers; all three get the `options`. */
+/** Starts the servers; all get the `options`, except that `multiplex` is for FastCGI. */
 export async function startTarget(
   options: Readonly<Record<string, unknown>> = {},
   shell = '',
