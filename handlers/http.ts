@@ -152,6 +152,12 @@ class HTTPConnection implements Connection {
     })
   }
 
+  /** A client that waits for '100 Continue' is not late. */
+  get receivesBody(): boolean {
+    const last = this.#handlers.at(-1)
+    return last !== undefined && !last.request.complete && !last.clientWaits
+  }
+
   get idle(): boolean {
     return this.#handlers.length === 0
   }
@@ -334,12 +340,18 @@ export class HTTPRequestHandler extends BaseHandler {
     return super.errorOutput(environ, startResponse, error)
   }
 
+  /** Tells a client that expects it to send the body (RFC 9110, section 10.1.1). */
+  #continue(): void {
+    this.clientWaits = false
+    this.response.writeContinue()
+  }
+
   override getStdin(): InputStream {
-    const { request, response } = this
+    const { request } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
     const source = queueFromStream(request, this.#highWaterMark)
     return new Input(
-      this.clientWaits ? afterContinue(source, response) : source,
+      this.clientWaits ? afterContinue(source, () => this.#continue()) : source,
       contentLength(this.environ!) ?? Infinity,
     )
   }
@@ -424,13 +436,13 @@ function flushHead(response: ServerResponse & { _send?(data: string, encoding: s
 
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
 
-/** Says 'go on' to the client when its body is first asked for. */
-function afterContinue(source: ByteSource, response: ServerResponse): ByteSource {
-  let said = false
+/** Calls `goOn` before the body is read for the first time. */
+function afterContinue(source: ByteSource, goOn: () => void): ByteSource {
+  let waiting = true
   return {
     read(size) {
-      if (!said) response.writeContinue()
-      said = true
+      if (waiting) goOn()
+      waiting = false
       return source.read(size)
     },
   }

@@ -46,6 +46,8 @@ export interface Options {
   readonly highWaterMark?: number | undefined
   /** Milliseconds until a request's head that has begun is complete; Infinity for no limit. */
   readonly headersTimeout?: number | undefined
+  /** Milliseconds that a request body may pause while it is read; Infinity for no limit. */
+  readonly bodyTimeout?: number | undefined
   /** Milliseconds that a connection may be open without a request; Infinity for no limit. */
   readonly idleTimeout?: number | undefined
   /** Milliseconds that a response may wait while the peer takes none of it; Infinity: no limit. */
@@ -220,6 +222,16 @@ export const OPTIONS = {
     range: [1, MAX_TIME],
     unlimited: true,
     help: 'until the head of a request is complete',
+  },
+  bodyTimeout: {
+    kind: 'time',
+    of: ENGINES,
+    // Twice nginx's client_body_timeout. Each byte starts it again, so a slow upload may take as long
+    // as it needs.
+    default: 120_000,
+    range: [1, MAX_TIME],
+    unlimited: true,
+    help: 'for a request body of which nothing arrives',
   },
   idleTimeout: {
     kind: 'time',

@@ -2,25 +2,27 @@
 import type { Socket } from 'node:net'
 import { OPTIONS } from '../options.ts'
 
-// Not needed once every connection reads its limits from checked options.
+// The defaults of all connections.
 export const HEADERS_TIMEOUT = OPTIONS.headersTimeout.default
 export const IDLE_TIMEOUT = OPTIONS.idleTimeout.default
 export const HIGH_WATER_MARK = OPTIONS.highWaterMark.default
 
-/** How often connections are looked at, in milliseconds. */
+/** How often connections are checked, in milliseconds. */
 export const SWEEP_TIME = 1_000
 
 /**
- * A connection that is not read for being above its high-water mark hides that the peer is gone, so
- * now and then a piece is read all the same, until it holds so many times as much. At 1 MiB that is
- * what a Unix socket's two ends hold several times over, and most of what TCP's do.
+ * A connection that is paused above its high-water mark hides that the peer has gone. So now and
+ * then it is read a bit, until it holds this many times as much. At 1 MiB that is several times what
+ * the two ends of a Unix socket hold, and most of what those of TCP do.
  */
 export const MAX_PROBE_FACTOR = 4
 
-/** Whatever can be given up for being overdue. */
+/** A connection with a deadline. */
 export interface Expirable {
-  /** The time of `coarseTime` at which it is; Infinity if nothing is expected of the peer. */
+  /** When to destroy it, on the clock of `coarseTime`; Infinity for never. */
   readonly deadline?: number
+  /** Whether the body of a request is incomplete, and the peer is free to send it. */
+  readonly receivesBody?: boolean
   destroy(): void
   /** Reads a bit from a paused connection, so that a disconnect after unread data is noticed. */
   probePeer?(): void
@@ -29,60 +31,90 @@ export interface Expirable {
 let time = 0
 
 /**
- * Milliseconds on a clock that is only set as often as overdue connections are looked for: a
- * deadline costs no timer and no call of the system.
+ * Milliseconds on a clock that is set only as often as deadlines are checked: a deadline costs no
+ * timer and no system call.
  */
 export function coarseTime(): number {
   return time
 }
 
+/** Milliseconds without progress after which a connection is destroyed. */
+interface Patience {
+  readonly bodyTimeout: number
+  readonly writeTimeout: number
+}
+
 /**
- * Looks at connections, and destroys those that are overdue or whose peer takes nothing of an
- * answer for `writeTimeout` ms, until the function that it returns is called.
+ * Destroys connections that are past their deadline, whose peer takes nothing of a response, or
+ * whose peer sends nothing of a request body, until the returned function is called.
  */
 export function sweep(
   connections: ReadonlyMap<Socket, Expirable>,
-  writeTimeout: number,
+  { bodyTimeout, writeTimeout }: Patience,
 ): () => void {
   time = performance.now()
-  const sending = new WeakMap<Socket, Sending>()
+  const sent = new WeakMap<Socket, Progress>()
+  const received = new WeakMap<Socket, Progress>()
   const timer = setInterval(() => {
     time = performance.now()
     for (const [socket, connection] of connections) {
       connection.probePeer?.()
       const { deadline = Infinity } = connection
-      const takenSince = lastTaken(socket, sending)
-      if (deadline <= time || takenSince + writeTimeout <= time) connection.destroy()
+      const stuck =
+        lastReceived(socket, connection, received) + bodyTimeout <= time ||
+        lastTaken(socket, sent) + writeTimeout <= time
+      if (deadline <= time || stuck) connection.destroy()
     }
   }, SWEEP_TIME)
   timer.unref()
   return () => clearInterval(timer)
 }
 
-/** What was seen of a socket that has something to send, and when it was seen first. */
-interface Sending {
-  readonly taken: number
+/** How far a transfer had got, and when that was first seen. */
+interface Progress {
+  readonly bytes: number
   readonly queued: number
   readonly since: number
 }
 
-/**
- * The time since which the peer has taken nothing; Infinity where nothing waits for it. What it has
- * taken is what was written and does not wait, whatever the application adds meanwhile; and what
- * libuv has of a chunk that is large changes with each part.
- */
-function lastTaken(socket: Socket, sending: WeakMap<Socket, Sending>): number {
-  const waiting = socket.writableLength
-  if (waiting === 0) {
-    sending.delete(socket)
+/** The time since which it has got no further. */
+function stalledSince(
+  socket: Socket,
+  seen: WeakMap<Socket, Progress>,
+  bytes: number,
+  queued = 0,
+): number {
+  const last = seen.get(socket)
+  if (last?.bytes === bytes && last.queued === queued) return last.since
+  seen.set(socket, { bytes, queued, since: time })
+  return time
+}
+
+/** The time since which the peer has sent nothing of a body; Infinity if none is expected. */
+function lastReceived(
+  socket: Socket,
+  connection: Expirable,
+  seen: WeakMap<Socket, Progress>,
+): number {
+  if (!connection.receivesBody || socket.isPaused()) {
+    seen.delete(socket)
     return Infinity
   }
-  const taken = socket.bytesWritten - waiting
-  // Not documented; Node's own timeouts look at it. Without it a chunk counts when it is sent whole.
+  return stalledSince(socket, seen, socket.bytesRead)
+}
+
+/**
+ * The time since which the peer has taken nothing; Infinity if nothing waits for it. It has taken
+ * what was written and does not wait, whatever the application adds meanwhile. What libuv has left
+ * of a large chunk changes with each part.
+ */
+function lastTaken(socket: Socket, seen: WeakMap<Socket, Progress>): number {
+  const waiting = socket.writableLength
+  if (waiting === 0) {
+    seen.delete(socket)
+    return Infinity
+  }
+  // Not documented; Node's own timeouts use it. Without it a chunk counts when all of it is sent.
   const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null }
-  const queued = handle?.writeQueueSize ?? 0
-  const seen = sending.get(socket)
-  if (seen?.taken === taken && seen.queued === queued) return seen.since
-  sending.set(socket, { taken, queued, since: time })
-  return time
+  return stalledSince(socket, seen, socket.bytesWritten - waiting, handle?.writeQueueSize ?? 0)
 }

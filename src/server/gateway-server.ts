@@ -187,7 +187,10 @@ export class GatewayServer {
       shutdownTimeout: options.shutdownTimeout ?? OPTIONS.shutdownTimeout.default,
       backlog: options.backlog ?? OPTIONS.backlog.default,
     })
-    const stopSweeping = sweep(connections, options.writeTimeout ?? OPTIONS.writeTimeout.default)
+    const stopSweeping = sweep(connections, {
+      bodyTimeout: options.bodyTimeout ?? OPTIONS.bodyTimeout.default,
+      writeTimeout: options.writeTimeout ?? OPTIONS.writeTimeout.default,
+    })
     void started.closed.then(stopSweeping)
     return started
   }

@@ -80,8 +80,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   get receivesBody(): boolean {
-    for (const { input } of this.#requests) if (!input.ended) return true
-    return false
+    return this.#requests.some(({ input }) => !input.ended)
   }
 
   /** Closes the connection after the requests that have begun. */
@@ -98,7 +97,6 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     return this.#requests.length === 0
   }
 
-  /** How many requests have begun on it. */
   get requests(): number {
     return this.#served
   }
@@ -335,8 +333,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   #updateDeadline(): void {
-    const running = this.#requests.length > 0
-    this.#deadline.expect(this.#protocol.awaitingHead ? 'head' : running ? 'nothing' : 'request')
+    this.#deadline.expect(this.#protocol.awaitingHead ? 'head' : this.idle ? 'request' : 'nothing')
   }
 
   #find(id: number): FastCGIRequest | undefined {
@@ -345,8 +342,8 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
 
   #closeIfDone(): void {
     if (this.#held.length > 0) return // flush() calls this again.
-    const idle = this.#requests.length === 0 && !this.#protocol.awaitingHead
-    const done = this.#protocol.closing || (this.#ending && idle)
+    const { awaitingHead, closing } = this.#protocol
+    const done = closing || (this.#ending && this.idle && !awaitingHead)
     if (!done || this.socket.writableEnded) return
     closeAfterResponse(this.socket, this.#exhausted && !this.#throttled)
   }

@@ -1,0 +1,95 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, describe, expect, test, vi } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { SCGIHandler } from '../../handlers/scgi.ts'
+import { SWEEP_TIME } from '../../src/server/deadlines.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import type { Application } from '../../src/types.ts'
+import { params, scgi } from '../hostile/peer.ts'
+import { begin, record } from '../protocol/fastcgi-helpers.ts'
+import { temporaryFolder } from './child.ts'
+
+const directory = temporaryFolder()
+afterAll(directory.remove)
+
+/** Bytes of the body. */
+const LENGTH = 8
+
+/** The head of an upload, a byte of its body, and what ends the body. */
+const GATEWAYS = {
+  fastcgi: {
+    Handler: FastCGIHandler,
+    head: (path: string) =>
+      Buffer.concat([begin(1), params(1, path, [['CONTENT_LENGTH', String(LENGTH)]])]),
+    byte: record(5, 1, 'x'),
+    end: record(5, 1),
+  },
+  scgi: { Handler: SCGIHandler, head: (path: string) => scgi(path, LENGTH), byte: 'x', end: '' },
+  http: {
+    Handler: HTTPHandler,
+    head: (path: string) =>
+      `POST ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${LENGTH}\r\n\r\n`,
+    byte: 'x',
+    end: '',
+  },
+}
+
+const bodyTimeout = 2 * SWEEP_TIME
+
+/** '/slow' responds long after the whole body has been read. */
+const application: Application = async (environ, startResponse) => {
+  const body = await environ['wsgi.input'].read()
+  if (environ.PATH_INFO === '/slow') await sleep(4 * SWEEP_TIME)
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return [`received ${body.length}`]
+}
+
+describe.concurrent.each(Object.entries(GATEWAYS))('bodyTimeout over %s', (name, gateway) => {
+  async function upload(
+    path: string,
+  ): Promise<{ server: GatewayServer; socket: Socket; text: () => string }> {
+    const listen = `unix:${join(directory.path, `${name}${path.replace('/', '-')}`)}`
+    const server = await new gateway.Handler({ listen, bodyTimeout }).run(application)
+    const socket = connect(listen.slice(5))
+    let text = ''
+    socket.setEncoding('latin1').on('data', (part: string) => (text += part))
+    socket.on('error', () => {})
+    socket.write(gateway.head(path))
+    return { server, socket, text: () => text }
+  }
+
+  test.concurrent('closes a connection whose client sends nothing more', async () => {
+    const { server, socket } = await upload('/silent')
+    socket.write(gateway.byte)
+    const began = performance.now()
+    await once(socket, 'close')
+    expect(performance.now() - began).toBeGreaterThan(bodyTimeout - SWEEP_TIME)
+    expect(performance.now() - began).toBeLessThan(bodyTimeout + 8 * SWEEP_TIME)
+    await server.close()
+  })
+
+  test.concurrent('starts again with each byte', async () => {
+    const { server, socket, text } = await upload('/trickle')
+    for (let i = 0; i < LENGTH; i += 1) {
+      await sleep(SWEEP_TIME / 2)
+      socket.write(gateway.byte)
+    }
+    socket.write(gateway.end)
+    await vi.waitFor(() => expect(text()).toContain(`received ${LENGTH}`), 20 * SWEEP_TIME)
+    socket.destroy()
+    await server.close()
+  })
+
+  test.concurrent('does not count once the body has arrived', async () => {
+    const { server, socket, text } = await upload('/slow')
+    for (let i = 0; i < LENGTH; i += 1) socket.write(gateway.byte)
+    socket.write(gateway.end)
+    await vi.waitFor(() => expect(text()).toContain(`received ${LENGTH}`), 20 * SWEEP_TIME)
+    socket.destroy()
+    await server.close()
+  })
+})
