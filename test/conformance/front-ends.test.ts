@@ -292,6 +292,26 @@ describe.skipIf(fcgiwrap === undefined || !installed('nginx').available)('fcgiwr
   })
 })
 
+describe.skipIf(!installed('apache2').available)('mod_fcgid', () => {
+  it('starts programs in which wsgi.multiprocess is true', async () => {
+    const program = join(directory, 'app.mjs')
+    const build = resolve('dist/src/exports/fastcgi.js')
+    await writeFile(
+      program,
+      `#!/usr/bin/env node
+import { FastCGIHandler } from '${build}'
+await new FastCGIHandler().run((environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'application/json']])
+  return [JSON.stringify({ multiprocess: String(environ['wsgi.multiprocess']) })]
+})
+`,
+    )
+    await chmod(program, 0o755)
+    const server = await started(startApache({ fcgid: [{ at: '/app', script: program }] }))
+    expect((await ask(server, { target: '/app/x' }))['multiprocess']).toBe('true')
+  })
+})
+
 describe.skipIf(!installed('apache2').available)('A front controller in .htaccess', () => {
   it.each([
     ['', '/articles/2009', '', '/articles/2009'],
