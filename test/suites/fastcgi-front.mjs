@@ -12,7 +12,7 @@ export function forward(request, response, path) {
   let complete = false
   const send = (buffers) => {
     for (const buffer of buffers) if (socket.writable) socket.write(buffer)
-    if (socket.writableLength > 65_536) {
+    if (socket.writable && socket.writableLength > 65_536) {
       request.pause()
       socket.once('drain', () => request.resume())
     }
@@ -37,7 +37,9 @@ export function forward(request, response, path) {
       }
     }
     // The request body may still be read after the response.
-    if (complete) socket.end()
+    if (!complete) return
+    socket.end()
+    request.resume() // The rest of an unread body is discarded.
   }
   socket.on('data', (bytes) => {
     protocol.receive(bytes)
