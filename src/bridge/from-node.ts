@@ -14,7 +14,7 @@ export type { NodeRequest } from './node-request.ts'
  * Adapts an application of node:http. `req.environ` is the environ; `req.url` is the path below the
  * mount point, `req.originalUrl` the whole one.
  *
- * @throws {ConfigurationError} if `source` is none of the types, or a server without a listener.
+ * @throws {ConfigurationError} if `source` is something else, or a server without a listener.
  */
 export function fromNode(source: NodeApplication): Application {
   const made = applicationOf(source)

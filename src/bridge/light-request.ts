@@ -36,7 +36,7 @@ export class LightRequest {
     this.#lines = lines
   }
 
-  /** Tells that `Class`, now the global Request, accepts light requests as arguments. */
+  /** Notes that `Class`, now the global Request, accepts light requests as arguments. */
   static install(Class: typeof Request): void {
     installed = Class
   }

@@ -21,7 +21,7 @@ export interface ReadyRouter {
 /** What `fromNode` takes. An Express application is a listener. */
 export type NodeApplication = NodeListener | Server | ListenerFactory | ReadyRouter
 
-/** @throws {ConfigurationError} if `source` is none of these, or a server without a listener. */
+/** @throws {ConfigurationError} if `source` is something else, or a server without a listener. */
 export function originFrom(source: NodeApplication): NodeOrigin {
   if (typeof source === 'function') return { listener: source, server: null }
   if (typeof source === 'object' && source !== null) {

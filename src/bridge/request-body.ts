@@ -21,7 +21,7 @@ const CHUNKED = ['Transfer-Encoding', 'chunked'] as const
 const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
 
 /**
- * What the environ says of the body; null if only reading it can tell: without CONTENT_LENGTH and
+ * What the environ says of the body; null if only a read shows whether there is one: without CONTENT_LENGTH and
  * Transfer-Encoding, a FastCGI request may have a body or not.
  */
 export function knownBody(environ: Environ): RequestBody | null {

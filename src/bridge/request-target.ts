@@ -30,7 +30,7 @@ export function targetOf(environ: Environ): RequestTarget {
   return { base, url: (rest || '/') + query, original: (base + rest || '/') + query }
 }
 
-/** QUERY_STRING with its question mark. Only REQUEST_URI can tell `/x?` from `/x`. */
+/** QUERY_STRING with its question mark. Only REQUEST_URI distinguishes `/x?` from `/x`. */
 function queryOf(query: string, uri: string): string {
   if (query !== '') return `?${VISIBLE.test(query) ? query : percentEncode(query, NOT_IN_QUERY)}`
   return uri.endsWith('?') && uri.indexOf('?') === uri.length - 1 ? '?' : ''

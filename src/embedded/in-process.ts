@@ -24,9 +24,9 @@ export interface InProcessOptions extends CgiPlace {
 }
 
 /**
- * A client whose gateway is in this process: `portico.gateway` is 'http', and `errors` of the
- * answer is what was written to `wsgi.errors`. The application is wrapped in `validator`, unless it
- * is one of a framework. What is no application at all is a ConfigurationError of each request.
+ * A client whose gateway is in this process. `portico.gateway` is 'http', and `errors` of the
+ * response is what was written to `wsgi.errors`. The application is wrapped in `validator`, unless
+ * it belongs to a framework. Without an application each request is a ConfigurationError.
  */
 export function inProcessClient(application: Runnable, options: InProcessOptions = {}): Client {
   let prepared: Promise<Application> | undefined

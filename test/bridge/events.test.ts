@@ -101,47 +101,50 @@ const cases = frameworks.flatMap(({ name, file }) =>
   gateways.map(({ gateway, serve, request }) => ({ name, file, gateway, serve, request })),
 )
 
-test.each(cases)('$name behind $gateway', async ({ file, serve, request }) => {
-  const { application } = await toApplication(await loadExample(file))
-  const begun: WeakRef<object>[] = []
-  const signals = new Set<AbortSignal>()
-  const state = { open: 0 }
-  const counted: Application = async (environ, startResponse) => {
-    begun.push(new WeakRef(environ))
-    state.open += 1
-    // One in a hundred is kept to look at: a signal would keep its request if it still knew it.
-    if (begun.length % 100 === 0) signals.add(environ['portico.signal'])
-    try {
-      return await application(environ, startResponse)
-    } finally {
-      state.open -= 1
+test.each(cases)(
+  '$name over $gateway keeps nothing of a thousand clients that disconnect',
+  async ({ file, serve, request }) => {
+    const { application } = await toApplication(await loadExample(file))
+    const begun: WeakRef<object>[] = []
+    const signals = new Set<AbortSignal>()
+    const state = { open: 0 }
+    const counted: Application = async (environ, startResponse) => {
+      begun.push(new WeakRef(environ))
+      state.open += 1
+      // One in a hundred is kept to look at: a signal would keep its request if it still knew it.
+      if (begun.length % 100 === 0) signals.add(environ['portico.signal'])
+      try {
+        return await application(environ, startResponse)
+      } finally {
+        state.open -= 1
+      }
     }
-  }
-  const server = await serve(counted)
-  const place = placeOf(server)
-  await visit(place, request())
-  await settled(state)
-  const before = resources()
-  for (let count = 0; count < CLIENTS; count += AT_ONCE) {
-    await Promise.all(Array.from({ length: AT_ONCE }, () => visit(place, request())))
-  }
-  await settled(state)
-  const after = resources()
-  expect(begun).toHaveLength(CLIENTS + 1)
-  expect([...signals].map((signal) => getEventListeners(signal, 'abort').length)).toEqual(
-    [...signals].map(() => 0),
-  )
-  const { Timeout: timers = 0, ...sockets } = after
-  const { Timeout: timersBefore = 0, ...socketsBefore } = before
-  expect(sockets).toEqual(socketsBefore)
-  // The test runner has timers of its own that come and go.
-  expect(timers - timersBefore).toBeLessThan(5)
-  signals.clear()
-  for (let i = 0; i < 3; i += 1) {
-    collect()
-    await turns()
-  }
-  // What ran last may still be on the stack or in an inline cache.
-  expect(begun.filter((ref) => ref.deref() !== undefined).length).toBeLessThan(AT_ONCE / 2)
-  await server.close()
-})
+    const server = await serve(counted)
+    const place = placeOf(server)
+    await visit(place, request())
+    await settled(state)
+    const before = resources()
+    for (let count = 0; count < CLIENTS; count += AT_ONCE) {
+      await Promise.all(Array.from({ length: AT_ONCE }, () => visit(place, request())))
+    }
+    await settled(state)
+    const after = resources()
+    expect(begun).toHaveLength(CLIENTS + 1)
+    expect([...signals].map((signal) => getEventListeners(signal, 'abort').length)).toEqual(
+      [...signals].map(() => 0),
+    )
+    const { Timeout: timers = 0, ...sockets } = after
+    const { Timeout: timersBefore = 0, ...socketsBefore } = before
+    expect(sockets).toEqual(socketsBefore)
+    // The test runner has timers of its own that come and go.
+    expect(timers - timersBefore).toBeLessThan(5)
+    signals.clear()
+    for (let i = 0; i < 3; i += 1) {
+      collect()
+      await turns()
+    }
+    // What ran last may still be on the stack or in an inline cache.
+    expect(begun.filter((ref) => ref.deref() !== undefined).length).toBeLessThan(AT_ONCE / 2)
+    await server.close()
+  },
+)

@@ -1,4 +1,4 @@
-/** The framework examples answer the same at every gateway and mount point, byte for byte. */
+/** The framework examples give the same response at every gateway and mount point. */
 import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { Runnable } from '../../src/application/to-application.ts'
@@ -56,7 +56,7 @@ describe.each(frameworks)('$name', ({ name, file }) => {
     )
 
     it.each(asked.map((row) => [row.name, row] as const))(
-      'answers %s',
+      'responds as listed: %s',
       async (_, { request, status, type, body, headers }) => {
         const response = await served.client.request(request)
         expect(response.broken).toBe(false)

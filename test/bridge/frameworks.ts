@@ -1,5 +1,5 @@
 /**
- * What the four framework examples have to answer, as a table, and the places where they have to:
+ * The responses that the four framework examples must give, as a table, and the places where they have to:
  * straight on node:http or the Fetch API, and through Portico's gateways.
  */
 import { createServer } from 'node:http'
@@ -72,7 +72,7 @@ export interface Served {
   close(): Promise<void>
 }
 
-/** A place where a framework's application answers. */
+/** A gateway with a framework's application. */
 export interface Setting {
   readonly name: string
   /** The validator wants a Content-Type wherever a body could be (PEP 3333). */
@@ -328,7 +328,7 @@ export interface Row {
   readonly not?: string
   /** What only this framework does. */
   readonly only?: string
-  /** Frameworks that answer it without a Content-Type. */
+  /** Frameworks whose response has no Content-Type. */
   readonly untyped?: readonly string[]
 }
 
@@ -570,7 +570,7 @@ export const rows: readonly Row[] = [
 ]
 
 /**
- * The answer without what belongs to the connection or the clock, in an order of its own; of a
+ * The response without what belongs to the connection or the clock, in an order of its own; of a
  * Response, also without the length, which it never says.
  */
 export function comparable({ status, headers, body }: TestResponse, framework: string) {

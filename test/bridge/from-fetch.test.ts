@@ -330,10 +330,10 @@ describe('A Request to a Fetch API handler', () => {
   })
 
   test('has its headers and its body, and comes with the environ', async () => {
-    let told: unknown
+    let result: unknown
     const application = fromFetch(async (request, environ) => {
       const { method, headers } = request
-      told = [method, [...headers], environ['REMOTE_USER'], await request.text()]
+      result = [method, [...headers], environ['REMOTE_USER'], await request.text()]
       return new Response('x')
     })
     const variables = {
@@ -350,7 +350,7 @@ describe('A Request to a Fetch API handler', () => {
       ['cookie', 'a=1; b=2'],
       ['x-one', 'J\xfcrgen'],
     ]
-    expect(told).toEqual(['POST', headers, 'ada', 'y'.repeat(100_000)])
+    expect(result).toEqual(['POST', headers, 'ada', 'y'.repeat(100_000)])
   })
 
   test('reads its body only when the handler reads', async () => {

@@ -483,20 +483,20 @@ describe('A request to a node:http listener', () => {
       ['/%zz', '/%', '/%/%zz'],
     ],
   ])('has the url, baseUrl and originalUrl of %s', async (_, variables, expected) => {
-    let told: unknown
+    let result: unknown
     const application = fromNode((req, res) => {
-      told = targets(req)
+      result = targets(req)
       res.end()
     })
     await answer(application, { variables })
-    expect(told).toEqual(expected)
+    expect(result).toEqual(expected)
   })
 
   test('has the properties that the parser of node:http sets', async () => {
-    let told: unknown
+    let result: unknown
     const application = fromNode((req, res) => {
       const { socket } = req
-      told = {
+      result = {
         real: req instanceof IncomingMessage && res instanceof ServerResponse,
         version: [req.httpVersion, req.httpVersionMajor, req.httpVersionMinor],
         raw: req.rawHeaders,
@@ -526,7 +526,7 @@ describe('A request to a node:http listener', () => {
         REMOTE_USER: 'ada',
       },
     })
-    expect(told).toEqual({
+    expect(result).toEqual({
       real: true,
       version: ['1.1', 1, 1],
       raw: 'Host a.example X-Forwarded-For 10.0.0.1 Cookie a=1;+b=2 Content-Type text/plain'
@@ -764,16 +764,16 @@ test.each([
   ['long', 'x'.repeat(100_000)],
 ])('The end of a %s response has the AsyncLocalStorage of its request', async (_, long) => {
   const context = new AsyncLocalStorage<string>()
-  const told: unknown[] = []
+  const result: unknown[] = []
   const application = fromNode((_req, res) => {
     context.run('this one', () => {
-      for (const event of ['finish', 'close']) res.on(event, () => told.push(context.getStore()))
-      setImmediate(() => res.end(long, () => told.push(context.getStore())))
+      for (const event of ['finish', 'close']) res.on(event, () => result.push(context.getStore()))
+      setImmediate(() => res.end(long, () => result.push(context.getStore())))
     })
   })
   await answer(application)
   await turns()
-  expect(told).toEqual(['this one', 'this one', 'this one'])
+  expect(result).toEqual(['this one', 'this one', 'this one'])
 })
 
 describe('fromNode', () => {
@@ -958,7 +958,7 @@ test('An abort before the response is an event for the listener only', async () 
     fromNode((_, res) => {
       res.on('close', () => {
         events.push('close')
-        res.end('for nobody')
+        res.end('too late')
       })
     }),
   )

@@ -33,8 +33,8 @@ async function both(handler: FetchHandler, request?: Sent): Promise<[string, str
   return shownOf([real, light])
 }
 
-function shownOf(answers: readonly Answered[]): [string, string] {
-  const [a, b] = answers.map(({ out, err }) => `${out}\n${err.split('\n', 1)[0]}`)
+function shownOf(responses: readonly Answered[]): [string, string] {
+  const [a, b] = responses.map(({ out, err }) => `${out}\n${err.split('\n', 1)[0]}`)
   return [a!, b!]
 }
 
@@ -129,7 +129,7 @@ describe('A light Response', () => {
     }
   })
 
-  test('cannot be told from a real one by its class', () => {
+  test('cannot be distinguished from a real one by its class', () => {
     const response = new Response('x')
     expect(response instanceof Response && response instanceof RealResponse).toBe(true)
     expect(new RealResponse('x') instanceof Response).toBe(true)
@@ -452,9 +452,9 @@ describe('The Hono example with light classes', () => {
     'responds as with the real classes: %s',
     async (_, { request, status, body }) => {
       const ask = async () => {
-        const answers: TestResponse[] = []
-        for (const { client } of served) answers.push(await client.request(request))
-        return answers.map((it) => comparable(it, 'Hono'))
+        const responses: TestResponse[] = []
+        for (const { client } of served) responses.push(await client.request(request))
+        return responses.map((it) => comparable(it, 'Hono'))
       }
       const light = await ask()
       restore()

@@ -1,4 +1,4 @@
-/** What is told from what, and by whom it is refused. */
+/** `recognise`: which framework an application belongs to, and what is refused. */
 import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -45,7 +45,7 @@ const itty = new Proxy({ fetch }, { get: (it, name) => (name === 'fetch' ? it.fe
 test.each<[string, unknown]>([
   ['itty-router', itty],
   ['Elysia', { fetch, handle: fetch, use: () => {}, listen: () => {} }],
-])('%s is taken for what it has: fetch()', async (_, candidate) => {
+])('recognise() takes %s for a Fetch API application', async (_, candidate) => {
   const { application, description } = await toApplication(candidate as Runnable)
   expect(description).toBe('an application of the Fetch API')
   expect((await answer(application)).out).toMatch(/\r\n\r\nfetched$/)
@@ -57,7 +57,7 @@ test.each<[string, unknown]>([
   ['a Connect application', connect],
   ['an http.Server', createServer((_, res) => res.end())],
   ['an application of the Fetch API', { fetch: () => new Response() }],
-])('%s', async (description, candidate) => {
+])('recognise() describes %s and runs it', async (description, candidate) => {
   expect(await toApplication(candidate as Runnable)).toMatchObject({ description })
 })
 
@@ -68,7 +68,7 @@ const SHAPES = {
   Hono: 'an application of the Fetch API',
 }
 
-test.each(frameworks)('$name', async ({ name, file }) => {
+test.each(frameworks)('recognise() adapts the $name example', async ({ name, file }) => {
   const app = await loadExample(file)
   const { application, description } = await toApplication(app)
   expect(description).toBe(SHAPES[name])
@@ -80,13 +80,13 @@ test.each(frameworks)('$name', async ({ name, file }) => {
   )
 })
 
-test.each(frameworks)('SimpleHandler takes $name, too', async ({ name, file }) => {
+test.each(frameworks)('SimpleHandler runs the adapted $name example', async ({ name, file }) => {
   const { body, errors } = await runCgi((await loadExample(file)) as Application, '/')
   expect(errors).toBe('')
   expect(String(body)).toContain(`Hello from ${name}!`)
 })
 
-test('NodeFastCGIHandler takes an application of a framework, as the other servers do', async () => {
+test('NodeFastCGIHandler runs an application of a framework', async () => {
   const folder = await makeFolder()
   const handler = new NodeFastCGIHandler({ listen: `unix:${join(folder, 'app.sock')}` })
   const server = await handler.run(await loadExample('express.mjs'))
@@ -117,7 +117,7 @@ test.each([
   'async function handler( req , res ) { await other(req, res) }',
   '(_req, res) => { res.end() }',
   '{ handler(req, res) { res.end() } }.handler',
-])('a listener is sent to fromNode: %s', async (source) => {
+])('recognise() refuses a listener and names fromNode: %s', async (source) => {
   await expect(toApplication(evaluate(source))).rejects.toThrow(
     new ConfigurationError(
       'This looks like a listener (req, res) of node:http: run fromNode(it), with fromNode from ' +
@@ -135,10 +135,10 @@ test.each([
   '() => (req, res) => res.end()',
   'class { constructor(req, res) { this.start = res } }',
   '((req, res) => res.end()).bind(null)',
-])('what may be an application is taken for one: %s', async (source) => {
+])('recognise() accepts what may be an application: %s', async (source) => {
   expect(await toApplication(evaluate(source))).toMatchObject({ description: 'an application' })
 })
 
-test('a function of ours stays the function that it is', async () => {
+test('recognise() returns an application unchanged', async () => {
   expect((await toApplication(ours)).application).toBe(ours)
 })

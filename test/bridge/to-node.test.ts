@@ -64,14 +64,14 @@ test.each([
   ['/app', ['/app', '', '', '/app']],
   ['/app?q', ['/app', '', 'q', '/app?q']],
   ['/deep/er/x', ['/deep/er', '/x', '', '/deep/er/x']],
-])('toNode mounted in Express has SCRIPT_NAME and PATH_INFO for %s', async (target, told) => {
+])('toNode mounted in Express has SCRIPT_NAME and PATH_INFO for %s', async (target, result) => {
   const outer = express()
   const inner = express.Router()
   inner.use('/er', toNode(where))
   outer.use('/app', toNode(where))
   outer.use('/deep', inner)
   const response = await ask(outer, { target })
-  expect(JSON.parse(String(response.body))).toEqual(told)
+  expect(JSON.parse(String(response.body))).toEqual(result)
 })
 
 test('toNode keeps headers of the framework that the application does not set', async () => {
