@@ -1,10 +1,9 @@
 /**
- * Writes SPEC.md from the `///` lines of the validator; with `--check` only fails if SPEC.md
- * differs.
+ * Writes SPEC.md from the `///` lines of the validator. With `--check` it only compares the two.
  *
- * A run of such lines is a block. It belongs to the section that its `## ` line names, or to that
- * of the block before it in the same file; the sections come in the order given here. Blocks of
- * bullets are joined into one list.
+ * A run of `///` lines is a block. A block belongs to the section that its `## ` line names, or to
+ * that of the block before it in the same file. Sections and files appear in the order given here.
+ * Blocks of bullets are joined into one list.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 
@@ -14,6 +13,7 @@ const FILES = [
   'src/validate/environ.ts',
   'src/validate/input.ts',
   'src/validate/errors.ts',
+  'src/validate/body-source.ts',
   'src/validate/body.ts',
   'src/validate/exchange.ts',
   'src/validate/response.ts',
@@ -30,7 +30,6 @@ const SECTIONS = [
   '## The headers',
   '## The body',
   "## The gateway's duties",
-  '## Differences from PEP 3333 and wsgiref',
 ]
 
 const root = new URL('../', import.meta.url)
@@ -57,7 +56,7 @@ function specification() {
         block = undefined
         continue
       }
-      if (!section) throw new Error(`${file}: "${text}" stands before the first section`)
+      if (!section) throw new Error(`${file}: "${text}" comes before the first section`)
       if (!block) section.push((block = []))
       block.push(text)
     }
@@ -85,6 +84,6 @@ const text = specification()
 if (!process.argv.includes('--check')) {
   writeFileSync(target, text)
 } else if (readFileSync(target, 'utf8') !== text) {
-  console.error('SPEC.md is not what the validator says; run `node scripts/spec.mjs`')
+  console.error('SPEC.md differs from the comments of the validator: run `npm run spec`')
   process.exitCode = 1
 }

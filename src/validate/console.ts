@@ -1,16 +1,13 @@
-/**
- * Under CGI standard output is the answer. The console writes to it, and so does whoever takes
- * `process.stdout` for his own.
- */
+/** Under CGI, standard output is the response: what else writes to it is found here. */
 import { Console } from 'node:console'
 import type { Warn } from './report.ts'
 
 /// ## The application
-/// - Standard output and standard input are the gateway's. *Warning:* what writes to standard
-///   output under CGI, be it a method of the console or of `process.stdout`; the validator sends
-///   it to standard error. *(not checked: descriptors 0 and 1 themselves, and `process.stdin`)*
+/// - Standard output and standard input belong to the gateway. *Warning:* the application writes to
+///   standard output under CGI, by a method of `console` or of `process.stdout`. The validator sends
+///   that text to standard error. *(not checked: file descriptors 0 and 1, and `process.stdin`)*
 
-/** The methods of the console that write to standard output. */
+/** The console methods that write to standard output. */
 const METHODS = [
   'count',
   'debug',
@@ -25,17 +22,17 @@ const METHODS = [
   'timeLog',
 ] as const
 
-/** What goes with these: counters, labels and indentation are a console's own. */
+/** These keep state of a console that the others print: counters, labels, indentation. */
 const SILENT = ['countReset', 'groupEnd', 'time'] as const
 
-/** Who listens: one validator, or several around each other. The console is put back by the last. */
+/** One for each running validator. The last one restores the console. */
 const guards = new Set<{ warn: Warn }>()
 let restore = () => {}
 let warning = false
 
 /**
- * Returns what ends the guard. A CGI process has one request, so nobody else's output is touched.
- * Of several validators the outermost is the one that warns.
+ * Starts to watch standard output, and returns a function that stops. A CGI process has one request,
+ * so no other output is affected. Of several validators the outermost warns.
  */
 export function guardOutput(warn: Warn): () => void {
   if (guards.size === 0) install()
@@ -56,12 +53,12 @@ function install(): void {
   }
 }
 
-function tell(what: string): void {
+function report(what: string): void {
   const [guard] = guards
-  // Whoever is warned may say so by the console.
+  // `warn` may itself write to the console.
   if (warning || !guard) return
   warning = true
-  guard.warn(`${what} writes into the answer under CGI; it must be wsgi.errors or console.error`)
+  guard.warn(`${what} writes into the response under CGI; use wsgi.errors or console.error()`)
   warning = false
 }
 
@@ -75,14 +72,14 @@ function replaceMethods(): () => void {
       Reflect.apply(errorConsole[method], errorConsole, args)
     }
   }
-  for (const method of METHODS) replace(method, () => tell(`console.${method}()`))
+  for (const method of METHODS) replace(method, () => report(`console.${method}()`))
   for (const method of SILENT) replace(method, () => {})
   return () => void Object.assign(console, Object.fromEntries(originals))
 }
 
 /**
- * The property only: a gateway may hold the stream itself, and writes the answer to it. What
- * somebody keeps of the substitute writes to the stream again once nobody listens.
+ * Replaces the property only: a gateway that holds the stream writes the response to it. A program
+ * that keeps the substitute writes to the stream again when no validator runs.
  */
 function replaceStdout(): () => void {
   const original = Object.getOwnPropertyDescriptor(process, 'stdout')!
@@ -95,12 +92,12 @@ function replaceStdout(): () => void {
   return () => void Object.defineProperty(process, 'stdout', original)
 }
 
-/** Standard error, save that it complains of what is written to it, and cannot be ended. */
+/** Standard error, except that writing to it warns, and that it cannot be ended. */
 function makeSubstitute(): NodeJS.WriteStream {
   const { stderr } = process
   const output = (method: string) => ({
     value: (...args: unknown[]): unknown => {
-      tell(`process.stdout.${method}()`)
+      report(`process.stdout.${method}()`)
       const stream: { write(...args: unknown[]): boolean } =
         guards.size > 0 ? stderr : process.stdout
       return args.length === 0 || stream.write(...args)

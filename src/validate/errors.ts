@@ -1,9 +1,10 @@
-/** `wsgi.errors` under the validator: what the application may do with it. */
+/** Checks of what an application does with `wsgi.errors`. */
 import type { ErrorStream } from '../types.ts'
-import { count, fail, show } from './report.ts'
+import { count, describe, fail } from './report.ts'
 
 /// ## The errors
-/// `wsgi.errors` is text for whoever runs the server: CGI's standard error, the FastCGI stream.
+/// `wsgi.errors` takes text for the operator of the server. It goes to standard error under CGI, and
+/// to the stream FCGI_STDERR under FastCGI.
 
 export class CheckedErrors implements ErrorStream {
   readonly #errors: ErrorStream
@@ -14,31 +15,31 @@ export class CheckedErrors implements ErrorStream {
     this.#errors = errors
   }
 
-  /// - `write(text)` takes one string. Lines end in `\n`, here as everywhere; a text may be a part
-  ///   of a line. *(not checked)*
+  /// - `write(text)` takes one string. Lines end in `\n` on every platform. A text may be part of a
+  ///   line. *(not checked)*
   write(...args: unknown[]): void {
     const where = `wsgi.errors: write() call ${++this.#writes}`
     const text = onlyOne(where, args)
-    if (typeof text !== 'string') fail(`${where} takes a string, not ${show(text)}`)
+    if (typeof text !== 'string') fail(`${where} takes a string, not ${describe(text)}`)
     this.#errors.write(text)
   }
 
-  /// - `writelines(lines)` takes an iterable of strings, which a string itself is not meant to be.
+  /// - `writelines(lines)` takes an iterable of strings. A string is not accepted as one.
   writelines(...args: unknown[]): void {
     const where = `wsgi.errors: writelines() call ${++this.#writelines}`
     const lines = onlyOne(where, args)
-    if (!isLines(lines)) fail(`${where} takes an iterable of strings, not ${show(lines)}`)
+    if (!isLines(lines)) fail(`${where} takes an iterable of strings, not ${describe(lines)}`)
     let number = 0
     for (const line of lines) {
       number++
       if (typeof line !== 'string') {
-        fail(`${where} takes strings, not ${show(line)} as line ${number}`)
+        fail(`${where} takes strings, not ${describe(line)} as line ${number}`)
       }
       this.#errors.write(line)
     }
   }
 
-  /// - `flush()` takes nothing.
+  /// - `flush()` takes no argument.
   flush(...args: unknown[]): void {
     if (args.length > 0) {
       fail(`wsgi.errors: flush() takes no argument, not ${count(args.length, 'argument')}`)
@@ -46,10 +47,10 @@ export class CheckedErrors implements ErrorStream {
     this.#errors.flush()
   }
 
-  /// - `close()` is not the application's to call, and nothing else is there: what a gateway's own
-  ///   object can do besides does not work behind another one.
+  /// - The application does not call `close()`. It uses no other method either: another gateway
+  ///   would not have it.
   close(): never {
-    fail('wsgi.errors: close() must not be called; the gateway closes it')
+    fail('wsgi.errors: the application must not call close(); the gateway does')
   }
 }
 

@@ -1,13 +1,12 @@
 /**
- * One request under the validator: in which order `startResponse`, `write` and the body came, and
- * how many bytes. Application and gateway meet here, so both are checked.
+ * Checks of one response: the order of `startResponse`, `write` and the body, and the number of bytes.
  */
 import type { Chunk, StartResponse, Write } from '../types.ts'
 import type { OpenBody } from './open.ts'
-import { count, fail, show } from './report.ts'
+import { count, describe, fail } from './report.ts'
 import { checkEntity, checkError, checkHeaders, checkStatus, isBodiless } from './response.ts'
 
-/** What a listener of node:http does with its second argument. */
+/** What a listener of node:http uses of its second argument. */
 const RESPONSE_METHODS = ['end', 'json', 'send', 'setHeader', 'status', 'write', 'writeHead']
 
 export class Exchange {
@@ -21,7 +20,7 @@ export class Exchange {
   #starts = 0
   #writes = 0
   #chunks = 0
-  /** The call of `startResponse` that threw the error it was given. */
+  /** The number of the `startResponse` call that threw the error it was given. */
   #broken = 0
   #iterating = false
   #over = false
@@ -32,21 +31,21 @@ export class Exchange {
     this.#open = open
   }
 
-  /** How many chunks the body has given. */
+  /** How many chunks the body has returned. */
   get chunks(): number {
     return this.#chunks
   }
 
   /// ## startResponse
-  /// - `startResponse(status, headers, error?)` announces the response. It is called with two or
-  ///   three arguments, before the first chunk and not after the body has ended. Nothing is sent
-  ///   before the first chunk. *(not checked)*
-  /// - A second call needs `error`. Before the head is sent it replaces the head; afterwards the
-  ///   gateway throws `error`. *(not checked: what middleware keeps back has not been sent)*
-  /// - What the gateway throws then the application lets through. It gives neither a chunk nor an
-  ///   end to what cannot be completed.
+  /// - `startResponse(status, headers, error?)` begins the response. The application calls it with
+  ///   two or three arguments, before the first chunk, and not after the end of the body. Nothing is
+  ///   sent before the first chunk. *(not checked)*
+  /// - A second call must pass `error`. If the headers have not been sent, the call replaces them.
+  ///   If they have, the gateway throws `error`. *(not checked: middleware may hold headers back)*
+  /// - The application does not catch that error. It produces no further chunk, and does not end the
+  ///   body normally.
   /// ## The gateway's duties
-  /// - `startResponse` returns `write`, a function; `write` returns a Promise.
+  /// - `startResponse` returns a function, `write`. `write` returns a Promise.
   startResponse(inner: StartResponse): StartResponse {
     const startResponse: StartResponse = (...args: unknown[]) => {
       const where = `startResponse call ${++this.#starts}`
@@ -54,15 +53,17 @@ export class Exchange {
         fail(`${where}: takes (status, headers, error?), not ${count(args.length, 'argument')}`)
       }
       const [status, given, error] = args
-      if (this.#over) fail(`${where}: came after the body had ended; it must come before`)
+      if (this.#over) {
+        fail(`${where}: called after the end of the body; call it before the first chunk`)
+      }
       this.#checkUnbroken(where)
       const code = checkStatus(where, status)
       const headers = checkHeaders(where, given)
       checkError(where, error)
       if (this.#started && (error === undefined || error === null)) {
         fail(
-          `${where}: Headers already set! It must be given the error that made it necessary, not ` +
-            show(error),
+          `${where}: Headers already set! A second call must pass the error that caused it, not ` +
+            describe(error),
         )
       }
       const declared = checkEntity(where, code, headers, this.#open.warn)
@@ -75,7 +76,7 @@ export class Exchange {
         throw thrown
       }
       if (typeof write !== 'function') {
-        fail(`gateway: ${where} must return write, a function, not ${show(write)}`)
+        fail(`gateway: ${where} must return write, a function, not ${describe(write)}`)
       }
       this.#started = true
       this.#code = code
@@ -86,11 +87,11 @@ export class Exchange {
   }
 
   /// ## startResponse
-  /// - `write(chunk)` is for programs that cannot return their body. It takes one chunk, and comes
-  ///   before the body: never from inside the iterable that is returned.
-  /// - *Warning:* an asynchronous application that is done before what it wrote, and a plain
-  ///   function that wrote more than the client takes at once: each `write` is to be awaited, or
-  ///   a slow client fills the memory.
+  /// - `write(chunk)` is for programs that cannot return their body. It takes one chunk. It is called
+  ///   before the body is iterated, never from inside the iterable that is returned.
+  /// - *Warning:* an async application returns while a `write` is pending, or a plain function writes
+  ///   more than the client takes at once. Await each `write`: otherwise a slow client fills the
+  ///   memory.
   #write(write: (chunk: Chunk) => unknown): Write {
     return (...args: unknown[]) => {
       const where = `write call ${++this.#writes}`
@@ -98,41 +99,37 @@ export class Exchange {
         fail(`${where}: takes one chunk, not ${count(args.length, 'argument')}`)
       }
       const [chunk] = args
-      if (this.#over) fail(`${where}: came after the body had ended; it must come before`)
+      if (this.#over)
+        fail(`${where}: called after the end of the body; call it before the first chunk`)
       if (this.#iterating) {
-        fail(`${where}: came after the iteration of the body had begun; it must come before`)
+        fail(`${where}: called after the iteration of the body had begun; call it before`)
       }
       this.#count(where, chunk)
       const written = write(chunk)
       if (!(written instanceof Promise)) {
-        fail(`gateway: ${where} must return a Promise, not ${show(written)}`)
+        fail(`gateway: ${where} must return a Promise, not ${describe(written)}`)
       }
       this.#pendingWrites++
-      // The Promise itself is given on, and what is derived from it is heard: a rejection that
-      // nobody waits for ends the process, and not every application waits.
+      // Not every application awaits it, and an unhandled rejection would end the process.
       written.finally(() => this.#pendingWrites--).catch(() => {})
       return written
     }
   }
 
-  /** The promise of an asynchronous application has been kept. */
+  /** An async application has returned its body. */
   returned(): void {
     if (this.#pendingWrites === 0) return
-    this.#open.warn(
-      `write: every call must be awaited before the body is returned; ${this.#pending()}`,
-    )
+    this.#open.warn(`write: await every call before returning the body; ${this.#pending()}`)
   }
 
-  /** A plain function has returned. It could not await; it may have had no need to. */
+  /** A plain function has returned. It cannot await, and need not if the client takes everything. */
   returnedAtOnce(): void {
     if (this.#pendingWrites === 0) return
     setImmediate(() => {
       if (this.#pendingWrites === 0) return
       const { warn, warnLate } = this.#open
-      const told = this.#over ? warnLate : warn
-      told(
-        `write: an application that writes must be async and await each call; ${this.#pending()}`,
-      )
+      const report = this.#over ? warnLate : warn
+      report(`write: make the application async and await every call; ${this.#pending()}`)
     }).unref()
   }
 
@@ -140,12 +137,12 @@ export class Exchange {
     return `${this.#pendingWrites} of ${count(this.#writes, 'call')} had not finished`
   }
 
-  /** Objects if the application goes on where it had to let its own error through. */
+  /** Fails if the application continues after `startResponse` threw its error. */
   #checkUnbroken(where: string): void {
     if (this.#broken === 0) return
     fail(
       `${where}: came after startResponse call ${this.#broken} had thrown the error it was given; ` +
-        'the application must let it through',
+        'the application must not catch that error',
     )
   }
 
@@ -155,11 +152,12 @@ export class Exchange {
   }
 
   /// ## The body
-  /// - Every chunk is a Uint8Array or a string; a string is sent as UTF-8. An empty one is allowed
+  /// - Every chunk is a Uint8Array or a string. A string is sent as UTF-8. An empty chunk is allowed
   ///   and sends nothing.
-  /// - `startResponse` is called before the first chunk. A generator may do it at its first step.
-  /// - If there is a Content-Length, the body has as many bytes.
-  /// - The body of 1xx, 204 and 304 is empty. *Warning:* a body for HEAD; the gateway drops it.
+  /// - `startResponse` is called before the first chunk. A generator may call it in its first step.
+  /// - If there is a Content-Length, the body has that many bytes.
+  /// - The body of a 1xx, 204 or 304 response is empty. *Warning:* a body for HEAD, which the gateway
+  ///   drops.
   chunk(chunk: unknown): asserts chunk is Chunk {
     this.#count(`body chunk ${++this.#chunks}`, chunk)
   }
@@ -167,18 +165,18 @@ export class Exchange {
   #count(where: string, chunk: unknown): asserts chunk is Chunk {
     if (!(chunk instanceof Uint8Array) && typeof chunk !== 'string') {
       const hint = chunk instanceof Promise ? '; await it first' : ''
-      fail(`${where}: must be a Uint8Array or a string, not ${show(chunk)}${hint}`)
+      fail(`${where}: must be a Uint8Array or a string, not ${describe(chunk)}${hint}`)
     }
     this.#checkUnbroken(where)
     if (!this.#started) {
-      fail(`${where}: came before startResponse; it must be called first`)
+      fail(`${where}: came before startResponse; call startResponse first`)
     }
     const before = this.#sent
     this.#sent += typeof chunk === 'string' ? Buffer.byteLength(chunk) : chunk.byteLength
     if (this.#sent === 0) return
     if (isBodiless(this.#code)) {
       fail(
-        `${where}: must be empty for the status ${this.#code}, which has no body, not ` +
+        `${where}: must be empty for status ${this.#code}, which has no body, not ` +
           count(this.#sent, 'byte'),
       )
     }
@@ -191,12 +189,12 @@ export class Exchange {
     }
   }
 
-  /** The body came to its end by itself. */
+  /** The body has ended normally. */
   finish(): void {
     this.#over = true
     const where = `body: the end after ${count(this.#chunks, 'chunk')}`
     this.#checkUnbroken(where)
-    if (!this.#started) fail(`${where}: came before startResponse; it must be called first`)
+    if (!this.#started) fail(`${where}: came before startResponse; call startResponse first`)
     if (this.#isHead || isBodiless(this.#code)) return
     if (this.#declared !== undefined && this.#sent < this.#declared) {
       fail(
@@ -205,20 +203,20 @@ export class Exchange {
     }
   }
 
-  /** The body was closed, or failed. */
+  /** The body was closed early, or failed. */
   abandon(): void {
     this.#over = true
   }
 }
 
-/** A listener `(req, res)` cannot be told by its looks, but by what it asks of its second argument. */
+/** A listener `(req, res)` is recognised by the methods that it calls on its second argument. */
 function refuseListener(startResponse: StartResponse): StartResponse {
   for (const method of RESPONSE_METHODS) {
     Object.defineProperty(startResponse, method, {
       get: () =>
         fail(
           `The application must call startResponse(status, headers), not its ${method}(); ` +
-            'a listener (req, res) has to be wrapped: fromNode(listener)',
+            'wrap a listener (req, res): fromNode(listener)',
         ),
     })
   }

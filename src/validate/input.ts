@@ -1,37 +1,37 @@
-/**
- * `wsgi.input` under the validator: what the application may do with it, and what the gateway has
- * to give.
- */
+/** Checks of how an application reads `wsgi.input`, and of what the gateway returns. */
 import type { Buffer as NodeBuffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { InputStream } from '../types.ts'
-import { count, fail, show } from './report.ts'
+import { count, describe, fail, type Warn } from './report.ts'
 
 const NEWLINE = 10
 
 /// ## The input
-/// `wsgi.input` is the request's body. It is asynchronous; every size is in bytes.
+/// `wsgi.input` is the request body. All reads are asynchronous, and all sizes are in bytes.
 
 export class CheckedInput implements InputStream {
   readonly #input: InputStream
   readonly #limit: number
+  readonly #warn: Warn
   #taken = 0
   #ended = false
-  /** The call that has not finished yet, or that took the body for good. */
+  /** The call that is pending, or the `stream()` call that took the whole body. */
   #reader: string | undefined
   readonly #calls: Record<string, number> = {}
 
-  /** `length` is CONTENT_LENGTH; without it there is nothing to compare with. */
-  constructor(input: InputStream, length: string | undefined) {
+  /** @param length CONTENT_LENGTH, if there is one. */
+  constructor(input: InputStream, length: string | undefined, warn: Warn) {
     this.#input = input
+    this.#warn = warn
     this.#limit = length === undefined ? Infinity : Number(length)
   }
 
-  /// - `read(size?)` resolves to a Buffer of `size` bytes, fewer only at the end; without `size` to
-  ///   everything left. At the end it resolves to an empty Buffer, never to null.
+  /// - `read(size?)` resolves to a Buffer of `size` bytes, or fewer at the end. Without `size` it
+  ///   resolves to all bytes left. After the end it resolves to an empty Buffer, never to null.
   async read(...args: unknown[]): Promise<NodeBuffer> {
     const call = this.#call('read')
     const size = sizeOf(call, args)
+    if (size[0] === undefined) this.#warnIfConsumed(call)
     return this.#alone(call, async () => {
       const [wanted = Infinity] = size
       const bytes = this.#bytes(call, await promised(call, this.#input.read(...size)), wanted)
@@ -40,7 +40,8 @@ export class CheckedInput implements InputStream {
     })
   }
 
-  /// - `readline(size?)` resolves to one line with its `\n`, or to `size` bytes of a longer one.
+  /// - `readline(size?)` resolves to one line with its `\n`, or to the first `size` bytes of a longer
+  ///   line.
   async readline(...args: unknown[]): Promise<NodeBuffer> {
     const call = this.#call('readline')
     const size = sizeOf(call, args)
@@ -52,22 +53,26 @@ export class CheckedInput implements InputStream {
     })
   }
 
-  /// - `readlines(hint?)` resolves to an array of the lines left; it stops after the line that
-  ///   passes `hint` bytes.
+  /// - `readlines(hint?)` resolves to an array of the lines left. With `hint` it stops after the line
+  ///   that reaches `hint` bytes.
   async readlines(...args: unknown[]): Promise<NodeBuffer[]> {
     const call = this.#call('readlines')
     const hint = sizeOf(call, args)
+    this.#warnIfConsumed(call)
     return this.#alone(call, async () => {
       const lines: unknown = await promised(call, this.#input.readlines(...hint))
-      if (!Array.isArray(lines)) fail(`${call} must give an array, not ${show(lines)}`)
+      if (!Array.isArray(lines)) fail(`${call} must return an array, not ${describe(lines)}`)
       const most = hint[0] || Infinity
       let total = 0
       let whole = true
       const checked = lines.map((line, index) => {
         const where = `${call}, line ${index + 1},`
-        if (!whole) fail(`${where} must not follow one without its "\\n"`)
-        if (total > most)
-          fail(`${where} must not be there: those before it passed ${count(most, 'byte')}`)
+        if (!whole) fail(`${where} must not follow a line without "\\n"`)
+        if (total > most) {
+          fail(
+            `${where} is one too many: the lines before it have more than ${count(most, 'byte')}`,
+          )
+        }
         const bytes = this.#bytes(where, line)
         whole = isLine(where, bytes)
         total += bytes.length
@@ -78,8 +83,9 @@ export class CheckedInput implements InputStream {
     })
   }
 
-  /// - `for await (const line of input)` gives the lines, as `readline()` does.
+  /// - `for await (const line of input)` iterates over the lines, as `readline()` returns them.
   async *[Symbol.asyncIterator](): AsyncGenerator<NodeBuffer, void, undefined> {
+    this.#warnIfConsumed('wsgi.input: iteration')
     for (;;) {
       const line = await this.readline()
       if (line.length === 0) return
@@ -87,14 +93,15 @@ export class CheckedInput implements InputStream {
     }
   }
 
-  /// - `chunks()` gives the bytes in the pieces in which they come, none of them empty.
+  /// - `chunks()` iterates over the bytes in chunks as they arrive. No chunk is empty.
   async *chunks(...args: unknown[]): AsyncGenerator<NodeBuffer, void, undefined> {
     const call = this.#call('chunks')
     noArguments(call, args)
+    this.#warnIfConsumed(call)
     const chunks = this.#input.chunks()
     try {
       for (let number = 1; ; number++) {
-        const where = `${call}, piece ${number},`
+        const where = `${call}, chunk ${number},`
         const step = await this.#alone(where, () => chunks.next())
         if (step.done) return this.#end(call)
         const chunk = this.#bytes(where, step.value)
@@ -106,41 +113,55 @@ export class CheckedInput implements InputStream {
     }
   }
 
-  /// - `stream()` gives the same as a Node Readable. It reads ahead, so nothing else can be read
-  ///   after it was called.
+  /// - `stream()` returns a Node Readable of the same bytes. It reads ahead, so no other method can
+  ///   be used after it.
   stream(...args: unknown[]): Readable {
     const call = this.#call('stream')
     noArguments(call, args)
+    this.#warnIfConsumed(call)
     this.#claim(call)
     const inner: unknown = this.#input.stream()
-    if (!isReadable(inner)) fail(`${call} must give a Readable, not ${show(inner)}`)
-    inner.on('error', () => {}) // Whoever iterates it is told; before that, nobody can be.
-    // Reached this way so that nobody who asks for no stream loads one.
+    if (!isReadable(inner)) fail(`${call} must return a Readable, not ${describe(inner)}`)
+    inner.on('error', () => {}) // Iterating the stream throws the error.
+    // Loaded on first use: most applications need no stream.
     const { Readable } = process.getBuiltinModule('node:stream')
-    const stream = Readable.from(this.#pieces(call, inner), { objectMode: false })
+    const stream = Readable.from(this.#checkedChunks(call, inner), { objectMode: false })
     return stream.once('close', () => inner.destroy())
   }
 
-  async *#pieces(call: string, stream: Readable): AsyncGenerator<NodeBuffer, void, undefined> {
+  async *#checkedChunks(
+    call: string,
+    stream: Readable,
+  ): AsyncGenerator<NodeBuffer, void, undefined> {
     let number = 1
-    for await (const piece of stream) yield this.#bytes(`${call}, piece ${number++},`, piece)
+    for await (const chunk of stream) yield this.#bytes(`${call}, chunk ${number++},`, chunk)
     this.#end(call)
   }
 
-  /// - `close()` is not the application's to call, and nothing else is there: what a gateway's own
-  ///   object can do besides does not work behind another one.
+  /// - The application does not call `close()`. It uses no other method either: another gateway
+  ///   would not have it.
   close(): never {
-    fail('wsgi.input: close() must not be called; the gateway closes it')
+    fail('wsgi.input: the application must not call close(); the gateway does')
   }
 
-  /** Names a call as messages do. */
+  /** Numbers a call for messages. */
   #call(method: string): string {
     const number = (this.#calls[method] ?? 0) + 1
     this.#calls[method] = number
     return `wsgi.input: ${method}() call ${number}`
   }
 
-  /// - One reader at a time: a call has to be awaited before the next one.
+  /// - The body can be read once. *Warning:* a reader that wants the whole body, such as `read()`
+  ///   without a size, `chunks()`, `stream()` or a form parser, begins after the end was reached.
+  #warnIfConsumed(call: string): void {
+    if (this.#taken === 0 || !(this.#ended || this.#taken === this.#limit)) return
+    this.#warn(
+      `${call} gets nothing: ${count(this.#taken, 'byte')} of body were already read to the end; ` +
+        'keep what the first reader got',
+    )
+  }
+
+  /// - There is one reader at a time: each call is awaited before the next.
   async #alone<T>(call: string, read: () => Promise<T>): Promise<T> {
     this.#claim(call)
     try {
@@ -152,28 +173,28 @@ export class CheckedInput implements InputStream {
 
   #claim(call: string): void {
     if (this.#reader !== undefined) {
-      fail(`${call} came before ${this.#reader} had finished; each must be awaited`)
+      fail(`${call} called before ${this.#reader} had finished; await each call`)
     }
     this.#reader = call.replace('wsgi.input: ', '')
   }
 
   /// ## The gateway's duties
-  /// - `wsgi.input` gives Buffers, at most CONTENT_LENGTH bytes of them in all, and never more than
-  ///   was asked for. A body that ends early is an error, never a silent short read: what has
-  ///   ended has given CONTENT_LENGTH bytes, if there is one, and gives nothing more.
+  /// - `wsgi.input` returns Buffers: at most CONTENT_LENGTH bytes in total, and never more than the
+  ///   caller asked for. If the body ends before CONTENT_LENGTH bytes, the read rejects; it never
+  ///   returns less without an error. After the end it returns nothing more.
   #bytes(call: string, value: unknown, size = Infinity): NodeBuffer {
-    if (!Buffer.isBuffer(value)) fail(`${call} must give a Buffer, not ${show(value)}`)
+    if (!Buffer.isBuffer(value)) fail(`${call} must return a Buffer, not ${describe(value)}`)
     if (value.length > size) {
-      fail(`${call} must give at most ${count(size, 'byte')}, not ${value.length}`)
+      fail(`${call} must return at most ${count(size, 'byte')}, not ${value.length}`)
     }
     if (this.#ended && value.length > 0) {
-      fail(`${call} must give nothing after the end, not ${count(value.length, 'byte')}`)
+      fail(`${call} must return nothing after the end, not ${count(value.length, 'byte')}`)
     }
     this.#taken += value.length
     if (this.#taken > this.#limit) {
       fail(
-        `${call} must not pass CONTENT_LENGTH ${this.#limit} with ` +
-          `${count(this.#taken, 'byte')} in all`,
+        `${call} must not exceed CONTENT_LENGTH ${this.#limit} with ` +
+          `${count(this.#taken, 'byte')} in total`,
       )
     }
     return value
@@ -183,36 +204,37 @@ export class CheckedInput implements InputStream {
     this.#ended = true
     if (this.#limit === Infinity || this.#taken === this.#limit) return
     fail(
-      `${call} must be an error where the body ends early, not an end after ` +
+      `${call} must reject if the body ends early, not end after ` +
         `${count(this.#taken, 'byte')} of CONTENT_LENGTH ${this.#limit}`,
     )
   }
 }
 
-/** Whether `bytes` end a line; they may begin no other. */
+/** Whether `bytes` end with a newline; there must be no other newline in them. */
 function isLine(where: string, bytes: NodeBuffer): boolean {
   const end = bytes.indexOf(NEWLINE)
   if (end !== -1 && end !== bytes.length - 1) {
-    fail(`${where} must give one line, not ${show(bytes.toString('latin1'))}`)
+    fail(`${where} must return one line, not ${describe(bytes.toString('latin1'))}`)
   }
   return end !== -1
 }
 
 /// ## The input
-/// - A size or hint is a whole number from 0, or is left out.
+/// - A size or hint is a whole number, 0 or more, or is omitted.
 function sizeOf(call: string, args: readonly unknown[]): [] | [number | undefined] {
   if (args.length > 1) fail(`${call} takes one argument, not ${count(args.length, 'argument')}`)
   if (args.length === 0) return []
   const [size] = args
   if (size === undefined) return [undefined]
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
-    fail(`${call} takes a whole number from 0, not ${show(size)}`)
+    fail(`${call} takes a whole number of 0 or more, not ${describe(size)}`)
   }
   return [size]
 }
 
 function promised<T>(call: string, value: Promise<T>): Promise<T> {
-  if (typeof value?.then !== 'function') fail(`${call} must return a Promise, not ${show(value)}`)
+  if (typeof value?.then !== 'function')
+    fail(`${call} must return a Promise, not ${describe(value)}`)
   return value
 }
 

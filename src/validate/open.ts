@@ -1,70 +1,72 @@
 /**
- * The bodies that have not been closed yet. A gateway that forgets one shows itself only later: at
- * the next request, when the body is garbage, or when the process ends.
+ * Bodies that are not closed yet. One that a gateway forgets is found at a later request, when it is
+ * garbage-collected, or when the process exits.
  */
 import type { Warn } from './report.ts'
 
 export interface OpenBody {
-  /** The request, as it is named in a warning. */
+  /** Names the request in a warning. */
   readonly request: string
-  /** For while the request lasts. */
+  /** Takes warnings during the request. */
   readonly warn: Warn
-  /** For when it may be over. */
+  /** Takes warnings when the request may be over. */
   readonly warnLate: Warn
-  /** Called when the body is closed, or there will be none. */
+  /** Called when the body is closed, or does not exist. */
   readonly onRelease: () => void
-  /** When the body gave its last chunk, in ms of the process's clock. */
+  /** When the body ended, in milliseconds of `performance.now()`. */
   endedAt?: number
 }
 
 /**
- * A gateway may close after the last byte has left, and a slow client takes its time; a second
- * request that comes earlier proves nothing.
+ * A gateway may close a body after a slow client has taken the last byte, so a request that comes
+ * earlier proves nothing.
  */
 export const CLOSE_GRACE_MS = 1000
 
 const open = new Set<OpenBody>()
 
 const collected = new FinalizationRegistry<OpenBody>((body) => {
-  body.warnLate(`gateway: the body of ${body.request} became garbage; it must be closed before`)
+  body.warnLate(
+    `gateway: the body of ${body.request} was garbage-collected; the gateway must close it first`,
+  )
   release(body)
 })
 
 let watchesExit = false
 
 /// ## The gateway's duties
-/// - *Warning:* the process ends before the body is closed: `process.exit` was called too early, or
-///   a promise is never kept and there is nothing left to wait for.
+/// - *Warning:* the process exits before a body is closed. Either `process.exit` was called too early,
+///   or a promise never settles and nothing else keeps the process alive.
 export function track(body: OpenBody): void {
   open.add(body)
   if (watchesExit) return
   watchesExit = true
   process.on('exit', () => {
     for (const left of open) {
-      left.warn(`the process must not end before ${left.request} is answered; it just does`)
+      left.warn(`the process exits before the response to ${left.request} is complete`)
     }
   })
 }
 
-/** The body is there: from now on somebody may lose it. */
+/** Watches for the body to be garbage-collected before it is closed. */
 export function watch(holder: object, body: OpenBody): void {
   collected.register(holder, body, body)
 }
 
-/** The body was closed, or there will be none. */
+/** Forgets a body that was closed, or that will not be there. */
 export function release(body: OpenBody): void {
   if (!open.delete(body)) return
   collected.unregister(body)
   body.onRelease()
 }
 
-/** Called for each request: what ended a while ago should have been closed by now. */
+/** Called for each request: warns of bodies that ended a while ago. */
 export function warnOfUnclosed(): void {
   const now = performance.now()
   for (const body of open) {
     if (body.endedAt === undefined || now - body.endedAt < CLOSE_GRACE_MS) continue
     body.warnLate(
-      `gateway: the body of ${body.request} ended, but was not closed; it must be, once`,
+      `gateway: the body of ${body.request} ended, but was not closed; the gateway must close it`,
     )
     release(body)
   }

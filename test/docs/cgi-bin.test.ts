@@ -277,7 +277,7 @@ test('a script run by hand prints what a web server would get', () => {
   )
 })
 
-describe('what kind of module a script is (fact 283)', () => {
+describe('what kind of module a script is', () => {
   let folder: string
   beforeAll(async () => {
     folder = await makeFolder()

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { suite } from '../../src/exports/testing.ts'
 import { makeFolder } from '../servers/process.ts'
 import { request, REQUEST } from '../support/cgi.ts'
 
@@ -43,9 +44,9 @@ async function node(place: string, ...args: string[]): Promise<string> {
 
 test('testing.md: the tests pass', async () => {
   const { place, names } = await programsOf('testing')
-  expect(names).toEqual(['app.mjs', 'app.test.mjs', 'live.test.mjs'])
+  expect(names).toEqual(['app.mjs', 'app.test.mjs', 'live.test.mjs', 'suite.test.mjs'])
   const report = await node(place, '--test', '--test-reporter=tap', ...names.slice(1))
-  expect(report).toMatch(/^# pass 2$/m)
+  expect(report).toMatch(new RegExp(`^# pass ${2 + suite.length}$`, 'm'))
   expect(report).toMatch(/^# fail 0$/m)
 })
 

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { httpRequest, type HttpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
+import { httpRequest, type HttpRequest, openHttp } from '../../src/exports/testing.ts'
 import {
   findProgram,
   installed,
@@ -169,14 +169,6 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
   ])('goes by the host that nginx goes by: %s with Host %s', async (target, host, expected) => {
     const { params } = await ask({ target, headers: [['Host', host]] })
     expect(params['HTTP_HOST']).toBe(expected)
-  })
-
-  it('does not pass the name in an Authorization header, which nothing has checked', async () => {
-    const credentials = `Basic ${Buffer.from('admin:nonsense').toString('base64')}`
-    for (const target of ['/', '/app']) {
-      const { params } = await ask({ target, headers: [['Authorization', credentials]] })
-      expect(params).not.toHaveProperty('REMOTE_USER')
-    }
   })
 
   it('keeps its connection to the application', async () => {

@@ -1,37 +1,39 @@
-/** Environs that are unusual, and right. Those that are wrong are in validate-rows/environ.ts. */
+/** Unusual environs that are correct. Violations are in rows/environ.ts. */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createEnviron } from '../../src/exports/gateway.ts'
+import { setupTestingDefaults } from '../../src/exports/wsgiref.ts'
 import type { Environ } from '../../src/types.ts'
 import { answer, hello, judge, makeEnviron } from './harness.ts'
 
-describe('an unusual environ is fine', () => {
+describe('unusual environs', () => {
   test.each<[string, object]>([
     ['a CGI request', { 'portico.gateway': 'cgi', 'wsgi.run_once': true, CONTENT_LENGTH: '0' }],
     ['OPTIONS *', { REQUEST_METHOD: 'OPTIONS', PATH_INFO: '*', REQUEST_URI: '*' }],
     ['OPTIONS for a proxy', { REQUEST_METHOD: 'OPTIONS', REQUEST_URI: 'http://example.com/' }],
     ['a mounted application', { SCRIPT_NAME: '/a', PATH_INFO: '' }],
     ['repeated slashes and #', { PATH_INFO: '//a//b#c', REQUEST_URI: '//a//b%23c?d=/' }],
-    ['a proxy request', { REQUEST_URI: 'http://example.com/x' }],
+    ['an absolute REQUEST_URI', { REQUEST_URI: 'http://example.com/x' }],
     ['a server-side include', { SERVER_PROTOCOL: 'INCLUDED' }],
     ['IPv6', { SERVER_NAME: '::1', HTTP_HOST: '[::1]:8000' }],
     ['IPv6 in brackets', { SERVER_NAME: '[::1]' }],
     ['a server_name of nginx', { SERVER_NAME: '*.example.com' }],
-    ['bytes', { PATH_INFO: '/\xe3\x81\x82\x01\x7f\xff' }],
-    ['names of Object', { constructor: 'a', toString: 'b', HTTP_HASOWNPROPERTY: 'c' }],
-    ['keys of others', { 'author.key': undefined, 'x.y': new Map() }],
+    ['any byte in a path', { PATH_INFO: '/\xe3\x81\x82\x01\x7f\xff' }],
+    ['names of members of Object', { constructor: 'a', toString: 'b', HTTP_HASOWNPROPERTY: 'c' }],
+    ['keys of other programs', { 'author.key': undefined, 'x.y': new Map() }],
     ['several threads', { 'wsgi.multithread': true }],
-  ])('%s', async (_name, values) => {
+  ])('the validator accepts %s in an environ', async (_name, values) => {
     const { items, warnings } = await answer(hello, Object.assign(makeEnviron(), values))
     expect({ items, warnings }).toEqual({ items: ['a', 'b'], warnings: [] })
   })
 
-  test('CONNECT, which is only not usual', async () => {
+  test('the validator warns of CONNECT, which is valid but unusual', async () => {
     const values = { REQUEST_METHOD: 'CONNECT', REQUEST_URI: 'example.com:443' }
     const { warnings } = await answer(hello, makeEnviron(values))
     expect(warnings).toEqual([expect.stringMatching(/^environ: REQUEST_METHOD .* not "CONNECT"$/)])
   })
 
-  test('an instance whose prototype makes the signal, and has no key without a dot', async () => {
+  test('the validator accepts an environ whose prototype creates portico.signal', async () => {
     const prototype = Object.create(null)
     Object.defineProperty(prototype, 'portico.signal', { get: () => new AbortController().signal })
     const { 'portico.signal': _signal, ...rest } = makeEnviron()
@@ -40,7 +42,7 @@ describe('an unusual environ is fine', () => {
   })
 })
 
-test('whatever is in it, an objection is one printable line', async () => {
+test('each message of the validator is one printable line, whatever the environ contains', async () => {
   const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('REQUEST_URI', '/a\n#', '*'))
   const value = fc.oneof(text, fc.anything())
   const names = fc.oneof(text, fc.constantFrom(...Object.keys(makeEnviron())))
@@ -51,4 +53,28 @@ test('whatever is in it, an objection is one printable line', async () => {
     }
   })
   await fc.assert(property, { numRuns: 500 })
+})
+
+test('the message for an environ made with {} names createEnviron()', async () => {
+  const verdict = await judge(() => answer(hello, {} as Environ))
+  expect(verdict).toContain("make it with createEnviron() from 'portico/gateway'")
+})
+
+test("the validator accepts an environ that createEnviron() of 'portico/gateway' made", async () => {
+  const { warnings } = await answer(hello, setupTestingDefaults(createEnviron()))
+  expect(warnings).toEqual([])
+})
+
+const LONG = 200_000
+
+test.each(
+  ['REQUEST_METHOD', 'SERVER_NAME', 'SERVER_PORT', 'SERVER_PROTOCOL', 'SCRIPT_NAME', 'PATH_INFO']
+    .concat(['REQUEST_URI', 'CONTENT_LENGTH', 'CONTENT_TYPE', 'HTTP_HOST'])
+    .flatMap((name) => Array.from(':/.-a1[ %').map((character) => [name, character] as const)),
+)('the validator checks a %s of 200,000 times %j in linear time', async (name, character) => {
+  for (const value of [character.repeat(LONG), `${character.repeat(LONG)}!`]) {
+    const begin = performance.now()
+    await judge(() => answer(hello, Object.assign(makeEnviron(), { [name]: value })))
+    expect(performance.now() - begin).toBeLessThan(1_000)
+  }
 })

@@ -1,7 +1,4 @@
-/**
- * The validator as the author of a gateway meets it: bodies that are closed, and bodies that nobody
- * closes. Gateways that call wrongly are in validate-rows/gateway.ts.
- */
+/** How the validator checks a gateway: bodies that it closes, and bodies that it forgets. */
 import { Readable } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -29,7 +26,7 @@ const ended = async (warn: (message: string) => void, environ = makeEnviron()) =
   for (;;) if ((await body.next()).done) return body
 }
 
-test('an iteration that was tried twice at a time goes on', async () => {
+test('a body can be iterated further after two calls of next() at once', async () => {
   const body = await open(helloLater)
   const [first, second] = await Promise.allSettled([body.next(), body.next()])
   expect(first).toEqual({ status: 'fulfilled', value: { done: false, value: 'a' } })
@@ -37,7 +34,7 @@ test('an iteration that was tried twice at a time goes on', async () => {
   expect(await body.next()).toEqual({ done: false, value: 'b' })
 })
 
-test('what can be iterated both ways is iterated asynchronously, as by handlers', async () => {
+test('the validator iterates asynchronously what can be iterated in both ways, as handlers do', async () => {
   const both = { [Symbol.iterator]: () => ['x'].values(), [Symbol.asyncIterator]: yields }
   expect(await (await closing(both)).next()).toEqual({ done: false, value: 'y' })
   const one = { [Symbol.iterator]: () => ['x'].values(), [Symbol.asyncIterator]: undefined }
@@ -48,8 +45,8 @@ async function* yields() {
   yield 'y'
 }
 
-describe('close() reaches what the application returned, once', () => {
-  test('by its close(), whose result comes back', async () => {
+describe('close() of a validated body', () => {
+  test('close() calls close() of the returned body once and returns its result', async () => {
     const close = vi.fn(() => Promise.resolve('closed'))
     const body = await closing(Object.assign(['x'], { close }))
     await body.next()
@@ -57,7 +54,7 @@ describe('close() reaches what the application returned, once', () => {
     expect(close).toHaveBeenCalledTimes(1)
   })
 
-  test('else by return() of the iterator it gave', async () => {
+  test('close() calls return() of the iterator if the body has no close()', async () => {
     const over = vi.fn()
     const generator = (function* () {
       try {
@@ -74,7 +71,7 @@ describe('close() reaches what the application returned, once', () => {
     expect(generator.next().done).toBe(true)
   })
 
-  test.each([0, 1])('a Readable is destroyed, after %i steps', async (steps) => {
+  test.each([0, 1])('close() destroys a Readable after %i steps', async (steps) => {
     const stream = Readable.from([Buffer.from('x'), Buffer.from('y')])
     const body = await closing(stream)
     for (let step = 0; step < steps; step++) await body.next()
@@ -83,12 +80,12 @@ describe('close() reaches what the application returned, once', () => {
   })
 })
 
-describe('a body that is not closed is told of', () => {
+describe('a body that is not closed', () => {
   afterEach(() => {
     vi.useRealTimers()
   })
 
-  test('at the next request, when it ended a while ago, and once', async () => {
+  test('the validator warns of an unclosed body once, at the first request a second after its end', async () => {
     vi.useFakeTimers({ toFake: ['performance'] })
     const warnings: string[] = []
     const warn = (message: string) => warnings.push(message)
@@ -100,12 +97,12 @@ describe('a body that is not closed is told of', () => {
     ;(await ended(warn)).close()
     ;(await ended(warn)).close()
     expect(warnings).toEqual([
-      String.raw`gateway: the body of GET "/a\u000ab" ended, but was not closed; it must be, once`,
+      String.raw`gateway: the body of GET "/a\u000ab" ended, but was not closed; the gateway must close it`,
     ])
     body.close()
   })
 
-  test('when it is garbage', async () => {
+  test('the validator warns of a body that is garbage-collected before it is closed', async () => {
     setFlagsFromString('--expose-gc')
     const collect: () => void = runInNewContext('gc')
     const warnings: string[] = []
@@ -118,12 +115,12 @@ describe('a body that is not closed is told of', () => {
     await vi.waitFor(() => {
       collect()
       expect(warnings).toEqual([
-        'gateway: the body of GET "/lost" became garbage; it must be closed before',
+        'gateway: the body of GET "/lost" was garbage-collected; the gateway must close it first',
       ])
     })
   })
 
-  test('when the process ends before', async () => {
+  test('the validator warns of a body that is not closed when the process exits', async () => {
     const warnings: string[] = []
     const before = new Set(process.listeners('exit'))
     vi.resetModules()
@@ -135,14 +132,12 @@ describe('a body that is not closed is told of', () => {
     const added = process.listeners('exit').filter((listener) => !before.has(listener))
     expect(added).toHaveLength(1)
     added[0]?.(0)
-    expect(warnings).toEqual([
-      'the process must not end before GET "/left" is answered; it just does',
-    ])
+    expect(warnings).toEqual(['the process exits before the response to GET "/left" is complete'])
     left.close?.()
     for (const listener of added) process.off('exit', listener)
   })
 
-  test('but not if the application failed, since there is none', async () => {
+  test('the validator does not warn of a body if the application threw', async () => {
     const warnings: string[] = []
     const failing = app(() => {
       throw new Error('mine')

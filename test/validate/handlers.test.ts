@@ -1,4 +1,4 @@
-/** The validator between an application and a handler, as users have it. */
+/** The validator between an application and a handler. */
 import { expect, test } from 'vitest'
 import { SimpleHandler } from '../../handlers/simple.ts'
 import { ErrorLog } from '../../src/request/error-log.ts'
@@ -23,7 +23,7 @@ async function serve(application: Application, body = ''): Promise<{ out: string
   return result
 }
 
-test('fact 2: a handler sets no Content-Length under the validator, and is told of nothing', async () => {
+test('a handler adds no Content-Length to a validated response, and the validator reports nothing', async () => {
   const plain = 'Status: 200 OK\r\nContent-Type: text/plain\r\n'
   expect(await serve(hello)).toEqual({ out: `${plain}Content-Length: 2\r\n\r\nab`, err: '' })
   expect(await serve(validator(hello))).toEqual({ out: `${plain}\r\nab`, err: '' })
@@ -37,17 +37,32 @@ const respond = (status: string, headers: unknown): Application =>
   })
 const PLAIN: HeaderList = [['Content-Type', 'text/plain']]
 
-test.each<[number, Application, string]>([
-  [6, respond('200 OK', { a: 'b' }), 'Headers must be '],
-  [7, respond('200', PLAIN), 'Status must be at least 4 characters'],
-  [8, respond('20X OK', PLAIN), 'Status message must begin w/3-digit code'],
-  [9, respond('200OK', PLAIN), 'Status message must have a space after code'],
-])('fact %i: the client gets the error page, the log gets the reason', async (_fact, bad, why) => {
-  const { out, err } = await serve(validator(bad))
-  expect(out).toMatch(/^Status: 500 Internal Server Error\r\n/)
-  expect(out).toMatch(/\r\n\r\nA server error occurred\. {2}Please contact the administrator\.$/)
-  expect(err).toContain(why)
-})
+test.each<[string, Application, string]>([
+  [
+    'headers that are an object',
+    respond('200 OK', { a: 'b' }),
+    'Headers must be an array of arrays [name, value], not ',
+  ],
+  ['a status without a reason', respond('200', PLAIN), 'Status must be at least 4 characters'],
+  [
+    'a status code that is not a number',
+    respond('20X OK', PLAIN),
+    'Status message must begin w/3-digit code',
+  ],
+  [
+    'a status without a space',
+    respond('200OK', PLAIN),
+    'Status message must have a space after code',
+  ],
+])(
+  'for %s the client gets the error page, and the log gets the reason',
+  async (_fault, bad, why) => {
+    const { out, err } = await serve(validator(bad))
+    expect(out).toMatch(/^Status: 500 Internal Server Error\r\n/)
+    expect(out).toMatch(/\r\n\r\nA server error occurred\. {2}Please contact the administrator\.$/)
+    expect(err).toContain(why)
+  },
+)
 
 const echo: Application = async (environ, startResponse) => {
   const body = await environ['wsgi.input'].read()
@@ -55,14 +70,14 @@ const echo: Application = async (environ, startResponse) => {
   return [body]
 }
 
-test('fact 10, relaxed: read() without an argument is fine', async () => {
+test('the validator accepts read() without a size', async () => {
   expect(await serve(validator(echo), 'body')).toEqual({
     out: 'Status: 200 OK\r\nContent-Type: text/plain\r\n\r\nbody',
     err: '',
   })
 })
 
-test('fact 11: headers of its own are kept as they are, and not doubled', async () => {
+test('a Date header of a validated application is kept, and not added twice', async () => {
   const date: HeaderList = [...PLAIN, ['Date', 'Wed, 24 Dec 2008 13:29:32 GMT']]
   expect(await serve(validator(respond('200 OK', date)))).toEqual({
     out:

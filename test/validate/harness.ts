@@ -1,4 +1,4 @@
-/** Applications that keep the contract and gateways that are led by hand, for the validator's tests. */
+/** Applications that follow the contract, and gateways driven by hand, for tests of the validator. */
 import type {
   Application,
   ApplicationClass,
@@ -19,7 +19,7 @@ export function makeEnviron(variables: Partial<Environ> = {}): Environ {
   return setupTestingDefaults(Object.assign(Object.create(null), variables))
 }
 
-/** What a test's application gets: it may do things that the types forbid. */
+/** An application that may do what the types forbid. */
 export type Loose = (environ: Environ, startResponse: (...args: unknown[]) => Write) => unknown
 type Write = (...args: unknown[]) => Promise<void>
 
@@ -70,12 +70,12 @@ export const helloLater: Application = async function* (_environ, startResponse)
 export const startResponse = () => async () => {}
 export const silent = { warn: () => {} }
 
-/** Calls the application as a gateway without types would. */
+/** Calls an application as untyped code can. */
 export function call(application: Application, ...args: unknown[]): unknown {
   return Reflect.apply(application, undefined, args)
 }
 
-/** The iterable side of a body, whichever it has, as one that can be asked for each step. */
+/** A body that is iterated step by step. */
 export interface Stepper {
   next(): IteratorResult<Chunk> | Promise<IteratorResult<Chunk>>
   close(): unknown
@@ -85,18 +85,10 @@ export async function open(application: Application, environ = makeEnviron()): P
   return body as Stepper
 }
 
-/**
- * A check: its numbers among those of the validators that there are (see validate-checks.test.ts),
- * empty for one that only we make; what is crafted to break it; and what the validator says.
- */
-export type Row = readonly [
-  checks: string,
-  what: string,
-  judged: () => Promise<string>,
-  verdict: string,
-]
+/** A violation, what shows it to the validator, and the message that the validator must report. */
+export type Row = readonly [violation: string, judged: () => Promise<string>, message: string]
 
-/** What the validator says: the message of an ApplicationError, or the warnings, or ''. */
+/** The message of the ApplicationError, or the warnings, or ''. */
 export async function judge(act: () => Promise<{ warnings: string[] }>): Promise<string> {
   try {
     const { warnings } = await act()
@@ -106,7 +98,7 @@ export async function judge(act: () => Promise<{ warnings: string[] }>): Promise
   }
 }
 
-/** The same for what warns of nothing. */
+/** The message of the ApplicationError, or ''. */
 export function refusal(act: () => unknown): Promise<string> {
   return judge(async () => {
     await act()
@@ -114,25 +106,23 @@ export function refusal(act: () => unknown): Promise<string> {
   })
 }
 
-type Table<T> = readonly (readonly [checks: string, what: string, subject: T, verdict: string])[]
+type Table<T> = readonly (readonly [violation: string, subject: T, message: string])[]
 
 export const applications = (table: Table<Application>): Row[] =>
-  table.map(([checks, what, crafted, verdict]) => [
-    checks,
-    what,
+  table.map(([violation, crafted, message]) => [
+    violation,
     () => judge(() => answer(crafted)),
-    verdict,
+    message,
   ])
 
 export const environs = (table: Table<unknown>): Row[] =>
-  table.map(([checks, what, crafted, verdict]) => [
-    checks,
-    what,
+  table.map(([violation, crafted, message]) => [
+    violation,
     () => judge(() => answer(hello, crafted as Environ)),
-    verdict,
+    message,
   ])
 
-/** An application that calls `startResponse` as it should, and gives this body. */
+/** An application that calls `startResponse` correctly and returns this body. */
 export const returning = (body: unknown, status = OK, headers = PLAIN): Application =>
   app((_environ, respond) => {
     respond(status, headers)

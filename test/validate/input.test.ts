@@ -1,14 +1,16 @@
-/** `wsgi.input` under the validator, where it is right. What is wrong is in validate-rows/streams.ts. */
+/** Correct uses of `wsgi.input` under the validator. Violations are in rows/streams.ts. */
 import { Readable } from 'node:stream'
 import { describe, expect, test, vi } from 'vitest'
 import { PeerError } from '../../src/errors.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
 import type { Environ } from '../../src/types.ts'
-import { makeEnviron, OK, open, PLAIN } from './harness.ts'
+import { FieldStorage } from '../../src/exports/forms.ts'
+import { validator } from '../../src/validate/validator.ts'
+import { makeEnviron, OK, open, PLAIN, startResponse } from './harness.ts'
 
 type Act = (input: Environ['wsgi.input']) => unknown
 
-/** Has an application do something with such an input. */
+/** Lets an application do something with this input. */
 async function use(input: object, act: Act, variables: Partial<Environ> = {}): Promise<unknown> {
   const environ = Object.assign(makeEnviron(variables), { 'wsgi.input': input })
   let result: unknown
@@ -38,7 +40,7 @@ const TEXT = 'a\nbc\nd'
 const length = { CONTENT_LENGTH: String(TEXT.length) }
 const made = () => new Input(bytesSource(Buffer.from(TEXT)), TEXT.length)
 
-describe('an input that keeps its promises', () => {
+describe('a correct input', () => {
   test.each<[name: string, act: Act, result: unknown]>([
     ['read()', async (input) => String(await input.read()), TEXT],
     ['read(2)', async (input) => String(await input.read(2)), 'a\n'],
@@ -59,13 +61,13 @@ describe('an input that keeps its promises', () => {
     ['for await', drain, ['a\n', 'bc\n', 'd']],
     ['chunks()', (input) => drain(input.chunks()), [TEXT]],
     ['stream()', (input) => drain(input.stream()), [TEXT]],
-    ['a part, and no more', async (input) => String(await input.read(1)), 'a'],
-  ])('passes untouched: %s', async (_name, act, result) => {
+    ['a partial read', async (input) => String(await input.read(1)), 'a'],
+  ])('the validator does not change the result of %s', async (_name, act, result) => {
     expect(await use(made(), act, length)).toEqual(result)
     expect(await use(made(), act)).toEqual(result)
   })
 
-  test('is given the arguments as they are', async () => {
+  test('the validator passes the arguments of read() on unchanged', async () => {
     const read = vi.fn(async () => Buffer.alloc(0))
     await use(Object.assign(made(), { read }), async (input) => {
       await input.read()
@@ -78,14 +80,14 @@ describe('an input that keeps its promises', () => {
     ['read()', (input) => input.read()],
     ['chunks()', (input) => drain(input.chunks())],
     ['stream()', (input) => drain(input.stream())],
-  ])('keeps its own error where the body is cut short: %s', async (_name, act) => {
+  ])('the validator does not change the error of a truncated body: %s', async (_name, act) => {
     const short = new Input(bytesSource(Buffer.from('ab')), 3)
     const failure = use(short, act, { CONTENT_LENGTH: '3' })
     await expect(failure).rejects.toThrow(PeerError)
     await expect(failure).rejects.toThrow('The request body ended 1 bytes before')
   })
 
-  test('may be left in the midst of its chunks, hears of it, and can be read by others', async () => {
+  test('chunks() can be stopped early, is closed then, and other reads continue after it', async () => {
     const left = vi.fn()
     const input = made()
     const chunks = async function* () {
@@ -106,7 +108,7 @@ describe('an input that keeps its promises', () => {
     expect(left).toHaveBeenCalledTimes(1)
   })
 
-  test('hears that its stream was given up, even before anybody read it', async () => {
+  test('destroying the validated stream destroys the stream of the gateway, even if it was never read', async () => {
     const inner = Readable.from([Buffer.from('ab')])
     await use(Object.assign(made(), { stream: () => inner }), (input) => {
       const stream = input.stream().destroy()
@@ -115,3 +117,61 @@ describe('an input that keeps its promises', () => {
     expect(inner.destroyed).toBe(true)
   })
 })
+
+describe('a second reader of the body', () => {
+  const readers: [string, (environ: Environ) => unknown][] = [
+    ['read()', (environ) => environ['wsgi.input'].read()],
+    ['chunks()', (environ) => drain(environ['wsgi.input'].chunks())],
+    ['readlines()', (environ) => environ['wsgi.input'].readlines()],
+    ['iteration', (environ) => drain(environ['wsgi.input'])],
+  ]
+  const first: typeof readers = [
+    ...readers,
+    ['a form parser', (environ) => FieldStorage.parse(environ)],
+  ]
+
+  test.each(
+    first.flatMap(([name, read]) =>
+      readers.map(([second, again]) => [name, second, read, again] as const),
+    ),
+  )('the validator warns if %s is followed by %s', async (_name, _second, read, again) => {
+    const warnings: string[] = []
+    const environ = makeEnviron({ REQUEST_METHOD: 'POST', ...FORM })
+    environ['wsgi.input'] = new Input(bytesSource(Buffer.from('a=1&b=2')), 7)
+    const reader = validator(
+      async (_environ, start) => {
+        await read(environ)
+        await again(environ)
+        start(OK, PLAIN)
+        return []
+      },
+      { warn: (message) => warnings.push(message) },
+    )
+    const body = await reader(environ, startResponse)
+    body.close?.()
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^wsgi\.input: .* gets nothing: 7 bytes of body were already read to the end/,
+      ),
+    ])
+  })
+
+  test('the validator does not warn of reads with a size after the end', async () => {
+    const warnings: string[] = []
+    const environ = makeEnviron({ CONTENT_LENGTH: '2' })
+    environ['wsgi.input'] = new Input(bytesSource(Buffer.from('ab')), 2)
+    const reader = validator(
+      async (given, start) => {
+        while ((await given['wsgi.input'].read(1)).length > 0);
+        start(OK, PLAIN)
+        return []
+      },
+      { warn: (message) => warnings.push(message) },
+    )
+    const body = await reader(environ, startResponse)
+    body.close?.()
+    expect(warnings).toEqual([])
+  })
+})
+
+const FORM = { CONTENT_TYPE: 'application/x-www-form-urlencoded', CONTENT_LENGTH: '7' }

@@ -1,7 +1,4 @@
-/**
- * The validator as a bystander: what it only warns of, and well-behaved applications of every
- * shape, which pass untouched. Numbers are those of the acceptance facts.
- */
+/** What the validator warns of, and correct applications of every kind, which it does not change. */
 import { Readable } from 'node:stream'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type {
@@ -25,7 +22,7 @@ function respond(status: string, ...headers: HeaderList): Application {
   }
 }
 
-/** Has sent the head. */
+/** Has sent the headers: a second call throws its error. */
 const sent: StartResponse = (_status, _headers, error) => {
   if (error) throw error
   return async () => {}
@@ -39,8 +36,8 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-describe('what is doubtful is a warning, and the answer goes on', () => {
-  test('without a warn option it is one line on wsgi.errors', async () => {
+describe('warnings of the validator', () => {
+  test('without the option warn, the validator writes a warning as one line to wsgi.errors', async () => {
     const environ = makeEnviron({ REQUEST_METHOD: 'FOO' })
     const errors = environ['wsgi.errors']
     const body = await validator(respond(OK, ...PLAIN))(environ, () => async () => {})
@@ -52,7 +49,7 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     )
   })
 
-  test('what is written under CGI goes to standard error until the body is closed', async () => {
+  test('under CGI the validator sends standard output to standard error until the body is closed', async () => {
     const said = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
     const { log, dir, groupEnd } = console
     const { stdout } = process
@@ -65,14 +62,14 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
       startResponse(OK, PLAIN)
       return []
     })
-    // Two of them, one around the other, say it once.
+    // Two nested validators warn once.
     const inner = validator(talker, { warn: (message) => expect.unreachable(message) })
     const outcome = await answer(inner, makeEnviron({ 'portico.gateway': 'cgi' }))
     const calls = ['console.group()', 'console.log()', 'process.stdout.write()']
     expect(outcome.warnings).toEqual(
       [...calls, 'process.stdout.end()'].map(
         (method) =>
-          `${method} writes into the answer under CGI; it must be wsgi.errors or console.error`,
+          `${method} writes into the response under CGI; use wsgi.errors or console.error()`,
       ),
     )
     expect(said.mock.calls.map(([text]) => text)).toEqual(['hello\n', '  hello 1\n', 'hello\n'])
@@ -80,7 +77,7 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     expect(process.stdout).toBe(stdout)
   })
 
-  test('who keeps process.stdout writes to it again when the answer is over', async () => {
+  test('a process.stdout that an application keeps writes to standard output after the request', async () => {
     let kept: NodeJS.WriteStream | undefined
     const keeper = app((_environ, startResponse) => {
       kept = process.stdout
@@ -94,7 +91,7 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     expect(warnings).toEqual([])
   })
 
-  test('whoever is warned of console.log may use it', async () => {
+  test('the function warn may use console.log itself', async () => {
     const said = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
     const talker = app((_environ, startResponse) => {
       console.log('hello')
@@ -106,12 +103,12 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     const body = await application(environ, () => async () => {})
     body.close?.()
     expect(said.mock.calls.map(([text]) => text)).toEqual([
-      'console.log() writes into the answer under CGI; it must be wsgi.errors or console.error\n',
+      'console.log() writes into the response under CGI; use wsgi.errors or console.error()\n',
       'hello\n',
     ])
   })
 
-  test("console.log under another gateway is nobody else's business", async () => {
+  test('the validator leaves console.log alone unless the gateway is CGI', async () => {
     const said = vi.spyOn(console, 'log').mockImplementation(() => {})
     const talker = app((_environ, startResponse) => {
       console.log('hello')
@@ -122,7 +119,7 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
     expect(said.mock.calls).toEqual([['hello']])
   })
 
-  test('middleware that gives an empty chunk for each that it keeps is not told', async () => {
+  test('the validator accepts middleware that returns an empty chunk for each chunk that it keeps', async () => {
     const warnings: string[] = []
     const inner = validator(returning(['a', 'b', 'c']), { warn: (text) => warnings.push(text) })
     const outcome = await answer(async function* (environ, startResponse) {
@@ -138,11 +135,14 @@ describe('what is doubtful is a warning, and the answer goes on', () => {
   test.each<[string, Write]>([
     ['at once', async () => {}],
     ['in the same turn of the event loop', (chunk) => ticks(20).then(() => void chunk)],
-  ])('a plain function whose chunk is taken %s is not told to await', async (_name, write) => {
-    expect(await writeOnce(write)).toBe('')
-  })
+  ])(
+    'the validator does not warn a plain function whose chunk is taken %s',
+    async (_name, write) => {
+      expect(await writeOnce(write)).toBe('')
+    },
+  )
 
-  test('a write that fails, and that nobody waits for, ends no process', async () => {
+  test('a failed write that is not awaited causes no unhandled rejection', async () => {
     const unheard = vi.fn()
     process.on('unhandledRejection', unheard)
     const failed = Promise.reject(new Error('gone'))
@@ -157,7 +157,7 @@ async function ticks(count: number): Promise<void> {
   for (let tick = 0; tick < count; tick++) await Promise.resolve()
 }
 
-describe('a well-behaved application passes untouched', () => {
+describe('correct applications', () => {
   const bytes = new Uint8Array([0, 255])
   class Hello {
     readonly #environ: Environ
@@ -232,23 +232,29 @@ describe('a well-behaved application passes untouched', () => {
     ],
   ]
 
-  test.each(shapes)('%s', async (_name, application) => {
-    const outcome = await answer(application)
-    expect(outcome).toMatchObject({ status: OK, headers: PLAIN, warnings: [] })
-    expect(outcome.items).toEqual(['/', bytes])
-    expect(outcome.items[1]).toBe(bytes)
-  })
+  test.each(shapes)(
+    'the validator does not change the response of %s',
+    async (_name, application) => {
+      const outcome = await answer(application)
+      expect(outcome).toMatchObject({ status: OK, headers: PLAIN, warnings: [] })
+      expect(outcome.items).toEqual(['/', bytes])
+      expect(outcome.items[1]).toBe(bytes)
+    },
+  )
 
-  test.each(shapes)('%s, validated three times over', async (_name, application) => {
-    const inner: string[] = []
-    const warn = (message: string) => inner.push(message)
-    const outcome = await answer(validator(validator(application, { warn }), { warn }))
-    expect(outcome).toMatchObject({ status: OK, headers: PLAIN, warnings: [] })
-    expect(outcome.items).toEqual(['/', bytes])
-    expect(inner).toEqual([])
-  })
+  test.each(shapes)(
+    'three nested validators do not change the response of %s',
+    async (_name, application) => {
+      const inner: string[] = []
+      const warn = (message: string) => inner.push(message)
+      const outcome = await answer(validator(validator(application, { warn }), { warn }))
+      expect(outcome).toMatchObject({ status: OK, headers: PLAIN, warnings: [] })
+      expect(outcome.items).toEqual(['/', bytes])
+      expect(inner).toEqual([])
+    },
+  )
 
-  test('one that writes, and awaits it', async () => {
+  test('the validator accepts an application that awaits its writes', async () => {
     const outcome = await answer(async (_environ, startResponse) => {
       const write = startResponse(OK, [...PLAIN, ['Content-Length', '4']])
       await write('ab')
@@ -258,7 +264,7 @@ describe('a well-behaved application passes untouched', () => {
     expect(outcome).toMatchObject({ written: ['ab', Buffer.from('c')], items: ['d'], warnings: [] })
   })
 
-  test('one that lets the error through that it was given back', async () => {
+  test('the validator accepts an application that does not catch the error of startResponse', async () => {
     const error = new Error('mine')
     const crafted: Application = function* (_environ, startResponse) {
       startResponse(OK, PLAIN)
@@ -273,7 +279,7 @@ describe('a well-behaved application passes untouched', () => {
     await body.close?.()
   })
 
-  test('one that replaces its head because of an error', async () => {
+  test('the validator accepts an application that replaces its headers after an error', async () => {
     const outcome = await answer((_environ, startResponse) => {
       startResponse(OK, [...PLAIN, ['Content-Length', '1']])
       startResponse('500 Sorry', [['Content-Type', 'text/html']], new TypeError('x'))
@@ -301,31 +307,37 @@ describe('a well-behaved application passes untouched', () => {
     ],
     ['200 OK', [...PLAIN, ['Content-Length', '12345']], 'HEAD'],
     ['200 ', [...PLAIN, ['X', 'tab\tand \xe4']], 'GET'],
-  ])('%s with %j for %s', async (status, headers, method) => {
-    const quiet: Application = (_environ, startResponse) => {
-      startResponse(status, headers)
-      return []
-    }
-    const outcome = await answer(quiet, makeEnviron({ REQUEST_METHOD: method }))
-    expect(outcome).toMatchObject({ status, headers, warnings: [], items: [] })
-  })
+  ])(
+    'the validator accepts the status %s with the headers %j for %s',
+    async (status, headers, method) => {
+      const quiet: Application = (_environ, startResponse) => {
+        startResponse(status, headers)
+        return []
+      }
+      const outcome = await answer(quiet, makeEnviron({ REQUEST_METHOD: method }))
+      expect(outcome).toMatchObject({ status, headers, warnings: [], items: [] })
+    },
+  )
 
-  test('a name of every character that a name may have, and no other (fact 177)', async () => {
+  test('the validator accepts letters, digits, - and _ in header names, and no other character', async () => {
     for (let code = 0; code < 256; code++) {
       const character = String.fromCharCode(code)
       const outcome = answer(respond(OK, ...PLAIN, [`a${character}b`, 'c']))
       if (/[\w-]/.test(character)) await outcome
-      else await expect(outcome).rejects.toThrow('startResponse call 1: header 2: the name must be')
+      else
+        await expect(outcome).rejects.toThrow(
+          'startResponse call 1: header 2: the name must consist of',
+        )
     }
   })
 
-  test('fact 2: the wrapper has no length, so nobody adds a Content-Length', async () => {
+  test('a validated body has no length, so no gateway adds a Content-Length', async () => {
     const { body } = await answer((_environ, startResponse) => (startResponse(OK, PLAIN), ['x']))
     expect(Array.isArray(body)).toBe(false)
     expect('length' in body).toBe(false)
   })
 
-  test('a synchronous body stays synchronous, a synchronous application as well', () => {
+  test('the validator keeps a synchronous application and its body synchronous', () => {
     const application = validator((_environ, startResponse) => (startResponse(OK, PLAIN), ['x']))
     const body = application(makeEnviron(), () => async () => {})
     expect(Symbol.iterator in body).toBe(true)
@@ -339,11 +351,14 @@ describe('a well-behaved application passes untouched', () => {
     ['throws', () => thrower(fault)],
     ['rejects', () => Promise.reject(fault)],
     [
-      'throws at its first step',
+      'throws in its first step',
       () => ({ [Symbol.iterator]: () => ({ next: () => thrower(fault) }) }),
     ],
-    ['rejects at its first step', () => ({ [Symbol.asyncIterator]: () => later })],
-  ])('one that %s keeps its error', async (_name, failing) => {
-    await expect(answer(app(failing))).rejects.toBe(fault)
-  })
+    ['rejects in its first step', () => ({ [Symbol.asyncIterator]: () => later })],
+  ])(
+    'the validator does not change the error of an application that %s',
+    async (_name, failing) => {
+      await expect(answer(app(failing))).rejects.toBe(fault)
+    },
+  )
 })

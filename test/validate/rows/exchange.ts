@@ -1,4 +1,4 @@
-/** Applications, each of which calls `startResponse` or `write` when it must not. */
+/** Applications that call `startResponse` or `write` at the wrong time. */
 import type { Application, StartResponse, Write } from '../../../src/types.ts'
 import { validator } from '../../../src/validate/validator.ts'
 import {
@@ -14,7 +14,7 @@ import {
   silent,
 } from '../harness.ts'
 
-/** Runs it behind a gateway that has sent the head when the second one comes, and throws its error. */
+/** Runs it through a gateway that has sent the headers when the second call comes, and throws its error. */
 function afterTheHead(crafted: Application): Promise<string> {
   return refusal(async () => {
     let calls = 0
@@ -29,7 +29,7 @@ function afterTheHead(crafted: Application): Promise<string> {
 
 type Then = (startResponse: StartResponse, write: Write) => unknown
 
-/** Does something else instead of letting its error through. */
+/** Catches its own error and does something else. */
 const catching = (then: Then): Application =>
   app((_environ, startResponse) => {
     const write = startResponse(OK, PLAIN)
@@ -41,7 +41,7 @@ const catching = (then: Then): Application =>
     return []
   })
 
-/** The same in the midst of its body. */
+/** The same from inside its body. */
 const yielding = (...more: string[]): Application =>
   function* (_environ, startResponse) {
     startResponse(OK, PLAIN)
@@ -53,7 +53,7 @@ const yielding = (...more: string[]): Application =>
     }
   }
 
-/** Acts when the answer is over. */
+/** Acts after the end of the response. */
 function late(act: Then): Promise<string> {
   return refusal(async () => {
     let kept: Parameters<Then> | undefined
@@ -70,7 +70,7 @@ const writesOnce: Application = (_environ, startResponse) => {
   return []
 }
 
-/** What is said of a plain function that writes once, to a gateway that takes its time or not. */
+/** The warning for a plain function that writes once to this gateway. */
 export function writeOnce(write: Write): Promise<string> {
   return judge(async () => {
     const warnings: string[] = []
@@ -89,88 +89,77 @@ const writing = (...args: unknown[]): Application =>
   })
 
 const UNBROKEN =
-  'came after startResponse call 2 had thrown the error it was given; the application must let it ' +
-  'through'
+  'came after startResponse call 2 had thrown the error it was given; the application must not ' +
+  'catch that error'
 
 export const exchangeRows: Row[] = [
   ...applications([
     [
-      '2f.5',
-      'fact 95: a second call without error',
+      'a second startResponse without an error',
       app((_environ, startResponse) => {
         startResponse(OK, PLAIN)
         startResponse(OK, PLAIN)
         return []
       }),
-      'startResponse call 2: Headers already set! It must be given the error that made it ' +
-        'necessary, not undefined',
+      'startResponse call 2: Headers already set! A second call must pass the error ' +
+        'that caused it, not undefined',
     ],
     [
-      '2f.5',
-      'a second call with null for it',
+      'a second startResponse with null as the error',
       app((_environ, startResponse) => {
         startResponse(OK, PLAIN, undefined)
         startResponse(OK, PLAIN, null)
         return []
       }),
-      'startResponse call 2: Headers already set! It must be given the error that made it ' +
-        'necessary, not null',
+      'startResponse call 2: Headers already set! A second call must pass the error ' +
+        'that caused it, not null',
     ],
   ]),
   [
-    '2f.5',
-    'a body, though the head was sent and the error was thrown',
+    'a body that is returned after startResponse threw',
     () => afterTheHead(catching(() => [])),
     `body: the end after 0 chunks: ${UNBROKEN}`,
   ],
   [
-    '2f.5',
-    'a write, though it was thrown',
+    'a write after startResponse threw',
     () => afterTheHead(catching((_startResponse, write) => write('x'))),
     `write call 1: ${UNBROKEN}`,
   ],
   [
-    '2f.5',
-    'another call, though it was thrown',
+    'a third startResponse after the second threw',
     () => afterTheHead(catching((again) => again(OK, PLAIN, new Error('again')))),
     `startResponse call 3: ${UNBROKEN}`,
   ],
   [
-    '2f.5',
-    'a chunk, though it was thrown',
+    'a chunk after startResponse threw',
     () => afterTheHead(yielding('never')),
     `body chunk 2: ${UNBROKEN}`,
   ],
   [
-    '2f.5',
-    'an end, though it was thrown',
+    'a normal end after startResponse threw',
     () => afterTheHead(yielding()),
     `body: the end after 1 chunk: ${UNBROKEN}`,
   ],
   [
-    '2f.2',
     'startResponse after the end',
     () => late((startResponse) => startResponse(OK, PLAIN, new Error('late'))),
-    'startResponse call 2: came after the body had ended; it must come before',
+    'startResponse call 2: called after the end of the body; call it before the first chunk',
   ],
   [
-    '2f.2',
     'write after the end',
     () => late((_startResponse, write) => write('x')),
-    'write call 1: came after the body had ended; it must come before',
+    'write call 1: called after the end of the body; call it before the first chunk',
   ],
   ...applications([
-    ['2a.37', 'write of nothing', writing(), 'write call 1: takes one chunk, not 0 arguments'],
-    ['2a.37', 'write of two', writing('a', 'b'), 'write call 1: takes one chunk, not 2 arguments'],
+    ['write without an argument', writing(), 'write call 1: takes one chunk, not 0 arguments'],
     [
-      '2a.37',
-      'fact 98: write of a number',
-      writing(1),
-      'write call 1: must be a Uint8Array or a string, not 1',
+      'write with two arguments',
+      writing('a', 'b'),
+      'write call 1: takes one chunk, not 2 arguments',
     ],
+    ['write of a number', writing(1), 'write call 1: must be a Uint8Array or a string, not 1'],
     [
-      '2c.62 2e.42',
-      'write past Content-Length',
+      'write beyond Content-Length',
       async (_environ, startResponse) => {
         const write = startResponse(OK, [...PLAIN, ['Content-Length', '1']])
         await write('x')
@@ -180,17 +169,15 @@ export const exchangeRows: Row[] = [
       'write call 2: Content-Length is 1, but 2 bytes came',
     ],
     [
-      '2f.4',
       'write from inside the body',
       async function* (_environ, startResponse) {
         const write = startResponse(OK, PLAIN)
         yield 'x'
         await write('y')
       },
-      'write call 1: came after the iteration of the body had begun; it must come before',
+      'write call 1: called after the iteration of the body had begun; call it before',
     ],
     [
-      '2f.3',
       'a write that is not awaited',
       async (_environ, startResponse) => {
         const write = startResponse(OK, PLAIN)
@@ -198,25 +185,23 @@ export const exchangeRows: Row[] = [
         void write('y')
         return []
       },
-      'warning: write: every call must be awaited before the body is returned; 1 of 2 calls had ' +
+      'warning: write: await every call before returning the body; 1 of 2 calls had ' +
         'not finished',
     ],
     ...['end', 'json', 'send', 'setHeader', 'status', 'write', 'writeHead'].map(
       (method) =>
         [
-          '2f.8',
           `a listener of node:http that begins with response.${method}()`,
           app((_request, response) => Reflect.get(response, method)),
-          `The application must call startResponse(status, headers), not its ${method}(); a ` +
-            'listener (req, res) has to be wrapped: fromNode(listener)',
+          `The application must call startResponse(status, headers), not its ${method}(); wrap ` +
+            'a listener (req, res): fromNode(listener)',
         ] as const,
     ),
   ]),
   [
-    '2f.3',
     'a function that cannot await what it writes to a slow client',
     () => writeOnce(() => new Promise((resolve) => setTimeout(resolve, 1_000).unref())),
-    'warning: write: an application that writes must be async and await each call; 1 of 1 call ' +
+    'warning: write: make the application async and await every call; 1 of 1 call ' +
       'had not finished',
   ],
 ]

@@ -1,4 +1,4 @@
-/** Gateways, each of which calls the application, or treats its body, as it must not. */
+/** Gateways that call the application, or use its body, in a wrong way. */
 import { vi } from 'vitest'
 import { validator } from '../../../src/validate/validator.ts'
 import { CLOSE_GRACE_MS } from '../../../src/validate/open.ts'
@@ -28,31 +28,26 @@ const writing = app(async (_environ, start) => {
 
 const callRows: Row[] = [
   [
-    '2a.1',
-    'no argument',
+    'a gateway that passes no argument',
     () => called(),
     'gateway: the application takes (environ, startResponse), not 0 arguments',
   ],
   [
-    '2a.1',
-    'three arguments',
+    'a gateway that passes three arguments',
     () => called(makeEnviron(), startResponse, 1),
     'gateway: the application takes (environ, startResponse), not 3 arguments',
   ],
   [
-    '2a.1',
-    'a startResponse that is none',
+    'a startResponse that is not a function',
     () => called(makeEnviron(), 1),
     'gateway: startResponse must be a function, not 1',
   ],
   [
-    '',
     'startResponse that returns no write',
     () => called(makeEnviron(), () => {}),
     'gateway: startResponse call 1 must return write, a function, not undefined',
   ],
   [
-    '',
     'write that returns no Promise',
     () => refusal(() => call(validator(writing, silent), makeEnviron(), () => () => undefined)),
     'gateway: write call 1 must return a Promise, not undefined',
@@ -66,8 +61,7 @@ const SHAPES = [
 
 const bodyRows = SHAPES.flatMap(([name, application]): Row[] => [
   [
-    '2a.40 2c.67 2e.46',
-    `fact 179: a ${name} body read after it was closed`,
+    `a ${name} body read after it was closed`,
     () =>
       refusal(async () => {
         const body = await open(application)
@@ -75,10 +69,9 @@ const bodyRows = SHAPES.flatMap(([name, application]): Row[] => [
         await body.close()
         await body.next()
       }),
-    'gateway: next() call 2: Iterator read after closed; it must come before close()',
+    'gateway: next() call 2: Iterator read after closed; call next() before close()',
   ],
   [
-    '2e.46',
     `a ${name} body iterated twice`,
     () =>
       refusal(async () => {
@@ -89,7 +82,6 @@ const bodyRows = SHAPES.flatMap(([name, application]): Row[] => [
     'gateway: the body must be iterated once, not a second time',
   ],
   [
-    '2e.44',
     `a ${name} body closed twice`,
     () =>
       refusal(async () => {
@@ -101,7 +93,7 @@ const bodyRows = SHAPES.flatMap(([name, application]): Row[] => [
   ],
 ])
 
-/** What is said of a body that ended and was not closed, when the next request comes. */
+/** The warning for a body that ended and was not closed, when the next request comes. */
 async function forget(): Promise<string> {
   vi.useFakeTimers({ toFake: ['performance'] })
   try {
@@ -120,7 +112,7 @@ async function forget(): Promise<string> {
   }
 }
 
-/** What is said when the process ends in the midst of a request. */
+/** The warning when the process exits during a request. */
 async function exit(): Promise<string> {
   const before = new Set(process.listeners('exit'))
   vi.resetModules()
@@ -142,25 +134,22 @@ export const gatewayRows: Row[] = [
   ...callRows,
   ...bodyRows,
   [
-    '2f.6',
-    'two next() at a time',
+    'two calls of next() at once',
     () =>
       refusal(async () => {
         const body = await open(helloLater)
         await Promise.all([body.next(), body.next()])
       }),
-    'gateway: next() call 2: came before the last one had finished; each must be awaited',
+    'gateway: next() call 2: called before the previous call had finished; await each call',
   ],
   [
-    '2a.43 2c.67 2e.44',
     'a body that is not closed',
     forget,
-    'warning: gateway: the body of GET "/left/open" ended, but was not closed; it must be, once',
+    'warning: gateway: the body of GET "/left/open" ended, but was not closed; the gateway must close it',
   ],
   [
-    '2f.13',
-    'process.exit() before the answer',
+    'process.exit() before the end of the response',
     exit,
-    'warning: the process must not end before GET "/" is answered; it just does',
+    'warning: the process exits before the response to GET "/" is complete',
   ],
 ]

@@ -1,8 +1,8 @@
-/** Applications that write to standard output, where a CGI script's answer goes. */
+/** Applications that write to standard output, which is the response under CGI. */
 import { vi } from 'vitest'
 import { answer, app, judge, makeEnviron, OK, PLAIN, type Row } from '../harness.ts'
 
-/** What is said of an application under CGI, while standard error takes what it says. */
+/** The warning for an application that writes under CGI, with standard error silenced. */
 async function talking(talk: () => unknown): Promise<string> {
   const stderr = vi.spyOn(process.stderr, 'write').mockImplementation(() => true)
   try {
@@ -32,10 +32,9 @@ const METHODS = {
 }
 
 const row = (what: string, talk: () => unknown): Row => [
-  '2f.12',
   what,
   () => talking(talk),
-  `warning: ${what} writes into the answer under CGI; it must be wsgi.errors or console.error`,
+  `warning: ${what} writes into the response under CGI; use wsgi.errors or console.error()`,
 ]
 
 export const outputRows: Row[] = [
