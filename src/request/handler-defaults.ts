@@ -19,7 +19,7 @@ import type { Options } from '../options.ts'
 import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
 import { httpDate } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'
-import { guessScheme } from '../wsgiref/util.ts'
+import { guessScheme } from '../wsgiref/uri.ts'
 
 /** The options of every handler. */
 export type HandlerOptions = Pick<

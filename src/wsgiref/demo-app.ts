@@ -1,33 +1,30 @@
 /**
- * `demoApp`: wsgiref.simple_server's demo_app, an application to try a gateway with. It shows what
- * the gateway passes, and so whatever a client sent to prove who it is: not for the public.
+ * `demoApp`: demo_app of wsgiref.simple_server, an application to try a gateway with. It prints the
+ * environ, credentials included: do not publish it.
  */
 import { inspect } from 'node:util'
 import type { Body, Environ, StartResponse } from '../types.ts'
 
-/**
- * Answers with 'Hello world!' and a line `key = value` for each key of the environ, sorted; text is
- * quoted as demo_app does it, byte for byte.
- */
+/** Responds with 'Hello world!' and a sorted list of `key = value`, quoted as demo_app does. */
 export function demoApp(environ: Environ, startResponse: StartResponse): Body {
   let text = 'Hello world!\n\n'
   for (const key of Object.keys(environ).toSorted()) {
-    text += `${key} = ${show(environ[key])}\n`
+    text += `${key} = ${format(environ[key])}\n`
   }
   startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
   return [text]
 }
 
-function show(value: unknown): string {
+function format(value: unknown): string {
   return typeof value === 'string'
-    ? quote(value)
+    ? repr(value)
     : inspect(value, { depth: 0, breakLength: Infinity, compact: true })
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
-/** Python's repr() of a byte string: what is not visible in Latin-1 is escaped. */
-function quote(text: string): string {
+/** Python's repr() of a string: characters that are not printable in Latin-1 are escaped. */
+function repr(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'"
   const escaped = text.replace(/[\\'"]|[^ -~\xa1-\xac\xae-\uffff]/g, (it) => {
     if (it === '\\' || it === mark) return `\\${it}`

@@ -76,7 +76,7 @@ interface Case extends Request {
   readonly software?: string
 }
 
-/** An answer taken apart, so that a difference can be told in its own terms. */
+/** A parsed response, so that a difference can be described in its terms. */
 interface Parts {
   head: string[]
   body: string
@@ -86,7 +86,7 @@ interface Parts {
 interface Difference {
   readonly reason: string
   applies(given: Case, parts: Parts): boolean
-  /** Makes of Python's answer what is expected of Portico. */
+  /** Changes Python's response to the one that is expected of Portico. */
   change(parts: Parts, given: Case): void
 }
 
@@ -110,7 +110,8 @@ const DIFFERENCES: readonly Difference[] = [
     change: (parts) => (parts.head = withoutLength(parts.head)),
   },
   {
-    reason: 'what is over Content-Length would be read as the next answer (RFC 9112, section 6.3)',
+    reason:
+      'what is over Content-Length would be read as the next response (RFC 9112, section 6.3)',
     applies: ({ app }) => app === 'more than its length',
     change: (parts) => (parts.body = parts.body.slice(0, 2)),
   },
@@ -122,7 +123,7 @@ const DIFFERENCES: readonly Difference[] = [
     },
   },
   {
-    reason: 'an answer to HEAD has no body (RFC 9110, section 9.3.2)',
+    reason: 'a response to HEAD has no body (RFC 9110, section 9.3.2)',
     applies: (given, { body }) => isHead(given) && body !== '',
     change: (parts) => (parts.body = ''),
   },
@@ -130,9 +131,9 @@ const DIFFERENCES: readonly Difference[] = [
 
 const END = '\r\n\r\n'
 
-/** Python's answer, and what is expected of Portico for it. */
+/** Python's response, and the response that is expected of Portico. */
 function expected(python: Answer, given: Case, used: Set<Difference>): Answer {
-  // A client of HTTP/0.9 gets no head from an origin server (fact 88).
+  // A client of HTTP/0.9 gets no head from an origin server.
   const bare = given.environ['SERVER_PROTOCOL'] === 'HTTP/0.9' && given.handler === 'SimpleHandler'
   const [head = '', ...rest] = (bare ? `\r\n\r\n${python.output}` : python.output).split(END)
   const parts: Parts = {
@@ -149,7 +150,7 @@ function expected(python: Answer, given: Case, used: Set<Difference>): Answer {
   return { output: sent + parts.body, closed: parts.closed }
 }
 
-/** The time of an answer, which must have the right form, and is another each time. */
+/** The time of a response, which must have the right form and changes each time. */
 function withoutTime(text: string): string {
   return text.replace(/^Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r$/gm, 'Date: now\r')
 }
@@ -315,7 +316,7 @@ function withoutBytes(environ: Readonly<Record<string, string>>): Record<string,
   return Object.fromEntries(Object.entries(environ).filter(([, value]) => !/[^ -~]/.test(value)))
 }
 
-/** Over sockets these differ for every answer. */
+/** Over sockets these differ for every response. */
 const SERVER_DIFFERENCES: readonly [reason: string, from: RegExp, to: string][] = [
   ['the server speaks HTTP/1.1', /^HTTP\/1\.0 /, 'HTTP/1.1 '],
   ['each says its own name', /^Server: WSGIServer\/.*$/m, 'Server: Portico'],
