@@ -11,9 +11,6 @@ packages=${*:-'
   libapache2-mod-xsendfile
   lighttpd
   haproxy
-  caddy
-  fcgiwrap
-  busybox
   libfcgi-bin
   spawn-fcgi
   systemd

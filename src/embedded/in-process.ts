@@ -5,7 +5,7 @@ import { ErrorLog } from '../request/error-log.ts'
 import { bytesSource, Input } from '../request/input.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
 import { parseCgiResponse } from '../testing/cgi-response.ts'
-import { cgiVariables, type CgiPlace } from '../testing/cgi-variables.ts'
+import { cgiVariables, type CgiServer } from '../testing/cgi-variables.ts'
 import {
   bodyBytes,
   type Client,
@@ -16,7 +16,7 @@ import {
 import type { Application, Chunk, ErrorStream, InputStream } from '../types.ts'
 import { BaseHandler, type MaybePromise } from '../../handlers/base.ts'
 
-export interface InProcessOptions extends CgiPlace {
+export interface InProcessOptions extends CgiServer {
   /** False leaves the validator out. */
   readonly validate?: boolean | undefined
   /** Further variables of each request: REMOTE_USER, for example. */

@@ -1,4 +1,4 @@
-/** The public list of `portico/node`: between applications of ours and those of node:http. */
+/** `portico/node`: applications of node:http as Portico's, and the reverse. */
 export {
   fromNode,
   type ListenerFactory,

@@ -1,24 +1,21 @@
-/**
- * The answer of a CGI script (RFC 3875, section 6), read as a web server reads it. FastCGI and SCGI
- * applications answer in the same form.
- */
+/** Parses a CGI response (RFC 3875, section 6). FastCGI and SCGI responses have the same form. */
 import type { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
 import type { HeaderList } from '../types.ts'
 import { valuesOf } from './client.ts'
 
-/** Head and body of an answer. */
-export interface CgiAnswer {
-  /** `'200 OK'`: the Status header, or what stands for it where it is missing. */
+/** Head and body of a response. */
+export interface CgiResponse {
+  /** `'200 OK'`: the Status header, or its default. */
   readonly status: string
-  /** All but Status. */
+  /** All headers except Status. */
   readonly headers: HeaderList
   readonly body: Buffer
-  /** The path of a local redirect (section 6.2.2), which the web server serves itself. */
+  /** The path of a local redirect (section 6.2.2), which the web server resolves itself. */
   readonly localRedirect?: string | undefined
 }
 
-/** Bytes of a head; eight times Apache's longest line. */
+/** Bytes of the head: eight times the longest line that Apache accepts. */
 const MAX_HEAD = 64 * 1024
 
 /** RFC 9110, sections 5.6.2 and 5.5. */
@@ -28,47 +25,47 @@ const HEADER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)$/
 const STATUS = /^[1-9]\d\d(?: [\t -~\x80-\xff]*)?$/
 
 /**
- * Takes an answer apart. Lines end in CRLF or LF; blanks around a value go.
+ * Parses a response. Lines end in CRLF or LF; spaces around values are removed.
  *
- * Without Status it is 200, or 302 where an absolute Location stands (section 6.2.3).
+ * The default status is 200, or 302 if there is an absolute Location (section 6.2.3).
  *
- * @throws {PeerError} PORTICO_PROTOCOL where a web server would answer with a 500 of its own: a head
- *   without an end, a line that is no header, a second Status, no header of CGI (section 6.2).
+ * @throws {PeerError} PORTICO_PROTOCOL if a web server would respond with an error: the head has no
+ *   end, a line is not a header, Status appears twice, or no CGI header is there (section 6.2).
  */
-export function parseCgiResponse(bytes: Buffer): CgiAnswer {
+export function parseCgiResponse(bytes: Buffer): CgiResponse {
   const headers: HeaderList = []
   let at = 0
   for (;;) {
     const end = bytes.indexOf(0x0a, at)
-    if (end === -1 || end > MAX_HEAD) throw malformed('the head has no end')
+    if (end === -1 || end > MAX_HEAD) throw malformed('the head does not end')
     const line = bytes.toString('latin1', at, bytes[end - 1] === 0x0d && end > at ? end - 1 : end)
     at = end + 1
     if (line === '') break
     const match = HEADER_LINE.exec(line)
-    if (!match) throw malformed(`${JSON.stringify(line.slice(0, 80))} is no header`)
+    if (!match) throw malformed(`${JSON.stringify(line.slice(0, 80))} is not a header`)
     headers.push([match[1]!, match[2]!.trim()])
   }
   const body = bytes.subarray(at)
   const [status, ...others] = valuesOf(headers, 'Status')
   const [location] = valuesOf(headers, 'Location')
-  if (others.length > 0) throw malformed('there are several Status headers')
+  if (others.length > 0) throw malformed('Status appears more than once')
   if (status !== undefined && !STATUS.test(status)) throw malformed(`Status: ${status}`)
   if (status === undefined && location === undefined && !has(headers, 'Content-Type')) {
-    throw malformed('none of Content-Type, Location and Status is there')
+    throw malformed('it has neither Content-Type nor Location nor Status')
   }
   const rest = headers.filter(([name]) => name.toLowerCase() !== 'status')
   if (status === undefined && location?.startsWith('/')) {
     return { status: '200 OK', headers: rest, body, localRedirect: location }
   }
-  const silent = location === undefined ? '200 OK' : '302 Found'
-  return { status: status ?? silent, headers: rest, body }
+  const implied = location === undefined ? '200 OK' : '302 Found'
+  return { status: status ?? implied, headers: rest, body }
 }
 
-/** Whether a body is shorter than its head says; none is due to HEAD, 1xx, 204 and 304. */
-export function isCutShort(answer: CgiAnswer, method = 'GET'): boolean {
-  if (method === 'HEAD' || /^(?:1|204|304)/.test(answer.status)) return false
-  const [length] = valuesOf(answer.headers, 'Content-Length')
-  return length !== undefined && answer.body.length < Number(length)
+/** Whether the body is shorter than Content-Length. HEAD, 1xx, 204 and 304 have no body. */
+export function isTruncated(response: CgiResponse, method = 'GET'): boolean {
+  if (method === 'HEAD' || /^(?:1|204|304)/.test(response.status)) return false
+  const [length] = valuesOf(response.headers, 'Content-Length')
+  return length !== undefined && response.body.length < Number(length)
 }
 
 function has(headers: HeaderList, name: string): boolean {
@@ -76,5 +73,5 @@ function has(headers: HeaderList, name: string): boolean {
 }
 
 function malformed(what: string): PeerError {
-  return new PeerError('PORTICO_PROTOCOL', `malformed CGI answer: ${what}`)
+  return new PeerError('PORTICO_PROTOCOL', `malformed CGI response: ${what}`)
 }

@@ -1,14 +1,13 @@
 /**
- * A request as CGI variables (RFC 3875, section 4.1), from the side of the web server: what Apache
- * 2.4 and nginx make of it where they are set up well. Nothing here is shared with the gateways
- * that read the variables again, so that a mistake in one is not hidden by the same in the other.
+ * A request as CGI variables (RFC 3875, section 4.1), as a well-configured Apache 2.4 or nginx makes
+ * them. It shares no code with the gateways, so that a mistake there is not hidden by the same here.
  */
 import { Buffer } from 'node:buffer'
 import type { HeaderList } from '../types.ts'
 import { bodyBytes, mountedTarget, type TestRequest } from './client.ts'
 
-/** What the web server knows besides the request. */
-export interface CgiPlace {
+/** What a web server knows besides the request. */
+export interface CgiServer {
   readonly mount?: string | undefined
   /** Default 127.0.0.1. */
   readonly serverName?: string | undefined
@@ -21,45 +20,45 @@ export interface CgiPlace {
   /** Default HTTP/1.1. */
   readonly serverProtocol?: string | undefined
   readonly https?: boolean | undefined
-  /** The script's file, where there is one. */
+  /** The file of the script, if there is one. */
   readonly scriptFilename?: string | undefined
 }
 
-/** What the web server says of itself; none that a gateway has a repair for. */
+/** SERVER_SOFTWARE: not the name of a server for which gateways have corrections. */
 const SOFTWARE = 'portico-testing'
 
 /**
- * The variables in the order in which they are sent, each name once.
+ * The variables in the order in which they are sent. Each name appears once.
  *
- * - The path is decoded once, runs of slashes are merged and dot segments resolved, as both servers
- *   do; REQUEST_URI stays raw. PATH_INFO is left out where it is empty, as Apache does.
- * - A header whose name has other characters than letters, digits and '-' is dropped, and so is
- *   Proxy; blanks around a value go; repeated headers are joined with ', ', Cookie with '; '.
+ * - The path is decoded once, repeated slashes are merged and dot segments resolved, as in both
+ *   servers. REQUEST_URI is not decoded. PATH_INFO is omitted if it is empty, as in Apache.
+ * - A header is dropped if its name has characters other than letters, digits and '-', or is Proxy.
+ *   Spaces around values are removed. Repeated headers are joined with ', ', Cookie with '; '.
  */
 export function cgiVariables(
   request: TestRequest,
-  place: CgiPlace = {},
+  server: CgiServer = {},
 ): [name: string, value: string][] {
-  const { mount = '', serverName = '127.0.0.1', remoteAddr = '127.0.0.1' } = place
+  const { mount = '', serverName = '127.0.0.1', remoteAddr = '127.0.0.1' } = server
   const target = mountedTarget(request.target, mount)
   const [, rawPath = '', query = ''] = TARGET.exec(target) ?? []
   const pathInfo = normalised(decoded(rawPath)).slice(mount.length)
   const variables = new Map([
     ['GATEWAY_INTERFACE', 'CGI/1.1'],
-    ['SERVER_PROTOCOL', place.serverProtocol ?? 'HTTP/1.1'],
+    ['SERVER_PROTOCOL', server.serverProtocol ?? 'HTTP/1.1'],
     ['SERVER_SOFTWARE', SOFTWARE],
     ['SERVER_NAME', serverName],
-    ['SERVER_PORT', String(place.serverPort ?? 80)],
+    ['SERVER_PORT', String(server.serverPort ?? 80)],
     ['REMOTE_ADDR', remoteAddr],
-    ['REMOTE_PORT', String(place.remotePort ?? 49_152)],
+    ['REMOTE_PORT', String(server.remotePort ?? 49_152)],
     ['REQUEST_METHOD', request.method ?? 'GET'],
     ['REQUEST_URI', target],
     ['SCRIPT_NAME', mount],
     ['QUERY_STRING', query],
   ])
   if (pathInfo !== '') variables.set('PATH_INFO', pathInfo)
-  if (place.scriptFilename !== undefined) variables.set('SCRIPT_FILENAME', place.scriptFilename)
-  if (place.https) variables.set('HTTPS', 'on')
+  if (server.scriptFilename !== undefined) variables.set('SCRIPT_FILENAME', server.scriptFilename)
+  if (server.https) variables.set('HTTPS', 'on')
   const body = request.body === undefined ? undefined : bodyBytes(request.body)
   if (body !== undefined) variables.set('CONTENT_LENGTH', String(body.length))
   addHeaders(variables, request.headers ?? [])
@@ -99,7 +98,7 @@ function decoded(path: string): string {
   return Buffer.from(bytes).toString('latin1')
 }
 
-/** One slash for several; '.' and '..' resolved, never above the root. */
+/** Merges slashes and resolves '.' and '..', never above the root. */
 function normalised(path: string): string {
   const kept: string[] = []
   const segments = path.split('/').filter((segment) => segment !== '')
@@ -107,6 +106,6 @@ function normalised(path: string): string {
     if (segment === '..') kept.pop()
     else if (segment !== '.') kept.push(segment)
   }
-  const folder = /(^|\/)\.{0,2}$/.test(path) && kept.length > 0
-  return `/${kept.join('/')}${folder ? '/' : ''}`
+  const directory = /(^|\/)\.{0,2}$/.test(path) && kept.length > 0
+  return `/${kept.join('/')}${directory ? '/' : ''}`
 }

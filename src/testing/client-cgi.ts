@@ -1,7 +1,4 @@
-/**
- * The client of this folder's common form over CGI, from the side of the web server: a process for
- * each request, whose environment holds the request and nothing else.
- */
+/** A client for CGI scripts: it starts a process for each request, as a web server does. */
 import { Buffer } from 'node:buffer'
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,8 +8,8 @@ import { connect, createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { isCutShort, parseCgiResponse } from './cgi-response.ts'
-import { cgiVariables, type CgiPlace } from './cgi-variables.ts'
+import { isTruncated, parseCgiResponse } from './cgi-response.ts'
+import { cgiVariables, type CgiServer } from './cgi-variables.ts'
 import {
   bodyBytes,
   Collector,
@@ -24,19 +21,19 @@ import {
 } from './client.ts'
 import { within } from './socket-reader.ts'
 
-export interface CgiClientOptions extends ClientOptions, CgiPlace {
-  /** The program, by its full path, and its arguments. */
+export interface CgiClientOptions extends ClientOptions, CgiServer {
+  /** The absolute path of the program, and its arguments. */
   readonly command: readonly [program: string, ...args: string[]]
   /**
    * - `'pipes'` (default): stdin and stdout are a pipe each, as in Apache's mod_cgi and lighttpd;
    * - `'socket'`: one Unix socket is both, as in Apache's mod_cgid.
    */
   readonly stdio?: 'pipes' | 'socket' | undefined
-  /** Further variables, as `SetEnv` adds them: PATH, if the program needs it. */
+  /** More variables, as with `SetEnv`: PATH, if the program needs it. */
   readonly variables?: Readonly<Record<string, string>> | undefined
 }
 
-/** Half of what a pipe holds on Linux; sockets hold more. */
+/** Bytes: half the size of a pipe on Linux. */
 const SMALL_BODY = 32_768
 
 /** Runs `command` for each request. */
@@ -56,13 +53,13 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   const stdout = new Collector()
   const stderr = new Collector()
   let reset = false
-  output.on('data', (piece: Buffer) => stdout.add(piece))
+  output.on('data', (chunk: Buffer) => stdout.add(chunk))
   input.on('error', () => {}) // A script need not read its input.
-  // But a socket with unread input is reset at its end, and Apache then breaks the answer off.
+  // A socket with unread input is reset when it is closed, and Apache then aborts the response.
   output.on('error', () => (reset = true))
   input.end(body)
-  // Before there is a process: Node throws away what it has not read of a socket when a write to
-  // that fails, and a script may end sooner than we would have written.
+  // Written before the process starts: a script may end before it reads the body, and Node discards
+  // unread data of a socket if a write fails.
   if (body.length <= SMALL_BODY) await once(input, 'finish')
   let child: ChildProcess
   try {
@@ -71,22 +68,22 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   } finally {
     channel.handOver()
   }
-  child.stderr?.on('data', (piece: Buffer) => stderr.add(piece))
+  child.stderr?.on('data', (chunk: Buffer) => stderr.add(chunk))
   try {
     const [[code]] = await within(
       options.timeout ?? DEFAULT_TIMEOUT,
-      'the script did not end',
+      'The script did not end',
       Promise.all([
         once(child, 'close') as Promise<[number | null]>,
         new Promise<void>((resolve) => output.once('close', resolve)),
       ]),
     )
-    const answer = parseCgiResponse(stdout.bytes())
+    const response = parseCgiResponse(stdout.bytes())
     return {
-      status: answer.status,
-      headers: answer.headers,
-      body: answer.body,
-      broken: code !== 0 || reset || isCutShort(answer, request.method),
+      status: response.status,
+      headers: response.headers,
+      body: response.body,
+      broken: code !== 0 || reset || isTruncated(response, request.method),
       errors: stderr.bytes().toString(),
     }
   } finally {
@@ -96,23 +93,23 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   }
 }
 
-/** What joins the web server to one process. */
+/** The connection between the web server and one process. */
 interface Channel {
-  /** For the child. */
+  /** Ends for the child process. */
   readonly stdin: number | Socket
   readonly stdout: number | Socket
-  /** Gives up the child's ends, when it has them. */
+  /** Closes the ends of the child process here. */
   handOver(): void
-  /** Our ends; the same for a socket. */
+  /** Our ends; one and the same for a socket. */
   readonly input: Socket
   readonly output: Socket
 }
 
-/** Two pipes. Node's own `'pipe'` is a pair of Unix sockets, so these are made by name. */
+/** Two pipes. Node's `'pipe'` is a pair of Unix sockets, so these are named pipes. */
 async function openPipes(): Promise<Channel> {
-  const folder = await mkdtemp(join(tmpdir(), 'portico-cgi-'))
+  const directory = await mkdtemp(join(tmpdir(), 'portico-cgi-'))
   try {
-    const names = ['in', 'out'].map((name) => join(folder, name))
+    const names = ['in', 'out'].map((name) => join(directory, name))
     await promisify(execFile)('mkfifo', names)
     const [stdin, stdout] = names.map(openEnds)
     return {
@@ -126,11 +123,11 @@ async function openPipes(): Promise<Channel> {
       output: new Socket({ fd: stdout!.read, readable: true, writable: false }),
     }
   } finally {
-    await rm(folder, { recursive: true })
+    await rm(directory, { recursive: true })
   }
 }
 
-/** Both ends of a named pipe. Opening one waits for the other, save for an end that is both. */
+/** Both ends of a named pipe. Opening one end waits for the other, unless it is opened for both. */
 function openEnds(path: string): { read: number; write: number } {
   const both = openSync(path, 'r+')
   try {
@@ -140,12 +137,12 @@ function openEnds(path: string): { read: number; write: number } {
   }
 }
 
-/** A Unix socket, whose end for the child nobody reads here. */
+/** A pair of Unix sockets; this process does not read the end of the child. */
 async function openSocketPair(): Promise<Channel> {
-  const folder = await mkdtemp(join(tmpdir(), 'portico-cgi-'))
+  const directory = await mkdtemp(join(tmpdir(), 'portico-cgi-'))
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true })
   try {
-    const path = join(folder, 'socket')
+    const path = join(directory, 'socket')
     server.listen(path)
     await once(server, 'listening')
     const socket = connect({ path, allowHalfOpen: true })
@@ -162,29 +159,29 @@ async function openSocketPair(): Promise<Channel> {
     }
   } finally {
     server.close()
-    await rm(folder, { recursive: true })
+    await rm(directory, { recursive: true })
   }
 }
 
 /**
- * A command and an environment that give the process these variables byte for byte. Node writes
- * an environment as UTF-8; a value that is none goes through the printf of a shell.
+ * A command and an environment that pass these variables byte for byte. Node encodes an environment
+ * as UTF-8, so other values are set by the printf of a shell.
  */
 function withBytes(
   command: CgiClientOptions['command'],
   variables: [name: string, value: string][],
 ): { command: [string, ...string[]]; env: Record<string, string> } {
   const env: Record<string, string> = {}
-  const odd: string[] = []
+  const binary: string[] = []
   for (const [name, value] of variables) {
     const bytes = Buffer.from(value, 'latin1')
     const text = bytes.toString()
     if (Buffer.from(text).equals(bytes)) env[name] = text
-    // The x at the end: a substitution drops line feeds there.
-    else odd.push(`${name}=$(printf '${octal(bytes)}x'); ${name}=\${${name}%x}; export ${name}`)
+    // With an x at the end, because a substitution removes trailing newlines.
+    else binary.push(`${name}=$(printf '${octal(bytes)}x'); ${name}=\${${name}%x}; export ${name}`)
   }
-  if (odd.length === 0) return { command: [...command], env }
-  const script = `${odd.join('\n')}\nunset PWD OLDPWD SHLVL _\nexec "$@"`
+  if (binary.length === 0) return { command: [...command], env }
+  const script = `${binary.join('\n')}\nunset PWD OLDPWD SHLVL _\nexec "$@"`
   return { command: ['/bin/sh', '-c', script, 'sh', ...command], env }
 }
 

@@ -1,15 +1,12 @@
-/**
- * The client of this folder's common form over FastCGI, from the side of the web server: nginx with
- * and without `fastcgi_keep_conn`, or a server that multiplexes.
- */
+/** A client for FastCGI applications: it acts as a web server with or without kept-alive connections. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
 import { FCGI_REQUEST_COMPLETE, FCGI_RESPONDER } from '../protocol/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../protocol/fastcgi-web-server.ts'
-import { isCutShort, parseCgiResponse } from './cgi-response.ts'
-import { cgiVariables, type CgiPlace } from './cgi-variables.ts'
+import { isTruncated, parseCgiResponse } from './cgi-response.ts'
+import { cgiVariables, type CgiServer } from './cgi-variables.ts'
 import {
   bodyBytes,
   Collector,
@@ -19,36 +16,33 @@ import {
   type TestRequest,
   type TestResponse,
 } from './client.ts'
-import { readPlace, type HttpPlace } from './raw-http-client.ts'
+import { parseAddress, type ConnectTarget } from './server-address.ts'
 import { disconnected, within } from './socket-reader.ts'
 
-export interface FastcgiClientOptions extends ClientOptions, CgiPlace {
+export interface FastcgiClientOptions extends ClientOptions, CgiServer {
   /**
-   * True: all requests go over one connection, several at a time with ids of their own. False
-   * (default): each has its own, which the application has to close after the answer.
+   * True: all requests share one connection, several at a time. False (default): each request has
+   * a connection, which the application has to close after the response.
    */
   readonly keepConn?: boolean | undefined
-  /** Further variables, as `fastcgi_param` adds them. */
+  /** More variables, as with `fastcgi_param`. */
   readonly variables?: Readonly<Record<string, string>> | undefined
 }
 
-/** `place`: where the application listens, by TCP or on a Unix socket. */
-export function fastcgiClient(
-  place: HttpPlace | string,
-  options: FastcgiClientOptions = {},
-): Client {
+/** @param address where the application listens: TCP or a Unix socket. */
+export function fastcgiClient(address: ConnectTarget, options: FastcgiClientOptions = {}): Client {
   let kept: Promise<FastcgiConnection> | null = null
   const timeout = options.timeout ?? DEFAULT_TIMEOUT
   return {
     async request(request) {
       if (options.keepConn) {
-        if (kept === null || (await kept).closed) kept = FastcgiConnection.open(place, timeout)
+        if (kept === null || (await kept).closed) kept = FastcgiConnection.open(address, timeout)
         return (await kept).request(request, options)
       }
-      const connection = await FastcgiConnection.open(place, timeout)
+      const connection = await FastcgiConnection.open(address, timeout)
       try {
         const response = await connection.request(request, options)
-        await within(timeout, 'the application did not close the connection', connection.ended)
+        await within(timeout, 'The application did not close the connection', connection.ended)
         return response
       } finally {
         connection.close()
@@ -61,10 +55,10 @@ export function fastcgiClient(
   }
 }
 
-/** Any appStatus but 0 says that the answer is not to be trusted. */
+/** An appStatus other than 0 marks an aborted response. */
 const BROKEN = 1
 
-/** A request that is not answered to its end. */
+/** A request in progress. */
 interface Pending {
   readonly stdout: Collector
   readonly stderr: Collector
@@ -73,9 +67,9 @@ interface Pending {
 }
 
 class FastcgiConnection {
-  /** Resolves when the application has closed its side. */
+  /** Resolves when the application has closed the connection. */
   readonly ended: Promise<unknown>
-  /** True once nothing more can be asked on it. */
+  /** True if no further request can be sent. */
   closed = false
   readonly #socket: Socket
   readonly #timeout: number
@@ -83,10 +77,10 @@ class FastcgiConnection {
   readonly #pending = new Map<number, Pending>()
   #lastId = 0
 
-  static async open(place: HttpPlace | string, timeout: number): Promise<FastcgiConnection> {
-    const socket = connect(readPlace(place))
+  static async open(address: ConnectTarget, timeout: number): Promise<FastcgiConnection> {
+    const socket = connect(parseAddress(address))
     try {
-      await within(timeout, 'no connection', once(socket, 'connect'))
+      await within(timeout, 'No connection', once(socket, 'connect'))
     } catch (error) {
       socket.destroy()
       throw disconnected(error)
@@ -104,7 +98,7 @@ class FastcgiConnection {
     })
     socket.on('end', () => {
       this.closed = true
-      this.#breakOff()
+      this.#abortAll()
       this.#protocol.receiveEof()
       this.#pump()
     })
@@ -133,16 +127,16 @@ class FastcgiConnection {
       ...protocol.stdin(id, bodyBytes(request.body)),
       protocol.endStdin(id),
     ])
-    const { appStatus, protocolStatus } = await within(this.#timeout, 'no END_REQUEST', end)
+    const { appStatus, protocolStatus } = await within(this.#timeout, 'No END_REQUEST', end)
     if (protocolStatus !== FCGI_REQUEST_COMPLETE) {
       throw new PeerError('PORTICO_PROTOCOL', `END_REQUEST with protocolStatus ${protocolStatus}`)
     }
-    const answer = parseCgiResponse(stdout.bytes())
+    const response = parseCgiResponse(stdout.bytes())
     return {
-      status: answer.status,
-      headers: answer.headers,
-      body: answer.body,
-      broken: appStatus !== 0 || isCutShort(answer, request.method),
+      status: response.status,
+      headers: response.headers,
+      body: response.body,
+      broken: appStatus !== 0 || isTruncated(response, request.method),
       errors: stderr.bytes().toString(),
     }
   }
@@ -179,8 +173,8 @@ class FastcgiConnection {
     }
   }
 
-  /** An application closes without END_REQUEST to say that an answer which has begun is broken. */
-  #breakOff(): void {
+  /** An application aborts a response by closing the connection without END_REQUEST. */
+  #abortAll(): void {
     for (const [id, { stdout, resolve }] of this.#pending) {
       if (stdout.bytes().length === 0) continue
       this.#pending.delete(id)

@@ -1,14 +1,15 @@
-/** The client of this folder's common form over HTTP: for HTTPHandler, and for any web server. */
+/** A client for HTTP: for HTTPHandler, and for any web server. */
 import { PeerError } from '../errors.ts'
 import { Collector, mountedTarget, type Client, type ClientOptions } from './client.ts'
-import { openHttp, type HttpPlace } from './raw-http-client.ts'
+import { openHttp } from './raw-http-client.ts'
+import type { ConnectTarget } from './server-address.ts'
 
-/** Each request has a connection of its own. */
-export function httpClient(place: HttpPlace | string, options: ClientOptions = {}): Client {
+/** Opens a connection for each request. */
+export function httpClient(address: ConnectTarget, options: ClientOptions = {}): Client {
   return {
     async request({ method, target, headers = [], body }) {
       const connection = await openHttp(
-        place,
+        address,
         options.timeout === undefined ? {} : { timeout: options.timeout },
       )
       try {

@@ -1,14 +1,11 @@
-/**
- * The client of this folder's common form over SCGI, from the side of the web server: a connection
- * for each request, whose end ends the answer.
- */
+/** A client for SCGI applications: it opens a connection for each request. */
 import type { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { PeerError } from '../errors.ts'
 import { encodeRequest } from '../protocol/scgi.ts'
-import { isCutShort, parseCgiResponse } from './cgi-response.ts'
-import { cgiVariables, type CgiPlace } from './cgi-variables.ts'
+import { isTruncated, parseCgiResponse } from './cgi-response.ts'
+import { cgiVariables, type CgiServer } from './cgi-variables.ts'
 import {
   bodyBytes,
   Collector,
@@ -18,55 +15,55 @@ import {
   type TestRequest,
   type TestResponse,
 } from './client.ts'
-import { readPlace, type HttpPlace } from './raw-http-client.ts'
+import { parseAddress, type ConnectTarget } from './server-address.ts'
 import { disconnected, within } from './socket-reader.ts'
 
-export interface ScgiClientOptions extends ClientOptions, CgiPlace {
-  /** Further variables, as `scgi_param` adds them. */
+export interface ScgiClientOptions extends ClientOptions, CgiServer {
+  /** More variables, as with `scgi_param`. */
   readonly variables?: Readonly<Record<string, string>> | undefined
 }
 
-/** `place`: where the application listens, by TCP or on a Unix socket. */
-export function scgiClient(place: HttpPlace | string, options: ScgiClientOptions = {}): Client {
+/** @param address where the application listens: TCP or a Unix socket. */
+export function scgiClient(address: ConnectTarget, options: ScgiClientOptions = {}): Client {
   return {
-    request: (request) => requestScgi(place, request, options),
+    request: (request) => requestScgi(address, request, options),
     close: () => Promise.resolve(),
   }
 }
 
 async function requestScgi(
-  place: HttpPlace | string,
+  address: ConnectTarget,
   request: TestRequest,
   options: ScgiClientOptions,
 ): Promise<TestResponse> {
   const timeout = options.timeout ?? DEFAULT_TIMEOUT
   const body = bodyBytes(request.body)
   const variables = [...cgiVariables(request, options), ...Object.entries(options.variables ?? {})]
-  // CONTENT_LENGTH is always there, in the first place, where the encoder puts it.
+  // The encoder adds CONTENT_LENGTH, which always comes first.
   const others = variables.filter(([name]) => name !== 'CONTENT_LENGTH')
-  const socket = connect(readPlace(place))
+  const socket = connect(parseAddress(address))
   try {
-    await within(timeout, 'no connection', once(socket, 'connect'))
+    await within(timeout, 'No connection', once(socket, 'connect'))
     const collector = new Collector()
     let reset = false
     const closed = new Promise<void>((resolve) => socket.once('close', resolve))
-    socket.on('data', (piece: Buffer) => collector.add(piece))
-    // There is no other way to say that an answer is broken off.
+    socket.on('data', (chunk: Buffer) => collector.add(chunk))
+    // SCGI has no other signal for an aborted response.
     socket.on('error', () => (reset = true))
     socket.write(encodeRequest(others.flat(), body.length))
-    // Of no bytes it would fail on a connection that is closed behind the answer already.
+    // An empty write could fail, because the application may already have closed the connection.
     if (body.length > 0) socket.write(body)
-    await within(timeout, 'the answer did not end', closed)
+    await within(timeout, 'The response did not end', closed)
     const bytes = collector.bytes()
     if (reset && bytes.length === 0) {
-      throw new PeerError('PORTICO_DISCONNECTED', 'the connection was reset without an answer')
+      throw new PeerError('PORTICO_DISCONNECTED', 'The connection was reset before a response')
     }
-    const answer = parseCgiResponse(bytes)
+    const response = parseCgiResponse(bytes)
     return {
-      status: answer.status,
-      headers: answer.headers,
-      body: answer.body,
-      broken: reset || isCutShort(answer, request.method),
+      status: response.status,
+      headers: response.headers,
+      body: response.body,
+      broken: reset || isTruncated(response, request.method),
     }
   } catch (error) {
     throw disconnected(error)

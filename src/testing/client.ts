@@ -1,65 +1,64 @@
 /**
- * What all the clients of this folder have in common: a request as a browser would mean it, the
- * answer as a web server would get it. Seen from the web server, which each of them stands for.
+ * What the clients for all gateways share. Each acts as a web server: it takes a request as a browser
+ * would send it, and returns the response that the gateway gave.
  *
- * Strings are byte strings (one character per byte), save in bodies: UTF-8.
+ * Strings are byte strings, one character per byte, except in bodies, where they are UTF-8.
  */
 import { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
 import type { Chunk, HeaderList } from '../types.ts'
 
-/** A request to an application, wherever that is mounted. */
+/** A request to an application at any mount point. */
 export interface TestRequest {
   /** Default GET. */
   readonly method?: string | undefined
-  /** The raw request target below the mount point: '/a%20b?c', '', 'http://host/a'. */
+  /** The request target below the mount point, not decoded: '/a%20b?c', '', 'http://host/a'. */
   readonly target: string
-  /** Content-Length is added where it is missing, and Host for HTTP. */
+  /** Content-Length, and for HTTP Host, are added if missing. */
   readonly headers?: Readonly<HeaderList> | undefined
   readonly body?: Chunk | undefined
 }
 
-/** What came back. */
+/** A response. */
 export interface TestResponse {
-  /** `'200 OK'`: what a browser would see in the status line. */
+  /** `'200 OK'`: the status as a browser sees it. */
   readonly status: string
-  /** As they came, in their order. */
+  /** The headers in the order of arrival. */
   readonly headers: HeaderList
-  /** The body as far as it came. */
+  /** The body, as far as it arrived. */
   readonly body: Buffer
   /**
-   * The answer was broken off, as far as the gateway can say so: exit code, appStatus, framing, or
-   * fewer bytes than Content-Length.
+   * Whether the response was aborted, as far as the gateway can signal it: by exit code, appStatus,
+   * framing, or fewer bytes than Content-Length.
    */
   readonly broken: boolean
-  /** What was written to `wsgi.errors`, where the gateway carries it. */
+  /** What was written to `wsgi.errors`, if the gateway transmits it. */
   readonly errors?: string | undefined
 }
 
-/** Talks to one application through one gateway. */
+/** Sends requests to one application through one gateway. */
 export interface Client {
   /**
-   * @throws {PeerError} for an answer that is none, or that does not come within the timeout.
+   * @throws {PeerError} for an invalid response, or if the timeout expires first.
    */
   request(request: TestRequest): Promise<TestResponse>
   close(): Promise<void>
 }
 
-/** What every client can be told. */
+/** Options of every client. */
 export interface ClientOptions {
-  /** The mount point: '' (default) or '/…', without characters that need escaping. */
+  /** The mount point: '' (default) or '/…', without characters that need percent-encoding. */
   readonly mount?: string | undefined
-  /** Milliseconds for an answer to be complete. */
+  /** Milliseconds for a complete response. Default 20,000. */
   readonly timeout?: number | undefined
 }
 
-/** No application that is alive takes so long on a test's request. */
 export const DEFAULT_TIMEOUT = 20_000
 
-/** A test that collects more than this had better not. */
-export const MAX_ANSWER = 256 * 1024 * 1024
+/** Bytes of a response that is collected in memory. */
+export const MAX_RESPONSE = 256 * 1024 * 1024
 
-/** The raw target with the mount point in it. */
+/** The request target with the mount point. */
 export function mountedTarget(target: string, mount = ''): string {
   const [, authority = '', path = ''] =
     /^([a-z][a-z0-9+.-]*:\/\/[^/?#]*)?(.*)$/is.exec(target) ?? []
@@ -68,33 +67,33 @@ export function mountedTarget(target: string, mount = ''): string {
   return authority + (/^[^?#]/.test(mounted) ? mounted : `/${mounted}`)
 }
 
-/** The body's bytes. */
+/** The bytes of a body. */
 export function bodyBytes(body: Chunk = ''): Buffer {
   return typeof body === 'string'
     ? Buffer.from(body)
     : Buffer.from(body.buffer, body.byteOffset, body.byteLength)
 }
 
-/** The values of a header in their order. Names compare without case. */
+/** The values of a header in their order. Names are case-insensitive. */
 export function valuesOf(headers: Readonly<HeaderList>, name: string): string[] {
   const wanted = name.toLowerCase()
   return headers.filter(([key]) => key.toLowerCase() === wanted).map(([, value]) => value)
 }
 
-/** Collects what comes, up to MAX_ANSWER. */
+/** Collects chunks, up to MAX_RESPONSE bytes. */
 export class Collector {
-  readonly #pieces: Buffer[] = []
+  readonly #chunks: Buffer[] = []
   #size = 0
 
-  add(piece: Buffer): void {
-    this.#size += piece.length
-    if (this.#size > MAX_ANSWER) {
-      throw new PeerError('PORTICO_TOO_LARGE', `an answer of more than ${MAX_ANSWER} bytes`)
+  add(chunk: Buffer): void {
+    this.#size += chunk.length
+    if (this.#size > MAX_RESPONSE) {
+      throw new PeerError('PORTICO_TOO_LARGE', `The response has more than ${MAX_RESPONSE} bytes`)
     }
-    this.#pieces.push(piece)
+    this.#chunks.push(chunk)
   }
 
   bytes(): Buffer {
-    return Buffer.concat(this.#pieces)
+    return Buffer.concat(this.#chunks)
   }
 }

@@ -1,4 +1,4 @@
-/** The cookies of a test that goes on from request to request, from the browser's side (RFC 6265). */
+/** A cookie jar for tests (RFC 6265). */
 
 interface Cookie {
   readonly name: string
@@ -7,13 +7,13 @@ interface Cookie {
 }
 
 /**
- * Keeps what Set-Cookie says for one host. Max-Age and Expires take a cookie away when they say
- * that it is over, and otherwise it stays: no test waits for it. Names and values are byte strings.
+ * Keeps the cookies of one host. Max-Age and Expires only delete cookies: those that expire later are
+ * kept. Names and values are byte strings.
  */
 export class Cookies {
   readonly #cookies = new Map<string, Cookie>()
 
-  /** @param path the path of the request that was answered with `line`. */
+  /** @param path the path of the request whose response had the Set-Cookie `line`. */
   store(line: string, path: string): void {
     const [pair = '', ...attributes] = line.split(';')
     const equals = pair.indexOf('=')
@@ -27,11 +27,11 @@ export class Cookies {
       path: own?.startsWith('/') ? own : path.replace(/\/[^/]*$/, '') || '/',
     }
     const key = `${name};${cookie.path}`
-    if (isOver(known)) this.#cookies.delete(key)
+    if (isExpired(known)) this.#cookies.delete(key)
     else this.#cookies.set(key, cookie)
   }
 
-  /** The value of Cookie for a request of `path`, the longest path first; '' if there is none. */
+  /** The Cookie header for a request to `path`, longest paths first; '' if there is no cookie. */
   header(path: string): string {
     return [...this.#cookies.values()]
       .filter((cookie) => isBelow(path, cookie.path))
@@ -46,8 +46,8 @@ function attributeOf(attribute: string): [name: string, value: string] {
   return [name.trim().toLowerCase(), value.trim()]
 }
 
-/** Max-Age goes before Expires (section 5.3). */
-function isOver(attributes: ReadonlyMap<string, string>): boolean {
+/** Max-Age has precedence over Expires (section 5.3). */
+function isExpired(attributes: ReadonlyMap<string, string>): boolean {
   const age = attributes.get('max-age')
   if (age !== undefined && /^-?\d+$/.test(age)) return Number(age) <= 0
   return Date.parse(attributes.get('expires') ?? '') <= Date.now()

@@ -1,14 +1,14 @@
 /**
- * What comes over a socket, by lines and by counts, from the side of whoever waits for it.
+ * Reads lines and counted bytes from a socket.
  *
- * Bytes are taken off the socket as they come, because Node drops what it holds when a write
- * fails: a server's early answer would be lost with the request that it refuses.
+ * It takes bytes from the socket as they arrive, because Node discards unread data if a write fails:
+ * the early response to a refused request would be lost.
  */
 import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
 
-/** What may wait here; the socket is paused above it. Sixteen of Node's reads of 64 KiB. */
+/** Bytes above which the socket is paused: sixteen reads of 64 KiB. */
 const HIGH_WATER_MARK = 1024 * 1024
 
 export class SocketReader {
@@ -19,10 +19,10 @@ export class SocketReader {
   #end: 'open' | 'ended' | PeerError = 'open'
   #wake: (() => void) | undefined
   #buffer: Buffer = Buffer.alloc(0)
-  /** Gets a copy of everything that is read, if somebody sets it. */
+  /** Gets a copy of everything that is read, if set. */
   record: Buffer[] | undefined
 
-  /** `timeout`: milliseconds without a byte, either way, that a read waits. */
+  /** @param timeout milliseconds without a byte in either direction before a read fails. */
   constructor(socket: Socket, timeout: number) {
     this.#socket = socket
     this.#timeout = timeout
@@ -39,48 +39,49 @@ export class SocketReader {
 
   /** Resolves to a line without its CRLF, as a byte string. `limit` counts both. */
   async line(limit: number): Promise<string> {
-    const pieces: Buffer[] = []
+    const parts: Buffer[] = []
     for (let size = 0; ;) {
       const end = this.#buffer.indexOf(0x0a)
-      const piece = this.#consume(end === -1 ? this.#buffer.length : end + 1)
-      size += piece.length
-      if (size > limit) throw new PeerError('PORTICO_TOO_LARGE', 'the head of the answer')
-      pieces.push(piece)
+      const part = this.#consume(end === -1 ? this.#buffer.length : end + 1)
+      size += part.length
+      if (size > limit)
+        throw new PeerError('PORTICO_TOO_LARGE', 'The head of the response is too long')
+      parts.push(part)
       if (end !== -1) break
       if (!(await this.#fill())) {
-        throw new PeerError('PORTICO_DISCONNECTED', 'the connection ended within the head')
+        throw new PeerError('PORTICO_DISCONNECTED', 'The connection ended inside the head')
       }
     }
-    const line = Buffer.concat(pieces).toString('latin1')
+    const line = Buffer.concat(parts).toString('latin1')
     if (!line.endsWith('\r\n')) throw malformed('line end', line)
     return line.slice(0, -2)
   }
 
-  /** Exactly so many bytes, in the pieces in which they come. */
+  /** Exactly `count` bytes, in chunks as they arrive. */
   async *take(count: number): AsyncGenerator<Buffer, void, undefined> {
     for (let left = count; left > 0;) {
       if (this.#buffer.length === 0 && !(await this.#fill())) {
-        throw new PeerError('PORTICO_BODY_CUT_SHORT', `the body ended ${left} bytes early`)
+        throw new PeerError('PORTICO_BODY_CUT_SHORT', `The response body ended ${left} bytes early`)
       }
-      const piece = this.#consume(Math.min(left, this.#buffer.length))
-      left -= piece.length
-      yield piece
+      const part = this.#consume(Math.min(left, this.#buffer.length))
+      left -= part.length
+      yield part
     }
   }
 
-  /** Everything until the peer ends the connection. */
+  /** All bytes until the peer ends the connection. */
   async *rest(): AsyncGenerator<Buffer, void, undefined> {
     while (this.#buffer.length > 0 || (await this.#fill())) yield this.#consume(this.#buffer.length)
   }
 
   #consume(count: number): Buffer {
-    const piece = this.#buffer.subarray(0, count)
+    const part = this.#buffer.subarray(0, count)
     this.#buffer = this.#buffer.subarray(count)
-    this.record?.push(piece)
-    return piece
+    this.record?.push(part)
+    return part
   }
 
-  /** Waits for more; false at the end. Only for when the buffer is empty. */
+  /** Refills the empty buffer; false at the end. */
   async #fill(): Promise<boolean> {
     if (this.#waiting.length === 0) {
       if (this.#end === 'open') {
@@ -97,7 +98,7 @@ export class SocketReader {
     return true
   }
 
-  /** An upload that makes progress is no silence: its answer may come after the last byte. */
+  /** Waits while an upload makes progress: the response may come after its last byte. */
   async #more(): Promise<void> {
     const more = new Promise<void>((resolve) => {
       this.#wake = resolve
@@ -105,21 +106,21 @@ export class SocketReader {
     for (;;) {
       const sent = this.#socket.bytesWritten
       try {
-        return await within(this.#timeout, 'nothing came', more)
+        return await within(this.#timeout, 'Nothing was received', more)
       } catch (error) {
         if (this.#socket.bytesWritten === sent) throw error
       }
     }
   }
 
-  /** What happened first stays: a reset after the end is no news. */
+  /** Only the first end counts: a reset after it changes nothing. */
   #finish(end: 'ended' | PeerError): void {
     if (this.#end === 'open') this.#end = end
     this.#wake?.()
   }
 }
 
-/** The promise's value, unless the time (milliseconds) runs out. */
+/** The value of the promise, unless it takes more than `timeout` milliseconds. */
 export async function within<T>(timeout: number, what: string, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
@@ -134,17 +135,17 @@ export async function within<T>(timeout: number, what: string, promise: Promise<
   }
 }
 
-/** The peer sent what the protocol does not allow. */
+/** The error for bytes that the protocol does not allow. */
 export function malformed(what: string, text: string): PeerError {
   const shown = JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
-  return new PeerError('PORTICO_PROTOCOL', `malformed ${what} in the answer: ${shown}`)
+  return new PeerError('PORTICO_PROTOCOL', `Malformed ${what} in the response: ${shown}`)
 }
 
-/** The connection could not be made, or broke. */
+/** The error for a connection that could not be opened, or failed. */
 export function disconnected(error: unknown): PeerError {
   if (error instanceof PeerError) return error
   const message = error instanceof Error ? error.message : String(error)
-  const fault = new PeerError('PORTICO_DISCONNECTED', `the connection failed: ${message}`)
+  const fault = new PeerError('PORTICO_DISCONNECTED', `The connection failed: ${message}`)
   fault.cause = error
   return fault
 }

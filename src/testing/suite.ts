@@ -1,11 +1,10 @@
 /**
- * The conformance suite: what an application may rely on behind any gateway, row by row, and the
- * one application that is all of theirs.
+ * The conformance suite: what an application can rely on with every gateway.
  *
  * Serve `suiteApplication` through a gateway, make a client for it, and run each row:
  *
  *     for (const row of suite) test(row.name, async () => {
- *       assert.deepEqual(await runRow(row, client, place), [])
+ *       assert.deepEqual(await runRow(row, client, mountPoint), [])
  *     })
  */
 import { randomUUID } from 'node:crypto'
@@ -14,25 +13,25 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asApplication } from '../application/detect.ts'
 import type { Application } from '../types.ts'
 import type { Client } from './client.ts'
-import { complaints, text, type Expectation, type Place, type Row } from './row.ts'
-import { answerRows } from './rows/response.ts'
+import { complaints, text, type Expectation, type MountPoint, type Row } from './row.ts'
+import { responseRows } from './rows/response.ts'
 import { environRows } from './rows/environ.ts'
 import { errorRows } from './rows/errors.ts'
 import { inputRows } from './rows/input.ts'
 import { shapeRows } from './rows/shapes.ts'
 
-/** All rows. They do not depend on each other, nor on their order. */
+/** All rows. They are independent, and can run in any order. */
 export const suite: readonly Row[] = [
   ...environRows,
   ...inputRows,
   ...shapeRows,
-  ...answerRows,
+  ...responseRows,
   ...errorRows,
 ]
 
 const applications = suite.map(({ application }) => asApplication(application))
 
-/** Answers a request as the row does whose number is in its header X-Portico-Test. */
+/** Runs the application of the row whose number is in the header X-Portico-Test. */
 export const suiteApplication: Application = (environ, startResponse) => {
   const number = environ['HTTP_X_PORTICO_TEST']
   const application = /^\d+$/.test(number ?? '') ? applications[Number(number)] : undefined
@@ -41,27 +40,27 @@ export const suiteApplication: Application = (environ, startResponse) => {
   return ['There is no such row']
 }
 
-/** How a row is run. */
-export interface RunOptions {
+/** Options of `runRow`. */
+export interface RowOptions {
   /**
-   * The file that the application's variable PORTICO_TEST_REPORT names. Without it nobody checks
-   * that bodies are closed.
+   * The file that the variable PORTICO_TEST_REPORT of the application names. Without it, closing of
+   * bodies is not checked.
    */
   readonly report?: string | undefined
-  /** What a web server in between makes of this row by its own policy. */
+  /** What differs because of the policy of a web server in between. */
   readonly expect?: Expectation | undefined
 }
 
-/** How long the end of a body may take to be reported, in ms, and how often it is looked for. */
+/** Milliseconds: how long to wait for a report, and how often to look for it. */
 const CLOSE_TIMEOUT = 5_000
 const CLOSE_INTERVAL = 5
 
-/** Runs a row of `suite`. Resolves to what is wrong with the answer: nothing, if all is well. */
+/** Runs a row of `suite`. Resolves to the differences from what it expects: none if it passes. */
 export async function runRow(
   row: Row,
   client: Client,
-  place: Place,
-  options: RunOptions = {},
+  mountPoint: MountPoint,
+  options: RowOptions = {},
 ): Promise<string[]> {
   const id = randomUUID()
   const response = await client.request({
@@ -73,7 +72,7 @@ export async function runRow(
     ],
   })
   const expect = { ...row.expect, ...options.expect }
-  const found = complaints({ ...row, expect }, response, place)
+  const found = complaints({ ...row, expect }, response, mountPoint)
   const { report } = options
   const { closed } = expect
   if (report === undefined || closed === undefined) return found
@@ -86,7 +85,7 @@ export async function runRow(
   return found
 }
 
-/** The ids of bodies that were closed more than once: for when all rows have run. */
+/** The ids of bodies that were closed more than once. Call it after all rows have run. */
 export function closedAgain(report: string): string[] {
   const seen = new Set<string>()
   return linesOf(report).filter((id) => seen.size === seen.add(id).size)

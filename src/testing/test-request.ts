@@ -1,38 +1,35 @@
-/**
- * One request of a TestApp, in the manner of supertest: built by chaining, sent when it is awaited,
- * its answer compared with what is expected. Seen from the test.
- */
+/** One request of a TestApp: built by chaining, sent when it is awaited, then checked. */
 import { Buffer } from 'node:buffer'
 import { isDeepStrictEqual } from 'node:util'
 import { ApplicationError, PeerError } from '../errors.ts'
 import type { HeaderList } from '../types.ts'
 import { type TestRequest, type TestResponse, valuesOf } from './client.ts'
 
-/** What `send` takes: a plain object or an array goes as JSON. */
+/** What `send` accepts. A plain object or an array is sent as JSON. */
 export type Sendable = string | Uint8Array | URLSearchParams | FormData | object
 
-/** An answer, with what tests look at. */
+/** A response, with helpers for tests. */
 export interface TestResult extends TestResponse {
-  /** The number in the status. */
+  /** The status code. */
   readonly code: number
   /** The body as UTF-8. */
   readonly text: string
-  /** The body as JSON. @throws {SyntaxError} if it is none. */
+  /** The body parsed as JSON. @throws {SyntaxError} if it is not JSON. */
   json(): unknown
-  /** The values of a header joined with ', ', or undefined. Names compare without case. */
+  /** The values of a header joined with ', ', or undefined. Names are case-insensitive. */
   header(name: string): string | undefined
 }
 
-/** Looks at an answer; throws, or rejects, if it is not as it should be. */
-export type Check = (answer: TestResult) => unknown
+/** Checks a response; throws, or rejects, if the check fails. */
+export type Check = (result: TestResult) => unknown
 
-/** What carries a request out: the TestApp, which knows cookies and redirects. */
+/** Sends a request, with cookies and redirects. */
 export type Send = (request: TestRequest, redirects: number) => Promise<TestResponse>
 
-/** Enough of a body to know what went wrong. */
+/** Characters of a body in a message. */
 const SHOWN = 300
 
-/** A request that has not been sent; `await` sends it, once. */
+/** A request; `await` sends it, once. */
 export class TestCall implements PromiseLike<TestResult> {
   readonly #send: Send
   readonly #method: string
@@ -41,7 +38,7 @@ export class TestCall implements PromiseLike<TestResult> {
   readonly #checks: Check[] = []
   #body: Sendable | undefined
   #redirects = 0
-  #answer: Promise<TestResult> | undefined
+  #result: Promise<TestResult> | undefined
 
   constructor(send: Send, method: string, target: string) {
     this.#send = send
@@ -57,8 +54,8 @@ export class TestCall implements PromiseLike<TestResult> {
   }
 
   /**
-   * The body. Unless `set` names it, Content-Type is that of what is sent: text/plain for a string,
-   * none for bytes, the form's for URLSearchParams and FormData, application/json for other objects.
+   * Sets the body. Unless `set` gives a Content-Type, it is text/plain for a string, none for bytes,
+   * that of the form for URLSearchParams and FormData, and application/json for other objects.
    */
   send(body: Sendable): this {
     this.#requireUnsent()
@@ -66,7 +63,7 @@ export class TestCall implements PromiseLike<TestResult> {
     return this
   }
 
-  /** Follows up to `max` redirects; without it none. */
+  /** Follows up to `max` redirects. Without this call, none. */
   redirects(max: number): this {
     this.#requireUnsent()
     this.#redirects = max
@@ -74,8 +71,9 @@ export class TestCall implements PromiseLike<TestResult> {
   }
 
   /**
-   * Expects a status; a status and a body; a header (a text is the whole value); or what a function
-   * checks. A body is a text, a pattern, bytes, or an object that the answer is the JSON of.
+   * Expects a status, a status and a body, a header, a body, or what a function checks. A string is
+   * the whole value; a regular expression matches a part. A body can also be bytes, or an object that
+   * equals the parsed JSON.
    */
   expect(status: number, body?: string | RegExp | object): this
   expect(name: string, value: string | RegExp): this
@@ -84,39 +82,39 @@ export class TestCall implements PromiseLike<TestResult> {
   expect(first: number | string | object | Check, second?: string | RegExp | object): this {
     this.#requireUnsent()
     if (typeof first === 'number') {
-      this.#checks.push(({ code, ...answer }) => {
-        if (code !== first) throw mismatch('status', first, answer.status, answer)
+      this.#checks.push(({ code, ...result }) => {
+        if (code !== first) throw mismatch('status', first, result.status, result)
       })
-      if (second !== undefined) this.#checks.push((answer) => checkBody(answer, second))
+      if (second !== undefined) this.#checks.push((result) => checkBody(result, second))
     } else if (typeof first === 'function') {
       this.#checks.push(first as Check)
     } else if (typeof first === 'string' && second !== undefined) {
       const wanted = second as string | RegExp
-      this.#checks.push((answer) => {
-        const value = answer.header(first)
+      this.#checks.push((result) => {
+        const value = result.header(first)
         if (value === undefined || !matches(value, wanted)) {
-          throw mismatch(first, wanted, value, answer)
+          throw mismatch(first, wanted, value, result)
         }
       })
     } else {
-      this.#checks.push((answer) => checkBody(answer, first))
+      this.#checks.push((result) => checkBody(result, first))
     }
     return this
   }
 
-  /** Sends the request, if that has not been done, and hands on the answer that was expected. */
-  // oxlint-disable-next-line unicorn/no-thenable -- to be awaited is what it is for
+  /** Sends the request, unless it was sent, and resolves to the response if all checks pass. */
+  // oxlint-disable-next-line unicorn/no-thenable -- it is made to be awaited
   then<A = TestResult, B = never>(
-    resolved?: ((answer: TestResult) => A | PromiseLike<A>) | null,
+    resolved?: ((result: TestResult) => A | PromiseLike<A>) | null,
     rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    this.#answer ??= this.#run()
-    return this.#answer.then(resolved, rejected)
+    this.#result ??= this.#run()
+    return this.#result.then(resolved, rejected)
   }
 
-  /** An expectation that nobody looks at any more would always be met. */
+  /** An expectation that is added later would never be checked. */
   #requireUnsent(): void {
-    if (this.#answer) throw new ApplicationError('The request has been sent already')
+    if (this.#result) throw new ApplicationError('The request has already been sent')
   }
 
   async #run(): Promise<TestResult> {
@@ -130,16 +128,16 @@ export class TestCall implements PromiseLike<TestResult> {
       bytes === undefined ? request : { ...request, body: bytes },
       this.#redirects,
     )
-    const answer = asAnswer(response)
-    if (answer.broken) {
-      throw new PeerError('PORTICO_BODY_CUT_SHORT', `The answer was broken off${details(answer)}`)
+    const result = asResult(response)
+    if (result.broken) {
+      throw new PeerError('PORTICO_BODY_CUT_SHORT', `The response was aborted${details(result)}`)
     }
-    for (const check of this.#checks) await check(answer)
-    return answer
+    for (const check of this.#checks) await check(result)
+    return result
   }
 }
 
-/** Fetch knows how forms are encoded, and the type of each body. */
+/** Encodes a body with the Fetch API, which knows forms and the type of each body. */
 async function encode(
   body: Sendable | undefined,
 ): Promise<{ type: string | null; bytes: Buffer | undefined }> {
@@ -157,7 +155,7 @@ async function encode(
   }
 }
 
-function asAnswer(response: TestResponse): TestResult {
+function asResult(response: TestResponse): TestResult {
   const text = response.body.toString()
   return {
     ...response,
@@ -175,38 +173,38 @@ function matches(value: string, wanted: string | RegExp): boolean {
   return typeof wanted === 'string' ? value === wanted : wanted.test(value)
 }
 
-function checkBody(answer: TestResult, wanted: string | RegExp | object): void {
-  const { text, body } = answer
+function checkBody(result: TestResult, wanted: string | RegExp | object): void {
+  const { text, body } = result
   if (typeof wanted === 'string' || wanted instanceof RegExp) {
-    if (!matches(text, wanted)) throw mismatch('body', wanted, text, answer)
+    if (!matches(text, wanted)) throw mismatch('body', wanted, text, result)
   } else if (wanted instanceof Uint8Array) {
-    if (!body.equals(wanted)) throw mismatch('body', `${wanted.length} bytes`, text, answer)
+    if (!body.equals(wanted)) throw mismatch('body', `${wanted.length} bytes`, text, result)
   } else {
     let value: unknown
     try {
-      value = answer.json()
+      value = result.json()
     } catch {
-      throw mismatch('body', JSON.stringify(wanted), text, answer)
+      throw mismatch('body', JSON.stringify(wanted), text, result)
     }
     if (!isDeepStrictEqual(value, wanted)) {
-      throw mismatch('body', JSON.stringify(wanted), text, answer)
+      throw mismatch('body', JSON.stringify(wanted), text, result)
     }
   }
 }
 
-/** What `expect` throws: the application is not as the test says. */
+/** The error of a failed check. */
 function mismatch(
   what: string,
   wanted: string | number | RegExp,
   got: string | undefined,
-  answer: Pick<TestResult, 'status' | 'text' | 'errors'>,
+  result: Pick<TestResult, 'status' | 'text' | 'errors'>,
 ): ApplicationError {
   const shown = got === undefined ? 'none' : JSON.stringify(got.slice(0, SHOWN))
   const expected = typeof wanted === 'string' ? JSON.stringify(wanted) : String(wanted)
-  return new ApplicationError(`${what}: expected ${expected}, got ${shown}${details(answer)}`)
+  return new ApplicationError(`${what}: expected ${expected}, got ${shown}${details(result)}`)
 }
 
-/** What the application said about it, and the beginning of what it answered. */
+/** The beginning of the response, and the log of the application. */
 function details({ status, text, errors }: Pick<TestResult, 'status' | 'text' | 'errors'>): string {
   const log = errors === undefined || errors === '' ? '' : `\nwsgi.errors: ${errors}`
   return `\n${status}\n${text.slice(0, SHOWN)}${log}`

@@ -1,7 +1,4 @@
-/**
- * What a TestApp does between requests: cookies and redirects, through any of the clients of this
- * folder. From the side of a browser.
- */
+/** Requests with cookies and redirects, as a browser sends them, through any client. */
 import { PeerError } from '../errors.ts'
 import {
   type Client,
@@ -14,13 +11,13 @@ import { Cookies } from './cookies.ts'
 import { TestCall } from './test-request.ts'
 
 export interface TestSessionOptions {
-  /** Where the client mounts the application: Location and cookies have it in their paths. */
+  /** The mount point of the application, which paths of Location and cookies include. */
   readonly mount?: string | undefined
-  /** Where absolute redirects may lead. Default `http://127.0.0.1`. */
+  /** The origin to which absolute redirects may lead. Default `http://127.0.0.1`. */
   readonly origin?: string | undefined
 }
 
-/** Requests through a client, with the cookies of the earlier answers. */
+/** Sends requests through a client, with the cookies of earlier responses. */
 export class TestSession {
   readonly #client: Client
   readonly #mount: string
@@ -33,7 +30,7 @@ export class TestSession {
     this.#origin = new URL(options.origin ?? 'http://127.0.0.1').origin
   }
 
-  /** @param target the raw request target below the mount point. */
+  /** @param target the request target below the mount point, not decoded. */
   request(method: string, target: string): TestCall {
     return new TestCall((request, redirects) => this.#send(request, redirects), method, target)
   }
@@ -66,7 +63,6 @@ export class TestSession {
     return this.request('OPTIONS', target)
   }
 
-  /** Closes the client. */
   close(): Promise<void> {
     return this.#client.close()
   }
@@ -80,7 +76,7 @@ export class TestSession {
         return response
       }
       if (left === 0) {
-        const message = `More than ${redirects} redirects, the last one to ${location}`
+        const message = `More than ${redirects} redirects, the last to ${location}`
         throw new PeerError('PORTICO_PROTOCOL', message)
       }
       request = this.#redirected(request, response.status, location)
@@ -97,13 +93,16 @@ export class TestSession {
     return response
   }
 
-  /** RFC 9110, section 15.4: after a POST browsers go on with GET, save for 307 and 308. */
+  /** After a POST, browsers continue with GET, except for 307 and 308 (RFC 9110, section 15.4). */
   #redirected(request: TestRequest, status: string, location: string): TestRequest {
     const url = new URL(location, this.#url(request.target))
     const path = url.pathname
     const inside = path === this.#mount || path.startsWith(`${this.#mount}/`)
     if (url.origin !== this.#origin || !inside) {
-      throw new PeerError('PORTICO_PROTOCOL', `A redirect leads elsewhere: ${location}`)
+      throw new PeerError(
+        'PORTICO_PROTOCOL',
+        `A redirect leads outside of the application: ${location}`,
+      )
     }
     const target = path.slice(this.#mount.length) + url.search
     const { method = 'GET', headers = [], body } = request
@@ -118,7 +117,7 @@ export class TestSession {
   }
 }
 
-/** Of a target in absolute form (RFC 9112, section 3.2.2). */
+/** The authority of a target in absolute form (RFC 9112, section 3.2.2). */
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i
 
 const REDIRECT = /^30[12378]/

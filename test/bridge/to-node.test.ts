@@ -9,7 +9,7 @@ import {
   openHttp,
   type HttpRequest,
   type HttpResponse,
-} from '../../src/testing/raw-http-client.ts'
+} from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
 import { answer, turns } from './harness.ts'
 

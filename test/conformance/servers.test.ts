@@ -1,6 +1,6 @@
 /**
  * The conformance suite through real web servers: Apache (mod_cgid, mod_fcgid, mod_proxy_fcgi,
- * mod_proxy_scgi), nginx, lighttpd and HAProxy, with processes of their own and of ours. What a
+ * mod_proxy_scgi), nginx, lighttpd and HAProxy, with processes that they start, and processes that the test starts. What a
  * server's own policy changes is in one table.
  */
 import { writeFile, chmod, rm } from 'node:fs/promises'
@@ -42,7 +42,7 @@ interface Setting {
   /** What the server says in SERVER_NAME. */
   readonly serverName: string
   readonly mounts: readonly string[]
-  /** Serves the suite from `folder`; bodies that are closed are reported to `report`. */
+  /** Serves the suite from this directory; bodies that are closed are reported to `report`. */
   start(folder: string, report: string): Promise<WebServer>
 }
 
@@ -211,64 +211,64 @@ const LIGHTTPD_FASTCGI = [
 const LIGHTTPD = [LIGHTTPD_SCGI, ...LIGHTTPD_FASTCGI]
 const HAPROXY = 'FastCGI behind HAProxy'
 
-const MERGED = 'Apache joins the headers of a name, in requests and in answers'
+const MERGED = 'Apache joins the headers of a name, in requests and in responses'
 const EXIT_CODE = 'Apache looks at no exit code, and no length was declared'
 const NO_WORD = 'SCGI has no word for it, a Unix socket no reset, and no length was declared'
-const BUFFERED = 'mod_fcgid holds 64 KiB of an answer back, and can still say 500'
+const BUFFERED = 'mod_fcgid holds 64 KiB of a response back, and can still say 500'
 const COUNTED = 'Apache counts anew what has come to its end when it begins to send it'
-const LENIENT = 'lighttpd 1.4.69 takes the end of the connection for the end of the answer'
+const LENIENT = 'lighttpd 1.4.69 takes the end of the connection for the end of the response'
 
 const SHORT = [
-  'an array shorter than declared is broken',
-  'a generator shorter than declared is broken',
+  'an array shorter than declared is an aborted response',
+  'a generator shorter than declared is an aborted response',
 ]
 
 const policies: readonly Policy[] = [
   {
     places: [CGID, FCGID, PROXY_FCGI, PROXY_SCGI],
-    row: 'two cookies are joined as cookies',
+    row: 'two Cookie headers are joined with a semicolon',
     reason: MERGED,
     expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
   },
   {
     places: [CGID, FCGID, PROXY_FCGI, PROXY_SCGI],
-    row: 'two headers of a name arrive as two',
+    row: 'two headers with the same name arrive as two',
     reason: MERGED,
     expect: { headers: { 'X-Foo': ['foo, bar, baz'] } },
   },
   {
     places: [FCGID, HAPROXY, ...LIGHTTPD_FASTCGI],
-    row: 'a GET has neither type nor length',
+    row: 'a GET has neither CONTENT_TYPE nor CONTENT_LENGTH',
     reason: 'they say 0 where there is no body',
     expect: { body: 'CONTENT_TYPE is absent\nCONTENT_LENGTH=0\n' },
   },
   {
     places: [PROXY_FCGI, PROXY_SCGI],
-    row: 'PATH_INFO is empty at a mount point itself',
+    row: 'PATH_INFO is empty at the mount point',
     reason: 'mod_proxy adds the slash',
     expect: { body: ({ mount }) => `SCRIPT_NAME=${mount}\nPATH_INFO=/\n` },
   },
   {
     places: LIGHTTPD,
-    row: 'an empty header is there',
+    row: 'an empty header is present',
     reason: 'lighttpd drops empty headers',
     expect: { body: 'HTTP_X_EMPTY is absent\nHTTP_X_ABSENT is absent\n' },
   },
   {
     places: LIGHTTPD,
-    row: 'an odd query stays as it is',
+    row: 'an unusual query is not changed',
     reason: 'lighttpd escapes a % that begins no escape',
     expect: { body: 'QUERY_STRING=k=aa%2F%2Fbb&//q//p//=//a//b//?c=d&%25zz&+\n' },
   },
   {
     places: LIGHTTPD,
-    row: 'escaped bytes that are no UTF-8 stay what they are',
+    row: 'percent-encoded bytes that are not UTF-8 are kept',
     reason: 'lighttpd refuses them (url-invalid-utf8-reject)',
     expect: { status: '400 Bad Request', body: undefined },
   },
   {
     places: LIGHTTPD,
-    row: 'the words of a status are the application’s',
+    row: "the reason of a status is the application's",
     reason: 'lighttpd has words of its own',
     expect: { status: '403 Forbidden' },
   },
@@ -280,14 +280,14 @@ const policies: readonly Policy[] = [
   },
   {
     places: [HAPROXY],
-    row: 'a 304 has no body, and without headers gets none',
+    row: 'a 304 has no body, and gets no headers',
     reason: 'HAProxy 2.6 adds the length of nothing',
     expect: { headers: { 'Content-Length': ['0'] } },
   },
   {
     places: [HAPROXY],
-    row: 'PATH_INFO is empty at a mount point itself',
-    reason: 'HAProxy sends the same without a mount point; the option scriptName would tell',
+    row: 'PATH_INFO is empty at the mount point',
+    reason: 'HAProxy sends the same without a mount point; the option scriptName would set it',
     expect: { body: ({ mount }) => `SCRIPT_NAME=\nPATH_INFO=${mount || '/'}\n` },
   },
   ...BROKEN_WITHOUT_LENGTH.flatMap((row): Policy[] => [

@@ -140,7 +140,7 @@ describe.skipIf(!available)(`examples/uwsgi.ts after nginx${hint}`, () => {
   afterAll(() => nginx?.stop())
 
   test("nginx's uwsgi_pass gets the response of examples/uwsgi.ts to an upload", async () => {
-    const number = suite.findIndex(({ name }) => name.startsWith('a body of 96,000 bytes'))
+    const number = suite.findIndex(({ name }) => name.startsWith('a request body of 96,000 bytes'))
     const { request, expect: expected } = suite[number]!
     const response = await httpRequest(
       { port: nginx.port },

@@ -173,7 +173,7 @@ export class Gateway extends BaseHandler {
   }
 }
 
-// The global `Headers` and the one for responses can be told apart.
+// The global `Headers` and the one for responses have different names.
 
 same<InstanceType<typeof ResponseHeaders>, Headers>()
 export const global: globalThis.Headers = new globalThis.Headers()

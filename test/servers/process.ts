@@ -39,7 +39,7 @@ export interface Place {
   port: number
 }
 
-export type ServerProgram = 'apache2' | 'nginx' | 'lighttpd' | 'haproxy' | 'caddy'
+export type ServerProgram = 'apache2' | 'nginx' | 'lighttpd' | 'haproxy'
 
 /** Each server redirects this path itself, so that an answer proves that it is ours. */
 export const readyPath = '/portico-test-is-ready'

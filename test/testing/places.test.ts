@@ -21,7 +21,7 @@ it.each([
   ['fastcgi', FastCGIHandler, fastcgiClient],
   ['scgi', SCGIHandler, scgiClient],
   ['http', HTTPHandler, httpClient],
-] as const)('a place may be a string: %s', async (_, Handler, client) => {
+] as const)('a client accepts an address as a string: %s', async (_, Handler, client) => {
   for (const listen of ['127.0.0.1:0', `unix:${join(folder, 'app.sock')}`]) {
     const server = await new Handler({ listen }).run(app)
     const { address } = server
@@ -31,6 +31,6 @@ it.each([
     await server.close()
   }
   await expect(client('/run/app.sock').request({ target: '/' })).rejects.toThrow(
-    `"/run/app.sock" is no place: accepted are 'unix:PATH' and 'HOST:PORT'`,
+    `"/run/app.sock" is not an address; expected 'unix:PATH' or 'HOST:PORT'`,
   )
 })

@@ -10,7 +10,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
-import { httpRequest, type HttpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
+import { httpRequest, type HttpRequest, openHttp } from '../../src/exports/testing.ts'
 
 const closers: (() => unknown)[] = []
 afterEach(async () => {
@@ -37,7 +37,7 @@ async function serve(onSocket: (socket: Socket) => unknown, path?: string) {
   return { port: typeof address === 'object' && address !== null ? address.port : 0 }
 }
 
-/** Answers the first bytes of each connection with `answer`, then ends the connection. */
+/** Responds to the first bytes of each connection, then ends the connection. */
 async function serveBytes(answer: string, byteByByte = false) {
   return serve(async (socket) => {
     await once(socket, 'data')
@@ -166,7 +166,7 @@ describe('what is sent', () => {
 describe.each([
   ['whole', false],
   ['byte by byte', true],
-])('an answer that comes %s', (_, byteByByte) => {
+])('a response that arrives %s', (_, byteByByte) => {
   const cases: [name: string, method: string, answer: string, expected: object][] = [
     [
       'keeps header names, order and repetition, and trims values',
@@ -215,7 +215,7 @@ describe.each([
     expect(await httpRequest(place, { method })).toMatchObject(expected)
   })
 
-  it('brings the 1xx answers before it, and all its bytes as raw', async () => {
+  it('has the 1xx responses before it, and all its bytes as raw', async () => {
     const answer =
       'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n' +
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n'
@@ -231,8 +231,8 @@ describe.each([
 
   const ok = 'HTTP/1.1 200 OK\r\n'
   const faults: [name: string, answer: string, code: string, message: RegExp][] = [
-    ['no answer', '', 'PORTICO_DISCONNECTED', /within the head/],
-    ['half a head', `${ok}A: b\r\n`, 'PORTICO_DISCONNECTED', /within the head/],
+    ['an empty response', '', 'PORTICO_DISCONNECTED', /inside the head/],
+    ['half a head', `${ok}A: b\r\n`, 'PORTICO_DISCONNECTED', /inside the head/],
     ['another protocol', 'Status: 200 OK\r\n\r\n', 'PORTICO_PROTOCOL', /status line/],
     ['a bare LF', 'HTTP/1.1 200 OK\nA: b\r\n\r\n', 'PORTICO_PROTOCOL', /line end/],
     ['a CR within a line', `${ok}A: b\rc\r\n\r\n`, 'PORTICO_PROTOCOL', /header line/],
@@ -254,7 +254,7 @@ describe.each([
     ['a signed length', `${ok}Content-Length: +1\r\n\r\nx`, 'PORTICO_PROTOCOL', /Content-Length/],
     ['another coding', `${ok}Transfer-Encoding: gzip\r\n\r\n`, 'PORTICO_PROTOCOL', /Transfer/],
     [
-      'a chunk size that is none',
+      'an invalid chunk size',
       `${ok}Transfer-Encoding: chunked\r\n\r\n0x1\r\nx\r\n`,
       'PORTICO_PROTOCOL',
       /chunk size/,
@@ -298,7 +298,7 @@ describe('a connection', () => {
     expect(bodies.map(({ body }) => String(body))).toEqual(['1', '2'])
   })
 
-  it('takes pipelined bytes and reads the answers in turn', async () => {
+  it('sends pipelined bytes and reads the responses in order', async () => {
     const place = await serveBytes(answerWith('a') + answerWith('b'))
     const connection = await openHttp(place)
     closers.push(() => connection.close())
@@ -311,7 +311,7 @@ describe('a connection', () => {
     expect(bodies).toEqual(['a', 'b'])
   })
 
-  it('refuses a second request while the first answer is unread', async () => {
+  it('refuses a second request while the first response is unread', async () => {
     const place = await serveBytes(answerWith('x'))
     const connection = await openHttp(place)
     closers.push(() => connection.close())
@@ -343,7 +343,7 @@ describe('a connection', () => {
     expect(String(response.body)).toBe('late')
   })
 
-  it('gives the answer of a server that refuses the upload and closes', async () => {
+  it('returns the response of a server that refuses the upload and closes', async () => {
     const place = await serve(async (socket) => {
       await once(socket, 'data')
       socket.end('HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno')
@@ -366,7 +366,7 @@ describe('a connection', () => {
     const place = await serve((socket) => socket.write(answer))
     await expect(httpRequest(place, {}, { timeout: 50 })).rejects.toMatchObject({
       code: 'PORTICO_DISCONNECTED',
-      message: 'nothing came within 50 ms',
+      message: 'Nothing was received within 50 ms',
     })
   })
 
@@ -392,7 +392,7 @@ describe('a connection', () => {
     expect(String(response.body)).toBe('thanks')
   })
 
-  it('says what went wrong when nobody listens', async () => {
+  it('reports the error if no server listens', async () => {
     await expect(httpRequest({ path: '/nowhere/socket' })).rejects.toMatchObject({
       code: 'PORTICO_DISCONNECTED',
       message: expect.stringContaining('ENOENT'),
@@ -448,10 +448,10 @@ it('reads back any headers and body that a server can send', async () => {
           (chunk) => `${chunk.length.toString(16)}\r\n${Buffer.from(chunk).toString('latin1')}\r\n`,
         )
         .join('')
-      const place = await serveBytes(
+      const address = await serveBytes(
         `HTTP/1.1 200 OK\r\n${head}Transfer-Encoding: chunked\r\n\r\n${body}0\r\n\r\n`,
       )
-      const response = await httpRequest(place)
+      const response = await httpRequest(address)
       expect(response.headers.slice(0, -1)).toEqual(list)
       expect(response.body).toEqual(Buffer.concat(chunks))
     }),

@@ -1,4 +1,4 @@
-/** `TestApp`: what it asks, what it keeps, and what it says when an answer is not as expected. */
+/** `TestApp`: requests, cookies, redirects, and the messages of failed checks. */
 import { Buffer } from 'node:buffer'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -20,7 +20,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-/** What every TestApp can do, whatever is behind it. */
+/** What every TestApp can do, in process or over a gateway. */
 async function useOf(app: TestSession): Promise<void> {
   await app
     .get('/echo?a=%20b')
@@ -62,7 +62,9 @@ async function useOf(app: TestSession): Promise<void> {
     .redirects(2)
     .expect(/^POST \/echo .* kept\n$/)
   await expect(app.get('/loop').redirects(3)).rejects.toThrow('More than 3 redirects')
-  await expect(app.get('/elsewhere').redirects(1)).rejects.toThrow('leads elsewhere: http://a.b/')
+  await expect(app.get('/elsewhere').redirects(1)).rejects.toThrow(
+    'leads outside of the application: http://a.b/',
+  )
 }
 
 describe.each(gateways)('over $name', (gateway) => {
@@ -105,7 +107,7 @@ describe('in process', () => {
     await new TestApp(upload).post('/').send(form).expect(200, 'name: file:a.txt ')
   })
 
-  test('each request is sent once, however often it is awaited', async () => {
+  test('TestApp sends a request once, however often it is awaited', async () => {
     let count = 0
     const call = new TestApp((_, startResponse) => {
       startResponse('204 No Content', [])
@@ -122,7 +124,7 @@ describe('in process', () => {
       () => call.send('x'),
       () => call.redirects(1),
     ]) {
-      expect(late).toThrow('The request has been sent already')
+      expect(late).toThrow('The request has already been sent')
     }
   })
 
@@ -142,7 +144,7 @@ describe('in process', () => {
     await new TestApp(app).get('/x').expect(200, '/x')
   })
 
-  test.each([42, null])('%j is no application', async (candidate) => {
+  test.each([42, null])('TestApp rejects %j as an application', async (candidate) => {
     await expect(new TestApp(candidate as unknown as Application).get('/')).rejects.toMatchObject({
       code: 'PORTICO_CONFIGURATION',
     })
@@ -155,19 +157,19 @@ describe('in process', () => {
     await new TestApp(untyped, { validate: false }).get('/').expect(200, 'no type')
   })
 
-  test('an answer that is broken off is none', async () => {
+  test('TestApp rejects an aborted response', async () => {
     const app = new TestApp(function* broken(_, startResponse) {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
       yield 'begun'
       throw new Error('on purpose')
     })
     await expect(app.get('/').expect(200)).rejects.toThrow(
-      /^The answer was broken off\n200 OK\nbegun\nwsgi\.errors: GET \/: Error: on purpose/,
+      /^The response was aborted\n200 OK\nbegun\nwsgi\.errors: GET \/: Error: on purpose/,
     )
   })
 })
 
-describe('an answer that is not as expected', () => {
+describe('failed checks', () => {
   const app = new TestApp((_, startResponse) => {
     startResponse('404 Not Found', [['Content-Type', 'application/json']])
     return ['{"a":1}']

@@ -16,14 +16,14 @@ function hash(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-/** Answers with what is made of the input. */
+/** An application that responds with what `use` makes of the input. */
 function reading(
   use: (input: InputStream, environ: Environ) => Promise<string | Uint8Array>,
 ): Application {
   return async (environ, startResponse) => {
-    const answer = await use(environ['wsgi.input'], environ)
+    const result = await use(environ['wsgi.input'], environ)
     startResponse('200 OK', text())
-    return [answer]
+    return [result]
   }
 }
 
@@ -31,47 +31,42 @@ const post = (body: string | Uint8Array) => ({ method: 'POST', target: '/', body
 
 export const inputRows: readonly Row[] = [
   {
-    name: 'a small body is read whole',
-    facts: [102],
+    name: 'a small request body is read at once',
     request: post('name=tatsuhiko'),
     application: reading((input) => input.read()),
     expect: { body: 'name=tatsuhiko' },
   },
   {
-    name: 'a body of 96,000 bytes is read in a loop, and echoed',
-    facts: [103],
+    name: 'a request body of 96,000 bytes is read in a loop, and echoed',
     request: post(BINARY),
     application: reading(async (input) => {
-      const pieces: Buffer[] = []
-      for (let piece; (piece = await input.read(4096)).length > 0;) pieces.push(piece)
-      return Buffer.concat(pieces)
+      const parts: Buffer[] = []
+      for (let part; (part = await input.read(4096)).length > 0;) parts.push(part)
+      return Buffer.concat(parts)
     }),
     expect: { body: BINARY, headers: { 'Content-Length': ['96000'] } },
   },
   {
-    name: 'a body is echoed piece by piece while it comes',
-    facts: [103, 127],
+    name: 'a request body is echoed chunk by chunk while it arrives',
     request: post(BINARY),
     application: async function* (environ, startResponse) {
       startResponse('200 OK', text())
-      for await (const piece of environ['wsgi.input'].chunks()) yield piece
+      for await (const chunk of environ['wsgi.input'].chunks()) yield chunk
     } as Application,
     expect: { body: BINARY },
   },
   {
-    name: 'a body is a Node stream for those who want one',
-    facts: [103],
+    name: 'a request body can be read as a Node stream',
     request: post(BINARY),
     application: reading(async (input) => {
       const digest = createHash('sha256')
-      for await (const piece of input.stream()) digest.update(piece as Buffer)
+      for await (const chunk of input.stream()) digest.update(chunk as Buffer)
       return digest.digest('hex')
     }),
     expect: { body: hash(BINARY) },
   },
   {
     name: 'lines are read one by one',
-    facts: [240, 243],
     request: post(LINES),
     application: reading(async (input) => {
       const lines: string[] = []
@@ -81,8 +76,7 @@ export const inputRows: readonly Row[] = [
     expect: { body: JSON.stringify(['first\n', 'second\r\n', '\n', 'last']) },
   },
   {
-    name: 'a line is read in parts, and lines with a hint',
-    facts: [239, 240, 247],
+    name: 'a long line is read in parts, and lines with a hint',
     request: post('ab\ncd\nef\n'),
     application: reading(async (input) => {
       const parts = [
@@ -95,8 +89,7 @@ export const inputRows: readonly Row[] = [
     expect: { body: JSON.stringify(['a', 'b\n', 'cd\n', 'ef\n']) },
   },
   {
-    name: 'the end of the input stays the end',
-    facts: [131, 237],
+    name: 'reads after the end of the input return nothing',
     request: post('123456'),
     application: reading(async (input) => {
       const sizes = [
@@ -110,22 +103,19 @@ export const inputRows: readonly Row[] = [
     expect: { body: '4,2,0,0' },
   },
   {
-    name: 'reading the body of a GET does not wait',
-    facts: [132],
+    name: 'reading the body of a GET request does not wait',
     request: { target: '/' },
     application: reading(async (input) => `${(await input.read()).length} bytes`),
     expect: { body: '0 bytes' },
   },
   {
-    name: 'an empty body is empty',
-    facts: [205, 242],
+    name: 'an empty request body is empty',
     request: post(''),
     application: reading(async (input) => `${(await input.readline()).length} bytes`),
     expect: { body: '0 bytes' },
   },
   {
-    name: 'a body that nobody reads does not hinder the answer',
-    facts: [229],
+    name: 'a request body that is not read does not prevent the response',
     request: post(LARGE),
     application: (_environ, startResponse) => {
       startResponse('200 OK', text())
@@ -134,8 +124,7 @@ export const inputRows: readonly Row[] = [
     expect: { body: 'not read' },
   },
   {
-    name: 'a body that is half read does not hinder the answer',
-    facts: [229],
+    name: 'a request body that is partly read does not prevent the response',
     request: post(LARGE),
     application: reading(async (input) => String(await input.read(6))),
     expect: { body: 'unread' },

@@ -2,7 +2,7 @@
 import type { Application, HeaderList } from '../../types.ts'
 import { reportClose, text, watched, type Row } from '../row.ts'
 
-/** An application that answers with this, whatever is asked. */
+/** An application that responds with this to every request. */
 function answering(status: string, headers: HeaderList, body: string[]): Application {
   return (environ, startResponse) => {
     startResponse(
@@ -31,38 +31,33 @@ function generating(status: string, headers: HeaderList, body: string[]): Applic
 const NO_BODY = { body: '', closed: 1 }
 const NO_FRAMING = { 'Content-Length': [], 'Transfer-Encoding': [] }
 
-export const answerRows: readonly Row[] = [
+export const responseRows: readonly Row[] = [
   {
-    name: 'an array of one block has its length',
-    facts: [79],
+    name: 'an array of one chunk gets a Content-Length',
     request: { target: '/' },
     application: answering('200 OK', text(), ['http']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
-    name: 'an array of several blocks has its length',
-    facts: [149],
+    name: 'an array of several chunks gets a Content-Length',
     request: { target: '/' },
     application: answering('200 OK', text(), ['ht', '', 'tp']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
-    name: 'an empty array has the length 0, and nothing is logged',
-    facts: [83],
+    name: 'an empty array gets Content-Length 0, and nothing is logged',
     request: { target: '/' },
     application: answering('200 OK', text(), []),
     expect: { ...NO_BODY, headers: { 'Content-Length': ['0'] } },
   },
   {
     name: 'an empty generator is an empty body',
-    facts: [83],
     request: { target: '/' },
     application: generating('200 OK', text(), []),
     expect: NO_BODY,
   },
   {
-    name: 'the length that an application gives is kept, behind its type',
-    facts: [89],
+    name: 'the Content-Length of an application is kept, after its Content-Type',
     request: { target: '/' },
     application: generating('200 OK', text(['Content-Length', '4']), ['ht', 'tp']),
     expect: {
@@ -72,43 +67,37 @@ export const answerRows: readonly Row[] = [
     },
   },
   {
-    name: 'a 404 has a body like any other',
-    facts: [130],
+    name: 'a 404 has a body',
     request: { target: '/' },
     application: answering('404 Not Found', text(), ['nothing here']),
     expect: { status: '404 Not Found', body: 'nothing here', closed: 1 },
   },
   {
-    name: 'the words of a status are the application’s',
-    facts: [118, 169],
+    name: "the reason of a status is the application's",
     request: { target: '/' },
     application: answering('403 Not Even You', text(), ['no']),
     expect: { status: '403 Not Even You', body: 'no', closed: 1 },
   },
   {
-    name: 'two headers of a name arrive as two',
-    facts: [121],
+    name: 'two headers with the same name arrive as two',
     request: { target: '/' },
     application: answering('200 OK', text(['X-Foo', 'foo'], ['X-Foo', 'bar, baz']), ['x']),
     expect: { headers: { 'X-Foo': ['foo', 'bar, baz'] }, closed: 1 },
   },
   {
-    name: 'cookies arrive one by one and in order',
-    facts: [121],
+    name: 'Set-Cookie headers arrive one by one and in order',
     request: { target: '/' },
     application: answering('200 OK', text(['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2']), ['x']),
     expect: { headers: { 'Set-Cookie': ['a=1', 'b=2'] }, closed: 1 },
   },
   {
-    name: 'a header may hold a tab and bytes above 0x7f',
-    facts: [73],
+    name: 'a header may contain a tab and bytes above 0x7f',
     request: { target: '/' },
     application: answering('200 OK', text(['X-Bytes', 'a\tb\xe9\xff']), ['x']),
     expect: { headers: { 'X-Bytes': ['a\tb\xe9\xff'] }, closed: 1 },
   },
   {
     name: 'a redirect keeps its Location',
-    facts: [196],
     request: { target: '/' },
     application: answering('302 Found', text(['Location', 'http://example.com/']), ['moved']),
     expect: {
@@ -119,22 +108,19 @@ export const answerRows: readonly Row[] = [
     },
   },
   {
-    name: 'HEAD sends no body, and the length that GET would have',
-    facts: [147],
+    name: 'HEAD sends no body, but the Content-Length of GET',
     request: { method: 'HEAD', target: '/' },
     application: answering('200 OK', text(), ['Hello World']),
     expect: { ...NO_BODY, headers: { 'Content-Length': ['11'] } },
   },
   {
-    name: 'HEAD keeps a Content-Length for which no body came',
-    facts: [82],
+    name: 'HEAD keeps a Content-Length without a body',
     request: { method: 'HEAD', target: '/' },
     application: answering('200 OK', text(['Content-Length', '12345']), []),
     expect: { ...NO_BODY, headers: { 'Content-Length': ['12345'] } },
   },
   {
     name: 'HEAD ends a generator early, and closes it',
-    facts: [147, 184],
     request: { method: 'HEAD', target: '/' },
     application: generating(
       '200 OK',
@@ -144,8 +130,7 @@ export const answerRows: readonly Row[] = [
     expect: NO_BODY,
   },
   {
-    name: 'HEAD sends nothing of what write() gets',
-    facts: [147],
+    name: 'HEAD drops what is passed to write()',
     request: { method: 'HEAD', target: '/' },
     application: async (_environ, startResponse) => {
       await startResponse('200 OK', text())('not for HEAD')
@@ -154,15 +139,13 @@ export const answerRows: readonly Row[] = [
     expect: { body: '' },
   },
   {
-    name: 'a 204 has neither body nor length',
-    facts: [123],
+    name: 'a 204 has neither a body nor a Content-Length',
     request: { target: '/' },
     application: answering('204 No Content', [['Content-Length', '4']], ['http']),
     expect: { ...NO_BODY, status: '204 No Content', headers: NO_FRAMING },
   },
   {
-    name: 'a 304 has no body, and without headers gets none',
-    facts: [123],
+    name: 'a 304 has no body, and gets no headers',
     request: { target: '/' },
     application: answering('304 Not Modified', [], []),
     expect: {
@@ -172,36 +155,31 @@ export const answerRows: readonly Row[] = [
     },
   },
   {
-    name: 'a 304 drops the body that an application gives it',
-    facts: [123],
+    name: 'a 304 drops the body of the application',
     request: { target: '/' },
     application: generating('304 Not Modified', [['ETag', '"x"']], ['http']),
     expect: { ...NO_BODY, status: '304 Not Modified', headers: { ETag: ['"x"'] } },
   },
   {
-    name: 'a body longer than declared is cut',
-    facts: [180],
+    name: 'a body longer than declared is truncated',
     request: { target: '/' },
     application: answering('200 OK', text(['Content-Length', '4']), ['ht', 'tp/1.1']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
-    name: 'a generator that sends more than declared is cut and ended',
-    facts: [180],
+    name: 'a generator that sends more than declared is truncated and closed',
     request: { target: '/' },
     application: generating('200 OK', text(['Content-Length', '4']), ['http', '/1.1', 'and more']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
-    name: 'an array shorter than declared is broken',
-    facts: [180],
+    name: 'an array shorter than declared is an aborted response',
     request: { target: '/' },
     application: answering('200 OK', text(['Content-Length', '40']), ['http']),
     expect: { body: 'http', broken: true, closed: 1, logged: '4 of the 40 bytes' },
   },
   {
-    name: 'a generator shorter than declared is broken',
-    facts: [180],
+    name: 'a generator shorter than declared is an aborted response',
     request: { target: '/' },
     application: generating('200 OK', text(['Content-Length', '40']), ['ht', 'tp']),
     expect: { body: 'http', broken: true, closed: 1, logged: '4 of the 40 bytes' },

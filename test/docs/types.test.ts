@@ -1,0 +1,61 @@
+/** The examples of docs/*.md and README.md compile against the built package under `tsc --strict`. */
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { compileConsumer, makeConsumer } from '../support/consumer.ts'
+
+/** What short examples leave to the reader, and packages without types. */
+const DECLARATIONS = `
+declare module 'express'
+declare module 'koa'
+declare module 'verdaccio'
+declare module 'node-git-server'
+declare module 'http' {
+  interface IncomingMessage {
+    baseUrl?: string
+    originalUrl?: string
+  }
+}
+declare const run: typeof import('portico').run
+declare const sendfile: typeof import('portico/middleware').sendfile
+declare const app: import('portico').Application
+declare const application: import('portico').Application
+declare const listener: import('portico/node').NodeListener
+`
+
+let folder: string
+beforeAll(async () => {
+  folder = await makeConsumer({
+    noEmit: true,
+    allowJs: true,
+    checkJs: true,
+    noImplicitAny: false,
+    noUncheckedIndexedAccess: false,
+    lib: ['es2023'],
+    skipLibCheck: true,
+  })
+  await writeFile(join(folder, 'declarations.d.ts'), DECLARATIONS)
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+test('every JavaScript and TypeScript example of the docs compiles', async () => {
+  const pages = (await readdir('docs')).filter((name) => name.endsWith('.md'))
+  let count = 0
+  for (const page of ['README.md', ...pages.map((name) => `docs/${name}`)]) {
+    const place = join(folder, basename(page, '.md'))
+    await mkdir(place)
+    const text = await readFile(page, 'utf8')
+    for (const [, kind, code = ''] of text.matchAll(/^```(js|ts)\n([^]*?)^```$/gm)) {
+      const [, name] = /^\/\/ (\S+\.(?:mjs|cjs|ts))\n/.exec(code) ?? []
+      count += 1
+      // Hono types `c.env` by a type parameter, which JavaScript does not have.
+      const check = name === 'hono.mjs' ? '// @ts-nocheck\n' : ''
+      await writeFile(
+        join(place, name ?? `example-${count}.${kind === 'ts' ? 'ts' : 'mjs'}`),
+        `${check}${code}\nexport {}\n`,
+      )
+    }
+  }
+  expect(count).toBeGreaterThan(20)
+  expect(await compileConsumer(folder)).toBe('')
+})
