@@ -45,17 +45,15 @@ import { isLoss, requestName } from '../src/request/error-log.ts'
 import { logEntry } from '../src/log.ts'
 import { asLogEntry, show } from '../src/text.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
-import { HandlerDefaults, type HandlerOptions } from '../src/request/handler-defaults.ts'
+import { HandlerDefaults } from '../src/request/handler-defaults.ts'
+import type { HandlerOptions, RequestState } from '../src/request/handler-defaults.ts'
 import { whenOpen } from '../src/response/file-part.ts'
 import { isFileWrapper } from '../src/response/file-wrapper.ts'
 import { frame, isBodiless, isHopByHop, lengthToAdd, UNFRAMED } from '../src/response/head.ts'
 import { checkPairs, checkStatus } from '../src/response/headers.ts'
 import { LazyAbortController } from '../src/request/lazy-abort-controller.ts'
 
-export type { HandlerOptions, MaybePromise }
-
-/** The values of `BaseHandler#state`; the header of this file has the transitions. */
-export type RequestState = 'waiting' | 'ready' | 'sending' | 'ended'
+export type { HandlerOptions, MaybePromise, RequestState }
 
 const HEADERS_NOT_SET = 'PORTICO_HEADERS_NOT_SET'
 const WRITTEN = Promise.resolve()
@@ -91,12 +89,15 @@ export class BaseHandler extends HandlerDefaults {
     if (wait) await wait
   }
 
-  /** Calls `run` for a server: if it rejects, only this request ends, with a line on stderr. */
+  /** Calls `run` for a server. If it rejects, the error is logged and only this request ends. */
   start(application: Application): void {
     // No promise where nothing waits, because it costs a tenth of a small request.
     const own = this.run === BaseHandler.prototype.run
     const wait = own ? this.#run(application) : this.run(application)
-    wait?.catch((error: unknown) => logEntry(show(error)))
+    wait?.catch((error: unknown) => {
+      logEntry(show(error))
+      this.abort()
+    })
   }
 
   #run(application: Application): MaybePromise {
@@ -175,7 +176,6 @@ export class BaseHandler extends HandlerDefaults {
       // An application that waited for a client that is gone may throw the reason of the abort.
       if (error === this.#failure || this.#lifetime.aborted || isLoss(error)) return
       this.logException(error)
-      this._failed(error)
       return
     }
     if (isLoss(error)) {
@@ -433,7 +433,7 @@ export class BaseHandler extends HandlerDefaults {
     try {
       const done = closeBody(body, iterator)
       if (!isPromise(done)) return
-      return Promise.resolve(done).then(ignore, (error: unknown) => this.logException(error))
+      return Promise.resolve(done).catch((e: unknown) => this.logException(e)) as Promise<void>
     } catch (error) {
       this.logException(error)
     }
@@ -445,5 +445,3 @@ export class BaseHandler extends HandlerDefaults {
     errors.flush()
   }
 }
-
-function ignore(): void {}

@@ -5,8 +5,21 @@
 import type { Runnable } from '../src/application/to-application.ts'
 import type { Address } from '../src/server/listen.ts'
 import type { GatewayServer } from '../src/server/gateway-server.ts'
-import type { Application } from '../src/types.ts'
-import { HTTPHandler, HTTPRequestHandler, type HTTPOptions } from './http.ts'
+import { HTTPHandler, type HTTPOptions } from './http.ts'
+
+/** Reports the end of each request. */
+class CountingHandler extends HTTPHandler {
+  readonly #onHandled: () => void
+
+  constructor(options: HTTPOptions, onHandled: () => void) {
+    super(options)
+    this.#onHandled = onHandled
+  }
+
+  override finished(): void {
+    this.#onHandled()
+  }
+}
 
 /**
  * A server made by `makeServer`, as wsgiref.simple_server.make_server has it: it exists before it
@@ -17,7 +30,7 @@ export class WSGIServer {
   readonly #application: Runnable
   #server: GatewayServer | null = null
   #starting: Promise<GatewayServer> | null = null
-  /** Called behind each request. */
+  /** Called after each request. */
   #onHandled = () => {}
 
   constructor(application: Runnable, options: HTTPOptions) {
@@ -42,20 +55,9 @@ export class WSGIServer {
   }
 
   async #listen(): Promise<GatewayServer> {
-    const { requestHandler = HTTPRequestHandler } = this.#options
-    const handled = () => this.#onHandled()
-    class Handler extends requestHandler {
-      override async run(application: Application): Promise<void> {
-        try {
-          await super.run(application)
-        } finally {
-          handled()
-        }
-      }
-    }
-    const options = { ...this.#options, requestHandler: Handler }
+    const handler = new CountingHandler(this.#options, () => this.#onHandled())
     try {
-      this.#server = await new HTTPHandler(options).run(this.#application)
+      this.#server = await handler.run(this.#application)
       return this.#server
     } catch (error) {
       this.#starting = null

@@ -25,7 +25,7 @@ export function targetOf(environ: Environ): RequestTarget {
     return { base: script, url: (path || '/') + query, original: (script + path || '/') + query }
   }
   const raw = rawPath(uri)
-  if (raw === '*' && path === '') return { base: '', url: '*', original: '*' }
+  if (raw === '*' && (path === '' || path === '/')) return { base: '', url: '*', original: '*' }
   const { base, rest } = spelled(raw, script, path)
   return { base, url: (rest || '/') + query, original: (base + rest || '/') + query }
 }

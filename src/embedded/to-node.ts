@@ -30,7 +30,11 @@ export function toNode(
   const origin = nodeOriginOf(run)
   if (origin !== undefined) return origin.listener
   const listener: NodeListener = (request, response) => {
-    new MountedHandler(request, response, options).start(run)
+    const handler = new MountedHandler(request, response, options)
+    response.on('close', () => {
+      if (!response.writableFinished) handler.abort()
+    })
+    handler.start(run)
   }
   linkApplication(listener, run)
   return listener

@@ -1,13 +1,87 @@
-/** The CGI variables that the headers of an HTTP request become, and what they say of its body. */
+/** An HTTP request → CGI variables. */
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
+import { decodePath } from './decode-path.ts'
 import { putVariable, ruleFor, type Rule } from './environ.ts'
 import { interned } from './known-variables.ts'
 
 /** Header names whose variable is remembered, and their length: more than browsers and proxies have. */
 const MAX_KNOWN_NAMES = 512
 const MAX_KNOWN_LENGTH = 64
+
+/**
+ * Sets every CGI variable that the connection and the head of a request give.
+ *
+ * @throws {PeerError} for a request that cannot be served, or whose client is gone.
+ */
+export function addHTTPVariables(
+  environ: Environ,
+  request: IncomingMessage,
+  maxHeaders: number,
+): void {
+  const { socket } = request
+  const target = request.url ?? '/'
+  const hash = target.indexOf('#')
+  const mark = target.indexOf('?')
+  environ.REQUEST_METHOD = request.method ?? 'GET'
+  environ.SCRIPT_NAME = ''
+  environ.PATH_INFO = pathOf(environ.REQUEST_METHOD, target)
+  environ.QUERY_STRING =
+    mark < 0 || (hash >= 0 && hash < mark)
+      ? ''
+      : target.slice(mark + 1, hash < 0 ? undefined : hash)
+  environ['REQUEST_URI'] = target
+  environ.SERVER_PROTOCOL = `HTTP/${request.httpVersion}`
+  environ.SERVER_NAME = plainAddress(socket.localAddress) || 'localhost'
+  environ.SERVER_PORT = String(socket.localPort ?? '80')
+  if (isGone(socket)) throw new PeerError('PORTICO_DISCONNECTED', 'The client went away')
+  if (socket.remoteAddress !== undefined) {
+    environ['REMOTE_ADDR'] = plainAddress(socket.remoteAddress)
+    environ['REMOTE_PORT'] = String(socket.remotePort)
+  }
+  environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
+  if ('encrypted' in socket) environ['HTTPS'] = 'on'
+  if (request.httpVersionMajor > 1) {
+    const message = `Unsupported HTTP version ${request.httpVersion}`
+    throw new PeerError('PORTICO_BAD_REQUEST', message, '505 HTTP Version Not Supported')
+  }
+  addHeaders(environ, request, maxHeaders)
+  const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
+  if (authority === undefined) return
+  // RFC 9110, sections 4.2.1 and 4.2.4.
+  if (authority === '' || authority.includes('@')) {
+    throw new PeerError(
+      'PORTICO_BAD_REQUEST',
+      'Invalid absolute request target: it must have a host, and no user',
+    )
+  }
+  // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
+  environ['HTTP_HOST'] = authority
+}
+
+/**
+ * The path of a target. An absolute target without one means '/' (RFC 9110, section 4.2.3), and so
+ * does '*', which is for OPTIONS only (RFC 9112, section 3.2.4).
+ */
+function pathOf(method: string, target: string): string {
+  const path = decodePath(target)
+  if (path !== '') return path
+  if (AUTHORITY.test(target) || (target === '*' && method === 'OPTIONS')) return '/'
+  throw new PeerError('PORTICO_BAD_REQUEST', "Invalid request target: it must begin with '/'")
+}
+
+const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
+
+/**
+ * Whether a connection was reset before its address was known: it must not be served without one. A
+ * Unix socket never has an address.
+ */
+export function isGone(socket: Socket): boolean {
+  if (socket.remoteAddress !== undefined) return false
+  return socket.destroyed || socket.localAddress !== undefined
+}
 
 /**
  * Headers → HTTP_*, CONTENT_TYPE, CONTENT_LENGTH. Only letters, digits and '-' are taken: with any
@@ -102,6 +176,32 @@ function checkCoding(coding: string, httpVersion: string): void {
     throw new PeerError('PORTICO_BAD_REQUEST', message, '501 Not Implemented')
   }
 }
+
+/**
+ * Whether a request has no second reading: HTTP/1, a path, at most `max` headers, none of them twice
+ * that must be there once, and no transfer coding. All others are judged by `addHeaders`.
+ */
+export function isOrdinary(request: IncomingMessage, max: number): boolean {
+  const { rawHeaders: raw, url = '' } = request
+  if (request.httpVersionMajor !== 1 || raw.length > 2 * max) return false
+  if (url.charCodeAt(0) !== 0x2f || url.includes('%00')) return false
+  let seen = 0
+  for (let i = 0; i < raw.length; i += 2) {
+    const bit = BIT_OF_LENGTH[raw[i]!.length]
+    if (bit === undefined) continue
+    const name = raw[i]!.toLowerCase()
+    if (name === 'transfer-encoding') return false
+    if (name !== 'host' && name !== 'content-type' && name !== 'content-length') continue
+    if ((seen & bit) !== 0 || (name === 'content-length' && raw[i + 1]!.length > 15)) return false
+    seen |= bit
+  }
+  return true
+}
+
+/** The names that `isOrdinary` looks for differ in length. */
+const BIT_OF_LENGTH: readonly (number | undefined)[] = Array.from({ length: 18 }, (_, length) =>
+  [4, 12, 14, 17].includes(length) ? 1 << length : undefined,
+)
 
 /** RFC 9112, section 6.3: a request has a body only if it says so. */
 export function hasBody({ rawHeaders }: IncomingMessage): boolean {

@@ -27,6 +27,9 @@ export type HandlerOptions = Pick<
   'multiprocess' | 'osEnviron' | 'pathInfo' | 'responseTimeout' | 'scriptName'
 >
 
+/** The values of `BaseHandler#state`; the header of `handlers/base.ts` has the transitions. */
+export type RequestState = 'waiting' | 'ready' | 'sending' | 'ended'
+
 // The defaults of each instance, made once.
 const WSGI_VERSION = [1, 0] as const
 const NO_VARIABLES = {}
@@ -178,9 +181,6 @@ export class HandlerDefaults {
   _end(_complete: boolean): MaybePromise {
     return this._flush()
   }
-
-  /** Called for an error after the response has ended, such as one of the transport. */
-  _failed(_error: unknown): void {}
 
   // The error page
 

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { describe, expect, test } from 'vitest'
-import { refusalStatus } from '../../src/protocol/http-refusal.ts'
+import { refusalStatus } from '../../../src/server/connections/http-refusal.ts'
 
 /** An error of the parser that has read `read` and had `rest` before it. */
 function overflow(read: string, rest = '') {

@@ -1,18 +1,16 @@
-/**
- * What a client is told of a request that Node's parser gave up, from the server's side: Node says
- * 431 for whatever is too long, and the request line has a status of its own.
- */
+/** The status of a request that Node's parser has refused. */
 import type { Buffer } from 'node:buffer'
 
-/** An error of `node:http`'s parser, with the piece of the request in which it gave up. */
+/** An error of `node:http`'s parser. */
 export interface ParserError extends Error {
   readonly code?: string
+  /** The bytes that the parser was given last. */
   readonly rawPacket?: Buffer
-  /** How much of `rawPacket` had been read. */
+  /** How many of them it has parsed. */
   readonly bytesParsed?: number
 }
 
-/** The status line for it (RFC 9110, section 15.5). */
+/** Returns the status (RFC 9110, section 15.5). Node itself uses 431 for all that is too long. */
 export function refusalStatus(error: ParserError): string {
   switch (error.code) {
     case 'HPE_HEADER_OVERFLOW':
@@ -29,14 +27,13 @@ export function refusalStatus(error: ParserError): string {
 const LF = 10
 
 /**
- * Whether the line that is too long is the request line, as far as the last piece of it tells. A
- * piece from the middle of a line is taken for part of a target if it could be one: a header of
- * that length without a blank is rarer.
+ * Whether the line that is too long is the request line. Only its last bytes are known: bytes
+ * without a space are taken for a request target, because a header that long without one is rarer.
  */
 function isRequestLine({ rawPacket, bytesParsed = 0 }: ParserError): boolean {
   if (rawPacket === undefined) return false
   const end = rawPacket.indexOf(LF)
-  // A line has ended before, so this one is a header; or a request that came with its predecessor.
+  // A complete line precedes it, so it is a header, or part of a pipelined request.
   if (end >= 0 && end < bytesParsed - 1) return false
   const line = rawPacket.toString('latin1', 0, end < 0 ? undefined : end)
   return end < 0 ? /^(?:[A-Z-]+ )?\S*$/.test(line) : /^(?:[A-Z-]+ )?\S* HTTP\/\d\.\d\r?$/.test(line)

@@ -1,0 +1,263 @@
+/**
+ * `DirectRequest`: a request that an application of node:http gets as it is. Express, Koa, Fastify
+ * and the like need no bridge on an HTTP server; upgrades, trailers and `rawHeaders` survive.
+ */
+import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { isGone, isOrdinary } from '../../environ/from-http.ts'
+import { PeerError } from '../../errors.ts'
+import { isPromise } from '../../response/body.ts'
+import type { Environ } from '../../types.ts'
+import { connectionOf, type HTTPExchange, readAhead } from './http.ts'
+
+/** The part of `HTTPRequestHandler` that serves a direct request. */
+export interface EnvironHandler {
+  environ: Environ | null
+  headersSent: boolean
+  setupEnviron(): void
+  disconnected(reason?: Error): void
+  fail(error: unknown): Promise<void>
+  logException(error: unknown): void
+}
+
+/** An application of node:http, and the server that it belongs to. */
+interface NodeOrigin {
+  readonly listener: (request: IncomingMessage, response: ServerResponse) => unknown
+  readonly server: Server | null
+}
+
+export interface DirectOptions {
+  readonly maxHeaders: number
+  readonly highWaterMark: number
+  readonly responseTimeout: number
+  /** True if `req.url` may differ from the target: the environ knows. */
+  readonly mounted: boolean
+  /** What a mounted application sees of the target. */
+  readonly targetOf: (environ: Environ) => { base: string; url: string; original: string }
+  readonly newHandler: (request: IncomingMessage, response: ServerResponse) => EnvironHandler
+}
+
+/** The key under which a request has its `DirectRequest`. */
+const DIRECT = Symbol('portico.direct')
+
+type Message = IncomingMessage & {
+  [DIRECT]?: DirectRequest
+}
+
+export class DirectRequest implements HTTPExchange {
+  readonly request: Message
+  readonly response: ServerResponse
+  readonly #listener: NodeOrigin['listener']
+  readonly #options: DirectOptions
+  #handler: EnvironHandler | null = null
+  #environ: Environ | null = null
+  #timer: NodeJS.Timeout | null = null
+  #aborted = false
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    listener: NodeOrigin['listener'],
+    options: DirectOptions,
+  ) {
+    this.request = request
+    this.response = response
+    this.#listener = listener
+    this.#options = options
+    this.request[DIRECT] = this
+  }
+
+  /** `req.environ`, built when it is first asked for. */
+  get environ(): Environ {
+    if (this.#environ !== null) return this.#environ
+    const handler = this.#getHandler()
+    handler.setupEnviron()
+    return (this.#environ = handler.environ!)
+  }
+
+  #getHandler(): EnvironHandler {
+    if (this.#handler === null) {
+      this.#handler = this.#options.newHandler(this.request, this.response)
+      if (this.#aborted) this.#handler.disconnected()
+    }
+    return this.#handler
+  }
+
+  begin(): void {
+    const { responseTimeout } = this.#options
+    if (responseTimeout > 0) this.#startTimer(responseTimeout)
+    try {
+      this.check()
+      const listener = this.#listener
+      const result = listener(this.request, this.response)
+      if (isPromise(result)) result.then(undefined, (error: unknown) => this.#fail(error))
+    } catch (error) {
+      void this.#fail(error)
+    }
+  }
+
+  /**
+   * Checks a request that could have two readings by building its environ, and sets the URLs of a
+   * mounted application.
+   *
+   * @throws {PeerError} if it cannot be served.
+   */
+  check(): void {
+    const { request } = this
+    const { mounted, maxHeaders } = this.#options
+    if (!mounted && isOrdinary(request, maxHeaders) && !isGone(request.socket)) return
+    const { environ } = this
+    if (!mounted) return
+    const { base, url, original } = this.#options.targetOf(environ)
+    request.url = url
+    Object.assign(request, { baseUrl: base }, base === '' ? {} : { originalUrl: original })
+  }
+
+  #startTimer(time: number): void {
+    this.#timer = setTimeout(() => {
+      const message = `The response was not complete after ${time} ms`
+      const error = new PeerError('PORTICO_TIMEOUT', message, '504 Gateway Timeout')
+      this.#getHandler().disconnected(error)
+      void this.#fail(error)
+    }, time)
+  }
+
+  /** Logs the error, and sends the error page if the head is unsent. */
+  async #fail(error: unknown): Promise<void> {
+    const { response } = this
+    const handler = this.#getHandler()
+    if (response.writableEnded || response.destroyed) {
+      this.#prepareLog()
+      handler.logException(error)
+      return
+    }
+    this.#prepareLog()
+    handler.headersSent = response.headersSent
+    if (!response.headersSent) {
+      for (const name of response.getHeaderNames()) response.removeHeader(name)
+    }
+    try {
+      await handler.fail(error)
+    } catch (second) {
+      handler.logException(second)
+      response.destroy()
+    }
+  }
+
+  /** A line of the log begins with the method and the path. */
+  #prepareLog(): void {
+    try {
+      void this.environ
+    } catch {
+      // The request is refused for the same reason.
+    }
+  }
+
+  disconnected(): void {
+    this.#aborted = true
+    this.#handler?.disconnected()
+  }
+
+  abort(): void {
+    this.disconnected()
+  }
+
+  finished(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+  }
+
+  probePeer(): void {
+    readAhead(this.request, this.#options.highWaterMark)
+  }
+}
+
+/**
+ * Has `server` hand its requests to a node:http application. If that belongs to an `http.Server`,
+ * events about connections go there while it has listeners for them.
+ */
+export function serveDirectly(server: Server, origin: NodeOrigin, options: DirectOptions): void {
+  const { listener, server: own } = origin
+  defineEnviron()
+  function begin(request: IncomingMessage, response: ServerResponse): void {
+    if (!request.socket.writable) return // The last response of the connection has been sent.
+    connectionOf(request.socket)?.begin(new DirectRequest(request, response, listener, options))
+  }
+  server.on('request', begin)
+  if (own === null) return
+  applyTimeouts(server, own)
+  // `listener` emits these two on the server, as 'request'.
+  forward(server, own, 'checkContinue', begin)
+  forward(server, own, 'checkExpectation', begin)
+  forward(server, own, 'timeout', (socket) => own.emit('timeout', socket))
+  forward(server, own, 'clientError', (error, socket) => own.emit('clientError', error, socket))
+  for (const event of ['upgrade', 'connect'] as const) {
+    forward(server, own, event, (request, socket, head) => {
+      const direct = new DirectRequest(request, new ServerResponse(request), listener, options)
+      try {
+        direct.check()
+      } catch (error) {
+        const status = error instanceof PeerError ? error.status : '500 Internal Server Error'
+        socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
+        return
+      }
+      connectionOf(socket as Socket)?.upgrade(direct)
+      own.emit(event, request, socket, head)
+    })
+  }
+}
+
+type Listener = (...args: any[]) => void
+
+/** Listens to an event of `server` in place of other listeners, while `own` has listeners for it. */
+function forward(server: Server, own: Server, event: string, listener: Listener): void {
+  const others = server.listeners(event) as Listener[]
+  const attach = () => {
+    server.removeAllListeners(event)
+    server.on(event, listener)
+  }
+  const detach = () => {
+    server.removeAllListeners(event)
+    for (const other of others) server.on(event, other)
+  }
+  if (own.listenerCount(event) > 0) attach()
+  own.on('newListener', (name) => {
+    if (name === event) attach()
+  })
+  own.on('removeListener', (name) => {
+    if (name === event && own.listenerCount(event) === 0) detach()
+  })
+}
+
+/** The time limits of an `http.Server` hold where they are not Node's defaults. */
+function applyTimeouts(server: Server, own: Server): void {
+  const defaults = createServer()
+  for (const name of LIMITS) {
+    if (own[name] !== defaults[name]) Object.assign(server, { [name]: own[name] })
+  }
+}
+
+const LIMITS = [
+  'headersTimeout',
+  'keepAliveTimeout',
+  'maxRequestsPerSocket',
+  'requestTimeout',
+  'timeout',
+] as const
+
+/**
+ * Gives requests `req.environ`. The accessor is on Node's prototype, because Express replaces the
+ * prototype of a request, and a property in each request would cost it a microsecond.
+ */
+function defineEnviron(): void {
+  if (Object.hasOwn(IncomingMessage.prototype, 'environ')) return
+  Object.defineProperty(IncomingMessage.prototype, 'environ', {
+    configurable: true,
+    get(this: Message): Environ | undefined {
+      return this[DIRECT]?.environ
+    },
+    set(this: Message, value: unknown) {
+      const own = { configurable: true, enumerable: true, writable: true, value }
+      Object.defineProperty(this, 'environ', own)
+    },
+  })
+}

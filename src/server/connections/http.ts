@@ -1,0 +1,248 @@
+/** `HTTPConnection`: one connection of an HTTP server, and its pipelined requests. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http.ts'
+import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT, MAX_PROBE_FACTOR } from '../deadlines.ts'
+import type { Connection } from '../gateway-server.ts'
+import { linger } from '../linger.ts'
+import { boundLinger } from '../closing.ts'
+import { logWrongProtocol } from '../wrong-protocol.ts'
+import { refusalStatus, type ParserError } from './http-refusal.ts'
+
+export interface HTTPLimits {
+  readonly maxRequestsPerConnection?: number | undefined
+  readonly idleTimeout?: number | undefined
+  readonly headersTimeout?: number | undefined
+}
+
+/** A request on a connection. */
+export interface HTTPExchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  /** The client waits for a 100 (Continue) before it sends the body. */
+  readonly clientWaits?: boolean
+  /** Called once, unless the connection closes before its turn. */
+  begin(): void
+  /** The client has closed its half of the connection. */
+  disconnected(): void
+  /** The connection has closed, or a response did before it was complete. */
+  abort(): void
+  /** The response has closed. */
+  finished(): void
+  /** Reads a bit of an unread body, so that a disconnect after it is noticed. */
+  probePeer(): void
+}
+
+/**
+ * Requests of one connection that run at once; further ones wait, and the connection is not read.
+ * Browsers send one at a time. Node would start all that it finds, a thousand in each read.
+ */
+const MAX_PIPELINED = 64
+/** Chunks of an unread body that Node may hold before a bit more is read. */
+const MAX_BUFFERED_CHUNKS = 1_024
+/** Bytes of the shortest request line: 'GET / HTTP/1.1' and a line break. */
+const SHORTEST_LINE = 16
+/** Bytes that a client may still send after a refused head and receive the response. */
+const MAX_DISCARDED = 1024 * 1024
+
+/** The key under which a socket has its connection; a WeakMap is slow to collect. */
+const CONNECTION = Symbol('portico.connection')
+
+export function connectionOf(
+  socket: Socket & { [CONNECTION]?: HTTPConnection },
+): HTTPConnection | undefined {
+  return socket[CONNECTION]
+}
+
+/** Reads a bit of a body that the application does not read, up to some `highWaterMark`s. */
+export function readAhead(request: IncomingMessage, highWaterMark: number): void {
+  if (request.complete || request.readableFlowing) return
+  // Each chunk costs some 200 bytes besides its own, and a client may send chunks of one byte.
+  if (bufferedChunks(request) > MAX_BUFFERED_CHUNKS) return
+  if (request.readableLength < MAX_PROBE_FACTOR * highWaterMark) readMore(request)
+}
+
+/** Discards the rest of a body whose response is complete, while the client still sends it. */
+export function discardBody(request: IncomingMessage, response: ServerResponse): void {
+  const { socket } = request
+  let isLast = false
+  // Node would close the connection on bytes that are still arriving.
+  onLastResponse(socket, () => {
+    isLast = true
+    socket.end()
+  })
+  request.removeAllListeners('data').resume()
+  // Not before the response is sent: a client may read that slowly before it sends the rest.
+  response.once('finish', () => {
+    const stop = linger(socket)
+    request.once('close', () => {
+      if (!isLast) stop()
+    })
+  })
+}
+
+/** One socket, from its first request to its end. */
+export class HTTPConnection implements Connection {
+  readonly #socket: Socket & { [CONNECTION]?: HTTPConnection }
+  readonly #limits: HTTPLimits
+  readonly #onFinished: () => void
+  /** More than one if the client sends requests before it has the response. */
+  #exchanges: HTTPExchange[] = []
+  /** Those of them that wait, because MAX_PIPELINED are running. */
+  readonly #waiting = new Set<HTTPExchange>()
+  /** What the socket had read when the last response ended; more is part of a request. */
+  #read = 0
+  #idleSince = coarseTime()
+  #begun = 0
+  #ending = false
+  #full = false
+  /** The request that has turned this connection into another protocol's. */
+  #upgrade: Pick<HTTPExchange, 'abort'> | null = null
+  /** What the socket had read when the parser gave up; Infinity before. */
+  #refused = Infinity
+
+  constructor(socket: Socket, limits: HTTPLimits, onFinished: () => void) {
+    this.#onFinished = onFinished
+    this.#socket = socket
+    this.#limits = limits
+    this.#socket[CONNECTION] = this
+    socket.on('end', () => {
+      for (const exchange of this.#exchanges.slice()) exchange.disconnected()
+    })
+  }
+
+  /** Runs a request, now or when others have ended. */
+  begin(exchange: HTTPExchange): void {
+    const { request, response } = exchange
+    this.#exchanges.push(exchange)
+    // At `maxRequestsPerSocket` Node only asks the client to close.
+    const last = ++this.#begun === this.#limits.maxRequestsPerConnection || this.#ending
+    // HTTP/1.0 has keep-alive as an extension that proxies got wrong (RFC 9112, C.2.2).
+    if (last || request.httpVersion === '1.0') response.shouldKeepAlive = false
+    response.on('close', () => this.#finished(exchange))
+    if (this.#exchanges.length <= MAX_PIPELINED) {
+      exchange.begin()
+      return
+    }
+    this.#waiting.add(exchange)
+    if (!this.#full) {
+      this.#full = true
+      this.#pauseLater()
+    }
+  }
+
+  /** The connection is another protocol's from now on. */
+  upgrade(exchange: Pick<HTTPExchange, 'abort'>): void {
+    this.#begun += 1
+    this.#upgrade = exchange
+    if (this.#ending) exchange.abort()
+  }
+
+  get receivesBody(): boolean {
+    const last = this.#exchanges.at(-1)
+    return last !== undefined && !last.request.complete && !last.clientWaits
+  }
+
+  get idle(): boolean {
+    return this.#exchanges.length === 0 && this.#upgrade === null
+  }
+
+  /** How many requests have begun. */
+  get requests(): number {
+    return this.#begun
+  }
+
+  /** Node resumes the socket after each request of a read, so this pauses after the last. */
+  #pauseLater(): void {
+    setImmediate(() => this.#full && this.#socket.pause())
+  }
+
+  #finished(exchange: HTTPExchange): void {
+    if (this.#exchanges[0] === exchange) this.#exchanges.shift()
+    else this.#exchanges = this.#exchanges.filter((other) => other !== exchange)
+    this.#read = this.#socket.bytesRead
+    this.#idleSince = coarseTime()
+    if (!exchange.response.writableFinished) exchange.abort()
+    exchange.finished()
+    this.#onFinished()
+    if (this.#full && this.#exchanges.length <= MAX_PIPELINED) {
+      this.#full = false
+      this.#socket.resume()
+    }
+    if (this.#waiting.size > 0) this.#beginNext(exchange)
+    if (this.#ending && this.#exchanges.length === 0) this.#socket.end()
+  }
+
+  #beginNext(finished: HTTPExchange): void {
+    this.#waiting.delete(finished)
+    // After the last response of a connection no other is sent.
+    if (!this.#socket.writable) this.#waiting.clear()
+    for (const next of this.#waiting) {
+      this.#waiting.delete(next)
+      next.begin()
+      break
+    }
+  }
+
+  /**
+   * Node's own timeout begins again with each byte, so that a client could hold an idle connection
+   * by sending line breaks. What may be part of a head has the time for a head as well.
+   */
+  get deadline(): number {
+    if (this.#exchanges.length > 0 || this.#upgrade !== null) return Infinity
+    const { idleTimeout = IDLE_TIMEOUT, headersTimeout = HEADERS_TIMEOUT } = this.#limits
+    const inHead = this.#begun === 0 || this.#socket.bytesRead - this.#read >= SHORTEST_LINE
+    return this.#idleSince + idleTimeout + (inHead ? headersTimeout : 0)
+  }
+
+  end(): void {
+    this.#ending = true
+    this.#upgrade?.abort()
+    for (const { response } of this.#exchanges) response.shouldKeepAlive = false
+    const idle = this.#exchanges.length === 0 && this.#socket.bytesRead === this.#read
+    if (!idle || this.#upgrade !== null) return
+    // The client may leave its half open for ever.
+    boundLinger(this.#socket)
+    this.#socket.end()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  probePeer(): void {
+    for (const exchange of this.#exchanges) exchange.probePeer()
+    if (!this.#full || this.#exchanges.length >= MAX_PROBE_FACTOR * MAX_PIPELINED) return
+    if (!this.#exchanges.at(-1)!.request.complete) return // It has just looked for itself.
+    this.#socket.resume()
+    this.#pauseLater()
+  }
+
+  /** Node closes only the response whose turn it is. */
+  closed(): void {
+    this.#waiting.clear()
+    this.#upgrade?.abort()
+    for (const exchange of this.#exchanges.slice()) exchange.abort()
+  }
+
+  /** Node's parser, or its timeout, has given up; Node reports it again for each further read. */
+  refuse(error: ParserError): void {
+    const socket = this.#socket
+    if (socket.bytesRead >= this.#refused + MAX_DISCARDED) socket.destroy()
+    if (this.#refused !== Infinity) return
+    this.#refused = socket.bytesRead
+    const { rawPacket } = error
+    if (rawPacket?.length === socket.bytesRead) logWrongProtocol('http', rawPacket)
+    const responding = this.#exchanges.some(({ response }) => response.headersSent)
+    if (socket.writable && !responding) {
+      socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
+    }
+    // A request with an invalid body is aborted. Otherwise the client may still be sending.
+    if (!socket.writable || this.#exchanges.length > 0) socket.destroy()
+    else {
+      socket.once('finish', () => linger(socket))
+      socket.end()
+      socket.resume()
+    }
+  }
+}

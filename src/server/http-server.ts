@@ -1,0 +1,29 @@
+/** The `http.Server` of `HTTPHandler`. */
+import { createServer, type Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { OPTIONS, type OptionsOf } from '../options.ts'
+import { connectionOf } from './connections/http.ts'
+import { HEADERS_TIMEOUT, IDLE_TIMEOUT, SWEEP_TIME } from './deadlines.ts'
+
+/** Creates the server, with Node's limits set as `options` say; it does not listen yet. */
+export function createHTTPServer(options: OptionsOf<'http'>): Server {
+  const server = createServer({
+    maxHeaderSize: options.maxHeaderBytes ?? OPTIONS.maxHeaderBytes.default.http,
+    headersTimeout: zeroIfNone(options.headersTimeout ?? HEADERS_TIMEOUT),
+    connectionsCheckingInterval: SWEEP_TIME,
+    keepAliveTimeout: zeroIfNone(options.idleTimeout ?? IDLE_TIMEOUT),
+    requestTimeout: 0, // An upload may take as long as it takes.
+    noDelay: true,
+    insecureHTTPParser: false,
+  })
+  const { maxRequestsPerConnection } = options
+  if (maxRequestsPerConnection) server.maxRequestsPerSocket = maxRequestsPerConnection
+  server.maxHeadersCount = 0 // Node would drop further headers; `addHeaders` refuses them.
+  server.on('clientError', (error, socket) => connectionOf(socket as Socket)?.refuse(error))
+  return server
+}
+
+/** Node's timeouts use 0 for 'no limit' and do not accept Infinity. */
+function zeroIfNone(time: number): number {
+  return time === Infinity ? 0 : time
+}

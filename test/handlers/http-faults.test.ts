@@ -1,0 +1,150 @@
+/** Faults that `HTTPHandler` had: each test fails without its fix. */
+import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, expect, test, vi } from 'vitest'
+import { HTTPHandler, type HTTPOptions } from '../../src/exports/http.ts'
+import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import type { Application } from '../../src/types.ts'
+
+let server: GatewayServer | undefined
+
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await server?.close({ timeout: 100 })
+})
+
+async function serve(application: Application, options: HTTPOptions = {}): Promise<number> {
+  server = await new HTTPHandler({ listen: 0, ...options }).run(application)
+  if (server.address.kind !== 'tcp') throw new Error('no port')
+  return server.address.port
+}
+
+function client(port: number, bytes: string) {
+  const socket: Socket = connect(port, '127.0.0.1')
+  let text = ''
+  socket.setEncoding('latin1').on('data', (part: string) => (text += part))
+  socket.on('error', () => {})
+  socket.write(bytes, 'latin1')
+  const closed = new Promise<string>((resolve) => socket.once('close', () => resolve(text)))
+  return { socket, closed, text: () => text }
+}
+
+test('100 (Continue) is not sent into the body of a response', async () => {
+  const port = await serve(async (environ, startResponse) => {
+    const write = startResponse('200 OK', [['Content-Length', '12']])
+    await write('first;')
+    const body = await environ['wsgi.input'].read()
+    return [String(body)]
+  })
+  const head = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n'
+  const { socket, text } = client(port, head)
+  await vi.waitFor(() => expect(text()).toContain('first;'))
+  socket.write('second')
+  await vi.waitFor(() => expect(text()).toMatch(/\r\n\r\nfirst;second$/))
+  socket.destroy()
+})
+
+test.each([
+  ['GET http://h HTTP/1.1', '200', '["","/",""]'],
+  ['GET http://h?q HTTP/1.1', '200', '["","/","q"]'],
+  ['GET http://h/ HTTP/1.1', '200', '["","/",""]'],
+  ['GET HTTP://h/%20?#f HTTP/1.1', '200', '["","/ ",""]'],
+  ['OPTIONS * HTTP/1.1', '200', '["","/",""]'],
+  ['PUT * HTTP/1.1', '400', ''],
+  ['GET * HTTP/1.1', '400', ''],
+])('%s has a path, or is refused', async (line, status, expected) => {
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const port = await serve(
+    (environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      const { SCRIPT_NAME, PATH_INFO, QUERY_STRING } = environ
+      return [JSON.stringify([SCRIPT_NAME, PATH_INFO, QUERY_STRING])]
+    },
+    { validate: true },
+  )
+  const text = await client(port, `${line}\r\nHost: h\r\nConnection: close\r\n\r\n`).closed
+  expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+  expect(text).toContain(expected)
+})
+
+test('a response with a Trailer header arrives, without that header', async () => {
+  const port = await serve((_, startResponse) => {
+    startResponse('403 Forbidden', [
+      ['X-Kept', 'yes'],
+      ['tRAILER', 'X-End'],
+    ])
+    return ['body']
+  })
+  const text = await client(port, 'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n').closed
+  expect(text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[^]*X-Kept: yes\r\n[^]*\r\n\r\nbody$/)
+  expect(text).not.toMatch(/trailer/i)
+})
+
+const { proxy, revoke } = Proxy.revocable({}, {})
+revoke()
+class Unreadable extends Error {
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    throw new Error('not this one')
+  }
+}
+
+test.each([
+  ['a revoked Proxy', proxy],
+  ['an error whose inspection throws', new Unreadable('x')],
+  ['null', null],
+])('an application that throws %s gets the error page', async (_, thrown) => {
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  for (const application of [
+    () => {
+      throw thrown
+    },
+    async () => {
+      throw thrown
+    },
+  ]) {
+    const port = await serve(application)
+    const text = await client(port, 'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n').closed
+    expect(text).toMatch(/^HTTP\/1\.1 500 /)
+    await server!.close()
+  }
+})
+
+const hello: Application = (_, startResponse) => {
+  startResponse('200 OK', [])
+  return ['hello']
+}
+
+test('line breaks do not hold an idle connection', async () => {
+  const port = await serve(hello, { idleTimeout: 1_000 })
+  const { socket, closed } = client(port, 'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+  const timer = setInterval(() => socket.write('\r\n'), 400)
+  const started = Date.now()
+  await closed
+  clearInterval(timer)
+  expect(Date.now() - started).toBeLessThan(10_000)
+})
+
+test('a connection without a request does not keep a server from closing', async () => {
+  const port = await serve(hello)
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  await vi.waitFor(() => expect(server!.connections).toBe(1))
+  const started = Date.now()
+  await server!.close()
+  expect(Date.now() - started).toBeLessThan(5_000)
+  socket.destroy()
+})
+
+test('a client that uploads for longer than 2 s gets an early response', async () => {
+  const port = await serve(hello)
+  const head = 'POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 700\r\n\r\n'
+  const { socket, text } = client(port, head)
+  socket.pause() // Reads only after it has sent everything.
+  for (let i = 0; i < 7; i += 1) {
+    await sleep(500)
+    expect(socket.writable).toBe(true)
+    socket.write('x'.repeat(100))
+  }
+  socket.resume()
+  await vi.waitFor(() => expect(text()).toMatch(/hello$/))
+  socket.destroy()
+})
