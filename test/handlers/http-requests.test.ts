@@ -166,7 +166,7 @@ describe('A request with two readings', () => {
 
   test.each([
     ['GET http://b:81/c?d HTTP/1.1', ['b:81', '/c', 'd']],
-    ['OPTIONS * HTTP/1.1', ['a', '', '']],
+    ['OPTIONS * HTTP/1.1', ['a', '/', '']],
   ])('%s is taken apart', async (line, [host, path, query]) => {
     const port = await serve((environ, startResponse) => {
       startResponse('200 OK', [])
