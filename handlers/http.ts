@@ -48,7 +48,6 @@ export interface HTTPOptions extends OptionsOf<'http'> {
   readonly requestHandler?: typeof HTTPRequestHandler | undefined
 }
 
-/** Serves an application over HTTP/1.1. */
 export class HTTPHandler {
   readonly options: HTTPOptions
 
@@ -235,7 +234,6 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
 }
 
 const STDERR = new ErrorLog(log)
-
 const TRAILER = /^trailer$/i
 
 /** Calls `goOn` before the body is read for the first time. */
