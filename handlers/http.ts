@@ -16,11 +16,12 @@ import { checkOptions } from '../src/check-options.ts'
 import { OPTIONS, type OptionsOf } from '../src/options.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import { createHTTPServer } from '../src/server/http-server.ts'
+import { isTrailer } from '../src/response/head.ts'
 import { HIGH_WATER_MARK } from '../src/server/deadlines.ts'
 import { queueFromStream } from '../src/request/body-queue.ts'
 import { addHTTPVariables, hasBody } from '../src/environ/from-http.ts'
 import { createPreallocatedEnviron } from '../src/environ/known-variables.ts'
-import { allowHalfOpen, flushHead } from '../src/node-internals/http.ts'
+import { allowHalfOpen, flushHead } from '../src/node-internals/http-server.ts'
 import {
   connectionOf,
   discardBody,
@@ -133,7 +134,6 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     this.serverSoftware = options.serverSoftware === undefined ? 'Portico' : options.serverSoftware
   }
 
-  /** Runs `application`. */
   begin(): void {
     this.start(this.application!)
   }
@@ -184,12 +184,11 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     if (status.startsWith('1')) response.shouldKeepAlive = false
     const list = this.originHeaders()
     // `Trailer` announces trailers, which an application cannot send; Node refuses it.
-    for (const header of this.headers!) if (!TRAILER.test(header[0])) list.push(header)
+    for (const header of this.headers!) if (!isTrailer(header[0])) list.push(header)
     this._setHead(Number(status.slice(0, 3)), status.slice(4), list)
     this.headersSent = true
   }
 
-  /** Gives the head to Node. */
   _setHead(code: number, reason: string, headers: HeaderList): void {
     const list: string[] = []
     for (const [name, value] of headers) list.push(name, value)
@@ -234,7 +233,6 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
 }
 
 const STDERR = new ErrorLog(log)
-const TRAILER = /^trailer$/i
 
 /** Calls `goOn` before the body is read for the first time. */
 function afterContinue(source: ByteSource, goOn: () => void): ByteSource {

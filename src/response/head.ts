@@ -77,6 +77,11 @@ export function isHopByHop(name: string): boolean {
   return HOP_BY_HOP.has(name.toLowerCase())
 }
 
+/** Whether a header is `Trailer` (RFC 9110, section 6.6.2). */
+export function isTrailer(name: string): boolean {
+  return name.length === 7 && name.toLowerCase() === 'trailer'
+}
+
 let dateSecond = 0
 let dateText = ''
 

@@ -1,7 +1,7 @@
 /** `HTTPConnection`: one connection of an HTTP server, and its pipelined requests. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http.ts'
+import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
 import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import type { Connection } from '../gateway-server.ts'
 import { linger } from '../linger.ts'

@@ -1,6 +1,19 @@
-/** What `HTTPHandler` needs of node:http and Node does not document. README.md has a row for each. */
+/** Where Node's HTTP server closes too early, or reads too late, for a gateway. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+
+/** Makes Node read more of a body that is paused, so that a disconnect after it is noticed. */
+export function readMore(request: IncomingMessage): void {
+  request._read(0)
+}
+
+/**
+ * Replaces what Node calls after the last response on a connection: it would close the socket while
+ * bytes are still coming, which sends a reset.
+ */
+export function onLastResponse(socket: Socket, close: () => void): void {
+  socket.destroySoon = close
+}
 
 /** Lets a client close its half of the connection and still read (RFC 9112, section 9.6). */
 export function allowHalfOpen(server: Server): void {
@@ -17,23 +30,10 @@ export function bufferedChunks(request: IncomingMessage): number {
   return (state?.buffer?.length ?? 0) - (state?.bufferIndex ?? 0)
 }
 
-/** Reads more of the socket, although the request's stream has enough. */
-export function readMore(request: IncomingMessage): void {
-  request._read(0)
-}
-
-/**
- * Sends a head without a body. `flushHeaders()` does the same in UTF-8, but header values are
- * bytes.
- */
+/** Sends a head without a body: `flushHeaders()`, but in latin1, because header values are bytes. */
 export function flushHead(
   response: ServerResponse & { _send?(data: string, encoding: string): void },
 ): void {
   if (response._send && response.headersSent) response._send('', 'latin1')
   else response.flushHeaders()
-}
-
-/** Calls `close` instead of `socket.destroySoon()`, which Node calls after the last response. */
-export function onLastResponse(socket: Socket, close: () => void): void {
-  socket.destroySoon = close
 }
