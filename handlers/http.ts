@@ -154,7 +154,7 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     return super.errorOutput(environ, startResponse, error)
   }
 
-  /** Tells a client that expects it to send the body (RFC 9110, section 10.1.1). */
+  /** Asks the client for the body (RFC 9110, section 10.1.1). */
   #continue(): void {
     this.clientWaits = false
     // After the head, a 100 would become part of the response's body.

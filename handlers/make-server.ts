@@ -79,7 +79,7 @@ export class WSGIServer {
     await this.close()
   }
 
-  /** Stops accepting; resolves when what runs has been answered. */
+  /** Stops accepting; resolves when active requests have finished. */
   async close(): Promise<void> {
     await this.#starting
     await this.#server?.close()

@@ -101,7 +101,7 @@ export interface Environ {
   SCRIPT_NAME: string
   /** The path below the mount point: '' or '/…', percent-decoded once. */
   PATH_INFO: string
-  /** As the client sent it, not decoded; '' if there is none. */
+  /** As the client sent it, not decoded; '' without a query. */
   QUERY_STRING: string
   SERVER_NAME: string
   SERVER_PORT: string

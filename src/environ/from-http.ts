@@ -130,7 +130,7 @@ interface KnownHeader {
 const byHeader = new Map<string, KnownHeader | null>()
 const byVariable = new Map<string, KnownHeader>()
 
-/** The variable for a header, or null if there is none. */
+/** The variable for a header; null if the header does not become one. */
 function variableOf(header: string): KnownHeader | null {
   let known = byHeader.get(header)
   if (known === undefined) {

@@ -1,8 +1,8 @@
-/** How long somebody waits for an answer, from the gateway's side: what is behind `portico.signal`. */
+/** Backs `portico.signal`. */
 
 /**
- * The lifetime of one request. An AbortController costs as much as a tenth of a small request, so
- * it is made when somebody asks.
+ * An AbortController that is created on first use, because it costs up to a tenth of a small
+ * request.
  */
 export class LazyAbortController {
   #controller: AbortController | null = null

@@ -48,7 +48,7 @@ export function frame(status: string, method: string, lengths: readonly string[]
 
 /**
  * The Content-Length to add for a body of `length` bytes, or undefined for none: HEAD may be
- * answered without the body that GET would have, so an empty one says nothing there.
+ * have no body in its result where GET has one, so the length 0 is not announced.
  */
 export function lengthToAdd(method: string, length: number | undefined): string | undefined {
   if (length === undefined || (length === 0 && method === 'HEAD')) return undefined

@@ -137,7 +137,7 @@ export class Headers {
     this.#pairs = this.#pairs.filter(([other]) => !isSame(other, name))
   }
 
-  /** The first value of `name`; if there is none, `value` is appended and returned. */
+  /** Returns the first value of `name`. Without one, appends `value` and returns it. */
   setDefault(name: string, value: string): string {
     const old = this.get(name)
     if (old === null) this.append(name, value)

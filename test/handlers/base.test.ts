@@ -1,4 +1,4 @@
-// oxlint-disable unicorn/consistent-function-scoping -- a test tells its whole case in one place
+// oxlint-disable unicorn/consistent-function-scoping -- a test shows its whole case in one place
 import { Buffer } from 'node:buffer'
 import { inspect } from 'node:util'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
@@ -26,7 +26,7 @@ afterEach(async () => {
   expect(rejections.splice(0)).toEqual([])
 })
 
-/** An application that answers with `body` and these headers. */
+/** An application that responds with `body` and these headers. */
 function answer(body: unknown, headers: HeaderList = [], status = '200 OK'): Application {
   return (_, startResponse) => {
     startResponse(status, headers)
@@ -100,7 +100,7 @@ describe('the environ', () => {
   })
 })
 
-describe('the length of the answer', () => {
+describe('the length of the response', () => {
   const cases: [string, unknown, HeaderList, string][] = [
     ['a list (fact 79)', ['ht', 'tp'], [], 'Content-Length: 4\r\n\r\nhttp'],
     ['an empty list (fact 83)', [], [], 'Content-Length: 0\r\n\r\n'],
@@ -162,7 +162,7 @@ describe('the length of the answer', () => {
     expect(handler.calls.at(-1)).toBe('end')
   })
 
-  test('that was declared is not reached: the answer is broken, not complete', async () => {
+  test('that was declared is not reached: the response ends incomplete', async () => {
     const handler = await record(answer(['abc'], [['Content-Length', '12345']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 12345\r\n\r\nabc')
     expect(handler.calls.at(-1)).toBe('broken')
@@ -191,7 +191,7 @@ describe('the length of the answer', () => {
   })
 })
 
-describe('an answer without a body', () => {
+describe('a response without a body', () => {
   const statuses = ['100 Continue', '103 Early Hints', '204 No Content', '304 Not Modified']
 
   test.each(statuses)('%s drops it, and invents no header (fact 123)', async (status) => {
@@ -478,7 +478,7 @@ describe('an error', () => {
   )
 
   test.each(everywhere)(
-    '%s %s: a 500 that tells nothing (fact 84)',
+    '%s %s: is a 500 that shows nothing (fact 84)',
     async (_, _where, app, log) => {
       const handler = await record(app)
       expect(handler.output).toBe(ERROR_PAGE)
@@ -505,7 +505,7 @@ describe('an error', () => {
     }
   })
 
-  test('that reached the process is answered though the body waits for ever', async () => {
+  test('that reached the process becomes the error page, although the body waits for ever', async () => {
     const handler = new RecordingHandler()
     void handler.run(async function* app(_, startResponse) {
       startResponse('200 OK', [])
@@ -517,7 +517,7 @@ describe('an error', () => {
     expect(handler.output).toBe(ERROR_PAGE)
   })
 
-  test('after output leaves it as it is, and breaks the answer off (fact 85)', async () => {
+  test('after output leaves that as it is, and ends the response incomplete (fact 85)', async () => {
     const handler = await record(function* app(_, startResponse) {
       startResponse('200 OK', [])
       yield 'some'
@@ -557,7 +557,7 @@ describe('an error', () => {
   })
 
   test.each([Symbol('path'), Object.create(null) as object, 5, ['/a']])(
-    'is logged and answered even where the application has made its path %o',
+    'is logged and becomes the error page even if the application has set the path to %o',
     async (path) => {
       const handler = await record((environ) => {
         Object.assign(environ, { PATH_INFO: path })
@@ -680,7 +680,7 @@ describe('the body is closed exactly once', () => {
     ['at its end', twoChunks, [], {}, '200 OK'],
     ['for HEAD', twoChunks, [], HEAD, '200 OK'],
     ['for 204', twoChunks, [], {}, '204 No Content'],
-    ['when it is cut off', twoChunks, [['Content-Length', '1']], {}, '200 OK'],
+    ['when it is truncated', twoChunks, [['Content-Length', '1']], {}, '200 OK'],
     ['when it is short', twoChunks, [['Content-Length', '9']], {}, '200 OK'],
     ['when the head is refused late', twoChunks, [['Content-Length', 'x']], {}, '200 OK'],
     [
@@ -763,7 +763,7 @@ describe('the body is closed exactly once', () => {
     expect([body.closed, handler.ends, handler.errors]).toEqual([1, 1, ''])
   })
 
-  test('while the application has not answered yet and the client goes away', async () => {
+  test('while the application has not responded yet and the client goes away', async () => {
     const result = deferred<Body>()
     const body = twoChunks()
     const handler = new RecordingHandler()
@@ -855,7 +855,7 @@ describe('the body is closed exactly once', () => {
     expect(handler.errors).toMatch(/^(?:GET \/: )?Error: cannot close\n/)
   })
 
-  test('after the answer has been handed over, so that no client waits for it', async () => {
+  test('after the response has been sent, so that no client waits for it', async () => {
     const order: string[] = []
     const body = twoChunks()
     body.close = () => void order.push('close')
@@ -894,7 +894,7 @@ describe('abort()', () => {
     expect(handler.signal.reason).toMatchObject({ code: 'PORTICO_DISCONNECTED' })
   })
 
-  test('is seen by whoever asks for the signal afterwards', async () => {
+  test('shows in a signal that is first used afterwards', async () => {
     const asked = deferred()
     const handler = new RecordingHandler()
     let aborted = false
@@ -909,7 +909,7 @@ describe('abort()', () => {
     expect(aborted).toBe(true)
   })
 
-  test('comes to nothing when the answer is over', async () => {
+  test('has no effect after the response has ended', async () => {
     const handler = await record(answer(['x']))
     handler.abort()
     expect(handler.ends).toBe(1)
@@ -955,7 +955,7 @@ describe('abort()', () => {
     expect(handler.errors).toContain('cannot close')
   })
 
-  test('half a connection closed aborts the signal, but the answer is still sent', async () => {
+  test('a half-closed connection aborts the signal, but the response is still sent', async () => {
     const handler = new RecordingHandler()
     const running = handler.run(async (environ, startResponse) => {
       const { promise, resolve } = deferred()
@@ -970,7 +970,7 @@ describe('abort()', () => {
     expect(handler.calls.at(-1)).toBe('end')
   })
 
-  test('an error of the application while nobody is there is not logged', async () => {
+  test('an error of the application after the client has gone is not logged', async () => {
     const handler = new RecordingHandler()
     const running = handler.run(async (environ) => {
       await turns()
@@ -984,7 +984,7 @@ describe('abort()', () => {
 })
 
 describe('portico.signal', () => {
-  test('is made only when somebody asks for it', async () => {
+  test('is created on first use only', async () => {
     const { AbortController } = globalThis
     let made = 0
     class Counting extends AbortController {
@@ -1056,7 +1056,7 @@ describe('write()', () => {
     expect(handler.body).toBe('x')
   })
 
-  test('is cut off at the declared length', async () => {
+  test('is truncated at the declared length', async () => {
     const handler = await record(async (_, startResponse) => {
       const write = startResponse('200 OK', [['Content-Length', '3']])
       await write('ab')
@@ -1070,7 +1070,7 @@ describe('write()', () => {
     )
   })
 
-  test('that nobody waits for loses a client without an unhandled rejection', async () => {
+  test('that is not awaited loses a client without an unhandled rejection', async () => {
     for (const wait of [
       () => Promise.reject(new PeerError('PORTICO_DISCONNECTED', 'gone')),
       () => {
@@ -1107,7 +1107,7 @@ describe('write()', () => {
     expect([writes, handler.body, handler.errors]).toEqual([3, 'xxx', ''])
   })
 
-  test('that nobody waits for ends the request when the transport fails, with one log', async () => {
+  test('that is not awaited ends the request when the transport fails, with one log', async () => {
     for (const awaited of [true, false]) {
       const handler = new RecordingHandler()
       handler.wait = async () => Promise.reject(new Error('disk full'))
@@ -1138,7 +1138,7 @@ describe('streaming', () => {
     expect(calls).toEqual(['flush', 'one', 'head', 'body', 'flush', 'two', 'body', 'flush', 'end'])
   })
 
-  test('an answer without waiting is over before run() returns', () => {
+  test('a response that waits for nothing has ended before run() returns', () => {
     const handler = new RecordingHandler()
     void handler.run(answer(['a', 'b']))
     expect(handler.body).toBe('ab')

@@ -99,7 +99,7 @@ it.each(
   Object.entries(ports).flatMap(([server, port]) =>
     ['GET', 'HEAD'].map((method) => ({ server, method, port })),
   ),
-)('$server answers $method with the bytes of every head and body', async ({ port, method }) => {
+)('$server sends the bytes of every head and body for $method', async ({ port, method }) => {
   for (const [index, { chunks: list, way, declared }] of answers.entries()) {
     const text = await ask(port(), method, index)
     const end = text.indexOf('\r\n\r\n')

@@ -1,6 +1,6 @@
 /**
  * What an HTTP server is sent that a web server would never pass on: requests with two readings,
- * requests before the answer to the last one, bodies that nobody reads. Over bare sockets.
+ * pipelined requests, bodies that are not read. Over bare sockets.
  */
 import { Buffer } from 'node:buffer'
 import { execFileSync } from 'node:child_process'
@@ -79,7 +79,7 @@ describe('Expect', () => {
     ['once', ['Expect: 100-continue']],
     ['twice', ['Expect: 100-continue', 'Expect: 100-continue']],
     ['in a list', ['Expect: 100-Continue, 100-continue']],
-  ])('100-continue %s is answered when the application reads', async (_, expects) => {
+  ])('100-continue %s gets a 100 (Continue) when the application reads', async (_, expects) => {
     const port = await serve(reader)
     const { socket: open, text } = client(
       port,
@@ -96,7 +96,7 @@ describe('Expect', () => {
     expect(await ask(port, `${head}abcd`)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*4 bytes$/)
   })
 
-  test('of a body that nobody reads closes the connection behind the answer', async () => {
+  test('for a body that is not read closes the connection after the response', async () => {
     const port = await serve(hello)
     const head = request('POST / HTTP/1.1', 'Expect: 100-continue', 'Content-Length: 4')
     expect(await ask(port, head)).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*Connection: close\r\n/)
@@ -182,11 +182,11 @@ describe('A request with two readings', () => {
 const silence = { next: () => new Promise<never>(() => {}) }
 
 describe('Pipelined requests', () => {
-  test('are answered in their order, HEAD without a body', async () => {
+  test('get their responses in order, HEAD without a body', async () => {
     const port = await serve(async (environ, startResponse) => {
       if (environ.PATH_INFO === '/1') await sleep(20)
       startResponse('200 OK', [['Date', 'now']])
-      return [`answer to ${environ.PATH_INFO}.`]
+      return [`response to ${environ.PATH_INFO}.`]
     })
     const answers = await ask(
       port,
@@ -195,12 +195,12 @@ describe('Pipelined requests', () => {
         request('GET /3 HTTP/1.1', 'Connection: close'),
     )
     const [first, second, third] = answers.split(/(?=HTTP\/1\.1 200 OK)/)
-    expect(first).toMatch(/answer to \/1\.$/)
+    expect(first).toMatch(/response to \/1\.$/)
     expect(second).toMatch(/\r\nContent-Length: 13\r\n[^]*\r\n\r\n$/)
-    expect(third).toMatch(/answer to \/3\.$/)
+    expect(third).toMatch(/response to \/3\.$/)
   })
 
-  test('whose answer breaks off leave earlier answers whole', async () => {
+  test('whose response is aborted leave earlier responses complete', async () => {
     const port = await serve(async function* (environ, startResponse) {
       if (environ.PATH_INFO === '/1') await sleep(20)
       startResponse('200 OK', [['Content-Length', environ.PATH_INFO === '/1' ? '4' : '40']])
@@ -218,7 +218,7 @@ describe('Pipelined requests', () => {
     ])
   })
 
-  test('wait unread in their thousands, and are all answered in the end', async () => {
+  test('wait unread in their thousands, and all get a response in the end', async () => {
     const total = 20_000
     const bell = new EventEmitter()
     const rung = once(bell, 'ring')
@@ -237,7 +237,7 @@ describe('Pipelined requests', () => {
     await until(() => started === total && text().split('HTTP/1.1 200').length > total)
   })
 
-  test('that wait are not run behind one that breaks off', async () => {
+  test('that wait are not run after one that is aborted', async () => {
     let started = 0
     const port = await serve(async function* (environ, startResponse) {
       started += 1
@@ -268,7 +268,7 @@ describe('Pipelined requests', () => {
     expect(started).toBe(Math.min(total, 64))
   })
 
-  test('of an application that answers at once are not forgotten', async () => {
+  test('of an application that responds at once are not forgotten', async () => {
     const port = await serve(hello)
     const { socket: open, text } = client(port, '')
     for (let round = 1; round <= 20; round += 1) {
@@ -278,7 +278,7 @@ describe('Pipelined requests', () => {
   })
 })
 
-test('An unread body cuts no answer off that the client takes its time for', async () => {
+test('An unread body does not truncate a response that the client reads slowly', async () => {
   const size = 32 * 1024 * 1024
   const port = await serve((_, startResponse) => {
     startResponse('200 OK', [])
@@ -288,13 +288,13 @@ test('An unread body cuts no answer off that the client takes its time for', asy
   socket = open
   let received = 0
   open.write(request('POST / HTTP/1.1', 'Content-Length: 1000'))
-  await sleep(2_500) // More than the server waits for the body, once the answer is out.
+  await sleep(2_500) // The client reads the response late.
   open.on('data', (piece: Buffer) => (received += piece.length)).resume()
   await new Promise((resolve) => open.once('close', resolve))
   expect(received).toBeGreaterThan(size)
 })
 
-test('A last answer is not lost under a body that nobody reads', async () => {
+test('The last response is not lost under a body that is not read', async () => {
   const answered: string[] = []
   const port = await serve((environ, startResponse) => {
     answered.push(environ.PATH_INFO)
@@ -380,7 +380,7 @@ describe('a head that is refused', () => {
     const sent = () => new Promise((resolve) => writing.write(half, 'latin1', resolve))
     await sent()
     await sleep(50)
-    // Whoever has been reset learns it here, and reads no answer any more.
+    // A client whose connection was reset would notice it here, and read no response.
     await sent()
     writing.resume()
     await closed
@@ -404,7 +404,7 @@ describe('a head that is refused', () => {
   })
 })
 
-test('whoever resets the connection behind a request is not served without an address', async () => {
+test('a client that resets the connection after its request is not served without an address', async () => {
   const seen: unknown[] = []
   const port = await serve((environ, startResponse) => {
     seen.push([environ.PATH_INFO, environ['REMOTE_ADDR']])

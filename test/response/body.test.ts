@@ -150,7 +150,7 @@ const file = (options: FileWrapperOptions, headers: HeaderList = []): Applicatio
     return new FileWrapper(await open(path), options)
   }
 
-describe.each(GATEWAYS)('an fs.ReadStream behind %s', (gateway) => {
+describe.each(GATEWAYS)('an fs.ReadStream through %s', (gateway) => {
   it.each<[method: string, options: StreamOptions, from: number, to: number]>([
     ['GET', {}, 0, 200_000],
     ['GET', { start: 100, end: 150_099 }, 100, 150_100],
@@ -180,7 +180,7 @@ describe.each(GATEWAYS)('an fs.ReadStream behind %s', (gateway) => {
   })
 })
 
-describe.each(GATEWAYS)('a FileHandle behind %s', (gateway) => {
+describe.each(GATEWAYS)('a FileHandle through %s', (gateway) => {
   it.each<[method: string, options: FileWrapperOptions, from: number, to: number]>([
     ['GET', { start: 0 }, 0, 200_000],
     ['GET', { start: 100, length: 150_000 }, 100, 150_100],

@@ -226,7 +226,7 @@ describe('a status line', () => {
     [200, 'Status must be of type string (got number)'],
     [null, 'Status must be of type string (got null)'],
     [Buffer.from('200 OK'), 'Status must be of type string (got Buffer)'],
-  ])('%j is none (facts 7-9)', (status, message) => {
+  ])('checkStatus() refuses %j (facts 7-9)', (status, message) => {
     expect(() => checkStatus(status)).toThrow(
       new ApplicationError(message, 'PORTICO_INVALID_STATUS'),
     )

@@ -14,24 +14,24 @@ function overflow(read: string, rest = '') {
 
 const long = 'a'.repeat(1000)
 
-/** Which piece it was, what the parser has read of it, and what was left. */
+/** The bytes that the parser was given, what it has read of them, and the rest. */
 type Row = [piece: string, read: string, rest?: string]
 
 describe('A head that is too long', () => {
   test.each<Row>([
     ['the request line, whole', `GET /${long}`, ' HTTP/1.0\r\n\r\n'],
     ['its beginning', `M-SEARCH http://host/${long}`],
-    ['a piece of it', long],
-    ['its last piece', 'aaaa?b=c', ' HTTP/1.1\r\nHost: a\r\n'],
-    ['its last piece, LF alone', 'aaaa?b=c', ' HTTP/1.1\n'],
+    ['a part of it', long],
+    ['its last bytes', 'aaaa?b=c', ' HTTP/1.1\r\nHost: a\r\n'],
+    ['its last bytes, LF alone', 'aaaa?b=c', ' HTTP/1.1\n'],
   ])('is a 414 where it ends within %s (fact 5)', (_, read, rest) => {
     expect(refusalStatus(overflow(read, rest))).toBe('414 URI Too Long')
   })
 
   test.each<Row>([
-    ['a header behind the request line', `GET / HTTP/1.1\r\nX-A: ${long}`],
+    ['a header after the request line', `GET / HTTP/1.1\r\nX-A: ${long}`],
     ['a header with blanks in it', `${long}; b=c`],
-    ['the last piece of a header', 'aaaa\r', '\n\r\n'],
+    ['the last bytes of a header', 'aaaa\r', '\n\r\n'],
     ['one header of many', `X-A: b\r\nX-B: ${long}`, '\r\nX-C: d\r\n'],
     ['a header before which one ends', `aaa HTTP/1.1\r\nX-B: ${long}`, '\r\n\r\n'],
   ])('is a 431 where it ends within %s', (_, read, rest) => {
