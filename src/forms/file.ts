@@ -19,7 +19,7 @@ export interface FileDescription {
    * path. '' if no file was chosen (the size is 0 then), or if the part has none.
    */
   readonly filename: string
-  /** The media type in lower case, without parameters; text/plain if there is none. */
+  /** The media type in lower case, without parameters; text/plain by default. */
   readonly type: string
   readonly headers: PartHeaders
 }

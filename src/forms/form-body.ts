@@ -9,9 +9,10 @@ const MAX_DISCARDED = 256 * 1024
 export class FormBody {
   readonly #chunks: AsyncIterator<Buffer>
   readonly #max: number
-  /** CONTENT_LENGTH, or 0 where there is none. */
+  /** CONTENT_LENGTH; 0 if it is missing. */
   readonly #announced: number
   #size = 0
+  #failure: { readonly error: unknown } | undefined
 
   constructor(chunks: AsyncIterator<Buffer>, max: number, announced: number) {
     this.#chunks = chunks
@@ -26,7 +27,12 @@ export class FormBody {
    * @throws {ApplicationError} if there is less than CONTENT_LENGTH: something has read the body before.
    */
   async pull(): Promise<Buffer | undefined> {
-    const { done, value } = await this.#chunks.next()
+    // onFile() may have swallowed the error, after which an iterator is just at its end.
+    if (this.#failure) throw this.#failure.error
+    const { done, value } = await this.#chunks.next().catch((error: unknown) => {
+      this.#failure = { error }
+      throw error
+    })
     if (done) {
       // A body that the client has not sent whole is an error of `wsgi.input`.
       if (this.#size < this.#announced) throw alreadyRead()

@@ -1,17 +1,16 @@
 /**
- * `multipart/*` bodies (RFC 2046, section 5.1; RFC 7578 for forms), from the receiver's side.
+ * Parses `multipart/*` bodies (RFC 2046, section 5.1; RFC 7578 for forms).
  *
- * Pulled, not pushed: a piece is read from the body when somebody asks for the next piece of a
- * part, so that whoever stores a file slows the sender down and nothing is queued. Lines may end
- * in CRLF or LF, the final delimiter may be missing, and Content-Length of a part is left aside,
- * all as in Python's `cgi`.
+ * The body is read only when the caller asks for the next chunk of a part, so that a slow reader
+ * slows the sender down and nothing is queued. Lines may end in CRLF or LF, the final delimiter may
+ * be missing, and Content-Length of a part is ignored, as in Python's `cgi`.
  */
 import { Buffer } from 'node:buffer'
 import { parsePartHeaders, type PartHeaders } from './header.ts'
 import { malformed, tooLarge } from './limits.ts'
 import { Pending } from './pending.ts'
 
-/** Resolves to the next piece of a body, or of a part of it; to undefined at its end. */
+/** Resolves to the next chunk of a body, or of a part of it; to undefined at its end. */
 export type Pull = () => Promise<Buffer | undefined>
 
 const LF = 0x0a
@@ -19,7 +18,7 @@ const CR = 0x0d
 const DASH = 0x2d
 const LINE_BREAK = Buffer.from('\n')
 
-/** Blanks after a boundary, which RFC 2046 allows some gateways to add. None is known to add one. */
+/** Spaces after a boundary, which RFC 2046 allows gateways to add. No gateway is known to add any. */
 const MAX_PADDING = 256
 
 /** Python's rule; RFC 2046 says 70 characters, and not all of these. */
@@ -39,7 +38,7 @@ export class MultipartReader {
   /** No delimiter starts before this byte of #pending. */
   #searched = 0
 
-  /** Throws a PeerError 400 if `boundary` can be none. */
+  /** @throws {PeerError} with a 400 if `boundary` is not a boundary. */
   constructor(pull: Pull, boundary: string | undefined, maxHeaderSize: number) {
     if (boundary === undefined || !BOUNDARY.test(boundary)) throw malformed('no usable boundary')
     this.#pull = pull
@@ -55,21 +54,23 @@ export class MultipartReader {
   }
 
   /**
-   * Passes over what is left of this part and resolves to the header of the next, to undefined
-   * after the last. Throws PeerErrors: 413 for a header over the limit, 400 for a malformed one or
-   * a body without any delimiter.
+   * Skips the rest of this part and resolves to the header of the next one; to undefined after the
+   * last.
+   *
+   * @throws {PeerError} with a 413 for a header over the limit, with a 400 for a malformed header or
+   *   a body without any delimiter.
    */
   async nextPart(): Promise<PartHeaders | undefined> {
     let hasContent = false
     while ((await this.read()) !== undefined) hasContent = true
     if (this.#isPreamble && hasContent && this.#state === 'end' && !this.#isTerminated) {
-      throw malformed('its boundary never comes')
+      throw malformed('the boundary never comes')
     }
     this.#isPreamble = false
     return this.#state === 'header' ? this.#readHeader() : undefined
   }
 
-  /** The next piece of this part's content. A piece belongs to the body: copy what is kept. */
+  /** Resolves to the next chunk of this part. A chunk belongs to the body: copy what you keep. */
   async read(): Promise<Buffer | undefined> {
     while (this.#state === 'content') {
       const bytes = this.#pending.bytes
@@ -117,7 +118,7 @@ export class MultipartReader {
     else this.#pending.append(chunk)
   }
 
-  /** What the needle found at `at` is: the line may go on and be no delimiter. */
+  /** What the match at `at` is: if the line goes on, it is not a delimiter. */
   #delimiterAt(bytes: Buffer, at: number): Delimiter | 'none' | 'unclear' {
     let i = at + this.#needle.length
     const isFinal = bytes[i] === DASH && bytes[i + 1] === DASH
@@ -126,13 +127,13 @@ export class MultipartReader {
     const limit = i + MAX_PADDING
     while (i < limit && (bytes[i] === 0x20 || bytes[i] === 0x09)) i++
     if (bytes[i] === CR) i++
-    // The line break stays: it stands before the header, or before nothing.
+    // The line break is kept, because the header is parsed with the line break before it.
     if (bytes[i] === LF) return { end: i, isFinal }
     if (i < bytes.length) return 'none'
     return this.#hasEnded ? { end: i, isFinal } : 'unclear'
   }
 
-  /** Where what could be the start of a delimiter begins, given that there is no whole one. */
+  /** Where the start of a delimiter may begin, if there is no complete one. */
   #endOfContent(bytes: Buffer): number {
     const from = Math.max(0, bytes.length - this.#needle.length)
     const at = bytes.lastIndexOf(LF)
@@ -143,7 +144,7 @@ export class MultipartReader {
   }
 
   async #readHeader(): Promise<PartHeaders | undefined> {
-    // Both are places in #pending: the last line break seen, and where to look for the next.
+    // Both are positions in #pending: the last line break, and where to look for the next one.
     let lineBreak = 0
     let searched = 1
     for (;;) {
@@ -167,7 +168,7 @@ export class MultipartReader {
       }
       searched = Math.max(1, bytes.length)
       if (this.#hasEnded) {
-        // A body may stop after any delimiter, as if it were the final one, but not here.
+        // A body may end after any delimiter, as if it were the final one, but not inside a header.
         if (bytes.length > 1) throw malformed('it ends inside the header of a part')
         this.#state = 'end'
         return undefined
@@ -177,13 +178,13 @@ export class MultipartReader {
   }
 }
 
-/** Where the line break at the end begins: it belongs to the delimiter that never came. */
+/** Where the line break at the end begins, which belongs to the missing delimiter. */
 function beforeLineBreak(bytes: Buffer): number {
   if (bytes.at(-1) !== LF) return bytes.length
   return bytes.at(-2) === CR ? bytes.length - 2 : bytes.length - 1
 }
 
-/** `end` is the place of the line break after it. */
+/** `end` is the position of the line break after it. */
 interface Delimiter {
   readonly end: number
   readonly isFinal: boolean

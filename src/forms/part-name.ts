@@ -20,7 +20,7 @@ export interface FileName {
 }
 
 /**
- * The file's name in the parameters of Content-Disposition; undefined if there is none.
+ * The file's name in the parameters of Content-Disposition; undefined if there is no name.
  *
  * `filename*` (RFC 8187) is forbidden in forms (RFC 7578, section 4.2), but some clients send it, alone
  * or with an encoded word in `filename`: it wins, as in RFC 6266, section 4.3.

@@ -173,7 +173,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     return this.#values.get(name)?.[0] ?? fallback
   }
 
-  /** Returns all values of `name`; an empty list if there are none. */
+  /** Returns all values of `name`; an empty list if there is no value. */
   getList(name: string): FormValue[] {
     return [...(this.#values.get(name) ?? [])]
   }

@@ -69,7 +69,9 @@ export function basicAuth(
   const challenge = `Basic realm="${realm.replace(/["\\]/g, '\\$&')}", charset="UTF-8"`
   const unauthorized = plain('401 Unauthorized', [['WWW-Authenticate', challenge]])
   return (environ, startResponse) => {
-    const credentials = readCredentials(environ['HTTP_AUTHORIZATION'])
+    // Apache puts REDIRECT_ in front of what a RewriteRule sets. No client can send such a name.
+    const header = environ['HTTP_AUTHORIZATION'] ?? environ['REDIRECT_HTTP_AUTHORIZATION']
+    const credentials = readCredentials(header)
     if (credentials === undefined) return unauthorized(environ, startResponse)
     const [user, password] = credentials
     return chain(verify(user, password, environ), (good) => {

@@ -5,7 +5,7 @@ import type { Keeper } from './session-keepers.ts'
 import type { Signed } from './signed-cookie.ts'
 
 /**
- * The data of an application's sessions: anything that JSON can represent. Add the types of yours:
+ * The data of an application's sessions: anything that JSON can represent. Add the types of your data:
  * `declare module 'portico/middleware' { interface SessionData { user?: string } }`.
  */
 export interface SessionData {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import type { SessionStore } from './session-store.ts'
 
-/** One save in this many removes what has expired (PHP's `session.gc_divisor`). */
+/** One of this many calls of `save` removes expired sessions (PHP's `session.gc_divisor`). */
 const PURGE_EVERY = 100
 
 /** The file with the data, in the session's own directory. */
@@ -69,7 +69,7 @@ export class FileStore implements SessionStore {
     return (await this.#removeDirectory(path)) && alive
   }
 
-  /** Removes what has expired; one save in 100 calls it. */
+  /** Removes expired sessions. One of 100 calls of `save` does this. */
   async purge(): Promise<void> {
     await this.#check()
     for (const name of (await readdir(this.#directory).catch(ignoreAbsence)) ?? []) {

@@ -27,7 +27,7 @@ export interface OpenFile {
  *
  * @param root the real path of a directory, without a slash at its end ('' for '/').
  * @param path starts with a slash.
- * @returns the file, which the caller closes; `'missing'` if there is none, or it is neither a file nor
+ * @returns the file, which the caller closes; `'missing'` if it does not exist, or is neither a file nor
  *   a directory; `'forbidden'` if it is outside `root`, or may not be read.
  */
 export function openBelow(root: string, path: string): OpenFile | 'missing' | 'forbidden' {

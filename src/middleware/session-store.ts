@@ -21,7 +21,7 @@ export interface SessionStore {
    * the two in which a removal is undone.
    */
   update?(id: string, data: string, expires: number): MaybePromise<boolean>
-  /** Removes the session `id`. Returns false if there was none; nothing counts as true. */
+  /** Removes the session `id`. Returns false if it did not exist; undefined counts as true. */
   remove(id: string): MaybePromise<boolean | void>
 }
 

@@ -2,8 +2,10 @@
  * `Headers` (wsgiref.headers), and the checks that every status line, header name and value passes
  * before it is sent. No option turns them off, because response splitting starts there.
  */
-import type { HeaderList, HeaderPairs } from '../types.ts'
+import { Buffer } from 'node:buffer'
 import { ApplicationError } from '../errors.ts'
+import { percentEncode } from '../text.ts'
+import type { HeaderList, HeaderPairs } from '../types.ts'
 
 /** RFC 9110, section 5.6.2. */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
@@ -68,6 +70,23 @@ export function checkPairs(pairs: unknown): void {
 
 function badHeader(message: string): ApplicationError {
   return new ApplicationError(message, 'PORTICO_INVALID_HEADER')
+}
+
+/** One parameter of `addHeader`. */
+function parameterText(name: string, value: string | null): string {
+  if (!value) return name
+  const quoted = (text: string) => `${name}="${text.replace(/["\\]/g, '\\$&')}"`
+  if (name.endsWith('*')) return `${name}=${EXTENDED.test(value) ? value : extended(value)}`
+  if (NOT_FIELD_VALUE.test(value.replace(/[\u0100-\uffff]/g, ''))) return quoted(value)
+  if (!/[^\t -~]/.test(value)) return quoted(value)
+  return `${quoted(value.replace(/[^\t -~]/gu, '_'))}; ${name}*=${extended(value)}`
+}
+
+/** An ext-value: a charset, a language, and percent-encoded text (RFC 8187, section 3.2.1). */
+const EXTENDED = /^[\w-]+'[\w-]*'(?:[\w!#$&+.^`|~-]|%[\da-f]{2})*$/i
+
+function extended(value: string): string {
+  return `UTF-8''${percentEncode(Buffer.from(value).toString('latin1'), /[^\w!#$&+.^`|~-]/g)}`
 }
 
 /** The parameters of `addHeader`; a null value gives a parameter without a value. */
@@ -146,13 +165,13 @@ export class Headers {
 
   /**
    * Appends a header with parameters: `addHeader('Content-Disposition', 'attachment', { filename:
-   * 'a.txt' })`. An underscore in a parameter's name becomes a dash.
+   * 'a.txt' })`. An underscore in a parameter's name becomes a dash. A value that is not ASCII is
+   * sent twice: in `name*` (RFC 8187), and in `name` with '_' for what is not ASCII.
    */
   addHeader(name: string, value: string | null, parameters: HeaderParameters = {}): void {
     const parts = value === null ? [] : [value]
     for (const [key, parameter] of Object.entries(parameters)) {
-      const dashed = key.replaceAll('_', '-')
-      parts.push(parameter ? `${dashed}="${parameter.replace(/["\\]/g, '\\$&')}"` : dashed)
+      parts.push(parameterText(key.replaceAll('_', '-'), parameter))
     }
     this.append(name, parts.join('; '))
   }

@@ -12,6 +12,12 @@ interface Cookie {
  */
 export class Cookies {
   readonly #cookies = new Map<string, Cookie>()
+  readonly #host: string
+
+  /** @param host the name of the host, or its address. */
+  constructor(host: string) {
+    this.#host = host
+  }
 
   /** @param path the path of the request whose response had the Set-Cookie `line`. */
   store(line: string, path: string): void {
@@ -20,6 +26,7 @@ export class Cookies {
     if (equals < 1) return
     const name = pair.slice(0, equals).trim()
     const known = new Map(attributes.map((attribute) => attributeOf(attribute)))
+    if (!this.#isFor(known.get('domain') ?? '')) return
     const own = known.get('path')
     const cookie = {
       name,
@@ -29,6 +36,15 @@ export class Cookies {
     const key = `${name};${cookie.path}`
     if (isExpired(known)) this.#cookies.delete(key)
     else this.#cookies.set(key, cookie)
+  }
+
+  /** Whether a browser keeps a cookie with this Domain (sections 5.1.3 and 5.3). */
+  #isFor(attribute: string): boolean {
+    const domain = attribute.toLowerCase().replace(/^\./, '')
+    const isAddress = /^[\d.]+$|:/.test(this.#host)
+    return (
+      domain === '' || domain === this.#host || (!isAddress && this.#host.endsWith(`.${domain}`))
+    )
   }
 
   /** The Cookie header for a request to `path`, longest paths first; '' if there is no cookie. */

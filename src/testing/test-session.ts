@@ -22,12 +22,14 @@ export class TestSession {
   readonly #client: Client
   readonly #mount: string
   readonly #origin: string
-  readonly #cookies = new Cookies()
+  readonly #cookies: Cookies
 
   constructor(client: Client, options: TestSessionOptions = {}) {
     this.#client = client
     this.#mount = options.mount ?? ''
-    this.#origin = new URL(options.origin ?? 'http://127.0.0.1').origin
+    const { origin, hostname } = new URL(options.origin ?? 'http://127.0.0.1')
+    this.#origin = origin
+    this.#cookies = new Cookies(hostname)
   }
 
   /** @param target the request target below the mount point, not decoded. */
@@ -93,7 +95,7 @@ export class TestSession {
     return response
   }
 
-  /** After a POST, browsers continue with GET, except for 307 and 308 (RFC 9110, section 15.4). */
+  /** As browsers do (Fetch Standard, "HTTP-redirect fetch"): 303 makes a GET, 301 and 302 only of POST. */
   #redirected(request: TestRequest, status: string, location: string): TestRequest {
     const url = new URL(location, this.#url(request.target))
     const path = url.pathname
@@ -106,7 +108,8 @@ export class TestSession {
     }
     const target = path.slice(this.#mount.length) + url.search
     const { method = 'GET', headers = [], body } = request
-    const keep = /^30[78]/.test(status) || method === 'GET' || method === 'HEAD'
+    const isPost = method === 'POST' && /^30[12]/.test(status)
+    const keep = method === 'GET' || method === 'HEAD' || !(isPost || status.startsWith('303'))
     if (keep) return { method, target, headers, ...(body === undefined ? {} : { body }) }
     return { method: 'GET', target, headers: headers.filter(([name]) => !/^content-/i.test(name)) }
   }

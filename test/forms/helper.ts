@@ -50,7 +50,7 @@ export class MemoryInput implements InputStream {
   }
 }
 
-/** `body` in pieces of `size` bytes. */
+/** `body` in chunks of `size` bytes. */
 export function* pieces(body: Buffer, size: number): Generator<Buffer> {
   for (let i = 0; i < body.length; i += size) yield body.subarray(i, i + size)
 }

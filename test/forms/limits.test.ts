@@ -132,7 +132,7 @@ describe('the time that a body takes grows no faster than the body', () => {
   const start = '--X\r\nContent-Disposition: form-data; name="a"'
   it.each<[name: string, count: number, step: number, body: (n: number) => string]>([
     ['many parts', 5000, 65_536, (n) => part('a', '').repeat(n) + FINAL],
-    ['many parts, in tiny pieces', 500, 3, (n) => part('a', '').repeat(n) + FINAL],
+    ['many parts, in tiny chunks', 500, 3, (n) => part('a', '').repeat(n) + FINAL],
     ['a boundary that never comes', 4e6, 65_536, (n) => 'x'.repeat(n)],
     ['line breaks and no boundary', 1e6, 65_536, (n) => '\r\n--'.repeat(n / 4)],
     [
@@ -142,10 +142,10 @@ describe('the time that a body takes grows no faster than the body', () => {
       (n) => `${start}\r\n\r\n${'\n--X a'.repeat(n / 6)}`,
     ],
     ['padding after the boundary', 1e6, 65_536, (n) => `${start}\r\n\r\n\n--X${' '.repeat(n)}`],
-    ['the same in tiny pieces', 20_000, 1, (n) => `${start}\r\n\r\n\n--X${' '.repeat(n)}`],
-    ['line feeds in tiny pieces', 20_000, 1, (n) => `${start}\r\n\r\n${'\n'.repeat(n)}`],
+    ['the same in tiny chunks', 20_000, 1, (n) => `${start}\r\n\r\n\n--X${' '.repeat(n)}`],
+    ['line feeds in tiny chunks', 20_000, 1, (n) => `${start}\r\n\r\n${'\n'.repeat(n)}`],
     ['one endless part header', 4e6, 65_536, (n) => `${start}${'x'.repeat(n)}`],
-    ['one endless part header in tiny pieces', 40_000, 1, (n) => `${start}${'x'.repeat(n)}`],
+    ['one endless part header in tiny chunks', 40_000, 1, (n) => `${start}${'x'.repeat(n)}`],
     [
       'blanks in a part header',
       2e5,
@@ -202,7 +202,7 @@ describe('the memory that an upload takes', () => {
       },
       stream: async (count) => {
         let size = 0
-        const onFile = async (file) => { for await (const piece of file.stream()) size += piece.length }
+        const onFile = async (file) => { for await (const chunk of file.stream()) size += chunk.length }
         await parse(count, head, '\\r\\n--X--', { onFile })
         return size
       },

@@ -182,7 +182,7 @@ describe('multipart/form-data', () => {
     ['iso-8859-1', '\xe7\xf1\x80'],
     ['utf-8', Buffer.from('çñ\u0080').toString('latin1')],
   ])(
-    'decodes %s to the same text, whoever names the charset (fact 270)',
+    'decodes %s to the same text, wherever the charset is named (fact 270)',
     async (charset, value) => {
       const own = `--X\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset="${charset}"\r\n\r\n${value}\r\n`
       const expected = [['a', 'çñ\u0080']]

@@ -28,7 +28,7 @@ async function application(environ, startResponse) {
   if (environ.PATH_INFO === '/stream') {
     options.onFile = async (file) => {
       let size = 0
-      for await (const piece of file) size += piece.length
+      for await (const chunk of file) size += chunk.length
       files.push([file.filename, size])
     }
   }
@@ -88,7 +88,7 @@ const PIECE = Buffer.alloc(
   'latin1',
 )
 
-/** Posts a file of at least `size` bytes; resolves to the answer's head and body, and the size. */
+/** Posts a file of at least `size` bytes; resolves to the head and body of the response, and the size. */
 async function upload(path: string, size: number): Promise<{ text: string; sent: number }> {
   const count = Math.ceil(size / PIECE.length)
   const sent = count * PIECE.length

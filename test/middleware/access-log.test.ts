@@ -46,6 +46,8 @@ async function lines(
 const COMMON =
   '127.0.0.1 - frank [10/Oct/2000:13:55:36 +0000] "GET /apache_pb.gif?x=1 HTTP/1.1" 200 13'
 
+const letterX: Application = (_environ, startResponse) => (startResponse(OK, []), ['x'])
+
 describe('format of accessLog', () => {
   it.each<[format: string | undefined, line: string]>([
     ['common', COMMON],
@@ -58,6 +60,7 @@ describe('format of accessLog', () => {
     ['%P', String(process.pid)],
     ['100%% %l', '100% -'],
     ['', ''],
+    ['%U%q|', '/apache_pb.gif?x=1|'],
   ])('%s', async (format, line) => {
     const headers: [string, string][] = [
       ['Referer', 'http://x/'],
@@ -85,6 +88,15 @@ describe('format of accessLog', () => {
       QUERY_STRING: 'q',
     }
     expect(await lines('%r', hello, '/', variables)).toBe('GET /a/%FC%20b?q HTTP/1.1\n')
+  })
+
+  it('has a - for every empty variable, as nginx sends them', async () => {
+    const variables = { REMOTE_USER: '', HTTP_REFERER: '', HTTP_USER_AGENT: '', REMOTE_HOST: '' }
+    const line = await lines('combined', letterX, '/', variables)
+    expect(line).toBe('127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 1 "-" "-"\n')
+    expect(JSON.parse(await lines('json', letterX, '/', variables))).not.toHaveProperty(
+      'remoteUser',
+    )
   })
 
   it('json gives one object a line', async () => {
@@ -203,6 +215,22 @@ describe('line of accessLog', () => {
         throw failure
       },
       '200 3',
+    ],
+    [
+      'an error after write()',
+      async (_environ, startResponse) => {
+        await startResponse(OK, [])('hello')
+        throw failure
+      },
+      '200 5',
+    ],
+    [
+      'a client that leaves in the middle of write()',
+      async (_environ, startResponse) => {
+        await startResponse(OK, [])('hello')
+        throw new PeerError('PORTICO_DISCONNECTED', 'gone')
+      },
+      '200 5',
     ],
     ['no body at all', broken(5), '500 -'],
     ['a chunk that is a number', broken([5]), '500 -'],

@@ -49,3 +49,47 @@ it('FileStore without a directory throws at once', () => {
     new ConfigurationError('FileStore: the argument must be the path of a directory'),
   )
 })
+
+const misspelt: [name: string, options: object, nearest: string][] = [
+  ['accessLog', { fromat: 'json' }, 'format'],
+  ['basicAuth', { user: {}, verify: () => true }, 'users'],
+  ['cascade', { catches: [404] }, 'catch'],
+  ['errorPage', { developement: true }, 'development'],
+  ['proxyFix', { trusted: ['127.0.0.1'], field: ['for'] }, 'fields'],
+  ['sendfile', { header: 'X-Sendfile', escpae: false }, 'escape'],
+  ['session', { secret: 'x'.repeat(32), maxage: 5 }, 'maxAge'],
+  ['staticFiles', { dotFile: true }, 'dotfiles'],
+]
+
+it.each(misspelt)('%s with %j suggests %s', (name, options, nearest) => {
+  const first = name === 'cascade' ? [app] : name === 'staticFiles' ? 'src' : app
+  expect(() => functions[name]!(first, options)).toThrow(
+    new RegExp(`^${name}: unknown option '\\w+'. Did you mean '${nearest}'\\?`),
+  )
+  expect(() => functions[name]!(first, options)).toThrow(ConfigurationError)
+})
+
+it.each<[name: string, options: object, message: string]>([
+  ['accessLog', { format: 5 }, 'accessLog: format must be a string (got 5)'],
+  ['accessLog', { write: 'x' }, 'accessLog: write must be a function (got "x")'],
+  ['cascade', { catch: [1] }, 'cascade: catch must be an array of statuses'],
+  ['cascade', { catch: 404 }, 'cascade: catch must be an array of statuses'],
+  ['errorPage', { development: 'yes' }, 'errorPage: development must be true or false (got "yes")'],
+  ['basicAuth', { users: { a: 1 } }, 'basicAuth: users must be an object of passwords'],
+  ['basicAuth', { verify: 'x' }, 'basicAuth: verify must be a function'],
+  ['basicAuth', { users: {}, realm: 'ü' }, 'basicAuth: realm must be a string of visible ASCII'],
+  ['proxyFix', { trusted: ['::1'], count: 0 }, 'proxyFix: count must be a whole number, 1 or more'],
+  ['proxyFix', { trusted: ['::1'], fields: ['hots'] }, 'proxyFix: fields must be an array of for,'],
+  [
+    'sendfile',
+    { header: 'X-Sendfile', escape: 0 },
+    'sendfile: escape must be true or false (got 0)',
+  ],
+  ['staticFiles', { maxAge: -1 }, 'staticFiles: maxAge must be a whole number of seconds'],
+  ['staticFiles', { extensions: ['.html'] }, 'staticFiles: extensions must be an array'],
+  ['staticFiles', { precompressed: 1 }, 'staticFiles: precompressed must be true or false'],
+  ['staticFiles', { charset: 'a b' }, 'staticFiles: charset must be the name of a charset'],
+])('%s with %j says what it expects', (name, options, message) => {
+  const first = name === 'cascade' ? [app] : name === 'staticFiles' ? 'src' : app
+  expect(() => functions[name]!(first, options)).toThrow(message)
+})

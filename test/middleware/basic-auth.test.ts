@@ -1,4 +1,4 @@
-/** `basicAuth`: who is let through, and what the application is told. */
+/** `basicAuth`: which credentials are accepted, and what the application finds in the environ. */
 import { describe, expect, it } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
 import { basicAuth, type BasicAuthOptions } from '../../src/exports/middleware.ts'
@@ -32,7 +32,7 @@ it.each<[what: string, authorization: string | undefined, answer: string | null]
   ['a name of every object', `Basic ${base64('constructor:x')}`, null],
   ['no colon', `Basic ${base64('ada')}`, null],
   ['what is not base64', 'Basic ada:love:lace', null],
-  ['something behind it', `Basic ${base64('ada:love:lace')} x`, null],
+  ['something after it', `Basic ${base64('ada:love:lace')} x`, null],
   ['a control character', `Basic ${base64('ada:love:lace\n')}`, null],
   ['a NUL in the name', `Basic ${base64('a\0da:love:lace')}`, null],
 ])('%s', async (_what, authorization, answer) => {
@@ -42,6 +42,22 @@ it.each<[what: string, authorization: string | undefined, answer: string | null]
   )
   const challenge = answer === null ? 'Basic realm="Restricted", charset="UTF-8"' : undefined
   expect(valueOf(response, 'WWW-Authenticate')).toBe(challenge)
+})
+
+it('basicAuth takes the credentials that an internal redirect of Apache has renamed', async () => {
+  const app = basicAuth(
+    (environ, startResponse) => {
+      startResponse('200 OK', [])
+      return [String(environ['REMOTE_USER'])]
+    },
+    { users: { ada: 'lovelace' } },
+  )
+  const header = `Basic ${Buffer.from('ada:lovelace').toString('base64')}`
+  const response = await runCgi(app, '/', { REDIRECT_HTTP_AUTHORIZATION: header })
+  expect(String(response.body)).toBe('ada')
+  // A client can send this one, and it is another variable.
+  const forged: [string, string][] = [['Redirect-Http-Authorization', header]]
+  expect((await runCgi(app, { target: '/', headers: forged })).status).toBe('401 Unauthorized')
 })
 
 describe.each(GATEWAYS)('over %s', (gateway) => {

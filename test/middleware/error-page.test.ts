@@ -26,7 +26,7 @@ const applications: [what: string, app: Application][] = [
     },
   ],
   [
-    'fails behind its head',
+    'fails after its head',
     async function* (_environ, startResponse) {
       startResponse(OK, [['Content-Length', '3']])
       yield await Promise.reject(failure)
@@ -87,6 +87,16 @@ it.each<
   ['behind a proxy', development, { HTTP_X_FORWARDED_FOR: '127.0.0.1' }, false],
   ['behind a proxy that says Forwarded', development, { HTTP_FORWARDED: 'for=127.0.0.1' }, false],
   ['behind a proxy that says Via', development, { HTTP_VIA: '1.1 x' }, false],
+  ['for localhost', development, { HTTP_HOST: 'localhost:8000' }, true],
+  ['for a name below localhost', development, { HTTP_HOST: 'app.localhost' }, true],
+  ['for 127.0.0.1', development, { HTTP_HOST: '127.0.0.1:8000' }, true],
+  ['for [::1]', development, { HTTP_HOST: '[::1]:8000' }, true],
+  ['for a public name', development, { HTTP_HOST: 'evil.example' }, false],
+  ['for a name like localhost', development, { HTTP_HOST: 'localhost.evil.example' }, false],
+  ['that speaks HTTP/1.0', development, { SERVER_PROTOCOL: 'HTTP/1.0' }, false],
+  ['behind a proxy with X-Forwarded-Proto', development, { HTTP_X_FORWARDED_PROTO: 'http' }, false],
+  ['behind a proxy with X-Real-IP', development, { HTTP_X_REAL_IP: '1.2.3.4' }, false],
+  ['of Cloudflare', development, { HTTP_CF_CONNECTING_IP: '1.2.3.4' }, false],
   ['of a server in production', { development: false }, {}, false],
   ['of a server that says nothing', {}, {}, false],
 ])('errorPage decides for a client %s', async (_what, options, variables, shown) => {

@@ -6,7 +6,7 @@ import type { Application, Environ, StartResponse } from '../../src/types.ts'
 import { OK, PLAIN } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through } from './gateways.ts'
 
-/** Tells its name and the two paths. */
+/** Responds with its name and the two paths. */
 const tell =
   (name: string): Application =>
   ({ SCRIPT_NAME, PATH_INFO }, startResponse) => {
@@ -55,6 +55,25 @@ describe('mount', () => {
     })
   })
 
+  it.each<[host: string | undefined, server: string, application: string]>([
+    ['blog.example', 'bar.example.com', 'root |/x'],
+    ['other.example', 'bar.example.com', 'root |/x'],
+    ['bar.example.com', 'other.example', 'bar |/x'],
+    ['bar.example.com.', 'other.example', 'bar |/x'],
+    ['BAR.example.com.:8080', 'other.example', 'bar-8080 |/x'],
+    ['', 'bar.example.com', 'root |/x'],
+    [undefined, 'bar.example.com', 'bar |/x'],
+  ])('goes by Host %s, and not by SERVER_NAME %s', async (HTTP_HOST, SERVER_NAME, application) => {
+    expect(brief(await runCgi(map, '/x', { HTTP_HOST, SERVER_NAME }))).toEqual([OK, application])
+  })
+
+  it('takes the default port of the scheme for a Host without port', async () => {
+    const app = mount({ 'http://a.example:80/': tell('80'), 'http://a.example:443/': tell('443') })
+    const ask = async (variables: object) =>
+      brief(await runCgi(app, '/', { HTTP_HOST: 'a.example', ...variables }))[1]
+    expect([await ask({}), await ask({ HTTPS: 'on' })]).toEqual(['80 |/', '443 |/'])
+  })
+
   it('takes SERVER_NAME for the host if there is no Host', async () => {
     const variables = { HTTP_HOST: undefined, SERVER_NAME: 'bar.example.com' }
     expect(brief(await runCgi(map, '/x', variables))).toEqual([OK, 'bar |/x'])
@@ -84,7 +103,7 @@ describe('mount', () => {
         return Object.assign(['x'], { close: () => Promise.reject(new Error('broken')) })
       },
     ],
-  ])('restores the paths behind %s, and nothing else', async (_what, app) => {
+  ])('restores the paths, and nothing else, after %s', async (_what, app) => {
     const lines: string[] = []
     const inner: Application = (environ, startResponse) => {
       expect([environ.SCRIPT_NAME, environ.PATH_INFO]).toEqual(['/app', '/x'])

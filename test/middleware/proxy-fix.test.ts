@@ -1,4 +1,4 @@
-/** `proxyFix`: who is believed, about what, and how far back. */
+/** `proxyFix`: which proxies are trusted, about what, and how far back. */
 import { describe, expect, it } from 'vitest'
 import { assert, property, string } from 'fast-check'
 import { ConfigurationError } from '../../src/errors.ts'
@@ -6,7 +6,7 @@ import { parseForwarded } from '../../src/middleware/forwarded.ts'
 import { proxyFix, type ProxyFixOptions } from '../../src/exports/middleware.ts'
 import type { Application, Environ } from '../../src/types.ts'
 import { makeEnviron, OK } from '../validate/harness.ts'
-import { GATEWAYS, through } from './gateways.ts'
+import { GATEWAYS, runCgi, through } from './gateways.ts'
 
 const LOOKED_AT = [
   'REMOTE_ADDR',
@@ -17,10 +17,11 @@ const LOOKED_AT = [
   'SERVER_NAME',
   'SERVER_PORT',
   'SCRIPT_NAME',
+  'REQUEST_URI',
 ] as const
 const ALL = ['for', 'proto', 'host', 'port', 'prefix'] as const
 
-/** What of the environ the layer changes. */
+/** The variables that proxyFix changes. */
 function fixed(
   variables: Record<string, unknown>,
   options: Partial<ProxyFixOptions>,
@@ -62,7 +63,7 @@ describe('proxyFix and X-Forwarded-For', () => {
     ['no zone', 'fe80::1%eth0', 1, undefined],
     ['nothing', '', 1, undefined],
     ['no word that is empty', '192.0.2.1,', 1, undefined],
-    ['no address with more behind it', '192.0.2.1 x', 1, undefined],
+    ['no address with more after it', '192.0.2.1 x', 1, undefined],
   ])('take the client from %s', (_what, value, count, client) => {
     expect(fixed({ HTTP_X_FORWARDED_FOR: value }, { count })['REMOTE_ADDR']).toBe(client)
   })
@@ -73,7 +74,7 @@ describe('proxyFix and X-Forwarded-For', () => {
     ['a trusted one seen by a socket for both', '::ffff:10.1.2.3', ['10.0.0.0/8'], true],
     ['a Unix socket', undefined, ['unix'], true],
     ['a Unix socket beside addresses', undefined, ['unix', '10.0.0.1'], true],
-    ['a Unix socket that nobody trusts', undefined, ['10.0.0.1'], false],
+    ['a Unix socket that is not trusted', undefined, ['10.0.0.1'], false],
     ['an address where only Unix sockets are trusted', '10.0.0.1', ['unix'], false],
   ])('trust %s or not', (_what, peer, trusted, believed) => {
     const variables: Partial<Environ> = { HTTP_X_FORWARDED_FOR: '192.0.2.1' }
@@ -85,6 +86,59 @@ describe('proxyFix and X-Forwarded-For', () => {
     const changed = fixed({ HTTP_X_FORWARDED_FOR: '192.0.2.1' }, {})
     expect(changed).toEqual({ REMOTE_ADDR: '192.0.2.1', REMOTE_PORT: undefined })
   })
+})
+
+it.each([
+  ['::ffff:203.0.113.9', '203.0.113.9'],
+  ['::FFFF:203.0.113.9', '203.0.113.9'],
+  ['[::ffff:203.0.113.9]:80', '203.0.113.9'],
+  ['2001:db8::1', '2001:db8::1'],
+])('proxyFix writes the client %s as a direct connection does: %s', (value, client) => {
+  expect(fixed({ HTTP_X_FORWARDED_FOR: value }, {})).toMatchObject({ REMOTE_ADDR: client })
+})
+
+it.each<[prefix: string, uri: string | undefined, changed: object]>([
+  ['/api', '/users/a%2Fb', { SCRIPT_NAME: '/api', REQUEST_URI: '/api/users/a%2Fb' }],
+  ['/api/', '/x?q', { SCRIPT_NAME: '/api', REQUEST_URI: '/api/x?q' }],
+  ['/caf%c3%a9', '/x', { SCRIPT_NAME: '/caf\xc3\xa9', REQUEST_URI: '/caf%c3%a9/x' }],
+  ['/api', undefined, { SCRIPT_NAME: '/api' }],
+  ['/api', 'http://h/x', { SCRIPT_NAME: '/api' }],
+  ['/a%2Fb', '/x', {}],
+  ['/%2e%2e', '/x', {}],
+  ['/a%00', '/x', {}],
+  ['/a%', '/x', {}],
+])('proxyFix puts the prefix %s in front of %s', (prefix, REQUEST_URI, changed) => {
+  const variables = {
+    HTTP_X_FORWARDED_PREFIX: prefix,
+    SCRIPT_NAME: '',
+    ...(REQUEST_URI && { REQUEST_URI }),
+  }
+  expect(fixed(variables, { fields: ['prefix'] })).toEqual(changed)
+})
+
+it.each<[gateway: 'http' | 'fastcgi' | 'scgi' | 'cgi', peer: string | undefined, client: string]>([
+  ['http', undefined, '192.0.2.1'],
+  ['fastcgi', 'unix:', '192.0.2.1'],
+  ['fastcgi', undefined, 'undefined'],
+  ['cgi', '', ''],
+])("proxyFix with 'unix' over %s trusts the peer %s or not", async (gateway, peer, client) => {
+  const app = proxyFix(
+    (environ, startResponse) => {
+      startResponse('200 OK', [])
+      return [String(environ['REMOTE_ADDR'])]
+    },
+    { trusted: ['unix'] },
+  )
+  const response = await runCgi(
+    (environ, startResponse) => {
+      environ['portico.gateway'] = gateway
+      if (peer === undefined) delete environ['REMOTE_ADDR']
+      else environ['REMOTE_ADDR'] = peer
+      return app(environ, startResponse)
+    },
+    { target: '/', headers: [['X-Forwarded-For', '192.0.2.1']] },
+  )
+  expect(String(response.body)).toBe(client)
 })
 
 describe('proxyFix and the other fields', () => {
@@ -147,14 +201,14 @@ describe('proxyFix and the other fields', () => {
       { fields: ALL },
       { HTTP_HOST: '[::1]:81', SERVER_NAME: '[::1]', SERVER_PORT: '81' },
     ],
-    ['no host that is none', { HTTP_X_FORWARDED_HOST: 'a/b@c' }, { fields: ALL }, {}],
+    ['no invalid host', { HTTP_X_FORWARDED_HOST: 'a/b@c' }, { fields: ALL }, {}],
     [
       'port',
       { HTTP_X_FORWARDED_PORT: '81' },
       { fields: ALL },
       { HTTP_HOST: 'inner:81', SERVER_PORT: '81' },
     ],
-    ['no port that is none', { HTTP_X_FORWARDED_PORT: '8x' }, { fields: ALL }, {}],
+    ['no invalid port', { HTTP_X_FORWARDED_PORT: '8x' }, { fields: ALL }, {}],
     ['prefix', { HTTP_X_FORWARDED_PREFIX: '/a/b/' }, { fields: ALL }, { SCRIPT_NAME: '/a/b' }],
     [
       'prefix before what is there',
@@ -203,7 +257,7 @@ describe('proxyFix and the other fields', () => {
       {},
     ],
     [
-      'Forwarded behind what a client left open',
+      'Forwarded after what a client left open',
       { HTTP_FORWARDED: 'for="6.6.6.6, for=192.0.2.1' },
       { forwarded: true },
       { REMOTE_ADDR: '192.0.2.1', REMOTE_PORT: undefined },

@@ -32,7 +32,7 @@ const accel: SendfileOptions = {
 const xSendfile: SendfileOptions = { header: 'X-Sendfile' }
 const unescaped: SendfileOptions = { header: 'X-Sendfile', escape: false }
 
-/** A file that need not be there: nobody is to open it. */
+/** A file that need not exist, because it is never opened. */
 function fileAt(path: string, options: FileWrapperOptions = {}, close = () => {}): Body {
   const content = ['body']
   return new FileWrapper({ read: () => content.shift(), close }, { path, ...options })
@@ -142,7 +142,7 @@ it.each<[what: string, app: Application, method?: string]>([
   ['another status', answering(() => fileAt('/a'), [], '404 Not Found')],
   ['a part as the application sends it', answering(() => fileAt('/a'), [], '206 Partial Content')],
   ['what is compressed', answering(() => fileAt('/a'), [['Content-Encoding', 'gzip']])],
-  ['an answer to POST', answering(() => fileAt('/a')), 'POST'],
+  ['a response to POST', answering(() => fileAt('/a')), 'POST'],
   [
     'what is written',
     async (_environ, startResponse) => {
@@ -224,7 +224,7 @@ const servers = [
   },
 ] as const
 
-describe.each(servers)('sendfile behind $program', ({ program, options, start }) => {
+describe.each(servers)('sendfile with $program', ({ program, options, start }) => {
   const { available, hint } = installed(program)
   describe.skipIf(!available)(`as it is${hint}`, () => {
     const names = ['plain.txt', 'a b%2f+?#.txt', 'grün.bin']

@@ -624,7 +624,7 @@ describe('FileStore', () => {
     expect([await store.load(id), readdirSync(directory)]).toEqual([undefined, []])
   })
 
-  it('FileStore purges with one save in a hundred', async () => {
+  it('FileStore purges in one of a hundred calls of save()', async () => {
     const store = new FileStore(directory)
     const purge = vi.spyOn(store, 'purge')
     const random = vi.spyOn(Math, 'random').mockReturnValue(0.01)

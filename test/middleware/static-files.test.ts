@@ -333,7 +333,7 @@ it('staticFiles goes on if a file is removed while it is sent', async () => {
 
 it('staticFiles returns a FileWrapper with a path, and closes the file', async () => {
   const body = await files(makeEnviron({ PATH_INFO: '/text.txt' }), () => async () => {})
-  if (!isFileWrapper(body)) throw new Error('it is none')
+  if (!isFileWrapper(body)) throw new Error('not a FileWrapper')
   expect(body.path).toBe(join(root, 'text.txt'))
   const { source } = body
   await body.close?.()

@@ -1,0 +1,194 @@
+/** Parts of multipart: which are files, their names, and what becomes of files and of a form read twice. */
+import { PassThrough } from 'node:stream'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { ApplicationError, ConfigurationError, PeerError } from '../../src/errors.ts'
+import { FieldStorage, type FieldStorageOptions } from '../../src/exports/forms.ts'
+import { bytesSource, Input } from '../../src/request/input.ts'
+import { bytes, environOf, fileOf, FINAL, MemoryInput, part, post } from './helper.ts'
+
+const tempDir = mkdtempSync(join(tmpdir(), 'portico-parts-'))
+afterAll(() => rmSync(tempDir, { recursive: true }))
+
+const PNG = '\x89PNG\xff\x00\xfe'
+const withHeaders = (disposition: string, type?: string) =>
+  `--X\r\nContent-Disposition: form-data; ${disposition}\r\n${type ? `Content-Type: ${type}\r\n` : ''}\r\n${PNG}\r\n${FINAL}`
+
+describe('a part is a file', () => {
+  it.each<[disposition: string, type: string | undefined, filename: string]>([
+    [`name="f"; filename*=utf-8''%D1%84.png`, 'image/png', 'ф.png'],
+    [`name="f"; filename*=UTF-8'ru'%D1%84.png`, undefined, 'ф.png'],
+    [`name="f"; filename*=iso-8859-1''%E7.png`, undefined, 'ç.png'],
+    [`name="f"; filename*="utf-8''%D1%84.png"`, 'image/png', 'ф.png'],
+    [`name="f"; filename="=?utf-8?B?0YQucG5n?="; filename*=utf-8''%D1%84.png`, undefined, 'ф.png'],
+    [`name="f"; filename="a.png"; filename*=klingon''x`, undefined, 'a.png'],
+    [`name="f"; filename*=nonsense`, 'image/png', 'nonsense'],
+    [`name="f"`, 'application/octet-stream', ''],
+    [`name="f"`, 'image/png', ''],
+    [`name="f"`, 'application/pdf', ''],
+    [`name="f"; filename="say %22hi%22.txt"`, undefined, 'say "hi".txt'],
+    [`name="f"; filename="100%25 %0D%0A"`, undefined, '100%25 \r\n'],
+    [`name="f"; filename=""`, 'text/plain', ''],
+  ])('with %s of type %s, and its name is %j', async (disposition, type, filename) => {
+    const form = await post(withHeaders(disposition, type), { tempDir })
+    const file = fileOf(form, 'f')
+    expect([file.filename, (await file.bytes()).toString('latin1')]).toEqual([filename, PNG])
+    await form.close()
+  })
+
+  it.each([
+    undefined,
+    'text/plain',
+    'text/html',
+    'application/json',
+    'application/ld+json',
+    'application/xml',
+    'application/octet-stream; charset=latin1',
+  ])('unless it has no name and the type %s', async (type) => {
+    const body = `--X\r\nContent-Disposition: form-data; name="t"\r\n${type ? `Content-Type: ${type}\r\n` : ''}\r\ntext\r\n${FINAL}`
+    expect((await post(body)).getFirst('t')).toBe('text')
+  })
+
+  it('under a name in which %22 is a quote', async () => {
+    expect((await post(part('a%22b', '1') + FINAL)).getFirst('a"b')).toBe('1')
+  })
+})
+
+const MULTIPART = { CONTENT_TYPE: 'multipart/form-data; boundary=X' }
+const file = part('f', 'content', '; filename="1"')
+
+describe('FieldStorage.parse called twice for a request', () => {
+  const environ = (body: string, type = MULTIPART.CONTENT_TYPE) =>
+    environOf(new MemoryInput([bytes(body)]), {
+      CONTENT_TYPE: type,
+      CONTENT_LENGTH: String(body.length),
+    })
+  const URLENCODED = 'application/x-www-form-urlencoded'
+
+  it.each([
+    ['a=1', URLENCODED],
+    [part('a', '1') + FINAL, MULTIPART.CONTENT_TYPE],
+  ])('gives the same form', async (body, type) => {
+    const request = environ(body, type)
+    const first = await FieldStorage.parse(request)
+    await first.close()
+    expect(await FieldStorage.parse(request, { maxTotalSize: 1000 })).toBe(first)
+    expect((await FieldStorage.parse({ ...request })).getFirst('a')).toBe('1')
+  })
+
+  it('gives the files as well, until the form is closed', async () => {
+    const request = environ(file + FINAL)
+    const first = await FieldStorage.parse(request, { tempDir })
+    const second = await FieldStorage.parse(request)
+    expect(String(await fileOf(second, 'f').bytes())).toBe('content')
+    await first.close()
+    await expect(FieldStorage.parse(request)).rejects.toThrow(ApplicationError)
+  })
+
+  it('throws if the options would read another form', async () => {
+    for (const options of [{ charset: 'latin1' }, { onFile: () => {} }] as FieldStorageOptions[]) {
+      const request = environ('a=1', URLENCODED)
+      await FieldStorage.parse(request)
+      await expect(FieldStorage.parse(request, options)).rejects.toThrow(ApplicationError)
+    }
+  })
+
+  it('gives the same error', async () => {
+    const request = environ('nonsense')
+    const first = await FieldStorage.parse(request).catch((error: unknown) => error)
+    expect(first).toBeInstanceOf(PeerError)
+    await expect(FieldStorage.parse(request)).rejects.toBe(first)
+  })
+
+  it.each([
+    ['a=1', URLENCODED],
+    [file + FINAL, MULTIPART.CONTENT_TYPE],
+  ])('throws if something else has read the body', async (body, type) => {
+    const request = environ(body, type)
+    request['wsgi.input'] = new Input(bytesSource(bytes(body)), body.length)
+    await request['wsgi.input'].read()
+    await expect(FieldStorage.parse(request)).rejects.toMatchObject({
+      code: 'PORTICO_BODY_ALREADY_READ',
+    })
+  })
+})
+
+it.each([
+  [{ maxFields: 2 }, "unknown option 'maxFields'. Did you mean 'maxNumFields'?"],
+  [{ onfile: () => {} }, "Did you mean 'onFile'?"],
+  [{ keepBlankValues: 'yes' }, 'keepBlankValues must be true or false (got "yes")'],
+  [{ onFile: 'x' }, 'onFile must be a function'],
+  [{ tempDir: '' }, 'tempDir must be the path of a directory'],
+  [{ separator: '' }, 'separator must be a string'],
+  [{ charset: 'klingon' }, 'charset must be the label of a charset'],
+])('FieldStorage.parse refuses the options %j', async (options, message) => {
+  const parsing = FieldStorage.parse(environOf(new MemoryInput([])), options as FieldStorageOptions)
+  await expect(parsing).rejects.toThrow(ConfigurationError)
+  await expect(parsing).rejects.toThrow(message)
+})
+
+/** A body whose client leaves before its end. */
+async function* leaving() {
+  yield bytes(file.slice(0, -5))
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  throw new PeerError('PORTICO_DISCONNECTED', 'gone')
+}
+
+const pipeOnly: FieldStorageOptions['onFile'] = (upload) => {
+  upload.stream().pipe(new PassThrough()).resume()
+}
+
+describe('a file that is piped without an error listener', () => {
+  it('ends no process when the client leaves', async () => {
+    const faults: unknown[] = []
+    const onFault = (error: unknown) => void faults.push(error)
+    process.on('uncaughtException', onFault)
+    const parsing = FieldStorage.parse(environOf(new MemoryInput(leaving()), MULTIPART), {
+      onFile: async (upload) => {
+        upload.stream().pipe(new PassThrough()).resume()
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      },
+    })
+    await expect(parsing).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
+    process.off('uncaughtException', onFault)
+    expect(faults).toEqual([])
+  })
+
+  it('is an error if the callback settles before the pipe ends', async () => {
+    await expect(post(file + FINAL, { step: 3, onFile: pipeOnly })).rejects.toThrow(/await the end/)
+  })
+
+  it('ends no process when the stored file is gone', async () => {
+    const form = await post(file + FINAL, { tempDir })
+    await form.close()
+    const stream = fileOf(form, 'f').stream()
+    await new Promise((resolve) => stream.once('close', resolve))
+    expect(stream.errored).toMatchObject({ code: 'ENOENT' })
+  })
+})
+
+it('moveTo() keeps a file, also on another file system', async () => {
+  for (const target of [tempDir, '/dev/shm'].map((parent) =>
+    join(parent, `portico-kept-${process.pid}`),
+  )) {
+    await using form = await post(file + FINAL, { tempDir })
+    await fileOf(form, 'f').moveTo(target)
+    await form.close()
+    expect(readFileSync(target, 'utf8')).toBe('content')
+    rmSync(target)
+  }
+})
+
+it('an upload removes what killed processes have left a day ago', async () => {
+  const parent = mkdtempSync(join(tempDir, 'killed-'))
+  const now = Date.now() / 1000
+  const names = ['portico-upload-aaaaaa', 'portico-upload-bbbbbb', 'portico-static']
+  for (const name of names) mkdirSync(join(parent, name))
+  for (const name of ['portico-upload-aaaaaa', 'portico-static']) {
+    utimesSync(join(parent, name), now - 90_000, now - 90_000)
+  }
+  await (await post(file + FINAL, { tempDir: parent })).close()
+  expect(readdirSync(parent)).toEqual(['portico-static', 'portico-upload-bbbbbb'])
+})

@@ -1,0 +1,56 @@
+/** A TestApp follows redirects and keeps cookies as browsers do. */
+import { describe, expect, it } from 'vitest'
+import { Cookies } from '../../src/testing/cookies.ts'
+import { TestSession } from '../../src/testing/test-session.ts'
+import type { Client } from '../../src/testing/client.ts'
+
+describe('TestSession follows a redirect', () => {
+  it.each([
+    ['POST', '301 Moved Permanently', 'GET'],
+    ['POST', '302 Found', 'GET'],
+    ['PUT', '301 Moved Permanently', 'PUT'],
+    ['PUT', '302 Found', 'PUT'],
+    ['DELETE', '302 Found', 'DELETE'],
+    ['PATCH', '302 Found', 'PATCH'],
+    ['HEAD', '303 See Other', 'HEAD'],
+    ['PUT', '303 See Other', 'GET'],
+    ['POST', '307 Temporary Redirect', 'POST'],
+    ['PUT', '308 Permanent Redirect', 'PUT'],
+  ])('of %s with %s by %s', async (method, status, then) => {
+    const methods: unknown[] = []
+    const client: Client = {
+      request({ method: asked, target }) {
+        methods.push(asked)
+        const headers: [string, string][] = target === '/' ? [['Location', '/next']] : []
+        return Promise.resolve({
+          status: target === '/' ? status : '200 OK',
+          headers,
+          body: Buffer.alloc(0),
+          broken: false,
+        })
+      },
+      close: () => Promise.resolve(),
+    }
+    await new TestSession(client).request(method, '/').redirects(1)
+    expect(methods).toEqual([method, then])
+  })
+})
+
+describe('Cookies', () => {
+  it.each([
+    ['a.example', '', true],
+    ['a.example', '; Domain=a.example', true],
+    ['a.example', '; Domain=.A.example', true],
+    ['b.a.example', '; Domain=a.example', true],
+    ['a.example', '; Domain=b.a.example', false],
+    ['a.example', '; Domain=other.example', false],
+    ['xa.example', '; Domain=a.example', false],
+    ['127.0.0.1', '; Domain=other.example', false],
+    ['127.0.0.1', '; Domain=0.0.1', false],
+    ['127.0.0.1', '; Domain=127.0.0.1', true],
+  ])('of %s keeps one with "%s": %s', (host, attribute, kept) => {
+    const cookies = new Cookies(host)
+    cookies.store(`a=1${attribute}`, '/')
+    expect(cookies.header('/')).toBe(kept ? 'a=1' : '')
+  })
+})
