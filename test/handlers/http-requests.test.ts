@@ -196,7 +196,7 @@ describe('Pipelined requests', () => {
     )
     const [first, second, third] = answers.split(/(?=HTTP\/1\.1 200 OK)/)
     expect(first).toMatch(/response to \/1\.$/)
-    expect(second).toMatch(/\r\nContent-Length: 13\r\n[^]*\r\n\r\n$/)
+    expect(second).toMatch(/\r\nContent-Length: 15\r\n[^]*\r\n\r\n$/)
     expect(third).toMatch(/response to \/3\.$/)
   })
 
