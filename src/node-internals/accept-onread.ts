@@ -1,16 +1,15 @@
 /**
- * Sockets that read without a buffer for each read, from the side of a server that accepts them.
+ * Accepted sockets that read into shared memory.
  *
- * Node gives every read 64 KiB of its own, and their coming and going costs a fifth of a small
- * request. `onread` saves that, but Node has it only for sockets that connect. So a connection is
- * taken over before Node makes a socket of it. That rests on what Node does not document (a
- * server's handle and its `onconnection`, the option `handle`; the same from Node 20 to 26): where
- * it is missing everything works as before, only slower.
+ * Node allocates 64 KiB for every read, which costs a fifth of a small request. The option `onread`
+ * avoids that, but Node has it only for sockets that connect. So a connection is taken over before
+ * Node makes a socket of it.
  */
 import { Buffer } from 'node:buffer'
 import { Socket, type Server, type SocketConstructorOpts } from 'node:net'
+import { INTERNALS_ALLOWED } from './allowed.ts'
 
-/** What takes the bytes of a connection. */
+/** Receives the bytes of a connection. */
 export interface Receiver {
   /**
    * Takes the first `size` bytes of `memory`, without a view of them, which would cost a small
@@ -25,16 +24,15 @@ export interface Receiver {
   readonly receivesBody: boolean
 }
 
-/** Everything but bodies is read into this one. The heads that web servers send fit several times. */
+/** All connections read into this memory, except for bodies. It holds several heads. */
 const SHARED = Buffer.allocUnsafeSlow(16_384)
 
-/** What a body is read into: as much as Node reads at once. */
+/** The memory for a chunk of a body: as much as Node reads at once. */
 const BODY_SIZE = 65_536
 
-/** Fewer bytes of a body are copied: they would keep all of the buffer that they came in. */
+/** Smaller reads are copied, so that a few bytes do not pin all of this memory. */
 const LEND_FROM = BODY_SIZE / 2
 
-/** What Node has and does not document. */
 interface ServerInternals {
   _handle?: { onconnection?: Accept } | null
   _connections?: number
@@ -43,22 +41,23 @@ interface ServerInternals {
 type Accept = (this: unknown, status: number, client: object | undefined) => void
 
 /**
- * Takes over the connections that `server`, which listens, accepts from now on: `connect` is called
- * for each, and its bytes go to what that returns; nothing if the connection is not wanted. Returns
- * false if this Node cannot do it.
+ * Takes over the connections that a listening server accepts from now on: `connect` is called for
+ * each, and its bytes go to the receiver that it returns, if any. Returns false if that is not
+ * possible; then the server emits 'connection' as usual.
  */
 export function takeConnections(
   server: Server,
   options: SocketConstructorOpts,
   connect: (socket: Socket) => Receiver | undefined,
 ): boolean {
+  if (!INTERNALS_ALLOWED) return false
   const internals = server as ServerInternals
   const handle = internals._handle
   const accept = handle?.onconnection
   if (!handle || typeof accept !== 'function' || internals._connections === undefined) return false
   handle.onconnection = function (status, client) {
     const full = internals._connections! >= server.maxConnections
-    // Node deals with what is out of the ordinary.
+    // Node handles errors and its own limit.
     if (status !== 0 || client === undefined || full) return accept.call(this, status, client)
     const reading = new Reading()
     const socket = new Socket({
@@ -81,7 +80,7 @@ class Reading {
   #current: Buffer | null = null
   #lent = false
 
-  /** Node asks before the first read and after each: the next buffer, or nothing for the same. */
+  /** Node calls it before the first read and after each. Undefined means the same memory again. */
   readonly buffer = (): Buffer | undefined => {
     const body = this.receiver !== undefined && this.receiver.receivesBody
     const fits = body ? this.#current !== SHARED && !this.#lent : this.#current === SHARED
@@ -96,7 +95,7 @@ class Reading {
     try {
       this.receiver?.receive(buffer, size, !this.#lent)
     } catch (error) {
-      // What it has not dealt with it would take from this memory later: by then another's bytes.
+      // The receiver would later read the rest from this memory, which then has another's bytes.
       this.socket?.destroy()
       throw error
     }

@@ -1,10 +1,11 @@
 /** Where Node's HTTP server closes too early, or reads too late, for a gateway. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { INTERNALS_ALLOWED } from './allowed.ts'
 
 /** Makes Node read more of a body that is paused, so that a disconnect after it is noticed. */
 export function readMore(request: IncomingMessage): void {
-  request._read(0)
+  if (INTERNALS_ALLOWED) request._read(0)
 }
 
 /**
@@ -12,7 +13,7 @@ export function readMore(request: IncomingMessage): void {
  * bytes are still coming, which sends a reset.
  */
 export function onLastResponse(socket: Socket, close: () => void): void {
-  socket.destroySoon = close
+  if (INTERNALS_ALLOWED) socket.destroySoon = close
 }
 
 /** Lets a client close its half of the connection and still read (RFC 9112, section 9.6). */
@@ -26,6 +27,7 @@ export function bufferedChunks(request: IncomingMessage): number {
     readonly buffer?: { readonly length: number }
     readonly bufferIndex?: number
   }
+  if (!INTERNALS_ALLOWED) return 0
   const state = (request as { _readableState?: State })._readableState
   return (state?.buffer?.length ?? 0) - (state?.bufferIndex ?? 0)
 }

@@ -27,6 +27,7 @@ import {
   headerText,
 } from './fastcgi.ts'
 import type { AbortCause, ApplicationEvent, ApplicationOptions } from './fastcgi-events.ts'
+import { encodeLog } from './fastcgi-log.ts'
 import { replyToManagement, unknownType, type ManagementValues } from './fastcgi-management.ts'
 import { MAX_PARAMS_BYTES } from './fastcgi-pairs.ts'
 import { RecordReader } from './fastcgi-records.ts'
@@ -284,7 +285,7 @@ export class ApplicationConnection {
   stderr(id: number, text: string): Part[] {
     const request = this.#announced(id)
     request.usedStderr ||= text !== ''
-    return encodeStream(FCGI_STDERR, id, [Buffer.from(text)])
+    return encodeLog(id, text)
   }
 
   /** An empty record, which ends STDERR; the request stays active. */

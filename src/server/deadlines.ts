@@ -1,5 +1,6 @@
 /** Deadlines of connections, on a clock that is set once a second. */
 import type { Socket } from 'node:net'
+import { writeQueueSize } from '../node-internals/write-queue.ts'
 import { OPTIONS } from '../options.ts'
 
 // The defaults of all connections.
@@ -114,7 +115,5 @@ function lastTaken(socket: Socket, seen: WeakMap<Socket, Progress>): number {
     seen.delete(socket)
     return Infinity
   }
-  // Not documented; Node's own timeouts use it. Without it a chunk counts when all of it is sent.
-  const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null }
-  return stalledSince(socket, seen, socket.bytesWritten - waiting, handle?.writeQueueSize ?? 0)
+  return stalledSince(socket, seen, socket.bytesWritten - waiting, writeQueueSize(socket))
 }

@@ -1,0 +1,14 @@
+/** Whether what Node does not document may be used. */
+
+/**
+ * False if PORTICO_NO_INTERNALS is set to anything but '' or '0', and in other runtimes: Bun and Deno
+ * have some of these names with another meaning.
+ */
+export const INTERNALS_ALLOWED: boolean = isAllowed(process)
+
+/** Exported for tests. */
+export function isAllowed(of: Pick<NodeJS.Process, 'env' | 'versions'>): boolean {
+  const { env, versions } = of
+  const switchedOff = !['', '0', undefined].includes(env['PORTICO_NO_INTERNALS'])
+  return !switchedOff && versions['bun'] === undefined && versions['deno'] === undefined
+}

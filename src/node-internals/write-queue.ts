@@ -1,0 +1,14 @@
+/** How much of what was written libuv still holds. */
+import type { Socket } from 'node:net'
+import { INTERNALS_ALLOWED } from './allowed.ts'
+
+/**
+ * The bytes of a socket that libuv holds; Node's own timeouts use this number. It changes with each
+ * part of a large chunk that the peer takes, while `bytesWritten` changes with the whole chunk. 0 if
+ * it is not known.
+ */
+export function writeQueueSize(socket: Socket): number {
+  if (!INTERNALS_ALLOWED) return 0
+  const { _handle: handle } = socket as { _handle?: { writeQueueSize?: number } | null }
+  return handle?.writeQueueSize ?? 0
+}
