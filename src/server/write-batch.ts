@@ -1,12 +1,10 @@
 /** Small responses of one turn of the event loop leave together. */
+import type { Socket } from 'node:net'
+import { NO_PARTS, type Part } from '../protocol/part.ts'
+import { writeParts } from './socket-writer.ts'
 
-/** A connection that holds back bytes until `flush()` is called. */
-export interface Batched {
-  flush(): void
-}
-
-/** Connections that wait at the most; so many ends of responses wait on one connection, too. */
-export const MAX_BATCH = 16
+/** Connections that wait at the most, and parts that wait on one of them. */
+const MAX_BATCH = 16
 
 /**
  * The connections of one server that have something to send at the end of this turn.
@@ -15,18 +13,57 @@ export const MAX_BATCH = 16
  * server that finds several responses sleeps and wakes once. (Redis sends its replies like this.)
  */
 export class WriteBatch {
-  #waiting: Batched[] = []
+  #waiting: BatchedWriter[] = []
 
-  /** Calls `flush()` of this connection when this turn's requests have been run. */
-  add(connection: Batched): void {
-    const { length } = this.#waiting
-    if (length === 0) setImmediate(this.#flush)
-    if (this.#waiting.push(connection) === MAX_BATCH) this.#flush()
+  /** Flushes `writer` when the requests of this turn have been run. */
+  add(writer: BatchedWriter): void {
+    if (this.#waiting.length === 0) setImmediate(this.#flush)
+    if (this.#waiting.push(writer) === MAX_BATCH) this.#flush()
   }
 
   readonly #flush = () => {
     const all = this.#waiting
     this.#waiting = []
-    for (const connection of all) connection.flush()
+    for (const writer of all) writer.flush()
+  }
+}
+
+/** What one connection has to send at the end of this turn. */
+export class BatchedWriter {
+  readonly #socket: Socket
+  readonly #batch: WriteBatch
+  readonly #onFlushed: () => void
+  #parts = NO_PARTS as Part[]
+
+  constructor(socket: Socket, batch: WriteBatch, onFlushed: () => void) {
+    this.#socket = socket
+    this.#batch = batch
+    this.#onFlushed = onFlushed
+  }
+
+  get pending(): boolean {
+    return this.#parts.length > 0
+  }
+
+  add(part: Part): void {
+    if (this.#parts.length === 0) {
+      this.#parts = [part] // Usually the only one; a push() would make room for seventeen.
+      this.#batch.add(this)
+    } else if (this.#parts.push(part) > MAX_BATCH) {
+      this.write()
+    }
+  }
+
+  /** Sends the parts now. */
+  write(): void {
+    const parts = this.#parts
+    this.#parts = NO_PARTS as Part[]
+    writeParts(this.#socket, parts)
+  }
+
+  /** Called by the batch. */
+  flush(): void {
+    this.write()
+    this.#onFlushed()
   }
 }

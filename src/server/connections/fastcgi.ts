@@ -18,7 +18,7 @@ import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
 import { closeAfterResponse } from '../closing.ts'
 import { coarseTime, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import { drained, writeParts } from '../socket-writer.ts'
-import { MAX_BATCH } from '../write-batch.ts'
+import { BatchedWriter } from '../write-batch.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
 import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi-request.ts'
 import { ReadDeadline } from './read-deadline.ts'
@@ -45,7 +45,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   #served = 0
   #ending = false
   /** The ends of responses that are not written yet. */
-  #held = NO_PARTS as Part[]
+  readonly #ends: BatchedWriter
   /** What has come last has to be copied to be kept. */
   #borrowed = false
   /** Every request was read to its end, so that nothing more of them can come. */
@@ -58,6 +58,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#context = context
     this.#protocol = new ApplicationConnection(context.protocol)
     this.#deadline = new ReadDeadline(context.options)
+    this.#ends = new BatchedWriter(socket, context.batch, () => this.#closeIfDone())
   }
 
   receive(memory: Buffer, size: number, borrowed: boolean): void {
@@ -140,7 +141,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     let size = 0
     for (const { length } of records) size += length
     if (size > COPIED) writeParts(this.socket, records)
-    else for (const record of records) this.#hold(record)
+    else for (const record of records) this.#ends.add(record)
   }
 
   /**
@@ -149,7 +150,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
    * response, whatever its appStatus.
    */
   #endTruncated(request: FastCGIRequest, parts: readonly Part[], log: string): void {
-    this.#writeHeld()
+    this.#ends.write()
     const records = this.#protocol.stdout(request.id, parts)
     // The end of STDERR, because HAProxy crashes on a STDERR record without a next one.
     if (log !== '') records.unshift(headerText(FCGI_STDERR, request.id, 0))
@@ -173,27 +174,6 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#updateDeadline()
     this.#readOn()
     this.#closeIfDone()
-  }
-
-  /** Sends the end of a response together with those of other requests. */
-  #hold(part: Part): void {
-    if (this.#held.length === 0) {
-      this.#held = [part] // Usually the only one; a push() would make room for seventeen.
-      this.#context.batch.add(this)
-    } else if (this.#held.push(part) > MAX_BATCH) {
-      this.#writeHeld()
-    }
-  }
-
-  flush(): void {
-    this.#writeHeld()
-    this.#closeIfDone()
-  }
-
-  #writeHeld(): void {
-    const held = this.#held
-    this.#held = NO_PARTS as Part[]
-    writeParts(this.socket, held)
   }
 
   /** Handles all events. The bytes that came last are the first `size` of `memory`. */
@@ -281,7 +261,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const { socket } = this
     const first = chunk !== undefined && socket.bytesRead === chunk.length
     if (!first || !logWrongProtocol('fastcgi', chunk)) logEntry(`FastCGI: ${message}`)
-    this.#writeHeld()
+    this.#ends.write()
     socket.destroySoon()
   }
 
@@ -341,7 +321,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   #closeIfDone(): void {
-    if (this.#held.length > 0) return // flush() calls this again.
+    if (this.#ends.pending) return // It calls this again.
     const { awaitingHead, closing } = this.#protocol
     const done = closing || (this.#ending && this.idle && !awaitingHead)
     if (!done || this.socket.writableEnded) return
