@@ -27,6 +27,7 @@ export type SCGIEvent =
       readonly block: Buffer
       readonly start: number
       readonly end: number
+      /** Bytes of the body: more than CONTENT_LENGTH says where the client's header says more. */
       readonly contentLength: number
     }
   /** A chunk of the body, a view of the memory it came in. Never empty. */
@@ -155,10 +156,9 @@ export class RequestReader {
       const message = 'The SCGI headers do not end as their length says'
       return this.#fail('PORTICO_PROTOCOL', message)
     }
-    const contentLength = readContentLength(block, start, end - 1)
-    if (typeof contentLength !== 'number') {
-      return this.#fail(contentLength.code, contentLength.message)
-    }
+    const declared = readContentLength(block, start, end - 1)
+    if (typeof declared !== 'number') return this.#fail(declared.code, declared.message)
+    const contentLength = Math.max(declared, lengthOfClient(block, start, end - 1))
     this.#state = 'body'
     this.#left = contentLength
     this.#events.push({ type: 'request', block, start, end: end - 1, contentLength })
@@ -199,6 +199,24 @@ function readContentLength(block: Buffer, start: number, comma: number): number 
     return { code: 'PORTICO_BAD_REQUEST', message }
   }
   return Number(digits)
+}
+
+const CLIENT_LENGTH_NAME = Buffer.from('\0HTTP_CONTENT_LENGTH\0', 'latin1')
+
+/**
+ * The number in HTTP_CONTENT_LENGTH, or 0. nginx without `scgi_request_buffering` counts in
+ * CONTENT_LENGTH only what it had of the body when it sent the headers, and sends all of it
+ * (nginx/nginx#1118); the client's own header has the true length.
+ */
+function lengthOfClient(block: Buffer, start: number, end: number): number {
+  const at = block.indexOf(CLIENT_LENGTH_NAME, start)
+  if (at < 0 || at >= end) return 0
+  let nuls = 0
+  for (let i = start; i <= at; i++) if (block[i] === NUL) nuls++
+  if (nuls % 2 !== 0) return 0 // It is the value of another header.
+  const value = at + CLIENT_LENGTH_NAME.length
+  const digits = block.toString('latin1', value, block.indexOf(NUL, value))
+  return CONTENT_LENGTH.test(digits) ? Number(digits) : 0
 }
 
 /**

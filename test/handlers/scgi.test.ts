@@ -265,7 +265,7 @@ describe('The environ', () => {
       REQUEST_URI: '/a%20b/c?q=%20',
       QUERY_STRING: 'q=%20',
       HTTP_CONTENT_TYPE: 'x',
-      HTTP_CONTENT_LENGTH: '7',
+      HTTP_CONTENT_LENGTH: '0',
       HTTP_PROXY: 'http://evil/',
       HTTP_X_BYTES: '\xff\xe9',
     })
@@ -549,7 +549,9 @@ describe('close()', () => {
 
 describe('Where it listens', () => {
   it('is descriptor 0 without an option, which has to be a listening socket', async () => {
-    await expect(new SCGIHandler().run(hello)).rejects.toThrow(/^listen: fd 0 is /)
+    await expect(new SCGIHandler().run(hello)).rejects.toThrow(
+      /^Cannot listen: file descriptor 0 is /,
+    )
   })
 
   it('is not every address of the machine, unless clients are listed', async () => {
@@ -626,4 +628,17 @@ describe.each([
       expect(answer).not.toBe(200)
     },
   )
+})
+
+it('A body of which nginx had nothing when it sent the headers is read as far as the client says', async () => {
+  const server = await serve(async (environ, startResponse) => {
+    const body = await environ['wsgi.input'].read()
+    startResponse('200 OK', [])
+    return [`${environ['CONTENT_LENGTH']} ${String(environ['HTTP_CONTENT_LENGTH'])} ${body.length}`]
+  })
+  const socket = open(server)
+  // What nginx 1.22 sends with `scgi_request_buffering off`.
+  socket.write(encodeRequest(Object.entries({ ...PARAMS, HTTP_CONTENT_LENGTH: '5000' }).flat(), 0))
+  socket.write(Buffer.alloc(5_000, 'x'))
+  expect((await received(socket)).text).toContain('5000 undefined 5000')
 })

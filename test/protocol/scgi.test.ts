@@ -185,6 +185,33 @@ describe('reading', () => {
     expect(hear([bytes('G')]).error).toContain('does not begin with a netstring')
   })
 
+  test.each<[what: string, headers: string[], length: number]>([
+    ['a longer HTTP_CONTENT_LENGTH', ['CONTENT_LENGTH', '0', 'HTTP_CONTENT_LENGTH', '5'], 5],
+    [
+      'one that is longer than a part',
+      ['CONTENT_LENGTH', '2', 'A', '', 'HTTP_CONTENT_LENGTH', '5'],
+      5,
+    ],
+    ['a shorter one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '3'], 5],
+    ['an empty one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', ''], 5],
+    ['one that is no number', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '+9'], 5],
+    [
+      'a value with this name',
+      ['CONTENT_LENGTH', '5', 'HTTP_X', 'HTTP_CONTENT_LENGTH', '9', ''],
+      5,
+    ],
+  ])('With %s, the body has the right length, however it is cut', (_, items, length) => {
+    const request = Buffer.concat([headers(...items), bytes('hello, and more')])
+    for (const chunks of cuts(request)) {
+      const { contentLength, body, ended } = hear(chunks)
+      expect({ contentLength, body, ended }).toEqual({
+        contentLength: length,
+        body: 'hello',
+        ended: true,
+      })
+    }
+  })
+
   test('after an error nothing more is read and no second error comes', () => {
     const reader = new RequestReader()
     reader.receive(bytes('x'))

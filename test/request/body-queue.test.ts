@@ -140,3 +140,39 @@ test('whenever the bytes come and whoever waits, they come in order and are coun
     }),
   )
 })
+
+test('A body in chunks of one byte takes about its size in memory, and is read in few chunks', () => {
+  const { source: pushed } = source()
+  const size = 1024 * 1024
+  const before = process.memoryUsage()
+  const chunk = Buffer.alloc(65_536, 'x')
+  for (let i = 0; i < size; i += 1) pushed.push(chunk.subarray(i & 0xffff, (i & 0xffff) + 1), true)
+  const { heapUsed, arrayBuffers } = process.memoryUsage()
+  // With a Buffer for each byte it is 100 to 200 MiB.
+  expect(heapUsed + arrayBuffers - before.heapUsed - before.arrayBuffers).toBeLessThan(40 * size)
+  let chunks = 0
+  for (let left = size; left > 0; chunks += 1) left -= now(pushed, left).length
+  expect(chunks).toBeLessThan(100)
+})
+
+test('Chunks of any size keep their order and bytes, though short ones share memory', () => {
+  const sizes = fc.array(fc.constantFrom(1, 2, 100, 4_095, 4_096, 5_000, 16_384), { maxLength: 30 })
+  fc.assert(
+    fc.property(sizes, fc.array(fc.nat(6_000), { maxLength: 30 }), (pushes, reads) => {
+      const { source: pushed } = source()
+      let sent = ''
+      let got = ''
+      for (const [i, size] of pushes.entries()) {
+        const text = String.fromCharCode(97 + (i % 26)).repeat(size)
+        const memory = Buffer.from(text)
+        pushed.push(memory, true)
+        memory.fill(0)
+        sent += text
+        const read = reads[i]
+        if (read !== undefined && pushed.queued > 0) got += now(pushed, read + 1)
+      }
+      while (pushed.queued > 0) got += now(pushed, 100_000)
+      expect(got).toBe(sent)
+    }),
+  )
+})

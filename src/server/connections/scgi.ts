@@ -184,7 +184,12 @@ export class SCGIConnection implements BodyOwner {
       this.#refuse(environ as SCGIFault, chunk)
       return null
     }
-    if (contentLength > 0) this.#input = new BodyQueue(this)
+    if (contentLength > 0) {
+      if (Number(environ['CONTENT_LENGTH']) < contentLength) {
+        environ['CONTENT_LENGTH'] = String(contentLength)
+      }
+      this.#input = new BodyQueue(this)
+    }
     this.#request = new requestHandler(this, environ, this.#input, options)
     return this.#request
   }
