@@ -1,8 +1,10 @@
 /** Faults that `HTTPHandler` had: each test fails without its fix. */
+import type { IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test, vi } from 'vitest'
-import { HTTPHandler, type HTTPOptions } from '../../src/exports/http.ts'
+import { HTTPHandler, HTTPRequestHandler, type HTTPOptions } from '../../src/exports/http.ts'
+import { bufferedChunks } from '../../src/node-internals/http-server.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 
@@ -146,5 +148,25 @@ test('a client that uploads for longer than 2 s gets an early response', async (
   }
   socket.resume()
   await vi.waitFor(() => expect(text()).toMatch(/hello$/))
+  socket.destroy()
+})
+
+test('an unread body in chunks of one byte is not read ahead without limit', async () => {
+  let request: IncomingMessage | undefined
+  class Handler extends HTTPRequestHandler {
+    override async run(): Promise<void> {
+      request = this.request
+      await new Promise(() => {})
+    }
+  }
+  const port = await serve(hello, { requestHandler: Handler })
+  const { socket } = client(
+    port,
+    'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n',
+  )
+  socket.write('1\r\nx\r\n'.repeat(200_000))
+  await vi.waitFor(() => expect(request?.readableLength).toBeGreaterThan(0))
+  await sleep(4_500) // The server looks at the connection each second.
+  expect(bufferedChunks(request!)).toBeLessThan(30_000)
   socket.destroy()
 })
