@@ -10,7 +10,7 @@ const peer = (address: string) => ({
 
 const text = (bits: number) => [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')
 
-describe('allowedClients', () => {
+describe('The option allowedClients', () => {
   test.each([
     ['192.0.2.1', '192.0.2.1', true],
     ['192.0.2.1', '192.0.2.2', false],
@@ -35,11 +35,11 @@ describe('allowedClients', () => {
     [' 127.0.0.1 , 192.0.2.0/24 ', '192.0.2.77', true],
     [['127.0.0.1', '::1'], '127.0.0.1', true],
     [['127.0.0.1', '::1'], '::2', false],
-  ])('%j: may %s connect? %s', (list, address, answer) => {
-    expect(allowClients(list)(peer(address))).toBe(answer)
+  ])('of %j for the client %s gives %s', (list, address, allowed) => {
+    expect(allowClients(list)(peer(address))).toBe(allowed)
   })
 
-  test('a peer without an address is on no list', () => {
+  test('never allows a peer without an address', () => {
     expect(allowClients('0.0.0.0/0, ::/0')({})).toBe(false)
     expect(allowClients('::/0')({ remoteAddress: undefined, remoteFamily: undefined })).toBe(false)
   })
@@ -62,12 +62,12 @@ describe('allowedClients', () => {
     [],
     [''],
     ['127.0.0.1, ::1'],
-  ])('%j is refused', (list) => {
+  ])('refuses the list %j', (list) => {
     expect(() => allowClients(list)).toThrow(ConfigurationError)
     expect(() => allowClients(list)).toThrow(/^allowedClients: .* is neither an IP address/)
   })
 
-  test('a block holds exactly the addresses with its first bits', () => {
+  test('with a block allows exactly the addresses with its first bits', () => {
     const address = fc.nat(0xff_ff_ff_ff)
     fc.assert(
       fc.property(address, fc.nat(32), address, fc.boolean(), (base, length, other, near) => {
@@ -82,17 +82,17 @@ describe('allowedClients', () => {
   })
 })
 
-describe('FCGI_WEB_SERVER_ADDRS', () => {
+describe('The variable FCGI_WEB_SERVER_ADDRS', () => {
   afterEach(() => {
     vi.unstubAllEnvs()
   })
 
-  test.each([undefined, ''])('%j binds nothing', (value) => {
+  test.each([undefined, ''])('allows every peer if it is %j', (value) => {
     vi.stubEnv('FCGI_WEB_SERVER_ADDRS', value)
     expect(webServerAddresses()).toBeUndefined()
   })
 
-  test('binds the peers that may connect (FastCGI 1.0, section 3.2)', () => {
+  test('allows only the listed peers (FastCGI 1.0, section 3.2)', () => {
     // The specification's own example.
     vi.stubEnv('FCGI_WEB_SERVER_ADDRS', '199.170.183.28,199.170.183.71')
     const admits = webServerAddresses()
@@ -101,7 +101,7 @@ describe('FCGI_WEB_SERVER_ADDRS', () => {
     expect(admits?.({})).toBe(false)
   })
 
-  test('that cannot be read stops the start, and is called by its name', () => {
+  test('with an invalid list is an error that names the variable', () => {
     vi.stubEnv('FCGI_WEB_SERVER_ADDRS', 'www.example.org')
     expect(webServerAddresses).toThrow(/^FCGI_WEB_SERVER_ADDRS: /)
   })

@@ -15,27 +15,27 @@ const { ApplicationError, ConfigurationError, PeerError, PorticoError } = errors
 const directory = temporaryFolder()
 afterAll(directory.remove)
 
-describe('instanceof, across two copies of the errors', () => {
+describe('instanceof between two copies of errors.ts', () => {
   const peerError = new copy.PeerError('PORTICO_TOO_LARGE', 'too large')
   class Subclass extends PeerError {}
 
-  test('the two copies are two classes', () => {
+  test('is tested with two classes that are not related', () => {
     expect(copy.PeerError).not.toBe(PeerError)
     expect(Object.getPrototypeOf(peerError)).not.toBe(PeerError.prototype)
   })
 
   test.each([
-    ['the same class', PeerError, true],
-    ['the base class', PorticoError, true],
-    ['Error', Error, true],
-    ['another class', ApplicationError, false],
-    ['a third class', ConfigurationError, false],
-    ['a subclass', Subclass, false],
-  ])('an error of the other copy and %s', (_, constructor, expected) => {
+    ['an instance of the same class', PeerError, true],
+    ['an instance of the base class', PorticoError, true],
+    ['an instance of Error', Error, true],
+    ['not an instance of another class', ApplicationError, false],
+    ['not an instance of a third class', ConfigurationError, false],
+    ['not an instance of a subclass', Subclass, false],
+  ])('says that an error of the other copy is %s', (_, constructor, expected) => {
     expect(peerError instanceof constructor).toBe(expected)
   })
 
-  test('an instance of a subclass is one of the subclass and of all its base classes', () => {
+  test('says that an instance of a subclass is one of all its base classes', () => {
     const error = new Subclass('PORTICO_TOO_LARGE', '')
     for (const constructor of [Subclass, PeerError, copy.PeerError, copy.PorticoError]) {
       expect(error instanceof constructor).toBe(true)
@@ -52,7 +52,7 @@ describe('instanceof, across two copies of the errors', () => {
     ['a plain error', new Error('PeerError')],
     ['an error of the same name', Object.assign(new Error('x'), { name: 'PeerError' })],
     ['a revoked Proxy', proxy],
-  ])('%s is not an instance, and asking does not throw', (_, value) => {
+  ])('says that %s is not an instance, and does not throw', (_, value) => {
     for (const constructor of [PorticoError, PeerError, Subclass]) {
       expect(value instanceof constructor).toBe(false)
     }

@@ -59,9 +59,9 @@ const BROKEN: Record<string, (env: NodeJS.ProcessEnv) => ChildProcess> = {
     }),
 }
 
-describe.each(Object.entries(BROKEN))('where stderr is %s', (kind, start) => {
+describe.each(Object.entries(BROKEN))('When stderr is %s,', (kind, start) => {
   test.each(['fastcgi', 'scgi', 'http'] as const)(
-    'a server of %s starts and goes on after lines that it cannot log',
+    'a %s server starts, and goes on after lines that it cannot log',
     async (protocol: Protocol) => {
       const path = join(directory.path, `socket-${(sockets += 1)}`)
       const env = { ...process.env, PORTICO_GATEWAY: protocol, PORTICO_LISTEN: `unix:${path}` }
@@ -88,7 +88,7 @@ describe.each(Object.entries(BROKEN))('where stderr is %s', (kind, start) => {
   )
 })
 
-test('log() drops what a reader that has stopped does not take', () => {
+test('log() drops lines when the reader of stderr has stopped', () => {
   const write = vi.spyOn(process.stderr, 'write').mockReturnValue(false)
   const waiting = vi.spyOn(process.stderr, 'writableLength', 'get')
   try {
@@ -102,7 +102,7 @@ test('log() drops what a reader that has stopped does not take', () => {
   }
 })
 
-test('log() does not throw where stderr does', () => {
+test('log() does not throw when stderr does', () => {
   const write = vi.spyOn(process.stderr, 'write').mockImplementation(() => {
     throw new Error('EIO')
   })

@@ -17,7 +17,7 @@ import {
 
 const SETS: OptionSet[] = ['cgi', 'fastcgi', 'scgi', 'http', 'node-fastcgi', 'run']
 
-describe('checkNames', () => {
+describe('checkNames()', () => {
   const names = ['listen', 'multiplex', 'maxHeaders', 'maxHeaderBytes']
 
   test.each([
@@ -33,7 +33,7 @@ describe('checkNames', () => {
   })
 
   test.each(['port', '', '__proto__', 'toString', 'x'.repeat(1000)])(
-    'lists all names where none is near: %j',
+    'lists all names for %j, which is near none of them',
     (given) => {
       expect(() => checkNames('f()', Object.fromEntries([[given, 1]]), names)).toThrow(
         `f(): unknown option '${given}'. The names are ${names.join(', ')}`,
@@ -41,18 +41,18 @@ describe('checkNames', () => {
     },
   )
 
-  test('accepts the names, and no options', () => {
+  test('accepts the names that are listed, and an empty object', () => {
     checkNames('f()', { listen: undefined, multiplex: 1 }, names)
     checkNames('f()', {}, [])
   })
 })
 
-describe('checkOptions', () => {
+describe('checkOptions()', () => {
   test.each(SETS)('accepts the defaults of %s', (set) => {
     checkOptions(set, Object.fromEntries(namesOf(set).map((name) => [name, defaultOf(name, set)])))
   })
 
-  test('refuses an option that the gateway does not have, and names the ones that do', () => {
+  test('refuses an option that the gateway does not have, and names the gateways that have it', () => {
     for (const name of OPTION_NAMES) {
       for (const set of SETS.filter((it) => it !== 'run' && !rowOf(name).of.includes(it))) {
         expect(() => checkOptions(set, { [name]: defaultOf(name, 'http') ?? 1 })).toThrow(
@@ -139,7 +139,7 @@ test('makeServer refuses a misspelt option', async () => {
   )
 })
 
-describe('environment variables', () => {
+describe('Environment variables', () => {
   test('have the names of the options, except those of a Unix socket', () => {
     expect(variableOf('shutdownTimeout')).toBe('PORTICO_SHUTDOWN_TIMEOUT')
     expect(variableOf('exitOnUncaughtError')).toBe('PORTICO_EXIT_ON_UNCAUGHT_ERROR')
@@ -160,7 +160,7 @@ describe('environment variables', () => {
     ['PORTICO_MAX_CONNECTIONS', '', {}],
     ['PORTICO_MULTIPLEX', 'false', {}],
     ['PORTICO_OS_ENVIRON', '{}', {}],
-  ])('%s=%s over HTTP', (name, text, expected) => {
+  ])('%s=%s gives HTTP the options %j', (name, text, expected) => {
     expect(optionsFromEnvironment('http', { [name]: text })).toEqual(expected)
   })
 
@@ -172,7 +172,7 @@ describe('environment variables', () => {
     ['PORTICO_RESPONSE_TIMEOUT', 'Infinity'],
     ['PORTICO_VALIDATE', '1'],
     ['PORTICO_PATH_INFO', 'AUTO'],
-  ])('%s=%s is refused, and named', (name, text) => {
+  ])('%s=%s is refused, and the error names the variable', (name, text) => {
     expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(ConfigurationError)
     expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(
       `${name}: "${text}" is not accepted; it is `,

@@ -6,11 +6,11 @@ test.each([
   ['tab\tand\nnewline', 'tab\tand\nnewline'],
   ['\x1b[2J\r\x00\x7f\x9b', '\\x1b[2J\\x0d\\x00\\x7f\\x9b'],
   ['ä€', 'ä€'],
-])('escapeControl(%j)', (text, expected) => {
+])('escapeControl() turns %j into %j', (text, expected) => {
   expect(escapeControl(text)).toBe(expected)
 })
 
-describe('asLogEntry', () => {
+describe('asLogEntry()', () => {
   test.each([
     ['one line', 'one line\n'],
     ['Error: x\n    at f (a.js:1:1)', 'Error: x\n    at f (a.js:1:1)\n'],
@@ -19,12 +19,12 @@ describe('asLogEntry', () => {
     ['a\r\n\n', 'a\\x0d\n'],
     ['a\r\nb', 'a\\x0d\n  b\n'],
     ['a\n\tb', 'a\n  \tb\n'],
-  ])('%j', (text, expected) => {
+  ])('makes of %j the entry %j', (text, expected) => {
     expect(asLogEntry(text)).toBe(expected)
   })
 })
 
-describe('show', () => {
+describe('show()', () => {
   const { proxy, revoke } = Proxy.revocable({}, {})
   revoke()
   const throwing = {
@@ -38,7 +38,7 @@ describe('show', () => {
     ['{ a: 1 }', () => ({ a: 1 })],
     ['<Revoked Proxy>', () => proxy],
     ['[a value whose inspection throws]', () => throwing],
-  ])('%s', (expected, value) => {
+  ])('returns %s', (expected, value) => {
     expect(show(value())).toBe(expected)
   })
 })
@@ -48,7 +48,7 @@ test.each([
   ['say "\\"', '"say \\"\\\\\\""'],
   ['a\nb\x00ä', '"a\\u000ab\\u0000\\u00e4"'],
   ['x'.repeat(81), `"${'x'.repeat(80)}..."`],
-])('quote(%j)', (text, expected) => {
+])('quote() turns %j into %s', (text, expected) => {
   expect(quote(text)).toBe(expected)
 })
 

@@ -65,15 +65,15 @@ const shapes: [string, Application | ApplicationClass][] = [
   ],
 ]
 
-test.each(shapes)('%s is an application', async (_, candidate) => {
+test.each(shapes)('asApplication() accepts %s', async (_, candidate) => {
   expect(await collected(candidate)).toBe('BREW')
 })
 
-test('a function is not wrapped', () => {
+test('asApplication() returns a function unchanged', () => {
   expect(asApplication(list)).toBe(list)
 })
 
-test('a class is constructed for each request', () => {
+test('asApplication() constructs a class for each request', () => {
   const application = asApplication(Plain)
   const first: Body | Promise<Body> = application(environ, startResponse)
   expect(first).toBeInstanceOf(Plain)
@@ -87,7 +87,7 @@ test.each([
   ['hello', 'of type string'],
   [{}, 'of type object'],
   [{ fetch() {} }, 'run fromFetch(it)'],
-])('%j is refused before any request', (candidate, why) => {
+])('asApplication() refuses %j before any request: %s', (candidate, why) => {
   const attempt = () => asApplication(candidate as unknown as Application)
   expect(attempt).toThrow(ConfigurationError)
   expect(attempt).toThrow(why)

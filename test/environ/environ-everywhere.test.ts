@@ -15,13 +15,13 @@ import { startNginx } from '../servers/nginx.ts'
 import { installed, makeFolder, openSocket } from '../servers/process.ts'
 
 /** Values by key; what is not there has to be absent. */
-type Told = Record<string, string | undefined>
+type Variables = Record<string, string | undefined>
 
 interface Asked {
   readonly name: string
   readonly request: TestRequest
   /** What differs from the plain environ of a GET. */
-  readonly told: (mount: string) => Told
+  readonly variables: (mount: string) => Variables
 }
 
 /** A GET of `target` below the mount point. */
@@ -29,7 +29,7 @@ function path(name: string, target: string, pathInfo: string, query = ''): Asked
   return {
     name,
     request: { target },
-    told: (mount) => ({
+    variables: (mount) => ({
       PATH_INFO: pathInfo,
       QUERY_STRING: query,
       REQUEST_URI: (mount + target).replace(/^(?!\/)/, '/'),
@@ -38,8 +38,8 @@ function path(name: string, target: string, pathInfo: string, query = ''): Asked
 }
 
 /** A GET of '/' with headers. */
-function headers(name: string, list: [string, string][], told: Told): Asked {
-  return { name, request: { target: '/', headers: list }, told: () => told }
+function headers(name: string, list: [string, string][], variables: Variables): Asked {
+  return { name, request: { target: '/', headers: list }, variables: () => variables }
 }
 
 const COOKIE = 'long='.padEnd(5000, '0123456789')
@@ -49,7 +49,7 @@ const asked: readonly Asked[] = [
   {
     name: 'the mount point itself',
     request: { target: '' },
-    told: (mount) => ({ PATH_INFO: mount === '' ? '/' : '', REQUEST_URI: mount || '/' }),
+    variables: (mount) => ({ PATH_INFO: mount === '' ? '/' : '', REQUEST_URI: mount || '/' }),
   },
   path(
     'escaped and unescaped characters',
@@ -77,7 +77,7 @@ const asked: readonly Asked[] = [
   {
     name: 'the absolute form',
     request: { target: 'http://example.org/a%20b?c' },
-    told: (mount) => ({
+    variables: (mount) => ({
       PATH_INFO: '/a b',
       QUERY_STRING: 'c',
       REQUEST_URI: `http://example.org${mount}/a%20b?c`,
@@ -127,7 +127,7 @@ const asked: readonly Asked[] = [
       headers: [['Content-Type', 'text/plain; charset="x"']],
       body: 'abc',
     },
-    told: () => ({
+    variables: () => ({
       REQUEST_METHOD: 'POST',
       CONTENT_TYPE: 'text/plain; charset="x"',
       CONTENT_LENGTH: '3',
@@ -136,12 +136,12 @@ const asked: readonly Asked[] = [
   {
     name: 'a POST without a type',
     request: { method: 'POST', target: '/', body: 'abc' },
-    told: () => ({ REQUEST_METHOD: 'POST', CONTENT_LENGTH: '3' }),
+    variables: () => ({ REQUEST_METHOD: 'POST', CONTENT_LENGTH: '3' }),
   },
   {
     name: 'a PUT of nothing',
     request: { method: 'PUT', target: '/', body: '' },
-    told: () => ({ REQUEST_METHOD: 'PUT', CONTENT_LENGTH: '0' }),
+    variables: () => ({ REQUEST_METHOD: 'PUT', CONTENT_LENGTH: '0' }),
   },
 ]
 
@@ -151,12 +151,12 @@ interface Policy {
   /** Left out: every request. */
   readonly asked?: string
   readonly reason: string
-  /** What is told instead; or the status of the server's own answer. */
-  readonly told: ((mount: string, request: TestRequest) => Told) | number
+  /** The variables instead, or the status of the server's own response. */
+  readonly variables: ((mount: string, request: TestRequest) => Variables) | number
 }
 
-function lossy(name: string, told: (mount: string) => Told): Policy {
-  return { where: ['node-fastcgi'], asked: name, reason: LOSSY, told }
+function lossy(name: string, variables: (mount: string) => Variables): Policy {
+  return { where: ['node-fastcgi'], asked: name, reason: LOSSY, variables }
 }
 
 const ASCII = 'node:http refuses raw bytes in a target, as RFC 9112, section 3.2 has it'
@@ -165,7 +165,7 @@ const policies: readonly Policy[] = [
   {
     where: ['SCGI'],
     reason: 'CONTENT_LENGTH has to be there, even without a body',
-    told: (_, { body }) => (body === undefined ? { CONTENT_LENGTH: '0' } : {}),
+    variables: (_, { body }) => (body === undefined ? { CONTENT_LENGTH: '0' } : {}),
   },
   lossy('escaped bytes that are no UTF-8', () => ({ PATH_INFO: `/${LOST}${LOST}` })),
   lossy('raw bytes that are no UTF-8', (mount) => ({
@@ -177,48 +177,48 @@ const policies: readonly Policy[] = [
     REQUEST_URI: `${mount}/a?b=%ff&c=${LOST}${LOST}`,
   })),
   lossy('bytes in a header', () => ({ HTTP_X_BYTES: `${LOST} \xc3\xa9 ${LOST}` })),
-  { where: ['HTTP'], asked: 'raw UTF-8', reason: ASCII, told: 400 },
-  { where: ['HTTP'], asked: 'raw bytes that are no UTF-8', reason: ASCII, told: 400 },
-  { where: ['HTTP'], asked: 'a query with escaped and raw bytes', reason: ASCII, told: 400 },
+  { where: ['HTTP'], asked: 'raw UTF-8', reason: ASCII, variables: 400 },
+  { where: ['HTTP'], asked: 'raw bytes that are no UTF-8', reason: ASCII, variables: 400 },
+  { where: ['HTTP'], asked: 'a query with escaped and raw bytes', reason: ASCII, variables: 400 },
   {
     where: ['HTTP'],
     asked: 'dot segments',
     reason: 'there is no web server that resolves them, and for us a path is data',
-    told: () => ({ PATH_INFO: '/a/../b/./c' }),
+    variables: () => ({ PATH_INFO: '/a/../b/./c' }),
   },
   {
     where: ['Apache'],
     asked: 'two cookies',
     reason: 'Apache joins the headers of a name with a comma, Cookie like any other',
-    told: () => ({ HTTP_COOKIE: 'a=1, b=2' }),
+    variables: () => ({ HTTP_COOKIE: 'a=1, b=2' }),
   },
   {
     where: ['Apache as it comes'],
     asked: 'Authorization',
     reason: 'hidden from scripts without CGIPassAuth',
-    told: () => ({ HTTP_AUTHORIZATION: undefined }),
+    variables: () => ({ HTTP_AUTHORIZATION: undefined }),
   },
   {
     where: ['Apache as it comes'],
     asked: 'an escaped slash',
     reason: 'refused without AllowEncodedSlashes',
-    told: 404,
+    variables: 404,
   },
   {
     where: ['nginx'],
     asked: 'the absolute form',
     reason: '$request_uri begins with the path',
-    told: (mount) => ({ REQUEST_URI: `${mount}/a%20b?c` }),
+    variables: (mount) => ({ REQUEST_URI: `${mount}/a%20b?c` }),
   },
   {
     where: ['nginx'],
     asked: 'blanks around a value',
     reason: 'nginx takes spaces away, but no tab',
-    told: () => ({ HTTP_X_BLANK: 'a b\t' }),
+    variables: () => ({ HTTP_X_BLANK: 'a b\t' }),
   },
 ]
 
-/** A place where the application runs, at both mount points. */
+/** A gateway or server that runs the application at both mount points. */
 interface Everywhere {
   readonly name: string
   readonly program?: 'apache2' | 'nginx'
@@ -293,7 +293,7 @@ afterAll(async () => {
 })
 
 /** What every request here has in common. */
-const PLAIN: Told = {
+const PLAIN: Variables = {
   REQUEST_METHOD: 'GET',
   PATH_INFO: '/',
   QUERY_STRING: '',
@@ -302,18 +302,18 @@ const PLAIN: Told = {
   'wsgi.url_scheme': 'http',
 }
 
-describe.each(everywhere)('$name', ({ name, program, start }) => {
+describe.each(everywhere)('The environ over $name', ({ name, program, start }) => {
   const { available, hint } = program ? installed(program) : { available: true, hint: '' }
 
-  describe.skipIf(!available)(`tells the same${hint}`, () => {
+  describe.skipIf(!available)(`is the same${hint}`, () => {
     let clientAt: (mount: string) => Client
 
     beforeAll(async () => {
       clientAt = await start()
     })
 
-    describe.each(mounts)('at "%s"', (mount) => {
-      it.each(asked.map((each) => [each.name, each] as const))('%s', async (_, each) => {
+    describe.each(mounts)('mounted at "%s"', (mount) => {
+      it.each(asked.map((each) => [each.name, each] as const))('for %s', async (_, each) => {
         const { request } = each
         const policy = policies.find(
           (one) =>
@@ -324,8 +324,8 @@ describe.each(everywhere)('$name', ({ name, program, start }) => {
           ...request,
           headers: [['Host', 'example.org'], ...(request.headers ?? [])],
         })
-        if (typeof policy?.told === 'number') {
-          expect(response.status).toMatch(new RegExp(`^${policy.told} `))
+        if (typeof policy?.variables === 'number') {
+          expect(response.status).toMatch(new RegExp(`^${policy.variables} `))
           return
         }
         expect(response.status, String(response.body)).toBe('200 OK')
@@ -333,8 +333,8 @@ describe.each(everywhere)('$name', ({ name, program, start }) => {
           ...PLAIN,
           SCRIPT_NAME: mount,
           REQUEST_URI: `${mount}/`,
-          ...each.told(mount),
-          ...policy?.told(mount, request),
+          ...each.variables(mount),
+          ...policy?.variables(mount, request),
         }
         const present = Object.entries(wanted).filter(([, value]) => value !== undefined)
         expect(JSON.parse(String(response.body))).toEqual(Object.fromEntries(present))
@@ -343,7 +343,7 @@ describe.each(everywhere)('$name', ({ name, program, start }) => {
   })
 })
 
-it.each(policies)('the policy about $asked is about a request and a place', (policy) => {
+it.each(policies)('The policy about $asked names a request and a server that exist', (policy) => {
   if (policy.asked !== undefined) expect(asked.map(({ name }) => name)).toContain(policy.asked)
   for (const where of policy.where) {
     expect(everywhere.filter(({ name }) => name.startsWith(where))).not.toEqual([])

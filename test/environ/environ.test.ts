@@ -118,7 +118,7 @@ describe('A variable that the peer sends twice', () => {
 })
 
 test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 'HTTP___PROTO__'])(
-  'a variable named %s is one like any other (security: prototype pollution)',
+  'A variable named %s is like any other (security: prototype pollution)',
   (name) => {
     expect(name in createEnviron()).toBe(false)
     const environ = createEnviron()
@@ -136,14 +136,14 @@ test('A name without a value at the end of a list is dropped', () => {
   expect({ ...seen('A', '1', 'B') }).toEqual({ ...DEFAULTS, A: '1' })
 })
 
-describe('CONTENT_LENGTH', () => {
+describe('A CONTENT_LENGTH', () => {
   test.each([
     ['0', 0],
     ['5', 5],
     ['007', 7],
     ['999999999999999', 999_999_999_999_999],
     ['', undefined],
-  ])('%j is %j bytes', (value, bytes) => {
+  ])('of %j is read as %j', (value, bytes) => {
     expect(contentLength(seen('CONTENT_LENGTH', value))).toBe(bytes)
   })
 
@@ -166,7 +166,7 @@ describe('CONTENT_LENGTH', () => {
     '\u0665',
     '1000000000000000',
     '0000000000000005',
-  ])('%j is a 400 (security: request smuggling)', (value) => {
+  ])('of %j is a 400 (security: request smuggling)', (value) => {
     const environ = createEnviron()
     setVariable(environ, 'CONTENT_LENGTH', value)
     expect(() => completeEnviron(environ, {})).toThrow(
@@ -196,16 +196,13 @@ describe('CONTENT_LENGTH', () => {
   })
 })
 
-test.each(['PATH_INFO', 'SCRIPT_NAME', 'REQUEST_URI'])(
-  'a NUL in the path is a 400, whichever variable brings it: %s',
-  (name) => {
-    const environ = createEnviron()
-    setVariable(environ, name, name === 'REQUEST_URI' ? '/a%00b' : '/a\0b')
-    expect(() => completeEnviron(environ, {})).toThrow(
-      new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL'),
-    )
-  },
-)
+test.each(['PATH_INFO', 'SCRIPT_NAME', 'REQUEST_URI'])('A NUL in %s is a 400', (name) => {
+  const environ = createEnviron()
+  setVariable(environ, name, name === 'REQUEST_URI' ? '/a%00b' : '/a\0b')
+  expect(() => completeEnviron(environ, {})).toThrow(
+    new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL'),
+  )
+})
 
 test('decodeText and encodeText are inverses', () => {
   expect(decodeText('caf\xc3\xa9')).toBe('café')

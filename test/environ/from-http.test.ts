@@ -26,7 +26,7 @@ function environOf(...names: string[]): Environ {
   return environ
 }
 
-test('a name of up to 64 characters is remembered, a longer one is made anew each time', () => {
+test('The variable of a header of up to 64 characters is cached, a longer one is not', () => {
   const [fits, long] = [`X-${'a'.repeat(62)}`, `X-${'a'.repeat(63)}`]
   for (let i = 0; i < 3; i++) {
     expect(environOf(fits, long)).toMatchObject({
@@ -37,18 +37,18 @@ test('a name of up to 64 characters is remembered, a longer one is made anew eac
   expect(remembered()).toEqual([fits])
 })
 
-test('512 names are remembered, and every further one is a variable all the same', () => {
+test('512 header names are cached, and further ones become variables as well', () => {
   const names = Array.from({ length: 600 }, (_, i) => `X-${i}`)
   for (let i = 0; i < 2; i++) expect(environOf(...names)['HTTP_X_599']).toBe('value')
   expect(remembered()).toEqual(names.slice(0, 512))
 })
 
-test('a name that becomes no variable is remembered as such', () => {
+test('A header name that becomes no variable is cached too', () => {
   for (let i = 0; i < 2; i++) expect(environOf('X-a', 'X_a', 'X-a.b')).toHaveProperty('HTTP_X_A')
   expect(remembered()).toEqual(['X-a', 'X_a', 'X-a.b'])
 })
 
-test('a repeated header is joined, whether its name is remembered or not', () => {
+test('A repeated header is joined, whether its name is cached or not', () => {
   environOf(...Array.from({ length: 600 }, (_, i) => `X-${i}`))
   for (const name of ['X-0', 'X-599', `X-${'a'.repeat(100)}`]) {
     const variable = `HTTP_${name.toUpperCase().replace('-', '_')}`

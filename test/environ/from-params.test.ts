@@ -47,8 +47,8 @@ const value = fc.string({
   unit: fc.integer({ min: 1, max: 255 }).map((c) => String.fromCharCode(c)),
 })
 
-describe('PARAMS', () => {
-  it('make the environ that setVariable makes of them one by one', () => {
+describe('The PARAMS of FastCGI', () => {
+  it('make the same environ as setVariable() for each of them', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(name, value)), fc.nat(20), (pairs, before) => {
         const environ = environFromPairs(...inside(encodePairs(pairs), before), 10_000)
@@ -58,7 +58,7 @@ describe('PARAMS', () => {
     )
   })
 
-  it('have the faults that they have as a list, whatever the bytes', () => {
+  it('have the same errors as decodePairs(), whatever the bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), fc.nat(4), (bytes, most) => {
         const list = decodePairs(Buffer.from(bytes), most)
@@ -77,7 +77,7 @@ function headers(pairs: readonly (readonly [string, string])[]): Buffer {
 }
 
 describe('SCGI headers', () => {
-  it('make the environ that setVariable makes of them one by one', () => {
+  it('make the same environ as setVariable() for each of them', () => {
     const distinct = fc.uniqueArray(fc.tuple(name, value), { selector: ([key]) => key })
     fc.assert(
       fc.property(distinct, fc.nat(20), (all, before) => {
@@ -107,7 +107,7 @@ describe('SCGI headers', () => {
       false,
     ],
     [
-      'a known name twice is refused',
+      'with a known name twice are refused',
       [
         ['PATH_INFO', '/a'],
         ['PATH_INFO', '/b'],
@@ -115,14 +115,14 @@ describe('SCGI headers', () => {
       true,
     ],
     [
-      'another name twice is refused',
+      'with another name twice are refused',
       [
         ['X', ''],
         ['X', ''],
       ],
       true,
     ],
-    ['a key of ours is no variable, and comes once', [['portico.signal', 'x']], false],
+    ["with one of Portico's keys once are accepted", [['portico.signal', 'x']], false],
   ])('%s', (_, pairs, refused) => {
     const bytes = headers(pairs)
     const read = () => environFromHeaders(bytes, 0, bytes.length, 10_000)

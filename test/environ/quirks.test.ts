@@ -322,9 +322,12 @@ const asSent: Row[] = [
   ],
 ]
 
-test.each(asSent)('%s', (_, variables, script, path) => {
-  expect(paths(variables)).toEqual([script, path])
-})
+test.each(asSent)(
+  'The default settings split the path as sent by %s',
+  (_, variables, script, path) => {
+    expect(paths(variables)).toEqual([script, path])
+  },
+)
 
 const configured: [string, Variables, PathOptions, string, string][] = [
   ['as-is keeps what nginx says', nginx('/a/b', '//a/b'), { pathInfo: 'as-is' }, '/a/b', ''],
@@ -439,9 +442,12 @@ const configured: [string, Variables, PathOptions, string, string][] = [
   ],
 ]
 
-test.each(configured)('%s', (_, variables, options, script, path) => {
-  expect(paths(variables, options)).toEqual([script, path])
-})
+test.each(configured)(
+  'The options decide how the path is split: %s',
+  (_, variables, options, script, path) => {
+    expect(paths(variables, options)).toEqual([script, path])
+  },
+)
 
 test.each<[string, Variables, string, string]>([
   ['fcgiwrap, the script', nginx('/cgi-bin/env.cgi', '/cgi-bin/env.cgi'), '/cgi-bin/env.cgi', ''],
@@ -451,7 +457,7 @@ test.each<[string, Variables, string, string]>([
     '/cgi-bin/env.cgi',
     '/x',
   ],
-])('Under CGI there is a script: %s', (_, variables, script, path) => {
+])('Under CGI, SCRIPT_NAME names the script: %s', (_, variables, script, path) => {
   expect(paths(variables, {}, 'cgi')).toEqual([script, path])
 })
 
@@ -474,7 +480,7 @@ test.each<[string, Variables, string, string | undefined]>([
     'HTTP_AUTHORIZATION',
     'Basic new',
   ],
-])('%s: from %j the environ has %s %j', (_, variables, name, value) => {
+])('The variables of %s %j become %s %j', (_, variables, name, value) => {
   const environ = createEnviron()
   for (const [key, text] of Object.entries(variables)) setVariable(environ, key, text)
   completeEnviron(environ, {})
@@ -489,7 +495,7 @@ test('A CONTENT_LENGTH of -1 from another server than Caddy is a 400', () => {
 
 const one = (text: string) => text.replace(/\/+/g, '/')
 
-describe('For any variables', () => {
+describe('The path of any variables', () => {
   const path = fc
     .array(
       fc.constantFrom('/', '//', 'a', 'app', '..', '.', '%2F', '%2e', '%', '*', '?', '#', '\xe9'),
@@ -511,7 +517,7 @@ describe('For any variables', () => {
     { requiredKeys: [] },
   ) as fc.Arbitrary<PathOptions>
 
-  test('both names are empty or begin with a slash, and SCRIPT_NAME is never one alone', () => {
+  test('is empty or begins with a slash, and SCRIPT_NAME is never a slash alone', () => {
     fc.assert(
       fc.property(variables, options, (sent, given) => {
         const [script, info] = paths(sent, given)
@@ -522,7 +528,7 @@ describe('For any variables', () => {
     )
   })
 
-  test('a server that sends both names is trusted, except for repeated slashes', () => {
+  test('is the one that the server sends in both names, except for repeated slashes', () => {
     const absolute = path.map((text) => `/${text}`)
     fc.assert(
       fc.property(absolute, absolute, path, (script, info, uri) => {
@@ -554,7 +560,7 @@ test.each([
   ['HAProxy 2.6.12', '[::1]:8080', '[::1]'],
   ['HAProxy 2.6.12', '[::1]', '[::1]'],
   ['nginx/1.22.1', 'odd:8080', 'odd:8080'],
-])('%s: SERVER_NAME %s is %s', (software, sent, name) => {
+])('From %s, SERVER_NAME %s becomes %s', (software, sent, name) => {
   const environ = createEnviron()
   environ['SERVER_SOFTWARE'] = software
   environ.SERVER_NAME = sent

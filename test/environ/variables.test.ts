@@ -87,7 +87,7 @@ const value = fc.constantFrom('', 'a', 'b', ', ')
 const pairs = fc.array(fc.tuple(name, value), { maxLength: 12 })
 const requests = fc.array(pairs, { minLength: 1, maxLength: 4 })
 
-/** At any place in memory, up to its very end. */
+/** At any offset in memory, up to its very end. */
 function at(before: number, bytes: Buffer): [block: Buffer, start: number, end: number] {
   const memory = new Uint8Array(before + bytes.length)
   memory.fill(0x48, 0, before)
@@ -123,8 +123,8 @@ function add(list: readonly Pair[]): Variables {
   return { ...(environ as unknown as Variables) }
 }
 
-describe('Requests that follow one another', () => {
-  it('have the variables of their own PARAMS', () => {
+describe('Consecutive requests', () => {
+  it('have only the variables of their own PARAMS', () => {
     fc.assert(
       fc.property(requests, fc.nat(20), (all, before) => {
         for (const list of all) {
@@ -141,7 +141,7 @@ describe('Requests that follow one another', () => {
     )
   })
 
-  it('have the variables of their own SCGI headers, or are refused', () => {
+  it('have only the variables of their own SCGI headers, or are refused', () => {
     fc.assert(
       fc.property(requests, fc.nat(20), (all, before) => {
         for (const list of all) {
@@ -163,7 +163,7 @@ describe('Requests that follow one another', () => {
   it.each([
     ['as long as their names are remembered', 0],
     ['when no more names are', 600],
-  ])('have the variables of their own HTTP headers, or are refused, %s', (_, names) => {
+  ])('have only the variables of their own HTTP headers, or are refused, %s', (_, names) => {
     for (let i = 0; i < names; i += 1) add([[`other-${i}`, '']])
     fc.assert(
       fc.property(heads, (all) => {

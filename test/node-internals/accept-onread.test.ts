@@ -1,4 +1,4 @@
-/** Reads into memory that is used again: nobody may notice, and nobody may make it grow. */
+/** Connections read into shared memory: no reader may notice, and no peer may make it grow. */
 import { Buffer } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -76,8 +76,8 @@ async function open(path: string): Promise<Socket> {
   return socket
 }
 
-describe('Connections that are taken', () => {
-  it('get their own bytes, large pieces and small ones, though all read into one memory', async () => {
+describe('Connections that takeConnections() has taken over', () => {
+  it('receive their own bytes in large and small chunks, though they share one buffer', async () => {
     const { path, collectors } = await taking()
     const clients = await Promise.all(Array.from({ length: 8 }, () => open(path)))
     await expect.poll(() => collectors.length).toBe(8)
@@ -98,7 +98,7 @@ describe('Connections that are taken', () => {
     expect(collectors.every(({ borrowed }) => borrowed > 0)).toBe(true)
   })
 
-  it('hold no more than what came, however small its pieces are', async () => {
+  it('hold no more memory than was received, however small the chunks are', async () => {
     const { path, collectors } = await taking()
     const client = await open(path)
     await expect.poll(() => collectors.length).toBe(1)
@@ -113,7 +113,7 @@ describe('Connections that are taken', () => {
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024)
   })
 
-  it('end with an error in what takes their bytes, for the rest would be read from used memory', async () => {
+  it('are closed by an error of the reader, as the rest would be read from reused memory', async () => {
     const { path, collectors } = await taking()
     const client = await open(path)
     await expect.poll(() => collectors.length).toBe(1)
@@ -135,7 +135,7 @@ describe('Connections that are taken', () => {
     }
   })
 
-  it('count for the server: it closes behind the last of them, and refuses what is too many', async () => {
+  it('count for the server, which closes after the last of them and obeys maxConnections', async () => {
     const { path } = await taking()
     const [server] = servers
     server!.maxConnections = 1
@@ -154,7 +154,7 @@ describe('Connections that are taken', () => {
     servers.length = 0
   })
 
-  it('are left to Node where it is another than is known', () => {
+  it('stay with Node if its internals are not the known ones', () => {
     expect(takeConnections(createServer(), {}, nobody)).toBe(false)
     for (const internals of [{}, { _handle: {} }, { _handle: { onconnection: nobody } }]) {
       expect(takeConnections(internals as never, {}, nobody)).toBe(false)

@@ -1,4 +1,4 @@
-/** The application side of FastCGI: bytes of a web server in, events out, bytes of the answer back. */
+/** The application side of FastCGI: bytes of a web server in, events out, response bytes back. */
 import { Buffer } from 'node:buffer'
 import { describe, expect, it } from 'vitest'
 import { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
@@ -74,7 +74,7 @@ const ROWS: Row[] = [
     events: [request(7)],
   },
   {
-    name: 'the division of STDIN into records means nothing',
+    name: 'STDIN divided into records in two ways',
     wire: [head(1), record(5, 1, 'a'), record(5, 1, 'bc'), record(5, 1, 'def'), record(5, 1)],
     events: [request(1), { type: 'stdin', id: 1, data: 'abcdef' }, { type: 'stdin-end', id: 1 }],
   },
@@ -117,9 +117,9 @@ const ROWS: Row[] = [
     events: [request(1)],
   },
 
-  // Management records: any time, answered by the library.
+  // Management records may come at any time; the library responds to them.
   {
-    name: 'GET_VALUES is answered in full, without a second record (fact 219)',
+    name: 'GET_VALUES gets a full response in one record (fact 219)',
     wire: [record(9, 0, encodePairs([['FCGI_MPXS_CONNS', '']]))],
     events: [reply('010a000000120600 0f01 464347495f4d5058535f434f4e4e53 31 000000000000')],
   },
@@ -168,12 +168,12 @@ const ROWS: Row[] = [
     events: [error('Malformed GET_VALUES')],
   },
   {
-    name: 'an unknown management type is answered with UNKNOWN_TYPE',
+    name: 'an unknown management type gets UNKNOWN_TYPE',
     wire: [record(200, 0, 'whatever'), head(1)],
     events: [reply('010b000000080000 c800000000000000'), request(1)],
   },
   {
-    name: 'an unknown type for an active request is answered with UNKNOWN_TYPE (fact 226)',
+    name: 'an unknown type for an active request gets UNKNOWN_TYPE (fact 226)',
     wire: [head(1), record(12, 1), record(0, 1), record(5, 1)],
     events: [
       request(1),
@@ -183,7 +183,7 @@ const ROWS: Row[] = [
     ],
   },
   {
-    name: 'a BEGIN_REQUEST with id 0 is no application record',
+    name: 'a BEGIN_REQUEST with id 0 is not an application record',
     wire: [begin(0), record(4, 0), record(5, 0, 'xyz')],
     events: [
       reply('010b000000080000 0100000000000000'),
@@ -210,7 +210,7 @@ const ROWS: Row[] = [
     events: [request(1), reply('0103000200080000 0000000001000000'), { type: 'stdin-end', id: 1 }],
   },
   {
-    name: 'a request too many is refused as OVERLOADED, and closes nothing under the others',
+    name: 'a request over the limit is refused as OVERLOADED, and the others continue',
     wire: [begin(1), begin(2), begin(3, 1, false), record(4, 2, PAIRS), record(4, 2)],
     options: { maxActive: 2 },
     events: [reply('0103000300080000 0000000002000000'), request(2)],
@@ -236,7 +236,7 @@ const ROWS: Row[] = [
 
   // Aborts.
   {
-    name: 'an abort while the body comes; what still comes of it is ignored (fact 220)',
+    name: 'an abort within the body, whose rest is then ignored (fact 220)',
     wire: [head(1), record(5, 1, 'x'.repeat(16)), record(2, 1), record(5, 1, 'y'), record(5, 1)],
     events: [
       request(1),
@@ -245,12 +245,12 @@ const ROWS: Row[] = [
     ],
   },
   {
-    name: 'an abort behind the body, and a second one',
+    name: 'an abort after the body, and a second one',
     wire: [head(1), record(5, 1), record(2, 1), record(2, 1)],
     events: [request(1), { type: 'stdin-end', id: 1 }, aborted(1, 'abort-request')],
   },
   {
-    name: 'an abort before PARAMS are complete is answered by the library',
+    name: 'an abort before PARAMS are complete gets its END_REQUEST from the library',
     wire: [begin(1), record(4, 1, PAIRS), record(2, 1), record(4, 1), head(1)],
     events: [reply('0103000100080000 0000000000000000'), request(1)],
   },
@@ -268,7 +268,7 @@ const ROWS: Row[] = [
     ],
   },
   {
-    name: 'the end of the connection between requests is no event',
+    name: 'the end of the connection between requests, which is not an event',
     wire: [record(9, 0)],
     eof: true,
     events: [reply('010a000000000000')],
@@ -366,9 +366,9 @@ const ROWS: Row[] = [
   })),
 ]
 
-describe('what a web server sends', () => {
+describe('The application side of FastCGI', () => {
   for (const { name, wire, eof = false, options, maxPairs, events } of ROWS) {
-    it(`${name}: the same events in every division`, () => {
+    it(`reports the same events however the bytes are divided: ${name}`, () => {
       for (const [division, chunks] of divisions(Buffer.concat(wire))) {
         const connection = new ApplicationConnection(options)
         expect(feed(decoding(connection, maxPairs), chunks, eof), division).toEqual(events)
@@ -383,28 +383,32 @@ describe('what a web server sends', () => {
 })
 
 /** A connection with these requests announced. */
-function answering(...heads: Buffer[]): ApplicationConnection {
+function connectionWith(...heads: Buffer[]): ApplicationConnection {
   const connection = new ApplicationConnection()
   connection.receive(Buffer.concat(heads))
   drain(connection)
   return connection
 }
 
-describe('the answer', () => {
+describe('A FastCGI response', () => {
   const END = '0106000100000000 0103000100080000'
-  const ANSWERS: [string, (c: ApplicationConnection) => Part[], string][] = [
-    ['nothing still has an empty STDOUT', (c) => c.end(1), `${END} 0000000000000000`],
-    ['a status', (c) => c.end(1, [], 0x01020304), `${END} 0102030400000000`],
-    ['a status of 32 bits', (c) => c.end(1, [], 0xfffefdfc), `${END} fffefdfc00000000`],
-    ['a refusal', (c) => c.end(1, [], 0, 2), `${END} 0000000002000000`],
+  const RESPONSES: [string, (c: ApplicationConnection) => Part[], string][] = [
+    ['without output has an empty STDOUT', (c) => c.end(1), `${END} 0000000000000000`],
+    ['carries an application status', (c) => c.end(1, [], 0x01020304), `${END} 0102030400000000`],
     [
-      'a small one is one piece',
+      'carries an application status of 32 bits',
+      (c) => c.end(1, [], 0xfffefdfc),
+      `${END} fffefdfc00000000`,
+    ],
+    ['can be a refusal', (c) => c.end(1, [], 0, 2), `${END} 0000000002000000`],
+    [
+      'that is small is written at once',
       (c) => c.end(1, ['A: \xe4\r\n\r\n', 'hi\xff'], 9),
       `01060001000b0000 413a20e40d0a0d0a 6869ff ${END} 0000000900000000`,
     ],
-    ['empty parts are none', (c) => c.end(1, ['', hex('')]), `${END} 0000000000000000`],
+    ['has no record for empty parts', (c) => c.end(1, ['', hex('')]), `${END} 0000000000000000`],
     [
-      'one in parts; an empty part does not end it',
+      'in parts is not ended by an empty part',
       (c) => [
         ...c.stdout(1, [hex('61')]),
         ...c.stdout(1, [hex('')]),
@@ -414,38 +418,38 @@ describe('the answer', () => {
       `0106000100010000 61 0106000100010000 62 ${END} 0000000000000000`,
     ],
     [
-      'a STDERR that was used is ended',
+      'ends STDERR if it was used',
       (c) => [...c.stderr(1, 'ü'), ...c.end(1)],
       `0107000100020000 c3bc 0107000100000000 ${END} 0000000000000000`,
     ],
     [
-      'a STDERR that was used is ended behind a small answer too',
+      'ends STDERR after a small response too, if it was used',
       (c) => [...c.stderr(1, 'x'), ...c.end(1, ['h'])],
       `0107000100010000 78 0106000100010000 68 0107000100000000 ${END} 0000000000000000`,
     ],
     [
-      'an empty STDERR text is none',
+      'has no STDERR record for an empty text',
       (c) => [...c.stderr(1, ''), ...c.end(1)],
       `${END} 0000000000000000`,
     ],
   ]
-  for (const [name, send, expected] of ANSWERS) {
+  for (const [name, send, expected] of RESPONSES) {
     it(name, () => {
-      const bytes = Buffer.concat(buffersOf(send(answering(head(1)))))
+      const bytes = Buffer.concat(buffersOf(send(connectionWith(head(1)))))
       expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''))
     })
   }
 
-  it('is one part if it is short, and its long Buffers are not copied', () => {
-    expect(answering(head(1)).end(1, ['head', Buffer.alloc(10_000), 'x'])).toHaveLength(1)
+  it('is one part if it is short, and long Buffers in it are not copied', () => {
+    expect(connectionWith(head(1)).end(1, ['head', Buffer.alloc(10_000), 'x'])).toHaveLength(1)
     const long = Buffer.alloc(20_000)
-    const parts = answering(head(1)).end(1, ['head', long])
+    const parts = connectionWith(head(1)).end(1, ['head', long])
     expect(parts).toHaveLength(3)
     expect((parts[1] as Buffer).buffer).toBe(long.buffer)
   })
 
   it('may come before the end of STDIN, whose rest is then ignored (section 6.2)', () => {
-    const connection = answering(head(1))
+    const connection = connectionWith(head(1))
     connection.end(1)
     expect(feed(decoding(connection), [record(5, 1, 'late'), record(5, 1), head(1)])).toEqual([
       request(1),
@@ -453,7 +457,7 @@ describe('the answer', () => {
   })
 
   it('is possible after an abort and after the end of the connection (security 28)', () => {
-    const connection = answering(head(1), head(2), record(2, 1))
+    const connection = connectionWith(head(1), head(2), record(2, 1))
     connection.receiveEof()
     expect(drain(connection)).toEqual([aborted(2, 'disconnected')])
     expect(connection.closing).toBe(false)
@@ -464,7 +468,7 @@ describe('the answer', () => {
   })
 
   it('is refused for requests that are not active or not announced', () => {
-    const connection = answering(head(1), begin(2))
+    const connection = connectionWith(head(1), begin(2))
     connection.end(1)
     for (const id of [0, 1, 2, 3]) {
       expect(() => connection.stdout(id, [hex('61')])).toThrow(`request ${id} is not active`)
@@ -474,24 +478,24 @@ describe('the answer', () => {
   })
 })
 
-describe('the connection', () => {
-  it('stays open behind KEEP_CONN, and the id may be begun again at once', () => {
-    const connection = answering(head(1))
+describe('A FastCGI connection', () => {
+  it('stays open after a request with KEEP_CONN, and its id can be used again at once', () => {
+    const connection = connectionWith(head(1))
     connection.end(1)
     expect(connection.closing).toBe(false)
     expect(feed(decoding(connection), [head(1)])).toEqual([request(1)])
   })
 
-  it('is closed behind a request without KEEP_CONN, and reads nothing more (fact 228)', () => {
-    const connection = answering(head(1, false))
+  it('is closed after a request without KEEP_CONN, and reads nothing more (fact 228)', () => {
+    const connection = connectionWith(head(1, false))
     expect(connection.closing).toBe(false)
     connection.end(1)
     expect(connection.closing).toBe(true)
     expect(feed(decoding(connection), [head(1)], true)).toEqual([])
   })
 
-  it('is not closed under other requests in flight (appendix B.4)', () => {
-    const connection = answering(head(1, false), head(2))
+  it('is not closed while other requests are active (appendix B.4)', () => {
+    const connection = connectionWith(head(1, false), head(2))
     connection.end(1)
     expect(connection.closing).toBe(false)
     expect(feed(decoding(connection), [record(5, 2, 'x')])).toEqual([
@@ -502,7 +506,7 @@ describe('the connection', () => {
   })
 
   it('keeps nothing of a request for the next one with its id (security 31)', () => {
-    const connection = answering(head(1))
+    const connection = connectionWith(head(1))
     connection.stderr(1, 'x')
     connection.end(1)
     const again = Buffer.concat([begin(1), record(4, 1), record(5, 1, 'x')])
@@ -513,7 +517,7 @@ describe('the connection', () => {
     expect(connection.end(1).join('')).toHaveLength(24)
   })
 
-  it('tells whether a request has begun that is not complete', () => {
+  it('knows whether the head of a request is incomplete', () => {
     const connection = new ApplicationConnection()
     const steps: [Buffer, boolean][] = [
       [begin(1).subarray(0, 3), true],
@@ -531,7 +535,7 @@ describe('the connection', () => {
   })
 
   it('gives STDIN without waiting for the rest of its record, and without a copy', () => {
-    const connection = answering(head(1))
+    const connection = connectionWith(head(1))
     const chunk = Buffer.concat([hex('01050001ffff0000'), Buffer.alloc(1000, 0x61)])
     connection.receive(chunk)
     const event = connection.next()

@@ -1,5 +1,5 @@
 /**
- * What stands in memory behind the bytes that have come: what a read before this one left there,
+ * What stands in memory after the received bytes: what a read before this one left there,
  * perhaps another client's. Whatever it is, no event has any of it.
  */
 import { Buffer } from 'node:buffer'
@@ -16,7 +16,7 @@ const id = fc.constantFrom(1, 1, 1, 2)
 const name = fc.constantFrom('QUERY_STRING', 'HTTP_HOST', 'X')
 const variables = fc.array(fc.tuple(name, fc.string({ maxLength: 200 }))).map(encodePairs)
 
-/** Requests as they should be, and records that break them off. */
+/** Valid requests, and records that end them early. */
 const records = fc.oneof(
   fc
     .tuple(id, variables, bytes, padding)
@@ -39,7 +39,7 @@ const records = fc.oneof(
 const stream = fc.array(records, { maxLength: 8 }).map((list) => Buffer.concat(list))
 const behind = fc.oneof(stream, bytes, fc.constant(Buffer.alloc(300, 0x01)))
 
-it('The memory behind the bytes that have come changes no event', () => {
+it('Memory after the received bytes changes no FastCGI event', () => {
   fc.assert(
     fc.property(
       stream,
@@ -64,7 +64,7 @@ it('The memory behind the bytes that have come changes no event', () => {
               }
               const { data } = event as { data?: Buffer }
               seen.push(data === undefined ? event : { ...event, data: Buffer.from(data) })
-              // Answered at once, so that ids come again.
+              // The response follows at once, so that ids are used again.
               if (event.type === 'stdin-end') connection.end(event.id)
             }
             // What was lent is used for something else from now on.

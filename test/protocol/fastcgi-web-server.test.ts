@@ -63,7 +63,7 @@ const ROWS: Row[] = [
     events: [error('Management record of type 11 and 1 bytes')],
   },
   {
-    name: 'a management record of ours',
+    name: 'a management record that only web servers send',
     wire: [record(9, 0)],
     events: [error('Management record of type 9 and 0 bytes')],
   },
@@ -73,7 +73,7 @@ const ROWS: Row[] = [
     events: [error('END_REQUEST of 3 bytes')],
   },
   {
-    name: 'a type that only we send',
+    name: 'a type that only web servers send',
     wire: [record(5, 1), END],
     events: [error('Record of type 5 for request 1')],
   },
@@ -83,7 +83,7 @@ const ROWS: Row[] = [
     events: [error('FastCGI version 0 instead of 1')],
   },
   {
-    name: 'output behind its end',
+    name: 'output after its end',
     wire: [record(6, 1), record(6, 1, 'x')],
     events: [{ type: 'stdout-end', id: 1 }, error('Record after the end of stdout of request 1')],
   },
@@ -104,9 +104,9 @@ const ROWS: Row[] = [
   },
 ]
 
-describe('what an application sends', () => {
+describe('The web server side of FastCGI', () => {
   for (const { name, wire, eof = false, events } of ROWS) {
-    it(`${name}: the same events in every division`, () => {
+    it(`reports the same events however the bytes are divided: ${name}`, () => {
       for (const [division, chunks] of divisions(Buffer.concat(wire))) {
         const connection = new WebServerConnection()
         connection.begin(1)
@@ -116,7 +116,7 @@ describe('what an application sends', () => {
   }
 })
 
-describe('what a web server sends', () => {
+describe('The web server side of FastCGI', () => {
   const c = new WebServerConnection()
   const SENT: [name: string, bytes: Buffer, expected: string][] = [
     ['BEGIN_REQUEST', c.begin(1), '0101000100080000 0001000000000000'],
@@ -138,12 +138,12 @@ describe('what a web server sends', () => {
     ['GET_VALUES', c.getValues(['A']), '0109000000030500 010041 0000000000'],
   ]
   for (const [name, bytes, expected] of SENT) {
-    it(`${name} is ${expected}`, () => {
+    it(`writes ${name} as ${expected}`, () => {
       expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''))
     })
   }
 
-  it('has an id from 1 to 65,535 that is not active', () => {
+  it('accepts ids from 1 to 65,535 that are not active', () => {
     const connection = new WebServerConnection()
     for (const id of [0, -1, 65_536, 1.5, Number.NaN]) {
       expect(() => connection.begin(id)).toThrow(RangeError)
@@ -154,8 +154,8 @@ describe('what a web server sends', () => {
   })
 })
 
-describe('two ends joined', () => {
-  it('carry a request, its answer and the next one over the same connection', () => {
+describe('The two sides of FastCGI', () => {
+  it('carry two requests and their responses over one connection', () => {
     const server = new WebServerConnection()
     const application = new ApplicationConnection({ maxConns: 3 })
     const pairs = [
@@ -217,8 +217,8 @@ const anyCuts = fc
   .array(fc.nat({ max: 1000 }), { maxLength: 30 })
   .map((at) => at.toSorted((a, b) => a - b))
 
-/** An application that answers each request as soon as its body has come. */
-function answerAll(connection: ApplicationConnection, chunks: Buffer[]): object[] {
+/** An application that responds to each request as soon as its body has arrived. */
+function respondToAll(connection: ApplicationConnection, chunks: Buffer[]): object[] {
   const events: object[] = []
   for (const chunk of chunks) {
     connection.receive(chunk)
@@ -231,12 +231,12 @@ function answerAll(connection: ApplicationConnection, chunks: Buffer[]): object[
   return merged([...events, ...drain(connection)])
 }
 
-describe('any stream', () => {
-  it('gives an application the same events however it is divided', () => {
+describe('A FastCGI stream', () => {
+  it('gives the application side the same events however it is divided', () => {
     fc.assert(
       fc.property(anyStream, anyCuts, (bytes, cuts) => {
-        expect(answerAll(new ApplicationConnection(), cut(bytes, cuts))).toEqual(
-          answerAll(new ApplicationConnection(), [bytes]),
+        expect(respondToAll(new ApplicationConnection(), cut(bytes, cuts))).toEqual(
+          respondToAll(new ApplicationConnection(), [bytes]),
         )
       }),
       { numRuns: 500 },
@@ -287,7 +287,7 @@ function tinyParams(count: number): Buffer[] {
   ]
 }
 
-describe('the work', () => {
+describe('The work of the FastCGI reader', () => {
   const STREAMS: [name: string, chunks: (n: number) => Buffer[]][] = [
     ['many tiny records in one chunk', (n) => [Buffer.concat(tinyParams(n))]],
     ['many tiny records, a chunk each', tinyParams],
@@ -311,7 +311,7 @@ describe('the work', () => {
     })
   }
 
-  it('for a body is none: no byte of it is copied', () => {
+  it('for a body copies no byte', () => {
     const body = Buffer.alloc(1e6, 'x')
     const head = [
       new WebServerConnection().begin(1),

@@ -15,7 +15,7 @@ import { buffersOf, COPIED } from '../../src/protocol/part.ts'
 import { hex, merged } from './fastcgi-helpers.ts'
 import { RecordReader } from '../../src/protocol/fastcgi-records.ts'
 
-describe('lengths of names and values (section 3.4, fact 216)', () => {
+describe('A length of a FastCGI name or value (section 3.4, fact 216)', () => {
   const SIZES: [size: number, coded: string][] = [
     [0, '00'],
     [127, '7f'],
@@ -24,7 +24,7 @@ describe('lengths of names and values (section 3.4, fact 216)', () => {
     [70_000, '80011170'],
   ]
   for (const [size, coded] of SIZES) {
-    it(`${size} is written as ${coded} and read back`, () => {
+    it(`of ${size} is written as ${coded} and read back`, () => {
       const asValue = encodePairs([['N', 'v'.repeat(size)]])
       expect(asValue.toString('hex', 0, asValue.length - size)).toBe(`01${coded}4e`)
       expect(decodePairs(asValue)).toEqual(['N', 'v'.repeat(size)])
@@ -34,7 +34,7 @@ describe('lengths of names and values (section 3.4, fact 216)', () => {
     })
   }
 
-  it('four bytes are taken for a short length too', () => {
+  it('that is short is also read in four bytes', () => {
     expect(decodePairs(hex('80000001 80000002 41 6263'))).toEqual(['A', 'bc'])
   })
 })
@@ -43,7 +43,7 @@ function emptyPairs(count: number): Buffer {
   return encodePairs(Array.from({ length: count }, () => ['', '']))
 }
 
-describe('pairs', () => {
+describe('FastCGI pairs', () => {
   const MALFORMED: [name: string, block: string][] = [
     ['a name length alone', '01'],
     ['a name length cut short', '8000'],
@@ -77,21 +77,21 @@ describe('pairs', () => {
     expect(decodePairs(hex('02 03 c3bc e282ac'))).toEqual(['\u00c3\u00bc', '\u00e2\u0082\u00ac'])
   })
 
-  it('may be as many as the limit and not one more', () => {
+  it('are accepted up to the limit, and refused with one more', () => {
     expect(decodePairs(emptyPairs(3), 3)).toHaveLength(6)
     expect(decodePairs(emptyPairs(4), 3)).toBe('too many')
     expect(decodePairs(emptyPairs(10_000))).toHaveLength(20_000)
     expect(decodePairs(emptyPairs(10_001))).toBe('too many')
   })
 
-  it('have the right name where it only looks like a usual one', () => {
+  it('have the right name even if it resembles a usual one', () => {
     const names = ['HTTP_HOST', 'HTTP_HOSS', 'HTTPXHOST', 'ITTP_HOST', '__proto__', 'toString']
     expect(decodePairs(encodePairs(names.map((n) => [n, ''])))).toEqual(
       names.flatMap((n) => [n, '']),
     )
   })
 
-  it('come back from the wire as they were, whatever their bytes', () => {
+  it('of any bytes are read as they were written', () => {
     const byteString = fc
       .uint8Array({ maxLength: 300 })
       .map((bytes) => Buffer.from(bytes).toString('latin1'))
@@ -103,7 +103,7 @@ describe('pairs', () => {
     )
   })
 
-  it('of any bytes give a list or a fault, and are never read beyond the end', () => {
+  it('in malformed blocks give a list or an error, and are never read beyond the end', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
         const inside = Buffer.alloc(bytes.length + 40, 0x41)
@@ -117,37 +117,37 @@ describe('pairs', () => {
   })
 })
 
-describe('records (section 3.3)', () => {
+describe('A FastCGI record (section 3.3)', () => {
   const RECORDS: [name: string, bytes: Buffer, expected: string][] = [
-    ['an empty one (fact 217)', encodeRecord(FCGI_STDOUT, 1), '0106000100000000'],
+    ['without content (fact 217)', encodeRecord(FCGI_STDOUT, 1), '0106000100000000'],
     [
-      'a padded one',
+      'with padding',
       encodeRecord(FCGI_STDIN, 300, hex('aabb')),
       '0105012c00020600 aabb 000000000000',
     ],
     [
-      'one of 8 bytes, unpadded',
+      'of 8 bytes without padding',
       encodeRecord(9, 0, Buffer.alloc(8, 1)),
       '0109000000080000 0101010101010101',
     ],
     [
-      'END_REQUEST',
+      'of type END_REQUEST',
       Buffer.from(endRequestText(0xabcd, 0x01020304, 3), 'latin1'),
       '0103abcd00080000 01020304 03000000',
     ],
     [
-      'END_REQUEST with exit status -1',
+      'of type END_REQUEST with exit status -1',
       Buffer.from(endRequestText(1, -1, 0), 'latin1'),
       '0103000100080000 ffffffff 00000000',
     ],
   ]
   for (const [name, bytes, expected] of RECORDS) {
-    it(`${name} is ${expected}`, () => {
+    it(`${name} is written as ${expected}`, () => {
       expect(bytes.toString('hex')).toBe(expected.replaceAll(' ', ''))
     })
   }
 
-  it('hold 65,535 bytes at most', () => {
+  it('holds 65,535 bytes at most', () => {
     expect(encodeRecord(6, 1, Buffer.alloc(MAX_CONTENT))).toHaveLength(8 + 65_536)
     expect(() => encodeRecord(6, 1, Buffer.alloc(MAX_CONTENT + 1))).toThrow(RangeError)
   })
@@ -163,7 +163,7 @@ function records(id: number, bytes: Buffer, contents: number[]): Buffer {
   return Buffer.concat(parts)
 }
 
-describe('a stream of records', () => {
+describe('A FastCGI stream', () => {
   const LENGTHS: [length: number, contents: number[]][] = [
     [0, []],
     [1, [1]],
@@ -183,7 +183,7 @@ describe('a stream of records', () => {
     })
   }
 
-  it('has the same records whatever the pieces are, and what comes behind them', () => {
+  it('has the same records however its chunks are divided, and before any suffix', () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -193,17 +193,17 @@ describe('a stream of records', () => {
           ),
           { maxLength: 5 },
         ),
-        (pieces) => {
+        (chunks) => {
           const all = Buffer.concat(
-            pieces.map((piece) =>
-              typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece,
+            chunks.map((chunk) =>
+              typeof chunk === 'string' ? Buffer.from(chunk, 'latin1') : chunk,
             ),
           )
           const lengths = [...Array(Math.ceil(all.length / 65_528)).keys()].map((i) =>
             Math.min(65_528, all.length - i * 65_528),
           )
-          const sent = Buffer.concat(buffersOf(encodeStream(FCGI_STDOUT, 7, pieces, 'behind\xff')))
-          const end = Buffer.from('behind\xff', 'latin1')
+          const sent = Buffer.concat(buffersOf(encodeStream(FCGI_STDOUT, 7, chunks, 'after\xff')))
+          const end = Buffer.from('after\xff', 'latin1')
           expect(sent.equals(Buffer.concat([records(7, all, lengths), end]))).toBe(true)
         },
       ),
@@ -211,8 +211,8 @@ describe('a stream of records', () => {
   })
 })
 
-describe('the record reader', () => {
-  it('takes 65,535 bytes of content with 255 of padding for what they are (HAProxy mux-fcgi)', () => {
+describe('RecordReader', () => {
+  it('reads 65,535 bytes of content with 255 of padding (HAProxy mux-fcgi)', () => {
     const header = hex('01050001ffffff00')
     const next = hex('0106000200000000')
     const reader = new RecordReader()
@@ -225,7 +225,7 @@ describe('the record reader', () => {
     expect(reader.insideRecord).toBe(false)
   })
 
-  it('keeps the order of chunks that come while others wait', () => {
+  it('keeps the order of chunks that arrive while others wait', () => {
     const reader = new RecordReader()
     const events: object[] = []
     for (let i = 0; i < 50; i++) {

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { encodeRequest, RequestReader, walkHeaders } from '../../src/protocol/scgi.ts'
 import type { SCGIEvent } from '../../src/protocol/scgi.ts'
 
-/** What an application learns, with the pieces of the body put together. */
+/** What an application receives, with the chunks of the body joined. */
 interface Heard {
   params?: string[]
   contentLength?: number
@@ -59,7 +59,7 @@ const bytes = (text: string) => Buffer.from(text, 'latin1')
 const netstring = (block: string) => bytes(`${block.length}:${block},`)
 const headers = (...items: string[]) => netstring(items.map((item) => `${item}\0`).join(''))
 
-/** The request at each place cut in two, and byte by byte. */
+/** The request divided in two at each offset, and byte by byte. */
 function* cuts(whole: Buffer): Generator<Buffer[]> {
   for (let at = 0; at <= whole.length; at++) yield [whole.subarray(0, at), whole.subarray(at)]
   yield Array.from(whole, (byte) => Buffer.of(byte))
@@ -73,7 +73,7 @@ const EXAMPLE = bytes(
 const EXAMPLE_PARAMS =
   'CONTENT_LENGTH 27 SCGI 1 REQUEST_METHOD POST REQUEST_URI /deepthought'.split(' ')
 
-describe('reading', () => {
+describe('The SCGI reader', () => {
   test.each<[string, Buffer, Heard]>([
     [
       "the specification's example",
@@ -128,7 +128,7 @@ describe('reading', () => {
       Buffer.concat([headers('CONTENT_LENGTH', '2'), bytes('ab\r\n24:CONTENT_LENGTH')]),
       { params: ['CONTENT_LENGTH', '2'], contentLength: 2, body: 'ab', ended: true },
     ],
-  ])('takes %s, however it is cut', (_, request, expected) => {
+  ])('reads %s, however it is divided', (_, request, expected) => {
     for (const chunks of cuts(request)) expect(hear(chunks)).toEqual(expected)
   })
 
@@ -160,7 +160,7 @@ describe('reading', () => {
     [String(headers('CONTENT_LENGTH', '0', 'SCGI', '1', 'SCGI', '1')), '"SCGI" comes twice'],
     [String(headers('CONTENT_LENGTH', '0', 'CONTENT_LENGTH', '0')), '"CONTENT_LENGTH" comes twice'],
     [String(headers('CONTENT_LENGTH', '0', 'A', '1', 'A', '2')), '"A" comes twice'],
-  ])('refuses %j, however it is cut: it %s', (request, why) => {
+  ])('refuses %j, however it is divided: it %s', (request, why) => {
     for (const chunks of cuts(bytes(request))) {
       const { error, ...heard } = hear(chunks, true)
       expect(error).toMatch(/^PORTICO_PROTOCOL: /)
@@ -170,7 +170,7 @@ describe('reading', () => {
   })
 
   test.each(['', '-1', '+1', '1e3', '1\n', '1000000000000000'])(
-    'a CONTENT_LENGTH %j is a bad request (as over FastCGI and CGI)',
+    'refuses CONTENT_LENGTH %j as a bad request (as FastCGI and CGI do)',
     (length) => {
       for (const chunks of cuts(headers('CONTENT_LENGTH', length))) {
         expect(hear(chunks, true)).toEqual({
@@ -181,7 +181,7 @@ describe('reading', () => {
     },
   )
 
-  test('what is not SCGI is refused with its first byte', () => {
+  test('refuses another protocol at its first byte', () => {
     expect(hear([bytes('G')]).error).toContain('does not begin with a netstring')
   })
 
@@ -194,13 +194,13 @@ describe('reading', () => {
     ],
     ['a shorter one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '3'], 5],
     ['an empty one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', ''], 5],
-    ['one that is no number', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '+9'], 5],
+    ['one that is not a number', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '+9'], 5],
     [
       'a value with this name',
       ['CONTENT_LENGTH', '5', 'HTTP_X', 'HTTP_CONTENT_LENGTH', '9', ''],
       5,
     ],
-  ])('With %s, the body has the right length, however it is cut', (_, items, length) => {
+  ])('gives the body its right length with %s, however it is divided', (_, items, length) => {
     const request = Buffer.concat([headers(...items), bytes('hello, and more')])
     for (const chunks of cuts(request)) {
       const { contentLength, body, ended } = hear(chunks)
@@ -212,7 +212,7 @@ describe('reading', () => {
     }
   })
 
-  test('after an error nothing more is read and no second error comes', () => {
+  test('reads nothing after an error, and reports no second one', () => {
     const reader = new RequestReader()
     reader.receive(bytes('x'))
     reader.receive(EXAMPLE)
@@ -221,7 +221,7 @@ describe('reading', () => {
     expect(reader.next()).toBeNull()
   })
 
-  test('pieces of the body are views of the chunks, and none is empty', () => {
+  test('gives body chunks that are views of the received ones, and never an empty one', () => {
     const chunk = Buffer.concat([headers('CONTENT_LENGTH', '4'), bytes('ab')])
     const reader = new RequestReader()
     reader.receive(chunk)
@@ -237,9 +237,9 @@ describe('reading', () => {
   })
 })
 
-describe('the end of the connection', () => {
+describe('The end of an SCGI connection', () => {
   test.each(Array.from(EXAMPLE, (_, at) => at))(
-    'after %d bytes is told from a whole request',
+    'after %d bytes is not mistaken for the end of a request',
     (at) => {
       const inHeaders = EXAMPLE.indexOf('What')
       const { error } = hear([EXAMPLE.subarray(0, at)], true)
@@ -253,7 +253,7 @@ describe('the end of the connection', () => {
     },
   )
 
-  test('after a whole request is no event', () => {
+  test('after a complete request is not an event', () => {
     expect(hear([EXAMPLE], true).error).toBeUndefined()
   })
 
@@ -268,8 +268,8 @@ describe('the end of the connection', () => {
 const withNames = (count: number) =>
   headers('CONTENT_LENGTH', '0', ...Array.from({ length: (count - 1) * 2 }, (_, i) => `n${i}`))
 
-describe('limits', () => {
-  test('headers of exactly the limit are taken, one byte more is refused by its length alone', () => {
+describe('The SCGI reader', () => {
+  test('accepts headers of exactly the limit, and refuses one byte more by the length alone', () => {
     const block = 'CONTENT_LENGTH\x000\0'
     const options = { maxHeaderBytes: block.length }
     expect(hear([netstring(block)], false, options).ended).toBe(true)
@@ -278,13 +278,13 @@ describe('limits', () => {
     )
   })
 
-  test('the limit is 1 MiB unless told', () => {
+  test('has a header limit of 1 MiB by default', () => {
     expect(hear([bytes('1048576:')]).error).toBeUndefined()
     expect(hear([bytes('1048577:')]).error).toMatch(/^PORTICO_TOO_LARGE/)
     expect(hear([bytes('9999999999:')]).error).toMatch(/^PORTICO_TOO_LARGE/)
   })
 
-  test('as many names as the limit are taken, one more is refused', () => {
+  test('accepts as many names as the limit, and refuses one more', () => {
     expect(hear([withNames(10_000)]).params).toHaveLength(20_000)
     expect(hear([withNames(10_001)]).error).toBe(
       'PORTICO_TOO_LARGE: There are more than 10000 SCGI headers',
@@ -292,7 +292,7 @@ describe('limits', () => {
     expect(hear([withNames(3)], false, { maxHeaders: 2 }).error).toMatch(/more than 2/)
   })
 
-  test('1 MiB of headers that come byte by byte are not copied for each byte', () => {
+  test('does not copy 1 MiB of headers again for each byte that arrives', () => {
     const request = headers('CONTENT_LENGTH', '0', 'A', 'x'.repeat(1_000_000))
     const reader = new RequestReader()
     const { copy } = Buffer.prototype
@@ -312,8 +312,8 @@ describe('limits', () => {
   })
 })
 
-describe('writing', () => {
-  test("gives the specification's example", () => {
+describe('encodeRequest() of SCGI', () => {
+  test("writes the specification's example", () => {
     const params = ['REQUEST_METHOD', 'POST', 'REQUEST_URI', '/deepthought']
     expect(encodeRequest(params, 27)).toEqual(EXAMPLE.subarray(0, EXAMPLE.indexOf('What')))
   })
@@ -328,7 +328,7 @@ describe('writing', () => {
     [[], 1.5],
     [[], Number.NaN],
     [[], 1e15],
-  ])('refuses what SCGI cannot carry: %j, %d', (params, length) => {
+  ])('refuses parameters %j with length %d, which SCGI cannot carry', (params, length) => {
     expect(() => encodeRequest(params, length)).toThrow(TypeError)
   })
 })
@@ -338,18 +338,18 @@ const byteString = (minLength: number) =>
     .uint8Array({ minLength, maxLength: 20 })
     .map((array) => Buffer.from(array).toString('latin1').replaceAll('\0', '.'))
 
-test('what is written is read again, whatever the bytes and the chunks', () => {
+test('An SCGI request of any bytes is read as it was written', () => {
   const pairs = fc.uniqueArray(fc.tuple(byteString(1), byteString(0)), {
     selector: ([name]) => name,
     maxLength: 20,
   })
   const body = fc.uint8Array({ maxLength: 200 })
-  const places = fc.array(fc.nat(1000), { maxLength: 10 })
+  const offsets = fc.array(fc.nat(1000), { maxLength: 10 })
   fc.assert(
-    fc.property(pairs, body, places, (list, data, at) => {
+    fc.property(pairs, body, offsets, (list, data, at) => {
       fc.pre(!list.some(([name]) => name === 'SCGI' || name === 'CONTENT_LENGTH'))
       const whole = Buffer.concat([encodeRequest(list.flat(), data.length), data])
-      const ends = [...at.filter((place) => place < whole.length), whole.length]
+      const ends = [...at.filter((offset) => offset < whole.length), whole.length]
       let from = 0
       const chunks = ends.toSorted((a, b) => a - b).map((to) => whole.subarray(from, (from = to)))
       expect(hear(chunks, true)).toEqual({
@@ -362,7 +362,7 @@ test('what is written is read again, whatever the bytes and the chunks', () => {
   )
 })
 
-test('no bytes whatever make the reader throw, or say more than one last word', () => {
+test('The SCGI reader reports one end or one error for any bytes, and never throws', () => {
   const likely = fc.constantFrom(
     '0',
     '1',

@@ -34,7 +34,7 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-describe('bodyLength', () => {
+describe('bodyLength()', () => {
   it.each<[what: string, body: unknown, length: number | undefined]>([
     ['a string by its UTF-8', 'é', 2],
     ['a Uint8Array', new Uint8Array(3), 3],
@@ -42,7 +42,7 @@ describe('bodyLength', () => {
     ['an empty array', [], 0],
     ['a generator not at all', (function* () {})(), undefined],
     [
-      'a file that is no FileHandle not at all (fact 149)',
+      'a file that is not a FileHandle not at all (fact 149)',
       new FileWrapper({ read: () => '' }),
       undefined,
     ],
@@ -51,7 +51,7 @@ describe('bodyLength', () => {
     expect(bodyLength(body)).toBe(length)
   })
 
-  it('refuses an array that holds something else than chunks', () => {
+  it('refuses an array of values that are not chunks', () => {
     expect(() => bodyLength(['a', 1])).toThrow(ApplicationError)
   })
 
@@ -93,7 +93,7 @@ describe('bodyLength', () => {
     body.close?.()
   })
 
-  it('measures a stream over a descriptor from where that stands', async () => {
+  it('measures a stream over a descriptor from its current position', async () => {
     const handle = await open(path)
     await handle.read(Buffer.alloc(10), 0, 10)
     const body = new FileWrapper(handle.createReadStream())
@@ -103,7 +103,7 @@ describe('bodyLength', () => {
     body.close?.()
   })
 
-  it('waits no longer for a stream that cannot be opened', async () => {
+  it('does not measure a stream that cannot be opened', async () => {
     const body = new FileWrapper(createReadStream(join(folder, 'missing')))
     await whenOpen(body)
     expect(bodyLength(body)).toBeUndefined()
@@ -150,13 +150,13 @@ const file = (options: FileWrapperOptions, headers: HeaderList = []): Applicatio
     return new FileWrapper(await open(path), options)
   }
 
-describe.each(GATEWAYS)('an fs.ReadStream through %s', (gateway) => {
+describe.each(GATEWAYS)('An fs.ReadStream sent over %s', (gateway) => {
   it.each<[method: string, options: StreamOptions, from: number, to: number]>([
     ['GET', {}, 0, 200_000],
     ['GET', { start: 100, end: 150_099 }, 100, 150_100],
     ['GET', { start: 200_000 }, 0, 0],
     ['HEAD', {}, 0, 200_000],
-  ])('gets its Content-Length: %s %j', async (method, options, from, to) => {
+  ])('has its Content-Length in a response to %s with %j', async (method, options, from, to) => {
     const application: Application = (_environ, startResponse) => {
       startResponse('200 OK', [])
       return new FileWrapper(createReadStream(path, options))
@@ -168,7 +168,7 @@ describe.each(GATEWAYS)('an fs.ReadStream through %s', (gateway) => {
     expect(answer.body.equals(sent)).toBe(true)
   })
 
-  it('of an empty file gets a Content-Length of 0', async () => {
+  it('of an empty file has a Content-Length of 0', async () => {
     const empty = join(folder, `empty-${gateway}`)
     writeFileSync(empty, '')
     const application: Application = (_environ, startResponse) => {
@@ -180,18 +180,21 @@ describe.each(GATEWAYS)('an fs.ReadStream through %s', (gateway) => {
   })
 })
 
-describe.each(GATEWAYS)('a FileHandle through %s', (gateway) => {
+describe.each(GATEWAYS)('A FileHandle sent over %s', (gateway) => {
   it.each<[method: string, options: FileWrapperOptions, from: number, to: number]>([
     ['GET', { start: 0 }, 0, 200_000],
     ['GET', { start: 100, length: 150_000 }, 100, 150_100],
     ['HEAD', { start: 0 }, 0, 200_000],
-  ])('gets its Content-Length (fact 149): %s %j', async (method, options, from, to) => {
-    const answer = await through(gateway, file(options), (ask) => ask({ method, target: '/' }))
-    expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
-    expect(answer.broken).toBe(false)
-    const sent = method === 'HEAD' ? Buffer.alloc(0) : content.subarray(from, to)
-    expect(answer.body.equals(sent)).toBe(true)
-  })
+  ])(
+    'has its Content-Length (fact 149) in a response to %s with %j',
+    async (method, options, from, to) => {
+      const answer = await through(gateway, file(options), (ask) => ask({ method, target: '/' }))
+      expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
+      expect(answer.broken).toBe(false)
+      const sent = method === 'HEAD' ? Buffer.alloc(0) : content.subarray(from, to)
+      expect(answer.body.equals(sent)).toBe(true)
+    },
+  )
 
   it('is read in blocks of 64 KiB', async () => {
     const sizes: number[] = []
@@ -220,7 +223,7 @@ describe.each(GATEWAYS)('a FileHandle through %s', (gateway) => {
     expect(answer.body).toHaveLength(5)
   })
 
-  it('sends no more of a file that grows than was announced', async () => {
+  it('that grows is sent up to its Content-Length', async () => {
     const growing = join(folder, `growing-${gateway}`)
     writeFileSync(growing, Buffer.alloc(100_000))
     const application: Application = async (_environ, startResponse) => {
@@ -244,11 +247,11 @@ describe.each(GATEWAYS)('a FileHandle through %s', (gateway) => {
   })
 })
 
-describe('the length of a text', () => {
+describe('chunkLength()', () => {
   const LENGTHS = [0, 1, 511, 512, 513, 65_534, 65_535, 65_536, 65_537, 131_071, 131_072, 200_000]
   const CHARACTERS = ['a', 'é', '€', '😀', '\ud83d', '\ude00']
 
-  it.each(CHARACTERS)('of any length is that of its UTF-8: %j', (character) => {
+  it.each(CHARACTERS)('returns the UTF-8 length of any number of %j', (character) => {
     for (const length of LENGTHS) {
       const text = character.repeat(length)
       for (const all of [text, `x${text}`, `${text}x`]) {
@@ -257,7 +260,7 @@ describe('the length of a text', () => {
     }
   })
 
-  it('is right whatever it is made of', () => {
+  it('returns the UTF-8 length of any text', () => {
     const unit = fc.nat(0xffff).map((code) => String.fromCharCode(code))
     const piece = fc.string({ unit, minLength: 400, maxLength: 700 })
     fc.assert(
@@ -269,7 +272,7 @@ describe('the length of a text', () => {
   })
 })
 
-describe.each(GATEWAYS)('%s', (gateway) => {
+describe.each(GATEWAYS)('A %s gateway', (gateway) => {
   const text = ['a', 'é', '€😀', '\ud83d'].map((part) => part.repeat(70_000))
   const bytes = Buffer.from(text.join(''))
   const bodies: Record<string, Chunk[]> = {

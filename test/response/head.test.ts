@@ -57,7 +57,7 @@ test.each([
   ['HEAD', undefined, undefined],
   ['HEAD', 0, undefined],
   ['HEAD', 5, '5'],
-])('a body of %s with %s bytes adds Content-Length %s', (method, length, expected) => {
+])('A response to %s with %s bytes gets Content-Length %s', (method, length, expected) => {
   expect(lengthToAdd(method, length)).toBe(expected)
 })
 

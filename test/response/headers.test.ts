@@ -11,12 +11,12 @@ const pairs: HeaderList = [
 ]
 
 describe('Headers', () => {
-  test('it is empty when made of nothing (fact 61)', () => {
+  test('are empty when made of nothing (fact 61)', () => {
     expect(new Headers().size).toBe(0)
     expect(new Headers([]).size).toBe(0)
   })
 
-  test('keys, values and items are in order, and items is a copy (fact 62)', () => {
+  test('keep keys, values and items in order, and items is a copy (fact 62)', () => {
     const headers = new Headers(pairs)
     expect(headers.keys()).toEqual(['A', 'b', 'a'])
     expect(headers.values()).toEqual(['1', '2', '3'])
@@ -27,7 +27,7 @@ describe('Headers', () => {
     expect(headers.items()).toEqual(pairs)
   })
 
-  test('the list it is made of can change afterwards', () => {
+  test('do not change when the list that they were made of does', () => {
     const list: HeaderList = [['A', '1']]
     const headers = new Headers(list)
     list[0]![1] = '2\r\nSet-Cookie: x'
@@ -47,7 +47,7 @@ describe('Headers', () => {
     ['a number', [['A', 1]], 'Value of header "A" must be of type string (got number)'],
     ['no value', [['A', null]], 'Value of header "A" must be of type string (got null)'],
     ['no name', [[undefined, '1']], 'Header name must be of type string (got undefined)'],
-  ])('it is not made of %s (fact 63)', (_, list, message) => {
+  ])('cannot be made of %s (fact 63)', (_, list, message) => {
     const attempt = () => new Headers(list as unknown as HeaderList)
     expect(attempt).toThrow(ApplicationError)
     expect(attempt).toThrow(message)
@@ -60,11 +60,11 @@ describe('Headers', () => {
     ['a Headers object', new Headers([['A', '1']])],
     ['entries of an object', Object.entries({ A: '1' })],
     ['a generator, which can be iterated once', [['A', '1'] as const].values()],
-  ])('Headers can be made of %s', (_, headers) => {
+  ])('can be made of %s', (_, headers) => {
     expect(new Headers(headers).items()).toEqual([['A', '1']])
   })
 
-  test('Headers of the Fetch API keep each of their cookies', () => {
+  test('made of Headers of the Fetch API keep each cookie', () => {
     const fetched = new globalThis.Headers([
       ['Set-Cookie', 'a=1'],
       ['Set-Cookie', 'b=2'],
@@ -72,13 +72,13 @@ describe('Headers', () => {
     expect(new Headers(fetched).getAll('Set-Cookie')).toEqual(['a=1', 'b=2'])
   })
 
-  test('deleting a name that is not there is silent (fact 64)', () => {
+  test('ignore the deletion of a name that is not there (fact 64)', () => {
     const headers = new Headers(pairs)
     headers.delete('c')
     expect(headers.size).toBe(3)
   })
 
-  test('names are compared without regard to case (fact 65)', () => {
+  test('compare names without regard to case (fact 65)', () => {
     const headers = new Headers(pairs)
     expect(headers.has('B')).toBe(true)
     expect(headers.has('bb')).toBe(false)
@@ -89,21 +89,21 @@ describe('Headers', () => {
     expect(headers.items()).toEqual([['b', '2']])
   })
 
-  test('set replaces all earlier values (fact 66)', () => {
+  test('replace all earlier values in set() (fact 66)', () => {
     const headers = new Headers(pairs)
     headers.set('a', '4')
     expect(headers.getAll('A')).toEqual(['4'])
     expect(headers.keys()).toEqual(['b', 'a'])
   })
 
-  test('get has a fallback (fact 67)', () => {
+  test('return the fallback of get() for a name that is not there (fact 67)', () => {
     const headers = new Headers([['Empty', '']])
     expect(headers.get('none')).toBeNull()
     expect(headers.get('none', 'default')).toBe('default')
     expect(headers.get('Empty', 'default')).toBe('')
   })
 
-  test('setDefault gives the old value, or stores the new one (fact 68)', () => {
+  test('return the old value from setDefault(), or store the new one (fact 68)', () => {
     const headers = new Headers([['Empty', '']])
     expect(headers.setDefault('empty', 'x')).toBe('')
     expect(headers.setDefault('foo', 'bar')).toBe('bar')
@@ -111,7 +111,7 @@ describe('Headers', () => {
     expect(headers.toString()).toBe('Empty: \r\nfoo: bar\r\n\r\n')
   })
 
-  test('as text each line ends in CRLF, and an empty one ends the whole (facts 69, 72)', () => {
+  test('as text end each line in CRLF, and all of it in an empty line (facts 69, 72)', () => {
     expect(String(new Headers())).toBe('\r\n')
     expect(String(new Headers(pairs))).toBe('A: 1\r\nb: 2\r\na: 3\r\n\r\n')
   })
@@ -122,7 +122,7 @@ describe('Headers', () => {
     ['an empty value', { cheese: '' }, 'bar; cheese'],
     ['an underscore', { max_age: '1' }, 'bar; max-age="1"'],
     ['a quote and a backslash', { f: 'a"b\\c' }, 'bar; f="a\\"b\\\\c"'],
-  ])('addHeader takes a parameter with %s (fact 70)', (_, parameters, value) => {
+  ])('accept in addHeader() a parameter with %s (fact 70)', (_, parameters, value) => {
     const headers = new Headers([['foo', 'first']])
     headers.addHeader('foo', 'bar', parameters)
     expect(headers.getAll('Foo')).toEqual(['first', value])
@@ -149,7 +149,7 @@ describe('Headers', () => {
     expect(headers.get('Content-Disposition')).toBe(`attachment; ${value}`)
   })
 
-  test('addHeader without a value gives the parameters alone', () => {
+  test('contain the parameters alone after addHeader() without a value', () => {
     const headers = new Headers()
     headers.addHeader('foo', null, { a: '1', b: '2' })
     expect(headers.get('foo')).toBe('a="1"; b="2"')
@@ -164,7 +164,7 @@ describe('Headers', () => {
     ['a parameter of addHeader', (name, value) => new Headers().addHeader(name, '', { p: value })],
   ]
 
-  test.each(ways)('%s lets no control character in (facts 73, 251)', (_, put) => {
+  test.each(ways)('accept no control character through %s (facts 73, 251)', (_, put) => {
     for (const bad of ['a\r\nX: y', 'a\n', '\r', '\0', '\x1b[0m', '\x7f', '\u0100', '\ud800']) {
       if (_ === 'a parameter of addHeader' && bad > '\x7f') continue // That is encoded.
       expect(() => put('A', bad), JSON.stringify(bad)).toThrow(ApplicationError)
@@ -173,7 +173,7 @@ describe('Headers', () => {
     expect(() => put('A', 'tab\tand \xff')).not.toThrow()
   })
 
-  test('a set that is refused changes nothing', () => {
+  test('do not change when set() throws', () => {
     const headers = new Headers(pairs)
     expect(() => headers.set('a', '\n')).toThrow(ApplicationError)
     expect(headers.items()).toEqual(pairs)
@@ -184,7 +184,7 @@ describe('Headers', () => {
 const TOKEN_CHARACTERS =
   "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-test('a header name is a token, of each character there is (fact 177, RFC 9110 5.6.2)', () => {
+test('A header name is valid exactly if it is a token (fact 177, RFC 9110 5.6.2)', () => {
   for (let code = 0; code <= 0x17f; code += 1) {
     const name = `A${String.fromCharCode(code)}`
     const attempt = () => checkHeader(name, '')
@@ -194,7 +194,7 @@ test('a header name is a token, of each character there is (fact 177, RFC 9110 5
   expect(() => checkHeader('', 'x')).toThrow('"" is not a header name')
 })
 
-test('a header value is of bytes, none of them a control character but the tab (fact 178)', () => {
+test('A header value is of bytes without control characters, except the tab (fact 178)', () => {
   for (let code = 0; code <= 0x17f; code += 1) {
     const value = `a${String.fromCharCode(code)}b`
     const legal = code === 9 || (code >= 0x20 && code !== 0x7f && code <= 0xff)
@@ -204,7 +204,7 @@ test('a header value is of bytes, none of them a control character but the tab (
   }
 })
 
-test('whatever is let in makes one line of each header (security: response splitting)', () => {
+test('Each accepted header makes exactly one line (security: response splitting)', () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.string(), fc.string({ unit: 'binary' }))), (list) => {
       const headers = new Headers()
@@ -222,9 +222,9 @@ test('whatever is let in makes one line of each header (security: response split
   )
 })
 
-describe('a status line', () => {
+describe('checkStatus()', () => {
   test.each(['200 OK', '404 Not Found', '599 ', '100 Continue', '418 Caf\xe9', '200 a\tb'])(
-    '%j is one',
+    'accepts %j',
     (status) => {
       expect(() => checkStatus(status)).not.toThrow()
     },
@@ -248,7 +248,7 @@ describe('a status line', () => {
     [200, 'Status must be of type string (got number)'],
     [null, 'Status must be of type string (got null)'],
     [Buffer.from('200 OK'), 'Status must be of type string (got Buffer)'],
-  ])('checkStatus() refuses %j (facts 7-9)', (status, message) => {
+  ])('refuses %j (facts 7-9)', (status, message) => {
     expect(() => checkStatus(status)).toThrow(
       new ApplicationError(message, 'PORTICO_INVALID_STATUS'),
     )

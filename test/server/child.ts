@@ -1,7 +1,7 @@
 /**
- * Runs a piece of the sources in a process of its own, as whoever starts a gateway would.
+ * Runs a part of the sources in a process of its own, as a user would start a gateway.
  *
- * Node 20 cannot run TypeScript, so the piece is bundled first.
+ * Node 20 cannot run TypeScript, so the part is bundled first.
  */
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
@@ -12,7 +12,7 @@ import { rolldown } from 'rolldown'
 
 const SOURCES = resolve(import.meta.dirname, '../../src')
 
-/** A folder for sockets and scripts, and what removes it. */
+/** A directory for sockets and scripts, and what removes it. */
 export function temporaryFolder(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'portico-'))
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) }

@@ -18,7 +18,7 @@ const folder = temporaryFolder()
 afterAll(folder.remove)
 const SOCKET = join(folder.path, 'app.sock')
 
-/** A protocol of one byte: 'a' is answered with 'A' a little later, 'h' never. */
+/** A protocol of one byte: the response to 'a' is 'A' a little later; 'h' gets none. */
 class Letters implements Connection {
   readonly #socket: Socket
   #running = 0
@@ -97,7 +97,7 @@ describe.each([
   ['unix', `unix:${SOCKET}`],
   ['tcp', ':0'],
 ])('close() on %s', (kind, given) => {
-  test('answers what runs, ends what is idle, and resolves when all is over', async () => {
+  test('finishes active requests, closes idle connections and then resolves', async () => {
     const gateway = await serve({ listen: given })
     expect(gateway.address.kind).toBe(kind)
     const [idle, running] = [reach(gateway.address), reach(gateway.address)]
@@ -114,7 +114,7 @@ describe.each([
     expect(existsSync(SOCKET)).toBe(false)
   })
 
-  test('answers every request that was sent before, also those not yet accepted', async () => {
+  test('finishes every request that was sent before, also on connections not yet accepted', async () => {
     const gateway = await serve({ listen: given })
     const clients = Array.from({ length: 200 }, () => {
       const socket = reach(gateway.address)
@@ -152,7 +152,7 @@ describe.each([
     expect(lost).toEqual([])
   })
 
-  test('hears out a peer that has connected and not sent its request yet', async () => {
+  test('waits for the request of a peer that has just connected', async () => {
     const gateway = await serve({ listen: given })
     const client = reach(gateway.address)
     const heard = all(client)
@@ -163,7 +163,7 @@ describe.each([
     await closed
   })
 
-  test('waits for nobody who says nothing', async () => {
+  test('does not wait for a peer that sends nothing', async () => {
     const gateway = await serve({ listen: given })
     const silent = reach(gateway.address)
     await event(silent, 'connect')
@@ -172,7 +172,7 @@ describe.each([
     expect(await heard).toBe('')
   })
 
-  test('ends after the grace time what does not end by itself', async () => {
+  test('closes requests that are still active after shutdownTimeout', async () => {
     const gateway = await serve({ listen: given, shutdownTimeout: 30 })
     const hanging = reach(gateway.address)
     const heard = all(hanging)
@@ -182,7 +182,7 @@ describe.each([
     expect(await heard).toBe('A')
   })
 
-  test('can be called again, and accepts nobody afterwards', async () => {
+  test('can be called again, and no connection is accepted afterwards', async () => {
     const gateway = await serve({ listen: given })
     const first = gateway.close()
     expect(gateway.close()).toBe(first)
@@ -192,7 +192,7 @@ describe.each([
   })
 })
 
-test('close() leaves a Unix socket alone that a successor has put in the place', async () => {
+test('close() does not remove a Unix socket that another server has put at the same path', async () => {
   const first = await serve({ listen: `unix:${SOCKET}` })
   const hanging = reach(first.address)
   hanging.write('aa')
@@ -206,7 +206,7 @@ test('close() leaves a Unix socket alone that a successor has put in the place',
   client.end()
 })
 
-test('an http.Server lives the same life', async () => {
+test('GatewayServer closes an http.Server in the same way', async () => {
   const server = createHTTPServer((_, response) => setTimeout(() => response.end('hello'), 20))
   const gateway = await GatewayServer.start(
     server,
@@ -226,15 +226,15 @@ test('an http.Server lives the same life', async () => {
   expect(await answer).toBe('hello')
 })
 
-describe('who may connect', () => {
-  test('a peer that is not on the list is closed before it is heard', async () => {
+describe('A server with a list of clients', () => {
+  test('closes a peer that is not on the list before it reads from it', async () => {
     const connected = vi.fn<(socket: Socket) => Connection>((socket) => new Letters(socket))
     const gateway = await serve({ allowedClients: '192.0.2.0/24' }, { connect: connected })
     expect(await all(reach(gateway.address))).toBe('')
     expect(connected).not.toHaveBeenCalled()
   })
 
-  test('one that is on it is served', async () => {
+  test('serves a peer that is on the list', async () => {
     const gateway = await serve({ listen: '*:0', allowedClients: ['::1', '127.0.0.1'] })
     const { address } = gateway
     if (address.kind !== 'tcp') throw new Error(address.kind)
@@ -244,26 +244,26 @@ describe('who may connect', () => {
     client.destroy()
   })
 
-  test('FCGI_WEB_SERVER_ADDRS closes whoever has no TCP address (section 3.2)', async () => {
+  test('from FCGI_WEB_SERVER_ADDRS closes a peer without a TCP address (section 3.2)', async () => {
     const admits = allowClients('127.0.0.1')
     const gateway = await serve({ listen: `unix:${SOCKET}` }, { admits })
     expect(await all(reach(gateway.address))).toBe('')
   })
 
-  test('allowedClients for a Unix socket is refused, as it would refuse everybody', async () => {
+  test('does not start at a Unix socket, where the list would refuse every client', async () => {
     const starting = serve({ listen: `unix:${SOCKET}`, allowedClients: '127.0.0.1' })
     await expect(starting).rejects.toThrow(/^allowedClients: .* Unix socket/)
     expect(existsSync(SOCKET)).toBe(false)
   })
 
-  test('a wildcard address needs a list, unless the gateway is open to all', async () => {
+  test('can listen at a wildcard address; without one only HTTP can', async () => {
     await expect(serve({ listen: '*:0' })).rejects.toThrow('allowedClients')
     expect((await serve({ listen: '*:0' }, { gateway: 'http' })).address.kind).toBe('tcp')
   })
 })
 
-describe('limits', () => {
-  test('connections above maxConnections are closed, and taken again when one has left', async () => {
+describe('A limit of a server', () => {
+  test('closes connections above maxConnections, and accepts new ones when one has ended', async () => {
     const gateway = await serve({ maxConnections: 2 })
     const clients = [reach(gateway.address), reach(gateway.address)]
     for (const client of clients) {
@@ -308,7 +308,7 @@ describe('limits', () => {
     ],
     [{ highWaterMark: Number.POSITIVE_INFINITY }, 'highWaterMark: Infinity '],
     [{ allowedClients: 'localhost' }, 'allowedClients: "localhost" '],
-  ])('%j is refused', async (options, message) => {
+  ])('of %j is refused', async (options, message) => {
     const error: unknown = await serve(options).catch((reason: unknown) => reason)
     expect(error).toBeInstanceOf(ConfigurationError)
     expect(String(error)).toContain(message)
@@ -318,19 +318,19 @@ describe('limits', () => {
 test.each([
   { headersTimeout: Infinity, idleTimeout: Infinity, maxHeaders: Infinity },
   { responseTimeout: 0, maxRequestsPerConnection: 0 },
-])('every handler takes %j, which is no limit', async (limits) => {
+])('Every handler accepts %j, which means no limit', async (limits) => {
   for (const Handler of [FastCGIHandler, SCGIHandler, HTTPHandler]) {
     const server = await new Handler({ listen: '127.0.0.1:0', ...limits }).run(() => [])
     await server.close()
   }
 })
 
-test('HTTPHandler names its own option where Node would name another', async () => {
+test('HTTPHandler names its own option in an error, not the one of Node', async () => {
   const handler = new HTTPHandler({ listen: '127.0.0.1:0', maxHeaderBytes: Number.NaN })
   await expect(handler.run(() => [])).rejects.toThrow('maxHeaderBytes: NaN is not accepted')
 })
 
-describe('a process', () => {
+describe('A server process', () => {
   let script = ''
 
   beforeAll(async () => {
@@ -373,7 +373,7 @@ describe('a process', () => {
     ['SIGTERM', {}],
     ['SIGINT', {}],
     ['SIGTERM', { BUSY: '1' }],
-  ] as const)('on %s answers what runs and ends with 0 (%j)', async (signal, env) => {
+  ] as const)('finishes active requests on %s and exits with code 0 (%j)', async (signal, env) => {
     const { child, address } = await started(env)
     const client = reach(address)
     const heard = all(client)
@@ -384,7 +384,7 @@ describe('a process', () => {
     expect(await child.ended).toMatchObject({ code: 0, signal: null })
   })
 
-  test('on a second signal ends at once', async () => {
+  test('ends at once on a second signal', async () => {
     const { child, address } = await started({ HANG: '1' })
     const client = reach(address)
     const heard = all(client)
@@ -405,7 +405,7 @@ describe('a process', () => {
     expect(await heard).toBe('')
   })
 
-  test('out of descriptors goes on, and accepts again when there are some', async () => {
+  test('survives running out of descriptors, and accepts again when some are free', async () => {
     const { child, address } = await started({ HANG: '1' }, 'ulimit -n 40;')
     const clients = Array.from({ length: 60 }, () => {
       const socket = reach(address)

@@ -37,7 +37,7 @@ function hello(): Server {
 
 const close = (server: Server) => new Promise((resolve) => server.close(resolve))
 
-/** What a client is told, or the code of the error. */
+/** What a client receives, or the code of the error. */
 function ask(where: { path: string } | { host: string; port: number }): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(where)
@@ -59,7 +59,7 @@ async function failure(listening: Promise<unknown>): Promise<ConfigurationError>
 
 let count = 0
 
-/** Node tells the descriptor of a server nowhere else. */
+/** Node has the descriptor of a server nowhere else. */
 function descriptor(server: Server): number {
   const fd: unknown = Reflect.get(Object(Reflect.get(server, '_handle')), 'fd')
   if (typeof fd !== 'number') throw new TypeError('no descriptor')
@@ -87,7 +87,7 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map(close))
 })
 
-describe('the listen option', () => {
+describe('The option listen', () => {
   test.each([
     ['unix:/run/app.sock', { kind: 'unix', path: '/run/app.sock' }],
     ['unix:app.sock', { kind: 'unix', path: 'app.sock' }],
@@ -104,7 +104,7 @@ describe('the listen option', () => {
     ['fd:12', { kind: 'fd', fd: 12 }],
     ['systemd', { kind: 'systemd', name: undefined }],
     ['systemd:web', { kind: 'systemd', name: 'web' }],
-  ])('%j is read as it says', (given, target) => {
+  ])('of %j is read as %j', (given, target) => {
     expect(parseListen(given)).toEqual(target)
   })
 
@@ -129,7 +129,7 @@ describe('the listen option', () => {
     ['fd:', 'is not understood'],
     ['fd:-1', 'is not understood'],
     ['systemd:', 'is not understood'],
-  ])('%j is refused: it %s', (given, why) => {
+  ])('of %j is refused: it %s', (given, why) => {
     expect(() => parseListen(given)).toThrow(ConfigurationError)
     expect(() => parseListen(given)).toThrow(why)
     expect(() => parseListen(given)).toThrow(`listen: ${JSON.stringify(given)}`)
@@ -137,9 +137,9 @@ describe('the listen option', () => {
   })
 })
 
-describe('TCP', () => {
+describe('A TCP server', () => {
   test.each([0, ':0', '127.0.0.1:0', 'localhost:0', '[::1]:0'])(
-    '%j picks a port and tells which',
+    'at %j picks a free port and returns its address',
     async (given) => {
       const address = await listen(hello(), { listen: given }, policy)
       if (address.kind !== 'tcp') throw new Error(address.kind)
@@ -148,7 +148,7 @@ describe('TCP', () => {
     },
   )
 
-  test('an http.Server listens as a net.Server does', async () => {
+  test('can be an http.Server', async () => {
     const server = createHTTPServer()
     servers.push(server)
     expect(await listen(server, { listen: ':0' }, policy)).toMatchObject({ kind: 'tcp' })
@@ -157,7 +157,7 @@ describe('TCP', () => {
   test.each([
     [80, '. A port below 1024 needs root or CAP_NET_BIND_SERVICE'],
     [8080, ''],
-  ])('permission denied for port %d is explained', async (port, hint) => {
+  ])('explains why it may not use port %d', async (port, hint) => {
     const server = hello()
     server.listen = () => {
       setImmediate(() => server.emit('error', Object.assign(new Error('no'), { code: 'EACCES' })))
@@ -167,7 +167,7 @@ describe('TCP', () => {
     expect(error.message).toBe(`listen: '${port}': permission denied (EACCES)${hint}`)
   })
 
-  test('a port that is taken is a ConfigurationError with the cause', async () => {
+  test('at a port in use fails with a ConfigurationError that has the cause', async () => {
     const address = await listen(hello(), { listen: 0 }, policy)
     const port = address.kind === 'tcp' ? address.port : 0
     const error = await failure(listen(hello(), { listen: port }, policy))
@@ -178,12 +178,12 @@ describe('TCP', () => {
   test.each([
     ['192.0.2.1:0', 'not an address of this machine (EADDRNOTAVAIL)'],
     ['no-such-host.invalid:0', 'listen: '],
-  ])('%s cannot be listened on, and the error says why', async (given, why) => {
+  ])('cannot listen at %s, and says why', async (given, why) => {
     expect((await failure(listen(hello(), { listen: given }, policy))).message).toContain(why)
   })
 
   test.each(['*:0', '0.0.0.0:0', '0:0', '[::]:0', '[0:0::0]:0', '[::ffff:0.0.0.0]:0'])(
-    'the wildcard %s is refused without a list of clients',
+    'refuses the wildcard %s without a list of clients',
     async (given) => {
       const error = await failure(listen(hello(), { listen: given }, policy))
       expect(error.message).toContain('allowedClients')
@@ -191,7 +191,7 @@ describe('TCP', () => {
   )
 
   test.each(['*:0', '0.0.0.0:0'])(
-    'the wildcard %s is served where the policy says',
+    'listens at the wildcard %s if the policy allows it',
     async (given) => {
       const open: ListenPolicy = { ...policy, wildcard: 'allow' }
       const address = await listen(hello(), { listen: given }, open)
@@ -201,8 +201,8 @@ describe('TCP', () => {
   )
 })
 
-describe('a Unix socket', () => {
-  test('has mode 0660, whatever the umask, answers, and goes when the server closes', async () => {
+describe('A Unix socket', () => {
+  test('has mode 0660, whatever the umask, and is removed when the server closes', async () => {
     const path = inFolder('a.sock')
     const umask = process.umask(0)
     const server = hello()
@@ -219,13 +219,13 @@ describe('a Unix socket', () => {
     ['0666', 0o666],
     ['0o640', 0o640],
     ['600', 0o600],
-  ])('has the mode asked for: %s', async (mode, bits) => {
+  ])('has the mode of the option: %s', async (mode, bits) => {
     const path = inFolder('mode.sock')
     await listen(hello(), { listen: `unix:${path}`, mode }, policy)
     expect(lstatSync(path).mode & 0o777).toBe(bits)
   })
 
-  test('has the owner and the group asked for, by number or by name', async () => {
+  test('has the owner and the group of the options, by number or by name', async () => {
     const path = inFolder('owner.sock')
     const { uid, gid } = lstatSync(folder.path)
     const name = uid === 0 ? 'root' : uid
@@ -240,7 +240,7 @@ describe('a Unix socket', () => {
     [{ owner: 'nobody-has-this-name' }, 'owner: "nobody-has-this-name" is not in /etc/passwd'],
     [{ group: '' }, 'group: "" is not in /etc/group'],
     [{ group: -1 }, 'group: -1 is not in /etc/group'],
-  ])('%j is refused and nothing is created', async (options, message) => {
+  ])('is not created if the options %j are refused', async (options, message) => {
     const path = inFolder('refused.sock')
     const error = await failure(listen(hello(), { listen: `unix:${path}`, ...options }, policy))
     expect(error.message).toContain(message)
@@ -250,8 +250,8 @@ describe('a Unix socket', () => {
   test.each([
     ['group', '"root"', 'root, or a process in that group'],
     ['owner', '0', 'root'],
-  ])('whose %s may not be changed says so, and leaves nothing', async (option, value, who) => {
-    // A process that is not root, whoever runs the tests.
+  ])('is removed with an error if its %s cannot be changed', async (option, value, who) => {
+    // A process that is not root, even if the tests run as root.
     const script = await bundle(
       folder.path,
       option,
@@ -267,7 +267,7 @@ describe('a Unix socket', () => {
       const folder = mkdtempSync(tmpdir() + '/portico-')
       const options = { listen: 'unix:' + folder + '/app.sock', ${option}: ${value} }
       await listen(createServer(), options, { fallback: 0, wildcard: 'refuse' }).catch((error) => {
-        console.log(error.name + ': ' + error.message.replace(folder, 'FOLDER'))
+        console.log(error.name + ': ' + error.message.replace(folder, 'DIRECTORY'))
       })
       console.log(readdirSync(folder).length)
       rmSync(folder, { recursive: true })`,
@@ -276,12 +276,12 @@ describe('a Unix socket', () => {
     const { output } = await start('sh', ['-c', `exec node --input-type=module < '${script}'`])
       .ended
     expect(output).toBe(
-      `ConfigurationError: ${option}: ${value} cannot be given 'FOLDER/app.sock'; ` +
+      `ConfigurationError: ${option}: ${value} cannot be given 'DIRECTORY/app.sock'; ` +
         `that takes ${who} (EPERM)\n0\n`,
     )
   })
 
-  test('in a folder that is not there is a ConfigurationError', async () => {
+  test('in a missing directory is a ConfigurationError', async () => {
     const error = await failure(
       listen(hello(), { listen: `unix:${inFolder('no/a.sock')}` }, policy),
     )
@@ -289,7 +289,7 @@ describe('a Unix socket', () => {
     expect(error.cause).toHaveProperty('code')
   })
 
-  test('that a dead process left is replaced', async () => {
+  test('of a dead process is replaced', async () => {
     const path = inFolder('stale.sock')
     const dead = hello()
     await new Promise<void>((resolve) => dead.listen(inFolder('dying.sock'), resolve))
@@ -301,7 +301,7 @@ describe('a Unix socket', () => {
     expect(await ask({ path })).toBe('hello')
   })
 
-  test('on which somebody answers is left to him', async () => {
+  test('that another process listens on is not replaced', async () => {
     const path = inFolder('used.sock')
     await listen(hello(), { listen: `unix:${path}` }, policy)
     const second = hello()
@@ -311,7 +311,7 @@ describe('a Unix socket', () => {
     expect(await ask({ path })).toBe('hello')
   })
 
-  test('of two that start at once, one is served and the other told', async () => {
+  test('is opened by only one of two servers that start at once', async () => {
     const path = inFolder('race.sock')
     const both = await Promise.allSettled(
       [hello(), hello()].map((server) => listen(server, { listen: `unix:${path}` }, policy)),
@@ -322,9 +322,9 @@ describe('a Unix socket', () => {
 
   test.each([
     ['a file', (path: string) => writeFileSync(path, 'precious')],
-    ['a folder', (path: string) => mkdirSync(path)],
+    ['a directory', (path: string) => mkdirSync(path)],
     ['a symbolic link', (path: string) => symlinkSync('nowhere', path)],
-  ])('is never put in the place of %s', async (name, make) => {
+  ])('never replaces %s', async (name, make) => {
     const path = inFolder(name)
     make(path)
     const before = lstatSync(path)
@@ -333,11 +333,11 @@ describe('a Unix socket', () => {
     expect(lstatSync(path).ino).toBe(before.ino)
   })
 
-  test('of a successor outlives the close of its predecessor', async () => {
+  test('of a new server remains when the old server closes', async () => {
     const path = inFolder('handover.sock')
     const [first, second] = [hello(), hello()]
     await listen(first, { listen: `unix:${path}` }, policy)
-    // Somebody removes the name by hand while the first still runs.
+    // The name is removed by hand while the first server still runs.
     linkSync(path, inFolder('kept.sock'))
     unlinkSync(path)
     await listen(second, { listen: `unix:${path}` }, policy)
@@ -345,14 +345,14 @@ describe('a Unix socket', () => {
     expect(await ask({ path })).toBe('hello')
   })
 
-  test('leaves no other name behind', async () => {
+  test('leaves no other file in its directory', async () => {
     mkdirSync(inFolder('tidy'))
     await listen(hello(), { listen: `unix:${inFolder('tidy/a.sock')}` }, policy)
     expect(readdirSync(inFolder('tidy'))).toEqual(['a.sock'])
   })
 })
 
-describe('a socket opened by whoever starts the process', () => {
+describe('An inherited socket', () => {
   let script = ''
 
   beforeAll(async () => {
@@ -376,7 +376,7 @@ describe('a socket opened by whoever starts the process', () => {
     ['tcp', {}],
     ['unix', { TOUCH_STDIN: '1' }],
     ['tcp', { TOUCH_STDIN: '1' }],
-  ] as const)('on fd 0 is taken without an option: %s %j (fact 276)', async (kind, env) => {
+  ] as const)('on fd 0 is used without an option: %s %j (fact 276)', async (kind, env) => {
     const { server, fd, where } = await opened(kind)
     const child = start(process.execPath, [script], { stdio: [fd], env })
     await close(server)
@@ -389,7 +389,7 @@ describe('a socket opened by whoever starts the process', () => {
     ['fd:3', 'systemd'],
     ['the first', 'systemd:one'],
     ['its number', 'fd:3'],
-  ])('on fd 3 is taken from systemd, and the variables go (%s)', async (_, given) => {
+  ])('on fd 3 is taken from systemd, and its variables are removed (%s)', async (_, given) => {
     const { server, fd, where } = await opened('unix')
     const child = start(
       '/bin/sh',
@@ -405,7 +405,7 @@ describe('a socket opened by whoever starts the process', () => {
     await child.ended
   })
 
-  test('is found by its name among several', async () => {
+  test('of systemd is found by its name among several', async () => {
     const { server, fd, where } = await opened('tcp')
     const child = start(
       '/bin/sh',
@@ -422,7 +422,7 @@ describe('a socket opened by whoever starts the process', () => {
   })
 
   test.each(['fastcgi', 'scgi', 'http'] as const)(
-    "every socket of a systemd unit is served by listen: 'systemd', over %s",
+    "is served with all others of a systemd unit by listen: 'systemd', over %s",
     async (gateway) => {
       const file = await bundle(
         folder.path,
@@ -466,7 +466,7 @@ describe('a socket opened by whoever starts the process', () => {
     ['systemd', {}, 'no socket was passed to this process'],
     ['fd:99', {}, 'file descriptor 99 is not open'],
     ['fd:2', {}, 'file descriptor 2 is a connected socket'],
-  ])('%s with %j is refused', async (given, env, message) => {
+  ])('that is missing is an error: listen %s with %j', async (given, env, message) => {
     const child = start(process.execPath, [script], { env: { LISTEN: given, ...env } })
     const { output, code } = await child.ended
     expect(output).toMatch(/^PORTICO_CONFIGURATION (?:listen|Cannot listen): /)
@@ -474,7 +474,7 @@ describe('a socket opened by whoever starts the process', () => {
     expect(code).toBe(0)
   })
 
-  test('is asked for in one line when there is none on fd 0', async () => {
+  test('that is missing on fd 0 is an error of one line, which names the other ways', async () => {
     const { output } = await start(process.execPath, [script]).ended
     expect(output).toBe(
       'PORTICO_CONFIGURATION Cannot listen: file descriptor 0 is not a socket. ' +
@@ -482,7 +482,7 @@ describe('a socket opened by whoever starts the process', () => {
     )
   })
 
-  test('is not mistaken: a connected socket as stdin is none (fact 279)', async () => {
+  test('that is connected is not listened on (fact 279)', async () => {
     const { output } = await start(process.execPath, [script], { stdio: ['pipe'] }).ended
     expect(output).toContain('file descriptor 0 is a connected socket')
   })

@@ -39,13 +39,13 @@ function count(socket: Socket): Promise<number> {
 }
 
 describe('drained()', () => {
-  it('waits for nothing while little is written', async () => {
+  it('does not wait while little is buffered', async () => {
     const { ours } = await pair()
     ours.write('a')
     expect(drained(ours)).toBeUndefined()
   })
 
-  it('gives all who wait one promise, and a new one the next time', async () => {
+  it('returns one promise for all callers, and a new one the next time', async () => {
     const { ours, peer } = await pair()
     ours.write(LARGE)
     const first = drained(ours)
@@ -60,7 +60,7 @@ describe('drained()', () => {
     expect(drained(ours)).not.toBe(first)
   })
 
-  it('does not wait for ever where the peer goes away', async () => {
+  it('resolves when the peer disconnects', async () => {
     const { ours, peer } = await pair()
     ours.write(LARGE)
     const wait = drained(ours)
@@ -69,7 +69,7 @@ describe('drained()', () => {
     expect(ours.destroyed).toBe(true)
   })
 
-  it('lets the close of a broken connection be noticed by who never waits otherwise', async () => {
+  it('lets a writer that never waits notice a broken connection', async () => {
     const { ours } = await pair()
     const closed = vi.fn<() => void>()
     ours.once('close', closed).destroy()
@@ -80,7 +80,7 @@ describe('drained()', () => {
 
 describe('closeAfterResponse()', () => {
   it.each([true, false])(
-    'delivers all of an answer to a slow peer (all read: %s)',
+    'sends a whole response to a slow peer (request fully read: %s)',
     async (exhausted) => {
       const { ours, peer } = await pair()
       ours.write(LARGE)
@@ -90,17 +90,17 @@ describe('closeAfterResponse()', () => {
     },
   )
 
-  it('closes at once where all is read and sent', async () => {
+  it('closes at once if everything has been read and sent', async () => {
     const { ours, peer } = await pair()
-    ours.write('answer')
+    ours.write('result')
     closeAfterResponse(ours, true)
     expect(ours.destroyed).toBe(true)
     expect(await count(peer)).toBe(6)
   })
 
-  it('reads on for two seconds what the peer has still to send', async () => {
+  it('reads for two more seconds what the peer still sends', async () => {
     const { ours, peer } = await pair()
-    ours.write('answer')
+    ours.write('result')
     closeAfterResponse(ours, false)
     expect(await count(peer)).toBe(6)
     peer.write(LARGE)
@@ -111,7 +111,7 @@ describe('closeAfterResponse()', () => {
     expect(ours.destroyed).toBe(true)
   })
 
-  it('leaves no timer behind where the peer closes first', async () => {
+  it('leaves no timer if the peer closes first', async () => {
     const { ours, peer } = await pair()
     closeAfterResponse(ours, false)
     await count(peer)

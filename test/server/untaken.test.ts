@@ -50,14 +50,14 @@ it.each([
   ],
   ['scgi', Buffer.concat([scgi('/', 3), Buffer.from('abc')]), 'abc'],
   ['scgi', Buffer.concat([scgi('/', SIZE), BODY]), 'portico portico'],
-])('%s echoes a body', async (gateway, request, found) => {
+])('A %s server echoes a body while Node reads the connection', async (gateway, request, found) => {
   const socket = connect({ path: `${folder}/${gateway}`, allowHalfOpen: true })
   const chunks: Buffer[] = []
   socket.on('data', (chunk: Buffer) => chunks.push(chunk))
   socket.write(request)
   await new Promise((resolve) => socket.once('end', resolve))
   socket.destroy()
-  const answer = Buffer.concat(chunks)
-  expect(answer.toString('latin1')).toContain(found)
-  expect(answer.length).toBeGreaterThan(found === 'abc' ? 3 : SIZE)
+  const response = Buffer.concat(chunks)
+  expect(response.toString('latin1')).toContain(found)
+  expect(response.length).toBeGreaterThan(found === 'abc' ? 3 : SIZE)
 })

@@ -101,7 +101,7 @@ const TLS_TO_HTTP =
   'Received TLS, but this server speaks HTTP without TLS. Use http:// instead of https://, or put ' +
   'a web server that speaks TLS in front. (Logged once.)\n'
 
-describe('a server logs once that it receives another protocol:', () => {
+describe('A server logs once that it receives another protocol:', () => {
   test.each<[Gateway, string, string | Buffer, string]>([
     ['SCGI', 'HTTP', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n', HTTP_TO_SCGI],
     ['SCGI', 'HTTP', 'POST /a?b HTTP/1.0\r\n\r\n', HTTP_TO_SCGI],
@@ -122,7 +122,7 @@ describe('a server logs once that it receives another protocol:', () => {
   })
 })
 
-test('a malformed request is not taken for another protocol', async () => {
+test('A malformed request is not reported as another protocol', async () => {
   await send(await serve('HTTP'), 'GET / HTTP/1.1\r\nHost\r\n\r\n')
   await send(await serve('HTTP'), 'hello\r\n')
   expect(lines).toEqual([])
@@ -132,7 +132,7 @@ test('a malformed request is not taken for another protocol', async () => {
   expect(lines.slice(1)).toEqual(['FastCGI: FastCGI version 2 instead of 1\n'])
 })
 
-test('bytes of another protocol after a valid request are not reported as such', async () => {
+test('Bytes of another protocol after a valid request are not reported as such', async () => {
   const port = await serve('HTTP')
   const socket = connect(port, '127.0.0.1')
   socket.write('HEAD / HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -144,7 +144,7 @@ test('bytes of another protocol after a valid request are not reported as such',
   expect(lines).toEqual([])
 })
 
-test('bytes of another protocol within a request are not reported as such', async () => {
+test('Bytes of another protocol within a request are not reported as such', async () => {
   const socket = connect(await serve('SCGI'), '127.0.0.1')
   socket.setNoDelay(true)
   socket.write('40:CONTENT_LENGTH\x000\0HTTP_X\0')
@@ -157,7 +157,7 @@ test('bytes of another protocol within a request are not reported as such', asyn
 describe.each([
   ['nginx', startNginx],
   ['apache2', startApache],
-] as const)('%s', (program, start) => {
+] as const)('A connection of %s', (program, start) => {
   const { available, hint } = installed(program)
 
   test.skipIf(!available).each([

@@ -14,31 +14,31 @@ function overflow(read: string, rest = '') {
 
 const long = 'a'.repeat(1000)
 
-/** The bytes that the parser was given, what it has read of them, and the rest. */
-type Row = [piece: string, read: string, rest?: string]
+/** Which chunk it was, what the parser has read of it, and what was left. */
+type Row = [chunk: string, read: string, rest?: string]
 
-describe('A head that is too long', () => {
+describe('An HTTP head that is too long', () => {
   test.each<Row>([
     ['the request line, whole', `GET /${long}`, ' HTTP/1.0\r\n\r\n'],
     ['its beginning', `M-SEARCH http://host/${long}`],
-    ['a part of it', long],
-    ['its last bytes', 'aaaa?b=c', ' HTTP/1.1\r\nHost: a\r\n'],
-    ['its last bytes, LF alone', 'aaaa?b=c', ' HTTP/1.1\n'],
-  ])('is a 414 where it ends within %s (fact 5)', (_, read, rest) => {
+    ['a chunk of it', long],
+    ['its last chunk', 'aaaa?b=c', ' HTTP/1.1\r\nHost: a\r\n'],
+    ['its last chunk, with LF alone', 'aaaa?b=c', ' HTTP/1.1\n'],
+  ])('gets a 414 if it ends within %s (fact 5)', (_, read, rest) => {
     expect(refusalStatus(overflow(read, rest))).toBe('414 URI Too Long')
   })
 
   test.each<Row>([
     ['a header after the request line', `GET / HTTP/1.1\r\nX-A: ${long}`],
-    ['a header with blanks in it', `${long}; b=c`],
-    ['the last bytes of a header', 'aaaa\r', '\n\r\n'],
+    ['a header with spaces in it', `${long}; b=c`],
+    ['the last chunk of a header', 'aaaa\r', '\n\r\n'],
     ['one header of many', `X-A: b\r\nX-B: ${long}`, '\r\nX-C: d\r\n'],
     ['a header before which one ends', `aaa HTTP/1.1\r\nX-B: ${long}`, '\r\n\r\n'],
-  ])('is a 431 where it ends within %s', (_, read, rest) => {
+  ])('gets a 431 if it ends within %s', (_, read, rest) => {
     expect(refusalStatus(overflow(read, rest))).toBe('431 Request Header Fields Too Large')
   })
 
-  test('is a 431 where nothing is known of it', () => {
+  test('gets a 431 if the error has no bytes', () => {
     const error = Object.assign(new Error(), { code: 'HPE_HEADER_OVERFLOW' })
     expect(refusalStatus(error)).toBe('431 Request Header Fields Too Large')
   })
@@ -49,6 +49,6 @@ test.each([
   ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
   ['HPE_INVALID_METHOD', '400 Bad Request'],
   [undefined, '400 Bad Request'],
-])('%s is a %s', (code, status) => {
+])('The parser error %s gets a %s', (code, status) => {
   expect(refusalStatus(Object.assign(new Error(), code && { code }))).toBe(status)
 })
