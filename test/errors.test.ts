@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import * as errors from '../src/errors.ts'
-import { temporaryFolder } from './server/child.ts'
+import { temporaryDirectory } from './server/child.ts'
 
 const copyName = 'copy'
 // A second evaluation of the same file, as the CommonJS build has one.
@@ -12,7 +12,7 @@ const copy = (await import(/* @vite-ignore */ `../src/errors.ts?${copyName}`)) a
 
 const { ApplicationError, ConfigurationError, PeerError, PorticoError } = errors
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(directory.remove)
 
 describe('instanceof between two copies of errors.ts', () => {

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { log } from '../src/log.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../src/exports/testing.ts'
-import { bundle, temporaryFolder } from './server/child.ts'
+import { bundle, temporaryDirectory } from './server/child.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(directory.remove)
 
 let script = ''

@@ -6,7 +6,7 @@ import { nodeOriginOf } from '../../src/application/adapted.ts'
 import { fromFetch, toFetch } from '../../src/exports/fetch.ts'
 import { fromNode, toNode } from '../../src/exports/node.ts'
 import type { Application } from '../../src/types.ts'
-import { answer } from './harness.ts'
+import { respond } from './harness.ts'
 
 const application: Application = (_environ, startResponse) => {
   startResponse('200 OK', [])
@@ -71,17 +71,17 @@ describe.each(Object.entries(made))('%s', (name, [source, expected]) => {
     ['fromNode', fromNode],
     ['fromFetch', fromFetch],
   ])(`%s(${name}) is an application that responds`, async (_, bridge) => {
-    const { out } = await answer(bridge(source as never))
+    const { out } = await respond(bridge(source as never))
     expect(out).toMatch(new RegExp(`\r\n\r\n${expected}$`))
   })
 })
 
 describe('nodeOriginOf()', () => {
-  test('gives the listener behind fromNode(listener)', () => {
+  test('gives the listener that fromNode(listener) was made from', () => {
     expect(nodeOriginOf(fromNode(listener))).toEqual({ listener, server: null })
   })
 
-  test('gives the server behind fromNode(server)', () => {
+  test('gives the server that fromNode(server) was made from', () => {
     const server = createServer(listener)
     expect(nodeOriginOf(fromNode(server))?.server).toBe(server)
   })

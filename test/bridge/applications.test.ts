@@ -44,7 +44,7 @@ const bigfile: (
 const HTML: HeaderList = [['Content-Type', 'text/html; charset=utf-8']]
 const TEXT: HeaderList = [['Content-Type', 'text/plain; charset=utf-8']]
 
-interface Answer {
+interface Result {
   status: string
   headers: HeaderList
   body: string
@@ -81,12 +81,12 @@ async function call(
   app: Application | ApplicationClass,
   variables: Variables = {},
   requestBody: Uint8Array | string = '',
-): Promise<Answer> {
+): Promise<Result> {
   const input = Buffer.from(requestBody)
-  const answer: Answer = { status: '', headers: [], body: '', errors: '', taken: 0 }
+  const response: Result = { status: '', headers: [], body: '', errors: '', taken: 0 }
   const take = (size: number) => {
-    const piece = input.subarray(answer.taken, answer.taken + size)
-    answer.taken += piece.length
+    const piece = input.subarray(response.taken, response.taken + size)
+    response.taken += piece.length
     return piece
   }
   const environ = makeEnviron({
@@ -98,7 +98,7 @@ async function call(
     },
     'wsgi.errors': {
       write(text: string) {
-        answer.errors += text
+        response.errors += text
       },
     },
     ...variables,
@@ -106,25 +106,25 @@ async function call(
 
   const sent: Buffer[] = []
   const startResponse = (status: string, headers: HeaderPairs) => {
-    expect(answer.status).toBe('')
-    Object.assign(answer, { status, headers: new Headers(headers).items() })
+    expect(response.status).toBe('')
+    Object.assign(response, { status, headers: new Headers(headers).items() })
     return async (chunk: Uint8Array | string) => void sent.push(Buffer.from(chunk))
   }
   const body: Body = isClass(app)
     ? new app(environ, startResponse)
     : await app(environ, startResponse)
   for await (const chunk of body) {
-    expect(answer.status).not.toBe('')
+    expect(response.status).not.toBe('')
     sent.push(Buffer.from(chunk))
   }
   body.close?.()
-  answer.body = Buffer.concat(sent).toString('latin1')
-  return answer
+  response.body = Buffer.concat(sent).toString('latin1')
+  return response
 }
 
-/** What of an HTML answer is its own: everything below the heading, as text. */
-async function content(answer: Promise<Answer>) {
-  const { status, headers, body } = await answer
+/** The part of an HTML response that is its own: everything below the heading, as text. */
+async function content(response: Promise<Result>) {
+  const { status, headers, body } = await response
   const page = Buffer.from(body, 'latin1').toString()
   expect(headers[0]).toEqual(HTML[0])
   expect(page).toMatch(/^<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n/)
@@ -149,7 +149,7 @@ const ODD_TEXTS: [text: string, inHtml: string][] = [
   ['${x} `$&` $1', '${x} `$&amp;` $1'],
 ]
 
-test('hello.cgi says hello, in plain text', async () => {
+test('hello.cgi says hello in plain text', async () => {
   expect(await call(hello)).toMatchObject({
     status: '200 OK',
     headers: TEXT,
@@ -204,7 +204,7 @@ describe('environ.cgi', () => {
     ),
     // Facts 12 and 113: raw bytes reach the environ as they are.
     ['bytes that are not UTF-8 spelled out', '/\x80caf\xe9', '/\\x80caf\\xe9'],
-    ['UTF-8 that is cut off as bytes', '\xf0\x9f\xa6', '\\xf0\\x9f\\xa6'],
+    ['truncated UTF-8 as bytes', '\xf0\x9f\xa6', '\\xf0\\x9f\\xa6'],
     ['control characters spelled out', 'a\nb\x00\x1b[31m', 'a\\u{a}b\\u{0}\\u{1b}[31m'],
     ['a change of direction spelled out', bytes('\u202Etxt.exe'), '\\u{202e}txt.exe'],
   ])('shows %s', async (_, value, shown) => {
@@ -212,12 +212,12 @@ describe('environ.cgi', () => {
     expect(html).toContain(row('HTTP_X_TEST', shown))
   })
 
-  test('shows a name as carefully as a value', async () => {
+  test('escapes a name as well as a value', async () => {
     const { html } = await show({ 'HTTP_<B>\xff': 'x' })
     expect(html).toContain(row('HTTP_&lt;B&gt;\\xff', 'x'))
   })
 
-  test('has the same tags whatever the bytes', async () => {
+  test('has the same tags for any bytes', async () => {
     const expected = tags((await show({ HTTP_X_TEST: 'x' })).html)
     await assert(
       asyncProperty(uint8Array(), async (value) => {
@@ -262,7 +262,7 @@ describe('form.cgi', () => {
     })
   })
 
-  test('greets every name as it is, whatever is in it', async () => {
+  test('greets any name unchanged', async () => {
     await assert(
       asyncProperty(string({ unit: 'binary', minLength: 1 }), async (text) => {
         const name = `(${text})`
@@ -283,19 +283,19 @@ describe('form.cgi', () => {
     },
   )
 
-  test('takes a body of 8192 bytes', async () => {
+  test('accepts a body of 8192 bytes', async () => {
     const name = 'x'.repeat(8192 - 'name='.length)
     expect((await content(post(`name=${name}`))).html).toBe(`<p>Hello, ${name}!</p>\n`)
   })
 
   test.each([8193, 1_000_000])('refuses a body of %i bytes without reading on', async (size) => {
-    const answer = await post('name='.padEnd(size, 'x'))
-    expect(answer.status).toBe('413 Content Too Large')
-    expect(answer.taken).toBe(8193)
+    const response = await post('name='.padEnd(size, 'x'))
+    expect(response.status).toBe('413 Content Too Large')
+    expect(response.taken).toBe(8193)
   })
 
   test.each([TYPE.toUpperCase(), `${TYPE};charset=utf-8`, `${TYPE} ; charset=utf-8`])(
-    'takes a body of type %s',
+    'accepts a body of type %s',
     async (type) => {
       expect((await post('name=Ada', type)).status).toBe('200 OK')
     },
@@ -304,19 +304,19 @@ describe('form.cgi', () => {
   test.each(['', 'text/plain', `${TYPE}-x`, `x-${TYPE}`, 'multipart/form-data; boundary=x'])(
     'refuses a body of type %j unread',
     async (type) => {
-      const answer = await post('name=Ada', type)
-      expect(answer.status).toBe('415 Unsupported Media Type')
-      expect(answer.taken).toBe(0)
+      const response = await post('name=Ada', type)
+      expect(response.status).toBe('415 Unsupported Media Type')
+      expect(response.taken).toBe(0)
     },
   )
 
   test('refuses a body without a type', async () => {
-    const answer = await call(form, { REQUEST_METHOD: 'POST' }, 'name=Ada')
-    expect(answer.status).toBe('415 Unsupported Media Type')
+    const response = await call(form, { REQUEST_METHOD: 'POST' }, 'name=Ada')
+    expect(response.status).toBe('415 Unsupported Media Type')
   })
 
   test.each(['PUT', 'DELETE', 'OPTIONS', 'post'])(
-    'refuses the method %s, and says which it takes',
+    'refuses the method %s, and names the allowed ones',
     async (REQUEST_METHOD) => {
       const { status, headers } = await content(call(form, { REQUEST_METHOD, CONTENT_TYPE: TYPE }))
       expect(status).toBe('405 Method Not Allowed')
@@ -386,12 +386,12 @@ describe.each(MOUNT_POINTS)('base64.cgi at %j', (SCRIPT_NAME, url) => {
     ['404 Not Found', '//encode', 'mystring=a', 'GET', 'There is no such page.'],
     ['404 Not Found', '/<script>', '', 'GET', 'There is no such page.'],
     ['404 Not Found', '/constructor', '', 'POST', 'There is no such page.'],
-  ])('answers %s to %j with the query %j (%s)', async (status, path, query, method, text) => {
-    const answer = await get(path, query, method)
-    expect(answer).toEqual({ status, headers: HTML, html: `<p>${text}</p>\n${HOME}` })
+  ])('responds %s to %j with the query %j (%s)', async (status, path, query, method, text) => {
+    const response = await get(path, query, method)
+    expect(response).toEqual({ status, headers: HTML, html: `<p>${text}</p>\n${HOME}` })
   })
 
-  test('answers HEAD as it answers GET', async () => {
+  test('responds to HEAD with the head of GET', async () => {
     expect(await get('/', '', 'HEAD')).toEqual(await get('/'))
     expect(await get('/encode', 'mystring=a', 'HEAD')).toEqual(await get('/encode', 'mystring=a'))
   })
@@ -410,7 +410,7 @@ function watchFiles() {
 const discard: StartResponse = () => async () => {}
 
 describe('bigfile.cgi', () => {
-  let folder: string
+  let directory: string
   let file: string
   // Binary, and not a whole number of blocks.
   const data = Buffer.alloc(
@@ -419,11 +419,11 @@ describe('bigfile.cgi', () => {
   )
 
   beforeAll(() => {
-    folder = fs.mkdtempSync(join(tmpdir(), 'portico-bigfile-'))
-    file = join(folder, 'data')
+    directory = fs.mkdtempSync(join(tmpdir(), 'portico-bigfile-'))
+    file = join(directory, 'data')
     fs.writeFileSync(file, data)
   })
-  afterAll(() => fs.rmSync(folder, { recursive: true }))
+  afterAll(() => fs.rmSync(directory, { recursive: true }))
   afterEach(() => {
     vi.unstubAllEnvs()
     vi.restoreAllMocks()
@@ -460,13 +460,13 @@ describe('bigfile.cgi', () => {
   ])('sends the file of PORTICO_BIGFILE and closes it, %s', async (_, variables) => {
     vi.stubEnv('PORTICO_BIGFILE', file)
     const files = watchFiles()
-    const answer = await call(bigfile, variables)
-    expect(answer.status).toBe('200 OK')
-    expect(answer.headers).toEqual([
+    const response = await call(bigfile, variables)
+    expect(response.status).toBe('200 OK')
+    expect(response.headers).toEqual([
       ['Content-Type', 'application/octet-stream'],
       ['Content-Length', String(data.length)],
     ])
-    expect(Buffer.from(answer.body, 'latin1').equals(data)).toBe(true)
+    expect(Buffer.from(response.body, 'latin1').equals(data)).toBe(true)
     expect(files().opened).toHaveLength(1)
     expect(files().closed).toEqual(files().opened)
   })
@@ -474,7 +474,7 @@ describe('bigfile.cgi', () => {
   test.each([
     ['with wsgi.file_wrapper', { 'wsgi.file_wrapper': FileWrapper }],
     ['without it', {}],
-  ])('closes a file that nobody wants to read, %s', async (_, variables) => {
+  ])('closes a file that is not read, %s', async (_, variables) => {
     vi.stubEnv('PORTICO_BIGFILE', file)
     const files = watchFiles()
     bigfile(makeEnviron(variables), discard).close()
@@ -493,7 +493,7 @@ describe('bigfile.cgi', () => {
     body.close()
   })
 
-  test('sends the executable of Node where no file is given', async () => {
+  test('sends the executable of Node if no file is given', async () => {
     vi.stubEnv('PORTICO_BIGFILE', '')
     let headers: HeaderList = []
     const body = bigfile(makeEnviron({}), (_, list) => {
@@ -511,7 +511,7 @@ describe('bigfile.cgi', () => {
   })
 
   test('announces nothing when the file cannot be opened', async () => {
-    vi.stubEnv('PORTICO_BIGFILE', join(folder, 'absent'))
+    vi.stubEnv('PORTICO_BIGFILE', join(directory, 'absent'))
     const startResponse = vi.fn<StartResponse>()
     expect(() => bigfile(makeEnviron({}), startResponse)).toThrow('ENOENT')
     expect(startResponse).not.toHaveBeenCalled()
@@ -530,20 +530,20 @@ async function runExample(file: string): Promise<Application | ApplicationClass>
   return application
 }
 
-/** A copy of both folders, beside stand-ins for what the build makes of Portico. */
-describe('in another folder', () => {
-  let folder: string
+/** A copy of both directories, beside stand-ins for what the build makes of Portico. */
+describe('In another directory', () => {
+  let directory: string
 
   beforeAll(() => {
-    folder = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'portico-applications-')))
+    directory = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'portico-applications-')))
     const copy = (from: string) =>
-      fs.cpSync(from, join(folder, from === CGI_BIN ? 'cgi-bin' : 'examples'), {
+      fs.cpSync(from, join(directory, from === CGI_BIN ? 'cgi-bin' : 'examples'), {
         recursive: true,
         filter: (source) => !source.endsWith('portico.cjs'),
       })
     copy(CGI_BIN)
     copy(EXAMPLES)
-    const portico = join(folder, 'node_modules', 'portico')
+    const portico = join(directory, 'node_modules', 'portico')
     fs.mkdirSync(portico, { recursive: true })
     fs.writeFileSync(
       join(portico, 'package.json'),
@@ -557,14 +557,14 @@ describe('in another folder', () => {
       }`,
     )
   })
-  afterAll(() => fs.rmSync(folder, { recursive: true }))
+  afterAll(() => fs.rmSync(directory, { recursive: true }))
 
   test.each(SCRIPTS)('%s can be loaded without portico.cjs', (name) => {
-    expect(typeof createRequire(import.meta.url)(join(folder, 'cgi-bin', name))).toBe('function')
+    expect(typeof createRequire(import.meta.url)(join(directory, 'cgi-bin', name))).toBe('function')
   })
 
   test.each(SCRIPTS)('%s, run as a program, hands its application to CGIHandler', (name) => {
-    const standIn = join(folder, 'cgi-bin', 'portico.cjs')
+    const standIn = join(directory, 'cgi-bin', 'portico.cjs')
     fs.writeFileSync(
       standIn,
       `exports.CGIHandler = class {
@@ -574,16 +574,16 @@ describe('in another folder', () => {
       }`,
     )
     try {
-      expect(node(join(folder, 'cgi-bin', name))).toBe('application\n')
+      expect(node(join(directory, 'cgi-bin', name))).toBe('application\n')
     } finally {
       fs.rmSync(standIn)
     }
   })
 
   test('demo.mjs, run as a program, runs its application; imported, it does not', () => {
-    const demo = join(folder, 'examples', 'demo.mjs')
+    const demo = join(directory, 'examples', 'demo.mjs')
     expect(node(demo)).toBe('ran application\n')
-    const link = join(folder, 'link.mjs')
+    const link = join(directory, 'link.mjs')
     fs.symlinkSync(demo, link)
     expect(node(link)).toBe('ran application\n')
     const source = `const { application } = await import(${JSON.stringify(pathToFileURL(demo).href)})
@@ -591,7 +591,7 @@ describe('in another folder', () => {
     expect(node('--input-type=module', '-e', source)).toBe('function\n')
   })
 
-  describe('the examples', () => {
+  describe('the example', () => {
     afterEach(() => {
       vi.unstubAllGlobals()
       vi.restoreAllMocks()
@@ -602,33 +602,39 @@ describe('in another folder', () => {
       ['hello.mjs', 'Hello, world!\n', ''],
       ['generator.mjs', '10\n9\n8\n7\n6\n5\n4\n3\n2\n1\nLift-off!\n', ''],
       ['class.mjs', 'p\no\nr\nt\ni\nc\no\n', 'All letters are delivered.\n'],
-    ])('%s', async (name, body, errors) => {
-      const answer = await call(await runExample(join(folder, 'examples', name)))
-      expect(answer).toMatchObject({ status: '200 OK', headers: TEXT, body, errors })
+    ])('%s gives its response', async (name, body, errors) => {
+      const response = await call(await runExample(join(directory, 'examples', name)))
+      expect(response).toMatchObject({ status: '200 OK', headers: TEXT, body, errors })
     })
 
     test('write.mjs sends through write()', async () => {
-      const answer = await call(await runExample(join(folder, 'examples', 'write.mjs')))
+      const response = await call(await runExample(join(directory, 'examples', 'write.mjs')))
       const lines = Array.from({ length: 10 }, (_, i) => `${i + 1} × ${i + 1} = ${(i + 1) ** 2}\n`)
-      expect(answer).toMatchObject({ status: '200 OK', headers: TEXT, body: bytes(lines.join('')) })
+      expect(response).toMatchObject({
+        status: '200 OK',
+        headers: TEXT,
+        body: bytes(lines.join('')),
+      })
     })
 
     test('async-generator.mjs ticks ten times, a tenth of a second apart', async () => {
       const wait = vi.spyOn(timers, 'setTimeout').mockResolvedValue(undefined)
       syncBuiltinESMExports()
-      const answer = await call(await runExample(join(folder, 'examples', 'async-generator.mjs')))
-      expect(answer.status).toBe('200 OK')
-      expect(answer.headers).toEqual([...TEXT, ['X-Accel-Buffering', 'no']])
-      expect(answer.body).toMatch(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\n){10}$/)
+      const response = await call(
+        await runExample(join(directory, 'examples', 'async-generator.mjs')),
+      )
+      expect(response.status).toBe('200 OK')
+      expect(response.headers).toEqual([...TEXT, ['X-Accel-Buffering', 'no']])
+      expect(response.body).toMatch(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\n){10}$/)
       expect(wait.mock.calls).toEqual(Array.from({ length: 9 }, () => [100]))
     })
 
     test('upload.mjs counts and hashes what it is sent', async () => {
-      const upload = await runExample(join(folder, 'examples', 'upload.mjs'))
+      const upload = await runExample(join(directory, 'examples', 'upload.mjs'))
       for (const data of [Buffer.alloc(0), Buffer.alloc(12_345, 'ÿ\0')]) {
         const hash = createHash('sha256').update(data).digest('hex')
-        const answer = await call(upload, { REQUEST_METHOD: 'PUT' }, data)
-        expect(answer).toMatchObject({
+        const response = await call(upload, { REQUEST_METHOD: 'PUT' }, data)
+        expect(response).toMatchObject({
           status: '200 OK',
           headers: TEXT,
           body: `${data.length} bytes\nsha256 ${hash}\n`,
@@ -676,7 +682,7 @@ describe.each(['', '/cgi-bin/demo.mjs'])('demo.mjs at %j', (SCRIPT_NAME) => {
     ['/environ/environ//x', environPage, '/environ', '/environ//x'],
     ['/form', form, '/form', ''],
     ['/hello', hello, '/hello', ''],
-  ])('mounts at %s what is linked to', async (path, app, mount, rest) => {
+  ])('mounts at %s the application that it links to', async (path, app, mount, rest) => {
     const variables = { SCRIPT_NAME: SCRIPT_NAME + mount, PATH_INFO: rest, QUERY_STRING: 'q=1' }
     expect(await get(path, 'q=1')).toEqual(await call(app, variables))
   })

@@ -16,27 +16,27 @@ import { WebServerConnection } from '../../src/protocol/fastcgi-web-server.ts'
 import { toApplication } from '../../src/application/to-application.ts'
 import { cgiVariables } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
-import { placeOf } from '../fixtures/gateways.ts'
-import { makeFolder } from '../servers/process.ts'
+import { addressOf } from '../fixtures/gateways.ts'
+import { makeDirectory } from '../servers/process.ts'
 import { frameworks, loadExample } from './frameworks.ts'
 import { turns } from './harness.ts'
 
 const CLIENTS = 1_000
 const AT_ONCE = 50
 
-let folder: string
+let directory: string
 let collect: () => void
 
 beforeAll(async () => {
-  folder = await makeFolder()
+  directory = await makeDirectory()
   setFlagsFromString('--expose-gc')
   collect = runInNewContext('gc') as () => void
-  // Koa tells of every stream that a client has left.
+  // Koa logs every stream that a client has left.
   vi.spyOn(console, 'error').mockReturnValue()
 })
 afterAll(async () => {
   vi.restoreAllMocks()
-  await rm(folder, { recursive: true, force: true })
+  await rm(directory, { recursive: true, force: true })
 })
 
 /** What keeps a process busy, by kind. */
@@ -62,7 +62,7 @@ function overFastcgi(): (string | Uint8Array)[] {
 }
 
 /** A client that has got its first event and goes away. */
-async function visit(place: ReturnType<typeof placeOf>, request: (string | Uint8Array)[]) {
+async function visit(place: ReturnType<typeof addressOf>, request: (string | Uint8Array)[]) {
   const socket: Socket = connect('path' in place ? { path: place.path } : { port: place.port })
   let text = ''
   socket.setEncoding('latin1')
@@ -86,7 +86,9 @@ const gateways = [
   {
     gateway: 'FastCGIHandler',
     serve: (app: Application) =>
-      new FastCGIHandler({ listen: `unix:${join(folder, `events${(paths += 1)}.sock`)}` }).run(app),
+      new FastCGIHandler({ listen: `unix:${join(directory, `events${(paths += 1)}.sock`)}` }).run(
+        app,
+      ),
     request: overFastcgi,
   },
 ]
@@ -120,7 +122,7 @@ test.each(cases)(
       }
     }
     const server = await serve(counted)
-    const place = placeOf(server)
+    const place = addressOf(server)
     await visit(place, request())
     await settled(state)
     const before = resources()

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { Runnable } from '../../src/application/to-application.ts'
-import { makeFolder } from '../servers/process.ts'
+import { makeDirectory } from '../servers/process.ts'
 import { valuesOf } from '../../src/testing/client.ts'
 import {
   comparable,
@@ -14,15 +14,15 @@ import {
   type Served,
 } from './frameworks.ts'
 
-let folder: string
+let directory: string
 
 beforeAll(async () => {
-  folder = await makeFolder()
+  directory = await makeDirectory()
   vi.spyOn(console, 'error').mockReturnValue()
 })
 afterAll(async () => {
   vi.restoreAllMocks()
-  await rm(folder, { recursive: true, force: true })
+  await rm(directory, { recursive: true, force: true })
 })
 
 describe.each(frameworks)('$name', ({ name, file }) => {
@@ -46,7 +46,7 @@ describe.each(frameworks)('$name', ({ name, file }) => {
   describe.each(places)('through $where', ({ setting, mount }) => {
     let served: Served
     beforeAll(async () => {
-      served = await setting.serve(app, mount, folder, file)
+      served = await setting.serve(app, mount, directory, file)
     })
     afterAll(() => served?.close())
 

@@ -1,5 +1,5 @@
 /**
- * The responses that the four framework examples must give, as a table, and the places where they have to:
+ * The responses that the four framework examples must give, as a table, and the ways they are run:
  * straight on node:http or the Fetch API, and through Portico's gateways.
  */
 import { createServer } from 'node:http'
@@ -31,7 +31,7 @@ import {
 import { bodyBytes } from '../../src/testing/client.ts'
 import { toNode } from '../../src/exports/node.ts'
 import { validator } from '../../src/validate/validator.ts'
-import { placeOf } from '../fixtures/gateways.ts'
+import { addressOf } from '../fixtures/gateways.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, openSocket } from '../servers/process.ts'
@@ -79,7 +79,7 @@ export interface Setting {
   readonly strict?: boolean
   /** Where the application is mounted. Default: both. */
   readonly mounts?: readonly string[]
-  serve(app: Runnable, mount: string, folder: string, file: string): Promise<Served>
+  serve(app: Runnable, mount: string, directory: string, file: string): Promise<Served>
 }
 
 export const settings: readonly Setting[] = [
@@ -106,10 +106,10 @@ async function serveSimple(app: Runnable, mount: string): Promise<Served> {
   return {
     client: {
       async request(request) {
-        const answer: Buffer[] = []
+        const written: Buffer[] = []
         let errors = ''
         const body = bodyBytes(request.body)
-        const output = { write: (bytes: Buffer) => void answer.push(Buffer.from(bytes)) }
+        const output = { write: (bytes: Buffer) => void written.push(Buffer.from(bytes)) }
         const log = new ErrorLog((text) => {
           errors += text
         })
@@ -122,7 +122,7 @@ async function serveSimple(app: Runnable, mount: string): Promise<Served> {
         )
         handler.originServer = false
         await handler.run(application)
-        const { status, headers, body: sent } = parseCgiResponse(Buffer.concat(answer))
+        const { status, headers, body: sent } = parseCgiResponse(Buffer.concat(written))
         return { status, headers, body: sent, broken: false, errors }
       },
       close: () => Promise.resolve(),
@@ -141,12 +141,12 @@ let sockets = 0
 async function serveFastcgi(
   app: Runnable,
   mount: string,
-  folder: string,
+  directory: string,
 ): Promise<Served & { listen: string }> {
   sockets += 1
-  const listen = `unix:${join(folder, `app${sockets}.sock`)}`
+  const listen = `unix:${join(directory, `app${sockets}.sock`)}`
   const server = await new FastCGIHandler({ listen }).run(app)
-  const client = fastcgiClient(placeOf(server), { mount, keepConn: true })
+  const client = fastcgiClient(addressOf(server), { mount, keepConn: true })
   return {
     client,
     listen,
@@ -159,7 +159,7 @@ async function serveFastcgi(
 
 async function serveHttp(app: Runnable, mount: string): Promise<Served> {
   const server = await new HTTPHandler({ listen: 0, scriptName: mount }).run(app)
-  const place = placeOf(server)
+  const place = addressOf(server)
   const client = httpClient(place, { mount })
   return {
     client,
@@ -171,10 +171,10 @@ async function serveHttp(app: Runnable, mount: string): Promise<Served> {
   }
 }
 
-/** The example itself, with all that it needs, as a script in a folder of its own. */
-async function writeScript(folder: string, file: string): Promise<string> {
+/** The example itself, with all that it needs, as a script in a directory of its own. */
+async function writeScript(directory: string, file: string): Promise<string> {
   scripts += 1
-  const output = join(folder, `cgi${scripts}`)
+  const output = join(directory, `cgi${scripts}`)
   const build = await rolldown({
     input: { app: join(EXAMPLES, file) },
     platform: 'node',
@@ -192,8 +192,13 @@ async function writeScript(folder: string, file: string): Promise<string> {
 
 let scripts = 0
 
-async function serveCgi(_: Runnable, mount: string, folder: string, file: string): Promise<Served> {
-  const script = await writeScript(folder, file)
+async function serveCgi(
+  _: Runnable,
+  mount: string,
+  directory: string,
+  file: string,
+): Promise<Served> {
+  const script = await writeScript(directory, file)
   const client = cgiClient({
     command: [process.execPath, script],
     mount,
@@ -206,10 +211,10 @@ async function serveCgi(_: Runnable, mount: string, folder: string, file: string
 async function serveApache(
   _: Runnable,
   mount: string,
-  folder: string,
+  directory: string,
   file: string,
 ): Promise<Served> {
-  const script = await writeScript(folder, file)
+  const script = await writeScript(directory, file)
   const apache = await startApache({
     cgiBin: dirname(script),
     extra: `SetEnv SESSION_SECRET "${SESSION_SECRET}"`,
@@ -224,13 +229,13 @@ async function serveApache(
   }
 }
 
-async function serveFastcgiNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
-  return serveNginx(await serveFastcgi(app, mount, folder), 'fastcgi', mount)
+async function serveFastcgiNginx(app: Runnable, mount: string, directory: string): Promise<Served> {
+  return serveNginx(await serveFastcgi(app, mount, directory), 'fastcgi', mount)
 }
 
-async function serveScgiNginx(app: Runnable, mount: string, folder: string): Promise<Served> {
+async function serveScgiNginx(app: Runnable, mount: string, directory: string): Promise<Served> {
   sockets += 1
-  const listen = `unix:${join(folder, `app${sockets}.sock`)}`
+  const listen = `unix:${join(directory, `app${sockets}.sock`)}`
   const server = await new SCGIHandler({ listen }).run(app)
   return serveNginx({ listen, close: () => server.close() }, 'scgi', mount)
 }
@@ -256,7 +261,7 @@ async function serveNginx(
   }
 }
 
-/** Through two bridges at once: what came from a framework is not unwrapped behind a function. */
+/** Through two bridges at once: a framework's application is not unwrapped if a function wraps it. */
 async function serveEmbedded(app: Runnable, mount: string): Promise<Served> {
   const { application } = await toApplication(app)
   return serveListener(
@@ -547,7 +552,7 @@ export const rows: readonly Row[] = [
     body: json({ error: 'This was to be expected' }),
   },
   {
-    name: 'a body that comes in pieces',
+    name: 'a body that is sent in chunks',
     request: { target: '/stream' },
     status: 200,
     type: TEXT_TYPE,

@@ -15,14 +15,14 @@ import { PeerError } from '../../src/errors.ts'
 import { fromFetch, type FetchHandler } from '../../src/exports/fetch.ts'
 import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
 import type { Environ } from '../../src/types.ts'
-import { placeOf } from '../fixtures/gateways.ts'
-import { makeFolder } from '../servers/process.ts'
-import { answer, ERROR_PAGE, start, turns, type Request as Sent } from './harness.ts'
+import { addressOf } from '../fixtures/gateways.ts'
+import { makeDirectory } from '../servers/process.ts'
+import { respond, ERROR_PAGE, start, turns, type Request as Sent } from './harness.ts'
 
 const OK = 'Status: 200 OK\r\n'
 const PLAIN = 'content-type: text/plain;charset=UTF-8\r\n'
 
-/** A body whose pieces come when `push` is called. */
+/** A body whose chunks are sent when `push` is called. */
 function pushed() {
   let controller!: ReadableStreamDefaultController<Uint8Array | string>
   const state = { cancelled: 0 }
@@ -97,7 +97,7 @@ describe('A Response of a Fetch API handler', () => {
       `${OK}\r\nabc`,
     ],
   ])('%s', async (_, handler, out, request) => {
-    expect(await answer(fromFetch(handler), request)).toEqual({ out, err: '' })
+    expect(await respond(fromFetch(handler), request)).toEqual({ out, err: '' })
   })
 
   test('begins with its head before it has a first chunk', async () => {
@@ -172,7 +172,7 @@ describe('A Response of a Fetch API handler', () => {
     ['returns text', () => 'x' as never, 'must return a Response (got string)'],
     ['returns an error', () => Response.error(), 'Status must be at least 4 characters'],
   ])('is the error page if the handler %s', async (_, handler, logged) => {
-    const { out, err } = await answer(fromFetch(handler))
+    const { out, err } = await respond(fromFetch(handler))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain(logged)
   })
@@ -235,14 +235,14 @@ describe('The body of a Response made of', () => {
       'before',
     ],
   ])('%s is sent completely, with its Content-Length', async (_, handler, body) => {
-    const { out, err } = await answer(fromFetch(handler))
+    const { out, err } = await respond(fromFetch(handler))
     expect(out.split('\r\n\r\n')[1]).toBe(body)
     expect(out).toContain(`Content-Length: ${body.length}\r\n`)
     expect(err).toBe('')
   })
 
   test('a Blob is sent completely', async () => {
-    const { out, err } = await answer(fromFetch(() => new Response(new Blob(['a', 'b']))))
+    const { out, err } = await respond(fromFetch(() => new Response(new Blob(['a', 'b']))))
     expect([out.split('\r\n\r\n')[1], err]).toEqual(['ab', ''])
   })
 
@@ -264,7 +264,7 @@ describe('The body of a Response made of', () => {
       },
     ],
   ])('what %s leads to the error page', async (_, make) => {
-    const { out, err } = await answer(fromFetch(make()))
+    const { out, err } = await respond(fromFetch(make()))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('TypeError')
   })
@@ -274,7 +274,7 @@ describe('The body of a Response made of', () => {
     polyfill.body = new Response('polyfilled').body
     vi.stubGlobal('Response', undefined)
     try {
-      const { out, err } = await answer(fromFetch(() => polyfill as Response))
+      const { out, err } = await respond(fromFetch(() => polyfill as Response))
       expect([out.split('\r\n\r\n')[1], err]).toEqual(['polyfilled', ''])
     } finally {
       vi.unstubAllGlobals()
@@ -306,7 +306,7 @@ describe('A Request to a Fetch API handler', () => {
       'http://localhost//evil.example/',
     ],
   ])('has a URL from %s', async (_, variables, url) => {
-    const { out } = await answer(
+    const { out } = await respond(
       fromFetch((request) => new Response(request.url)),
       { variables },
     )
@@ -321,7 +321,7 @@ describe('A Request to a Fetch API handler', () => {
     ['GET', { 'HTTP_X Y': '1' }, 'Status: 400 Bad Request\r\n'],
   ])('is refused for %s with %j', async (method, headers, head) => {
     const variables = { REQUEST_METHOD: method, ...headers }
-    const { out, err } = await answer(
+    const { out, err } = await respond(
       fromFetch(() => new Response('x')),
       { variables },
     )
@@ -343,7 +343,7 @@ describe('A Request to a Fetch API handler', () => {
       CONTENT_TYPE: 'text/plain',
       REMOTE_USER: 'ada',
     }
-    await answer(application, { variables, body: 'y'.repeat(100_000) })
+    await respond(application, { variables, body: 'y'.repeat(100_000) })
     const headers = [
       ['content-length', '100000'],
       ['content-type', 'text/plain'],
@@ -367,14 +367,14 @@ describe('A Request to a Fetch API handler', () => {
       return new Response('x')
     })
     const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '1000000' }
-    await answer(application, { body, variables })
+    await respond(application, { body, variables })
     expect(counts[0]).toBe(0)
     expect(counts[1]).toBeLessThanOrEqual(2)
   })
 
   test('rejects a read of an incomplete body, which leads to 400', async () => {
     const application = fromFetch(async (request) => new Response(await request.text()))
-    const { out, err } = await answer(application, {
+    const { out, err } = await respond(application, {
       body: 'abc',
       variables: { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '5' },
     })
@@ -390,7 +390,7 @@ test('getConnInfo() and ipRestriction() of Hono see the client of the gateway', 
   app.get('/', (c) => c.json(getConnInfo(c).remote))
   const ask = async (REMOTE_ADDR: string, PATH_INFO: string) => {
     const variables = { REMOTE_ADDR, REMOTE_PORT: '5000', PATH_INFO }
-    return (await answer(fromFetch(app), { variables })).out
+    return (await respond(fromFetch(app), { variables })).out
   }
   expect(await ask('2001:db8::1', '/')).toMatch(
     /\r\n\r\n\{"address":"2001:db8::1","port":5000,"addressType":"IPv6"\}$/,
@@ -433,7 +433,7 @@ describe('A Response that came from fetch()', () => {
   test.each(['gzip', 'deflate', 'br'])(
     'is sent decoded if it was encoded with %s',
     async (coding) => {
-      const { out, err } = await answer(fromFetch(() => fetch(`${url}/${coding}`)))
+      const { out, err } = await respond(fromFetch(() => fetch(`${url}/${coding}`)))
       const [head, body] = out.split('\r\n\r\n')
       expect([body, err]).toEqual([text, ''])
       expect(head).not.toMatch(/content-encoding/i)
@@ -442,7 +442,7 @@ describe('A Response that came from fetch()', () => {
   )
 
   test('is sent as it is in a coding that fetch() does not decode', async () => {
-    const { out } = await answer(fromFetch(() => fetch(`${url}/own`)))
+    const { out } = await respond(fromFetch(() => fetch(`${url}/own`)))
     expect(out).toMatch(/content-encoding: own\r\n/)
     expect(out).toMatch(/\r\n\r\nown$/)
   })
@@ -458,7 +458,7 @@ test('A client that goes away aborts the signal with a reason and cancels the re
     return new Response(stream)
   })
   const server = await new HTTPHandler({ listen: 0 }).run(application)
-  const connection = await openHttp(placeOf(server))
+  const connection = await openHttp(addressOf(server))
   await connection.stream()
   controller.enqueue(Buffer.from('a'))
   connection.close()
@@ -475,7 +475,7 @@ test('A client that goes away aborts the signal with a reason and cancels the re
 test('A response to a client that has closed its half does not look complete', async () => {
   const { stream, controller } = pushed()
   const server = await new HTTPHandler({ listen: 0 }).run(fromFetch(() => new Response(stream)))
-  const connection = await openHttp(placeOf(server))
+  const connection = await openHttp(addressOf(server))
   const response = await connection.stream()
   controller.enqueue(Buffer.from('a'))
   connection.end()
@@ -490,7 +490,7 @@ test('A response to a client that has closed its half does not look complete', a
 test('A chunked request body reaches a Fetch API handler', async () => {
   const application = fromFetch(async (request) => new Response(await request.text()))
   const server = await new HTTPHandler({ listen: 0 }).run(application)
-  const response = await httpRequest(placeOf(server), { method: 'POST', body: ['ab', 'c'] })
+  const response = await httpRequest(addressOf(server), { method: 'POST', body: ['ab', 'c'] })
   expect(String(response.body)).toBe('abc')
   await server.close()
 })
@@ -507,7 +507,7 @@ test.each([10, 300_000])(
     )
     let read = Promise.resolve('')
     const request = { method: 'POST', body: 'y'.repeat(size) }
-    const response = await httpRequest(placeOf(server), request)
+    const response = await httpRequest(addressOf(server), request)
     expect([response.status, String(response.body)]).toEqual([202, 'Accepted'])
     expect((await read).length).toBe(size)
     await server.close()
@@ -527,7 +527,7 @@ test('A Request body that is read in part does not delay the Response', async ()
     },
   }
   const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '1000000' }
-  expect((await answer(application, { body, variables })).out).toContain('\r\n\r\nenough')
+  expect((await respond(application, { body, variables })).out).toContain('\r\n\r\nenough')
   expect(reads).toBeLessThan(5)
 })
 
@@ -538,7 +538,7 @@ test('fromFetch calls fetch() as a method of its object', async () => {
       return new Response(`${this.name} ${environ.REQUEST_METHOD}`)
     },
   }
-  expect((await answer(fromFetch(object))).out).toContain('\r\n\r\nown GET')
+  expect((await respond(fromFetch(object))).out).toContain('\r\n\r\nown GET')
 })
 
 test.each([[{}], [null], [42]])('fromFetch refuses %j', (source) => {
@@ -547,9 +547,9 @@ test.each([[{}], [null], [42]])('fromFetch refuses %j', (source) => {
 
 /** What a fresh process has loaded of the Fetch API after it has run the statement. */
 async function loadedAfter(statement: string): Promise<string[]> {
-  const folder = await makeFolder()
+  const directory = await makeDirectory()
   try {
-    const file = join(folder, 'bundle.cjs')
+    const file = join(directory, 'bundle.cjs')
     const build = await rolldown({ input: 'src/bridge/from-fetch.ts', platform: 'node' })
     await build.write({ file, format: 'cjs' })
     await build.close()
@@ -558,7 +558,7 @@ async function loadedAfter(statement: string): Promise<string[]> {
     const loaded = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' })
     return loaded.trim().split(',').filter(Boolean)
   } finally {
-    await rm(folder, { recursive: true })
+    await rm(directory, { recursive: true })
   }
 }
 

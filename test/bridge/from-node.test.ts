@@ -13,8 +13,8 @@ import { fromNode, type NodeListener, type NodeRequest } from '../../src/exports
 import { PeerError } from '../../src/errors.ts'
 import type { Application } from '../../src/types.ts'
 import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
-import { placeOf } from '../fixtures/gateways.ts'
-import { answer, ERROR_PAGE, start, turns, type Request } from './harness.ts'
+import { addressOf } from '../fixtures/gateways.ts'
+import { respond, ERROR_PAGE, start, turns, type Request } from './harness.ts'
 
 const seen = (request: IncomingMessage): NodeRequest => request as NodeRequest
 
@@ -167,13 +167,13 @@ describe('A response of a node:http listener', () => {
       `${OK}Content-Length: 3\r\n\r\nabc`,
     ],
   ])('%s', async (_, listener, out, request) => {
-    expect(await answer(fromNode(listener), request)).toEqual({ out, err: '' })
+    expect(await respond(fromNode(listener), request)).toEqual({ out, err: '' })
   })
 
   test('to HTTP/1.0 has a Content-Length even if it is larger than 64 KiB', async () => {
     const variables = { SERVER_PROTOCOL: 'HTTP/1.0' }
     const application = fromNode((_, res) => res.end('x'.repeat(100_000)))
-    const { out } = await answer(application, { variables })
+    const { out } = await respond(application, { variables })
     expect(out.split('x')[0]).toBe(`${OK}Content-Length: 100000\r\n\r\n`)
   })
 
@@ -185,7 +185,7 @@ describe('A response of a node:http listener', () => {
     const bytes = Buffer.from(long).toString('latin1')
     const length = `Content-Length: ${bytes.length}\r\n\r\n`
     let written = 0
-    const whole = await answer(
+    const whole = await respond(
       fromNode((_req, res) => {
         res.end(long)
         written = res.socket!.bytesWritten
@@ -193,9 +193,9 @@ describe('A response of a node:http listener', () => {
     )
     expect(whole).toEqual({ out: OK + length + bytes, err: '' })
     expect(written).toBe(bytes.length)
-    const latin1 = await answer(fromNode((_req, res) => res.end(long, 'latin1')))
+    const latin1 = await respond(fromNode((_req, res) => res.end(long, 'latin1')))
     expect(latin1.out.split('\r\n\r\n')[1]).toBe(Buffer.from(long, 'latin1').toString('latin1'))
-    const fetched = await answer(fromFetch(() => new Response(long)))
+    const fetched = await respond(fromFetch(() => new Response(long)))
     expect(fetched.out).toBe(`${OK}content-type: text/plain;charset=UTF-8\r\n${length}${bytes}`)
   })
 
@@ -230,13 +230,13 @@ describe('A response of a node:http listener', () => {
       expect(getEventListeners(signal, 'abort')).toHaveLength(1)
       res.end('x')
     })
-    expect((await answer(application)).err).toBe('')
+    expect((await respond(application)).err).toBe('')
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
 
   test('of 1 MB is complete', async () => {
     const body = 'x'.repeat(1_000_000)
-    const { out, err } = await answer(fromNode((_, res) => res.end(body)))
+    const { out, err } = await respond(fromNode((_, res) => res.end(body)))
     expect(err).toBe('')
     expect(out === `${OK}Content-Length: 1000000\r\n\r\n${body}`).toBe(true)
   })
@@ -303,7 +303,7 @@ describe('A response of a node:http listener', () => {
   test('of a pipeline with 500 chunks is complete', async () => {
     const pieces = Array.from({ length: 500 }, (_, i) => `${i}\n`.repeat(100))
     const application = fromNode((_, res) => pipeline(Readable.from(pieces), res))
-    expect(await answer(application)).toEqual({ out: `${OK}\r\n${pieces.join('')}`, err: '' })
+    expect(await respond(application)).toEqual({ out: `${OK}\r\n${pieces.join('')}`, err: '' })
   })
 
   test('emits finish and then close, once each, after its socket is destroyed', async () => {
@@ -319,7 +319,7 @@ describe('A response of a node:http listener', () => {
       res.on('close', () => events.push(String([res.writableFinished, req.socket.destroyed])))
       res.end('x', () => (calls += 1))
     })
-    await answer(application)
+    await respond(application)
     await turns()
     expect(calls).toBe(1)
     expect(events.filter((event) => !event.startsWith('request'))).toEqual([
@@ -349,7 +349,7 @@ describe('An error of a node:http listener', () => {
     ['passed to request.destroy()', (req) => req.destroy(boom)],
     ['emitted by the response', (_, res) => res.emit('error', boom)],
   ])('%s leads to the error page and is logged', async (_, listener) => {
-    const { out, err } = await answer(fromNode(listener))
+    const { out, err } = await respond(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('Error: Boom')
   })
@@ -361,7 +361,7 @@ describe('An error of a node:http listener', () => {
       await turns()
       throw boom
     })
-    const { out, err } = await answer(application)
+    const { out, err } = await respond(application)
     expect(out).toBe(`${OK}Content-Length: 10\r\n\r\npart`)
     expect(err).toContain('Error: Boom')
   })
@@ -409,7 +409,7 @@ describe('An error of a node:http listener', () => {
     ['request.socket.end()', (req) => req.socket.end()],
     ['response.socket.destroySoon()', (_, res) => res.socket!.destroySoon()],
   ])('is logged for %s without a response', async (_, listener) => {
-    const { out, err } = await answer(fromNode(listener))
+    const { out, err } = await respond(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('ApplicationError: The application destroyed its response')
   })
@@ -420,7 +420,7 @@ describe('An error of a node:http listener', () => {
       res.end('y')
       req.socket.end()
     })
-    expect((await answer(application)).out.slice(-3)).toBe('xxy')
+    expect((await respond(application)).out.slice(-3)).toBe('xxy')
   })
 
   test('that the request body is incomplete leads to 400 and aborts the request', async () => {
@@ -431,7 +431,7 @@ describe('An error of a node:http listener', () => {
       res.on('close', () => events.push('close'))
       await text(req)
     })
-    const { out, err } = await answer(application, request)
+    const { out, err } = await respond(application, request)
     expect(out).toMatch(/^Status: 400 Bad Request\r\n/)
     expect(err).toContain('PORTICO_BODY_CUT_SHORT')
     await turns()
@@ -488,7 +488,7 @@ describe('A request to a node:http listener', () => {
       result = targets(req)
       res.end()
     })
-    await answer(application, { variables })
+    await respond(application, { variables })
     expect(result).toEqual(expected)
   })
 
@@ -511,7 +511,7 @@ describe('A request to a node:http listener', () => {
       socket.setNoDelay(true).setKeepAlive(true).ref().unref()
       res.end()
     })
-    await answer(application, {
+    await respond(application, {
       variables: {
         HTTP_HOST: 'a.example',
         HTTP_X_FORWARDED_FOR: '10.0.0.1',
@@ -554,7 +554,7 @@ describe('A request to a node:http listener', () => {
     ['INCLUDED', '1.1'],
   ])('of %s has the httpVersion %s', async (protocol, version) => {
     const application = fromNode((req, res) => res.end(req.httpVersion))
-    const { out } = await answer(application, { variables: { SERVER_PROTOCOL: protocol } })
+    const { out } = await respond(application, { variables: { SERVER_PROTOCOL: protocol } })
     expect(out).toContain(`\r\n\r\n${version}`)
   })
 
@@ -592,7 +592,7 @@ describe('A request to a node:http listener', () => {
         }
         res.end('x')
       })
-      await answer(application, { body: 'unread', variables: { REQUEST_METHOD: method } })
+      await respond(application, { body: 'unread', variables: { REQUEST_METHOD: method } })
       await turns()
       expect(events).toEqual(['end', 'close'])
     },
@@ -623,7 +623,7 @@ describe('A request to a node:http listener', () => {
         )
       })
       const variables = { REQUEST_METHOD: 'POST' }
-      const { out, err } = await answer(application, { body: 'y'.repeat(size), variables })
+      const { out, err } = await respond(application, { body: 'y'.repeat(size), variables })
       await turns()
       expect([out.split('\r\n')[0], out.endsWith('Accepted'), err]).toEqual([
         'Status: 202 Accepted',
@@ -660,7 +660,7 @@ describe('A request to a node:http listener', () => {
       req.on('error', (error: NodeJS.ErrnoException) => events.push(error.code!))
       res.destroy()
     })
-    await answer(application, { body: 'unread', variables: { REQUEST_METHOD: 'POST' } })
+    await respond(application, { body: 'unread', variables: { REQUEST_METHOD: 'POST' } })
     await turns()
     expect(events).toEqual(['aborted', 'ECONNRESET', 'close'])
   })
@@ -671,7 +671,7 @@ describe('A request to a node:http listener', () => {
       res.end(`${req.complete} ${body.length}`)
     })
     const body = 'y'.repeat(300_000)
-    const { out } = await answer(application, { body, variables: { REQUEST_METHOD: 'POST' } })
+    const { out } = await respond(application, { body, variables: { REQUEST_METHOD: 'POST' } })
     expect(out).toContain('\r\n\r\ntrue 300000')
   })
 })
@@ -686,7 +686,7 @@ test.each([
 ])('fromNode responds to a request to upgrade to %s', async (upgrade, head, body) => {
   const application = fromNode((_, res) => res.end('ordinary'))
   const variables = { HTTP_UPGRADE: upgrade, HTTP_CONNECTION: 'Upgrade' }
-  const { out } = await answer(application, { variables })
+  const { out } = await respond(application, { variables })
   expect(out.startsWith(head) && out.endsWith(`\r\n\r\n${body}`)).toBe(true)
 })
 
@@ -715,7 +715,7 @@ describe('A time limit of a node:http listener', () => {
   test.each([onResponse, onRequest(closed), onSocket, onNothing])(
     'of a complete request with %s has the outcome of node:http',
     async (_, listener, expected) => {
-      const { out, err } = await answer(fromNode(listener))
+      const { out, err } = await respond(fromNode(listener))
       expect(out + err).toContain(expected)
     },
   )
@@ -725,7 +725,7 @@ describe('A time limit of a node:http listener', () => {
     async (_, listener, expected) => {
       const body = { read: () => new Promise<never>(() => {}) }
       const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '5' }
-      const { out, err } = await answer(fromNode(listener), { body, variables })
+      const { out, err } = await respond(fromNode(listener), { body, variables })
       expect(out + err).toContain(expected)
     },
   )
@@ -737,7 +737,7 @@ describe('A time limit of a node:http listener', () => {
       req.socket.setTimeout(1)
       res.on('close', () => events.push('close'))
     })
-    await answer(application)
+    await respond(application)
     await turns()
     expect(events).toEqual(['socket true', 'close'])
   })
@@ -756,7 +756,7 @@ test('A time limit of node:http does not expire while the body arrives slowly', 
     req.resume().on('end', () => res.writableEnded || res.end('read'))
   })
   const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '5' }
-  expect((await answer(application, { body, variables })).out).toContain('\r\n\r\nread')
+  expect((await respond(application, { body, variables })).out).toContain('\r\n\r\nread')
 })
 
 test.each([
@@ -771,7 +771,7 @@ test.each([
       setImmediate(() => res.end(long, () => result.push(context.getStore())))
     })
   })
-  await answer(application)
+  await respond(application)
   await turns()
   expect(result).toEqual(['this one', 'this one', 'this one'])
 })
@@ -782,11 +782,11 @@ describe('fromNode', () => {
     const calls: string[] = []
     server.on('request', () => calls.push('first'))
     server.on('request', (_, res) => res.end('request'))
-    expect((await answer(fromNode(server))).out).toContain('\r\n\r\nrequest')
+    expect((await respond(fromNode(server))).out).toContain('\r\n\r\nrequest')
     const variables = { HTTP_EXPECT: '100-continue' }
-    expect((await answer(fromNode(server), { variables })).out).toContain('\r\n\r\nrequest')
+    expect((await respond(fromNode(server), { variables })).out).toContain('\r\n\r\nrequest')
     server.on('checkContinue', (_, res) => res.end('checked'))
-    expect((await answer(fromNode(server), { variables })).out).toContain('\r\n\r\nchecked')
+    expect((await respond(fromNode(server), { variables })).out).toContain('\r\n\r\nchecked')
     expect(calls).toEqual(['first', 'first'])
   })
 
@@ -798,10 +798,10 @@ describe('fromNode', () => {
   ])('emits the event of an http.Server for Expect: %s', async (expectation, said) => {
     const server = createServer((_, res) => res.end('request'))
     const variables = { ...(expectation && { HTTP_EXPECT: expectation }) }
-    expect((await answer(fromNode(server), { variables })).out).toContain('\r\n\r\nrequest')
+    expect((await respond(fromNode(server), { variables })).out).toContain('\r\n\r\nrequest')
     server.on('checkContinue', (_, res) => res.end('checked'))
     server.on('checkExpectation', (_, res) => res.writeHead(417).end('expected'))
-    expect((await answer(fromNode(server), { variables })).out).toContain(`\r\n\r\n${said}`)
+    expect((await respond(fromNode(server), { variables })).out).toContain(`\r\n\r\n${said}`)
   })
 
   test.each<[string, (server: Server) => void, string]>([
@@ -817,7 +817,7 @@ describe('fromNode', () => {
     })
     server.setTimeout(1)
     listen(server)
-    const { out, err } = await answer(fromNode(server))
+    const { out, err } = await respond(fromNode(server))
     expect(out + err).toContain(expected)
   })
 
@@ -832,9 +832,9 @@ describe('fromNode', () => {
       routing: (_: IncomingMessage, res: ServerResponse) => res.end(`attempt ${attempts}`),
     }
     const application = fromNode(router)
-    expect((await answer(application)).err).toContain('Error: Early')
-    expect((await answer(application)).out).toContain('attempt 2')
-    expect((await answer(application)).out).toContain('attempt 2')
+    expect((await respond(application)).err).toContain('Error: Early')
+    expect((await respond(application)).out).toContain('attempt 2')
+    expect((await respond(application)).out).toContain('attempt 2')
   })
 
   test.each([[{}], [null], [42]])('refuses %j', (source) => {
@@ -844,14 +844,14 @@ describe('fromNode', () => {
 
 async function serving(
   listener: NodeListener,
-  ask: (port: ReturnType<typeof placeOf>) => Promise<void>,
+  ask: (port: ReturnType<typeof addressOf>) => Promise<void>,
 ): Promise<void> {
   const application = fromNode(listener)
   // Not the bridged application itself, which HTTPHandler would replace with the listener.
   const middleware: Application = (environ, startResponse) => application(environ, startResponse)
   const server = await new HTTPHandler({ listen: 0 }).run(middleware)
   try {
-    await ask(placeOf(server))
+    await ask(addressOf(server))
   } finally {
     await server.close()
   }

@@ -1,11 +1,11 @@
-/** Runs an application for one request in this process and keeps every byte of the answer. */
+/** Runs an application for one request in this process and keeps every byte of the response. */
 import { SimpleHandler, type Output } from '../../handlers/simple.ts'
 import { ErrorLog } from '../../src/request/error-log.ts'
 import { bytesSource, Input, type ByteSource } from '../../src/request/input.ts'
 import type { Application } from '../../src/types.ts'
 
-export interface Answered {
-  /** The answer as a byte string, `Status:` and all. */
+export interface Result {
+  /** The response as a byte string, with the status. */
   out: string
   /** What was logged. */
   err: string
@@ -14,7 +14,7 @@ export interface Answered {
 export interface Request {
   readonly variables?: Readonly<Record<string, string>>
   readonly body?: string | ByteSource
-  /** Where the answer goes; into `out` without. */
+  /** Where the response is written; by default to `out`. */
   readonly output?: Output
 }
 
@@ -29,9 +29,9 @@ const REQUEST = {
 }
 
 /** A request under way. */
-export interface Running extends Answered {
+export interface Running extends Result {
   readonly handler: SimpleHandler
-  readonly done: Promise<Answered>
+  readonly done: Promise<Result>
 }
 
 export function start(application: Application, request: Request = {}): Running {
@@ -42,22 +42,22 @@ export function start(application: Application, request: Request = {}): Running 
     ...(length ? { CONTENT_LENGTH: String(length) } : {}),
     ...variables,
   }
-  const answered: Answered = { out: '', err: '' }
+  const result: Result = { out: '', err: '' }
   const output = request.output ?? {
-    write: (bytes: Buffer) => void (answered.out += bytes.toString('latin1')),
+    write: (bytes: Buffer) => void (result.out += bytes.toString('latin1')),
   }
   const errors = new ErrorLog((text) => {
-    answered.err += text
+    result.err += text
   })
   const source = typeof body === 'string' ? bytesSource(Buffer.from(body)) : body
   const owed = Number((environ as Record<string, string>)['CONTENT_LENGTH'] || Infinity)
   const handler = new SimpleHandler(new Input(source, owed), output, errors, environ)
   handler.originServer = false
-  const done = handler.run(application).then(() => answered)
-  return Object.assign(answered, { handler, done })
+  const done = handler.run(application).then(() => result)
+  return Object.assign(result, { handler, done })
 }
 
-export async function answer(application: Application, request: Request = {}): Promise<Answered> {
+export async function respond(application: Application, request: Request = {}): Promise<Result> {
   const { out, err } = await start(application, request).done
   return { out, err }
 }

@@ -7,9 +7,9 @@ import * as fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { fromFetch, installLightFetch, type FetchHandler } from '../../src/exports/fetch.ts'
 import type { TestResponse } from '../../src/exports/testing.ts'
-import { makeFolder } from '../servers/process.ts'
+import { makeDirectory } from '../servers/process.ts'
 import { comparable, loadExample, rows, settings, type Served } from './frameworks.ts'
-import { answer, ERROR_PAGE, turns, type Answered, type Request as Sent } from './harness.ts'
+import { respond, ERROR_PAGE, turns, type Result, type Request as Sent } from './harness.ts'
 
 const { Request: RealRequest, Response: RealResponse, fetch: realFetch } = globalThis
 
@@ -27,13 +27,13 @@ afterEach(restore)
 /** The responses of one handler with the real classes and with the light ones. */
 async function both(handler: FetchHandler, request?: Sent): Promise<[string, string]> {
   restore()
-  const real = await answer(fromFetch(handler), request)
+  const real = await respond(fromFetch(handler), request)
   installLightFetch()
-  const light = await answer(fromFetch(handler), request)
+  const light = await respond(fromFetch(handler), request)
   return shownOf([real, light])
 }
 
-function shownOf(responses: readonly Answered[]): [string, string] {
+function shownOf(responses: readonly Result[]): [string, string] {
   const [a, b] = responses.map(({ out, err }) => `${out}\n${err.split('\n', 1)[0]}`)
   return [a!, b!]
 }
@@ -202,18 +202,18 @@ describe('A light Response', () => {
   test('is used after it has been sent, unless its body is null', async () => {
     const response = new Response('x')
     const application = fromFetch(() => response)
-    expect((await answer(application)).out).toContain('\r\n\r\nx')
+    expect((await respond(application)).out).toContain('\r\n\r\nx')
     expect(response.bodyUsed).toBe(true)
-    expect((await answer(application)).out).toBe(ERROR_PAGE)
+    expect((await respond(application)).out).toBe(ERROR_PAGE)
     await expect(response.text()).rejects.toThrow(TypeError)
     const empty = new Response(null, { status: 204 })
     const nothing = fromFetch(() => empty)
-    expect(await answer(nothing)).toEqual(await answer(nothing))
+    expect(await respond(nothing)).toEqual(await respond(nothing))
   })
 
   test('sends the bytes that it was made of, not a copy', async () => {
     const bytes = Buffer.from('xxx')
-    const { out } = await answer(
+    const { out } = await respond(
       fromFetch(() => {
         const response = new Response(bytes)
         bytes.fill('y')
@@ -360,7 +360,7 @@ describe('A light Request', () => {
       return fetch(request)
     })
     const variables = { REQUEST_METHOD: 'POST', HTTP_HOST: `127.0.0.1:${port}` }
-    const { out, err } = await answer(proxy, { variables, body: 'there and back' })
+    const { out, err } = await respond(proxy, { variables, body: 'there and back' })
     server.close()
     expect(err).toBe('')
     expect(out).toContain('x-seen: added\r\n')
@@ -373,15 +373,15 @@ describe('A light Request', () => {
       kinds.push(isLight(request))
       return new Response()
     })
-    await answer(application)
+    await respond(application)
     restore()
-    await answer(application)
+    await respond(application)
     expect(kinds).toEqual([true, false])
   })
 
   test('is a real one if installLightFetch() was not called', async () => {
     restore()
-    const { out } = await answer(fromFetch((request) => RealResponse.json(isLight(request))))
+    const { out } = await respond(fromFetch((request) => RealResponse.json(isLight(request))))
     expect(out).toMatch(/\r\n\r\nfalse$/)
   })
 
@@ -391,7 +391,7 @@ describe('A light Request', () => {
       signals.push(environ['portico.signal'], request.signal, request.clone().signal)
       return new Response()
     })
-    await answer(application)
+    await respond(application)
     expect(new Set(signals).size).toBe(1)
   })
 
@@ -426,25 +426,25 @@ test('installLightFetch() keeps classes that have replaced the global ones befor
     const copy = new globalThis.Response(await request.text())
     return globalThis.Response.json([request instanceof Request, await copy.text()])
   })
-  const { out } = await answer(application, { variables: { REQUEST_METHOD: 'POST' }, body: 'x' })
+  const { out } = await respond(application, { variables: { REQUEST_METHOD: 'POST' }, body: 'x' })
   expect(out.split('\r\n\r\n')[1]).toBe('[true,"x"]')
 })
 
 describe('The Hono example with light classes', () => {
-  let folder: string
+  let directory: string
   let served: Served[]
   beforeAll(async () => {
-    folder = await makeFolder()
+    directory = await makeDirectory()
     vi.spyOn(console, 'error').mockReturnValue()
     installLightFetch()
     const app = await loadExample('hono.mjs')
     const places = settings.filter(({ name }) => /^(?:FastCGI|HTTP)Handler$/.test(name))
-    served = await Promise.all(places.map((it) => it.serve(app, '/mnt', folder, 'hono.mjs')))
+    served = await Promise.all(places.map((it) => it.serve(app, '/mnt', directory, 'hono.mjs')))
   })
   afterAll(async () => {
     vi.restoreAllMocks()
     for (const it of served) await it.close()
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
   })
 
   const asked = rows.filter(({ only = 'Hono', not }) => only === 'Hono' && not !== 'Hono')

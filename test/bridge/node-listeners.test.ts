@@ -8,8 +8,8 @@ import { HTTPHandler } from '../../handlers/http.ts'
 import { fromNode } from '../../src/exports/node.ts'
 import { validator } from '../../src/validate/validator.ts'
 import type { Application } from '../../src/types.ts'
-import { placeOf } from '../fixtures/gateways.ts'
-import { answer, ERROR_PAGE, turns } from './harness.ts'
+import { addressOf } from '../fixtures/gateways.ts'
+import { respond, ERROR_PAGE, turns } from './harness.ts'
 
 /** Sends bytes, and gives what comes back until the connection closes or `enough` has come. */
 function raw(port: number, bytes: string, enough: RegExp): Promise<string> {
@@ -39,7 +39,7 @@ async function both(
   const gateway = await new HTTPHandler({ listen: 0 }).run(middleware)
   try {
     const { port } = server.address() as AddressInfo
-    const place = placeOf(gateway) as { port: number }
+    const place = addressOf(gateway) as { port: number }
     const outcomes = [await raw(port, bytes, enough), await raw(place.port, bytes, enough)]
     const [node, bridge] = outcomes.map((text) => text.slice(text.indexOf('\r\n\r\n') + 4))
     return [node!, bridge!]
@@ -111,7 +111,7 @@ describe('req.originalUrl', () => {
 
   test('has the mount point below one', async () => {
     const variables = { SCRIPT_NAME: '/mnt', PATH_INFO: '/x' }
-    const { out } = await answer(fromNode(inner), { variables })
+    const { out } = await respond(fromNode(inner), { variables })
     expect(out).toMatch(/\r\n\r\n\/mnt\/x \/mnt \/x$/)
   })
 
@@ -123,14 +123,14 @@ describe('req.originalUrl', () => {
         `${first} ${request.originalUrl} ${Object.keys(request).includes('originalUrl')}`,
       )
     })
-    expect((await answer(application)).out).toMatch(/\r\n\r\n\/ \/own true$/)
+    expect((await respond(application)).out).toMatch(/\r\n\r\n\/ \/own true$/)
   })
 })
 
 describe('What the bridge cannot do', () => {
   test('is an error with its own message: a head that startResponse refuses', async () => {
     const application = validator(fromNode((_, response) => response.end('x')))
-    const { out, err } = await answer(application)
+    const { out, err } = await respond(application)
     expect(out).toBe(ERROR_PAGE)
     expect(err).toMatch(/No Content-Type header/i)
   })
@@ -142,13 +142,15 @@ describe('What the bridge cannot do', () => {
         response.end('x')
       }),
     )
-    const { out, err } = await answer(application)
+    const { out, err } = await respond(application)
     expect(out).toBe(ERROR_PAGE)
     expect(err).toMatch(/No Content-Type header/i)
   })
 
   test('is an error with its own message: req.socket.write() before the head', async () => {
-    const { out, err } = await answer(fromNode((request) => void request.socket.write('HTTP/1.1 ')))
+    const { out, err } = await respond(
+      fromNode((request) => void request.socket.write('HTTP/1.1 ')),
+    )
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('The application wrote to req.socket before the head of its response')
   })
@@ -170,7 +172,7 @@ describe('What the bridge cannot do', () => {
       await turns()
       throw make()
     })
-    expect((await answer(application)).out).toMatch(/\r\n\r\nx$/)
+    expect((await respond(application)).out).toMatch(/\r\n\r\nx$/)
     await turns(10)
   })
 })
@@ -184,7 +186,7 @@ function revoked(): object {
 test('fromNode applies connectionTimeout of Fastify', async () => {
   const fastify = Fastify({ connectionTimeout: 50 })
   fastify.get('/', () => new Promise(() => {}))
-  const { out, err } = await answer(fromNode(fastify))
+  const { out, err } = await respond(fromNode(fastify))
   expect(out).toBe(ERROR_PAGE)
   expect(err).toContain('The application destroyed its response')
 })
@@ -196,7 +198,7 @@ async function withSocket(use: (socket: IncomingMessage['socket']) => unknown): 
     result = use(request.socket)
     response.end('x')
   })
-  const { out } = await answer(application)
+  const { out } = await respond(application)
   expect(out).toMatch(/\r\n\r\nx$/)
   return result
 }
@@ -229,7 +231,7 @@ describe('The socket of a request', () => {
       request.socket.write('a', () => calls.push('written'))
       setImmediate(() => response.end('b'))
     })
-    expect((await answer(application)).out).toMatch(/\r\n\r\nab$/)
+    expect((await respond(application)).out).toMatch(/\r\n\r\nab$/)
     expect(calls).toEqual(['written'])
   })
 
@@ -242,7 +244,7 @@ describe('The socket of a request', () => {
         socket.write('y', (error) => calls.push((error as NodeJS.ErrnoException).code))
       })
     })
-    await answer(application)
+    await respond(application)
     await turns()
     expect(calls).toEqual(['ERR_STREAM_DESTROYED'])
   })

@@ -10,11 +10,11 @@ import { ConfigurationError } from '../../src/errors.ts'
 import { toApplication, type Runnable } from '../../src/application/to-application.ts'
 import { fastcgiClient } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
-import { placeOf } from '../fixtures/gateways.ts'
+import { addressOf } from '../fixtures/gateways.ts'
 import { runCgi } from '../middleware/gateways.ts'
-import { makeFolder } from '../servers/process.ts'
+import { makeDirectory } from '../servers/process.ts'
 import { frameworks, loadExample } from './frameworks.ts'
-import { answer } from './harness.ts'
+import { respond } from './harness.ts'
 
 const ours: Application = (_, startResponse) => {
   startResponse('200 OK', [])
@@ -48,7 +48,7 @@ test.each<[string, unknown]>([
 ])('recognise() takes %s for a Fetch API application', async (_, candidate) => {
   const { application, description } = await toApplication(candidate as Runnable)
   expect(description).toBe('an application of the Fetch API')
-  expect((await answer(application)).out).toMatch(/\r\n\r\nfetched$/)
+  expect((await respond(application)).out).toMatch(/\r\n\r\nfetched$/)
 })
 
 test.each<[string, unknown]>([
@@ -72,7 +72,7 @@ test.each(frameworks)('recognise() adapts the $name example', async ({ name, fil
   const app = await loadExample(file)
   const { application, description } = await toApplication(app)
   expect(description).toBe(SHAPES[name])
-  expect((await answer(application)).out).toContain(`Hello from ${name}!`)
+  expect((await respond(application)).out).toContain(`Hello from ${name}!`)
   // The CGI script's one file has no bridge in it, and says which is missing.
   const [bridge, module] = name === 'Hono' ? ['fromFetch', 'fetch'] : ['fromNode', 'node']
   expect(() => asApplication(app as Application)).toThrow(
@@ -87,18 +87,18 @@ test.each(frameworks)('SimpleHandler runs the adapted $name example', async ({ n
 })
 
 test('NodeFastCGIHandler runs an application of a framework', async () => {
-  const folder = await makeFolder()
-  const handler = new NodeFastCGIHandler({ listen: `unix:${join(folder, 'app.sock')}` })
+  const directory = await makeDirectory()
+  const handler = new NodeFastCGIHandler({ listen: `unix:${join(directory, 'app.sock')}` })
   const server = await handler.run(await loadExample('express.mjs'))
-  const client = fastcgiClient(placeOf(server))
+  const client = fastcgiClient(addressOf(server))
   expect(String((await client.request({ target: '/' })).body)).toContain('Hello from Express!')
   await client.close()
   await server.close()
-  await rm(folder, { recursive: true })
+  await rm(directory, { recursive: true })
 })
 
 test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
-  '%j is nothing that could be run',
+  'recognise() refuses %j',
   async (candidate) => {
     await expect(toApplication(candidate as never)).rejects.toThrow(
       /^An application is a function .*, a generator function, a class, .* of Express, Connect, Koa or Fastify, an http\.Server, or an object with fetch\(\); this is /,

@@ -3,9 +3,9 @@ import { Hono } from 'hono'
 import { describe, expect, test, vi } from 'vitest'
 import { fromFetch, toFetch } from '../../src/exports/fetch.ts'
 import type { Application } from '../../src/types.ts'
-import { answer, turns } from './harness.ts'
+import { respond, turns } from './harness.ts'
 
-const tell: Application = async (environ, startResponse) => {
+const showEnviron: Application = async (environ, startResponse) => {
   const body = await environ['wsgi.input'].read()
   const variables = Object.entries(environ).filter(([name]) => /^[A-Z_]+$/.test(name))
   startResponse('200 OK', [['Content-Type', 'application/json']])
@@ -19,7 +19,7 @@ test('toFetch makes the environ from the Request', async () => {
     body: 'h\xe4llo',
   })
   const variables = { REMOTE_USER: 'ada', SECRET: 'x', REMOTE_ADDR: 7 }
-  const response = await toFetch(tell, { osEnviron: { MORE: 'yes' } })(request, variables)
+  const response = await toFetch(showEnviron, { osEnviron: { MORE: 'yes' } })(request, variables)
   expect(await response.json()).toEqual([
     {
       REQUEST_METHOD: 'POST',
@@ -159,15 +159,15 @@ test('toFetch logs an error if the body of the Request has already been read', a
   const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   const request = new Request('http://a/', { method: 'POST', body: 'x' })
   await request.text()
-  expect((await toFetch(tell)(request)).status).toBe(500)
+  expect((await toFetch(showEnviron)(request)).status).toBe(500)
   expect(String(stderr.mock.calls)).toContain('has already been read')
   stderr.mockRestore()
 })
 
 test('toFetch mounted in Hono sees the client of the gateway', async () => {
   const app = new Hono()
-  app.mount('/inner', toFetch(tell))
-  const { out } = await answer(fromFetch(app), {
+  app.mount('/inner', toFetch(showEnviron))
+  const { out } = await respond(fromFetch(app), {
     variables: { PATH_INFO: '/inner/x', REMOTE_USER: 'ada', REMOTE_ADDR: '192.0.2.7' },
   })
   const [variables] = JSON.parse(out.split('\r\n\r\n')[1]!) as [Record<string, string>]

@@ -11,7 +11,7 @@ import {
   type HttpResponse,
 } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
-import { answer, turns } from './harness.ts'
+import { respond, turns } from './harness.ts'
 
 let logged = ''
 beforeEach(() => {
@@ -114,7 +114,7 @@ test('toNode passes on a body, and logs an error if a body parser has read it', 
   expect((await ask(app, { target: '/later' })).status).toBe(200)
 })
 
-const tell: Application = (environ, startResponse) => {
+const showEnviron: Application = (environ, startResponse) => {
   startResponse('200 OK', [])
   const names = ['REMOTE_USER', 'REMOTE_ADDR', 'SERVER_NAME', 'HTTPS', 'SCRIPT_NAME', 'HTTP_X_A']
   return [names.map((name) => String(environ[name])).join(' '), ` ${environ['wsgi.url_scheme']}`]
@@ -122,8 +122,8 @@ const tell: Application = (environ, startResponse) => {
 
 test('toNode below fromNode has the variables of the outer gateway', async () => {
   const app = express()
-  app.use('/inner', toNode(tell))
-  const { out } = await answer(fromNode(app), {
+  app.use('/inner', toNode(showEnviron))
+  const { out } = await respond(fromNode(app), {
     variables: {
       SCRIPT_NAME: '/outer',
       PATH_INFO: '/inner/x',

@@ -8,7 +8,7 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Runnable } from '../../src/application/to-application.ts'
 import { frameworks, loadExample, settings, type Served } from '../bridge/frameworks.ts'
-import { findProgram, installed, makeFolder } from '../servers/process.ts'
+import { findProgram, installed, makeDirectory } from '../servers/process.ts'
 
 const program = installed('chromium')
 
@@ -31,17 +31,17 @@ const places = settings
   )
 
 describe.skipIf(!program.available)(`Chromium${program.hint}`, () => {
-  let folder: string
+  let directory: string
   let browser: Browser
 
   beforeAll(async () => {
-    folder = await makeFolder()
+    directory = await makeDirectory()
     // Its profile is a new directory, which playwright removes.
     browser = await chromium.launch({ executablePath: findProgram('chromium')!, args: QUIET })
   })
   afterAll(async () => {
     await browser?.close()
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
   })
 
   describe.each(frameworks)('with $name', ({ file }) => {
@@ -56,7 +56,7 @@ describe.skipIf(!program.available)(`Chromium${program.hint}`, () => {
       let page: Page
 
       beforeAll(async () => {
-        served = await setting.serve(app, mount, folder, file)
+        served = await setting.serve(app, mount, directory, file)
       })
       afterAll(() => served?.close())
       beforeEach(async () => {

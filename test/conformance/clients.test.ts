@@ -37,8 +37,8 @@ function variables(request: TestRequest, where?: CgiServer): Record<string, stri
   return Object.fromEntries(cgiVariables(request, where))
 }
 
-describe('cgiVariables', () => {
-  it('gives a GET all that a web server gives it', () => {
+describe('cgiVariables()', () => {
+  it('gives a GET the variables that a web server gives it', () => {
     expect(variables({ target: '/' })).toEqual({
       GATEWAY_INTERFACE: 'CGI/1.1',
       SERVER_PROTOCOL: 'HTTP/1.1',
@@ -55,7 +55,7 @@ describe('cgiVariables', () => {
     })
   })
 
-  it('says where the server and the client are', () => {
+  it('has the addresses of the server and the client', () => {
     const place = {
       serverName: 'example.org',
       serverPort: 443,
@@ -93,13 +93,13 @@ describe('cgiVariables', () => {
     ['http://host:1/a?b', '/mnt', 'http://host:1/mnt/a?b', '/a', 'b'],
     ['http://host', '', 'http://host/', '/', ''],
     ['*', '/mnt', '*', undefined, ''],
-  ])('takes the target %j at %j apart', (target, mount, uri, pathInfo, query) => {
-    const told = variables({ target }, { mount })
+  ])('splits the target %j at the mount point %j', (target, mount, uri, pathInfo, query) => {
+    const sent = variables({ target }, { mount })
     expect([
-      told['REQUEST_URI'],
-      told['SCRIPT_NAME'],
-      told['PATH_INFO'],
-      told['QUERY_STRING'],
+      sent['REQUEST_URI'],
+      sent['SCRIPT_NAME'],
+      sent['PATH_INFO'],
+      sent['QUERY_STRING'],
     ]).toEqual([uri, mount, pathInfo, query])
   })
 
@@ -115,8 +115,8 @@ describe('cgiVariables', () => {
       ['Empty', ''],
       ['Content-Type', 'text/plain'],
     ]
-    const told = variables({ method: 'POST', target: '/', headers, body: 'б' })
-    expect(Object.entries(told).filter(([name]) => /^(HTTP|CONTENT)_/.test(name))).toEqual([
+    const sent = variables({ method: 'POST', target: '/', headers, body: 'б' })
+    expect(Object.entries(sent).filter(([name]) => /^(HTTP|CONTENT)_/.test(name))).toEqual([
       ['CONTENT_LENGTH', '2'],
       ['HTTP_FOO_BAR', 'a, b'],
       ['HTTP_COOKIE', 'a=1; b=2'],
@@ -125,12 +125,12 @@ describe('cgiVariables', () => {
     ])
   })
 
-  it('believes a Content-Length that is sent', () => {
+  it('uses a Content-Length that is sent', () => {
     const headers: [string, string][] = [['Content-Length', '40']]
     expect(variables({ target: '/', headers, body: 'x' })['CONTENT_LENGTH']).toBe('40')
   })
 
-  it('gives each name once, whatever comes', () => {
+  it('gives each name once, even if the headers repeat it', () => {
     const headers = fc.array(fc.tuple(fc.string(), fc.string()))
     fc.assert(
       fc.property(fc.string(), headers, (target, list) => {
@@ -142,11 +142,11 @@ describe('cgiVariables', () => {
 })
 
 function parse(text: string) {
-  const { body, ...answer } = parseCgiResponse(Buffer.from(text, 'latin1'))
-  return { ...answer, body: body.toString('latin1') }
+  const { body, ...response } = parseCgiResponse(Buffer.from(text, 'latin1'))
+  return { ...response, body: body.toString('latin1') }
 }
 
-describe('parseCgiResponse', () => {
+describe('parseCgiResponse()', () => {
   it.each([
     [
       'CRLF',
@@ -205,7 +205,7 @@ describe('parseCgiResponse', () => {
 
 const place: MountPoint = { mount: '', gateway: 'cgi', serverName: 'localhost', serverPort: 80 }
 
-describe('complaints', () => {
+describe('complaints()', () => {
   const row: Row = {
     name: 'a row',
     request: { target: '/' },
@@ -228,7 +228,7 @@ describe('complaints', () => {
     errors: 'it said so',
   }
 
-  it('there are no complaints about a correct response, with a log or without one', () => {
+  it('finds nothing wrong with a correct response, with a log or without one', () => {
     expect(complaints(row, good, place)).toEqual([])
     expect(complaints(row, { ...good, errors: undefined }, place)).toEqual([])
   })
@@ -249,11 +249,11 @@ describe('complaints', () => {
       'the response contains "LEAK"',
     ],
     ['a silent log', { errors: '' }, '"said" is not in the log nothing'],
-  ])('are found about %s', (_, fault, complaint) => {
+  ])('finds %s', (_, fault, complaint) => {
     expect(complaints(row, { ...good, ...fault }, place)).toEqual([complaint])
   })
 
-  it('every row of the suite has complaints about a wrong response', async () => {
+  it('finds a fault in a wrong response to every row of the suite', async () => {
     const teapot: TestResponse = {
       status: '418 I am a teapot',
       headers: [],
@@ -265,22 +265,22 @@ describe('complaints', () => {
   })
 })
 
-describe('the suite', () => {
-  it('the suite has a different name for each row', () => {
+describe('The conformance suite', () => {
+  it('has a different name for each row', () => {
     const names = suite.map(({ name }) => name)
     expect(new Set(names).size).toBe(names.length)
   })
 })
 
-async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'portico-clients-'))
-  closers.push(() => rm(folder, { recursive: true, force: true }))
-  return folder
+async function newDirectory(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'portico-clients-'))
+  closers.push(() => rm(directory, { recursive: true, force: true }))
+  return directory
 }
 
 describe.each(['pipes', 'socket'] as const)('cgiClient over %s', (stdio) => {
   async function client(script: string, more = {}): Promise<Client> {
-    const file = join(await newFolder(), 'script')
+    const file = join(await newDirectory(), 'script')
     await writeFile(file, script)
     await chmod(file, 0o755)
     return cgiClient({ command: ['/bin/sh', file], stdio, ...more })
@@ -304,7 +304,7 @@ describe.each(['pipes', 'socket'] as const)('cgiClient over %s', (stdio) => {
     expect(names.toSorted()).toEqual(wanted.toSorted())
   })
 
-  it('is what it says on descriptors 0 and 1', async () => {
+  it('gives the process pipes or a socket on descriptors 0 and 1', async () => {
     const script = `printf 'Content-Type: a/b\\n\\n'; exec /usr/bin/readlink /proc/self/fd/0 /proc/self/fd/1`
     const { body } = await (await client(script)).request({ target: '/' })
     const [stdin, stdout] = String(body).trim().split('\n')
@@ -317,7 +317,7 @@ describe.each(['pipes', 'socket'] as const)('cgiClient over %s', (stdio) => {
     }
   })
 
-  it('gives the body, and then the end', async () => {
+  it('sends the body, and then the end', async () => {
     const script = `printf 'Content-Type: a/b\\n\\n'; exec /bin/cat`
     const body = Buffer.alloc(300_000, 'body')
     const response = await (await client(script)).request({ method: 'POST', target: '/', body })
@@ -345,22 +345,22 @@ describe.each(['pipes', 'socket'] as const)('cgiClient over %s', (stdio) => {
     await expect(request).rejects.toMatchObject({ code: 'PORTICO_PROTOCOL' })
   })
 
-  it('ends a script that does not end', async () => {
-    const folder = await newFolder()
-    const script = `echo $$ > ${folder}/pid; exec /bin/sleep 60`
+  it('kills a script that does not end', async () => {
+    const directory = await newDirectory()
+    const script = `echo $$ > ${directory}/pid; exec /bin/sleep 60`
     const request = (await client(script, { timeout: 1_000 })).request({ target: '/' })
     await expect(request).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
-    const pid = Number(await readFile(join(folder, 'pid'), 'utf8'))
+    const pid = Number(await readFile(join(directory, 'pid'), 'utf8'))
     await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'))
   })
 
   it('leaves no file in the temporary directory', async () => {
-    const folder = await newFolder()
+    const directory = await newDirectory()
     const one = await client(`printf 'Status: 200 OK\\n\\n'`)
-    vi.stubEnv('TMPDIR', folder)
+    vi.stubEnv('TMPDIR', directory)
     await one.request({ target: '/' })
     vi.unstubAllEnvs()
-    expect(await readdir(folder)).toEqual([])
+    expect(await readdir(directory)).toEqual([])
   })
 })
 
@@ -389,7 +389,7 @@ function end(appStatus: number, protocolStatus: number): Buffer {
 }
 
 /** A client for an application that responds to everything with these bytes. */
-async function answered(bytes: Buffer, close: boolean, timeout = 2_000): Promise<Client> {
+async function clientOf(bytes: Buffer, close: boolean, timeout = 2_000): Promise<Client> {
   const at = await serving((socket) => {
     socket.once('data', () => (close ? socket.end(bytes) : socket.write(bytes)))
     socket.resume()
@@ -404,8 +404,8 @@ describe('fastcgiClient', () => {
     ['a response', Buffer.concat([head, end(0, 0)]), true, { broken: false }],
     ['an appStatus other than 0', Buffer.concat([head, end(1, 0)]), true, { broken: true }],
     ['an end without END_REQUEST', head, true, { broken: true }],
-  ])('takes %s', async (_, bytes, close, expected) => {
-    const response = await (await answered(bytes, close)).request({ target: '/' })
+  ])('accepts %s', async (_, bytes, close, expected) => {
+    const response = await (await clientOf(bytes, close)).request({ target: '/' })
     expect(response).toMatchObject({ status: '200 OK', body: Buffer.from('body'), ...expected })
   })
 
@@ -420,14 +420,14 @@ describe('fastcgiClient', () => {
       false,
       'PORTICO_DISCONNECTED',
     ],
-  ])('objects to %s', async (_, bytes, close, code) => {
-    const request = (await answered(bytes, close, close ? 2_000 : 300)).request({ target: '/' })
+  ])('rejects %s', async (_, bytes, close, code) => {
+    const request = (await clientOf(bytes, close, close ? 2_000 : 300)).request({ target: '/' })
     await expect(request).rejects.toMatchObject({ code })
   })
 })
 
 describe('scgiClient', () => {
-  it('sends CONTENT_LENGTH first, and takes the end for the end', async () => {
+  it('sends CONTENT_LENGTH first, and reads the response until the connection ends', async () => {
     let received = ''
     const at = await serving((socket) => {
       socket.on('data', (bytes) => {
@@ -441,7 +441,7 @@ describe('scgiClient', () => {
     expect(received.split('CONTENT_LENGTH')).toHaveLength(2)
   })
 
-  it('objects to an application that says nothing, or hangs up', async () => {
+  it('rejects an application that sends nothing or resets the connection', async () => {
     const silent = await serving((socket) => socket.resume())
     await expect(
       scgiClient(silent, { timeout: 300 }).request({ target: '/' }),
@@ -463,7 +463,7 @@ describe('httpClient', () => {
     })
   })
 
-  it('asks below the mount point', async () => {
+  it('sends the target below the mount point', async () => {
     let line = ''
     const at = await serving((socket) => {
       socket.once('data', (bytes) => {

@@ -7,36 +7,36 @@ import { closedAgain, REPORT, runRow, suite, suiteApplication } from '../../src/
 import { gateways, type Served } from '../fixtures/gateways.ts'
 import { buildScript } from '../fixtures/script.ts'
 
-let folder: string
+let directory: string
 let script: string
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'portico-conformance-'))
-  script = await buildScript(folder, 'src/testing/suite.ts', 'suiteApplication')
+  directory = await mkdtemp(join(tmpdir(), 'portico-conformance-'))
+  script = await buildScript(directory, 'src/testing/suite.ts', 'suiteApplication')
   // Servers of this process log what the suite makes applications do wrong.
   vi.spyOn(process.stderr, 'write').mockReturnValue(true)
 })
 
 afterAll(async () => {
   vi.restoreAllMocks()
-  await rm(folder, { recursive: true, force: true })
+  await rm(directory, { recursive: true, force: true })
 })
 
 const places = gateways.flatMap((gateway, index) =>
   ['', '/mnt'].map((mount) => ({ gateway, mount, where: `${gateway.name} at '${mount}'`, index })),
 )
 
-describe.each(places)('$where', ({ gateway, mount, index }) => {
+describe.each(places)('The conformance suite over $where:', ({ gateway, mount, index }) => {
   let served: Served
   let report: string
 
   beforeAll(async () => {
-    report = join(folder, `closed-${index}${mount.replace('/', '-')}`)
+    report = join(directory, `closed-${index}${mount.replace('/', '-')}`)
     const variables = { [REPORT]: report }
     served = await gateway.serve({
       application: suiteApplication,
       script,
-      folder,
+      directory,
       mount,
       variables,
     })
@@ -51,13 +51,13 @@ describe.each(places)('$where', ({ gateway, mount, index }) => {
     expect(await runRow(row, served.client, place, options)).toEqual([])
   })
 
-  it('closes no body twice', () => {
+  it('no body is closed twice', () => {
     expect(closedAgain(report)).toEqual([])
   })
 })
 
 it.each(gateways.flatMap(({ name, faults = [] }) => faults.map((fault) => [name, fault] as const)))(
-  '%s: each fault is one of a row',
+  'The fault of %s names a row of the conformance suite',
   (_, fault) => {
     expect(suite.filter(({ name }) => name.startsWith(fault.row))).not.toEqual([])
   },

@@ -28,7 +28,7 @@ import type { Mount } from '../servers/mount.ts'
 import { startNginx } from '../servers/nginx.ts'
 import {
   installed,
-  makeFolder,
+  makeDirectory,
   openSocket,
   type ServerProgram,
   type WebServer,
@@ -43,7 +43,7 @@ interface Setting {
   readonly serverName: string
   readonly mounts: readonly string[]
   /** Serves the suite from this directory; bodies that are closed are reported to `report`. */
-  start(folder: string, report: string): Promise<WebServer>
+  start(directory: string, report: string): Promise<WebServer>
 }
 
 const settings: readonly Setting[] = [
@@ -53,10 +53,10 @@ const settings: readonly Setting[] = [
     gateway: 'cgi',
     serverName: '127.0.0.1',
     mounts: ['', '/cgi-bin/suite.cgi'],
-    async start(folder, report) {
-      const script = await buildScript(folder, 'src/testing/suite.ts', 'suiteApplication')
+    async start(directory, report) {
+      const script = await buildScript(directory, 'src/testing/suite.ts', 'suiteApplication')
       return startApache({
-        cgiBin: folder,
+        cgiBin: directory,
         // Without the second Apache 2.4.59 and later drop Content-Length of every script.
         everywhere: `
           SetEnv ${REPORT} "${report}"
@@ -73,8 +73,8 @@ const settings: readonly Setting[] = [
     gateway: 'fastcgi',
     serverName: '127.0.0.1',
     mounts: ['', '/mnt'],
-    async start(folder, report) {
-      const script = await program(folder, report)
+    async start(directory, report) {
+      const script = await program(directory, report)
       const extra = 'CGIPassAuth On'
       return startApache({
         fcgid: ['/mnt', '/'].map((at) => ({ at, script, extra })),
@@ -94,9 +94,9 @@ const settings: readonly Setting[] = [
         gateway: protocol,
         serverName: 'localhost',
         mounts,
-        start: async (folder, report) =>
+        start: async (directory, report) =>
           startNginx({
-            mounts: mountsOf(protocol, await serve(protocol, folder, report)),
+            mounts: mountsOf(protocol, await serve(protocol, directory, report)),
             extra: 'keepalive_timeout 1s;',
           }),
       },
@@ -106,9 +106,9 @@ const settings: readonly Setting[] = [
         gateway: protocol,
         serverName: '127.0.0.1',
         mounts,
-        start: async (folder, report) =>
+        start: async (directory, report) =>
           startApache({
-            mounts: mountsOf(protocol, await serve(protocol, folder, report), 'CGIPassAuth On'),
+            mounts: mountsOf(protocol, await serve(protocol, directory, report), 'CGIPassAuth On'),
             everywhere: 'SetEnv ap_trust_cgilike_cl 1',
             extra: 'KeepAliveTimeout 1',
           }),
@@ -119,9 +119,9 @@ const settings: readonly Setting[] = [
         gateway: protocol,
         serverName: '127.0.0.1',
         mounts,
-        start: async (folder, report) =>
+        start: async (directory, report) =>
           startLighttpd({
-            mounts: mountsOf(protocol, await serve(protocol, folder, report)),
+            mounts: mountsOf(protocol, await serve(protocol, directory, report)),
             extra: 'server.max-keep-alive-idle = 1',
           }),
       },
@@ -133,11 +133,11 @@ const settings: readonly Setting[] = [
     gateway: 'fastcgi',
     serverName: '127.0.0.1',
     mounts: ['', '/mnt'],
-    async start(folder, report) {
-      const script = await program(folder, report)
+    async start(directory, report) {
+      const script = await program(directory, report)
       const extra = `"bin-path" => "${script}", "max-procs" => 1`
       return startLighttpd({
-        mounts: ['/mnt', '/'].map((at, i) => ({ at, to: `unix:${folder}/own${i}`, extra })),
+        mounts: ['/mnt', '/'].map((at, i) => ({ at, to: `unix:${directory}/own${i}`, extra })),
         extra: 'server.max-keep-alive-idle = 1',
       })
     },
@@ -148,14 +148,14 @@ const settings: readonly Setting[] = [
     gateway: 'fastcgi',
     serverName: '127.0.0.1',
     mounts: ['', '/mnt'],
-    start: async (folder, report) =>
-      startHaproxy({ mounts: mountsOf('fastcgi', await serve('fastcgi', folder, report)) }),
+    start: async (directory, report) =>
+      startHaproxy({ mounts: mountsOf('fastcgi', await serve('fastcgi', directory, report)) }),
   },
 ]
 
 /** Our handler for `protocol`, on a Unix socket that any web server may use. */
-async function serve(protocol: 'fastcgi' | 'scgi', folder: string, report: string) {
-  const path = join(folder, 'app.sock')
+async function serve(protocol: 'fastcgi' | 'scgi', directory: string, report: string) {
+  const path = join(directory, 'app.sock')
   const options = { listen: `unix:${path}`, osEnviron: { [REPORT]: report } }
   const handler = protocol === 'fastcgi' ? new FastCGIHandler(options) : new SCGIHandler(options)
   const application = await handler.run(suiteApplication)
@@ -170,8 +170,8 @@ function mountsOf(protocol: 'fastcgi' | 'scgi', to: string, extra = ''): Mount[]
 }
 
 /** A program that takes the socket on descriptor 0, as a web server that starts it wants it. */
-async function program(folder: string, report: string): Promise<string> {
-  const input = join(folder, 'entry.ts')
+async function program(directory: string, report: string): Promise<string> {
+  const input = join(directory, 'entry.ts')
   const sources = resolve(import.meta.dirname, '../..')
   await writeFile(
     input,
@@ -182,7 +182,7 @@ async function program(folder: string, report: string): Promise<string> {
      closeOnSignals(await new FastCGIHandler({ osEnviron }).run(suiteApplication))`,
   )
   const build = await rolldown({ input, platform: 'node', logLevel: 'silent' })
-  const file = join(folder, 'suite.mjs')
+  const file = join(directory, 'suite.mjs')
   await build.write({ file, format: 'esm', codeSplitting: false, banner: '#!/usr/bin/env node' })
   await build.close()
   await chmod(file, 0o755)
@@ -316,22 +316,22 @@ const policies: readonly Policy[] = [
 
 const closers: (() => Promise<unknown>)[] = []
 
-describe.each(settings)('$name', (setting) => {
+describe.each(settings)('The conformance suite through $name', (setting) => {
   const { name: place, gateway, serverName, mounts } = setting
   const { available, hint } = installed(setting.program)
 
-  describe.skipIf(!available)(`passes the suite${hint}`, () => {
+  describe.skipIf(!available)(`passes${hint}`, () => {
     let server: WebServer
     let report: string
 
     beforeAll(async () => {
       vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-      const folder = await makeFolder()
-      closers.push(() => rm(folder, { recursive: true, force: true }))
-      report = join(folder, 'closed')
+      const directory = await makeDirectory()
+      closers.push(() => rm(directory, { recursive: true, force: true }))
+      report = join(directory, 'closed')
       await writeFile(report, '')
       await chmod(report, 0o666)
-      server = await setting.start(folder, report)
+      server = await setting.start(directory, report)
       closers.push(() => server.stop())
     })
 
@@ -352,13 +352,16 @@ describe.each(settings)('$name', (setting) => {
       })
     })
 
-    it('closes no body twice', () => {
+    it('without closing a body twice', () => {
       expect(closedAgain(report)).toEqual([])
     })
   })
 })
 
-it.each(policies)('the policy about "$row" is about a row and about servers', ({ row, places }) => {
-  expect(settings.map(({ name }) => name)).toEqual(expect.arrayContaining([...places]))
-  expect(suite.filter(({ name }) => name.startsWith(row))).not.toEqual([])
-})
+it.each(policies)(
+  'The policy about "$row" names a row and servers that exist',
+  ({ row, places }) => {
+    expect(settings.map(({ name }) => name)).toEqual(expect.arrayContaining([...places]))
+    expect(suite.filter(({ name }) => name.startsWith(row))).not.toEqual([])
+  },
+)

@@ -1,6 +1,6 @@
 /**
- * The scripts of cgi-bin/, as a user has them: the folder copied to where Apache has its scripts,
- * and each of them asked for what it is there for. The same applications then answer over HTTP and
+ * The scripts of cgi-bin/, as a user has them: the directory copied to where Apache has its scripts,
+ * with one request for each purpose of each script. The same applications then run over HTTP and
  * from behind nginx, from one table.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -17,7 +17,7 @@ import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import type { Application } from '../../src/types.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder, openSocket, type WebServer } from '../servers/process.ts'
+import { installed, makeDirectory, openSocket, type WebServer } from '../servers/process.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -162,7 +162,7 @@ const QUESTIONS: Question[] = [
 async function ask(port: number, base: string, question: Question): Promise<void> {
   const { target = '', method = 'GET', type, location } = question
   const body = question.body ?? question.chunks
-  const answer = await httpRequest(
+  const response = await httpRequest(
     { host: '127.0.0.1', port },
     {
       method,
@@ -172,14 +172,14 @@ async function ask(port: number, base: string, question: Question): Promise<void
     },
     { maxBody: 256 * 1024 * 1024 },
   )
-  expect(answer.status).toBe(question.status)
+  expect(response.status).toBe(question.status)
   if (location !== undefined) {
-    expect(valuesOf(answer.headers, 'Location')).toEqual([base + location])
+    expect(valuesOf(response.headers, 'Location')).toEqual([base + location])
   }
-  if (question.length !== undefined) expect(answer.body.length).toBe(question.length)
+  if (question.length !== undefined) expect(response.body.length).toBe(question.length)
   if (typeof question.contains === 'string')
-    expect(answer.body.toString()).toContain(question.contains)
-  else if (question.contains) expect(answer.body.toString()).toMatch(question.contains)
+    expect(response.body.toString()).toContain(question.contains)
+  else if (question.contains) expect(response.body.toString()).toMatch(question.contains)
 }
 
 /** One application that has each script's below its name, so that one server has them all. */
@@ -193,36 +193,36 @@ const everything: Application = async (environ, startResponse) => {
 
 const apache = installed('apache2')
 
-describe.skipIf(!apache.available)(`copied into Apache's cgi-bin${apache.hint}`, () => {
-  let folder: string
+describe.skipIf(!apache.available)(`cgi-bin/ copied into Apache's cgi-bin${apache.hint}`, () => {
+  let directory: string
   let server: WebServer
 
   beforeAll(async () => {
-    folder = await makeFolder()
-    await cp('cgi-bin', folder, { recursive: true })
+    directory = await makeDirectory()
+    await cp('cgi-bin', directory, { recursive: true })
     // As npm would install them; links, since a copy would bring all that they need.
-    await mkdir(join(folder, 'node_modules'))
-    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    await mkdir(join(directory, 'node_modules'))
+    await symlink(resolve('.'), join(directory, 'node_modules/portico'))
     for (const name of ['express', 'hono']) {
-      await symlink(resolve('node_modules', name), join(folder, 'node_modules', name))
+      await symlink(resolve('node_modules', name), join(directory, 'node_modules', name))
     }
-    server = await startApache({ cgiBin: folder })
+    server = await startApache({ cgiBin: directory })
   })
   afterAll(async () => {
     await server?.stop()
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
   })
 
   test.each(QUESTIONS)('$name', async (question) => {
     await ask(server.port, `/cgi-bin/${question.script}.cgi`, question)
   })
 
-  test('no script wrote to the error log', async () => {
+  test('writes nothing to the error log', async () => {
     expect(await server.errorLog()).not.toMatch(/cgid:|AH01215/)
   })
 })
 
-describe('the same applications over HTTP', () => {
+describe('The applications of cgi-bin/ over HTTP', () => {
   let server: GatewayServer
   beforeAll(async () => {
     server = await new HTTPHandler({ listen: 0 }).run(everything)
@@ -237,21 +237,21 @@ describe('the same applications over HTTP', () => {
 
 const nginx = installed('nginx')
 
-describe.skipIf(!nginx.available)(`the same applications behind nginx${nginx.hint}`, () => {
-  let folder: string
+describe.skipIf(!nginx.available)(`The applications of cgi-bin/ behind nginx${nginx.hint}`, () => {
+  let directory: string
   let server: GatewayServer
   let web: WebServer
   beforeAll(async () => {
-    folder = await makeFolder()
-    const listen = `unix:${join(folder, 'app.sock')}`
+    directory = await makeDirectory()
+    const listen = `unix:${join(directory, 'app.sock')}`
     server = await new FastCGIHandler({ listen }).run(everything)
-    await openSocket(join(folder, 'app.sock'))
+    await openSocket(join(directory, 'app.sock'))
     web = await startNginx({ mounts: [{ at: '/', to: listen }] })
   })
   afterAll(async () => {
     await web?.stop()
     await server?.close()
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
   })
 
   test.each(QUESTIONS)('$name', async (question) => {
@@ -259,7 +259,7 @@ describe.skipIf(!nginx.available)(`the same applications behind nginx${nginx.hin
   })
 })
 
-test('the scripts are executable, CommonJS for certain, and all there', async () => {
+test('The scripts of cgi-bin/ are complete, executable and CommonJS', async () => {
   const scripts = (await readdir('cgi-bin')).filter((name) => name.endsWith('.cgi')).toSorted()
   const all = ['base64', 'bigfile', 'environ', 'express', 'form', 'hello', 'hono']
   expect(scripts).toEqual(expect.arrayContaining(all.map((name) => `${name}.cgi`)))
@@ -269,7 +269,7 @@ test('the scripts are executable, CommonJS for certain, and all there', async ()
   expect(require('../../cgi-bin/package.json')).toEqual({ type: 'commonjs' })
 })
 
-test('a script run by hand prints what a web server would get', () => {
+test('A script of cgi-bin/ run by hand prints the response that a web server would get', () => {
   const output = execFileSync(process.execPath, ['cgi-bin/hello.cgi'], { encoding: 'latin1' })
   expect(output).toBe(
     'Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\n\r\n' +
@@ -277,39 +277,39 @@ test('a script run by hand prints what a web server would get', () => {
   )
 })
 
-describe('what kind of module a script is', () => {
-  let folder: string
+describe('In a copy of cgi-bin/', () => {
+  let directory: string
   beforeAll(async () => {
-    folder = await makeFolder()
-    await cp('cgi-bin', folder, { recursive: true })
+    directory = await makeDirectory()
+    await cp('cgi-bin', directory, { recursive: true })
   })
-  afterAll(() => rm(folder, { recursive: true, force: true }))
+  afterAll(() => rm(directory, { recursive: true, force: true }))
 
   function runScript(name: string): { status: number | null; stdout: string; stderr: string } {
     const env = { PATH: process.env['PATH'] }
-    return spawnSync(process.execPath, [join(folder, name)], { encoding: 'latin1', env })
+    return spawnSync(process.execPath, [join(directory, name)], { encoding: 'latin1', env })
   }
 
   test('a .cgi file beside "type": "commonjs" runs', () => {
     expect(runScript('hello.cgi')).toMatchObject({ status: 0, stderr: '' })
   })
 
-  test('a .cgi file in a package of ES modules is not even started', async () => {
-    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+  test('a .cgi file in a package of ES modules does not start', async () => {
+    await writeFile(join(directory, 'package.json'), '{ "type": "module" }')
     const { status, stderr } = runScript('hello.cgi')
     expect(status).toBe(1)
     expect(stderr).toContain('ERR_UNKNOWN_FILE_EXTENSION')
   })
 
   test('an .mjs file is an ES module wherever it is, and may import portico/auto', async () => {
-    await mkdir(join(folder, 'node_modules'))
-    await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+    await mkdir(join(directory, 'node_modules'))
+    await symlink(resolve('.'), join(directory, 'node_modules/portico'))
     const source = (await readFile('examples/hello.mjs', 'utf8')).replace(
       "'portico'",
       "'portico/auto'",
     )
-    await writeFile(join(folder, 'hello.mjs'), source)
-    const { status, stdout } = spawnSync(process.execPath, [join(folder, 'hello.mjs')], {
+    await writeFile(join(directory, 'hello.mjs'), source)
+    const { status, stdout } = spawnSync(process.execPath, [join(directory, 'hello.mjs')], {
       encoding: 'latin1',
       env: {
         PATH: process.env['PATH'],

@@ -9,22 +9,22 @@ import { promisify } from 'node:util'
 import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { suite } from '../../src/exports/testing.ts'
-import { makeFolder } from '../servers/process.ts'
+import { makeDirectory } from '../servers/process.ts'
 import { request, REQUEST } from '../support/cgi.ts'
 
-let folder: string
+let directory: string
 
 beforeAll(async () => {
-  folder = await makeFolder()
-  await mkdir(join(folder, 'node_modules'))
-  await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+  directory = await makeDirectory()
+  await mkdir(join(directory, 'node_modules'))
+  await symlink(resolve('.'), join(directory, 'node_modules/portico'))
 })
 
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => rm(directory, { recursive: true, force: true }))
 
-/** Writes a page's programs into a folder of their own. */
+/** Writes a page's programs into a directory of their own. */
 async function programsOf(page: string): Promise<{ place: string; names: string[] }> {
-  const place = join(folder, page)
+  const place = join(directory, page)
   await mkdir(place)
   const text = await readFile(`docs/${page}.md`, 'utf8')
   const names: string[] = []
@@ -42,7 +42,7 @@ async function node(place: string, ...args: string[]): Promise<string> {
   return stdout
 }
 
-test('testing.md: the tests pass', async () => {
+test('docs/testing.md: the tests pass', async () => {
   const { place, names } = await programsOf('testing')
   expect(names).toEqual(['app.mjs', 'app.test.mjs', 'live.test.mjs', 'suite.test.mjs'])
   const report = await node(place, '--test', '--test-reporter=tap', ...names.slice(1))
@@ -50,7 +50,7 @@ test('testing.md: the tests pass', async () => {
   expect(report).toMatch(/^# fail 0$/m)
 })
 
-test('forms.md: the form greets, and weighs a photo', async () => {
+test('docs/forms.md: the form greets, and returns the size of a photo', async () => {
   const { place, names } = await programsOf('forms')
   expect(names).toEqual(['greet.mjs'])
   await writeFile(
@@ -87,7 +87,7 @@ async function compile(script: string): Promise<string> {
   return file
 }
 
-describe('how-a-handler-works.md', () => {
+describe('docs/how-a-handler-works.md', () => {
   let place: string
   beforeAll(async () => {
     const programs = await programsOf('how-a-handler-works')
@@ -95,7 +95,7 @@ describe('how-a-handler-works.md', () => {
     place = programs.place
   })
 
-  test('the gateway has forty lines, and keeps the types of the package', async () => {
+  test('has a gateway of forty lines that compiles with the types of the package', async () => {
     const code = await readFile(join(place, 'gateway.ts'), 'utf8')
     expect(code.trimEnd().split('\n').slice(1)).toHaveLength(40)
     const options = {
@@ -113,7 +113,7 @@ describe('how-a-handler-works.md', () => {
     expect(await node(place, compiler, '-p', '.')).toBe('')
   })
 
-  test('the gateway by hand prints what CGIHandler prints', async () => {
+  test('has a gateway that prints the same as CGIHandler', async () => {
     const script = join(place, 'script.ts')
     const text = await readFile(script, 'utf8')
     const real = text
@@ -150,15 +150,15 @@ describe('how-a-handler-works.md', () => {
       '',
       /Headers already set!/,
     ],
-  ])('by hand %s', async (name, application, stdout, stderr) => {
+  ])('has a gateway that handles %s', async (name, application, stdout, stderr) => {
     const script = join(place, `${name.replaceAll(/\W/g, '')}.ts`)
     await writeFile(
       script,
       `import { runWithCgi } from './gateway.ts'\nawait runWithCgi(${application.trim()})\n`,
     )
-    const answer = await request(await compile(script))
-    expect(answer.stdout).toBe(stdout)
-    if (typeof stderr === 'string') expect(answer.stderr).toBe(stderr)
-    else expect(answer.stderr).toMatch(stderr)
+    const response = await request(await compile(script))
+    expect(response.stdout).toBe(stdout)
+    if (typeof stderr === 'string') expect(response.stderr).toBe(stderr)
+    else expect(response.stderr).toMatch(stderr)
   })
 })

@@ -17,13 +17,13 @@ import {
   TestApp,
   type TestSession,
 } from '../../src/exports/testing.ts'
-import { makeFolder, openSocket } from '../servers/process.ts'
+import { makeDirectory, openSocket } from '../servers/process.ts'
 
-let folder: string
+let directory: string
 beforeAll(async () => {
-  folder = await makeFolder()
+  directory = await makeDirectory()
 })
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => rm(directory, { recursive: true, force: true }))
 
 const GATEWAYS = ['cgi', 'fastcgi', 'http'] as const
 type Gateway = (typeof GATEWAYS)[number]
@@ -31,7 +31,7 @@ type Gateway = (typeof GATEWAYS)[number]
 const text = 'text/plain; charset=utf-8'
 const count = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 
-const told = (mine: number, all: number) =>
+const counts = (mine: number, all: number) =>
   `You were here ${mine} times, everybody together ${all} times.\n`
 
 /** @param other another browser at the same program. */
@@ -51,7 +51,7 @@ const EXAMPLES: Readonly<Record<string, Check>> = {
   },
   async 'class.mjs'(app, gateway) {
     const { errors } = await app.get('/').expect(200, 'p\no\nr\nt\ni\nc\no\n')
-    // Elsewhere the answer is over before the body is closed.
+    // Elsewhere the response ends before the body is closed.
     if (gateway === 'cgi') expect(errors).toBe('All letters are delivered.\n')
   },
   async 'write.mjs'(app) {
@@ -106,14 +106,14 @@ const EXAMPLES: Readonly<Record<string, Check>> = {
   },
   async 'sandwich.mjs'(app, gateway, other) {
     const page = `/${gateway}`
-    await app.get(page).expect(200, told(1, 1))
-    await app.get(page).expect(200, told(2, 2))
-    await other.get(page).expect(200, told(1, 3))
+    await app.get(page).expect(200, counts(1, 1))
+    await app.get(page).expect(200, counts(2, 2))
+    await other.get(page).expect(200, counts(1, 3))
     // More at once than there are connections, under CGI each in a process of its own.
-    const answers = await Promise.all(count(6).map(() => other.get(page).expect(200)))
-    const numbers = answers.map((answer) => Number(/together (\d+)/.exec(answer.text)?.[1]))
+    const responses = await Promise.all(count(6).map(() => other.get(page).expect(200)))
+    const numbers = responses.map((response) => Number(/together (\d+)/.exec(response.text)?.[1]))
     expect(numbers.toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9])
-    await app.get(page).expect(200, told(3, 10))
+    await app.get(page).expect(200, counts(3, 10))
   },
   async 'demo.mjs'(app) {
     await app.get('/').expect(200, /<h1>Base64<\/h1>[^]*<form /)
@@ -132,7 +132,7 @@ const FORM = 'application/x-www-form-urlencoded'
 /** Tested elsewhere, with the packages that they need. */
 const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs']
 
-test('all examples are run, here or elsewhere', async () => {
+test('All examples are run, in this test or another', async () => {
   const names = await readdir('examples')
   expect(names).toEqual(expect.arrayContaining(Object.keys(EXAMPLES)))
   const others = names.filter((name) => !(name in EXAMPLES))
@@ -166,8 +166,8 @@ async function serve(name: string, gateway: Gateway): Promise<Running> {
   const script = resolve('examples', name)
   const secret = 'x'.repeat(32)
   const env = {
-    GUESTBOOK: join(folder, `guests-${gateway}`),
-    VISITS: join(folder, 'visits.db'),
+    GUESTBOOK: join(directory, `guests-${gateway}`),
+    VISITS: join(directory, 'visits.db'),
     SESSION_SECRET: secret,
   }
   if (gateway === 'cgi') {
@@ -181,7 +181,7 @@ async function serve(name: string, gateway: Gateway): Promise<Running> {
     const port = Number(/:(\d+)\/$/.exec(line)?.[1])
     return { client: httpClient({ port }), stop: () => stop(child) }
   }
-  const path = join(folder, `${name}.sock`)
+  const path = join(directory, `${name}.sock`)
   const child = start(script, {
     ...env,
     PORTICO_GATEWAY: 'fastcgi',
@@ -202,8 +202,8 @@ async function serve(name: string, gateway: Gateway): Promise<Running> {
   return { client: fastcgiClient({ path }), stop: () => stop(child) }
 }
 
-describe.each(GATEWAYS)('over %s', (gateway) => {
-  test.each(Object.keys(EXAMPLES))('%s does what it says', async (name) => {
+describe.each(GATEWAYS)('Over %s', (gateway) => {
+  test.each(Object.keys(EXAMPLES))('%s gives the response that it describes', async (name) => {
     const running = await serve(name, gateway)
     try {
       const [app, other] = [TestApp.over(running.client), TestApp.over(running.client)]
@@ -221,8 +221,8 @@ test('sandwich.mjs counts in one database for processes of all gateways at once'
     let cookie = ''
     for (let n = 1; n <= 6; n += 1) {
       const app = TestApp.over(running[n % running.length]!.client)
-      const answer = await app.get('/all').set('Cookie', cookie).expect(200, told(n, n))
-      cookie = answer.header('Set-Cookie')!.split(';')[0]!
+      const response = await app.get('/all').set('Cookie', cookie).expect(200, counts(n, n))
+      cookie = response.header('Set-Cookie')!.split(';')[0]!
     }
   } finally {
     for (const program of running) await program.stop()

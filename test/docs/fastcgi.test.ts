@@ -1,4 +1,4 @@
-/** docs/fastcgi.md: every piece of configuration in it is run. */
+/** docs/fastcgi.md: every configuration in it is run. */
 import { spawnSync } from 'node:child_process'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -14,7 +14,7 @@ import { startLighttpd } from '../servers/lighttpd.ts'
 import { startNginx } from '../servers/nginx.ts'
 import {
   installed,
-  makeFolder,
+  makeDirectory,
   openSocket,
   type ServerProgram,
   type WebServer,
@@ -26,18 +26,18 @@ const starters: Readonly<
   Record<string, [ServerProgram, (extra: string, script: string) => Promise<WebServer>]>
 > = {
   nginx: ['nginx', (extra) => startNginx({ extra })],
-  // The module is loaded for whoever has a program.
+  // Apache loads the module only if there is a program for it.
   apache: ['apache2', (extra, script) => startApache({ extra, fcgid: [{ at: '/other', script }] })],
   lighttpd: ['lighttpd', (extra) => startLighttpd({ extra })],
   haproxy: ['haproxy', (extra) => startHaproxy({ extra })],
 }
 
-/** The pieces of configuration, each with the line above it. */
-const pieces = [...page.matchAll(/([^\n]*)\n\n```(\w+)\n([^`]*)```/g)]
+/** The configurations, each with the line above it. */
+const configurations = [...page.matchAll(/([^\n]*)\n\n```(\w+)\n([^`]*)```/g)]
   .map(([, title = '', language = '', text = '']) => ({ title, language, text }))
   .filter(({ language }) => language in starters)
 
-const tell: Application = (environ, startResponse) => {
+const showPaths: Application = (environ, startResponse) => {
   startResponse('200 OK', [['Content-Type', 'text/plain']])
   const { SCRIPT_NAME, PATH_INFO, QUERY_STRING, HTTP_AUTHORIZATION } = environ
   return [[SCRIPT_NAME, PATH_INFO, QUERY_STRING, HTTP_AUTHORIZATION].join(' ')]
@@ -51,7 +51,7 @@ afterEach(async () => {
 let program = ''
 beforeAll(async () => {
   const handler = resolve(import.meta.dirname, '../../handlers/fastcgi.ts')
-  const entry = join(await makeFolder(), 'app.ts')
+  const entry = join(await makeDirectory(), 'app.ts')
   await writeFile(
     entry,
     `import { FastCGIHandler } from '${handler}'
@@ -68,8 +68,8 @@ beforeAll(async () => {
   await rm(join(entry, '..'), { recursive: true })
 })
 
-it('has a piece for each server and protocol', () => {
-  expect(pieces.map(({ language }) => language)).toEqual([
+it('docs/fastcgi.md has a configuration for each server and protocol', () => {
+  expect(configurations.map(({ language }) => language)).toEqual([
     'nginx',
     'nginx',
     'apache',
@@ -82,20 +82,20 @@ it('has a piece for each server and protocol', () => {
   ])
 })
 
-describe.each(pieces)('$language, "$title"', ({ language, text }) => {
+describe.each(configurations)('docs/fastcgi.md, $language, "$title"', ({ language, text }) => {
   const [server, start] = starters[language]!
   const { available, hint } = installed(server)
 
-  it.skipIf(!available)(`works as it stands${hint}`, async () => {
-    const folder = await makeFolder()
-    closers.push(() => rm(folder, { recursive: true, force: true }))
-    const socket = join(folder, 'app.sock')
-    const script = join(folder, 'app.mjs')
+  it.skipIf(!available)(`works as it is written${hint}`, async () => {
+    const directory = await makeDirectory()
+    closers.push(() => rm(directory, { recursive: true, force: true }))
+    const socket = join(directory, 'app.sock')
+    const script = join(directory, 'app.mjs')
     await writeFile(script, program)
     await chmod(script, 0o755)
     if (!text.includes('/srv/app.mjs')) {
       const Handler = text.includes('scgi') ? SCGIHandler : FastCGIHandler
-      const application = await new Handler({ listen: `unix:${socket}` }).run(tell)
+      const application = await new Handler({ listen: `unix:${socket}` }).run(showPaths)
       closers.push(() => application.close())
       await openSocket(socket)
     }
@@ -106,27 +106,33 @@ describe.each(pieces)('$language, "$title"', ({ language, text }) => {
     const running = await start(configuration, script)
     closers.push(() => running.stop())
     const headers: [string, string][] = [['Authorization', 'Basic YTpi']]
-    const answer = await httpRequest(
+    const response = await httpRequest(
       { port: running.port },
       { target: '/app/a%20b/c?d=e', headers },
     )
-    expect(String(answer.body)).toBe('/app /a b/c d=e Basic YTpi')
-    expect(answer.status).toBe(200)
+    expect(String(response.body)).toBe('/app /a b/c d=e Basic YTpi')
+    expect(response.status).toBe(200)
   })
 })
 
 const analyze = installed('systemd-analyze')
 
-it.skipIf(!analyze.available)(`has units that systemd takes${analyze.hint}`, async () => {
-  const folder = await makeFolder()
-  closers.push(() => rm(folder, { recursive: true, force: true }))
-  const units = [...page.matchAll(/```ini\n# \S+\/(hello@\.\w+)\n([^`]*)```/g)]
-  expect(units.map(([, name]) => name)).toEqual(['hello@.socket', 'hello@.service'])
-  for (const [, name = '', text = ''] of units) {
-    await writeFile(join(folder, name), text.replace('/usr/bin/node', process.execPath))
-  }
-  const args = ['verify', ...units.map(([, name = '']) => join(folder, name.replace('@', '@1')))]
-  const { status, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
-  expect(stderr.split('\n').filter((line) => line.includes('hello'))).toEqual([])
-  expect(status).toBe(0)
-})
+it.skipIf(!analyze.available)(
+  `docs/fastcgi.md has units that systemd accepts${analyze.hint}`,
+  async () => {
+    const directory = await makeDirectory()
+    closers.push(() => rm(directory, { recursive: true, force: true }))
+    const units = [...page.matchAll(/```ini\n# \S+\/(hello@\.\w+)\n([^`]*)```/g)]
+    expect(units.map(([, name]) => name)).toEqual(['hello@.socket', 'hello@.service'])
+    for (const [, name = '', text = ''] of units) {
+      await writeFile(join(directory, name), text.replace('/usr/bin/node', process.execPath))
+    }
+    const args = [
+      'verify',
+      ...units.map(([, name = '']) => join(directory, name.replace('@', '@1'))),
+    ]
+    const { status, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
+    expect(stderr.split('\n').filter((line) => line.includes('hello'))).toEqual([])
+    expect(status).toBe(0)
+  },
+)

@@ -12,24 +12,24 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { valuesOf } from '../../src/testing/client.ts'
 import { cgiClient, httpClient, type Client } from '../../src/exports/testing.ts'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder, openSocket } from '../servers/process.ts'
+import { installed, makeDirectory, openSocket } from '../servers/process.ts'
 
 const docs = await readFile('docs/frameworks.md', 'utf8')
 const frameworks = ['express', 'koa', 'fastify', 'hono']
 const nginx = installed('nginx')
-let folder: string
+let directory: string
 
 beforeAll(async () => {
-  folder = await makeFolder()
-  await mkdir(join(folder, 'node_modules'))
-  await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+  directory = await makeDirectory()
+  await mkdir(join(directory, 'node_modules'))
+  await symlink(resolve('.'), join(directory, 'node_modules/portico'))
   for (const name of frameworks) {
-    await symlink(resolve('node_modules', name), join(folder, 'node_modules', name))
+    await symlink(resolve('node_modules', name), join(directory, 'node_modules', name))
     const [, code] = new RegExp(`\`\`\`js\\n// ${name}\\.mjs\\n([^]*?)\`\`\``).exec(docs) ?? []
-    await writeFile(join(folder, `${name}.mjs`), code!)
+    await writeFile(join(directory, `${name}.mjs`), code!)
   }
 })
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => rm(directory, { recursive: true, force: true }))
 
 async function expectMounted(client: Client, mount: string): Promise<void> {
   const page = await client.request({ target: '/here?x=1' })
@@ -44,22 +44,25 @@ async function expectMounted(client: Client, mount: string): Promise<void> {
   expect(valuesOf(redirect.headers, 'Location')).toEqual([`${mount}/here`])
 }
 
-describe.each(frameworks)('%s', (name) => {
-  it('as a CGI script leaves the mount point out of its paths, and not out of redirects', async () => {
+describe.each(frameworks)('docs/frameworks.md: the %s program', (name) => {
+  it('runs as a CGI script, without the mount point in its paths but with it in redirects', async () => {
     const mount = `/cgi-bin/${name}.mjs`
-    const script = join(folder, `${name}.mjs`)
+    const script = join(directory, `${name}.mjs`)
     const client = cgiClient({ command: [process.execPath, script], mount, scriptFilename: script })
     await expectMounted(client, mount)
   })
 
-  it.skipIf(!nginx.available)(`behind nginx as well${nginx.hint}`, async () => {
-    const socket = join(folder, `${name}.sock`)
+  it.skipIf(!nginx.available)(`runs behind nginx${nginx.hint}`, async () => {
+    const socket = join(directory, `${name}.sock`)
     const env = {
       PATH: process.env['PATH'],
       PORTICO_GATEWAY: 'fastcgi',
       PORTICO_LISTEN: `unix:${socket}`,
     }
-    const child = spawn(process.execPath, [join(folder, `${name}.mjs`)], { env, stdio: 'ignore' })
+    const child = spawn(process.execPath, [join(directory, `${name}.mjs`)], {
+      env,
+      stdio: 'ignore',
+    })
     try {
       while (!(await exists(socket)) && child.exitCode === null) await sleep(20)
       await openSocket(socket)

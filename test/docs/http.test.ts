@@ -1,4 +1,4 @@
-/** docs/http.md: behind the nginx that it shows, the application sees the client. */
+/** docs/http.md: behind nginx with its configuration, the application sees the client. */
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
@@ -12,29 +12,32 @@ const page = await readFile('docs/http.md', 'utf8')
 const [, configuration = ''] = /```nginx\n([^`]*)```/.exec(page) ?? []
 const [, trusted = ''] = /`run\(proxyFix\(app, \{ trusted: \['([^']*)'\] \}\)\)`/.exec(page) ?? []
 
-const tell: Application = (environ, startResponse) => {
+const showClient: Application = (environ, startResponse) => {
   startResponse('200 OK', [['Content-Type', 'text/plain']])
   return [`${environ['REMOTE_ADDR']} ${environ['wsgi.url_scheme']} ${environ['HTTP_HOST']}`]
 }
 
 const { available, hint } = installed('nginx')
 
-test.skipIf(!available)(`its nginx says who the client is, whatever that says${hint}`, async () => {
-  const app = proxyFix(tell, { trusted: [trusted] })
-  const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(app)
-  const port = server.address.kind === 'tcp' ? server.address.port : 0
-  const nginx = await startNginx({ extra: configuration.replace(':8000', `:${port}`) })
-  try {
-    const headers: [string, string][] = [
-      ['Host', 'example.org:81'],
-      ['X-Forwarded-For', '192.0.2.1'],
-      ['X-Forwarded-Proto', 'https'],
-      ['Forwarded', 'for=192.0.2.1;proto=https'],
-    ]
-    const answer = await httpRequest({ port: nginx.port }, { target: '/', headers })
-    expect(String(answer.body)).toBe('127.0.0.1 http example.org:81')
-  } finally {
-    await nginx.stop()
-    await server.close()
-  }
-})
+test.skipIf(!available)(
+  `docs/http.md: the application sees the client's address, which headers cannot forge${hint}`,
+  async () => {
+    const app = proxyFix(showClient, { trusted: [trusted] })
+    const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(app)
+    const port = server.address.kind === 'tcp' ? server.address.port : 0
+    const nginx = await startNginx({ extra: configuration.replace(':8000', `:${port}`) })
+    try {
+      const headers: [string, string][] = [
+        ['Host', 'example.org:81'],
+        ['X-Forwarded-For', '192.0.2.1'],
+        ['X-Forwarded-Proto', 'https'],
+        ['Forwarded', 'for=192.0.2.1;proto=https'],
+      ]
+      const response = await httpRequest({ port: nginx.port }, { target: '/', headers })
+      expect(String(response.body)).toBe('127.0.0.1 http example.org:81')
+    } finally {
+      await nginx.stop()
+      await server.close()
+    }
+  },
+)

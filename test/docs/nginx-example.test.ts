@@ -1,6 +1,6 @@
 /**
  * nginx.conf.example as users get it, with nothing but paths and ports replaced: nginx accepts it,
- * and an application behind it sees what its comments promise.
+ * and its application sees what its comments promise.
  */
 import { execFile } from 'node:child_process'
 import { readFile, rm, writeFile } from 'node:fs/promises'
@@ -12,7 +12,7 @@ import { httpRequest, type HttpRequest, openHttp } from '../../src/exports/testi
 import {
   findProgram,
   installed,
-  makeFolder,
+  makeDirectory,
   type Place,
   readyPath,
   startServer,
@@ -20,7 +20,7 @@ import {
   workerUser,
 } from '../servers/process.ts'
 import {
-  type Answer,
+  type Respond,
   type Responder,
   startFastcgi as startApplication,
 } from '../servers/responder.ts'
@@ -34,14 +34,14 @@ function replace(text: string, from: string, to: string): string {
 }
 
 /** The example for a test: `app` is the address of the application at /app. */
-function adapt(example: string, { folder, port }: Place, sockets: string, app: string): string {
+function adapt(example: string, { directory, port }: Place, sockets: string, app: string): string {
   const temporary = ['client_body', 'fastcgi', 'proxy', 'scgi', 'uwsgi']
-    .map((name) => `${name}_temp_path ${folder}/${name};`)
+    .map((name) => `${name}_temp_path ${directory}/${name};`)
     .join(' ')
   return [
     ['user www-data;', workerUser === undefined ? '' : `user ${workerUser};`],
-    ['/run/nginx.pid', `${folder}/nginx.pid`],
-    ['/var/log/nginx/', `${folder}/`],
+    ['/run/nginx.pid', `${directory}/nginx.pid`],
+    ['/var/log/nginx/', `${directory}/`],
     ['/run/portico/', `${sockets}/`],
     ['server 127.0.0.1:9000;', `server ${app};`],
     ['listen 80;', `listen 127.0.0.1:${port}; location = ${readyPath} { return 307 /; }`],
@@ -49,17 +49,17 @@ function adapt(example: string, { folder, port }: Place, sockets: string, app: s
   ].reduce((text, [from, to]) => replace(text, from!, to!), example)
 }
 
-/** What the applications answer; each test may put its own here. */
-let answer: Answer
+/** The response of the applications; each test may put its own here. */
+let respond: Respond
 
-const tell = (name: string): Answer =>
+const show = (name: string): Respond =>
   async function* (params, input) {
     let size = 0
     for await (const bytes of input) size += bytes.length
     yield JSON.stringify({ name, params, size })
   }
 
-interface Told {
+interface Shown {
   name: string
   params: Record<string, string>
   size: number
@@ -74,20 +74,20 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
 
   beforeAll(async () => {
     example = await readFile(join(import.meta.dirname, '../../nginx.conf.example'), 'utf8')
-    sockets = await makeFolder()
-    site = await startApplication(`unix:${sockets}/app.sock`, (...request) => answer(...request))
-    app = await startApplication(0, tell('app'))
+    sockets = await makeDirectory()
+    site = await startApplication(`unix:${sockets}/app.sock`, (...request) => respond(...request))
+    app = await startApplication(0, show('app'))
     nginx = await startServer({
       program: 'nginx',
       configure: (place) => adapt(example, place, sockets, app.address),
-      args: (config, { folder }) => {
-        const log = `${folder}/error.log`
-        return ['-c', config, '-p', folder, '-e', log, '-g', 'daemon off;']
+      args: (config, { directory }) => {
+        const log = `${directory}/error.log`
+        return ['-c', config, '-p', directory, '-e', log, '-g', 'daemon off;']
       },
     })
   })
   beforeEach(() => {
-    answer = tell('site')
+    respond = show('site')
   })
   afterEach(async () => {
     expect(await nginx.errorLog()).not.toMatch(/\[(emerg|alert|crit|warn)\]/)
@@ -98,17 +98,17 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     await rm(sockets, { recursive: true, force: true })
   })
 
-  async function ask(request: HttpRequest): Promise<Told> {
+  async function ask(request: HttpRequest): Promise<Shown> {
     const response = await httpRequest({ port: nginx.port }, request)
-    const told: Told = JSON.parse(String(response.body))
-    return told
+    const shown: Shown = JSON.parse(String(response.body))
+    return shown
   }
 
   it('passes nginx -t without a warning', async () => {
-    const place = { folder: nginx.folder, port: nginx.port }
-    const config = join(place.folder, 'checked.conf')
+    const place = { directory: nginx.directory, port: nginx.port }
+    const config = join(place.directory, 'checked.conf')
     await writeFile(config, adapt(example, place, sockets, app.address))
-    const log = ['-e', join(place.folder, 'checked.log')]
+    const log = ['-e', join(place.directory, 'checked.log')]
     const { stderr } = await promisify(execFile)(findProgram('nginx')!, [
       '-t',
       '-c',
@@ -133,13 +133,13 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     ['/app/a%20b/c?q', 'app', '/app', '/a b/c'],
     ['/app//a%0A', 'app', '/app', '//a\n'],
   ])('splits %s', async (target, name, scriptName, pathInfo) => {
-    const told = await ask({ target })
-    const { SCRIPT_NAME, PATH_INFO, REQUEST_URI } = told.params
-    expect([told.name, SCRIPT_NAME, PATH_INFO]).toEqual([name, scriptName, pathInfo])
+    const shown = await ask({ target })
+    const { SCRIPT_NAME, PATH_INFO, REQUEST_URI } = shown.params
+    expect([shown.name, SCRIPT_NAME, PATH_INFO]).toEqual([name, scriptName, pathInfo])
     expect(REQUEST_URI).toBe(target)
   })
 
-  it('sends each parameter once, and none that has no value but those that always count', async () => {
+  it('sends each parameter once, and no empty one except those that are required', async () => {
     const { params } = await ask({ headers: [['X-Mine', 'a']] })
     const { REMOTE_PORT, SERVER_SOFTWARE, ...rest } = params
     expect(REMOTE_PORT).toMatch(/^\d+$/)
@@ -166,12 +166,12 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     ['/', 'A.example:8080', 'a.example:8080'],
     ['/', '[::1]:8080', '[::1]:8080'],
     ['http://a.example/', 'b.example', 'a.example'],
-  ])('goes by the host that nginx goes by: %s with Host %s', async (target, host, expected) => {
+  ])('passes the host that nginx uses: %s with Host %s', async (target, host, expected) => {
     const { params } = await ask({ target, headers: [['Host', host]] })
     expect(params['HTTP_HOST']).toBe(expected)
   })
 
-  it('keeps its connection to the application', async () => {
+  it('reuses its connection to the application', async () => {
     const connection = await openHttp({ port: nginx.port })
     await connection.request()
     // One client connection stays with one worker; the first request may have been its first.
@@ -181,10 +181,10 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     expect(site.connections).toBe(before)
   })
 
-  it('hands on an upload as it comes, with a length only if the client gives one', async () => {
+  it('passes on an upload as it arrives, with a length only if the client sends one', async () => {
     let arrived: (() => void) | undefined
     const firstByte = new Promise<void>((resolve) => (arrived = resolve))
-    answer = async function* (params, input) {
+    respond = async function* (params, input) {
       let size = 0
       for await (const bytes of input) {
         size += bytes.length
@@ -197,20 +197,20 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
       await firstByte
       yield 'second'
     }
-    const told = await ask({ method: 'POST', body: body() })
-    expect(told.size).toBe(11)
-    expect(told.params).not.toHaveProperty('CONTENT_LENGTH')
-    answer = tell('site')
+    const shown = await ask({ method: 'POST', body: body() })
+    expect(shown.size).toBe(11)
+    expect(shown.params).not.toHaveProperty('CONTENT_LENGTH')
+    respond = show('site')
     expect((await ask({ method: 'POST', body: 'four' })).params).toHaveProperty(
       'CONTENT_LENGTH',
       '4',
     )
   })
 
-  it('hands on an answer as the application makes it', async () => {
+  it('passes on a response as the application makes it', async () => {
     let goOn: (() => void) | undefined
     const seen = new Promise<void>((resolve) => (goOn = resolve))
-    answer = async function* () {
+    respond = async function* () {
       yield 'first'
       await seen
       yield 'second'
@@ -225,10 +225,10 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     expect(pieces).toEqual(['first', 'second'])
   })
 
-  it('holds an answer back with the client, and gathers none of it in a file', async () => {
+  it('reads a response no faster than the client does, and writes none of it to a file', async () => {
     const piece = 'x'.repeat(1024 * 1024)
     let finished = false
-    answer = async function* () {
+    respond = async function* () {
       for (let count = 0; count < 64; count += 1) yield piece
       finished = true
     }

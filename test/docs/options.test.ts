@@ -23,7 +23,7 @@ const page = (name: string) => readFileSync(`docs/${name}.md`, 'utf8')
 /** Names in backquotes: `listen`, and `maxAge` of `maxAge: 5`. */
 const quoted = (text: string) => [...text.matchAll(/`(\w+)/g)].map(([, name = '']) => name)
 
-/** The first table behind `## Options`: each option with what stands in its second column. */
+/** The first table after `## Options`: each option with its second column. */
 function optionsOf(name: string): Record<string, string> {
   const table = /\n## Options\n\n((?:\|.*\n)+)/.exec(page(name))?.[1] ?? ''
   const rows = table.trimEnd().split('\n').slice(2)
@@ -77,7 +77,7 @@ function written(name: OptionName, set: OptionSet): string {
   }
 }
 
-test.each(['fastcgi', 'http'] as const)('%s.md has the options and their defaults', (set) => {
+test.each(['fastcgi', 'http'] as const)('docs/%s.md has the options and their defaults', (set) => {
   expect(optionsOf(set)).toEqual(
     Object.fromEntries(namesOf(set).map((name) => [name, written(name, set)])),
   )
@@ -90,14 +90,14 @@ test('SCGI has the options of FastCGI, except multiplex', () => {
   }
 })
 
-test("fastcgi.md describes run()'s own options outside of the table", () => {
+test("docs/fastcgi.md describes run()'s own options outside of the table", () => {
   for (const name of namesOf('run')) {
     expect(page('fastcgi')).toMatch(new RegExp(`\\b${name}: `))
     expect(optionsOf('fastcgi')).not.toHaveProperty(name)
   }
 })
 
-test('node-fastcgi.md names every option that it has, and those of FastCGI that it has not', () => {
+test('docs/node-fastcgi.md names the options of node-fastcgi, and those that it lacks', () => {
   const [, own = '', others = ''] =
     /\nThe options are those ([^]*?)\.\nIt does not have ([^]*?)\n\n/.exec(page('node-fastcgi')) ??
     []
@@ -111,7 +111,7 @@ test('node-fastcgi.md names every option that it has, and those of FastCGI that 
   expect(quoted(others).toSorted()).toEqual(missing.toSorted())
 })
 
-test('forms.md has the options, and the defaults of the limits', () => {
+test('docs/forms.md has the options, and the defaults of the limits', () => {
   const options: Record<keyof FieldStorageOptions, string | undefined> = {
     charset: undefined,
     keepBlankValues: undefined,
@@ -133,8 +133,8 @@ test('forms.md has the options, and the defaults of the limits', () => {
   }
 })
 
-test('testing.md names the options of TestApp', () => {
-  // The place of a real script, and what only a client over a socket needs.
+test('docs/testing.md names the options of TestApp', () => {
+  // The path of a real script, and what only a client over a socket needs.
   type Left = 'remotePort' | 'scriptFilename' | 'serverProtocol'
   type Name = Exclude<keyof InProcessOptions | keyof TestSessionOptions, Left>
   const options: Record<Name, true> = {
@@ -151,8 +151,8 @@ test('testing.md names the options of TestApp', () => {
   expect(quoted(row).toSorted()).toEqual(Object.keys(options).toSorted())
 })
 
-describe('middleware.md names every option of', () => {
-  const layers = {
+describe('docs/middleware.md names every option of', () => {
+  const middleware = {
     accessLog: { format: true, write: true } satisfies Record<keyof AccessLogOptions, true>,
     basicAuth: { realm: true, users: true, verify: true } satisfies Record<
       keyof BasicAuthOptions,
@@ -182,8 +182,8 @@ describe('middleware.md names every option of', () => {
       charset: true,
     } satisfies Record<keyof StaticFilesOptions, true>,
   }
-  it.each(Object.entries(layers))('%s', (layer, options) => {
-    const paragraph = new RegExp(`\\n\\*\\*${layer}\\*\\* ([^]*?)\\n\\n`).exec(page('middleware'))
+  it.each(Object.entries(middleware))('%s', (name, options) => {
+    const paragraph = new RegExp(`\\n\\*\\*${name}\\*\\* ([^]*?)\\n\\n`).exec(page('middleware'))
     expect(quoted(paragraph?.[1] ?? '')).toEqual(expect.arrayContaining(Object.keys(options)))
   })
 

@@ -11,24 +11,24 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder, openSocket, type WebServer } from '../servers/process.ts'
+import { installed, makeDirectory, openSocket, type WebServer } from '../servers/process.ts'
 
 const readme = await readFile('README.md', 'utf8')
 const [, source = ''] = /```js\n(#!\/usr\/bin\/env node\n[^]*?)```/.exec(readme) ?? []
 
-let folder: string
+let directory: string
 let script: string
 
 beforeAll(async () => {
-  folder = await makeFolder()
-  script = join(folder, 'hello.mjs')
-  await mkdir(join(folder, 'node_modules'))
-  await symlink(resolve('.'), join(folder, 'node_modules/portico'))
+  directory = await makeDirectory()
+  script = join(directory, 'hello.mjs')
+  await mkdir(join(directory, 'node_modules'))
+  await symlink(resolve('.'), join(directory, 'node_modules/portico'))
   await writeFile(script, source)
   await chmod(script, 0o755)
 })
 
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => rm(directory, { recursive: true, force: true }))
 
 /** The line that README shows below the last `curl` for this gateway. */
 function shown(gateway: string): string {
@@ -36,8 +36,8 @@ function shown(gateway: string): string {
 }
 
 async function body(port: number, target: string): Promise<string> {
-  const answer = await httpRequest({ host: '127.0.0.1', port }, { method: 'GET', target })
-  return answer.body.toString()
+  const response = await httpRequest({ host: '127.0.0.1', port }, { method: 'GET', target })
+  return response.body.toString()
 }
 
 async function stop(child: ChildProcess): Promise<void> {
@@ -46,7 +46,7 @@ async function stop(child: ChildProcess): Promise<void> {
   expect(await exited).toEqual([0, null])
 }
 
-test('by hand it is an HTTP server that prints its URL', async () => {
+test("README's script is an HTTP server that prints its URL", async () => {
   const child = spawn(script, {
     env: { PATH: process.env['PATH'], PORTICO_LISTEN: '127.0.0.1:0' },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -59,43 +59,49 @@ test('by hand it is an HTTP server that prints its URL', async () => {
 
 const apache = installed('apache2')
 
-test.skipIf(!apache.available)(`in Apache it is a CGI script${apache.hint}`, async () => {
-  // README's own lines, for the folder that the script is in.
-  const [, directives = ''] = /```apache\n([^]*?)```/.exec(readme) ?? []
-  const server = await startApache({ extra: directives.replaceAll('/srv/hello', folder) })
-  try {
-    expect(await body(server.port, '/hello/a/b')).toBe(`${shown('cgi')}\n`)
-  } finally {
-    await server.stop()
-  }
-})
+test.skipIf(!apache.available)(
+  `README's script runs as a CGI script in Apache${apache.hint}`,
+  async () => {
+    // README's own lines, for the directory that the script is in.
+    const [, directives = ''] = /```apache\n([^]*?)```/.exec(readme) ?? []
+    const server = await startApache({ extra: directives.replaceAll('/srv/hello', directory) })
+    try {
+      expect(await body(server.port, '/hello/a/b')).toBe(`${shown('cgi')}\n`)
+    } finally {
+      await server.stop()
+    }
+  },
+)
 
 const nginx = installed('nginx')
 
-test.skipIf(!nginx.available)(`behind nginx it is a FastCGI process${nginx.hint}`, async () => {
-  const socket = join(folder, 'app.sock')
-  const child = spawn(script, {
-    env: {
-      PATH: process.env['PATH'],
-      PORTICO_GATEWAY: 'fastcgi',
-      PORTICO_LISTEN: `unix:${socket}`,
-    },
-    stdio: ['ignore', 'inherit', 'inherit'],
-  })
-  let server: WebServer | undefined
-  try {
-    server = await startNginx({ mounts: [{ at: '/', to: `unix:${socket}` }] })
-    await expect
-      .poll(() =>
-        openSocket(socket).then(
-          () => true,
-          () => false,
-        ),
-      )
-      .toBe(true)
-    expect(await body(server.port, '/a/b')).toBe(`${shown('fastcgi')}\n`)
-  } finally {
-    await server?.stop()
-    await stop(child)
-  }
-})
+test.skipIf(!nginx.available)(
+  `README's script runs as a FastCGI process behind nginx${nginx.hint}`,
+  async () => {
+    const socket = join(directory, 'app.sock')
+    const child = spawn(script, {
+      env: {
+        PATH: process.env['PATH'],
+        PORTICO_GATEWAY: 'fastcgi',
+        PORTICO_LISTEN: `unix:${socket}`,
+      },
+      stdio: ['ignore', 'inherit', 'inherit'],
+    })
+    let server: WebServer | undefined
+    try {
+      server = await startNginx({ mounts: [{ at: '/', to: `unix:${socket}` }] })
+      await expect
+        .poll(() =>
+          openSocket(socket).then(
+            () => true,
+            () => false,
+          ),
+        )
+        .toBe(true)
+      expect(await body(server.port, '/a/b')).toBe(`${shown('fastcgi')}\n`)
+    } finally {
+      await server?.stop()
+      await stop(child)
+    }
+  },
+)

@@ -21,7 +21,7 @@ function declares(source: string, name: string): boolean {
   ).test(source)
 }
 
-test('docs/server-quirks.md: every line of the table is a row that the tests can read', () => {
+test('docs/server-quirks.md has only table rows that the tests can read', () => {
   const lines = table.match(/^\| (?!server \|)/gm)
   expect(rows.length).toBe(lines?.length)
   expect(rows.length).toBeGreaterThan(10)
@@ -36,13 +36,13 @@ test.each(rows)('docs/server-quirks.md, $server, $name: $testFile exists', ({ te
 })
 
 describe.each(['src/environ/quirks.ts', 'src/environ/path-quirks.ts'])(
-  'docs/server-quirks.md and %s',
+  'docs/server-quirks.md, compared with %s,',
   (file) => {
     const functions = [
       ...readFileSync(file, 'utf8').matchAll(/^function (\w+)\(environ: Environ\): void/gm),
     ].map(([, name]) => name!)
 
-    test('every correction has a row', () => {
+    test('has a row for every correction', () => {
       expect(functions.length).toBeGreaterThan(0)
       const listed = rows.filter((row) => row.file === file).map(({ name }) => name)
       expect(new Set(listed)).toEqual(new Set(functions))

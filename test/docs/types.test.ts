@@ -23,9 +23,9 @@ declare const application: import('portico').Application
 declare const listener: import('portico/node').NodeListener
 `
 
-let folder: string
+let directory: string
 beforeAll(async () => {
-  folder = await makeConsumer({
+  directory = await makeConsumer({
     noEmit: true,
     allowJs: true,
     checkJs: true,
@@ -34,15 +34,15 @@ beforeAll(async () => {
     lib: ['es2023'],
     skipLibCheck: true,
   })
-  await writeFile(join(folder, 'declarations.d.ts'), DECLARATIONS)
+  await writeFile(join(directory, 'declarations.d.ts'), DECLARATIONS)
 })
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => rm(directory, { recursive: true, force: true }))
 
-test('every JavaScript and TypeScript example of the docs compiles', async () => {
+test('Every JavaScript and TypeScript example of the docs compiles', async () => {
   const pages = (await readdir('docs')).filter((name) => name.endsWith('.md'))
   let count = 0
   for (const page of ['README.md', ...pages.map((name) => `docs/${name}`)]) {
-    const place = join(folder, basename(page, '.md'))
+    const place = join(directory, basename(page, '.md'))
     await mkdir(place)
     const text = await readFile(page, 'utf8')
     for (const [, kind, code = ''] of text.matchAll(/^```(js|ts)\n([^]*?)^```$/gm)) {
@@ -57,5 +57,5 @@ test('every JavaScript and TypeScript example of the docs compiles', async () =>
     }
   }
   expect(count).toBeGreaterThan(20)
-  expect(await compileConsumer(folder)).toBe('')
+  expect(await compileConsumer(directory)).toBe('')
 })

@@ -12,7 +12,7 @@ import { gateways, LOSSY, LOST } from '../fixtures/gateways.ts'
 import { buildScript } from '../fixtures/script.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder, openSocket } from '../servers/process.ts'
+import { installed, makeDirectory, openSocket } from '../servers/process.ts'
 
 /** Values by key; what is not there has to be absent. */
 type Variables = Record<string, string | undefined>
@@ -229,7 +229,7 @@ interface Everywhere {
 const mounts = ['', '/mnt']
 
 const closers: (() => Promise<unknown>)[] = []
-let folder: string
+let directory: string
 let script: string
 
 const everywhere: readonly Everywhere[] = [
@@ -238,7 +238,7 @@ const everywhere: readonly Everywhere[] = [
     async start() {
       const clients = new Map<string, Client>()
       for (const mount of mounts) {
-        const served = await gateway.serve({ application, script, folder, mount, variables: {} })
+        const served = await gateway.serve({ application, script, directory, mount, variables: {} })
         closers.push(() => served.close())
         clients.set(mount, served.client)
       }
@@ -255,7 +255,7 @@ const everywhere: readonly Everywhere[] = [
     name: 'nginx (FastCGI)',
     program: 'nginx',
     async start() {
-      const socket = join(folder, 'nginx.sock')
+      const socket = join(directory, 'nginx.sock')
       const handler = await new FastCGIHandler({ listen: `unix:${socket}` }).run(application)
       closers.push(() => handler.close())
       await openSocket(socket)
@@ -274,7 +274,7 @@ const everywhere: readonly Everywhere[] = [
 
 async function serveApache(everyPath = '', server = ''): Promise<(mount: string) => Client> {
   const apache = await startApache({
-    cgiBin: folder,
+    cgiBin: directory,
     everywhere: everyPath,
     extra: `${server}\nScriptAlias "/mnt" "${script}"\nScriptAlias "/" "${script}/"`,
   })
@@ -283,13 +283,13 @@ async function serveApache(everyPath = '', server = ''): Promise<(mount: string)
 }
 
 beforeAll(async () => {
-  folder = await makeFolder()
-  script = await buildScript(folder, 'test/fixtures/environ-application.ts', 'application')
+  directory = await makeDirectory()
+  script = await buildScript(directory, 'test/fixtures/environ-application.ts', 'application')
 })
 
 afterAll(async () => {
   for (const close of closers.splice(0).toReversed()) await close()
-  await rm(folder, { recursive: true, force: true })
+  await rm(directory, { recursive: true, force: true })
 })
 
 /** What every request here has in common. */

@@ -28,19 +28,19 @@ const server = await new UwsgiHandler({ listen: process.env['LISTEN'] ?? '' }).r
 process.on('SIGTERM', () => void server.close())
 `
 
-let folder: string
+let directory: string
 let socket: string
 let server: ChildProcess
 let log = ''
 
 beforeAll(async () => {
-  folder = await makeConsumer()
-  await copyFile('examples/uwsgi.ts', join(folder, 'uwsgi.ts'))
-  await writeFile(join(folder, 'program.ts'), PROGRAM)
-  expect(await compileConsumer(folder)).toBe('')
-  socket = join(folder, 'app.sock')
+  directory = await makeConsumer()
+  await copyFile('examples/uwsgi.ts', join(directory, 'uwsgi.ts'))
+  await writeFile(join(directory, 'program.ts'), PROGRAM)
+  expect(await compileConsumer(directory)).toBe('')
+  socket = join(directory, 'app.sock')
   server = spawn(process.execPath, ['out/program.js'], {
-    cwd: folder,
+    cwd: directory,
     env: { LISTEN: `unix:${socket}` },
     stdio: ['ignore', 'inherit', 'pipe'],
   })
@@ -61,7 +61,7 @@ afterAll(async () => {
   const exited = once(server, 'exit')
   server.kill('SIGTERM')
   expect(await exited).toEqual([0, null])
-  await rm(folder, { recursive: true, force: true })
+  await rm(directory, { recursive: true, force: true })
 })
 
 /** The packet of a request (https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html). */

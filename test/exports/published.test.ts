@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder, openSocket, type WebServer } from '../servers/process.ts'
+import { installed, makeDirectory, openSocket, type WebServer } from '../servers/process.ts'
 
 const run = promisify(execFile)
 const VERSIONS = { verdaccio: '6.8.0', 'node-git-server': '1.0.0' }
@@ -55,7 +55,7 @@ async function install(directory: string): Promise<string> {
   return ''
 }
 
-const directory = await makeFolder()
+const directory = await makeDirectory()
 const hint = await install(directory)
 if (hint !== '') await rm(directory, { recursive: true })
 

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { compileConsumer, makeConsumer } from '../support/consumer.ts'
 
-test('the public types keep their promises in a program that has installed the package', async () => {
-  const folder = await makeConsumer({ noEmit: true })
+test('The public types compile in a program that has installed the package', async () => {
+  const directory = await makeConsumer({ noEmit: true })
   try {
-    await copyFile('test/exports/public-types.ts', join(folder, 'public-types.ts'))
-    await cp('examples', join(folder, 'examples'), { recursive: true })
-    expect(await compileConsumer(folder)).toBe('')
+    await copyFile('test/exports/public-types.ts', join(directory, 'public-types.ts'))
+    await cp('examples', join(directory, 'examples'), { recursive: true })
+    expect(await compileConsumer(directory)).toBe('')
   } finally {
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
   }
 })

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { endOf, params, Peer } from '../hostile/peer.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
-import { bundle, type Running, start, temporaryFolder } from '../server/child.ts'
+import { bundle, type Running, start, temporaryDirectory } from '../server/child.ts'
 
 const MiB = 1024 * 1024
 
@@ -48,7 +48,7 @@ closeOnSignals(await new FastCGIHandler({ listen }).run(application))
 console.log('listening')
 `
 
-const folder = temporaryFolder()
+const folder = temporaryDirectory()
 const socket = join(folder.path, 'socket')
 const uploads = join(folder.path, 'uploads')
 let child: Running

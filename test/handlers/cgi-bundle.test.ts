@@ -2,10 +2,10 @@
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 import { request, REQUEST, writeScript } from '../support/cgi.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 beforeAll(() => {
   mkdirSync(join(directory.path, 'node_modules'))
   symlinkSync(resolve('.'), join(directory.path, 'node_modules/portico'))

@@ -5,7 +5,7 @@ import { closeSync, constants, existsSync, openSync, readFileSync, writeFileSync
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 import {
   responseOf,
   bundleCGI,
@@ -17,7 +17,7 @@ import {
   type Call,
 } from '../support/cgi.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 beforeAll(async () => bundleCGI(directory.path))
 afterAll(directory.remove)
 

@@ -9,7 +9,7 @@ import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { fastcgi, params } from '../hostile/peer.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 
 const large = Buffer.alloc(200_000, 'large ')
 
@@ -23,7 +23,7 @@ const application: Application = (environ, startResponse) => {
   return [path === '/large' ? large : `answer to ${path}`]
 }
 
-const folder = temporaryFolder()
+const folder = temporaryDirectory()
 let server: GatewayServer
 let writes: Buffer[]
 

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
 import { events, params } from '../hostile/peer.ts'
-import { bundle, type Running, start, temporaryFolder } from '../server/child.ts'
+import { bundle, type Running, start, temporaryDirectory } from '../server/child.ts'
 import { bundleCGI, REQUEST, start as startScript, writeScript } from '../support/cgi.ts'
 
 /** More than the buffers on the way hold, so that something is left to write. */
@@ -37,7 +37,7 @@ const { port } = await server.start()
 console.log('port ' + port + ';')
 `
 
-const folder = temporaryFolder()
+const folder = temporaryDirectory()
 let child: Running
 let port: number
 /** How many the writer has had. */

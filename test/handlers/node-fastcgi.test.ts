@@ -28,7 +28,7 @@ import { WebServerConnection } from '../../src/protocol/fastcgi-web-server.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import type { Application, Environ } from '../../src/types.ts'
-import { start, temporaryFolder } from '../server/child.ts'
+import { start, temporaryDirectory } from '../server/child.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed } from '../servers/process.ts'
 
@@ -45,8 +45,8 @@ async function serve(app: Application, options: NodeFastCGIOptions = {}): Promis
   return server
 }
 
-function newFolder(): string {
-  const folder = temporaryFolder()
+function newDirectory(): string {
+  const folder = temporaryDirectory()
   closers.push(folder.remove)
   return folder.path
 }
@@ -251,7 +251,7 @@ describe('The answer', () => {
   })
 
   it('is the same over a Unix socket', async () => {
-    const server = await serve(hello, { listen: `unix:${newFolder()}/app.sock` })
+    const server = await serve(hello, { listen: `unix:${newDirectory()}/app.sock` })
     expect(await ask(server)).toEqual(answered(HELLO))
   })
 
@@ -481,7 +481,7 @@ describe('The server', () => {
   })
 
   it('says how to install node-fastcgi where it is missing', async () => {
-    const folder = newFolder()
+    const folder = newDirectory()
     const [input, file] = [join(folder, 'in.ts'), join(folder, 'out.mjs')]
     writeFileSync(
       input,
@@ -513,7 +513,7 @@ describe('The server', () => {
 
 /** A server of the package alone, in a process of its own: what it does without Portico. */
 async function packageAlone(listener: string) {
-  const file = join(newFolder(), 'server.cjs')
+  const file = join(newDirectory(), 'server.cjs')
   const name = createRequire(import.meta.url).resolve('node-fastcgi')
   writeFileSync(
     file,

@@ -12,7 +12,7 @@ import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import type { Application, Environ, HeaderList } from '../../src/types.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder } from '../servers/process.ts'
+import { installed, makeDirectory } from '../servers/process.ts'
 
 const closers: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -26,8 +26,8 @@ async function serve(app: Application, options: SCGIOptions = {}): Promise<Gatew
   return server
 }
 
-async function newFolder(): Promise<string> {
-  const folder = await makeFolder()
+async function newDirectory(): Promise<string> {
+  const folder = await makeDirectory()
   closers.push(() => rm(folder, { recursive: true, force: true }))
   return folder
 }
@@ -182,7 +182,7 @@ describe('The answer', () => {
   })
 
   it('is the same over a Unix socket', async () => {
-    const listen = `unix:${await newFolder()}/app.sock`
+    const listen = `unix:${await newDirectory()}/app.sock`
     expect(await ask(await serve(hello, { listen }))).toBe(
       `${HEAD}Content-Length: 6\r\n\r\nHello\n`,
     )
@@ -219,7 +219,7 @@ describe('The answer', () => {
 
   it('that breaks off on a Unix socket ends short', async () => {
     log()
-    const listen = `unix:${await newFolder()}/app.sock`
+    const listen = `unix:${await newDirectory()}/app.sock`
     const server = await serve(
       async function* (_, startResponse) {
         startResponse('200 OK', [['Content-Length', '9']])

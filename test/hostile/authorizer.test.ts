@@ -7,16 +7,16 @@ import { SCGIHandler } from '../../handlers/scgi.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import type { Application } from '../../src/types.ts'
 import { startLighttpd } from '../servers/lighttpd.ts'
-import { installed, makeFolder, openSocket, type WebServer } from '../servers/process.ts'
+import { installed, makeDirectory, openSocket, type WebServer } from '../servers/process.ts'
 
 const { available, hint } = installed('lighttpd')
 const closers: (() => Promise<unknown>)[] = []
 
-describe.skipIf(!available)(`An Authorizer behind lighttpd${hint}`, () => {
+describe.skipIf(!available)(`An Authorizer of lighttpd${hint}`, () => {
   let server: WebServer
 
   beforeAll(async () => {
-    const directory = await makeFolder()
+    const directory = await makeDirectory()
     closers.push(() => rm(directory, { recursive: true, force: true }))
     const [guard, door] = [join(directory, 'guard'), join(directory, 'door')]
     const authorizer = await new FastCGIHandler({ listen: `unix:${guard}` }).run(((

@@ -4,7 +4,7 @@ import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bundle, temporaryFolder } from '../server/child.ts'
+import { bundle, temporaryDirectory } from '../server/child.ts'
 import { findProgram, installed } from '../servers/process.ts'
 
 const SCRIPT = `
@@ -20,7 +20,7 @@ closeOnSignals(await new FastCGIHandler().run(async function* (environ, startRes
 }))
 `
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(() => directory.remove())
 
 /** The whole environment, as a web server sets it. */

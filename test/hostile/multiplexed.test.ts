@@ -7,10 +7,10 @@ import { SWEEP_TIME } from '../../src/server/deadlines.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 import { endOf, events, fastcgi, params, Peer } from './peer.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(directory.remove)
 
 /** More than a connection with several requests buffers (16 MiB, and four times that ahead). */

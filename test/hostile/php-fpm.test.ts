@@ -8,7 +8,7 @@ import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { phpFpmProgram, startPhpFpm, type PhpFpm } from '../servers/php-fpm.ts'
-import { installed, makeFolder } from '../servers/process.ts'
+import { installed, makeDirectory } from '../servers/process.ts'
 import { Peer } from './peer.ts'
 import { ROWS, type Row } from './php-fpm-rows.ts'
 
@@ -85,7 +85,7 @@ describe.skipIf(!available)(`The same bytes to php-fpm and to FastCGIHandler${hi
   let server: GatewayServer
   beforeAll(async () => {
     php = await startPhpFpm(PHP)
-    directory = await makeFolder()
+    directory = await makeDirectory()
     path = join(directory, 'socket')
     server = await new FastCGIHandler({ listen: `unix:${path}` }).run(application)
     vi.spyOn(process.stderr, 'write').mockReturnValue(true)
@@ -97,7 +97,7 @@ describe.skipIf(!available)(`The same bytes to php-fpm and to FastCGIHandler${hi
     await php.stop()
   })
 
-  it('is handled differently only where the row gives a reason', () => {
+  it('get different responses only if the row gives a reason', () => {
     for (const { php: theirs, ours = theirs, why } of ROWS) {
       expect(ours === theirs).toBe(why === undefined)
     }

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { bundle, start, temporaryFolder, type Running } from '../server/child.ts'
+import { bundle, start, temporaryDirectory, type Running } from '../server/child.ts'
 
 export type Protocol = 'fastcgi' | 'scgi' | 'http'
 
@@ -102,10 +102,10 @@ export async function startTarget(
   options: Readonly<Record<string, unknown>> = {},
   shell = '',
 ): Promise<Target> {
-  const folder = temporaryFolder()
-  const script = await bundle(folder.path, 'target', SOURCE)
+  const directory = temporaryDirectory()
+  const script = await bundle(directory.path, 'target', SOURCE)
   const env = {
-    PORTICO_TEST_FOLDER: folder.path,
+    PORTICO_TEST_FOLDER: directory.path,
     PORTICO_TEST_OPTIONS: JSON.stringify(options),
     NODE_OPTIONS: '',
     NODE_EXTRA_CA_CERTS: '',
@@ -118,13 +118,13 @@ export async function startTarget(
   return {
     pid,
     child,
-    path: (protocol) => join(folder.path, protocol),
+    path: (protocol) => join(directory.path, protocol),
     rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]),
     descriptors: () => readdirSync(`/proc/${pid}/fd`).length,
     async stop() {
       child.process.kill('SIGTERM')
       const { code, signal, output } = await child.ended
-      folder.remove()
+      directory.remove()
       if (code !== 0) throw new Error(`ended with ${code ?? signal}: ${output.slice(-2000)}`)
     },
   }

@@ -10,10 +10,10 @@ import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
 import { SWEEP_TIME } from '../../src/server/deadlines.ts'
 import type { Application, Chunk } from '../../src/types.ts'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 import { fastcgi, http, scgi } from './peer.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(directory.remove)
 
 /** Far more than both ends of a socket buffer. */

@@ -11,11 +11,11 @@ import { SWEEP_TIME } from '../../src/server/deadlines.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { record } from '../protocol/fastcgi-helpers.ts'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 import { fastcgi } from './peer.ts'
 
 const MiB = 1024 * 1024
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 const path = join(directory.path, 'socket')
 afterAll(directory.remove)
 

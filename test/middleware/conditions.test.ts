@@ -10,7 +10,7 @@ import { Headers } from '../../src/response/headers.ts'
 import type { Application, Body, HeaderList } from '../../src/types.ts'
 import { FileWrapper } from '../../src/wsgiref/util.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
-import { placeOf } from '../fixtures/gateways.ts'
+import { addressOf } from '../fixtures/gateways.ts'
 import { makeEnviron, OK } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
@@ -246,7 +246,7 @@ describe('bodyLimit', () => {
   ) {
     const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(application)
     closers.push(() => server.close())
-    const connection = await openHttp(placeOf(server))
+    const connection = await openHttp(addressOf(server))
     closers.push(async () => connection.close())
     return connection.request({
       method: 'POST',

@@ -152,7 +152,7 @@ describe.each(deployments)('$where', ({ gateway, mount }) => {
   let served: Served
   beforeAll(async () => {
     const variables = { [DIRECTORY]: directory }
-    served = await gateway.serve({ application, script, folder: directory, mount, variables })
+    served = await gateway.serve({ application, script, directory, mount, variables })
   })
   afterAll(() => served?.close())
 

@@ -20,7 +20,7 @@ import {
 } from '../../src/testing/client.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import type { Application, ApplicationClass } from '../../src/types.ts'
-import { placeOf } from '../fixtures/gateways.ts'
+import { addressOf } from '../fixtures/gateways.ts'
 
 export const GATEWAYS = ['cgi', 'fastcgi', 'node-fastcgi', 'scgi', 'http'] as const
 export type GatewayName = (typeof GATEWAYS)[number]
@@ -44,7 +44,7 @@ export async function through<T>(
   if (gateway === 'cgi') return use((request) => runCgi(application, request))
   const { Handler, clientOf } = SERVERS[gateway]
   const server = await new Handler({ listen: '127.0.0.1:0' }).run(application)
-  const client = clientOf(placeOf(server))
+  const client = clientOf(addressOf(server))
   try {
     return await use((request) => client.request(asRequest(request)))
   } finally {

@@ -20,7 +20,7 @@ import { FileWrapper, type FileWrapperOptions } from '../../src/wsgiref/util.ts'
 import { startApache } from '../servers/apache.ts'
 import { startLighttpd } from '../servers/lighttpd.ts'
 import { startNginx } from '../servers/nginx.ts'
-import { installed, makeFolder, type WebServer } from '../servers/process.ts'
+import { installed, makeDirectory, type WebServer } from '../servers/process.ts'
 import { OK } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
@@ -235,7 +235,7 @@ describe.each(servers)('sendfile with $program', ({ program, options, start }) =
     let log = ''
 
     beforeAll(async () => {
-      folder = await makeFolder()
+      folder = await makeDirectory()
       mkdirSync(join(folder, 'files'))
       for (const name of names) writeFileSync(join(folder, 'files', name), content)
       const files: Application = (environ, startResponse) => {

@@ -5,10 +5,10 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { takeConnections, type Receiver } from '../../src/node-internals/accept-onread.ts'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 
-const folder = temporaryFolder()
-afterAll(() => folder.remove())
+const directory = temporaryDirectory()
+afterAll(() => directory.remove())
 
 const servers: ReturnType<typeof createServer>[] = []
 const sockets: Socket[] = []
@@ -52,7 +52,7 @@ function hashOf(bytes: Buffer): string {
 let count = 0
 
 async function taking(): Promise<{ path: string; collectors: Collector[] }> {
-  const path = `${folder.path}/${(count += 1)}.sock`
+  const path = `${directory.path}/${(count += 1)}.sock`
   const server = createServer({ allowHalfOpen: true }).listen(path)
   servers.push(server)
   await once(server, 'listening')

@@ -32,7 +32,7 @@ async function complaint(options: RunOptions): Promise<string> {
   }
 }
 
-describe('where the port is in use, run()', () => {
+describe('If the port is in use, run()', () => {
   test.each(['', 'http', 'scgi'])(
     'says how to choose another (PORTICO_GATEWAY=%s)',
     async (gateway) => {
@@ -45,7 +45,7 @@ describe('where the port is in use, run()', () => {
   )
 
   test.each(['http', 'fastcgi', 'scgi'] as const)(
-    'does not send to PORTICO_LISTEN where that is not read: the option gateway is %s',
+    'does not name PORTICO_LISTEN, which is not read with the option gateway: %s',
     async (gateway) => {
       vi.stubEnv('PORTICO_LISTEN', '127.0.0.1:0')
       expect(await complaint({ gateway, listen })).toBe(

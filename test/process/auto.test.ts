@@ -9,20 +9,20 @@ import { detectGateway } from '../../src/process/detect.ts'
 import type { Gateway } from '../../src/types.ts'
 import { settingsFor } from '../../src/process/environment.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
-import { bundle, start, temporaryFolder } from '../server/child.ts'
+import { bundle, start, temporaryDirectory } from '../server/child.ts'
 
-const folder = temporaryFolder()
+const directory = temporaryDirectory()
 let detecting = ''
 let running = ''
 beforeAll(async () => {
   detecting = await bundle(
-    folder.path,
+    directory.path,
     'detecting',
     `import { detectGateway } from '#src/process/detect.ts'
     console.log(JSON.stringify(detectGateway()))`,
   )
   running = await bundle(
-    folder.path,
+    directory.path,
     'running',
     `import { statSync } from 'node:fs'
     import { run } from '#src/../handlers/auto.ts'
@@ -36,7 +36,7 @@ beforeAll(async () => {
     server?.close()`,
   )
 })
-afterAll(folder.remove)
+afterAll(directory.remove)
 
 const listeners = process.listenerCount('uncaughtException')
 
@@ -49,7 +49,7 @@ async function detected(stdin: 'ignore' | 'pipe' | number, env: NodeJS.ProcessEn
   return JSON.parse(output) as unknown
 }
 
-/** Node tells the descriptor of a socket nowhere else. */
+/** Node has the descriptor of a socket nowhere else. */
 function descriptor(socket: Server | Socket): number {
   const fd: unknown = Reflect.get(Object(Reflect.get(socket, '_handle')), 'fd')
   if (typeof fd !== 'number') throw new TypeError('no descriptor')
@@ -61,7 +61,7 @@ let sockets = 0
 async function listening(kind: 'unix' | 'tcp'): Promise<Server> {
   const server = createServer({ pauseOnConnect: true })
   if (kind === 'tcp') server.listen(0, '127.0.0.1')
-  else server.listen(join(folder.path, `socket-${(sockets += 1)}`))
+  else server.listen(join(directory.path, `socket-${(sockets += 1)}`))
   await once(server, 'listening')
   return server
 }
@@ -83,9 +83,9 @@ async function connected(kind: 'unix' | 'tcp') {
   }
 }
 
-describe('detectGateway', () => {
+describe('detectGateway()', () => {
   test.each(['cgi', 'fastcgi', 'scgi', 'http'] as Gateway[])(
-    'PORTICO_GATEWAY=%s comes before everything else (fact 135)',
+    'obeys PORTICO_GATEWAY=%s before everything else (fact 135)',
     (gateway) => {
       const env = { ...CGI, ...OWN, PORTICO_GATEWAY: gateway }
       expect(detectGateway(env)).toMatchObject({ gateway })
@@ -94,7 +94,7 @@ describe('detectGateway', () => {
   )
 
   test.each(['ftp', 'CGI', ' cgi', 'toString', '0', 'cgi,http'])(
-    'PORTICO_GATEWAY=%s is a ConfigurationError',
+    'refuses PORTICO_GATEWAY=%s with a ConfigurationError',
     (gateway) => {
       const attempt = () => detectGateway({ ...CGI, PORTICO_GATEWAY: gateway })
       expect(attempt).toThrow(ConfigurationError)
@@ -102,7 +102,7 @@ describe('detectGateway', () => {
     },
   )
 
-  test('a CGI request is one before any socket is looked at (fact 135)', () => {
+  test('recognises a CGI request before it looks at any socket (fact 135)', () => {
     expect(detectGateway({ ...CGI, ...OWN, PORTICO_GATEWAY: '' })).toEqual({ gateway: 'cgi' })
   })
 
@@ -110,25 +110,25 @@ describe('detectGateway', () => {
     ['a request without a gateway', { REQUEST_METHOD: 'GET' }],
     ['a gateway without a request', { GATEWAY_INTERFACE: 'CGI/1.1' }],
     ['an empty method', { ...CGI, REQUEST_METHOD: '' }],
-  ])('%s is no CGI request', async (_, env) => {
+  ])('does not take %s for a CGI request', async (_, env) => {
     expect(await detected('ignore', env)).toMatchObject({ gateway: 'http' })
   })
 
-  test('a socket of systemd is for FastCGI', () => {
+  test('uses a socket of systemd for FastCGI', () => {
     expect(detectGateway(OWN)).toEqual({ gateway: 'fastcgi', listen: 'systemd' })
   })
 
   test.each([
     ['for another process', { ...OWN, LISTEN_PID: String(process.ppid) }],
     ['for no process', { LISTEN_FDS: '1' }],
-    ['that is none', { ...OWN, LISTEN_FDS: '0' }],
-    ['that is no number', { ...OWN, LISTEN_FDS: 'x' }],
-  ])('a socket of systemd %s is not', (_, env) => {
+    ['with LISTEN_FDS=0', { ...OWN, LISTEN_FDS: '0' }],
+    ['with LISTEN_FDS=x', { ...OWN, LISTEN_FDS: 'x' }],
+  ])('ignores a socket of systemd %s', (_, env) => {
     expect(detectGateway(env).listen).not.toBe('systemd')
   })
 
   test.each(['unix', 'tcp'] as const)(
-    'a listening %s socket on descriptor 0 is for FastCGI (fact 276)',
+    'uses a listening %s socket on descriptor 0 for FastCGI (fact 276)',
     async (kind) => {
       const server = await listening(kind)
       expect(await detected(descriptor(server))).toEqual({
@@ -142,7 +142,7 @@ describe('detectGateway', () => {
   )
 
   test.each(['unix', 'tcp'] as const)(
-    'a connected %s socket on descriptor 0 is not, with a request or without (fact 279)',
+    'does not use a connected %s socket on descriptor 0 for FastCGI (fact 279)',
     async (kind) => {
       const socket = await connected(kind)
       expect(await detected(socket.fd)).toMatchObject({ gateway: 'http' })
@@ -152,7 +152,7 @@ describe('detectGateway', () => {
   )
 
   test.each(['ignore', 'pipe'] as const)(
-    'stdin that is no socket (%s) leaves HTTP',
+    'chooses HTTP if stdin is not a socket (%s)',
     async (stdin) => {
       const child = start(process.execPath, [detecting], { stdio: [stdin] })
       const { output } = await child.ended
@@ -161,7 +161,7 @@ describe('detectGateway', () => {
   )
 
   test.each(['PHP_FCGI_CHILDREN', 'FCGI_ROLE', 'PLACK_SERVER'])(
-    "%s, which lighttpd and others set, says nothing of a socket (unlike Plack's fact 135)",
+    "ignores %s, which lighttpd and others set (unlike Plack's fact 135)",
     async (name) => {
       expect(await detected('ignore', { [name]: '1' })).toMatchObject({ gateway: 'http' })
     },
@@ -177,7 +177,7 @@ describe('run(app)', () => {
     expect(code).toBe(0)
   })
 
-  test('serves HTTP where nothing else is detected, and logs its URL', async () => {
+  test('serves HTTP if nothing else is detected, and logs its URL', async () => {
     const child = start(process.execPath, [running], { env: { LISTEN: '127.0.0.1:0' } })
     const { code, output } = await child.ended
     const port = /^Serving .*on http:\/\/127\.0\.0\.1:(\d+)\/$/m.exec(output)?.[1]
@@ -188,8 +188,8 @@ describe('run(app)', () => {
   test.each([
     ['fastcgi', 'FastCGI'],
     ['scgi', 'SCGI'],
-  ])('logs where it serves %s, and who may connect', async (gateway, name) => {
-    const path = `${folder.path}/${gateway}`
+  ])('logs the address where it serves %s, and who may connect', async (gateway, name) => {
+    const path = `${directory.path}/${gateway}`
     const env = { PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${path}` }
     const { output } = await start(process.execPath, [running], { env }).ended
     expect(output).toMatch(
@@ -198,7 +198,7 @@ describe('run(app)', () => {
   })
 
   test('takes mode, owner and group of a Unix socket from the environment', async () => {
-    const env = { PORTICO_GATEWAY: 'scgi', PORTICO_LISTEN: `unix:${folder.path}/rights` }
+    const env = { PORTICO_GATEWAY: 'scgi', PORTICO_LISTEN: `unix:${directory.path}/rights` }
     const outputs: string[] = []
     for (const PORTICO_SOCKET_MODE of ['', '0606', '9']) {
       const child = start(process.execPath, [running], { env: { ...env, PORTICO_SOCKET_MODE } })
@@ -208,11 +208,9 @@ describe('run(app)', () => {
     expect(outputs[1]).toMatch(/^606$/m)
     expect(outputs[2]).toMatch(/^mode: "9" is not a file mode/)
     const child = start(process.execPath, [running], {
-      env: { ...env, PORTICO_SOCKET_OWNER: 'nobody-has-this-name' },
+      env: { ...env, PORTICO_SOCKET_OWNER: 'no-such-user' },
     })
-    expect((await child.ended).output).toContain(
-      'owner: "nobody-has-this-name" is not in /etc/passwd',
-    )
+    expect((await child.ended).output).toContain('owner: "no-such-user" is not in /etc/passwd')
   })
 
   test('serves FastCGI on an inherited socket, whatever the options say, and logs no line for it', async () => {
@@ -228,7 +226,7 @@ describe('run(app)', () => {
     server.close()
   })
 
-  test('reports in one line what cannot work', async () => {
+  test('reports a configuration error in one line', async () => {
     for (const [env, message] of [
       [
         { PORTICO_GATEWAY: 'gopher' },
@@ -243,7 +241,7 @@ describe('run(app)', () => {
     }
   })
 
-  test('rejects, and logs nothing, where the program catches the error', async () => {
+  test('rejects, and logs nothing, if the program catches the error', async () => {
     const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     try {
       await expect(run(() => [], { gateway: 'gopher' as Gateway })).rejects.toThrow(
@@ -267,7 +265,7 @@ describe('run(app)', () => {
   ])('that cannot start prints one line and exits with code 1 (%s)', async (_, before) => {
     const end = before.startsWith('(') ? '})()' : ''
     const script = await bundle(
-      folder.path,
+      directory.path,
       'failing',
       `import { run } from '#src/../handlers/auto.ts'
       ${before}run(() => [], { gateway: 'http', listen: 'nowhere' })${end}`,
@@ -277,9 +275,9 @@ describe('run(app)', () => {
     expect(code).toBe(1)
   })
 
-  test('an error that the program does not catch and that is not of the configuration has its stack', async () => {
+  test('logs the stack of an error that is not a ConfigurationError and is not caught', async () => {
     const script = await bundle(
-      folder.path,
+      directory.path,
       'bug',
       `import { run } from '#src/../handlers/auto.ts'
       run(() => [], { gateway: 'http', get listen() { throw new TypeError('a bug') } })`,
@@ -314,7 +312,7 @@ describe('run(app)', () => {
     expect(server!.requests).toBe(3)
   })
 
-  test('an option of another gateway is refused where the program names its gateway', async () => {
+  test('refuses an option of another gateway if the program names its gateway', async () => {
     await expect(run(() => [], { gateway: 'scgi', serverSoftware: null })).rejects.toThrow(
       'serverSoftware is an option of HTTP, not of SCGI',
     )
@@ -327,9 +325,9 @@ describe('run(app)', () => {
     ['scgi', /^serverSoftware is an option of HTTP, not of SCGI, which this process is: /m],
     ['http', /^multiplex is an option of FastCGI, not of HTTP, which this process is: /m],
     ['cgi', /^Status: 200 OK/],
-  ])('an option of another gateway than the detected %s is logged', async (gateway, expected) => {
+  ])('logs an option that the detected gateway %s does not have', async (gateway, expected) => {
     const script = await bundle(
-      folder.path,
+      directory.path,
       'misplaced',
       `import { run } from '#src/../handlers/auto.ts'
       const server = await run((environ, startResponse) => {
@@ -345,10 +343,10 @@ describe('run(app)', () => {
   })
 
   test.each(['fastcgi', 'scgi', 'http', 'cgi'] as const)(
-    'validate: true validates an application over %s, and never one of a framework',
+    'with validate: true validates an application over %s, but not one of a framework',
     async (gateway) => {
       const script = await bundle(
-        folder.path,
+        directory.path,
         'validated',
         `import { run } from '#src/../handlers/auto.ts'
         const own = (environ, startResponse) => {
@@ -359,7 +357,7 @@ describe('run(app)', () => {
         await run(process.env.FRAMEWORK ? framework : own, { validate: true })`,
       )
       const status = async (FRAMEWORK: string): Promise<number> => {
-        const path = `${folder.path}/validated-${gateway}${FRAMEWORK}`
+        const path = `${directory.path}/validated-${gateway}${FRAMEWORK}`
         const env = { ...CGI, PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${path}`, FRAMEWORK }
         const child = start(process.execPath, [script], { env })
         if (gateway === 'cgi') {
@@ -392,7 +390,7 @@ describe('PORTICO_* variables', () => {
     })
   })
 
-  test('but PORTICO_LISTEN is not read where the program names its gateway', () => {
+  test('do not include PORTICO_LISTEN if the program names its gateway', () => {
     const env = { PORTICO_SHUTDOWN_TIMEOUT: '5', PORTICO_LISTEN: ':1' }
     expect(settingsFor('http', { gateway: 'http', listen: ':2' }, env)).toEqual({
       gateway: 'http',

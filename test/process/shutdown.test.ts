@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
-import { bundle, start, temporaryFolder } from '../server/child.ts'
+import { bundle, start, temporaryDirectory } from '../server/child.ts'
 
-const folder = temporaryFolder()
-afterAll(folder.remove)
+const directory = temporaryDirectory()
+afterAll(directory.remove)
 
-/** '/slow' is answered some time after the end of the process has begun. */
+/** The response to '/slow' comes some time after the end of the process has begun. */
 const SOURCE = `
 import { run } from '#src/../handlers/auto.ts'
 let release
@@ -50,14 +50,14 @@ run(application, {
 let script = ''
 let sockets = 0
 beforeAll(async () => {
-  script = await bundle(folder.path, 'stopping', SOURCE)
+  script = await bundle(directory.path, 'stopping', SOURCE)
 })
 
 const CLIENTS = { fastcgi: fastcgiClient, scgi: scgiClient, http: httpClient }
 type Protocol = keyof typeof CLIENTS
 
 async function started(protocol: Protocol, env: NodeJS.ProcessEnv = {}) {
-  const path = join(folder.path, `socket-${(sockets += 1)}`)
+  const path = join(directory.path, `socket-${(sockets += 1)}`)
   const child = start(process.execPath, [script], {
     env: {
       ...env,
@@ -75,11 +75,11 @@ async function started(protocol: Protocol, env: NodeJS.ProcessEnv = {}) {
   return { child, ask, path }
 }
 
-describe.each(['fastcgi', 'scgi', 'http'] as const)('an uncaught error, over %s,', (protocol) => {
+describe.each(['fastcgi', 'scgi', 'http'] as const)('An uncaught error over %s', (protocol) => {
   test.each([
     ['/timer', 'Uncaught exception', 'Error: late\\x1b[2J'],
     ['/rejection', 'Unhandled rejection', 'Error: late\\x1b[2J'],
-  ])('%s lets other requests complete', async (target, what, shown) => {
+  ])('in %s lets other requests complete', async (target, what, shown) => {
     const { child, ask } = await started(protocol, { BUSY: '1' })
     const slow = ask('/slow')
     await child.printed('running')
@@ -103,7 +103,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)('an uncaught error, over %s,
     await ask('/timer')
     await child.printed('Uncaught exception')
     // The socket goes a few turns of the event loop later.
-    for (let answered = true; answered;) answered = await ask('/').then(Boolean, () => false)
+    for (let open = true; open;) open = await ask('/').then(Boolean, () => false)
     child.process.kill('SIGTERM')
     await sleep(0)
     child.process.kill('SIGKILL')
@@ -111,7 +111,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)('an uncaught error, over %s,
     expect(await hanging).not.toContain('of it')
   })
 
-  test('waits for shutdownTimeout and no longer, and logs what it waits for', async () => {
+  test('ends the process after shutdownTimeout at the latest, and logs what it waits for', async () => {
     const { child, ask } = await started(protocol, { GRACE: '1500' })
     const hanging = ask('/hang').catch(() => 'none')
     await child.printed('running')
@@ -127,7 +127,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)('an uncaught error, over %s,
 test.each([
   ['/nothing', 'undefined'],
   ['/unshowable', '[a value whose inspection throws]'],
-])('an uncaught value that is not an Error is logged (%s)', async (target, shown) => {
+])('An uncaught value that is not an Error is logged (%s)', async (target, shown) => {
   const { child, ask } = await started('scgi')
   await ask(target)
   const { code, output } = await child.ended
@@ -135,7 +135,7 @@ test.each([
   expect(output).toContain(shown)
 })
 
-test('an uncaught error that is thrown again and again is logged ten times', async () => {
+test('An uncaught error that is thrown again and again is logged ten times', async () => {
   const { child, ask } = await started('scgi', { GRACE: '1500' })
   const hanging = ask('/hang').catch(() => 'none')
   await child.printed('running')
@@ -147,7 +147,7 @@ test('an uncaught error that is thrown again and again is logged ten times', asy
   await hanging
 })
 
-test('a program that listens for uncaughtException keeps its server', async () => {
+test('A program that listens for uncaughtException keeps its server', async () => {
   const { child, ask } = await started('scgi', { LISTENER: '1' })
   await ask('/timer')
   await child.printed('heard late')
@@ -170,7 +170,7 @@ test('exitOnUncaughtError: false leaves an uncaught error to Node', async () => 
   expect(await hanging).not.toContain('of it')
 })
 
-test('a shutdown that has to wait logs what for, and how to stop at once', async () => {
+test('A shutdown that has to wait logs the reason, and how to stop at once', async () => {
   const { child, ask } = await started('http')
   const hanging = ask('/hang').catch(() => 'none')
   await child.printed('running')
@@ -183,7 +183,7 @@ test('a shutdown that has to wait logs what for, and how to stop at once', async
   expect(await hanging).not.toContain('of it')
 })
 
-test('a shutdown with nothing to wait for logs nothing', async () => {
+test('A shutdown that does not have to wait logs nothing', async () => {
   const { child, ask } = await started('http')
   await ask('/')
   child.process.kill('SIGTERM')
@@ -192,9 +192,9 @@ test('a shutdown with nothing to wait for logs nothing', async () => {
   expect(output).not.toContain('Shutting down')
 })
 
-test('signal listeners go when the server closes by itself, so that the next signal ends the process', async () => {
+test('Signal listeners are removed when the server closes, so that the next signal ends the process', async () => {
   const file = await bundle(
-    folder.path,
+    directory.path,
     'closed',
     `import { run } from '#src/../handlers/auto.ts'
     const before = process.listenerCount('SIGINT')
@@ -211,9 +211,9 @@ test('signal listeners go when the server closes by itself, so that the next sig
 })
 
 test('SIGTERM while the server starts closes it as soon as it has started', async () => {
-  const path = join(folder.path, 'early')
+  const path = join(directory.path, 'early')
   const file = await bundle(
-    folder.path,
+    directory.path,
     'early',
     `import { run } from '#src/../handlers/auto.ts'
     process.on('newListener', (name) => {
@@ -228,7 +228,7 @@ test('SIGTERM while the server starts closes it as soon as it has started', asyn
   expect(existsSync(path)).toBe(false)
 })
 
-describe.each(['fastcgi', 'scgi', 'http'] as const)('a shutdown over %s', (protocol) => {
+describe.each(['fastcgi', 'scgi', 'http'] as const)('A shutdown over %s', (protocol) => {
   test.each([
     ['on which nothing was sent', '', 2_500],
     [

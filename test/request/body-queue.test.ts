@@ -25,12 +25,12 @@ function source() {
 
 /** A read that need not wait. */
 function now(pushed: BodyQueue, size: number): string {
-  const piece = pushed.read(size)
-  if (piece === null || piece instanceof Promise) throw new Error('there is nothing to read')
-  return piece.toString()
+  const chunk = pushed.read(size)
+  if (chunk === null || chunk instanceof Promise) throw new Error('there is nothing to read')
+  return chunk.toString()
 }
 
-test('what was pushed is read without a wait, and told to have left', () => {
+test('BodyQueue gives queued bytes without a wait, and reports how many were read', () => {
   const { source: pushed, read } = source()
   pushed.push(Buffer.from('abc'))
   pushed.push(Buffer.from('de'))
@@ -41,7 +41,7 @@ test('what was pushed is read without a wait, and told to have left', () => {
   expect([pushed.queued, read]).toEqual([0, [2, 1, 2]])
 })
 
-test('whoever reads first is given what comes, and no more than asked for', async () => {
+test('BodyQueue gives a waiting reader the next bytes, and no more than it asked for', async () => {
   const { source: pushed, read } = source()
   const first = pushed.read(2)
   expect(first).toBeInstanceOf(Promise)
@@ -50,7 +50,7 @@ test('whoever reads first is given what comes, and no more than asked for', asyn
   expect([pushed.queued, read]).toEqual([1, [2]])
 })
 
-test('the end is reached when all is read, and stays', async () => {
+test('BodyQueue ends when all is read, and stays ended', async () => {
   const { source: pushed } = source()
   const waiting = pushed.read(9)
   pushed.end()
@@ -62,7 +62,7 @@ test('the end is reached when all is read, and stays', async () => {
   expect([filled.read(9), filled.read(9)]).toEqual([null, null])
 })
 
-test('a failure comes after what was queued, and stays', async () => {
+test('BodyQueue fails after the queued bytes, and stays failed', async () => {
   const { source: pushed } = source()
   pushed.push(Buffer.from('ab'))
   pushed.fail(gone())
@@ -75,7 +75,7 @@ test('a failure comes after what was queued, and stays', async () => {
   expect(() => empty.read(9)).toThrow('gone')
 })
 
-test('a failure after the end takes nothing away', () => {
+test('BodyQueue ignores a failure after the end', () => {
   const { source: pushed } = source()
   pushed.push(Buffer.from('ab'))
   pushed.end()
@@ -84,7 +84,7 @@ test('a failure after the end takes nothing away', () => {
   expect(pushed.read(9)).toBeNull()
 })
 
-test('a body cut short by the end of the connection is an error (facts 220, 221)', async () => {
+test('Input rejects a body that ends with the connection (facts 220, 221)', async () => {
   const { source: pushed } = source()
   const input = new Input(pushed, 5)
   const body = input.read()
@@ -93,7 +93,7 @@ test('a body cut short by the end of the connection is an error (facts 220, 221)
   await expect(body).rejects.toThrow('aborted')
 })
 
-test('a queue that is never empty keeps nothing of what has left it', async () => {
+test('BodyQueue frees chunks that have been read, even if it is never empty', async () => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const { source: pushed } = source()
@@ -114,7 +114,7 @@ test('a queue that is never empty keeps nothing of what has left it', async () =
   expect(alive).toBeLessThan(20)
 })
 
-test('whenever the bytes come and whoever waits, they come in order and are counted', async () => {
+test('BodyQueue gives bytes in order and counts them, whenever they arrive', async () => {
   const steps = fc.array(fc.oneof(fc.record({ push: fc.nat(9) }), fc.record({ read: fc.nat(9) })))
   await fc.assert(
     fc.asyncProperty(steps, async (list) => {
@@ -129,9 +129,9 @@ test('whenever the bytes come and whoever waits, they come in order and are coun
           await waiting
           waiting = null
         } else if (waiting === null) {
-          const piece = pushed.read(step.read + 1)
-          if (piece instanceof Promise) waiting = piece.then((late) => (got += String(late)))
-          else got += piece?.toString()
+          const chunk = pushed.read(step.read + 1)
+          if (chunk instanceof Promise) waiting = chunk.then((late) => (got += String(late)))
+          else got += chunk?.toString()
         }
       }
       expect('0123456789'.repeat(made / 10 + 1).startsWith(got)).toBe(true)

@@ -9,16 +9,16 @@ import { fdSource } from '../../src/request/fd-io.ts'
 import { ApplicationError, PeerError } from '../../src/errors.ts'
 import { bytesSource, emptySource, Input, streamSource } from '../../src/request/input.ts'
 import type { ByteSource } from '../../src/request/input.ts'
-import { temporaryFolder } from '../server/child.ts'
+import { temporaryDirectory } from '../server/child.ts'
 
-const folder = temporaryFolder()
+const directory = temporaryDirectory()
 const opened: number[] = []
 afterAll(() => {
   for (const fd of opened) closeSync(fd)
-  folder.remove()
+  directory.remove()
 })
 
-/** Gives `pieces` one by one, in another turn each if `late`. */
+/** Gives `chunks` one by one, each in another turn if `late`. */
 function piecesSource(pieces: readonly Uint8Array[], late = false): ByteSource {
   const left = pieces.filter((piece) => piece.length > 0).map((piece) => Buffer.from(piece))
   function next(size: number): Buffer | null {
@@ -37,7 +37,7 @@ const single = (content: string) =>
   [...Buffer.from(content, 'latin1')].map((byte) => Buffer.from([byte]))
 
 function makePipe(): string {
-  const path = join(folder.path, `pipe-${(pipes += 1)}`)
+  const path = join(directory.path, `pipe-${(pipes += 1)}`)
   execFileSync('mkfifo', [path])
   return path
 }
@@ -89,7 +89,7 @@ const joined = (list: unknown[]) => Buffer.concat(list as Buffer[]).toString('la
 describe.each(sources)('wsgi.input over %s', (_, make) => {
   const input = (content: string, length?: number) => new Input(make(content), length)
 
-  test('ends at CONTENT_LENGTH (fact 237)', async () => {
+  test('gives the body up to CONTENT_LENGTH (fact 237)', async () => {
     const stream = input('123456', 3)
     expect(await text(stream.read())).toBe('123')
     expect(await text(stream.read())).toBe('')
@@ -152,7 +152,7 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     }
   })
 
-  test('gives what there is of an incomplete body to reads that ask for less', async () => {
+  test('gives the received part of an incomplete body to reads that ask for less', async () => {
     const stream = input('12\n45', 6)
     expect(await text(stream.readline())).toBe('12\n')
     expect(await text(stream.read(2))).toBe('45')
@@ -215,17 +215,20 @@ describe('Overlapping reads', () => {
     ['stream', (stream) => gathered(stream.stream())],
   ]
 
-  test.each(ways)('%s is refused while another read waits, which goes on', async (_, way) => {
-    const stream = new Input(piecesSource(single('abc'), true))
-    const first = stream.read()
-    const error: unknown = await way(stream).catch((reason: unknown) => reason)
-    expect(error).toBeInstanceOf(ApplicationError)
-    expect(String(error)).toContain('wsgi.input is already being read')
-    expect(await text(first)).toBe('abc')
-    expect(await text(stream.read())).toBe('')
-  })
+  test.each(ways)(
+    'are refused: %s while another read waits, which then completes',
+    async (_, way) => {
+      const stream = new Input(piecesSource(single('abc'), true))
+      const first = stream.read()
+      const error: unknown = await way(stream).catch((reason: unknown) => reason)
+      expect(error).toBeInstanceOf(ApplicationError)
+      expect(String(error)).toContain('wsgi.input is already being read')
+      expect(await text(first)).toBe('abc')
+      expect(await text(stream.read())).toBe('')
+    },
+  )
 
-  test('are only those in progress: a read after a failed one is allowed', async () => {
+  test('do not include a read after a failed one', async () => {
     let attempts = 0
     const stream = new Input({
       read() {
@@ -238,7 +241,7 @@ describe('Overlapping reads', () => {
     expect(await text(stream.read())).toBe('late')
   })
 
-  test('are only those in progress: an iteration that was left halfway leaves the rest readable', async () => {
+  test('do not include a read of the rest after an iteration that was left early', async () => {
     const stream = new Input(bytesSource(Buffer.from('a\nb\nc')))
     for await (const line of stream) {
       expect(line.toString()).toBe('a\n')
@@ -252,10 +255,10 @@ describe('Overlapping reads', () => {
   })
 })
 
-describe('Input reads its source in blocks', () => {
+describe('Input, which reads its source in blocks,', () => {
   const large = Buffer.alloc(200_001, 'abcdefghi\n')
 
-  test('and keeps the order in reads larger than a block and lines across blocks', async () => {
+  test('keeps the order in reads larger than a block and lines across blocks', async () => {
     const stream = new Input(bytesSource(large), 200_000)
     const parts = [
       await stream.read(65_537),
@@ -266,13 +269,13 @@ describe('Input reads its source in blocks', () => {
     expect(Buffer.concat(parts).equals(large.subarray(0, 200_000))).toBe(true)
   })
 
-  test('and joins a line of a megabyte, which arrives in single bytes, once', async () => {
+  test('joins a long line that arrives in single bytes only once', async () => {
     const long = Buffer.alloc(300_000, 'x')
     const stream = new Input({ read: () => Buffer.from('x') }, long.length)
     expect((await stream.readline()).equals(long)).toBe(true)
   })
 
-  test('and never asks for more than the rest of CONTENT_LENGTH', async () => {
+  test('never asks for more than the rest of CONTENT_LENGTH', async () => {
     const asked: number[] = []
     const source: ByteSource = {
       read(size) {
@@ -284,7 +287,7 @@ describe('Input reads its source in blocks', () => {
     expect(asked).toEqual([65_536, 40_000])
   })
 
-  test('and needs no block for each byte of a pipe that delivers single bytes', async () => {
+  test('reuses its block for a pipe that delivers single bytes', async () => {
     const fd = openSync(makePipe(), 'r+')
     opened.push(fd)
     const source = fdSource(fd)
@@ -352,13 +355,13 @@ describe('A Node stream as a source', () => {
 })
 
 test('A descriptor that cannot be read is an error that is logged, not a client that left', async () => {
-  const directory = openSync('/', 'r')
+  const directoryFd = openSync('/', 'r')
   const closed = openSync('/dev/null', 'r')
   closeSync(closed)
   try {
     for (const [fd, code] of [
       [closed, 'EBADF'],
-      [directory, 'EISDIR'],
+      [directoryFd, 'EISDIR'],
     ] as const) {
       const error = await new Input(fdSource(fd), 1).read().catch((reason: unknown) => reason)
       expect(error).toBeInstanceOf(Error)
@@ -366,7 +369,7 @@ test('A descriptor that cannot be read is an error that is logged, not a client 
       expect(String(error)).toContain(`from file descriptor ${fd}: ${code}`)
     }
   } finally {
-    closeSync(directory)
+    closeSync(directoryFd)
   }
 })
 
@@ -431,7 +434,7 @@ describe('A client that disconnects', () => {
   })
 
   test.each(['read', 'readline'] as const)(
-    'while nobody waits for %s() yet ends no process, and is told to who waits later',
+    'does not end the process before %s() is awaited, and rejects it then',
     async (method) => {
       const unhandled: unknown[] = []
       const listener = (error: unknown) => unhandled.push(error)

@@ -24,15 +24,15 @@ import { GATEWAYS, through, valueOf } from '../middleware/gateways.ts'
 
 type StreamOptions = { start?: number; end?: number }
 
-let folder: string
+let directory: string
 let path: string
 const content = Buffer.from(Array.from({ length: 200_000 }, (_, i) => i % 251))
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'portico-length-'))
-  path = join(folder, 'file')
+  directory = mkdtempSync(join(tmpdir(), 'portico-length-'))
+  path = join(directory, 'file')
   writeFileSync(path, content)
 })
-afterAll(() => rmSync(folder, { recursive: true }))
+afterAll(() => rmSync(directory, { recursive: true }))
 
 describe('bodyLength()', () => {
   it.each<[what: string, body: unknown, length: number | undefined]>([
@@ -104,14 +104,14 @@ describe('bodyLength()', () => {
   })
 
   it('does not measure a stream that cannot be opened', async () => {
-    const body = new FileWrapper(createReadStream(join(folder, 'missing')))
+    const body = new FileWrapper(createReadStream(join(directory, 'missing')))
     await whenOpen(body)
     expect(bodyLength(body)).toBeUndefined()
   })
 
   it('measures an empty file', async () => {
-    writeFileSync(join(folder, 'empty'), '')
-    const body = new FileWrapper(await open(join(folder, 'empty')), { start: 0 })
+    writeFileSync(join(directory, 'empty'), '')
+    const body = new FileWrapper(await open(join(directory, 'empty')), { start: 0 })
     expect(bodyLength(body)).toBe(0)
     await body.close?.()
   })
@@ -161,22 +161,22 @@ describe.each(GATEWAYS)('An fs.ReadStream sent over %s', (gateway) => {
       startResponse('200 OK', [])
       return new FileWrapper(createReadStream(path, options))
     }
-    const answer = await through(gateway, application, (ask) => ask({ method, target: '/' }))
-    expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
-    expect(answer.broken).toBe(false)
+    const response = await through(gateway, application, (ask) => ask({ method, target: '/' }))
+    expect(valueOf(response, 'Content-Length')).toBe(String(to - from))
+    expect(response.broken).toBe(false)
     const sent = method === 'HEAD' ? Buffer.alloc(0) : content.subarray(from, to)
-    expect(answer.body.equals(sent)).toBe(true)
+    expect(response.body.equals(sent)).toBe(true)
   })
 
   it('of an empty file has a Content-Length of 0', async () => {
-    const empty = join(folder, `empty-${gateway}`)
+    const empty = join(directory, `empty-${gateway}`)
     writeFileSync(empty, '')
     const application: Application = (_environ, startResponse) => {
       startResponse('200 OK', [])
       return new FileWrapper(createReadStream(empty))
     }
-    const answer = await through(gateway, application, (ask) => ask('/'))
-    expect([answer.status, valueOf(answer, 'Content-Length')]).toEqual(['200 OK', '0'])
+    const response = await through(gateway, application, (ask) => ask('/'))
+    expect([response.status, valueOf(response, 'Content-Length')]).toEqual(['200 OK', '0'])
   })
 })
 
@@ -188,11 +188,11 @@ describe.each(GATEWAYS)('A FileHandle sent over %s', (gateway) => {
   ])(
     'has its Content-Length (fact 149) in a response to %s with %j',
     async (method, options, from, to) => {
-      const answer = await through(gateway, file(options), (ask) => ask({ method, target: '/' }))
-      expect(valueOf(answer, 'Content-Length')).toBe(String(to - from))
-      expect(answer.broken).toBe(false)
+      const response = await through(gateway, file(options), (ask) => ask({ method, target: '/' }))
+      expect(valueOf(response, 'Content-Length')).toBe(String(to - from))
+      expect(response.broken).toBe(false)
       const sent = method === 'HEAD' ? Buffer.alloc(0) : content.subarray(from, to)
-      expect(answer.body.equals(sent)).toBe(true)
+      expect(response.body.equals(sent)).toBe(true)
     },
   )
 
@@ -214,17 +214,17 @@ describe.each(GATEWAYS)('A FileHandle sent over %s', (gateway) => {
   })
 
   it('keeps the Content-Length that the application gives', async () => {
-    const answer = await through(
+    const response = await through(
       gateway,
       file({ start: 0, length: 5 }, [['Content-Length', '5']]),
       (ask) => ask('/'),
     )
-    expect(valueOf(answer, 'Content-Length')).toBe('5')
-    expect(answer.body).toHaveLength(5)
+    expect(valueOf(response, 'Content-Length')).toBe('5')
+    expect(response.body).toHaveLength(5)
   })
 
   it('that grows is sent up to its Content-Length', async () => {
-    const growing = join(folder, `growing-${gateway}`)
+    const growing = join(directory, `growing-${gateway}`)
     writeFileSync(growing, Buffer.alloc(100_000))
     const application: Application = async (_environ, startResponse) => {
       startResponse('200 OK', [])
@@ -241,9 +241,9 @@ describe.each(GATEWAYS)('A FileHandle sent over %s', (gateway) => {
         },
       })
     }
-    const answer = await through(gateway, application, (ask) => ask('/'))
-    expect(valueOf(answer, 'Content-Length')).toBe('100000')
-    expect([answer.body.length, answer.broken]).toEqual([100_000, false])
+    const response = await through(gateway, application, (ask) => ask('/'))
+    expect(valueOf(response, 'Content-Length')).toBe('100000')
+    expect([response.body.length, response.broken]).toEqual([100_000, false])
   })
 })
 
@@ -292,10 +292,10 @@ describe.each(GATEWAYS)('A %s gateway', (gateway) => {
           return result
         },
         async (ask) => {
-          const answer = await ask('/')
+          const response = await ask('/')
           const expected = Buffer.concat([...result].map((chunk) => Buffer.from(chunk)))
-          expect(answer.body.equals(expected)).toBe(true)
-          expect(valueOf(answer, 'X-Byte')).toBe('caf\xe9')
+          expect(response.body.equals(expected)).toBe(true)
+          expect(valueOf(response, 'X-Byte')).toBe('caf\xe9')
         },
       )
     }

@@ -23,15 +23,15 @@ const broken = (source: unknown) => source as FileLike
 
 describe('FileWrapper', () => {
   const content = Buffer.from(Array.from({ length: 1000 }, (_, i) => i % 256))
-  let folder: string
+  let directory: string
   let path: string
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'portico-util-'))
-    path = join(folder, 'file')
+    directory = await mkdtemp(join(tmpdir(), 'portico-util-'))
+    path = join(directory, 'file')
     await writeFile(path, content)
   })
-  afterAll(() => rm(folder, { recursive: true }))
+  afterAll(() => rm(directory, { recursive: true }))
 
   /** A file as in Python, with a record of its reads. */
   class PythonFile implements FileLike {
@@ -189,7 +189,7 @@ describe('FileWrapper', () => {
   })
 
   test('a stream that fails before it is iterated fails the body, not the process', async () => {
-    const stream = createReadStream(join(folder, 'missing'))
+    const stream = createReadStream(join(directory, 'missing'))
     const body = new FileWrapper(stream)
     await new Promise<void>((resolve) => stream.once('close', () => resolve()))
     await expect(bytes(body)).rejects.toThrow('ENOENT')

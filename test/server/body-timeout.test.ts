@@ -11,9 +11,9 @@ import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { params, scgi } from '../hostile/peer.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
-import { temporaryFolder } from './child.ts'
+import { temporaryDirectory } from './child.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(directory.remove)
 
 /** Bytes of the body. */

@@ -13,17 +13,17 @@ import { rolldown } from 'rolldown'
 const SOURCES = resolve(import.meta.dirname, '../../src')
 
 /** A directory for sockets and scripts, and what removes it. */
-export function temporaryFolder(): { path: string; remove: () => void } {
+export function temporaryDirectory(): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), 'portico-'))
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-/** Bundles `source`, in which `#src/` stands for the sources, to `folder`; resolves to its path. */
-export async function bundle(folder: string, name: string, source: string): Promise<string> {
-  const input = join(folder, `${name}.ts`)
+/** Bundles `source`, in which `#src/` stands for the sources, to `directory`; resolves to its path. */
+export async function bundle(directory: string, name: string, source: string): Promise<string> {
+  const input = join(directory, `${name}.ts`)
   writeFileSync(input, source.replaceAll('#src', SOURCES))
   const build = await rolldown({ input, platform: 'node', logLevel: 'silent' })
-  const file = join(folder, `${name}.mjs`)
+  const file = join(directory, `${name}.mjs`)
   await build.write({ file, format: 'esm', codeSplitting: false })
   await build.close()
   return file

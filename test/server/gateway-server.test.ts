@@ -12,11 +12,11 @@ import { allowClients } from '../../src/address-list.ts'
 import { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Connection, ServerOptions, ServerPolicy } from '../../src/server/gateway-server.ts'
 import type { Address } from '../../src/server/listen.ts'
-import { bundle, start, temporaryFolder } from './child.ts'
+import { bundle, start, temporaryDirectory } from './child.ts'
 
-const folder = temporaryFolder()
-afterAll(folder.remove)
-const SOCKET = join(folder.path, 'app.sock')
+const directory = temporaryDirectory()
+afterAll(directory.remove)
+const SOCKET = join(directory.path, 'app.sock')
 
 /** A protocol of one byte: the response to 'a' is 'A' a little later; 'h' gets none. */
 class Letters implements Connection {
@@ -30,12 +30,12 @@ class Letters implements Connection {
     socket.setEncoding('latin1').on('data', (letters: string) => {
       for (const letter of letters) {
         this.#running++
-        if (letter === 'a') setTimeout(() => this.#answer(), 20)
+        if (letter === 'a') setTimeout(() => this.#respond(), 20)
       }
     })
   }
 
-  #answer(): void {
+  #respond(): void {
     this.#running--
     this.#socket.write('A')
     if (this.#ending) this.end()
@@ -127,7 +127,7 @@ describe.each([
 
   test('loses no request under load', async () => {
     const gateway = await serve({ listen: given })
-    let answers = 0
+    let responses = 0
     let closing: Promise<void> | undefined
     const lost: string[] = []
     const client = async () => {
@@ -139,16 +139,16 @@ describe.each([
         socket.write('a')
         await Promise.race([event(socket, 'data'), heard])
         socket.end()
-        const answer = await heard
-        if (answer === 'A') answers++
-        else if (connected) lost.push(answer)
-        if (answers > 100) closing ??= gateway.close()
+        const response = await heard
+        if (response === 'A') responses++
+        else if (connected) lost.push(response)
+        if (responses > 100) closing ??= gateway.close()
         if (closing) break
       }
     }
     await Promise.all(Array.from({ length: 20 }, client))
     await closing
-    expect(answers).toBeGreaterThan(100)
+    expect(responses).toBeGreaterThan(100)
     expect(lost).toEqual([])
   })
 
@@ -218,12 +218,12 @@ test('GatewayServer closes an http.Server in the same way', async () => {
   )
   const { address } = gateway
   if (address.kind !== 'tcp') throw new Error(address.kind)
-  const answer = new Promise<string>((resolve) => {
+  const received = new Promise<string>((resolve) => {
     get(address, (response) => response.setEncoding('utf8').on('data', resolve))
   })
   await new Promise((resolve) => server.once('request', resolve))
   await gateway.close()
-  expect(await answer).toBe('hello')
+  expect(await received).toBe('hello')
 })
 
 describe('A server with a list of clients', () => {
@@ -335,7 +335,7 @@ describe('A server process', () => {
 
   beforeAll(async () => {
     script = await bundle(
-      folder.path,
+      directory.path,
       'process',
       `import { createServer } from 'node:net'
        import { GatewayServer } from '#src/server/gateway-server.ts'
@@ -392,9 +392,9 @@ describe('A server process', () => {
     await child.printed('running')
     child.process.kill('SIGTERM')
     // Refused means that the first signal has arrived.
-    for (let answer: unknown = 'connect'; answer === 'connect';) {
+    for (let response: unknown = 'connect'; response === 'connect';) {
       const probe = reach(address)
-      answer = await Promise.race([
+      response = await Promise.race([
         event(probe, 'connect').then(() => 'connect'),
         event(probe, 'error'),
       ])

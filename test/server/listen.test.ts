@@ -17,12 +17,12 @@ import { ConfigurationError } from '../../src/errors.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import { listen, parseListen } from '../../src/server/listen.ts'
 import type { ListenOptions, ListenPolicy } from '../../src/server/listen.ts'
-import { bundle, start, temporaryFolder } from './child.ts'
+import { bundle, start, temporaryDirectory } from './child.ts'
 
-const folder = temporaryFolder()
-afterAll(folder.remove)
+const directory = temporaryDirectory()
+afterAll(directory.remove)
 
-const inFolder = (name: string) => join(folder.path, name)
+const inDirectory = (name: string) => join(directory.path, name)
 const policy: ListenPolicy = { fallback: 'fd:0', wildcard: 'refuse' }
 const servers: Server[] = []
 
@@ -41,10 +41,10 @@ const close = (server: Server) => new Promise((resolve) => server.close(resolve)
 function ask(where: { path: string } | { host: string; port: number }): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(where)
-    let answer = ''
-    socket.setEncoding('utf8').on('data', (text: string) => (answer += text))
+    let received = ''
+    socket.setEncoding('utf8').on('data', (text: string) => (received += text))
     socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''))
-    socket.on('end', () => resolve(answer))
+    socket.on('end', () => resolve(received))
   })
 }
 
@@ -69,7 +69,7 @@ function descriptor(server: Server): number {
 /** A listening socket, the name by which it is reached, and what lets go of it here. */
 async function opened(kind: 'unix' | 'tcp') {
   const server = createServer()
-  const path = inFolder(`parent-${++count}`)
+  const path = inDirectory(`parent-${++count}`)
   await new Promise<void>((resolve) => {
     if (kind === 'unix') server.listen(path, resolve)
     else server.listen(0, '127.0.0.1', resolve)
@@ -203,7 +203,7 @@ describe('A TCP server', () => {
 
 describe('A Unix socket', () => {
   test('has mode 0660, whatever the umask, and is removed when the server closes', async () => {
-    const path = inFolder('a.sock')
+    const path = inDirectory('a.sock')
     const umask = process.umask(0)
     const server = hello()
     expect(await listen(server, { listen: `unix:${path}` }, policy)).toEqual({ kind: 'unix', path })
@@ -220,14 +220,14 @@ describe('A Unix socket', () => {
     ['0o640', 0o640],
     ['600', 0o600],
   ])('has the mode of the option: %s', async (mode, bits) => {
-    const path = inFolder('mode.sock')
+    const path = inDirectory('mode.sock')
     await listen(hello(), { listen: `unix:${path}`, mode }, policy)
     expect(lstatSync(path).mode & 0o777).toBe(bits)
   })
 
   test('has the owner and the group of the options, by number or by name', async () => {
-    const path = inFolder('owner.sock')
-    const { uid, gid } = lstatSync(folder.path)
+    const path = inDirectory('owner.sock')
+    const { uid, gid } = lstatSync(directory.path)
     const name = uid === 0 ? 'root' : uid
     await listen(hello(), { listen: `unix:${path}`, owner: name, group: String(gid) }, policy)
     expect(lstatSync(path)).toMatchObject({ uid, gid })
@@ -237,11 +237,11 @@ describe('A Unix socket', () => {
     [{ mode: 660 }, 'mode: 660 is not a file mode'],
     [{ mode: -1 }, 'mode: -1'],
     [{ mode: '0999' }, 'mode: "0999"'],
-    [{ owner: 'nobody-has-this-name' }, 'owner: "nobody-has-this-name" is not in /etc/passwd'],
+    [{ owner: 'no-such-user' }, 'owner: "no-such-user" is not in /etc/passwd'],
     [{ group: '' }, 'group: "" is not in /etc/group'],
     [{ group: -1 }, 'group: -1 is not in /etc/group'],
   ])('is not created if the options %j are refused', async (options, message) => {
-    const path = inFolder('refused.sock')
+    const path = inDirectory('refused.sock')
     const error = await failure(listen(hello(), { listen: `unix:${path}`, ...options }, policy))
     expect(error.message).toContain(message)
     expect(existsSync(path)).toBe(false)
@@ -253,7 +253,7 @@ describe('A Unix socket', () => {
   ])('is removed with an error if its %s cannot be changed', async (option, value, who) => {
     // A process that is not root, even if the tests run as root.
     const script = await bundle(
-      folder.path,
+      directory.path,
       option,
       `import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
       import { tmpdir } from 'node:os'
@@ -264,15 +264,15 @@ describe('A Unix socket', () => {
         process.setgid(65534)
         process.setuid(65534)
       }
-      const folder = mkdtempSync(tmpdir() + '/portico-')
-      const options = { listen: 'unix:' + folder + '/app.sock', ${option}: ${value} }
+      const directory = mkdtempSync(tmpdir() + '/portico-')
+      const options = { listen: 'unix:' + directory + '/app.sock', ${option}: ${value} }
       await listen(createServer(), options, { fallback: 0, wildcard: 'refuse' }).catch((error) => {
-        console.log(error.name + ': ' + error.message.replace(folder, 'DIRECTORY'))
+        console.log(error.name + ': ' + error.message.replace(directory, 'DIRECTORY'))
       })
-      console.log(readdirSync(folder).length)
-      rmSync(folder, { recursive: true })`,
+      console.log(readdirSync(directory).length)
+      rmSync(directory, { recursive: true })`,
     )
-    // Read from a descriptor: the folder is closed to others.
+    // Read from a descriptor: the directory is closed to others.
     const { output } = await start('sh', ['-c', `exec node --input-type=module < '${script}'`])
       .ended
     expect(output).toBe(
@@ -283,17 +283,17 @@ describe('A Unix socket', () => {
 
   test('in a missing directory is a ConfigurationError', async () => {
     const error = await failure(
-      listen(hello(), { listen: `unix:${inFolder('no/a.sock')}` }, policy),
+      listen(hello(), { listen: `unix:${inDirectory('no/a.sock')}` }, policy),
     )
     expect(error.message).toMatch(/no such directory|permission denied/)
     expect(error.cause).toHaveProperty('code')
   })
 
   test('of a dead process is replaced', async () => {
-    const path = inFolder('stale.sock')
+    const path = inDirectory('stale.sock')
     const dead = hello()
-    await new Promise<void>((resolve) => dead.listen(inFolder('dying.sock'), resolve))
-    linkSync(inFolder('dying.sock'), path)
+    await new Promise<void>((resolve) => dead.listen(inDirectory('dying.sock'), resolve))
+    linkSync(inDirectory('dying.sock'), path)
     await close(dead)
     expect(await ask({ path })).toBe('ECONNREFUSED')
 
@@ -302,7 +302,7 @@ describe('A Unix socket', () => {
   })
 
   test('that another process listens on is not replaced', async () => {
-    const path = inFolder('used.sock')
+    const path = inDirectory('used.sock')
     await listen(hello(), { listen: `unix:${path}` }, policy)
     const second = hello()
     const error = await failure(listen(second, { listen: `unix:${path}` }, policy))
@@ -312,7 +312,7 @@ describe('A Unix socket', () => {
   })
 
   test('is opened by only one of two servers that start at once', async () => {
-    const path = inFolder('race.sock')
+    const path = inDirectory('race.sock')
     const both = await Promise.allSettled(
       [hello(), hello()].map((server) => listen(server, { listen: `unix:${path}` }, policy)),
     )
@@ -325,7 +325,7 @@ describe('A Unix socket', () => {
     ['a directory', (path: string) => mkdirSync(path)],
     ['a symbolic link', (path: string) => symlinkSync('nowhere', path)],
   ])('never replaces %s', async (name, make) => {
-    const path = inFolder(name)
+    const path = inDirectory(name)
     make(path)
     const before = lstatSync(path)
     const error = await failure(listen(hello(), { listen: `unix:${path}` }, policy))
@@ -334,11 +334,11 @@ describe('A Unix socket', () => {
   })
 
   test('of a new server remains when the old server closes', async () => {
-    const path = inFolder('handover.sock')
+    const path = inDirectory('handover.sock')
     const [first, second] = [hello(), hello()]
     await listen(first, { listen: `unix:${path}` }, policy)
     // The name is removed by hand while the first server still runs.
-    linkSync(path, inFolder('kept.sock'))
+    linkSync(path, inDirectory('kept.sock'))
     unlinkSync(path)
     await listen(second, { listen: `unix:${path}` }, policy)
     await close(first)
@@ -346,9 +346,9 @@ describe('A Unix socket', () => {
   })
 
   test('leaves no other file in its directory', async () => {
-    mkdirSync(inFolder('tidy'))
-    await listen(hello(), { listen: `unix:${inFolder('tidy/a.sock')}` }, policy)
-    expect(readdirSync(inFolder('tidy'))).toEqual(['a.sock'])
+    mkdirSync(inDirectory('tidy'))
+    await listen(hello(), { listen: `unix:${inDirectory('tidy/a.sock')}` }, policy)
+    expect(readdirSync(inDirectory('tidy'))).toEqual(['a.sock'])
   })
 })
 
@@ -357,7 +357,7 @@ describe('An inherited socket', () => {
 
   beforeAll(async () => {
     script = await bundle(
-      folder.path,
+      directory.path,
       'inherited',
       `import { createServer } from 'node:net'
        import { listen } from '#src/server/listen.ts'
@@ -425,7 +425,7 @@ describe('An inherited socket', () => {
     "is served with all others of a systemd unit by listen: 'systemd', over %s",
     async (gateway) => {
       const file = await bundle(
-        folder.path,
+        directory.path,
         'several',
         `import { run } from '#src/../handlers/auto.ts'
         const server = await run((environ, startResponse) => {

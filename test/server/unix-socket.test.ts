@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { fastcgiClient } from '../../src/exports/testing.ts'
 import { listen, type ListenPolicy } from '../../src/server/listen.ts'
-import { bundle, start, temporaryFolder } from './child.ts'
+import { bundle, start, temporaryDirectory } from './child.ts'
 
-const directory = temporaryFolder()
+const directory = temporaryDirectory()
 afterAll(directory.remove)
 
 const servers: Server[] = []

@@ -8,7 +8,7 @@ import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { fastcgi, params, scgi } from '../hostile/peer.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
-import { temporaryFolder } from './child.ts'
+import { temporaryDirectory } from './child.ts'
 
 vi.mock('../../src/node-internals/accept-onread.ts', () => ({ takeConnections: () => false }))
 
@@ -18,12 +18,12 @@ const echo: Application = async (environ, startResponse) => {
   return [body]
 }
 
-const { path: folder, remove } = temporaryFolder()
+const { path: directory, remove } = temporaryDirectory()
 const running: GatewayServer[] = []
 beforeAll(async () => {
   running.push(
-    await new FastCGIHandler({ listen: `unix:${folder}/fastcgi` }).run(echo),
-    await new SCGIHandler({ listen: `unix:${folder}/scgi` }).run(echo),
+    await new FastCGIHandler({ listen: `unix:${directory}/fastcgi` }).run(echo),
+    await new SCGIHandler({ listen: `unix:${directory}/scgi` }).run(echo),
   )
 })
 afterAll(async () => {
@@ -51,7 +51,7 @@ it.each([
   ['scgi', Buffer.concat([scgi('/', 3), Buffer.from('abc')]), 'abc'],
   ['scgi', Buffer.concat([scgi('/', SIZE), BODY]), 'portico portico'],
 ])('A %s server echoes a body while Node reads the connection', async (gateway, request, found) => {
-  const socket = connect({ path: `${folder}/${gateway}`, allowHalfOpen: true })
+  const socket = connect({ path: `${directory}/${gateway}`, allowHalfOpen: true })
   const chunks: Buffer[] = []
   socket.on('data', (chunk: Buffer) => chunks.push(chunk))
   socket.write(request)

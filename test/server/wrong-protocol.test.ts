@@ -45,12 +45,12 @@ async function serve(gateway: Gateway): Promise<number> {
 /** Sends bytes, and resolves to what comes before the server closes. */
 async function send(port: number, bytes: string | Buffer): Promise<string> {
   const socket = connect(port, '127.0.0.1')
-  let answer = ''
-  socket.setEncoding('latin1').on('data', (text: string) => (answer += text))
+  let received = ''
+  socket.setEncoding('latin1').on('data', (text: string) => (received += text))
   socket.on('error', () => {})
   socket.write(bytes)
   await once(socket, 'close')
-  return answer
+  return received
 }
 
 const fastcgi = Buffer.concat([begin(1), record(4, 1, Buffer.alloc(0))])

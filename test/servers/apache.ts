@@ -16,9 +16,9 @@ import {
 } from './process.ts'
 
 export interface ApacheOptions {
-  /** A folder of scripts, served as /cgi-bin/. */
+  /** A directory of scripts, served as /cgi-bin/. */
   cgiBin?: string
-  /** A folder of documents, in which a `.cgi` file is a script. */
+  /** A directory of documents, in which a `.cgi` file is a script. */
   documentRoot?: string
   /** FastCGI programs that mod_fcgid starts: `at` as in a Mount, `script` an executable file. */
   fcgid?: { at: string; script: string; extra?: string }[]
@@ -32,7 +32,11 @@ export interface ApacheOptions {
 }
 
 /** Where Debian has them; other distributions have links in the first two. */
-const moduleFolders = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/httpd/modules']
+const moduleDirectories = [
+  '/usr/lib/apache2/modules',
+  '/usr/lib64/httpd/modules',
+  '/etc/httpd/modules',
+]
 
 const usualModules = [
   'mpm_event',
@@ -66,11 +70,11 @@ export async function startApache(options: ApacheOptions = {}): Promise<WebServe
   return startServer({
     program: 'apache2',
     configure: (place) => configure(place, options),
-    args: (config, { folder }) => ['-d', folder, '-f', config, '-D', 'FOREGROUND'],
+    args: (config, { directory }) => ['-d', directory, '-f', config, '-D', 'FOREGROUND'],
   })
 }
 
-function configure({ folder, port }: Place, options: ApacheOptions): string {
+function configure({ directory, port }: Place, options: ApacheOptions): string {
   const { cgiBin, documentRoot, fcgid = [], mounts = [], extra = '', everywhere = '' } = options
   const modules = [
     ...usualModules,
@@ -82,28 +86,28 @@ ServerName localhost
 Listen 127.0.0.1:${port}
 ${modules.map(loadModule).join('\n')}
 ${workerUser === undefined ? '' : `User ${workerUser}\nGroup ${workerUser}`}
-PidFile ${folder}/apache2.pid
-DefaultRuntimeDir ${folder}
-Mutex file:${folder} default
-ErrorLog ${folder}/error.log
+PidFile ${directory}/apache2.pid
+DefaultRuntimeDir ${directory}
+Mutex file:${directory} default
+ErrorLog ${directory}/error.log
 LogLevel warn
-ScriptSock ${folder}/cgid.sock
+ScriptSock ${directory}/cgid.sock
 TypesConfig /etc/mime.types
 StartServers 1
 ServerLimit 2
 ThreadsPerChild 32
 MaxRequestWorkers 64
-DocumentRoot "${documentRoot ?? folder}"
+DocumentRoot "${documentRoot ?? directory}"
 <Directory "/">
   AllowOverride None
   Require all denied
 </Directory>
-${documentRoot === undefined ? '' : directory(documentRoot, 'AddHandler cgi-script .cgi')}
-${cgiBin === undefined ? '' : `ScriptAlias "/cgi-bin/" "${cgiBin}/"\n${directory(cgiBin)}`}
+${documentRoot === undefined ? '' : documentDirectory(documentRoot, 'AddHandler cgi-script .cgi')}
+${cgiBin === undefined ? '' : `ScriptAlias "/cgi-bin/" "${cgiBin}/"\n${documentDirectory(cgiBin)}`}
 # First, before any proxy.
 ProxyPass "${readyPath}" "!"
 Redirect 307 "${readyPath}" "/"
-${fcgid.length > 0 ? fcgidServer(folder) : ''}
+${fcgid.length > 0 ? fcgidServer(directory) : ''}
 ${fcgid.map(fcgidProgram).join('')}
 ${mounts.map(proxy).join('')}
 <Location "/">
@@ -114,12 +118,14 @@ ${extra}
 }
 
 function loadModule(name: string): string {
-  const path = moduleFolders.map((folder) => join(folder, `mod_${name}.so`)).find(existsSync)
+  const path = moduleDirectories
+    .map((directory) => join(directory, `mod_${name}.so`))
+    .find(existsSync)
   if (path === undefined) throw new Error(`Apache has no mod_${name}`)
   return `LoadModule ${name}_module ${path}`
 }
 
-function directory(path: string, extra = ''): string {
+function documentDirectory(path: string, extra = ''): string {
   return `<Directory "${path}">
   Options +ExecCGI +FollowSymLinks
   Require all granted
@@ -127,9 +133,9 @@ function directory(path: string, extra = ''): string {
 </Directory>`
 }
 
-function fcgidServer(folder: string): string {
-  return `FcgidIPCDir ${folder}
-FcgidProcessTableFile ${folder}/fcgid.shm
+function fcgidServer(directory: string): string {
+  return `FcgidIPCDir ${directory}
+FcgidProcessTableFile ${directory}/fcgid.shm
 FcgidInitialEnv PATH ${serverPath}`
 }
 
@@ -150,7 +156,7 @@ function proxy(mount: Mount): string {
   const { at, to, protocol = 'fastcgi', pathInfo = 'split', extra = '' } = mount
   const scheme = proxyScheme[protocol]
   const socket = unixPath(to)
-  // What comes after the host replaces the prefix; HTTP has no other place for the prefix.
+  // What comes after the host replaces the prefix; HTTP has no other field for the prefix.
   const path = protocol === 'http' || at === '/' ? at : ''
   const target =
     socket === undefined ? `${scheme}://${to}${path}` : `unix:${socket}|${scheme}://app${path}`

@@ -11,7 +11,7 @@ import {
 } from './process.ts'
 
 export interface LighttpdOptions {
-  /** A folder of scripts, served as /cgi-bin/. */
+  /** A directory of scripts, served as /cgi-bin/. */
   cgiBin?: string
   /** `extra` holds further options of the host: `"bin-path" => "/usr/lib/cgi-bin/app.fcgi"`. */
   mounts?: Mount[]
@@ -29,16 +29,16 @@ export async function startLighttpd(options: LighttpdOptions = {}): Promise<WebS
   })
 }
 
-function configure({ folder, port }: Place, options: LighttpdOptions): string {
+function configure({ directory, port }: Place, options: LighttpdOptions): string {
   const { cgiBin, mounts = [], extra = '' } = options
   return `
 server.modules = ( "mod_redirect", "mod_alias", "mod_setenv", "mod_auth", "mod_authn_file",
   "mod_cgi", "mod_fastcgi", "mod_scgi", "mod_proxy" )
 server.bind = "127.0.0.1"
 server.port = ${port}
-server.document-root = "${folder}"
-server.upload-dirs = ( "${folder}" )
-server.errorlog = "${folder}/error.log"
+server.document-root = "${directory}"
+server.upload-dirs = ( "${directory}" )
+server.errorlog = "${directory}/error.log"
 ${user()}
 $HTTP["url"] == "${readyPath}" {
   url.redirect = ( "" => "/" )
@@ -55,9 +55,9 @@ function user(): string {
   return `server.username = "${workerUser}"\nserver.groupname = "${workerUser}"`
 }
 
-function cgi(folder: string): string {
+function cgi(directory: string): string {
   return `
-alias.url = ( "/cgi-bin/" => "${folder}/" )
+alias.url = ( "/cgi-bin/" => "${directory}/" )
 $HTTP["url"] =~ "^/cgi-bin/" {
   cgi.assign = ( "" => "" )
   setenv.set-environment = ( "PATH" => "${serverPath}" )

@@ -15,23 +15,30 @@ export async function startNginx(options: NginxOptions = {}): Promise<WebServer>
     program: 'nginx',
     configure: (place) => configure(place, options),
     // -e: until it has read its configuration it would log to the distribution's file.
-    args: (config, { folder }) => ['-c', config, '-p', folder, '-e', `${folder}/error.log`],
+    args: (config, { directory }) => [
+      '-c',
+      config,
+      '-p',
+      directory,
+      '-e',
+      `${directory}/error.log`,
+    ],
   })
 }
 
-function configure({ folder, port }: Place, options: NginxOptions): string {
+function configure({ directory, port }: Place, options: NginxOptions): string {
   const { mounts = [], keepalive = 8, extra = '' } = options
   return `
 daemon off;
-pid ${folder}/nginx.pid;
+pid ${directory}/nginx.pid;
 ${workerUser === undefined ? '' : `user ${workerUser};`}
 worker_processes 1;
 events {}
 http {
   access_log off;
-  error_log ${folder}/error.log warn;
+  error_log ${directory}/error.log warn;
   ${['client_body', 'fastcgi', 'scgi', 'proxy', 'uwsgi']
-    .map((name) => `${name}_temp_path ${folder}/${name}_temp;`)
+    .map((name) => `${name}_temp_path ${directory}/${name}_temp;`)
     .join('\n  ')}
 ${mounts.map((mount, index) => upstream(mount, index, keepalive)).join('')}
   server {

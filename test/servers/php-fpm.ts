@@ -6,7 +6,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findProgram, makeFolder, openSocket, workerUser } from './process.ts'
+import { findProgram, makeDirectory, openSocket, workerUser } from './process.ts'
 
 /** A running php-fpm; SCRIPT_FILENAME is 'index.php'. */
 export interface PhpFpm {
@@ -34,9 +34,9 @@ export async function startPhpFpm(source: string): Promise<PhpFpm> {
   const program = findProgram(phpFpmProgram())
   if (program === undefined)
     throw new Error('php-fpm is not installed: run scripts/install-servers.sh')
-  const folder = await makeFolder('portico-php-fpm')
+  const directory = await makeDirectory('portico-php-fpm')
   const [path, script, configuration, log] = ['socket', 'index.php', 'php-fpm.conf', 'log'].map(
-    (name) => join(folder, name),
+    (name) => join(directory, name),
   ) as [string, string, string, string]
   await writeFile(script, source)
   await writeFile(
@@ -47,7 +47,7 @@ error_log = ${log}
 [www]
 ${workerUser === undefined ? '' : `user = ${workerUser}\ngroup = ${workerUser}`}
 listen = ${path}
-chdir = ${folder}
+chdir = ${directory}
 pm = static
 pm.max_children = 2
 `,
@@ -62,7 +62,7 @@ pm.max_children = 2
       await ended
       clearTimeout(timer)
     }
-    await rm(folder, { recursive: true, force: true })
+    await rm(directory, { recursive: true, force: true })
   }
   for (const deadline = Date.now() + TIMEOUT; !(await accepts(path)); await sleep(20)) {
     if (child.exitCode === null && Date.now() < deadline) continue

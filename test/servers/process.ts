@@ -1,6 +1,6 @@
 /**
- * Runs a real web server as a child of the test: finds its binary, gives it a folder and a port,
- * waits until it answers, stops it. What goes into each server's configuration is in the file of
+ * Runs a real web server as a child of the test: finds its binary, gives it a directory and a port,
+ * waits until it responds, stops it. What goes into each server's configuration is in the file of
  * that server.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
@@ -19,7 +19,7 @@ export interface WebServer {
   /** The process to watch or to signal; servers with workers have them below it. */
   readonly pid: number
   /** Configuration, logs and sockets of this server; removed by `stop()`. */
-  readonly folder: string
+  readonly directory: string
   /** What the server wrote to its error log and to stderr so far; still there after `stop()`. */
   errorLog(): Promise<string>
   stop(): Promise<void>
@@ -28,23 +28,23 @@ export interface WebServer {
 /** What the file of one server contributes. */
 export interface Recipe {
   program: ServerProgram
-  /** The complete configuration. It answers `readyPath` with a 307. */
+  /** The complete configuration. Its response to `readyPath` is a 307. */
   configure(place: Place): string
   /** The arguments that keep the server in the foreground with this configuration. */
   args(config: string, place: Place): string[]
 }
 
 export interface Place {
-  folder: string
+  directory: string
   port: number
 }
 
 export type ServerProgram = 'apache2' | 'nginx' | 'lighttpd' | 'haproxy'
 
-/** Each server redirects this path itself, so that an answer proves that it is ours. */
+/** Each server redirects this path itself, so that a response proves which server it is. */
 export const readyPath = '/portico-test-is-ready'
 
-/** How long a server may take to answer; Apache on a busy two-core machine takes 2 s. */
+/** How long a server may take to respond; Apache on a busy two-core machine takes 2 s. */
 const READY_TIMEOUT = 20_000
 
 /** How long a server may take to end after SIGTERM; Apache gives its children 6 s. */
@@ -81,8 +81,8 @@ export function installed(program: string): { available: boolean; hint: string }
 
 /** The path of an executable, or undefined. */
 export function findProgram(program: string): string | undefined {
-  for (const folder of searchPath) {
-    const path = join(folder, program)
+  for (const directory of searchPath) {
+    const path = join(directory, program)
     try {
       accessSync(path, constants.X_OK)
       return path
@@ -93,15 +93,15 @@ export function findProgram(program: string): string | undefined {
   return undefined
 }
 
-/** A new temporary folder that the workers' user can use; what a test puts there it can reach. */
-export async function makeFolder(name = 'portico'): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), `${name}-`))
+/** A new temporary directory that the workers' user can use; what a test puts there it can reach. */
+export async function makeDirectory(name = 'portico'): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), `${name}-`))
   // mkdtemp makes it 0700, and only root could pass.
-  await chmod(folder, 0o755)
+  await chmod(directory, 0o755)
   if (workerUser !== undefined) {
-    await chown(folder, workerId('-u'), workerId('-g'))
+    await chown(directory, workerId('-u'), workerId('-g'))
   }
-  return folder
+  return directory
 }
 
 /** Lets the workers' user connect to a Unix socket of the test's own user. */
@@ -117,17 +117,17 @@ function workerId(flag: '-u' | '-g'): number {
   return Number(execFileSync('id', [flag, workerUser ?? ''], { encoding: 'utf8' }))
 }
 
-/** Throws unless the workers' user can read the path, which 404 and 403 would tell badly. */
+/** Throws unless the workers' user can read the path; a 404 or 403 would not say why. */
 export function assertReachable(path: string): void {
   if (workerUser === undefined) return
   try {
     execFileSync('test', ['-r', path], workerIds())
   } catch {
-    throw new Error(`${path} cannot be read by ${workerUser}: copy it to a makeFolder()`)
+    throw new Error(`${path} cannot be read by ${workerUser}: copy it to a makeDirectory()`)
   }
 }
 
-/** Starts a server on a free port of 127.0.0.1 and resolves when it answers there. */
+/** Starts a server on a free port of 127.0.0.1 and resolves when it responds there. */
 export async function startServer(recipe: Recipe): Promise<WebServer> {
   const { program } = recipe
   const binary = findProgram(program)
@@ -135,8 +135,8 @@ export async function startServer(recipe: Recipe): Promise<WebServer> {
     throw new Error(`${program} is not installed: run scripts/install-servers.sh`)
   }
   for (let attempt = 1; ; attempt += 1) {
-    const place = { folder: await makeFolder(`portico-${program}`), port: await freePort() }
-    const config = join(place.folder, `${program}.conf`)
+    const place = { directory: await makeDirectory(`portico-${program}`), port: await freePort() }
+    const config = join(place.directory, `${program}.conf`)
     await writeFile(config, recipe.configure(place))
     const server = new RunningServer(binary, recipe.args(config, place), place)
     try {
@@ -169,18 +169,18 @@ process.on('exit', () => {
 class RunningServer implements WebServer {
   readonly port: number
   readonly pid: number
-  readonly folder: string
+  readonly directory: string
   readonly #child: ChildProcess
   readonly #ended: Promise<string>
   #hasEnded = false
   #lastLog: string | undefined
 
-  constructor(binary: string, args: string[], { folder, port }: Place) {
+  constructor(binary: string, args: string[], { directory, port }: Place) {
     this.port = port
-    this.folder = folder
-    const output = openSync(join(folder, 'output.log'), 'a')
+    this.directory = directory
+    const output = openSync(join(directory, 'output.log'), 'a')
     this.#child = spawn(binary, args, {
-      cwd: folder,
+      cwd: directory,
       // Nothing of the test's own environment gets to the scripts.
       env: { PATH: serverPath, LANG: 'C.UTF-8' },
       stdio: ['ignore', output, output],
@@ -203,13 +203,13 @@ class RunningServer implements WebServer {
     const deadline = Date.now() + READY_TIMEOUT
     for (;;) {
       if (this.#hasEnded) throw new Error(await this.#ended)
-      if (Date.now() > deadline) throw new Error(`no answer within ${READY_TIMEOUT} ms`)
-      if (await this.#answers()) return
+      if (Date.now() > deadline) throw new Error(`no response within ${READY_TIMEOUT} ms`)
+      if (await this.#responds()) return
       await sleep(20)
     }
   }
 
-  async #answers(): Promise<boolean> {
+  async #responds(): Promise<boolean> {
     try {
       const place = { host: '127.0.0.1', port: this.port }
       const response = await httpRequest(place, { target: readyPath }, { timeout: 2_000 })
@@ -222,7 +222,7 @@ class RunningServer implements WebServer {
   async errorLog(): Promise<string> {
     if (this.#lastLog !== undefined) return this.#lastLog
     const texts = ['output.log', 'error.log'].map((name) =>
-      readFile(join(this.folder, name), 'utf8').catch(() => ''),
+      readFile(join(this.directory, name), 'utf8').catch(() => ''),
     )
     return (await Promise.all(texts)).join('')
   }
@@ -235,7 +235,7 @@ class RunningServer implements WebServer {
       clearTimeout(timer)
     }
     this.#lastLog ??= await this.errorLog()
-    await rm(this.folder, { recursive: true, force: true })
+    await rm(this.directory, { recursive: true, force: true })
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The least that a FastCGI (1.0) or SCGI application can be: it tells what a web server sent, with
+ * The smallest FastCGI (1.0) or SCGI application: it responds with what a web server sent, with
  * no code of Portico in it, so that tests of a configuration test the configuration only.
  */
 import { Buffer } from 'node:buffer'
@@ -8,8 +8,8 @@ import { createServer, type Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { openSocket } from './process.ts'
 
-/** What the application answers, as the pieces of a 200. */
-export type Answer = (
+/** The response of the application, as the chunks of a 200. */
+export type Respond = (
   params: Record<string, string>,
   input: AsyncIterable<Buffer>,
 ) => Iterable<string> | AsyncIterable<string>
@@ -22,8 +22,8 @@ export interface Responder {
   close(): Promise<void>
 }
 
-/** Tells the parameters and the size of the body. */
-export const tellAll: Answer = async function* (params, input) {
+/** Responds with the parameters and the size of the body. */
+export const showAll: Respond = async function* (params, input) {
   let size = 0
   for await (const bytes of input) size += bytes.length
   yield JSON.stringify({ params, size })
@@ -32,13 +32,13 @@ export const tellAll: Answer = async function* (params, input) {
 const HEAD = 'Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n'
 
 /** `listen`: 'unix:PATH', or a port of 127.0.0.1, 0 for any. */
-export async function startFastcgi(listen: string | number, answer = tellAll): Promise<Responder> {
-  return start(listen, (socket) => serveFastcgi(socket, answer))
+export async function startFastcgi(listen: string | number, respond = showAll): Promise<Responder> {
+  return start(listen, (socket) => serveFastcgi(socket, respond))
 }
 
 /** The same for SCGI. */
-export async function startScgi(listen: string | number, answer = tellAll): Promise<Responder> {
-  return start(listen, (socket) => serveScgi(socket, answer))
+export async function startScgi(listen: string | number, respond = showAll): Promise<Responder> {
+  return start(listen, (socket) => serveScgi(socket, respond))
 }
 
 async function start(
@@ -73,7 +73,7 @@ async function start(
   }
 }
 
-async function serveFastcgi(socket: Socket, answer: Answer): Promise<void> {
+async function serveFastcgi(socket: Socket, respond: Respond): Promise<void> {
   let params: Buffer[] = []
   let input = new PassThrough()
   let keep = false
@@ -81,7 +81,7 @@ async function serveFastcgi(socket: Socket, answer: Answer): Promise<void> {
     if (type === 1) keep = (content[2]! & 1) === 1
     else if (type === 4 && content.length > 0) params.push(content)
     else if (type === 4) {
-      void reply(socket, id, keep, answer(collect(pairs(Buffer.concat(params))), input))
+      void reply(socket, id, keep, respond(collect(pairs(Buffer.concat(params))), input))
       params = []
     } else if (type === 5 && content.length > 0) input.write(content)
     else if (type === 5) {
@@ -95,11 +95,11 @@ async function reply(
   socket: Socket,
   id: number,
   keep: boolean,
-  pieces: ReturnType<Answer>,
+  chunks: ReturnType<Respond>,
 ): Promise<void> {
   socket.write(record(6, id, Buffer.from(HEAD)))
-  for await (const piece of pieces) {
-    const bytes = Buffer.from(piece)
+  for await (const chunk of chunks) {
+    const bytes = Buffer.from(chunk)
     // A record holds 65,535 bytes, and an empty one would end the stream.
     for (let at = 0; at < bytes.length; at += 60_000) {
       // No more than the web server takes; gone, it takes no more at all.
@@ -147,7 +147,7 @@ function* pairs(bytes: Buffer): Generator<[string, string]> {
   }
 }
 
-async function serveScgi(socket: Socket, answer: Answer): Promise<void> {
+async function serveScgi(socket: Socket, respond: Respond): Promise<void> {
   let buffer = Buffer.alloc(0)
   const input = new PassThrough()
   let left: number | undefined
@@ -161,7 +161,7 @@ async function serveScgi(socket: Socket, answer: Answer): Promise<void> {
       buffer = buffer.subarray(colon + size + 2)
       const params = collect(everySecond(fields))
       left = Number(params['CONTENT_LENGTH'])
-      void replyScgi(socket, answer(params, input))
+      void replyScgi(socket, respond(params, input))
     }
     left -= buffer.length
     input.write(buffer)
@@ -174,9 +174,9 @@ function* everySecond(fields: string[]): Generator<[string, string]> {
   for (let at = 0; at + 1 < fields.length; at += 2) yield [fields[at]!, fields[at + 1]!]
 }
 
-async function replyScgi(socket: Socket, pieces: ReturnType<Answer>): Promise<void> {
+async function replyScgi(socket: Socket, chunks: ReturnType<Respond>): Promise<void> {
   socket.write(HEAD)
-  for await (const piece of pieces) socket.write(piece)
+  for await (const chunk of chunks) socket.write(chunk)
   socket.end()
 }
 

@@ -13,7 +13,7 @@ import { startHaproxy } from './haproxy.ts'
 import { startLighttpd } from './lighttpd.ts'
 import type { Mount } from './mount.ts'
 import { startNginx } from './nginx.ts'
-import { installed, makeFolder, type ServerProgram, type WebServer } from './process.ts'
+import { installed, makeDirectory, type ServerProgram, type WebServer } from './process.ts'
 import { type Responder, startFastcgi, startScgi } from './responder.ts'
 
 const closers: (() => Promise<unknown>)[] = []
@@ -33,31 +33,31 @@ async function responding(starting: Promise<Responder>): Promise<Responder> {
   return responder
 }
 
-async function newFolder(): Promise<string> {
-  const folder = await makeFolder()
-  closers.push(() => rm(folder, { recursive: true, force: true }))
-  return folder
+async function newDirectory(): Promise<string> {
+  const directory = await makeDirectory()
+  closers.push(() => rm(directory, { recursive: true, force: true }))
+  return directory
 }
 
-async function script(folder: string, name: string, text: string): Promise<void> {
-  await writeFile(join(folder, name), text)
-  await chmod(join(folder, name), 0o755)
+async function script(directory: string, name: string, text: string): Promise<void> {
+  await writeFile(join(directory, name), text)
+  await chmod(join(directory, name), 0o755)
 }
 
-interface Told {
+interface Shown {
   params: Record<string, string>
   size: number
 }
 
-async function ask(server: WebServer, target: string, body?: string): Promise<Told> {
+async function ask(server: WebServer, target: string, body?: string): Promise<Shown> {
   const method = body === undefined ? 'GET' : 'POST'
   const request = { method, target, ...(body === undefined ? {} : { body }) }
   const response = await httpRequest({ port: server.port }, request)
   if (response.status !== 200) {
     throw new Error(`${response.status} ${String(response.body)}\n${await server.errorLog()}`)
   }
-  const told: Told = JSON.parse(String(response.body))
-  return told
+  const shown: Shown = JSON.parse(String(response.body))
+  return shown
 }
 
 type Start = (options: { mounts?: Mount[]; extra?: string }) => Promise<WebServer>
@@ -71,7 +71,7 @@ const servers: [ServerProgram, Start][] = [
 
 const listeners = { fastcgi: startFastcgi, scgi: startScgi }
 
-describe.each(servers)('%s', (program, start) => {
+describe.each(servers)('The %s of the tests', (program, start) => {
   const { available, hint } = installed(program)
   const protocols = program === 'haproxy' ? (['fastcgi'] as const) : (['fastcgi', 'scgi'] as const)
 
@@ -89,18 +89,21 @@ describe.each(servers)('%s', (program, start) => {
           expected: ['/app', program === 'apache2' ? '/' : '', ''],
         },
       ]),
-    )('$protocol at $at, $target', async ({ protocol, at, target, expected }) => {
-      for (const listen of [0, `unix:${await newFolder()}/app.sock`]) {
-        const { address } = await responding(listeners[protocol](listen))
-        const server = await started(start({ mounts: [{ at, to: address, protocol }] }))
-        const { params, size } = await ask(server, target, 'four')
-        // HAProxy and lighttpd leave out what is empty.
-        const { SCRIPT_NAME = '', PATH_INFO = '', QUERY_STRING = '' } = params
-        const { CONTENT_LENGTH, REQUEST_METHOD } = params
-        expect([SCRIPT_NAME, PATH_INFO, QUERY_STRING]).toEqual(expected)
-        expect([REQUEST_METHOD, CONTENT_LENGTH, size]).toEqual(['POST', '4', 4])
-      }
-    })
+    )(
+      'an application over $protocol at $at for $target',
+      async ({ protocol, at, target, expected }) => {
+        for (const listen of [0, `unix:${await newDirectory()}/app.sock`]) {
+          const { address } = await responding(listeners[protocol](listen))
+          const server = await started(start({ mounts: [{ at, to: address, protocol }] }))
+          const { params, size } = await ask(server, target, 'four')
+          // HAProxy and lighttpd leave out what is empty.
+          const { SCRIPT_NAME = '', PATH_INFO = '', QUERY_STRING = '' } = params
+          const { CONTENT_LENGTH, REQUEST_METHOD } = params
+          expect([SCRIPT_NAME, PATH_INFO, QUERY_STRING]).toEqual(expected)
+          expect([REQUEST_METHOD, CONTENT_LENGTH, size]).toEqual(['POST', '4', 4])
+        }
+      },
+    )
 
     it('an HTTP application at /', async () => {
       const backend = createServer((request, response) => response.end(request.url))
@@ -115,7 +118,7 @@ describe.each(servers)('%s', (program, start) => {
       expect(String(body)).toBe('/x?y')
     })
 
-    it('until it is stopped, and then nothing listens there', async () => {
+    it('until it is stopped, and then frees its port', async () => {
       const server = await start({})
       expect(await httpRequest({ port: server.port })).toMatchObject({ version: '1.1' })
       await server.stop()
@@ -123,7 +126,7 @@ describe.each(servers)('%s', (program, start) => {
       expect(() => process.kill(server.pid, 0)).toThrow('ESRCH')
     })
 
-    it('only with a configuration that it understands, and says why not', async () => {
+    it('only with a valid configuration, and reports its error otherwise', async () => {
       const options = { extra: 'Nonsense { here' }
       await expect(start(options)).rejects.toThrow(/did not start: .*\n.*(nonsense|parser)/is)
     })
@@ -131,7 +134,7 @@ describe.each(servers)('%s', (program, start) => {
 })
 
 describe.skipIf(!installed('nginx').available)('nginx', () => {
-  it('keeps connections to an application only if told to', async () => {
+  it('keeps connections to an application only with keepalive', async () => {
     for (const [keepalive, connections] of [
       [8, 1],
       [0, 3],
@@ -144,7 +147,7 @@ describe.skipIf(!installed('nginx').available)('nginx', () => {
     }
   })
 
-  it('by itself sends the whole path as SCRIPT_NAME and no PATH_INFO', async () => {
+  it('without a split sends the whole path as SCRIPT_NAME and no PATH_INFO', async () => {
     const { address } = await responding(startFastcgi(0))
     const mounts: Mount[] = [{ at: '/app', to: address, pathInfo: 'none' }]
     const { params } = await ask(await started(startNginx({ mounts })), '/app//x%2fy')
@@ -153,13 +156,13 @@ describe.skipIf(!installed('nginx').available)('nginx', () => {
     expect(params['CONTENT_LENGTH']).toBe('')
   })
 
-  it('says in its error log what went wrong', async () => {
-    const to = `unix:${await newFolder()}/nobody.sock`
+  it('logs errors to its error log', async () => {
+    const to = `unix:${await newDirectory()}/missing.sock`
     const server = await started(startNginx({ mounts: [{ at: '/', to }] }))
     expect((await httpRequest({ port: server.port })).status).toBe(502)
-    expect(await server.errorLog()).toContain('nobody.sock failed (2: No such file or directory)')
+    expect(await server.errorLog()).toContain('missing.sock failed (2: No such file or directory)')
     await server.stop()
-    expect(await server.errorLog()).toContain('nobody.sock')
+    expect(await server.errorLog()).toContain('missing.sock')
   })
 })
 
@@ -174,14 +177,14 @@ process.stdout.write('Content-Type: text/plain\\r\\n\\r\\n' +
   JSON.stringify([process.execPath, process.version, process.env.NODE_OPTIONS]))
 `
 
-/** Answers any request on fd 0 with the bytes of its records. */
+/** Responds to any request on fd 0 with the bytes of its records. */
 const fcgidScript = `#!/usr/bin/env node
 const record = (type, content) =>
   Buffer.concat([Buffer.from([1, type, 0, 1, content.length >> 8, content.length, 0, 0]), content])
 require('net').createServer((socket) => {
   let bytes = Buffer.alloc(0)
-  socket.on('data', (piece) => {
-    bytes = Buffer.concat([bytes, piece])
+  socket.on('data', (chunk) => {
+    bytes = Buffer.concat([bytes, chunk])
     if (bytes.indexOf(Buffer.from([1, 5, 0, 1, 0, 0])) === -1) return
     const head = Buffer.from('Content-Type: text/plain\\r\\n\\r\\n' + process.execPath + ' ')
     socket.write(Buffer.concat([record(6, head), record(6, bytes.subarray(0, 65000))]))
@@ -196,8 +199,8 @@ describe.each([
 ] as const)('CGI in %s', (program, start) => {
   const { available, hint } = installed(program)
   describe.skipIf(!available)(`runs${hint}`, () => {
-    it('a shell script, with its request and with nothing of our own environment', async () => {
-      const cgiBin = await newFolder()
+    it('a shell script, with its request and without the environment of the test', async () => {
+      const cgiBin = await newDirectory()
       await script(cgiBin, 'env', shellScript)
       const server = await started(start({ cgiBin }))
       process.env['PORTICO_TEST_SECRET'] = 'yes'
@@ -220,7 +223,7 @@ describe.each([
     })
 
     it('a node script with the node that runs this test', async () => {
-      const cgiBin = await newFolder()
+      const cgiBin = await newDirectory()
       await script(cgiBin, 'app.cgi', nodeScript)
       const server = await started(start({ cgiBin }))
       const { body } = await httpRequest({ port: server.port }, { target: '/cgi-bin/app.cgi' })
@@ -231,18 +234,18 @@ describe.each([
 
 describe.skipIf(!installed('apache2').available)('Apache', () => {
   it('runs a .cgi file among its documents, and shows other files', async () => {
-    const documentRoot = await newFolder()
+    const documentRoot = await newDirectory()
     await script(documentRoot, 'app.cgi', nodeScript)
     await writeFile(join(documentRoot, 'page.txt'), 'a page')
     const server = await started(startApache({ documentRoot }))
-    const answer = await httpRequest({ port: server.port }, { target: '/app.cgi' })
+    const result = await httpRequest({ port: server.port }, { target: '/app.cgi' })
     const page = await httpRequest({ port: server.port }, { target: '/page.txt' })
-    expect(String(answer.body)).toContain(process.version)
+    expect(String(result.body)).toContain(process.version)
     expect(String(page.body)).toBe('a page')
   })
 
   it('passes Authorization on only with CGIPassAuth', async () => {
-    const cgiBin = await newFolder()
+    const cgiBin = await newDirectory()
     await script(cgiBin, 'env', shellScript)
     for (const everywhere of ['', 'CGIPassAuth On']) {
       const server = await started(startApache({ cgiBin, everywhere }))
@@ -260,9 +263,9 @@ describe.skipIf(!installed('apache2').available)('Apache', () => {
   })
 
   it.each(['/', '/app'])('starts FastCGI programs through mod_fcgid at %s', async (at) => {
-    const folder = await newFolder()
-    await script(folder, 'app.fcgi', fcgidScript)
-    const fcgid = [{ at, script: join(folder, 'app.fcgi') }]
+    const directory = await newDirectory()
+    await script(directory, 'app.fcgi', fcgidScript)
+    const fcgid = [{ at, script: join(directory, 'app.fcgi') }]
     const server = await started(startApache({ fcgid }))
     const target = `${at === '/' ? '' : at}/x`
     const connection = await openHttp({ port: server.port })
@@ -277,7 +280,7 @@ describe.skipIf(!installed('apache2').available)('Apache', () => {
   })
 })
 
-it('says that a server is not installed, and on CI fails', () => {
+it('installed() says that a server is not installed, and throws on CI', () => {
   const ci = process.env['CI']
   try {
     delete process.env['CI']

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { makeFolder } from '../servers/process.ts'
+import { makeDirectory } from '../servers/process.ts'
 
 /** Packages that examples import, and what `tsc` needs of Node. */
 const DEPENDENCIES = ['@hono', '@types', 'fastify', 'hono', 'undici-types']
@@ -24,30 +24,33 @@ const COMPILER_OPTIONS = {
 export async function makeConsumer(
   compilerOptions: Readonly<Record<string, unknown>> = {},
 ): Promise<string> {
-  const folder = await makeFolder('portico-consumer')
-  const modules = join(folder, 'node_modules')
+  const directory = await makeDirectory('portico-consumer')
+  const modules = join(directory, 'node_modules')
   await mkdir(modules)
   await symlink(resolve('.'), join(modules, 'portico'))
   for (const name of DEPENDENCIES) {
     await symlink(resolve('node_modules', name), join(modules, name))
   }
-  await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+  await writeFile(join(directory, 'package.json'), '{ "type": "module" }')
   await writeFile(
-    join(folder, 'tsconfig.json'),
+    join(directory, 'tsconfig.json'),
     JSON.stringify({
       compilerOptions: { ...COMPILER_OPTIONS, ...compilerOptions },
       exclude: ['node_modules', 'out'],
     }),
   )
-  return folder
+  return directory
 }
 
 /** Runs `tsc`; resolves to what it prints, which is nothing where all types are right. */
-export async function compileConsumer(folder: string): Promise<string> {
+export async function compileConsumer(directory: string): Promise<string> {
   const compiler = resolve('node_modules/typescript/bin/tsc')
   return new Promise((done) => {
-    execFile(process.execPath, [compiler, '-p', '.'], { cwd: folder }, (_error, stdout, stderr) =>
-      done(stdout + stderr),
+    execFile(
+      process.execPath,
+      [compiler, '-p', '.'],
+      { cwd: directory },
+      (_error, stdout, stderr) => done(stdout + stderr),
     )
   })
 }

@@ -72,7 +72,7 @@ describe.each(gateways)('over $name', (gateway) => {
     const served: Served = await gateway.serve({
       application,
       script,
-      folder,
+      directory: folder,
       mount,
       variables: {},
     })
