@@ -8,10 +8,10 @@ import { afterAll, expect, it } from 'vitest'
 import { FastCGIHandler } from '../../../handlers/fastcgi.ts'
 import { fastcgi } from '../../hostile/peer.ts'
 import { begin, record } from '../../protocol/fastcgi-helpers.ts'
-import { temporaryFolder } from '../child.ts'
+import { temporaryDirectory } from '../child.ts'
 
-const folder = temporaryFolder()
-afterAll(folder.remove)
+const directory = temporaryDirectory()
+afterAll(directory.remove)
 
 const LIMITS = { headersTimeout: 1_500, idleTimeout: 1_500, shutdownTimeout: 0 }
 
@@ -21,7 +21,7 @@ async function isOpenAfter(
   name: string,
   send: (socket: Socket, turn: number) => void,
 ): Promise<boolean> {
-  const listen = `unix:${join(folder.path, name)}`
+  const listen = `unix:${join(directory.path, name)}`
   const server = await new FastCGIHandler({ listen, ...LIMITS }).run((_, startResponse) => {
     startResponse('200 OK', [['Content-Type', 'text/plain']])
     return ['Hello']
