@@ -477,7 +477,9 @@ describe('The server', () => {
   })
 
   it('listens on descriptor 0 without an option', async () => {
-    await expect(new NodeFastCGIHandler().run(hello)).rejects.toThrow(/^listen: fd 0 is /)
+    await expect(new NodeFastCGIHandler().run(hello)).rejects.toThrow(
+      /^Cannot listen: file descriptor 0 is /,
+    )
   })
 
   it('says how to install node-fastcgi where it is missing', async () => {
