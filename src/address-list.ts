@@ -1,31 +1,31 @@
 /**
- * Which peers may connect: the option `allowedClients`, and FCGI_WEB_SERVER_ADDRS, by which a web
- * server tells the process it starts (FastCGI 1.0, section 3.2).
+ * Which peers may connect: the option `allowedClients`, and FCGI_WEB_SERVER_ADDRS, which a web
+ * server sets for a process that it starts (FastCGI 1.0, section 3.2).
  *
- * A FastCGI or SCGI peer is believed in all it says, so an open port is open to everybody who can
- * claim to be anyone; php-fpm's listen.allowed_clients is the precedent.
+ * A FastCGI or SCGI server trusts everything that its peer sends, REMOTE_USER included. So anyone
+ * who can connect to an open port can pose as any user. (php-fpm has listen.allowed_clients.)
  */
 import { BlockList, isIP } from 'node:net'
 import { ConfigurationError } from './errors.ts'
 
-/** The part of a `net.Socket` that is looked at; the peer of a Unix socket has no address. */
+/** The members of `net.Socket` that are used. The peer of a Unix socket has no address. */
 export interface Peer {
   readonly remoteAddress?: string | undefined
   readonly remoteFamily?: string | undefined
 }
 
-/** Whether this peer may be served. Pure, and cheap enough to ask for each connection. */
+/** Whether the server accepts a connection from this peer. */
 export type Admits = (peer: Peer) => boolean
 
 /** Addresses and CIDR blocks: '127.0.0.1, ::1, 10.0.0.0/8', or the same as an array. */
 export type ClientList = string | readonly string[]
 
 /**
- * Reads a list of clients; `option` is what errors call it.
+ * Reads a list of clients; error messages call it `option`.
  *
- * ::ffff:192.0.2.1, which is how a socket for both families shows an IPv4 peer, counts as
- * 192.0.2.1, and the other way round (`BlockList` sees to it). A peer without an address is on no
- * list: section 3.2 closes whatever is not a TCP connection.
+ * A socket for both address families reports an IPv4 peer as ::ffff:192.0.2.1. `BlockList` treats
+ * that and 192.0.2.1 as the same address. No list contains a peer without an address: section 3.2
+ * allows TCP connections only.
  *
  * @throws ConfigurationError for an empty list, a host name, or a prefix that is too long.
  */
@@ -47,14 +47,14 @@ export function allowClients(list: ClientList, option = 'allowedClients'): Admit
 
 function refuse(option: string, given: ClientList): ConfigurationError {
   return new ConfigurationError(
-    `${option}: ${JSON.stringify(given)} is neither an IP address nor a block of them; ` +
-      "accepted is a list such as '127.0.0.1, ::1, 192.0.2.0/24'",
+    `${option}: ${JSON.stringify(given)} is not an IP address or a CIDR block. ` +
+      "Use a list such as '127.0.0.1, ::1, 192.0.2.0/24'",
   )
 }
 
 /**
- * The list that FCGI_WEB_SERVER_ADDRS binds, if it does; an empty value is none, as for libfcgi.
- * Only FastCGI knows the variable.
+ * The peers that FCGI_WEB_SERVER_ADDRS allows; undefined if it is unset or empty, as in libfcgi.
+ * Only FastCGI has this variable.
  */
 export function webServerAddresses(): Admits | undefined {
   const { FCGI_WEB_SERVER_ADDRS } = process.env

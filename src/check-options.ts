@@ -21,10 +21,10 @@ import { quote } from './text.ts'
  *
  * @param label the name of the gateway in messages.
  * @throws {ConfigurationError} for a name that is unknown or belongs to another gateway, and for a
- *   value that is not of its kind or out of its range.
+ *   value of the wrong kind or out of range.
  */
 export function checkOptions(set: OptionSet, options: object, label = labelOf(set)): void {
-  // `run` hands the options of all gateways on.
+  // `run` takes the options of all gateways.
   const names = set === 'run' ? OPTION_NAMES : namesOf(set)
   for (const [name, value] of Object.entries(options)) {
     if (!OPTION_NAMES.includes(name as OptionName)) checkNames(label, { [name]: value }, names)
@@ -46,7 +46,7 @@ function labelOf(set: OptionSet): string {
   return set === 'node-fastcgi' ? 'node-fastcgi' : GATEWAYS[set].label
 }
 
-/** @throws {ConfigurationError} if a value is not of its option's kind, or out of its range. */
+/** @throws {ConfigurationError} if a value is of the wrong kind or out of range. */
 export function checkValue(name: OptionName, value: unknown): void {
   const expected = expectation(rowOf(name), value)
   if (expected === undefined) return
@@ -54,7 +54,7 @@ export function checkValue(name: OptionName, value: unknown): void {
   throw new ConfigurationError(`${name}: ${shown} is not accepted; it is ${expected}`)
 }
 
-/** What a value has to be and is not; undefined if it is. */
+/** A description of what the option accepts, if it does not accept this value. */
 function expectation(row: OptionRow<unknown>, value: unknown): string | undefined {
   const { kind, range: [min, max] = [0, MAX_SIZE], unlimited, choices = [] } = row
   switch (kind) {
@@ -80,10 +80,10 @@ function expectation(row: OptionRow<unknown>, value: unknown): string | undefine
 }
 
 /**
- * The options that the environment has, such as PORTICO_SHUTDOWN_TIMEOUT, for one gateway.
+ * The options of one gateway that PORTICO_* variables set, such as PORTICO_SHUTDOWN_TIMEOUT.
  *
- * @throws {ConfigurationError} if a value is not of its option's kind, or out of its range; its
- *   message names the variable.
+ * @throws {ConfigurationError} if a value is of the wrong kind or out of range; the message names
+ *   the variable.
  */
 export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): Partial<Options> {
   const options: Partial<Record<OptionName, unknown>> = {}
@@ -101,7 +101,7 @@ export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): 
   return options as Partial<Options>
 }
 
-/** Reads a value from text; what cannot be read is returned as it is, for `expectation` to refuse. */
+/** Reads a value from text. Returns text of another format unchanged; `expectation` refuses it. */
 function parse(kind: Kind, text: string): unknown {
   if (kind === 'time' || kind === 'bytes' || kind === 'count') {
     return /^(?:\d+|Infinity)$/.test(text) ? Number(text) : text

@@ -1,12 +1,12 @@
 /**
- * The errors that Portico throws: the application's, the peer's, and those of the configuration.
+ * The errors that Portico throws: for faults of the application, the peer and the configuration.
  * Each has a stable `code`.
  *
- * `instanceof` works across copies of this file. A CGI script has one copy in portico.cjs and may
- * get another one from 'portico/forms', whose errors must have the same effect.
+ * `instanceof` works across copies of this file: a CGI script has one copy in portico.cjs, and
+ * 'portico/forms' may load another one.
  */
 
-/** Makes `instanceof` accept instances that another copy of this file has made. */
+/** Makes `instanceof` accept the errors of another copy of this file. */
 function brand(constructor: abstract new (...args: never[]) => PorticoError, name: string): void {
   const symbol = Symbol.for(`portico.${name}`)
   Object.defineProperty(constructor.prototype, symbol, { value: true })
@@ -17,13 +17,13 @@ function brand(constructor: abstract new (...args: never[]) => PorticoError, nam
         if (this !== constructor) return Function.prototype[Symbol.hasInstance].call(this, value)
         return typeof value === 'object' && value !== null && symbol in value
       } catch {
-        return false // A revoked Proxy throws whatever it is asked.
+        return false // A revoked Proxy throws at every access.
       }
     },
   })
 }
 
-/** The base class of all of them. */
+/** The base class of these errors. */
 export abstract class PorticoError extends Error {
   abstract readonly code: string
 

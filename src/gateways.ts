@@ -1,27 +1,27 @@
 /**
- * The gateways, one row each. A new one is `protocol/x.ts`, `server/connections/x.ts`,
- * `handlers/x.ts` and a row here.
+ * The gateways, one row each. To add one, write `protocol/x.ts`, `server/connections/x.ts` and
+ * `handlers/x.ts`, and add a row here.
  */
 
-/** A handler of a server. Its types are those of the handlers, which this file cannot import. */
+/** The handler of a server. This file cannot import the types of the handlers. */
 interface AnyHandler {
   run(application: never): Promise<unknown>
 }
 
 interface Row {
-  /** What people call it. */
+  /** The name in messages. */
   readonly label: string
-  /** The default of the option `listen`; absent where the web server starts a process per request. */
+  /** The default of the option `listen`; absent if the web server starts a process per request. */
   readonly listen?: string
   /**
-   * Whether a peer is believed in whatever it says, REMOTE_USER included. Such a gateway listens on
-   * every address of the machine only with `allowedClients`.
+   * Whether the gateway trusts everything that a peer sends, REMOTE_USER included. Such a gateway
+   * listens on every address of the machine only with `allowedClients`.
    */
   readonly trustsPeers: boolean
-  /** The directive of nginx and the URL scheme of Apache that speak its protocol. */
+  /** The directive of nginx and the URL scheme of Apache for its protocol. */
   readonly nginx?: string
   readonly apache?: string
-  /** Loads the module and makes a handler; absent for CGI, which is not a server. */
+  /** Loads the module and creates a handler; absent for CGI, which is not a server. */
   readonly load?: (options: object) => Promise<AnyHandler>
 }
 
@@ -56,12 +56,12 @@ export const GATEWAYS = {
   },
 } as const satisfies Readonly<Record<string, Row>>
 
-/** The kinds of gateway that an application can meet. */
+/** The gateways an application can run on. */
 export type Gateway = keyof typeof GATEWAYS
 
 export const GATEWAY_NAMES = Object.keys(GATEWAYS) as readonly Gateway[]
 
-/** Those that listen. */
+/** The gateways that are servers. */
 export type ServerGateway = Exclude<Gateway, 'cgi'>
 
 export const SERVER_GATEWAYS = GATEWAY_NAMES.filter(

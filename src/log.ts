@@ -2,16 +2,16 @@
 import { asLogEntry } from './text.ts'
 
 /**
- * Characters that may wait for a reader of stderr that has stopped reading. What is logged beyond
- * that is dropped, so that a stalled reader does not fill the memory.
+ * Characters that may wait for a reader of stderr that has stopped reading. Further text is
+ * dropped, so that it does not fill the memory.
  */
 const MAX_WAITING = 1_048_576
 
 /**
  * Writes `text` to stderr. Never throws, and never causes an 'error' event without a listener.
  *
- * A closed pipe (EPIPE), a terminal that is gone (EIO) and a full disk (ENOSPC) lose the text: no
- * request may fail because it cannot be logged. `console` ignores these errors as well.
+ * With a closed pipe (EPIPE), a terminal that is gone (EIO) or a full disk (ENOSPC) the text is
+ * lost: a request must not fail because it cannot be logged. `console` ignores these errors, too.
  */
 export function log(text: string): void {
   try {
@@ -20,7 +20,7 @@ export function log(text: string): void {
     if (stderr.listenerCount('error') === 0) stderr.on('error', ignore)
     stderr.write(text)
   } catch {
-    // Files report an error by throwing.
+    // Writing to a file throws.
   }
 }
 

@@ -1,11 +1,11 @@
-/** Names of options: a misspelt one is refused, with the name that was probably meant. */
+/** Refuses unknown names of options, and suggests the nearest known one. */
 import { ConfigurationError } from './errors.ts'
 
 /**
  * Refuses an option that is not one of `names`.
  *
- * @param where what takes the options, such as 'session()'.
- * @throws {ConfigurationError} with the nearest name, or with all of them.
+ * @param where the function with these options, such as 'session()'.
+ * @throws {ConfigurationError} with the nearest name, or all names, in the message.
  */
 export function checkNames(where: string, options: object, names: readonly string[]): void {
   for (const name of Object.keys(options)) {
@@ -15,7 +15,7 @@ export function checkNames(where: string, options: object, names: readonly strin
   }
 }
 
-/** "Did you mean 'listen'?", or all names if none is near. */
+/** "Did you mean 'listen'?", or all names if no name is near. */
 export function suggestion(given: string, names: readonly string[]): string {
   const near = nearest(given, names)
   return near === undefined ? `The names are ${names.join(', ')}` : `Did you mean '${near}'?`

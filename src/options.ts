@@ -15,11 +15,11 @@ export { checkNames } from './option-names.ts'
 
 /** All options; see `OptionsOf` for those of one gateway. */
 export interface Options {
-  /** The gateway. Default: what started the process decides. */
+  /** The gateway. Default: detected from how the process was started. */
   readonly gateway?: Gateway | undefined
   /**
    * Where to listen: 'unix:PATH', 'HOST:PORT', '[::1]:PORT', ':PORT' (on 127.0.0.1), a port number,
-   * 'fd:N', 'systemd' (the first socket) or 'systemd:NAME'. Port 0 picks a free one.
+   * 'fd:N', 'systemd' (the first socket) or 'systemd:NAME'. With port 0 the system picks a free one.
    */
   readonly listen?: string | number | undefined
   /** Permissions of a Unix socket, such as 0o660 or '0660'. */
@@ -28,13 +28,13 @@ export interface Options {
   readonly owner?: number | string | undefined
   /** Group of a Unix socket: a group id, or a name from /etc/group. */
   readonly group?: number | string | undefined
-  /** Connections that wait to be accepted; the system may allow fewer. */
+  /** How many connections may wait to be accepted; the system may allow fewer. */
   readonly backlog?: number | undefined
-  /** Who may connect by TCP: addresses and CIDR blocks, as an array or separated by commas. */
+  /** Clients that may connect over TCP: addresses and CIDR blocks, an array or comma-separated. */
   readonly allowedClients?: ClientList | undefined
-  /** Connections that are served at a time; further ones are closed as they come. */
+  /** How many connections may be open; the server closes further ones at once. */
   readonly maxConnections?: number | undefined
-  /** Requests after which a kept-alive connection is closed; 0 for no limit. */
+  /** Requests after which the server closes a kept-alive connection; 0 for no limit. */
   readonly maxRequestsPerConnection?: number | undefined
   /** False refuses a second request on a connection while one is running. */
   readonly multiplex?: boolean | undefined
@@ -42,74 +42,74 @@ export interface Options {
   readonly maxHeaderBytes?: number | undefined
   /** Variables or headers of a request; Infinity for no limit. */
   readonly maxHeaders?: number | undefined
-  /** Bytes of unread request body above which a connection is not read. */
+  /** Bytes of unread request body above which the server stops reading the connection. */
   readonly highWaterMark?: number | undefined
-  /** Milliseconds until a request's head that has begun is complete; Infinity for no limit. */
+  /** Milliseconds from the first byte of a request's head to its last; Infinity for no limit. */
   readonly headersTimeout?: number | undefined
-  /** Milliseconds that a request body may pause while it is read; Infinity for no limit. */
+  /** Milliseconds without a byte of a request body that the server reads; Infinity for no limit. */
   readonly bodyTimeout?: number | undefined
   /** Milliseconds that a connection may be open without a request; Infinity for no limit. */
   readonly idleTimeout?: number | undefined
-  /** Milliseconds that a response may wait while the peer takes none of it; Infinity: no limit. */
+  /** Milliseconds in which the peer reads nothing of a waiting response; Infinity for no limit. */
   readonly writeTimeout?: number | undefined
   /** Milliseconds for the whole response; 0 for no limit. */
   readonly responseTimeout?: number | undefined
   /** Milliseconds that `close()` waits for running requests. */
   readonly shutdownTimeout?: number | undefined
-  /** The mount point, '' or '/…', where the web server does not know it. */
+  /** The mount point, '' or '/…', if the web server does not send it. */
   readonly scriptName?: string | undefined
   /**
-   * - `'auto'` (default): SCRIPT_NAME and PATH_INFO as the server sends them, known faults corrected;
+   * - `'auto'` (default): SCRIPT_NAME and PATH_INFO as the server sends them, known bugs corrected;
    * - `'as-is'`: as the server sends them;
-   * - `'from-uri'`: decoded from REQUEST_URI, whatever rewriting the server did.
+   * - `'from-uri'`: decoded from REQUEST_URI, without the server's rewriting.
    */
   readonly pathInfo?: 'auto' | 'as-is' | 'from-uri' | undefined
-  /** Variables that every request sees, unless it has its own of the same name. */
+  /** Variables for every request; a variable of the request with the same name wins. */
   readonly osEnviron?: Readonly<Record<string, string>> | undefined
-  /** `wsgi.multiprocess`: whether other processes serve the same application. */
+  /** `wsgi.multiprocess`: whether other processes run the same application. */
   readonly multiprocess?: boolean | undefined
-  /** The Server header where the application sends none; null for no header. */
+  /** The Server header, unless the application sends its own; null for no header. */
   readonly serverSoftware?: string | null | undefined
   /**
-   * Wraps the application in `validator`, for development: a violation of the contract is a 500 and
-   * is logged. Applications of frameworks are never wrapped.
+   * Wraps the application in `validator`, for development: a violation of the contract is logged
+   * and becomes a 500. Applications of frameworks are never wrapped.
    */
   readonly validate?: boolean | undefined
   /**
-   * Whether an uncaught error closes the server, which completes running requests, before the
-   * process ends with exit code 1. False leaves it to Node, which ends the process at once.
+   * True: after an uncaught error the server completes running requests, and then the process exits
+   * with code 1. False: Node ends the process at once.
    */
   readonly exitOnUncaughtError?: boolean | undefined
   /** The class that runs a request; a subclass overrides the hooks of `BaseHandler`. */
   readonly requestHandler?: (abstract new (...args: never[]) => unknown) | undefined
 }
 
-/** What has options of its own: a gateway, the one on the package node-fastcgi, and `run`. */
+/** A set of options: one for each gateway, for the node-fastcgi package, and for `run`. */
 export type OptionSet = Gateway | 'node-fastcgi' | 'run'
 
 /**
- * What a value is. A time is in milliseconds. 'special' has a parser of its own where it is used,
- * and 'code' cannot be written in an environment variable or on a command line.
+ * The type of a value. A 'time' is in milliseconds. The code that uses a 'special' option parses it.
+ * A 'code' option cannot come from an environment variable or a command line.
  */
 export type Kind = 'time' | 'bytes' | 'count' | 'switch' | 'text' | 'choice' | 'special' | 'code'
 
 export interface OptionRow<Value> {
   readonly kind: Kind
-  /** Who has it. */
+  /** The sets that have this option. */
   readonly of: readonly OptionSet[]
   readonly default?: Value | Partial<Readonly<Record<OptionSet, Value>>>
-  /** The least and the most of a number. */
+
   readonly range?: readonly [min: number, max: number]
   /** Whether Infinity lifts a limit. */
   readonly unlimited?: boolean
   readonly choices?: readonly Value[]
-  /** The environment variable where it is not PORTICO_ and the name. */
+  /** The environment variable, if it is not PORTICO_ followed by the option's name. */
   readonly env?: string
   /** One line for --help and for the tables in docs/. */
   readonly help: string
 }
 
-/** Node's timers fire at once for more: 24.8 days. */
+/** 24.8 days. For a longer time Node's timers fire at once. */
 const MAX_TIME = 2 ** 31 - 1
 export const MAX_SIZE = Number.MAX_SAFE_INTEGER
 
@@ -122,7 +122,7 @@ export const OPTIONS = {
     kind: 'choice',
     of: ['run'],
     choices: GATEWAY_NAMES,
-    help: 'the gateway; by default it is detected',
+    help: 'the gateway; detected by default',
   },
   listen: {
     kind: 'special',
@@ -136,7 +136,7 @@ export const OPTIONS = {
   mode: {
     kind: 'special',
     of: SERVERS,
-    // The web server's group reads and writes, others do nothing (php-fpm's 0666: CVE-2014-0185).
+    // The web server's group can connect, others cannot. (php-fpm had 0666: CVE-2014-0185.)
     default: 0o660,
     env: 'PORTICO_SOCKET_MODE',
     help: 'permissions of a Unix socket',
@@ -156,7 +156,7 @@ export const OPTIONS = {
   backlog: {
     kind: 'count',
     of: SERVERS,
-    // Node's own, and nginx's on Linux.
+    // The default of Node, and of nginx on Linux.
     default: 511,
     range: [1, 2 ** 31 - 1],
     help: 'connections that wait to be accepted',
@@ -164,16 +164,16 @@ export const OPTIONS = {
   allowedClients: {
     kind: 'special',
     of: SERVERS,
-    help: 'addresses and CIDR blocks that may connect by TCP',
+    help: 'addresses and CIDR blocks that may connect over TCP',
   },
   maxConnections: {
     kind: 'count',
     of: SERVERS,
-    // Eight times nginx's worker_connections and sixteen times Apache's MaxRequestWorkers; with the
-    // 256 KiB of unread body that each may hold, 1 GiB at the worst.
+    // Eight times nginx's worker_connections and sixteen times Apache's MaxRequestWorkers. Each may
+    // hold 256 KiB of unread body, so at most 1 GiB together.
     default: 4096,
     range: [1, MAX_SIZE],
-    help: 'connections that are served at a time',
+    help: 'connections that may be open at once',
   },
   maxRequestsPerConnection: {
     kind: 'count',
@@ -191,8 +191,8 @@ export const OPTIONS = {
   maxHeaderBytes: {
     kind: 'bytes',
     of: ENGINES,
-    // nginx sends 64 KiB of PARAMS at the most. Over HTTP: room for the longest line that nginx and
-    // Apache let through (8 KiB) several times over.
+    // nginx sends at most 64 KiB of PARAMS. Over HTTP, nginx and Apache accept lines of up to 8 KiB;
+    // there is room for several of them.
     default: { fastcgi: 1_048_576, scgi: 1_048_576, http: 65_536 },
     range: [1, MAX_SIZE],
     help: "bytes of a request's head",
@@ -200,7 +200,7 @@ export const OPTIONS = {
   maxHeaders: {
     kind: 'count',
     of: ENGINES,
-    // nginx has no such limit, Apache's LimitRequestFields is 100.
+    // nginx has no such limit; Apache's LimitRequestFields is 100.
     default: { fastcgi: 10_000, scgi: 10_000, http: 1_000 },
     range: [1, MAX_SIZE],
     unlimited: true,
@@ -209,34 +209,33 @@ export const OPTIONS = {
   highWaterMark: {
     kind: 'bytes',
     of: ENGINES,
-    // A few times what nginx and Apache send at once, however many connections there are.
+    // A few times what nginx and Apache send at once.
     default: 262_144,
     range: [1, MAX_SIZE],
-    help: 'bytes of unread request body above which a connection is not read',
+    help: 'bytes of unread request body above which the connection is paused',
   },
   headersTimeout: {
     kind: 'time',
     of: ENGINES,
-    // nginx waits 60 s for a client's head, Apache 20 s; a web server sends its own at once.
+    // nginx waits 60 s for a client's head, Apache 20 s. A web server sends a complete head at once.
     default: 30_000,
     range: [1, MAX_TIME],
     unlimited: true,
-    help: 'until the head of a request is complete',
+    help: 'from the first byte of a request to the end of its head',
   },
   bodyTimeout: {
     kind: 'time',
     of: ENGINES,
-    // Twice nginx's client_body_timeout. Each byte starts it again, so a slow upload may take as long
-    // as it needs.
+    // Twice nginx's client_body_timeout. Each byte restarts the time, so a slow upload has no limit.
     default: 120_000,
     range: [1, MAX_TIME],
     unlimited: true,
-    help: 'for a request body of which nothing arrives',
+    help: 'without a byte of the request body',
   },
   idleTimeout: {
     kind: 'time',
     of: ENGINES,
-    // As long as nginx keeps an idle connection to an upstream: nginx closes first.
+    // nginx keeps an idle connection to an upstream for as long, so nginx closes it first.
     default: 60_000,
     range: [1, MAX_TIME],
     unlimited: true,
@@ -245,13 +244,14 @@ export const OPTIONS = {
   writeTimeout: {
     kind: 'time',
     of: SERVERS,
-    // Twice nginx's send_timeout, so that nginx gives up its client before we give up nginx. It asks
-    // for more than a byte in that time: Linux reports room again when a third of what it holds for
-    // TCP has been taken, or three quarters for a Unix socket; 1.5 MB and 0.2 MB on one machine.
+    // Twice nginx's send_timeout, so that nginx gives up on a client before Portico gives up on
+    // nginx. One byte in that time is not enough: Linux reports room again only when the peer has
+    // read a third of a TCP socket's buffer, or three quarters of a Unix socket's. On one machine
+    // that was 1.5 MB and 0.2 MB.
     default: 120_000,
     range: [1, MAX_TIME],
     unlimited: true,
-    help: 'for a response that waits while the peer takes none of it',
+    help: 'in which the peer reads nothing of a waiting response',
   },
   responseTimeout: {
     kind: 'time',
@@ -263,7 +263,7 @@ export const OPTIONS = {
   shutdownTimeout: {
     kind: 'time',
     of: SERVERS,
-    // Less than the 10 s after which `docker stop` kills; mod_fcgid and systemd wait longer.
+    // `docker stop` kills a process after 10 s; mod_fcgid and systemd wait longer.
     default: 8_000,
     range: [0, MAX_TIME],
     help: 'for running requests when the server closes',
@@ -276,12 +276,12 @@ export const OPTIONS = {
     choices: ['auto', 'as-is', 'from-uri'],
     help: 'where SCRIPT_NAME and PATH_INFO come from',
   },
-  osEnviron: { kind: 'code', of: ALL, help: 'variables that every request sees' },
+  osEnviron: { kind: 'code', of: ALL, help: 'variables for every request' },
   multiprocess: {
     kind: 'switch',
     of: ALL,
     default: false,
-    help: 'whether several processes serve one application (wsgi.multiprocess)',
+    help: 'whether several processes run the application (wsgi.multiprocess)',
   },
   serverSoftware: {
     kind: 'text',
@@ -293,13 +293,13 @@ export const OPTIONS = {
     kind: 'switch',
     of: ALL,
     default: false,
-    help: 'whether the application is checked by the validator',
+    help: 'whether the validator checks the application',
   },
   exitOnUncaughtError: {
     kind: 'switch',
     of: ['run'],
     default: true,
-    help: 'whether an uncaught error completes running requests before the process ends',
+    help: 'whether running requests complete before an uncaught error ends the process',
   },
   requestHandler: {
     kind: 'code',
@@ -315,7 +315,7 @@ type NamesOf<Set extends OptionSet> = {
   [N in OptionName]: Set extends Table[N]['of'][number] ? N : never
 }[OptionName]
 
-/** The options of a gateway, without `requestHandler`, whose type its handler knows. */
+/** The options of a gateway, without `requestHandler`: each handler declares its own type for it. */
 export type OptionsOf<Set extends OptionSet> = Pick<
   Options,
   Exclude<NamesOf<Set>, 'requestHandler'>

@@ -1,17 +1,17 @@
-/** Text for people: values in messages, lines of a log, paths in headers. */
+/** Text for messages, logs and headers: escaping, quoting, inspecting. */
 
-/** Control characters, which could forge a line of a log or drive the terminal that shows it. */
+/** Control characters, which could forge a line of a log or control the terminal that shows it. */
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
 
-/** `text` with its control characters, newline and tab aside, written as `\xNN`. */
+/** `text` with its control characters, except newline and tab, written as `\xNN`. */
 export function escapeControl(text: string): string {
   return text.replace(CONTROL, (c) => `\\x${hex(c, 2)}`)
 }
 
 /**
  * `text` as one entry of a log: control characters are escaped, every line after the first is
- * indented, and a newline follows. So nothing that a client sends can look like an entry of its own.
+ * indented, and a newline follows. So text that a client sends cannot look like a separate entry.
  */
 export function asLogEntry(text: string): string {
   return `${escapeControl(text.replace(/\n+$/, '')).replaceAll(/\n(?! )/g, '\n  ')}\n`
@@ -36,7 +36,7 @@ export function quote(text: string, max = MAX_QUOTED): string {
   return `"${shown.replace(/["\\]|[^ -~]/g, (c) => (c === '"' || c === '\\' ? `\\${c}` : `\\u${hex(c, 4)}`))}"`
 }
 
-/** Percent-encodes the bytes of a byte string that `unsafe`, a global expression, matches. */
+/** Percent-encodes the bytes that `unsafe`, a global expression, matches in a byte string. */
 export function percentEncode(bytes: string, unsafe: RegExp): string {
   return bytes.replace(unsafe, (c) => `%${hex(c, 2).toUpperCase()}`)
 }

@@ -64,7 +64,9 @@ describe('The option allowedClients', () => {
     ['127.0.0.1, ::1'],
   ])('refuses the list %j', (list) => {
     expect(() => allowClients(list)).toThrow(ConfigurationError)
-    expect(() => allowClients(list)).toThrow(/^allowedClients: .* is neither an IP address/)
+    expect(() => allowClients(list)).toThrow(
+      /^allowedClients: .* is not an IP address or a CIDR block/,
+    )
   })
 
   test('with a block allows exactly the addresses with its first bits', () => {

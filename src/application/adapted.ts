@@ -1,10 +1,9 @@
 /**
- * What a bridge has made, and what it was made from. A conversion back gives the same function
- * again, and a server that is given an adapted application can use the original.
+ * Links from an adapted application to its original, so that a conversion back returns the original
+ * function, and a server can run the original directly.
  *
- * The links are properties under `Symbol.for` keys, so that the CommonJS and ESM builds see each
- * other's. There is one key for each kind: a listener of node:http must never be used as a handler
- * of the Fetch API.
+ * The links are properties under `Symbol.for` keys, so that the CommonJS and ESM builds share them.
+ * Each kind has its own key: a listener of node:http must never run as a Fetch API handler.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Application, Environ } from '../types.ts'
@@ -13,7 +12,7 @@ const APPLICATION = Symbol.for('portico.application')
 const NODE_ORIGIN = Symbol.for('portico.node')
 const FETCH_ORIGIN = Symbol.for('portico.fetch')
 
-/** The node:http application that `fromNode` was given. */
+/** The argument of `fromNode`. */
 export interface NodeOrigin {
   /** What `http.createServer` takes. */
   readonly listener: (request: IncomingMessage, response: ServerResponse) => unknown
@@ -21,7 +20,7 @@ export interface NodeOrigin {
   readonly server: Server | null
 }
 
-/** The handler of the Fetch API that `fromFetch` was given. */
+/** The argument of `fromFetch`: a handler of the Fetch API. */
 export type FetchOrigin = (request: Request, environ: Environ) => Response | Promise<Response>
 
 interface Links {
@@ -30,24 +29,24 @@ interface Links {
   readonly [FETCH_ORIGIN]?: FetchOrigin
 }
 
-/** Notes that `made`, an application or what a bridge made of one, stands for `application`. */
+/** Links `made`, which is `application` itself or what a bridge made from it, to `application`. */
 export function linkApplication(made: object, application: Application): void {
   link(made, APPLICATION, application)
 }
 
-/** Notes what `fromNode` made an application from. */
+/** Links an application to the argument of `fromNode`. */
 export function linkNodeOrigin(application: Application, origin: NodeOrigin): void {
   linkApplication(application, application)
   link(application, NODE_ORIGIN, origin)
 }
 
-/** Notes what `fromFetch` made an application from. */
+/** Links an application to the argument of `fromFetch`. */
 export function linkFetchOrigin(application: Application, origin: FetchOrigin): void {
   linkApplication(application, application)
   link(application, FETCH_ORIGIN, origin)
 }
 
-/** The application that `value` stands for; undefined if no bridge made it. */
+/** The application that `value` is linked to; undefined if no bridge made it. */
 export function applicationOf(value: unknown): Application | undefined {
   return linksOf(value)[APPLICATION]
 }

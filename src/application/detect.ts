@@ -1,17 +1,17 @@
-/** What kind of application something is. */
+/** Detects what kind of application a value is. */
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
 
 /** An application of another interface, and the bridge that adapts it. */
 export interface Framework {
-  /** What it is, such as 'an Express application'. */
+  /** Such as 'an Express application'. */
   readonly description: string
   readonly bridge: 'node' | 'fetch'
 }
 
 /**
- * Applications of other interfaces by the members they have; the first that fits. Only those of the
- * Fetch API have `fetch`, but Elysia's have Connect's members, too, and itty-router's have any.
+ * Applications of other interfaces, recognised by their methods; the first match counts. `fetch`
+ * comes first: Elysia's applications also have Connect's methods, and itty-router's have any method.
  */
 const FRAMEWORKS: readonly (Framework & { readonly has: readonly string[] })[] = [
   { description: 'an application of the Fetch API', bridge: 'fetch', has: ['fetch'] },
@@ -23,8 +23,8 @@ const FRAMEWORKS: readonly (Framework & { readonly has: readonly string[] })[] =
 ]
 
 /**
- * The framework of an application, or null if it has none. A plain listener of node:http looks the
- * same as an application; see `looksLikeListener`.
+ * The framework of an application; null if there is none. A plain listener of node:http is a
+ * function like any application; see `looksLikeListener`.
  */
 export function frameworkOf(candidate: unknown): Framework | null {
   if (candidate === null || (typeof candidate !== 'object' && typeof candidate !== 'function')) {
@@ -39,8 +39,8 @@ export function frameworkOf(candidate: unknown): Framework | null {
 }
 
 /**
- * Makes a function of an application: a function, a generator function, either of them async, or a
- * class that is constructed for each request and then iterated.
+ * Returns an application as a plain function. It may be a function or a generator function, async
+ * or not, or a class, of which each request constructs and iterates an instance.
  *
  * @throws {ConfigurationError} for anything else.
  */
@@ -57,7 +57,7 @@ export function asApplication(candidate: Application | ApplicationClass): Applic
   return (environ, startResponse) => new candidate(environ, startResponse)
 }
 
-/** How to run the application of a framework where no bridge is loaded. */
+/** How to run the application of a framework if no bridge can be loaded. */
 export function unsupportedMessage({ description, bridge }: Framework): string {
   const name = bridge === 'node' ? 'fromNode' : 'fromFetch'
   return `This is ${description}: run ${name}(it), with ${name} from 'portico/${bridge}', or use run() of 'portico'`
@@ -68,13 +68,13 @@ function isClass(candidate: Application | ApplicationClass): candidate is Applic
   return Object.getOwnPropertyDescriptor(candidate, 'prototype')?.writable === false
 }
 
-/** The name of the second parameter of a function whose parameters are named as a listener's are. */
+/** Matches a function with a listener's parameters; captures the name of the second. */
 const LISTENER = /^(?!class\b)[^(]*\(\s*_?req(?:uest)?\s*,\s*(res(?:ponse)?)\s*[,)]/
 
 /**
- * Whether a function is probably a listener `(req, res)` of node:http: its parameters are named so,
- * and it does not call the second, as an application has to. An application that is mistaken for
- * one has to rename its parameters. A listener that is not recognised would fail at each request,
+ * Whether a function is probably a listener `(req, res)` of node:http: its parameters have these
+ * names, and it never calls the second, which an application must. An application that is mistaken
+ * for a listener has to rename its parameters. An unrecognised listener would fail at each request,
  * with an error that names neither the listener nor Portico.
  */
 export function looksLikeListener(candidate: object): boolean {

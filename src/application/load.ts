@@ -1,4 +1,4 @@
-/** Loads the application of a file. */
+/** Loads an application from a file. */
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ConfigurationError } from '../errors.ts'
@@ -9,9 +9,9 @@ import type { Runnable } from './to-application.ts'
 const EXPORTS = ['default', 'app', 'application', 'handler'] as const
 
 /**
- * Imports a module and returns its application: the default export (or `module.exports`), else the
- * export `app`, `application` or `handler`. An object without a framework's members, such as
- * `module.exports = { app }`, is looked into once.
+ * Imports a module and returns its application: the default export (or `module.exports`), or else
+ * the export `app`, `application` or `handler`. If the default export is an object such as
+ * `{ app }`, its members are tried in the same way.
  *
  * @throws {ConfigurationError} if the module has no such export. An error of the module itself is
  *   thrown as it is.

@@ -1,2 +1,2 @@
-/** The URL that an application of node:http sees below a mount point, for handlers. */
+/** Re-exported because handlers may not import bridges. */
 export { targetOf } from '../bridge/request-target.ts'

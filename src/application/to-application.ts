@@ -1,4 +1,4 @@
-/** Makes an application of whatever can be run. A bridge, or the validator, is loaded on demand. */
+/** `toApplication`: turns anything that can be run into an application; loads bridges on demand. */
 import type { FetchHandler } from '../bridge/from-fetch.ts'
 import type { NodeApplication, NodeListener } from '../bridge/from-node.ts'
 import { ConfigurationError } from '../errors.ts'
@@ -12,8 +12,8 @@ import {
 } from './detect.ts'
 
 /**
- * An application of a framework. As far as the types go none of these can be called, so that
- * `run((environ, startResponse) => …)` knows its parameters.
+ * An application of a framework. None of these types is callable, so that TypeScript infers the
+ * parameters in `run((environ, startResponse) => …)`.
  */
 export type FrameworkApplication =
   | { readonly handle: (...args: never[]) => unknown }
@@ -21,17 +21,17 @@ export type FrameworkApplication =
   | Exclude<NodeApplication, NodeListener>
   | { readonly fetch: FetchHandler }
 
-/** An Express application, of which @types/express declares no `handle`. */
+/** An Express application; @types/express does not declare `handle`. */
 interface ExpressApplication {
   readonly engine: (...args: never[]) => unknown
   readonly listen: (...args: never[]) => unknown
   readonly set: (...args: never[]) => unknown
 }
 
-/** What a handler runs. */
+/** Anything that a handler can run. */
 export type Runnable = Application | ApplicationClass | FrameworkApplication
 
-/** An application, and what it was made of. */
+/** An application, and a description of its original. */
 export interface NamedApplication {
   readonly application: Application
   /** 'an application', 'an Express application' … */
@@ -39,13 +39,14 @@ export interface NamedApplication {
 }
 
 /**
- * Makes an application of `candidate`: a function, a class, an application of Express, Connect,
- * Koa or Fastify, an `http.Server`, or an object with `fetch()`, such as Hono's and H3's.
+ * Turns `candidate` into an application. It may be a function, a class, an application of Express,
+ * Connect, Koa or Fastify, an `http.Server`, or an object with `fetch()`, such as Hono's and H3's.
  *
- * With `validate` the validator checks it, except that an application of a framework is never
- * checked: what it sends is the framework's affair.
+ * `validate` wraps it in the validator, unless it belongs to a framework: the framework decides
+ * what it sends.
  *
- * @throws {ConfigurationError} for anything else, and for what is probably a listener of node:http.
+ * @throws {ConfigurationError} for anything else, and for a function that is probably a listener
+ *   of node:http.
  */
 export async function toApplication(
   candidate: Runnable,
@@ -75,8 +76,8 @@ export async function toApplication(
   }
 }
 
-// These paths become 'portico/node', 'portico/fetch' and 'portico/validate' in portico.cjs, which
-// finds them in the package, if there is one (scripts/build.mjs).
+// In portico.cjs these paths become 'portico/node', 'portico/fetch' and 'portico/validate', which
+// Node finds if the package is installed (scripts/build.mjs).
 const BRIDGES = {
   node: async (candidate: unknown) =>
     (await import('../bridge/from-node.ts')).fromNode(candidate as NodeApplication),
@@ -87,8 +88,8 @@ const BRIDGES = {
 /**
  * Adapts the application of a framework.
  *
- * @throws {ConfigurationError} if the package is not installed beside portico.cjs; any other error
- *   of the bridge as it is.
+ * @throws {ConfigurationError} if the package is not installed beside portico.cjs. Other errors of
+ *   the bridge are thrown unchanged.
  */
 export async function bridged(candidate: unknown, framework: Framework): Promise<Application> {
   try {

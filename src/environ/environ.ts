@@ -1,6 +1,6 @@
 /**
- * The rules of the environ, for every gateway: which CGI variables get in, which are always there,
- * and which values are refused.
+ * The rules of the environ for every gateway: which CGI variables it takes, which it always has,
+ * and which values it refuses.
  */
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
@@ -42,17 +42,18 @@ export function copyEnviron(environ: Environ): Environ {
 }
 
 /**
- * Sets a variable that a peer has sent, if it may be in an environ:
+ * Sets a variable that a peer has sent, by these rules:
  *
  * - HTTP_PROXY is dropped (CVE-2016-5385, "httpoxy"), and so are HTTP_CONTENT_TYPE and
  *   HTTP_CONTENT_LENGTH, duplicates of CONTENT_TYPE and CONTENT_LENGTH (PEP 3333, "environ
  *   Variables");
  * - CONTENT_TYPE and CONTENT_LENGTH are absent if empty, as nginx and Caddy send them on a GET;
  * - names with a dot are dropped: those keys belong to the gateway;
- * - of a variable that is sent twice the last value counts, since the web server's configuration
- *   has repeated it (docs/server-quirks.md); an empty CONTENT_LENGTH removes an earlier one;
- * - a header that the client may repeat is joined with ', ', Cookie with '; ' (RFC 9110, section
- *   5.3; RFC 6265, section 5.4): nginx before 1.23 sends one variable per line.
+ * - if a variable is sent twice, the last value counts, because the web server's configuration has
+ *   repeated it (docs/server-quirks.md); an empty CONTENT_LENGTH removes an earlier one;
+ * - the values of a header that the client may repeat are joined with ', ', those of Cookie with
+ *   '; ' (RFC 9110, section 5.3; RFC 6265, section 5.4): nginx before 1.23 sends one variable for
+ *   each line.
  *
  * Names and values are byte strings.
  */
@@ -61,14 +62,14 @@ export function setVariable(environ: Environ, name: string, value: string): void
 }
 
 /**
- * Whether a variable gets in. The values of a repeated 'header' are joined; of any other the last
- * one counts.
+ * When a variable is set. The values of a repeated 'header' are joined; for any other variable the
+ * last one counts.
  */
 export type Rule = 'always' | 'header' | 'single header' | 'never' | 'not empty'
 
 /**
- * Headers with one value (RFC 9110, section 7.2, for Host): two of them come from the web server's
- * configuration, as with `include fastcgi_params` and a `fastcgi_param HTTP_HOST` after it.
+ * Headers with one value (RFC 9110, section 7.2, for Host). A second value comes from the web
+ * server's configuration, such as `fastcgi_param HTTP_HOST` after `include fastcgi_params`.
  */
 const SINGLE_HEADERS = new Set([
   'HTTP_HOST',
@@ -78,7 +79,7 @@ const SINGLE_HEADERS = new Set([
   'HTTP_X_REAL_IP',
 ])
 
-/** What `setVariable` does with a name. */
+/** The rule that `setVariable` applies to a name. */
 export function ruleFor(name: string): Rule {
   switch (name) {
     case '':

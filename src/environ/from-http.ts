@@ -7,14 +7,14 @@ import { decodePath } from './decode-path.ts'
 import { putVariable, ruleFor, type Rule } from './environ.ts'
 import { interned } from './known-variables.ts'
 
-/** Header names whose variable is remembered, and their length: more than browsers and proxies have. */
+/** How many header names are cached, and their longest length: more than browsers and proxies use. */
 const MAX_KNOWN_NAMES = 512
 const MAX_KNOWN_LENGTH = 64
 
 /**
- * Sets every CGI variable that the connection and the head of a request give.
+ * Sets the CGI variables that follow from the connection and the head of a request.
  *
- * @throws {PeerError} for a request that cannot be served, or whose client is gone.
+ * @throws {PeerError} for a request that cannot be served, or if the client has disconnected.
  */
 export function addHTTPVariables(
   environ: Environ,
@@ -57,7 +57,7 @@ export function addHTTPVariables(
       'Invalid absolute request target: it must have a host, and no user',
     )
   }
-  // RFC 9112, section 3.2.2: what the target says counts, not what Host says.
+  // The host of the target replaces Host (RFC 9112, section 3.2.2).
   environ['HTTP_HOST'] = authority
 }
 
@@ -75,8 +75,8 @@ function pathOf(method: string, target: string): string {
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
 
 /**
- * Whether a connection was reset before its address was known: it must not be served without one. A
- * Unix socket never has an address.
+ * Whether a connection was reset before its address was known. Its requests must not run, because
+ * they would have no REMOTE_ADDR. A Unix socket never has an address.
  */
 export function isGone(socket: Socket): boolean {
   if (socket.remoteAddress !== undefined) return false
@@ -84,14 +84,14 @@ export function isGone(socket: Socket): boolean {
 }
 
 /**
- * Headers → HTTP_*, CONTENT_TYPE, CONTENT_LENGTH. Only letters, digits and '-' are taken: with any
- * other character two different headers could become one variable ('X_User', 'X-User').
+ * Headers → HTTP_*, CONTENT_TYPE, CONTENT_LENGTH. A name with anything but letters, digits and '-'
+ * is dropped: two different headers could become one variable ('X_User', 'X-User').
  *
- * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length: no reading of two
- *   is the right one. And as `checkCoding`.
+ * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length, because it is unclear
+ *   which one counts; 431 for more than `max` headers; and see `checkCoding`.
  */
 export function addHeaders(environ: Environ, request: IncomingMessage, max: number): void {
-  // Not `headers`: Node would make an object of them all for it.
+  // `headers` is slower: Node creates an object of all of them on first use.
   const { rawHeaders: raw } = request
   if (raw.length > 2 * max) {
     throw new PeerError(
@@ -106,7 +106,7 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
     const known = variableOf(raw[i]!)
     if (known === null) continue
     if (known.name === 'TRANSFER_ENCODING') {
-      // The body comes decoded: as a variable it would only mislead.
+      // Not a variable: the application gets the body decoded.
       coding = coding === undefined ? value : `${coding}, ${value}`
       continue
     }
@@ -122,11 +122,11 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
 interface KnownHeader {
   readonly name: string
   readonly rule: Rule
-  /** There must not be two. */
+  /** A request must not have two of them. */
   readonly single: boolean
 }
 
-/** By the header's name as it came, and by the variable's: several names may have one variable. */
+// `byHeader` has the spelling of the client; several spellings share one variable.
 const byHeader = new Map<string, KnownHeader | null>()
 const byVariable = new Map<string, KnownHeader>()
 
@@ -148,7 +148,7 @@ function variableOf(header: string): KnownHeader | null {
 
 function knownHeader(name: string): KnownHeader {
   const rule = ruleFor(name)
-  // No configuration has repeated it: the client or a proxy has sent every line.
+  // Over HTTP there is no configuration to repeat a variable: the client or a proxy sent every line.
   return { name, rule: rule === 'single header' ? 'header' : rule, single: SINGLE.has(name) }
 }
 
@@ -162,10 +162,11 @@ function nameVariable(name: string): string | null {
 }
 
 /**
- * The one transfer coding there is has been taken off by Node, which passes over any before it; and
- * what is in front of a client of HTTP/1.0 does not know of it (RFC 9112, section 6.1).
+ * Node has already decoded `chunked` and ignores any coding listed before it, so that the
+ * application would get an encoded body. HTTP/1.0 has no Transfer-Encoding, and an HTTP/1.0 proxy
+ * would not see where the body ends (RFC 9112, section 6.1).
  *
- * @throws {PeerError} 501 for another one, 400 for HTTP/1.0.
+ * @throws {PeerError} 501 for a coding other than `chunked`, 400 for HTTP/1.0.
  */
 function checkCoding(coding: string, httpVersion: string): void {
   if (httpVersion === '1.0') {
@@ -178,8 +179,8 @@ function checkCoding(coding: string, httpVersion: string): void {
 }
 
 /**
- * Whether a request has no second reading: HTTP/1, a path, at most `max` headers, none of them twice
- * that must be there once, and no transfer coding. All others are judged by `addHeaders`.
+ * Whether a request can be accepted without the checks of `addHeaders`: HTTP/1, a path as target, at
+ * most `max` headers, no second Host, Content-Type or Content-Length, and no transfer coding.
  */
 export function isOrdinary(request: IncomingMessage, max: number): boolean {
   const { rawHeaders: raw, url = '' } = request
@@ -203,7 +204,7 @@ const BIT_OF_LENGTH: readonly (number | undefined)[] = Array.from({ length: 18 }
   [4, 12, 14, 17].includes(length) ? 1 << length : undefined,
 )
 
-/** RFC 9112, section 6.3: a request has a body only if it says so. */
+/** Whether a header announces a request body (RFC 9112, section 6.3). */
 export function hasBody({ rawHeaders }: IncomingMessage): boolean {
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!
@@ -213,7 +214,7 @@ export function hasBody({ rawHeaders }: IncomingMessage): boolean {
   return false
 }
 
-/** An IPv4 address as such, though the socket is one for both families. */
+/** An address without the prefix that an IPv4 peer has on a socket for both families. */
 export function plainAddress(address = ''): string {
   return address.startsWith('::ffff:') ? address.slice(7) : address
 }

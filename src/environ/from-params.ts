@@ -1,6 +1,6 @@
 /**
- * Makes environs of the bytes that FastCGI and SCGI servers send. A list of names and values in
- * between would cost twice as much.
+ * Makes environs from the bytes that FastCGI and SCGI servers send. To make a list of names and
+ * values first would cost twice as much.
  */
 import type { Buffer } from 'node:buffer'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi-pairs.ts'
@@ -9,7 +9,7 @@ import type { Environ } from '../types.ts'
 import { putVariable, ruleFor } from './environ.ts'
 import { createPreallocatedEnviron, knownVariable } from './known-variables.ts'
 
-/** The environ of FastCGI's PARAMS: the pairs in `block` from `start` to `end`. */
+/** The environ for FastCGI's PARAMS: the pairs in `block` from `start` to `end`. */
 export function environFromPairs(
   block: Buffer,
   start: number,
@@ -23,7 +23,7 @@ export function environFromPairs(
   return fault ?? filler.environ
 }
 
-/** The environ of SCGI's headers: those in `block` from `start` to `end`. */
+/** The environ for SCGI's headers: those in `block` from `start` to `end`. */
 export function environFromHeaders(
   block: Buffer,
   start: number,
@@ -43,20 +43,20 @@ class Filler {
   readonly #block: Buffer
   readonly #start: number
   readonly #text: string
-  /** The bits of the variables so far. A bit that is unset rules out a repeated variable. */
+  /** The bits of the variables so far. While a variable's bit is unset, it is not a repetition. */
   #seen = 0
 
   constructor(block: Buffer, start: number, end: number) {
     this.#block = block
     this.#start = start
-    // Decoded once and then cut: a call of toString() for each item costs twice as much.
+    // Decoded once and then sliced: toString() for each item costs twice as much.
     this.#text = block.toString('latin1', start, end)
   }
 
   /**
-   * Puts one variable, of which `name` and `value` are offsets in the block.
+   * Puts one variable; `name` and `value` are offsets in the block.
    *
-   * @returns false if it came before, although it is neither a header nor dropped.
+   * @returns false for a repeated variable, unless it is a header or is dropped.
    */
   put(name: number, nameLength: number, value: number, valueLength: number): boolean {
     const variables = this.environ as unknown as Record<string, string>

@@ -1,4 +1,4 @@
-/** CGI variables → environ, from the environment of this process. */
+/** The environment of this process → CGI variables in the environ. */
 import { Buffer } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import type { Environ } from '../types.ts'
@@ -10,8 +10,8 @@ const REPLACEMENT = '\ufffd'
 /**
  * Adds the variables of the process's environment as byte strings.
  *
- * `process.env` reads them as UTF-8. A value in which that has replaced bytes is taken from the
- * kernel's copy in /proc (Linux); on other systems those bytes are lost.
+ * `process.env` decodes them as UTF-8. If that has replaced bytes, the value comes from the kernel's
+ * copy in /proc (Linux); on other systems those bytes are lost.
  */
 export function addProcessVariables(environ: Environ): void {
   let kernel: Map<string, string> | undefined
@@ -36,7 +36,7 @@ function readKernelEnviron(): Map<string, string> {
       if (equals > 0) environ.set(entry.slice(0, equals), entry.slice(equals + 1))
     }
   } catch {
-    // There is no /proc.
+    // This system has no /proc.
   }
   return environ
 }

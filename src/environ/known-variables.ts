@@ -1,8 +1,8 @@
 /**
  * The variables that web servers usually send, found by the bytes of their names.
  *
- * A name that is found here is one shared string, so that it needs no allocation, and no hash when
- * it becomes a key of the environ. That is a sixth of a small request (docs/performance.md).
+ * A known name is one shared string: it needs no allocation, and no hash when it becomes a key of
+ * the environ. That saves a sixth of a small request (docs/performance.md).
  */
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
@@ -33,9 +33,9 @@ export interface KnownVariable {
   readonly name: string
   readonly rule: Rule
   readonly bytes: Buffer
-  /** One bit of thirty, by which a request notices that it may have had this variable before. */
+  /** One of thirty bits: if it is unset in a request, the request has not had this variable yet. */
   readonly bit: number
-  /** Another one with the same hash. */
+  /** Another variable in the same bucket. */
   readonly next: KnownVariable | null
 }
 
@@ -46,7 +46,7 @@ export function interned(name: string): string {
 
 const BUCKETS = 256
 
-/** Length, last and middle byte; with these factors a bucket has few names. */
+/** A hash of length, last and middle byte; with these factors a bucket has few names. */
 function bucketOf(length: number, last: number, middle: number): number {
   return (length * 6 + last * 23 + middle * 34) & (BUCKETS - 1)
 }
@@ -77,9 +77,9 @@ function isAt(block: Buffer, start: number, bytes: Buffer): boolean {
 }
 
 /**
- * The assignments never run. V8 counts them, though, and gives each instance room for as many keys;
- * without that an environ of more than a dozen keys becomes a dictionary, and filling it takes up to
- * four times as long. (Not for CGI: to compile this takes longer than it saves in one request.)
+ * The assignments never run, but V8 counts them and gives each instance room for as many keys.
+ * Without that, an environ of more than a dozen keys becomes a dictionary, which takes up to four
+ * times as long to fill. (CGI does not use it: compiling it takes longer than one request saves.)
  */
 function PreallocatedEnviron(this: Record<string, unknown>, assign = false) {
   if (!assign) return

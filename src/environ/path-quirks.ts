@@ -2,19 +2,19 @@
  * Corrections of SCRIPT_NAME and PATH_INFO for web servers that send them wrong, one function each;
  * docs/server-quirks.md lists them.
  *
- * None of them computes PATH_INFO from the name of a file (CVE-2019-11043), and none lets a path
- * through that the web server has not judged: REQUEST_URI counts only where it is the server's own
- * path in another spelling.
+ * No function computes PATH_INFO from a file name (CVE-2019-11043). No function produces a path that
+ * the web server's access rules have not seen: REQUEST_URI is used only if it is another spelling of
+ * the server's own path.
  */
 import type { Environ } from '../types.ts'
 import { decodePath } from './decode-path.ts'
 
 /**
- * Divides the path into SCRIPT_NAME and PATH_INFO where the web server divides it wrong, or not.
+ * Divides the path into SCRIPT_NAME and PATH_INFO if the web server divides it wrong, or not at all.
  *
- * The order matters: each correction but `frontController` asks which of the two names is there,
- * and `neitherName` supplies both. Under CGI there always is a script, and SCRIPT_NAME names it:
- * fcgiwrap passes on what nginx sends, without a PATH_INFO for the script itself.
+ * The order matters: every correction except `frontController` checks which of the two variables
+ * is set, and `neitherName` sets both. Under CGI there is always a script, and SCRIPT_NAME is its
+ * path: fcgiwrap passes on what nginx sends, without a PATH_INFO for the script itself.
  */
 export function divideCorrectly(environ: Environ, gateway?: string): void {
   if (gateway !== 'cgi') {
@@ -26,8 +26,8 @@ export function divideCorrectly(environ: Environ, gateway?: string): void {
 }
 
 /**
- * Undoes what web servers do to the spelling of a path. `escapedPathInfo` is first: it decodes
- * PATH_INFO, and `mergedSlashes` compares the decoded path with REQUEST_URI.
+ * Undoes changes that web servers make to the spelling of a path. `escapedPathInfo` comes first: it
+ * decodes PATH_INFO, and `mergedSlashes` compares the decoded path with REQUEST_URI.
  */
 export function respellPath(environ: Environ): void {
   escapedPathInfo(environ)
@@ -35,9 +35,9 @@ export function respellPath(environ: Environ): void {
 }
 
 /**
- * nginx with `fastcgi_param PATH_INFO $fastcgi_script_name` (many guides) beside `fastcgi_params`:
- * both names are the whole path, or PATH_INFO is although the administrator has set SCRIPT_NAME.
- * Together they are not the path (RFC 3875, section 3.3), and DOCUMENT_URI shows it.
+ * nginx with `fastcgi_params` and `fastcgi_param PATH_INFO $fastcgi_script_name`, as in many guides:
+ * PATH_INFO is the whole path. SCRIPT_NAME is the whole path as well, or the administrator has set
+ * it. Joined, they must be the path (RFC 3875, section 3.3); DOCUMENT_URI shows that they are not.
  */
 function pathInfoRepeatsScriptName(environ: Environ): void {
   const { SCRIPT_NAME: script, PATH_INFO: info, DOCUMENT_URI: path } = environ
@@ -70,9 +70,9 @@ function pathInfoInScriptName(environ: Environ): void {
 }
 
 /**
- * Whether the request comes from mod_proxy_fcgi by ProxyPass. SCRIPT_FILENAME is then `proxy:`, the
- * address and the path below the mount point; only that path with `ProxyFCGIBackendType GENERIC`.
- * With SetHandler it ends with a file's name, and SCRIPT_NAME is as for a CGI script.
+ * Whether the request comes from mod_proxy_fcgi with ProxyPass. SCRIPT_FILENAME is then `proxy:`, the
+ * address and the path below the mount point; with `ProxyFCGIBackendType GENERIC` it is only that
+ * path. With SetHandler it ends with a file name, and SCRIPT_NAME is as for a CGI script.
  */
 function isProxyPass(environ: Environ): boolean {
   const { SCRIPT_FILENAME: file, DOCUMENT_ROOT: root, SCRIPT_NAME: script } = environ
@@ -91,8 +91,8 @@ function neitherName(environ: Environ): void {
 
 /**
  * Apache 2.4 with a front controller, such as `RewriteRule ^(.*)$ index.cgi/$1`: SCRIPT_NAME names
- * the script, which is in no URL that a browser sees. Certain only where the requested path is the
- * directory of the script and PATH_INFO, which mod_rewrite may have decoded again.
+ * the script, which no URL in a browser contains. The correction is safe only if the requested path
+ * is the script's directory followed by PATH_INFO, which mod_rewrite may have decoded again.
  */
 function frontController(environ: Environ): void {
   const requested = redirectedFrom(environ)
@@ -105,8 +105,9 @@ function frontController(environ: Environ): void {
 }
 
 /**
- * The path that Apache has redirected internally to a script: REDIRECT_URL, decoded and normalised
- * by Apache itself. Undefined if the script handles an error (ErrorDocument), or is in that path.
+ * The path that Apache has internally redirected to a script: REDIRECT_URL, which Apache has decoded
+ * and normalised. Undefined if the script handles an error (ErrorDocument), or if the path contains
+ * the script.
  */
 export function redirectedFrom(environ: Environ): string | undefined {
   const { REDIRECT_URL: path, REDIRECT_STATUS: status, SCRIPT_NAME: script } = environ
@@ -115,9 +116,9 @@ export function redirectedFrom(environ: Environ): string | undefined {
 }
 
 /**
- * Apache 2.4's mod_proxy_scgi with `proxy-scgi-pathinfo` percent-encodes PATH_INFO again. Its
- * SCRIPT_NAME is the decoded path without the common end of both, and that is only what follows
- * the segment of the last escape.
+ * Apache 2.4's mod_proxy_scgi with `proxy-scgi-pathinfo` percent-encodes PATH_INFO. Then it removes
+ * from the decoded path only the end that both spellings share, which begins after the segment with
+ * the last escape, and calls the rest SCRIPT_NAME.
  */
 function escapedPathInfo(environ: Environ): void {
   const encoded = environ.PATH_INFO
@@ -135,13 +136,13 @@ function escapedPathInfo(environ: Environ): void {
 
 /**
  * nginx with `merge_slashes` (its default) and Apache 2.4.39 with MergeSlashes (its default) turn
- * several slashes into one. PATH_INFO is taken from REQUEST_URI, which has the path as it was
- * requested, if that differs in nothing else: a rewritten or normalised path stays as it is.
+ * several slashes into one. REQUEST_URI has the path as the client sent it. PATH_INFO is taken from
+ * there if the two paths differ in nothing else: a rewritten or normalised path stays.
  */
 function mergedSlashes(environ: Environ): void {
   const uri = environ['REQUEST_URI']
   if (uri === undefined) return
-  // Two slashes are written as such, or come from %2F.
+  // A double slash can be written '//' or with %2F.
   if (!uri.includes('//') && !(uri.includes('%') && ENCODED_SLASH.test(uri))) return
   const script = environ.SCRIPT_NAME ?? ''
   const path = decodePath(uri)

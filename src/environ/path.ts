@@ -4,7 +4,7 @@ import type { Environ } from '../types.ts'
 import { decodePath } from './decode-path.ts'
 import { divideCorrectly, redirectedFrom, respellPath } from './path-quirks.ts'
 
-/** Where SCRIPT_NAME ends and PATH_INFO begins, if the web server does not say so correctly. */
+/** Where SCRIPT_NAME ends and PATH_INFO begins, if the web server sends them wrong. */
 export type PathOptions = Pick<Options, 'scriptName' | 'pathInfo'>
 
 /** Sets SCRIPT_NAME and PATH_INFO: each is '' or '/…', and SCRIPT_NAME is never '/'. */
@@ -24,15 +24,15 @@ export function repairPath(environ: Environ, options: PathOptions, gateway?: str
   if (mount !== undefined) mountAt(environ, mount)
 }
 
-/** A path gets the slash that it lacks, except that of `OPTIONS *`, which is not a path. */
+/** Adds a missing leading slash. The target of `OPTIONS *` is not a path and becomes ''. */
 function absolute(path: string | undefined): string {
   if (!path || path === '*') return ''
   return path.charCodeAt(0) === 0x2f ? path : `/${path}`
 }
 
 /**
- * Cuts the mount point, with or without slashes at its end, off the path. A path that does not
- * begin with it is taken to be cut already.
+ * Removes the mount point from the beginning of the path. If the path does not begin with the mount
+ * point, the web server has already removed it. Slashes at the end of `mountPoint` do not count.
  */
 function mountAt(environ: Environ, mountPoint: string): void {
   let end = mountPoint.length

@@ -1,6 +1,6 @@
 /**
- * Corrections of variables, other than the path, for web servers that send them wrong, one function
- * each; docs/server-quirks.md lists them. Those of the path are in `path-quirks.ts`.
+ * Corrections of variables that web servers send wrong, one function each; docs/server-quirks.md
+ * lists them. Corrections of the path are in `path-quirks.ts`.
  */
 import type { Environ } from '../types.ts'
 
@@ -20,7 +20,7 @@ function serverNameWithPort(environ: Environ): void {
   environ.SERVER_NAME = environ.SERVER_NAME.replace(/:[0-9]*$/, '')
 }
 
-/** Caddy 2.6 sends -1, Go's unknown length, for a chunked request: the body ends with its stream. */
+/** For a chunked request Caddy 2.6 sends -1, which is Go's value for an unknown length. */
 function unknownContentLength(environ: Environ): void {
   if (environ['CONTENT_LENGTH'] !== '-1') return
   if (environ['SERVER_SOFTWARE']?.startsWith('Caddy')) delete environ['CONTENT_LENGTH']

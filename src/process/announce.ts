@@ -1,12 +1,12 @@
-/** The line with which a server that has started says where it is. */
+/** Logs where a server listens when it has started. */
 import { logEntry } from '../log.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { describeRights } from '../server/unix-socket.ts'
 
 /**
- * Logs where the server can be reached, and who may connect to a Unix socket; `what` is such as
- * 'an Express application over FastCGI'. On an inherited socket it does so on a terminal only: a web
- * server starts many processes, and knows where they listen.
+ * Logs the address of the server, and the permissions of a Unix socket. `what` describes the
+ * application, such as 'an Express application over FastCGI'. For an inherited socket it logs on a
+ * terminal only: a web server starts many processes, and knows where they listen.
  */
 export function announce(server: GatewayServer, what: string): void {
   const { address, url } = server

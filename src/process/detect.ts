@@ -1,4 +1,4 @@
-/** Which gateway this process was started for. */
+/** Detects the gateway that this process was started for. */
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAY_NAMES, type Gateway } from '../gateways.ts'
 import { suggestion } from '../option-names.ts'
@@ -7,7 +7,7 @@ import { describeDescriptor, type DescriptorKind } from '../server/inherited-soc
 /** The gateway that a process was started for, and where it listens if that is known. */
 export interface Surroundings {
   readonly gateway: Gateway
-  /** Absent where the options, or the gateway's default, decide. */
+  /** Absent if the options, or the gateway's default, decide. */
   readonly listen?: string | undefined
   /** True where the web server may start further processes of the same program. */
   readonly multiprocess?: true
@@ -17,13 +17,13 @@ export interface Surroundings {
  * Decides by the environment and by descriptor 0, in this order:
  *
  * 1. PORTICO_GATEWAY names the gateway, and PORTICO_LISTEN where to listen.
- * 2. REQUEST_METHOD and GATEWAY_INTERFACE are set: CGI. Descriptor 0 is not looked at before, because
- *    under Apache's mod_cgid it is a socket as well.
+ * 2. REQUEST_METHOD and GATEWAY_INTERFACE are set: CGI. This comes before descriptor 0, which is a
+ *    socket under Apache's mod_cgid, too.
  * 3. systemd has passed a socket to this process: FastCGI on it.
  * 4. Descriptor 0 is a listening socket, as from spawn-fcgi, mod_fcgid and lighttpd: FastCGI on it.
  * 5. Otherwise HTTP, on PORTICO_LISTEN.
  *
- * @throws {ConfigurationError} if PORTICO_GATEWAY names no gateway.
+ * @throws {ConfigurationError} if PORTICO_GATEWAY is not the name of a gateway.
  */
 export function detectGateway(
   env: NodeJS.ProcessEnv = process.env,
@@ -45,7 +45,7 @@ export function detectGateway(
 }
 
 /**
- * Checks the name of a gateway; `where` is the option or variable that has it.
+ * Checks the name of a gateway; `where` is the option or variable that contains it.
  *
  * @throws {ConfigurationError} if no gateway has that name.
  */

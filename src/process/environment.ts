@@ -1,4 +1,4 @@
-/** The options of `run`: the program's, and those of the environment. */
+/** The options of `run`, from the program and from the environment. */
 import { checkOptions, misplaced, optionsFromEnvironment } from '../check-options.ts'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS, type Gateway } from '../gateways.ts'
@@ -7,11 +7,11 @@ import { namesOf, type Options } from '../options.ts'
 
 /**
  * The options for the gateway that `run` has chosen. PORTICO_* variables replace the program's
- * options; PORTICO_LISTEN only if the program does not name its gateway.
+ * options; PORTICO_LISTEN does so only if the program does not name its gateway.
  *
- * An option that the gateway does not have is refused if the program names its gateway. Otherwise
- * the program may be started as another gateway elsewhere, so the option is logged and left out;
- * under CGI without a word, since the web server has the limits there, and each request would log.
+ * If the program names its gateway, an option that the gateway does not have is an error. If not,
+ * the same program may run on another gateway elsewhere, so `run` logs the option and ignores it.
+ * Under CGI it does not log: the web server has the limits there, and every request would log.
  *
  * @throws {ConfigurationError} for an option that is unknown, misplaced, or has a wrong value.
  */

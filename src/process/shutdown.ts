@@ -1,4 +1,4 @@
-/** What ends a process that is a server: a signal, or an uncaught error. */
+/** Closes a server and ends its process after a signal or an uncaught error. */
 import { logEntry } from '../log.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
@@ -6,18 +6,18 @@ import { show } from '../text.ts'
 /** How long the process may still run after its last server has closed, in milliseconds. */
 const EXIT_TIME = 1000
 
-/** Uncaught errors that are logged: a timer that throws each time would fill the log. */
+/** How many uncaught errors are logged: a timer that throws each time would fill the log. */
 const MAX_LOGGED = 10
 
-/** How long, in milliseconds, a shutdown needs no explanation. */
-const PATIENCE = 500
+/** Milliseconds of a shutdown after which a message explains what the process waits for. */
+const EXPLAIN_AFTER = 500
 
 /**
- * Closes the server on SIGTERM or SIGINT, and lets the process end; a second signal ends it at
- * once. A signal that comes while the server starts closes it as soon as it has started. The
- * listeners go when the server closes.
+ * Closes the server on SIGTERM or SIGINT and lets the process end; a second signal ends it at once.
+ * After a signal during the start, the server closes as soon as it has started. When the server has
+ * closed, the listeners are removed.
  *
- * Other signals keep their effect: Node has SIGUSR1 for its debugger, while libfcgi ends on it.
+ * Other signals keep their effect: libfcgi ends on SIGUSR1, but Node starts its debugger.
  */
 export function closeOnSignals(
   server: GatewayServer | Promise<GatewayServer>,
@@ -45,9 +45,9 @@ let logged = 0
  * handler. Running requests complete, and the process ends with exit code 1, so that a supervisor
  * starts it again.
  *
- * Node would end at once, with all running requests. To go on for longer is not safe, since nobody
- * knows what the error left half done. Where the program listens for 'uncaughtException' or
- * 'unhandledRejection' itself, nothing happens here.
+ * Node would end the process at once, and with it all running requests. The process must not run
+ * for longer either, because the error may have left its state inconsistent. If the program itself
+ * listens for 'uncaughtException' or 'unhandledRejection', this function does nothing.
  */
 export function exitOnUncaughtError(server: GatewayServer): void {
   if (guarded.size === 0) process.on('uncaughtException', onUncaught)
@@ -58,11 +58,12 @@ export function exitOnUncaughtError(server: GatewayServer): void {
 async function forget(server: GatewayServer): Promise<void> {
   await server.closed
   guarded.delete(server)
-  // After an error the listener stays: Node would end at once and truncate what a pipe has not taken.
+  // After an error the listener stays: otherwise Node would exit at the next error, and output that
+  // waits for a pipe would be lost.
   if (guarded.size === 0 && logged === 0) process.off('uncaughtException', onUncaught)
 }
 
-/** Node calls it for a rejection as well, unless something listens for 'unhandledRejection'. */
+/** Node also calls it for a rejection, unless the program listens for 'unhandledRejection'. */
 function onUncaught(error: unknown, origin: NodeJS.UncaughtExceptionOrigin): void {
   if (process.listenerCount('uncaughtException') > 1) return
   const what = origin === 'unhandledRejection' ? 'Unhandled rejection' : 'Uncaught exception'
@@ -82,13 +83,13 @@ async function stop(server: GatewayServer, hint: string): Promise<void> {
   const notice = setTimeout(() => {
     const seconds = Math.ceil(server.shutdownTimeout / 1000)
     logEntry(`Shutting down: waiting up to ${seconds} s for ${countOf(server.connections)}${hint}`)
-  }, PATIENCE)
+  }, EXPLAIN_AFTER)
   await server.close()
   clearTimeout(notice)
   const { abortedConnections } = server
   if (abortedConnections > 0) logEntry(`Closed ${countOf(abortedConnections)} that had not ended`)
-  // The process ends by itself when its output is written: `process.exit` truncates what a pipe has
-  // not taken. The timer keeps nothing alive, and fires only if something else does.
+  // The process ends by itself when its output is written; `process.exit` would lose output that
+  // waits for a pipe. The timer does not keep the process alive: it fires only if something else does.
   setTimeout(() => process.exit(), EXIT_TIME).unref()
 }
 

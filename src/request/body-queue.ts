@@ -1,6 +1,6 @@
 /**
- * The body of a request whose bytes come when the web server sends them, not when the application
- * asks for them: a queue between a connection and `wsgi.input`.
+ * A queue between a connection and `wsgi.input`: holds the bytes of a request body that have arrived
+ * and that the application has not read yet.
  */
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
@@ -13,19 +13,19 @@ interface Waiter {
   readonly reject: (error: PeerError) => void
 }
 
-/** What fills a queue. */
+/** The connection or stream that fills a queue. */
 export interface BodyOwner {
-  /** Some of the body has left the queue. */
+  /** Called when the application has taken bytes from the queue. */
   bodyTaken(queue: BodyQueue): void
 }
 
 /**
- * Shorter chunks share memory: a Buffer of its own costs some 200 bytes, so that a body in chunks
- * of one byte would take 200 times its size.
+ * Chunks that are shorter share memory. A Buffer costs some 200 bytes, so a body in chunks of one
+ * byte would take 200 times its size.
  */
 const SHORT = 4096
 
-/** The memory that short chunks share. */
+/** Bytes of memory that short chunks share. */
 const SHARED = 16_384
 
 const NO_CHUNKS: Buffer[] = []
@@ -35,14 +35,14 @@ const NO_MEMORY = Buffer.alloc(0)
 export class BodyQueue implements ByteSource {
   /** Bytes that have not been read; the owner compares them with its high-water mark. */
   queued = 0
-  /** True when all of the body has come, read or not. */
+  /** True when the whole body has arrived, even if the application has not read it. */
   ended = false
-  /** When the application last took some of the body, if the owner keeps the time. */
+  /** When the application last took bytes; the owner sets it. */
   lastRead = 0
   readonly #owner: BodyOwner
   #chunks = NO_CHUNKS
   #first = 0
-  /** The last chunk, while short ones are added to it: bytes of `#memory`. */
+  // The chunk to which short chunks are added: the bytes of `#memory` from `#start` to `#end`.
   #memory = NO_MEMORY
   #start = 0
   #end = 0
@@ -53,7 +53,7 @@ export class BodyQueue implements ByteSource {
     this.#owner = owner
   }
 
-  /** @param borrowed true if the memory of `chunk` is used again once this returns */
+  /** @param borrowed true if the caller reuses the memory of `chunk` after this returns */
   push(chunk: Buffer, borrowed = false): void {
     const { length } = chunk
     if (length >= SHORT || this.queued === 0) {
@@ -72,7 +72,7 @@ export class BodyQueue implements ByteSource {
     this.#wake()
   }
 
-  /** The rest will not come; what is queued can still be read. */
+  /** The rest of the body will not arrive. The application can still read the queued bytes. */
   fail(error: PeerError): void {
     if (this.ended) return
     this.#failure = error
@@ -94,14 +94,14 @@ export class BodyQueue implements ByteSource {
     else this.#chunks.push(chunk)
   }
 
-  /** Opens new memory for short chunks. */
+  /** Allocates new memory for short chunks. */
   #share(): void {
     this.#closeShared()
     this.#memory = Buffer.allocUnsafeSlow(SHARED)
     this.#start = this.#end = 0
   }
 
-  /** The short chunks so far become one chunk of the queue. */
+  /** Adds the short chunks so far to the queue, as one chunk. */
   #closeShared(): void {
     if (this.#start === this.#end) return
     const chunk = this.#memory.subarray(this.#start, this.#end)
@@ -117,7 +117,7 @@ export class BodyQueue implements ByteSource {
     } else if (++this.#first === this.#chunks.length) {
       this.#chunks.length = this.#first = 0
     } else if (this.#first * 2 > this.#chunks.length) {
-      // A queue that is never empty must not keep what has left it. This is rare, and so costs little.
+      // Releases chunks that have been read, if the queue is never empty.
       this.#chunks.splice(0, this.#first)
       this.#first = 0
     }
@@ -139,8 +139,8 @@ export class BodyQueue implements ByteSource {
 }
 
 /**
- * The body of a Node stream, chunk by chunk: `stream.read()` would join and copy the chunks. The
- * stream is first read when the application first asks.
+ * A source over a Node stream that does not copy: `stream.read()` would join the chunks. The stream
+ * starts to flow at the application's first read.
  *
  * @param highWaterMark bytes that are held before the stream is paused
  */
@@ -161,7 +161,7 @@ export function queueFromStream(stream: Readable, highWaterMark: number): ByteSo
     stream.on('end', () => queue.end())
     stream.on('error', () => {}) // 'close' follows.
     stream.on('close', () => {
-      // It follows each body, and an error with its stack costs as much as a small request.
+      // 'close' comes after every body, and creating an error costs as much as a small request.
       if (queue.ended) return
       queue.fail(
         new PeerError(

@@ -1,9 +1,9 @@
-/** `wsgi.errors`, and how a request and an error are written to a log. */
+/** `wsgi.errors`, and the name of a request in a log. */
 import { PeerError } from '../errors.ts'
 import { escapeControl } from '../text.ts'
 import type { Environ, ErrorStream } from '../types.ts'
 
-/** An error stream that hands each text to `sink` as it is written; there is nothing to flush. */
+/** An error stream that passes each text to `sink` at once; there is nothing to flush. */
 export class ErrorLog implements ErrorStream {
   readonly #sink: (text: string) => void
 
@@ -25,7 +25,7 @@ export class ErrorLog implements ErrorStream {
 /** Characters of a path in the log: enough to identify the request. */
 const MAX_NAME = 200
 
-/** `GET /path: ` for a line of the log; without the query, which may hold secrets. */
+/** `GET /path: ` for a line of the log; without the query, which may contain secrets. */
 export function requestName(environ: Environ | null): string {
   // A request that failed early lacks some of these, and an application may have changed them.
   const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO }: Partial<Environ> = environ ?? {}
@@ -39,7 +39,7 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** Whether an error reports that the client is gone, which is not logged. */
+/** Whether an error means that the client has disconnected. Such errors are not logged. */
 export function isLoss(error: unknown): error is PeerError {
   return error instanceof PeerError && error.code === 'PORTICO_DISCONNECTED'
 }

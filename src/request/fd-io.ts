@@ -1,24 +1,24 @@
 /**
  * Input and output on file descriptors, as CGI scripts need them: `fdSource`, `FdOutput`, `writeFd`.
  *
- * `process.stdin`, `stdout` and `stderr` are not used: each costs a CGI request a millisecond or
- * more, and stdout loses what a pipe has not taken yet when the script calls `process.exit()`.
+ * This file does not use `process.stdin`, `stdout` and `stderr`: each costs a CGI request a
+ * millisecond or more, and `process.exit()` loses output of stdout that waits for a pipe.
  */
 import { Buffer } from 'node:buffer'
 import { readSync, writeSync } from 'node:fs'
 import { PeerError } from '../errors.ts'
 import type { ByteSource } from './input.ts'
 
-/** Node's own, whatever `redirectWrites` puts into its place. */
+/** Node's own function, also after `redirectWrites` has replaced it. */
 const write = writeSync
 
 /**
- * Bytes per read. Small blocks keep memory low: V8 collects external buffers only after 32 MiB of
- * them, or together with other garbage.
+ * Bytes per read. Small blocks keep memory use low: V8 collects external buffers only after 32 MiB
+ * of them, or together with other garbage.
  */
 const READ_SIZE = 8_192
 
-/** Errors of a read by which the web server, or its connection to the script, is gone. */
+/** Read errors that mean that the web server, or its connection to the script, is gone. */
 const GONE = new Set(['ECONNRESET', 'EPIPE', 'ENOTCONN', 'ETIMEDOUT'])
 
 /** First and longest pause, in ms, before a descriptor that was not ready is tried again. */
@@ -26,11 +26,11 @@ const SHORTEST_PAUSE = 1
 const LONGEST_PAUSE = 16
 
 /**
- * Reads bytes from a file descriptor. A read blocks the process: it serves one request only, and a
- * pending asynchronous read would keep it from ending. A descriptor that does not block is polled.
+ * Reads bytes from a file descriptor. A read blocks the process, which has only one request; a
+ * pending asynchronous read would keep the process from ending. A non-blocking descriptor is polled.
  */
 export function fdSource(fd: number): ByteSource {
-  // Filled bit by bit: a client that sends single bytes must not cost a block for each of them.
+  // Several reads share one block, so that a client that sends single bytes does not use one for each.
   let block = Buffer.alloc(0)
 
   /** Undefined if nothing has arrived yet; null at the end. */
@@ -68,7 +68,7 @@ export function fdSource(fd: number): ByteSource {
   }
 }
 
-/** Writes bytes to a file descriptor, as many as it takes: an `Output` for SimpleHandler. */
+/** Writes to a file descriptor as many bytes as it accepts: an `Output` for SimpleHandler. */
 export class FdOutput {
   readonly partialWrites = true
   readonly #fd: number
@@ -78,7 +78,7 @@ export class FdOutput {
     this.#fd = fd
   }
 
-  /** Returns the number of bytes written; a promise of 0, after a pause, if there was no room. */
+  /** Returns the number of bytes written. If there was no room, a promise that resolves to 0 later. */
   write(bytes: Buffer): number | Promise<number> {
     try {
       const count = write(this.#fd, bytes)
@@ -93,27 +93,27 @@ export class FdOutput {
   }
 }
 
-/** Writes text to a log's descriptor. What cannot be written is lost: no request may fail for it. */
+/** Writes text to a log's descriptor. Ignores errors: a request must not fail because of its log. */
 export function writeFd(fd: number, text: string): void {
   try {
     for (let rest = Buffer.from(text); rest.length > 0;) {
       rest = rest.subarray(write(fd, rest))
     }
   } catch {
-    // Closed by the web server, or a full pipe that does not block.
+    // The web server has closed it, or it is a full non-blocking pipe.
   }
 }
 
 /**
- * Sends what others write to descriptor `from` by node:fs to descriptor `to`: loggers such as pino
- * write to 1 without `process.stdout`. Named imports of ES modules keep Node's own functions.
+ * Redirects writes through node:fs from one descriptor to another: loggers such as pino write to
+ * descriptor 1 without `process.stdout`. Named imports of ES modules are not redirected.
  */
 export function redirectWrites(from: number, to: number): void {
   const fs = process.getBuiltinModule('node:fs')
   for (const name of ['write', 'writeSync', 'writev', 'writevSync'] as const) {
     const original = fs[name] as (fd: number, ...rest: unknown[]) => unknown
     const redirected = (fd: number, ...rest: unknown[]) => original(fd === from ? to : fd, ...rest)
-    // With what `util.promisify` looks for.
+    // Includes the property that `util.promisify` uses.
     Object.defineProperties(redirected, Object.getOwnPropertyDescriptors(original))
     Object.assign(fs, { [name]: redirected })
   }

@@ -1,7 +1,4 @@
-/**
- * The configuration, the state and the hooks of `BaseHandler`, with their defaults: all that a
- * gateway overrides.
- */
+/** `HandlerDefaults`: the members of `BaseHandler` that a gateway may override, with defaults. */
 import { Buffer } from 'node:buffer'
 import type {
   Body,
@@ -30,33 +27,33 @@ export type HandlerOptions = Pick<
 /** The values of `BaseHandler#state`; the header of `handlers/base.ts` has the transitions. */
 export type RequestState = 'waiting' | 'ready' | 'sending' | 'ended'
 
-// The defaults of each instance, made once.
+// Shared by all instances.
 const WSGI_VERSION = [1, 0] as const
 const NO_VARIABLES = {}
 const ERROR_HEADERS: Readonly<HeaderList> = [['Content-Type', 'text/plain']]
 
 export class HandlerDefaults {
-  // Configuration: can be overridden in a subclass or an instance
+  // Configuration: override it in a subclass or an instance
 
   wsgiVersion: readonly [number, number] = WSGI_VERSION
   wsgiMultithread = false
   wsgiMultiprocess = false
   wsgiRunOnce = false
-  /** `wsgi.input_terminated`: whether `wsgi.input` has an end of its own. */
+  /** `wsgi.input_terminated`: whether `wsgi.input` ends without a CONTENT_LENGTH. */
   inputTerminated = true
   /** `portico.gateway`. */
   gateway: Environ['portico.gateway'] = 'cgi'
-  /** True if the response goes to the client: with a status line, Date and Server. */
+  /** True if the response goes directly to the client: it has a status line, Date and Server. */
   originServer = true
   /** The version in an origin server's status line. */
   httpVersion = '1.0'
   /** The value of an origin server's Server header and of SERVER_SOFTWARE. */
   serverSoftware: string | null = null
-  /** Variables that every request sees, unless its own have the same name. */
+  /** Variables for every request; a variable of the request with the same name wins. */
   osEnviron: Readonly<Record<string, string>> = NO_VARIABLES
   /** Milliseconds for the whole response; 0 for no limit. */
   responseTimeout = 0
-  /** How SCRIPT_NAME and PATH_INFO are found. */
+  /** The options for SCRIPT_NAME and PATH_INFO. */
   paths: PathOptions
   /** `wsgi.file_wrapper`; null to leave it out. */
   wsgiFileWrapper: typeof FileWrapper | null = FileWrapper
@@ -81,7 +78,7 @@ export class HandlerDefaults {
   status: string | null = null
   headers: Headers | null = null
   headersSent = false
-  /** Bytes of the body that the transport has taken. */
+  /** Bytes of the body that the handler has passed to the transport. */
   bytesSent = 0
   result: Body | null = null
 
@@ -92,11 +89,11 @@ export class HandlerDefaults {
     return guessScheme(this.environ!)
   }
 
-  /** Adds `osEnviron` below the variables of the request. */
+  /** Adds the variables of `osEnviron` that the request does not have. */
   addOsEnviron(environ: Record<string, unknown>): void {
     if (this.osEnviron === NO_VARIABLES) return
     for (const name in this.osEnviron) {
-      // CVE-2016-5385: a deployment that passes on all of `process.env` may have HTTP_PROXY.
+      // If `osEnviron` is all of `process.env`, it may contain HTTP_PROXY (CVE-2016-5385).
       if (!(name in environ) && name !== 'HTTP_PROXY') environ[name] = this.osEnviron[name]
     }
   }
@@ -118,7 +115,7 @@ export class HandlerDefaults {
 
   // The head
 
-  /** The lines before the application's headers: the status, and what an origin server adds. */
+  /** The lines before the application's headers: the status, and an origin server's headers. */
   preamble(): string {
     if (!this.originServer) return `Status: ${this.status}\r\n`
     let lines = `HTTP/${this.httpVersion} ${this.status}\r\n`
@@ -144,8 +141,9 @@ export class HandlerDefaults {
   // The body
 
   /**
-   * Sends a file in a way of the platform; called if the result is a `wsgiFileWrapper`. An override
-   * calls `sendHeaders()` if `headersSent` is false, and returns true if it sent the file.
+   * Sends a file by a faster way of the platform, if there is one. It is called if the result is a
+   * `wsgiFileWrapper`. An override calls `sendHeaders()` if `headersSent` is false, and returns true
+   * if it sent the file.
    */
   sendfile(): boolean | Promise<boolean> {
     return false
@@ -157,26 +155,26 @@ export class HandlerDefaults {
   }
 
   /**
-   * Takes a chunk of the body, to be sent by `_flush` at the latest; a string is UTF-8. The chunk must
-   * not change until it is sent. `_size` is its length in bytes, where the caller knows it.
+   * Queues a chunk of the body, which `_flush` sends at the latest. A string is sent as UTF-8. The
+   * chunk must not change until it is sent. `_size` is its length in bytes, if the caller knows it.
    */
   _write(_chunk: Chunk, _size?: number): void {
     throw new TypeError('_write() must be overridden')
   }
 
-  /** Takes the head, a byte string. */
+  /** Queues the head, a byte string. */
   _writeHead(head: string): void {
     this._write(Buffer.from(head, 'latin1'))
   }
 
-  /** Sends what `_write` took. Returns a promise if the application has to wait before more. */
+  /** Sends everything that is queued. Returns a promise if the application has to wait. */
   _flush(): MaybePromise {
     throw new TypeError('_flush() must be overridden')
   }
 
   /**
-   * Ends the response: called once, after the last `_write`. `complete` is false if the response is
-   * shorter than its head says, or was aborted.
+   * Ends the response; called once, after the last `_write`. `complete` is false if the response was
+   * aborted, or is shorter than its Content-Length.
    */
   _end(_complete: boolean): MaybePromise {
     return this._flush()
@@ -185,8 +183,8 @@ export class HandlerDefaults {
   // The error page
 
   /**
-   * The application that sends the error page. It shows nothing of `error`, except the status of a
-   * request that cannot be served.
+   * The application that sends the error page. It shows nothing of `error` except the status of a
+   * `PeerError`.
    */
   errorOutput(_environ: Environ, startResponse: StartResponse, error: unknown): Body {
     const headers = this.errorHeaders.map(([name, value]): [string, string] => [name, value])

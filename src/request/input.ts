@@ -1,6 +1,6 @@
 /**
- * `Input`: `wsgi.input` over a `ByteSource` that a gateway supplies. CONTENT_LENGTH, lines,
- * incomplete bodies and overlapping reads are handled here, the same for every gateway.
+ * `Input`: `wsgi.input` over a `ByteSource` of the gateway. It handles CONTENT_LENGTH, lines,
+ * incomplete bodies and overlapping reads for every gateway.
  */
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
@@ -10,21 +10,21 @@ import { ApplicationError, PeerError } from '../errors.ts'
 /** Where the bytes of a request body come from. */
 export interface ByteSource {
   /**
-   * Returns at least one and at most `size` bytes, which then belong to the caller, or null at the
-   * end; a promise only if it has to wait.
+   * Returns at least one and at most `size` bytes, or null at the end; a promise only if it has to
+   * wait. The bytes then belong to the caller.
    *
    * @throws {PeerError} if the connection is gone.
    */
   read(size: number): Buffer | null | Promise<Buffer | null>
 }
 
-/** Bytes that are asked of a source at once: enough to make the cost of a call negligible. */
+/** The largest read from a source, in bytes: enough to make the cost of a call negligible. */
 const BLOCK_SIZE = 65_536
 
 /**
  * The largest chunk, in bytes, that `chunks()` yields. V8 collects buffers only after 32 MiB of them
- * or together with other garbage: chunks of this size make enough of that to keep the memory of an
- * upload below 30 MiB. A chunk is a view; nothing is copied.
+ * or together with other garbage. Chunks of this size make enough other garbage that an upload needs
+ * less than 30 MiB. A chunk is a view; nothing is copied.
  */
 const CHUNK_SIZE = 16_384
 
@@ -54,9 +54,9 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
  */
 export class Input implements InputStream {
   readonly #source: ByteSource
-  /** Bytes of CONTENT_LENGTH that the source still owes; infinite if the source has its own end. */
+  /** Bytes of CONTENT_LENGTH still to come from the source; Infinity if the source has its own end. */
   #owed: number
-  /** Bytes that were read from the source with a line, and follow it. */
+  /** Bytes that were read from the source together with a line, and follow it. */
   #pending: Buffer | null = null
   #reading = false
 
@@ -152,7 +152,7 @@ export class Input implements InputStream {
     // Loaded here, because most CGI scripts never ask for a stream.
     const { Readable } = process.getBuiltinModule('node:stream')
     const stream = Readable.from(this.chunks(), { objectMode: false })
-    // A client that disconnects must not end the process of an application that only pipes it.
+    // Without a listener a disconnect would end the process of an application that only pipes it.
     return stream.on('error', () => {})
   }
 
@@ -161,7 +161,7 @@ export class Input implements InputStream {
     this.#reading = true
   }
 
-  /** The next bytes, at most `size`; null at the end. Waits only where the source has to. */
+  /** The next bytes, at most `size`; null at the end. Waits only if the source has to. */
   #take(size: number): Buffer | null | Promise<Buffer | null> {
     const pending = this.#pending
     if (pending !== null) {
@@ -197,7 +197,7 @@ function handled<T>(promise: Promise<T>): Promise<T> {
   return promise
 }
 
-/** Rejects fractions, which no read could fill, and what is not a number. */
+/** Refuses fractions, which no read could fill, and values that are not numbers. */
 function limitOf(size: number | null | undefined): number {
   if (size === undefined || size === null || size < 0) return Infinity
   if (Number.isInteger(size) || size === Infinity) return size
@@ -209,12 +209,13 @@ function join(parts: Buffer[], total: number): Buffer {
 }
 
 /**
- * A source over a Node stream, which is read no faster than the application asks. A stream that is
- * destroyed before its end has lost bytes, with or without an error.
+ * A source over a Node stream that reads no faster than the application does. A stream that is
+ * destroyed before its end has lost bytes, even without an error.
  */
 export function streamSource(stream: Readable): ByteSource {
   let rest: Buffer | null = null
-  stream.on('error', () => {}) // `stream.errored` is read; without a listener the process would end.
+  // Without a listener the process would end; `wait` reads `stream.errored`.
+  stream.on('error', () => {})
 
   function next(size: number): Buffer | null {
     const chunk = rest ?? bytesOf(stream.read())

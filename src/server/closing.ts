@@ -1,20 +1,20 @@
-/** Closing a connection so that the peer receives what was written. */
+/** Closes connections so that the peer receives everything that was written. */
 import type { Socket } from 'node:net'
 
 /**
- * How long, in ms, what the web server still sends is read and dropped after the last response. To
- * close while bytes are unread would send a reset, which can destroy the response on its way.
+ * How long, in ms, the server reads and drops bytes after the last response. Closing with unread
+ * bytes would send a reset, which can destroy the response on its way.
  */
 const LINGER = 2_000
 
 /**
- * Closes the connection after what has been written, however long a slow peer takes to read it.
+ * Closes the connection when the peer has read everything that was written, however slow it is.
  *
  * @param exhausted true if the peer has nothing more to send, so that nothing is left unread
  */
 export function closeAfterResponse(socket: Socket, exhausted: boolean): void {
   if (exhausted) {
-    // If the kernel has everything, this is cheaper than to shut down one half first.
+    // If the kernel has everything, this is cheaper than shutting down one half first.
     if (socket.writableLength === 0) socket.destroy()
     else socket.destroySoon()
     return
@@ -24,7 +24,7 @@ export function closeAfterResponse(socket: Socket, exhausted: boolean): void {
   socket.resume()
 }
 
-/** Closes the connection some time after our half has ended, unless the peer does so earlier. */
+/** Closes the connection `LINGER` ms after this side has ended, unless the peer closes it earlier. */
 export function boundLinger(socket: Socket): void {
   socket.once('finish', () => {
     const timer = setTimeout(() => socket.destroy(), LINGER)
@@ -33,8 +33,9 @@ export function boundLinger(socket: Socket): void {
 }
 
 /**
- * Closes now, and lets the peer know that the response is incomplete, where only the end of the
- * connection ends a response. A Unix socket has no reset: there Content-Length says so, or nothing.
+ * Closes the connection at once. For protocols in which the end of the connection ends a response: a
+ * reset shows the peer that this response is incomplete. A Unix socket has no reset; there only a
+ * Content-Length can show it.
  */
 export function abortConnection(socket: Socket): void {
   if (socket.remoteAddress === undefined) socket.destroySoon()

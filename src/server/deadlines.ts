@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { writeQueueSize } from '../node-internals/write-queue.ts'
 import { OPTIONS } from '../options.ts'
 
-// The defaults of all connections.
+// Defaults for all gateways.
 export const HEADERS_TIMEOUT = OPTIONS.headersTimeout.default
 export const IDLE_TIMEOUT = OPTIONS.idleTimeout.default
 export const HIGH_WATER_MARK = OPTIONS.highWaterMark.default
@@ -12,15 +12,15 @@ export const HIGH_WATER_MARK = OPTIONS.highWaterMark.default
 export const SWEEP_TIME = 1_000
 
 /**
- * A connection that is paused above its high-water mark hides that the peer has gone. So now and
- * then it is read a bit, until it holds this many times as much. At 1 MiB that is several times what
- * the two ends of a Unix socket hold, and most of what those of TCP do.
+ * A paused connection hides that its peer has disconnected. So each sweep reads a bit from it, until
+ * it holds this many times its high-water mark. With the default that is 1 MiB: several times the
+ * buffers of a Unix socket, and most of those of TCP.
  */
 export const MAX_PROBE_FACTOR = 4
 
 /** A connection with a deadline. */
 export interface Expirable {
-  /** When to destroy it, on the clock of `coarseTime`; Infinity for never. */
+  /** When to destroy it, on the `coarseTime` clock; Infinity for never. */
   readonly deadline?: number
   /** Whether the body of a request is incomplete, and the peer is free to send it. */
   readonly receivesBody?: boolean
@@ -32,7 +32,7 @@ export interface Expirable {
 let time = 0
 
 /**
- * Milliseconds on a clock that is set only as often as deadlines are checked: a deadline costs no
+ * Milliseconds on a clock that is set only when deadlines are checked, so that a deadline costs no
  * timer and no system call.
  */
 export function coarseTime(): number {
@@ -46,8 +46,8 @@ interface Patience {
 }
 
 /**
- * Destroys connections that are past their deadline, whose peer takes nothing of a response, or
- * whose peer sends nothing of a request body, until the returned function is called.
+ * Checks connections each `SWEEP_TIME` until the returned function is called. It destroys those that
+ * are past their deadline, and those whose peer no longer reads its response or sends its body.
  */
 export function sweep(
   connections: ReadonlyMap<Socket, Expirable>,
@@ -71,14 +71,14 @@ export function sweep(
   return () => clearInterval(timer)
 }
 
-/** How far a transfer had got, and when that was first seen. */
+/** The progress of a transfer, and when it was first seen. */
 interface Progress {
   readonly bytes: number
   readonly queued: number
   readonly since: number
 }
 
-/** The time since which it has got no further. */
+/** The time since when a transfer has made no progress. */
 function stalledSince(
   socket: Socket,
   seen: WeakMap<Socket, Progress>,
@@ -91,7 +91,7 @@ function stalledSince(
   return time
 }
 
-/** The time since which the peer has sent nothing of a body; Infinity if none is expected. */
+/** The time since when the peer has sent nothing of a body; Infinity if no body is expected. */
 function lastReceived(
   socket: Socket,
   connection: Expirable,
@@ -105,9 +105,9 @@ function lastReceived(
 }
 
 /**
- * The time since which the peer has taken nothing; Infinity if nothing waits for it. It has taken
- * what was written and does not wait, whatever the application adds meanwhile. What libuv has left
- * of a large chunk changes with each part.
+ * The time since when the peer has read nothing; Infinity if no bytes wait for it. The peer has read
+ * `bytesWritten - writableLength`, whatever the application adds meanwhile. While libuv writes a
+ * large chunk, only its `writeQueueSize` shows progress.
  */
 function lastTaken(socket: Socket, seen: WeakMap<Socket, Progress>): number {
   const waiting = socket.writableLength

@@ -1,6 +1,6 @@
 /**
- * A server that accepts connections: starts, counts, limits and closes them, for every gateway. It
- * knows no protocol; a connection is an object that can end.
+ * `GatewayServer`: accepts, counts, limits and closes connections for every gateway. It knows no
+ * protocol; a connection is an object that can end.
  */
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -19,17 +19,17 @@ import { releaseSocketFile } from './unix-socket.ts'
 /** A connection of a gateway, made from an accepted socket. */
 export interface Connection extends Expirable {
   /**
-   * Ends as soon as it can: at once if it is idle, after the response if a request is running or its
-   * first bytes have arrived. Takes no further request. Called once.
+   * Takes no further request, and closes as soon as possible: at once if the connection is idle;
+   * after the response if a request is running or its first bytes have arrived. Called once.
    */
   end(): void
-  /** Ends now; running requests are aborted. */
+  /** Closes at once and aborts running requests. */
   destroy(): void
-  /** Requests that have begun on it. */
+  /** How many requests have begun on this connection. */
   readonly requests?: number
-  /** Whether no request is running. Absent if the connection does not know. */
+  /** Whether no request is running; absent if the connection does not know. */
   readonly idle?: boolean
-  /** The socket is closed. */
+  /** Called when the socket has closed. */
   closed?(): void
 }
 
@@ -39,9 +39,9 @@ export type ServerOptions = OptionsOf<ServerSet>
 /** Portico's own servers. */
 type ServerSet = ServerGateway | 'node-fastcgi'
 
-/** A gateway outside of this package. Its peers are trusted, as those of FastCGI are. */
+/** A gateway of another package. It trusts its peers, as FastCGI does. */
 export interface OtherGateway {
-  /** Its name in messages. */
+  /** The name in messages. */
   readonly label: string
   /** The default of the option `listen`. */
   readonly listen: string | number
@@ -59,29 +59,29 @@ function trustsPeers(gateway: ServerSet | OtherGateway): boolean {
 /** What differs between the gateways. */
 export interface ServerPolicy {
   readonly gateway: ServerSet | OtherGateway
-  /** Called for each peer that is admitted, in the same turn in which it is accepted. */
+  /** Called for each accepted connection, in the same turn of the event loop. */
   readonly connect: (socket: Socket) => Connection & Partial<Receiver>
-  /** How sockets are made whose bytes go to `receive` of the connection; nothing if Node reads. */
+  /** Options of sockets whose bytes go to `Connection.receive`; absent if Node reads the socket. */
   readonly sockets?: { readonly allowHalfOpen: boolean; readonly noDelay?: boolean }
   /** A further restriction: FCGI_WEB_SERVER_ADDRS, for FastCGI. */
   readonly admits?: Admits | undefined
 }
 
 /**
- * Turns of the event loop without a new connection, after which all earlier ones are known: the
- * rest of this turn, one that would accept, and one that reads from the last that was accepted. A
- * turn accepts one connection (libuv since 1.45).
+ * Turns of the event loop without a new connection after which the kernel's queue is empty: the rest
+ * of this turn, one that would accept, and one that reads from the connection accepted last. A turn
+ * accepts one connection (libuv since 1.45).
  */
 const QUIET_TURNS = 3
 
 /**
- * Milliseconds that `close()` waits for a connection on which nothing has been received. A web
- * server sends the request as soon as it is connected; a browser opens a connection for later.
+ * Milliseconds that `close()` waits for the first byte on a connection. A web server sends its
+ * request as soon as it is connected; a browser opens connections for later use.
  */
 const FIRST_BYTE_TIME = 500
 
 /**
- * Milliseconds that `close()` waits for the rest of a request's head. More than a connection may
+ * Milliseconds that `close()` waits for the rest of a request's head: more than a connection may
  * linger after its last response.
  */
 const HEAD_TIME = 3_000
@@ -91,26 +91,26 @@ export interface CloseOptions {
   readonly timeout?: number | undefined
 }
 
-/** A server that accepts connections: what a handler's `run(app)` resolves to. */
+/** A running server. A handler's `run(app)` resolves to it. */
 export class GatewayServer {
   readonly address: Address
-  /** The first has the address; the others are for further sockets of systemd. */
+  /** The first has `address`; the others are for further sockets of systemd. */
   readonly #servers: readonly Server[]
   readonly #connections: Map<Socket, Connection>
-  /** How many connections have come, those that were refused included. */
+  /** Connections since the start, refused ones included. */
   readonly #accepted: { readonly count: number }
   readonly #shutdownTimeout: number
   readonly #gateway: ServerSet | OtherGateway
-  /** The requests of connections that are closed. */
+  /** Requests on connections that have closed. */
   readonly #closedRequests: { readonly count: number }
   readonly #backlog: number
   #closing: Promise<void> | undefined
   #abortedConnections = 0
-  /** Resolves when the last connection is closed, for whatever reason. */
+  /** Resolves when the server has stopped listening and its last connection has closed. */
   readonly closed: Promise<void>
 
   /**
-   * Makes `server`, which does not listen yet, accept connections.
+   * Starts `server`, which must not listen yet.
    *
    * @throws {ConfigurationError} for options that cannot work.
    */
@@ -146,7 +146,7 @@ export class GatewayServer {
       const connection = policy.connect(socket)
       connections.set(socket, connection)
       if (connection.receiveEof) socket.on('end', () => connection.receiveEof!())
-      socket.on('error', ignore) // 'close' follows, and is where it is dealt with.
+      socket.on('error', ignore) // 'close' follows.
       socket.on('close', () => {
         connections.delete(socket)
         closedRequests.count += connection.requests ?? 0
@@ -164,8 +164,8 @@ export class GatewayServer {
     })
     const wildcard = !trustsPeers(gateway) || allows || policy.admits ? 'allow' : 'refuse'
     const address = await listen(server, options, { fallback: listenOn, wildcard })
-    // Out of descriptors, libuv accepts and closes what waits, and goes on (Node 20 to 26). Where
-    // it cannot do even that Node emits 'error' for each try; the next try may succeed.
+    // If the process has no free descriptor, libuv accepts and closes the waiting connections (Node
+    // 20 to 26). If that fails, too, Node emits 'error' for each attempt; the next may succeed.
     server.on('error', ignore)
     if (policy.sockets)
       takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
@@ -219,8 +219,8 @@ export class GatewayServer {
   }
 
   /**
-   * Where it can be reached: 'http://127.0.0.1:8000/', or in the words of `listen` if it does not
-   * speak HTTP over TCP.
+   * The URL of an HTTP server on TCP, such as 'http://127.0.0.1:8000/'; for any other server the
+   * address in the format of the option `listen`.
    */
   get url(): string {
     const { address } = this
@@ -243,7 +243,7 @@ export class GatewayServer {
     return this.#shutdownTimeout
   }
 
-  /** How many connections were busy when the timeout of `close()` expired, and were aborted. */
+  /** How many busy connections `close()` aborted when its timeout expired. */
   get abortedConnections(): number {
     return this.#abortedConnections
   }
@@ -254,10 +254,10 @@ export class GatewayServer {
   }
 
   /**
-   * Stops accepting, completes running requests, and aborts those that are left after the timeout.
+   * Stops listening, completes running requests, and aborts those that still run after the timeout.
    *
-   * Every request that reached the kernel before the call is accepted and gets its response.
-   * Resolves when the last connection is closed; a second call waits for the same.
+   * Every request that reached the kernel before the call still gets its response. Resolves when the
+   * last connection has closed. A second call returns the same promise.
    */
   close({ timeout = this.#shutdownTimeout }: CloseOptions = {}): Promise<void> {
     this.#closing ??= this.#close(timeout)
@@ -265,7 +265,7 @@ export class GatewayServer {
   }
 
   async #close(timeout: number): Promise<void> {
-    // No client finds a Unix socket from now on, so no connection is refused when it closes.
+    // Removes the Unix socket first, so that no client connects to it and is then refused.
     for (const server of this.#servers) releaseSocketFile(server)
     await this.#acceptWaiting()
 
@@ -279,7 +279,7 @@ export class GatewayServer {
       setTimeout(() => {
         for (const socket of silent) {
           const connection = this.#connections.get(socket)
-          // Ending would wait for a client that may never close its half.
+          // `end()` would wait for the client, which may never close its side.
           if (socket.bytesRead === 0) connection?.destroy()
           else connection?.end()
         }
@@ -301,7 +301,7 @@ export class GatewayServer {
     for (const timer of timers) clearTimeout(timer)
   }
 
-  /** Accepts the connections in the kernel's queue, and no more: a busy server has to close. */
+  /** Accepts only the connections in the kernel's queue, so that a busy server closes as well. */
   async #acceptWaiting(): Promise<void> {
     const accepted = this.#accepted
     const most = accepted.count + this.#backlog

@@ -2,17 +2,17 @@
  * Sockets that this process has inherited: descriptor 0 from spawn-fcgi, mod_fcgid and lighttpd
  * (FastCGI 1.0, section 2.2), and those of systemd (`sd_listen_fds(3)`).
  *
- * Synchronous, and loads `node:fs` only: `run` asks before it knows which gateway will run.
+ * Synchronous, and loads `node:fs` only: `run` uses it before it knows the gateway, also for CGI.
  */
 import { fstatSync, readFileSync, readlinkSync } from 'node:fs'
 
-/** What a descriptor is, for a server that wants to accept connections on it. */
+/** The kinds of descriptors that a server distinguishes. Only 'listening' accepts connections. */
 export type DescriptorKind = 'listening' | 'connected' | 'not-a-socket' | 'closed'
 
-/** The first descriptor systemd passes: SD_LISTEN_FDS_START. */
+/** The first descriptor that systemd passes: SD_LISTEN_FDS_START. */
 const FIRST_SYSTEMD_FD = 3
 
-/** More than any unit has; keeps a nonsensical LISTEN_FDS from becoming a long list. */
+/** More than any unit has. An invalid LISTEN_FDS must not become a long list. */
 const MAX_SYSTEMD_FDS = 1024
 
 /**
@@ -29,9 +29,9 @@ const SOCKET_TABLES = [
  * Distinguishes a listening socket from a connected one. Under mod_cgid a CGI script's stdin is a
  * connected Unix socket, and so are the pipes between Node processes.
  *
- * Node has no getpeername or getsockopt for a bare descriptor, so Linux's tables are read. A socket
- * that is in none of them (another system, or another network namespace, as with systemd's
- * PrivateNetwork=) is taken for a listening one; `listen(2)` then reports an error.
+ * Node has no getpeername or getsockopt for a bare descriptor, so this reads Linux's tables. They do
+ * not have a socket on another system or in another network namespace (systemd's PrivateNetwork=).
+ * Such a socket counts as listening; if it is not, `listen(2)` reports an error.
  */
 export function describeDescriptor(fd: number): DescriptorKind {
   try {
@@ -46,7 +46,7 @@ export function describeDescriptor(fd: number): DescriptorKind {
       if (state !== undefined) return state === listening ? 'listening' : 'connected'
     }
   } catch {
-    // No /proc.
+    // This system has no /proc.
   }
   return 'listening'
 }
@@ -62,17 +62,18 @@ function readTable(path: string): string {
 
 export interface SystemdSocket {
   readonly fd: number
-  /** FileDescriptorName= of the unit; 'unknown' if there is none, as in sd_listen_fds(3). */
+  /** FileDescriptorName= of the unit; 'unknown' if it is not set, as in sd_listen_fds(3). */
   readonly name: string
 }
 
 let systemd: readonly SystemdSocket[] = []
 
 /**
- * The sockets that systemd passed to this process: none if LISTEN_PID names another.
+ * The sockets that systemd passed to this process. If LISTEN_PID names another process, the list is
+ * empty.
  *
  * The first call removes LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES from `process.env`, so that no
- * child process uses them; later calls return the same.
+ * child process uses them. Later calls return the same list.
  */
 export function systemdSockets(): readonly SystemdSocket[] {
   const { LISTEN_PID, LISTEN_FDS = '', LISTEN_FDNAMES = '' } = process.env
@@ -89,7 +90,7 @@ export function systemdSockets(): readonly SystemdSocket[] {
   return systemd
 }
 
-/** The descriptors of systemd's sockets except the first, which `listen: 'systemd'` names. */
+/** The descriptors of all systemd sockets after the first, which `listen: 'systemd'` uses. */
 export function otherSystemdSockets(): number[] {
   return systemdSockets()
     .slice(1)

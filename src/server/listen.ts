@@ -15,7 +15,7 @@ export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'fd'; readonly fd: number }
 
-/** What `listen` asks for. Host '*' is every address of the machine. */
+/** A parsed `listen` option. Host '*' is every address of the machine. */
 export type Target = Address | { readonly kind: 'systemd'; readonly name: string | undefined }
 
 export type ListenOptions = SocketFileOptions & Pick<Options, 'listen' | 'backlog'>
@@ -25,9 +25,9 @@ export interface ListenPolicy {
   /** The default of `listen`. */
   readonly fallback: string | number
   /**
-   * Whether the server may listen on every address of the machine. A FastCGI or SCGI peer is
-   * trusted in whatever it sends, REMOTE_USER included, so these gateways require a list of clients
-   * for it. Inherited sockets are not checked: the process that opened them has decided.
+   * Whether the server may listen on every address of the machine. FastCGI and SCGI trust everything
+   * that a peer sends, REMOTE_USER included, so they require `allowedClients` for it. Inherited
+   * sockets are not checked: the process that opened them has chosen their addresses.
    */
   readonly wildcard: 'allow' | 'refuse'
 }
@@ -39,7 +39,7 @@ const ACCEPTED =
   "accepted are 'unix:PATH', 'HOST:PORT', '[::1]:PORT', ':PORT', a port number, 'fd:N', " +
   "'systemd' and 'systemd:NAME'"
 
-/** What the system's error codes mean for the option. */
+/** What the system's error codes mean for an address. */
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EADDRINUSE: 'in use by another process',
@@ -54,9 +54,9 @@ const REASONS: Readonly<Record<string, string>> = {
 }
 
 /**
- * Reads the `listen` option.
+ * Parses the `listen` option.
  *
- * @throws {ConfigurationError} that names what was given and what is accepted.
+ * @throws {ConfigurationError} if it has another format.
  */
 export function parseListen(given: string | number): Target {
   const text = String(given)
@@ -85,11 +85,11 @@ export function parseListen(given: string | number): Target {
 }
 
 /**
- * Makes `server` listen as the options say; resolves to where it can be reached.
+ * Makes `server` listen as the options say; resolves to its address.
  *
- * A Unix socket that a dead process left is replaced, and removed when `server` has closed.
- * In a cluster worker the primary process opens the socket; for sockets of systemd it has to pass
- * 'fd:N' on to the workers.
+ * It replaces a Unix socket that a dead process has left, and removes the socket when `server` has
+ * closed. In a cluster worker the primary process opens the socket; for a socket of systemd the
+ * primary has to pass 'fd:N' to its workers.
  *
  * @throws {ConfigurationError} for options that cannot work, with the system's error as `cause`.
  */
@@ -134,7 +134,7 @@ async function start(
     await bound(server, { host, port: target.port, backlog })
     return tcpAddress(server)
   }
-  // Also removes LISTEN_PID and LISTEN_FDS, which no child process may take for its own.
+  // Called for its side effect, too: it removes LISTEN_PID and LISTEN_FDS from the environment.
   const sockets = systemdSockets()
   const fd = target.kind === 'fd' ? target.fd : systemdDescriptor(sockets, target.name)
   if (!cluster.isWorker) checkDescriptor(fd, options.listen)
@@ -142,14 +142,14 @@ async function start(
   return { kind: 'fd', fd }
 }
 
-/** What `server.listen` takes; its types do not know `fd`. */
+/** The argument of `server.listen`, whose types lack `fd`. */
 type Where = { readonly backlog: number } & (
   | { readonly path: string }
   | { readonly host: string | undefined; readonly port: number }
   | { readonly fd: number }
 )
 
-/** Calls `server.listen` before it returns; settles when Node says how that went. */
+/** Calls `server.listen` synchronously; settles when Node reports 'listening' or an error. */
 function bound(server: Server, where: Where): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
@@ -164,7 +164,7 @@ const WILDCARDS = new BlockList()
 WILDCARDS.addAddress('0.0.0.0')
 WILDCARDS.addAddress('::', 'ipv6')
 
-/** Resolves the name first: '0', '0x0' and names of a hosts file may be wildcards as well. */
+/** Resolves the name before the check: '0', '0x0' and names in a hosts file may be wildcards. */
 async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
   const everywhere = host === '*'
   const address = everywhere || isIP(host) ? host : (await lookup(host)).address
@@ -175,7 +175,7 @@ async function resolveHost(host: string, policy: ListenPolicy): Promise<string |
         'like the web server. Name one address, or set allowedClients as well',
     )
   }
-  // Without a host Node listens on IPv6 and IPv4, or on IPv4 where there is no IPv6.
+  // Without a host Node listens on IPv6 and IPv4, or on IPv4 only if there is no IPv6.
   return everywhere ? undefined : address
 }
 

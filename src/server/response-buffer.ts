@@ -1,9 +1,9 @@
-/** The part of a response that waits to be sent: for the gateways that write it as CGI does. */
+/** `ResponseBuffer`: the part of a response that waits to be sent, for FastCGI and SCGI. */
 import { Buffer } from 'node:buffer'
 import { NO_PARTS, type Part } from '../protocol/part.ts'
 import type { Chunk } from '../types.ts'
 
-/** Collects a head and chunks of the body until `take()` hands them to the transport. */
+/** Collects a head and chunks of the body until the gateway takes them. */
 export class ResponseBuffer {
   #parts: Part[] = NO_PARTS as Part[]
 
@@ -17,7 +17,7 @@ export class ResponseBuffer {
     this.#push(partOf(chunk, size))
   }
 
-  /** Returns what has been added since the last call. */
+  /** Returns everything that was added since the last call. */
   take(): readonly Part[] {
     const parts = this.#parts
     this.#parts = NO_PARTS as Part[]
@@ -30,7 +30,7 @@ export class ResponseBuffer {
   }
 }
 
-/** A chunk of `size` bytes as it is sent: ASCII text stays a string, anything else is bytes. */
+/** A chunk of `size` bytes as it is sent: ASCII text stays a string, anything else becomes bytes. */
 function partOf(chunk: Chunk, size: number): Part {
   if (chunk instanceof Buffer) return chunk
   if (typeof chunk !== 'string') {

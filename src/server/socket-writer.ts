@@ -1,17 +1,17 @@
-/** Writing to a socket: several parts at once, and when to wait for the peer. */
+/** Writes to a socket: several parts at once, and waits for a slow peer. */
 import type { EventEmitter } from 'node:events'
 import type { Writable } from 'node:stream'
 import type { Part } from '../protocol/part.ts'
 
-/** Callers that wait for the same stream share one promise, and so one listener. */
+/** Callers that wait for the same stream share one promise and one listener. */
 const waiting = new WeakMap<Writable, Promise<void>>()
 
 /**
- * Returns a promise if the caller has to wait before it writes more. It resolves as well when
- * `connection` closes, where that is another object than the stream on it.
+ * Returns a promise if the caller has to wait before it writes more. The promise also resolves when
+ * `connection` closes; pass it if it is not the stream itself.
  */
 export function drained(stream: Writable, connection: EventEmitter = stream): void | Promise<void> {
-  // 'close' is still to come; a body that waits for nothing would never let it come.
+  // 'close' has not been emitted yet. A body that never waits would keep the event loop from it.
   if (stream.destroyed) return new Promise((resolve) => setImmediate(resolve))
   if (!stream.writableNeedDrain) return
   let promise = waiting.get(stream)
@@ -31,7 +31,7 @@ export function drained(stream: Writable, connection: EventEmitter = stream): vo
   return promise
 }
 
-/** Writes the parts in one call of the system, where the kernel has room for them. */
+/** Writes the parts with one system call, if the kernel has room for them. */
 export function writeParts(stream: Writable, parts: readonly Part[]): void {
   if (parts.length > 1) stream.cork()
   for (const part of parts) {

@@ -1,9 +1,10 @@
 /**
- * The path of a Unix socket: its permissions, and what happens if the path exists already.
+ * The path of a Unix socket: its permissions, and what happens if the path already exists.
  *
- * The socket is bound to a temporary path, gets its owner there, and is then linked to its own path.
- * So the path never has the wrong permissions, nothing that appears there meanwhile is overwritten,
- * and libuv, which unlinks the path that it bound (`uv__pipe_close`), cannot hit another socket.
+ * The socket is bound to a temporary path, gets its owner there, and is then linked to its final
+ * path. So the final path never has the wrong permissions, and another file that appears there
+ * meanwhile is not overwritten. libuv unlinks the path that it bound (`uv__pipe_close`), which
+ * cannot be another process's socket.
  */
 import {
   chmodSync,
@@ -27,8 +28,8 @@ export type SocketFileOptions = Pick<Options, 'mode' | 'owner' | 'group'>
 /**
  * Binds `server` to `path` through `bind`, and removes the path when the server has closed.
  *
- * `bind` starts to listen synchronously, as `server.listen` does outside of cluster workers: the
- * umask belongs to the whole process, and is changed only while `bind` is called.
+ * `bind` must start to listen synchronously, as `server.listen` does outside of cluster workers: the
+ * umask belongs to the whole process, and changes only while `bind` runs.
  */
 export async function bindSocketFile(
   server: Server,
@@ -37,10 +38,10 @@ export async function bindSocketFile(
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
   const rights = parseRights(options)
-  statSync(dirname(path)) // For a missing directory bind(2) reports EACCES (libuv).
+  statSync(dirname(path)) // Throws ENOENT; libuv would report EACCES for a missing directory.
   const stale = await findStale(path)
   const temporary = `${path}.${process.pid}`
-  // Left by a process of the same number, such as 1 in a container, that was killed as it started.
+  // A process with the same pid, such as 1 in a container, may have been killed during its start.
   const remains = await findStale(temporary)
   if (remains !== undefined) removeStale(temporary, remains)
 
@@ -60,7 +61,7 @@ export async function bindSocketFile(
     paths.set(server, () => {
       if (isSame(statOf(path), own)) unlinkSync(path)
     })
-    // If the process dies before this, the path stays, and the next start removes it.
+    // If the process dies earlier, the path stays, and the next start removes it.
     server.once('close', () => releaseSocketFile(server))
   } finally {
     unlinkSync(temporary)
@@ -68,8 +69,8 @@ export async function bindSocketFile(
 }
 
 /**
- * Binds in a worker of node:cluster, where the primary process makes the socket, at once under its
- * own path and with the umask's permissions. Each worker sets them again.
+ * Binds in a worker of node:cluster. There the primary process creates the socket at its final path,
+ * with the permissions of the umask, so each worker sets the permissions again.
  */
 export async function bindInWorker(
   path: string,
@@ -77,7 +78,7 @@ export async function bindInWorker(
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
   const rights = parseRights(options)
-  // A socket that is in use is the other workers', or the primary process reports it.
+  // A socket in use belongs to the other workers; if it does not, the primary process reports it.
   const stale = await findStale(path, true)
   if (stale !== undefined) removeStale(path, stale)
   await bind(path)
@@ -102,18 +103,18 @@ function parseRights(options: SocketFileOptions): Rights {
 /** Sets owner and group of `file`; `path` is its name in messages. */
 function giveAway(file: string, rights: Rights, options: SocketFileOptions, path: string): void {
   const { owner, group } = rights
-  // The group first: a socket of another owner cannot be changed any more.
+  // The group first: after a change of owner this process may no longer change the group.
   if (group !== undefined) give('group', () => chownSync(file, -1, group), options, path)
   if (owner !== undefined) give('owner', () => chownSync(file, owner, -1), options, path)
 }
 
-/** Who is allowed to change it. */
+/** Who is allowed to change the group and the owner of a file. */
 const GIVERS = {
   group: 'root, or a process in that group',
   owner: 'root',
 } as const
 
-/** @throws {ConfigurationError} that says what was asked for; the system says EPERM and no more. */
+/** @throws {ConfigurationError} that names the option and the path: the system reports only EPERM. */
 function give(
   option: keyof typeof GIVERS,
   change: () => void,
@@ -132,20 +133,20 @@ function give(
   }
 }
 
-/** What removes the path of a server. */
+/** For each server, the function that removes its path. */
 const paths = new WeakMap<Server, () => void>()
 
-/** Removes the server's path, if it has one and the path still leads to it. */
+/** Removes the server's path, if it has one and the path is still its own socket. */
 export function releaseSocketFile(server: Server): void {
   paths.get(server)?.()
   paths.delete(server)
 }
 
 /**
- * Finds a socket on which nothing listens any more. With `inUse` a socket on which something
- * listens is no error.
+ * Returns the file at `path` if it is a socket on which no process listens. With `inUse`, a socket
+ * on which a process listens is not an error.
  *
- * @throws {ConfigurationError} if something listens on it, or if the file is not a socket.
+ * @throws {ConfigurationError} if a process listens on it, or if the file is not a socket.
  */
 async function findStale(path: string, inUse = false): Promise<BigIntStats | undefined> {
   const stat = statOf(path)
@@ -168,9 +169,9 @@ async function findStale(path: string, inUse = false): Promise<BigIntStats | und
 }
 
 /**
- * Removes a stale socket, and nothing else: meanwhile another process may have replaced it. There is
- * no way to unlink a file only if it is the one that was looked at. So it is renamed, which only one
- * process can do, looked at again, and put back if it is another.
+ * Removes a stale socket, unless another process has replaced it meanwhile. No system call unlinks a
+ * file only if it is a certain one. So this renames the file, which only one process can do, checks
+ * it again, and puts it back if it is another file.
  */
 function removeStale(path: string, stale: BigIntStats): void {
   if (!isSame(statOf(path), stale)) return
@@ -192,12 +193,12 @@ function statOf(path: string): BigIntStats | undefined {
   try {
     return lstatSync(path, { bigint: true, throwIfNoEntry: false })
   } catch {
-    // If the directory is the problem, binding the socket reports it.
+    // Binding the socket will report a problem with the directory.
     return undefined
   }
 }
 
-/** Compares the time of birth as well: some file systems reuse the number of an inode at once. */
+/** Compares the time of creation, too: some file systems reuse an inode number at once. */
 function isSame(a: BigIntStats | undefined, b: BigIntStats | undefined): boolean {
   return a?.ino === b?.ino && a?.dev === b?.dev && a?.birthtimeNs === b?.birthtimeNs && a != null
 }
@@ -222,7 +223,7 @@ function parseMode(mode: number | string = OPTIONS.mode.default): number {
   )
 }
 
-/** Node has no getpwnam. A name that is not in these files has to be given as a number. */
+/** Node has no getpwnam. For a name that is not in `file`, the user must give the number. */
 function parseId(option: string, id: number | string | undefined, file: string) {
   if (id === undefined) return undefined
   if (/^\d{1,9}$/.test(String(id))) return Number(id)
@@ -243,6 +244,6 @@ function entriesOf(file: string): string[][] {
       .split('\n')
       .map((line) => line.split(':'))
   } catch {
-    return [] // No names on this system.
+    return [] // This system has no such file.
   }
 }

@@ -7,10 +7,10 @@ import { writeParts } from './socket-writer.ts'
 const MAX_BATCH = 16
 
 /**
- * The connections of one server that have something to send at the end of this turn.
+ * The connections of one server that have bytes to send at the end of this turn.
  *
- * Each write wakes the web server, which costs as much as an application that does little. A web
- * server that finds several responses sleeps and wakes once. (Redis sends its replies like this.)
+ * Each write wakes the web server, which costs as much as a small application. If several responses
+ * arrive together, the web server wakes once. (Redis sends its replies like this.)
  */
 export class WriteBatch {
   #waiting: BatchedWriter[] = []

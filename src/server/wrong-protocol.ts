@@ -1,19 +1,19 @@
-/** Recognises a web server that speaks another protocol than this server, such as a `proxy_pass`. */
+/** Recognises a peer that speaks another protocol than this server, such as HTTP to FastCGI. */
 import type { Buffer } from 'node:buffer'
 import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import { logEntry } from '../log.ts'
 
-/** What can be recognised by how a connection begins. */
+/** The protocols that the first bytes of a connection identify. */
 type Protocol = ServerGateway | 'tls'
 
-/** Longer than the names of HTTP's methods and SCGI's first header. */
+/** Bytes to look at: more than an HTTP method or SCGI's first header name has. */
 const BEGINNING = 40
 
 /** The protocol of a connection that begins with these bytes; null for any other. */
 function protocolOf(bytes: Buffer): Protocol | null {
-  // Version 1, and a record with which a connection may begin: BEGIN_REQUEST or GET_VALUES.
+  // Version 1, and a record that may come first: BEGIN_REQUEST or GET_VALUES.
   if (bytes[0] === 1 && (bytes[1] === 1 || bytes[1] === 9)) return 'fastcgi'
-  // A handshake (RFC 8446, section 5.1).
+  // A TLS handshake (RFC 8446, section 5.1).
   if (bytes[0] === 0x16 && bytes[1] === 3) return 'tls'
   const text = bytes.toString('latin1', 0, BEGINNING)
   // oxlint-disable-next-line no-control-regex
@@ -21,12 +21,12 @@ function protocolOf(bytes: Buffer): Protocol | null {
   return /^[A-Z]{3,16} (?:[/*]|https?:)/.test(text) ? 'http' : null
 }
 
-/** Logged once in a process: a port scanner must not fill the log. */
+/** Each pair of protocols is logged once per process: a port scanner must not fill the log. */
 const logged = new Set<string>()
 
 /**
- * Logs what was received instead of the `expected` protocol and what to configure, the first time
- * in this process. False if the first `bytes` of the connection are of no other known protocol.
+ * If the first `bytes` of a connection belong to another known protocol, logs which one and how to
+ * configure the web server, and returns true.
  */
 export function logWrongProtocol(expected: ServerGateway, bytes: Buffer): boolean {
   const received = protocolOf(bytes)
