@@ -202,7 +202,7 @@ describe('environ.cgi', () => {
       ([text, inHtml]) =>
         [`UTF-8 as text: ${text}`, bytes(text), inHtml] as [string, string, string],
     ),
-    // Facts 12 and 113: raw bytes reach the environ as they are.
+    // Raw bytes reach the environ as they are.
     ['bytes that are not UTF-8 spelled out', '/\x80caf\xe9', '/\\x80caf\\xe9'],
     ['truncated UTF-8 as bytes', '\xf0\x9f\xa6', '\\xf0\\x9f\\xa6'],
     ['control characters spelled out', 'a\nb\x00\x1b[31m', 'a\\u{a}b\\u{0}\\u{1b}[31m'],
@@ -434,7 +434,7 @@ describe('bigfile.cgi', () => {
     close(): void
   }
 
-  /** What PEP 3333 asks of wsgi.file_wrapper, and facts 55 to 57. */
+  /** What PEP 3333 asks of wsgi.file_wrapper, and what wsgiref tests of it. */
   class FileWrapper {
     #file: FileLike
     #size: number

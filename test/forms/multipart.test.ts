@@ -99,7 +99,7 @@ describe('multipart/form-data', () => {
   it.each([
     ['CRLF', crlf(FOUR_PARTS).replace('123.\r\n', '123.\n'), 558],
     ['LF', FOUR_PARTS, 540],
-  ])('gives four fields, lines ending in %s (facts 265, 266)', async (_, body, length) => {
+  ])('gives four fields, lines ending in %s', async (_, body, length) => {
     expect(body).toHaveLength(length)
     const fields = [
       ['id', '1234'],
@@ -133,7 +133,7 @@ describe('multipart/form-data', () => {
     [part('a', 'Larry\r\n'), 'Larry\r\n'],
     [part('a', 'Larry\n\r'), 'Larry\n\r'],
     [`${part('a', 'Larry')}--`, 'Larry\r\n--'],
-  ])('needs neither a final boundary nor CONTENT_LENGTH: %j (fact 267)', async (body, value) => {
+  ])('needs neither a final boundary nor CONTENT_LENGTH: %j', async (body, value) => {
     const environ = environOf(new MemoryInput([bytes(body)]), {
       CONTENT_TYPE: 'multipart/form-data; boundary=X',
     })
@@ -153,7 +153,7 @@ describe('multipart/form-data', () => {
     ['3', 'Larry', 'Larry'],
     ['500', 'Larry', 'Larry'],
     ['3', '\xe2\x98\x83', '☃'],
-  ])('reads a part with Content-Length %s (fact 268)', async (length, content, value) => {
+  ])('reads a part with Content-Length %s', async (length, content, value) => {
     const body = `--X\nContent-Disposition: form-data; name="a"\nContent-Length: ${length}\n\n${content}\n--X`
     expect(await dump(await post(body))).toEqual([['a', value]])
   })
@@ -161,14 +161,11 @@ describe('multipart/form-data', () => {
   it.each([
     ['LF', W3C],
     ['CRLF', crlf(W3C)],
-  ])(
-    'gives the files of a nested multipart/mixed under one name, %s (fact 269)',
-    async (_, body) => {
-      for (const step of [1, 13, 1e6]) {
-        expect(await dump(await post(body, { step }))).toEqual(W3C_FIELDS)
-      }
-    },
-  )
+  ])('gives the files of a nested multipart/mixed under one name, %s', async (_, body) => {
+    for (const step of [1, 13, 1e6]) {
+      expect(await dump(await post(body, { step }))).toEqual(W3C_FIELDS)
+    }
+  })
 
   it('refuses a multipart/mixed without boundary, and reads a second level as text', async () => {
     await expect(post(mixed('', '') + FINAL)).rejects.toEqual(badRequest)
@@ -181,24 +178,21 @@ describe('multipart/form-data', () => {
   it.each([
     ['iso-8859-1', '\xe7\xf1\x80'],
     ['utf-8', Buffer.from('çñ\u0080').toString('latin1')],
-  ])(
-    'decodes %s to the same text, wherever the charset is named (fact 270)',
-    async (charset, value) => {
-      const own = `--X\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset="${charset}"\r\n\r\n${value}\r\n`
-      const expected = [['a', 'çñ\u0080']]
-      expect(await dump(await post(part('a', value) + FINAL, { charset }))).toEqual(expected)
-      expect(await dump(await post(own + FINAL, { charset: 'shift_jis' }))).toEqual(expected)
-      expect(await dump(await post(own + FINAL))).toEqual(expected)
-      for (const body of [
-        part('_charset_', charset) + part('a', value),
-        part('a', value) + part('_charset_', charset),
-      ]) {
-        const fields = await dump(await post(body + FINAL))
-        expect(fields).toContainEqual(expected[0])
-        expect(fields).toContainEqual(['_charset_', charset])
-      }
-    },
-  )
+  ])('decodes %s to the same text, wherever the charset is named', async (charset, value) => {
+    const own = `--X\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset="${charset}"\r\n\r\n${value}\r\n`
+    const expected = [['a', 'çñ\u0080']]
+    expect(await dump(await post(part('a', value) + FINAL, { charset }))).toEqual(expected)
+    expect(await dump(await post(own + FINAL, { charset: 'shift_jis' }))).toEqual(expected)
+    expect(await dump(await post(own + FINAL))).toEqual(expected)
+    for (const body of [
+      part('_charset_', charset) + part('a', value),
+      part('a', value) + part('_charset_', charset),
+    ]) {
+      const fields = await dump(await post(body + FINAL))
+      expect(fields).toContainEqual(expected[0])
+      expect(fields).toContainEqual(['_charset_', charset])
+    }
+  })
 
   it('decodes names and filenames in the charset of the form, and ignores unknown charsets', async () => {
     const file = part('\xe7', '', '; filename="\xf1\x80"')
@@ -217,7 +211,7 @@ describe('multipart/form-data', () => {
     ['65,535 bytes', line],
     ['ending in CR', `${line}\r`],
     ['spanning two lines', `${line}\r${'y'.repeat(65_535)}`],
-  ])('keeps every byte of a line of %s (fact 271)', async (_, content) => {
+  ])('keeps every byte of a line of %s', async (_, content) => {
     const body = part('upload', content, '; filename="fake.txt"') + FINAL
     for (const step of [1e6, 65_536, 4093]) {
       const form = await post(body, { step })
@@ -227,7 +221,7 @@ describe('multipart/form-data', () => {
     }
   })
 
-  it('passes on a body without newline in the chunks in which it comes (fact 272)', async () => {
+  it('passes on a body without newline in the chunks in which it comes', async () => {
     const sizes: number[] = []
     const onFile = async (file: IncomingFile): Promise<void> => {
       for await (const piece of file) sizes.push(piece.length)

@@ -37,7 +37,7 @@ function answer(body: unknown, headers: HeaderList = [], status = '200 OK'): App
 const HEAD = { REQUEST_METHOD: 'HEAD' }
 
 describe('the environ', () => {
-  test('has the keys of PEP 3333, from the handler (fact 75)', async () => {
+  test('has the keys of PEP 3333, from the handler', async () => {
     let seen: Environ | undefined
     const handler = new RecordingHandler({ HTTPS: 'on' }, { multiprocess: true })
     handler.wsgiRunOnce = true
@@ -59,7 +59,7 @@ describe('the environ', () => {
     expect(seen?.['wsgi.errors']).toBeInstanceOf(ErrorLog)
   })
 
-  test('has the variables of the deployment under those of the request (fact 74)', async () => {
+  test('has the variables of the deployment under those of the request', async () => {
     const osEnviron = { HOME: '/nowhere', LANG: 'C', HTTP_PROXY: 'http://proxy', 'app.key': 'x' }
     const handler = new RecordingHandler({ HOME: '/override' }, { osEnviron })
     let seen: Record<string, unknown> = {}
@@ -83,7 +83,7 @@ describe('the environ', () => {
   })
 
   test.each(['_write', '_flush', 'getStdin', 'getStderr', 'addCgiVars'] as const)(
-    '%s() is for subclasses to write (fact 78)',
+    '%s() is for subclasses to write',
     (method) => {
       expect(() => new BaseHandler()[method]('')).toThrow(`${method}() must be overridden`)
     },
@@ -102,10 +102,10 @@ describe('the environ', () => {
 
 describe('the length of the response', () => {
   const cases: [string, unknown, HeaderList, string][] = [
-    ['a list (fact 79)', ['ht', 'tp'], [], 'Content-Length: 4\r\n\r\nhttp'],
-    ['an empty list (fact 83)', [], [], 'Content-Length: 0\r\n\r\n'],
+    ['a list', ['ht', 'tp'], [], 'Content-Length: 4\r\n\r\nhttp'],
+    ['an empty list', [], [], 'Content-Length: 0\r\n\r\n'],
     ['a list of nothing', ['', Buffer.alloc(0)], [], 'Content-Length: 0\r\n\r\n'],
-    ['bytes, not characters (fact 81)', ['йцук'], [], 'Content-Length: 8\r\n\r\nÐ¹Ñ\x86Ñ\x83Ðº'],
+    ['bytes, not characters', ['йцук'], [], 'Content-Length: 8\r\n\r\nÐ¹Ñ\x86Ñ\x83Ðº'],
     ['a string', 'http', [], 'Content-Length: 4\r\n\r\nhttp'],
     ['a Buffer', Buffer.from('\xff', 'latin1'), [], 'Content-Length: 1\r\n\r\n\xff'],
     [
@@ -117,12 +117,7 @@ describe('the length of the response', () => {
     ['a generator', new Set(['a', 'b']).values(), [], '\r\nab'],
     ['a generator of nothing', new Set<string>().values(), [], 'Content-Length: 0\r\n\r\n'],
     ['a Set', new Set(['a', '', 'b']), [], '\r\nab'],
-    [
-      'a type (fact 89)',
-      ['x'],
-      [['Content-Type', 'a/b']],
-      'Content-Type: a/b\r\nContent-Length: 1\r\n\r\nx',
-    ],
+    ['a type', ['x'], [['Content-Type', 'a/b']], 'Content-Type: a/b\r\nContent-Length: 1\r\n\r\nx'],
     ['its own length', ['x'], [['content-length', '1']], 'content-length: 1\r\n\r\nx'],
     [
       'its own length of a generator',
@@ -140,7 +135,7 @@ describe('the length of the response', () => {
     expect(handler.ends).toBe(1)
   })
 
-  test('is not known when write() was used (fact 80)', async () => {
+  test('is not known when write() was used', async () => {
     const handler = await record((_, startResponse) => {
       void startResponse('200 OK', [])('http')
       return []
@@ -194,7 +189,7 @@ describe('the length of the response', () => {
 describe('a response without a body', () => {
   const statuses = ['100 Continue', '103 Early Hints', '204 No Content', '304 Not Modified']
 
-  test.each(statuses)('%s drops it, and invents no header (fact 123)', async (status) => {
+  test.each(statuses)('%s drops it, and invents no header', async (status) => {
     for (const body of [['x'], [], new Set(['x']), 'x']) {
       const handler = await record(answer(body, [], status))
       expect(handler.output).toBe(`Status: ${status}\r\n\r\n`)
@@ -219,7 +214,7 @@ describe('a response without a body', () => {
     expect(handler.errors).toBe('')
   })
 
-  test('HEAD keeps the Content-Length of an empty result (fact 82)', async () => {
+  test('HEAD keeps the Content-Length of an empty result', async () => {
     const handler = await record(answer([], [['Content-Length', '12345']]), HEAD)
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 12345\r\n\r\n')
     expect(handler.calls.at(-1)).toBe('end')
@@ -257,14 +252,14 @@ describe('a response without a body', () => {
 
 describe('startResponse', () => {
   const bad: [string, string, unknown, string][] = [
-    ['a short status (fact 7)', '200', [], 'at least 4 characters'],
+    ['a short status', '200', [], 'at least 4 characters'],
     ['a status that is a number', 200 as unknown as string, [], 'must be of type string'],
     ['a split status', '200 OK\r\nX: y', [], 'Control characters'],
-    ['headers that are an object (fact 6)', '200 OK', {}, 'an array of pairs (got Object)'],
+    ['headers that are an object', '200 OK', {}, 'an array of pairs (got Object)'],
     ['no headers', '200 OK', null, 'an array of pairs (got null)'],
     ['a bad name', '200 OK', [['a b', 'c']], 'not a header name'],
-    ['a split value (fact 251)', '200 OK', [['A', 'c\r\nX: y']], 'control characters'],
-    ['a wide value (fact 251)', '200 OK', [['A', '\u0100']], 'above U+00FF'],
+    ['a split value', '200 OK', [['A', 'c\r\nX: y']], 'control characters'],
+    ['a wide value', '200 OK', [['A', '\u0100']], 'above U+00FF'],
     ['a value that is a number', '200 OK', [['A', 5]], 'must be of type string'],
   ]
 
@@ -284,13 +279,13 @@ describe('startResponse', () => {
     'Trailers',
     'TRANSFER-ENCODING',
     'Upgrade',
-  ])('refuses the hop-by-hop header %s (fact 99)', async (name) => {
+  ])('refuses the hop-by-hop header %s', async (name) => {
     const handler = await record(answer(['x'], [[name, 'y']]))
     expect(handler.output).toBe(ERROR_PAGE)
     expect(handler.errors).toContain(`Hop-by-hop header, '${name}: y', not allowed`)
   })
 
-  test('a second call is an error without an error (fact 95)', async () => {
+  test('a second call is an error without an error', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', [])
       startResponse('200 OK', [])
@@ -310,7 +305,7 @@ describe('startResponse', () => {
     expect(handler.errors).toContain('ApplicationError')
   })
 
-  test('a second call with an error replaces a head that is unsent (fact 95)', async () => {
+  test('a second call with an error replaces a head that is unsent', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', [['A', '1']])
       startResponse('500 Oops', [['B', '2']], new Error('why'))
@@ -320,7 +315,7 @@ describe('startResponse', () => {
     expect(handler.errors).toBe('')
   })
 
-  test('a second call with an error throws it once the head is sent (fact 95)', async () => {
+  test('a second call with an error throws it once the head is sent', async () => {
     const error = new Error('why')
     let caught: unknown
     const handler = await record(async (_, startResponse) => {
@@ -392,19 +387,15 @@ describe('what is no contract', () => {
     ['an object', answer({}), 'must return an iterable of chunks (got object)'],
     ['a Response', answer(new Response('x')), 'must return an iterable of chunks (got object)'],
     ['a promise of null', async () => Promise.resolve(null as unknown as Body), '(got null)'],
-    ['no startResponse (fact 97)', () => ['x'], 'A body chunk before startResponse()'],
+    ['no startResponse', () => ['x'], 'A body chunk before startResponse()'],
     ['no startResponse, no body', () => [], 'ended without calling startResponse()'],
     [
       'an empty chunk before startResponse',
       () => new Set(['']),
       'A body chunk before startResponse()',
     ],
-    [
-      'a number in a list (fact 98)',
-      answer(['a', 5]),
-      'A body chunk must be a string or a Uint8Array',
-    ],
-    ['a number in a generator (fact 98)', answer(new Set([5])), '(got number)'],
+    ['a number in a list', answer(['a', 5]), 'A body chunk must be a string or a Uint8Array'],
+    ['a number in a generator', answer(new Set([5])), '(got number)'],
     ['null in a generator', answer(new Set([null])), '(got null)'],
     ['an ArrayBuffer', answer([new ArrayBuffer(1)]), '(got object)'],
   ]
@@ -417,11 +408,11 @@ describe('what is no contract', () => {
     expect(handler.ends).toBe(1)
   })
 
-  test('write() before startResponse is an error (fact 96)', () => {
+  test('write() before startResponse is an error', () => {
     expect(() => new RecordingHandler().write('x')).toThrow('write() before startResponse()')
   })
 
-  test.each([5, null, undefined, {}])('write(%j) is an error (fact 98)', async (chunk) => {
+  test.each([5, null, undefined, {}])('write(%j) is an error', async (chunk) => {
     const handler = await record(async (_, startResponse) => {
       const write = startResponse('200 OK', [])
       await write(chunk as Chunk)
@@ -477,16 +468,13 @@ describe('an error', () => {
     thrown.map(([what, error, log]) => [what, where, make(error), log] as const),
   )
 
-  test.each(everywhere)(
-    '%s %s: is a 500 that shows nothing (fact 84)',
-    async (_, _where, app, log) => {
-      const handler = await record(app)
-      expect(handler.output).toBe(ERROR_PAGE)
-      expect(handler.errors).toContain(log)
-      expect(handler.ends).toBe(1)
-      expect(handler.calls.at(-1)).toBe('end')
-    },
-  )
+  test.each(everywhere)('%s %s: is a 500 that shows nothing', async (_, _where, app, log) => {
+    const handler = await record(app)
+    expect(handler.output).toBe(ERROR_PAGE)
+    expect(handler.errors).toContain(log)
+    expect(handler.ends).toBe(1)
+    expect(handler.calls.at(-1)).toBe('end')
+  })
 
   test('that reached the process instead, whatever it is, is a 500, too', async () => {
     for (const error of [undefined, null, new Error('x')]) {
@@ -517,7 +505,7 @@ describe('an error', () => {
     expect(handler.output).toBe(ERROR_PAGE)
   })
 
-  test('after output leaves that as it is, and ends the response incomplete (fact 85)', async () => {
+  test('after output leaves that as it is, and ends the response incomplete', async () => {
     const handler = await record(function* app(_, startResponse) {
       startResponse('200 OK', [])
       yield 'some'
@@ -608,7 +596,7 @@ describe('an error', () => {
     expect(handler.output).toBe(ERROR_PAGE)
   })
 
-  test('in the handling of an error closes, and comes out of run() (fact 94)', async () => {
+  test('in the handling of an error closes, and comes out of run()', async () => {
     class Broken extends RecordingHandler {
       override errorOutput(): Body {
         throw new Error('second')
@@ -646,7 +634,7 @@ describe('an error', () => {
     )
   })
 
-  test('in the transport is logged, and leaves the state to be looked at (fact 93)', async () => {
+  test('in the transport is logged, and leaves the state to be looked at', async () => {
     const handler = new RecordingHandler()
     handler.wait = () => {
       throw new Error('disk full')
@@ -659,7 +647,7 @@ describe('an error', () => {
     expect(handler.result).not.toBeNull()
   })
 
-  test('that the client has gone is not logged, wherever it shows (fact 92)', async () => {
+  test('that the client has gone is not logged, wherever it shows', async () => {
     const gone = () => {
       throw new PeerError('PORTICO_DISCONNECTED', 'gone')
     }
@@ -691,7 +679,7 @@ describe('the body is closed exactly once', () => {
       '200 OK',
     ],
     [
-      'after an error in next() (fact 90)',
+      'after an error in next()',
       () =>
         new CountingBody(
           (function* chunks() {
@@ -803,7 +791,7 @@ describe('the body is closed exactly once', () => {
     expect([body.closed, handler.ends, handler.errors]).toEqual([1, 1, ''])
   })
 
-  test('when the gateway sends the file itself (fact 183)', async () => {
+  test('when the gateway sends the file itself', async () => {
     let closed = 0
     class Sendfile extends RecordingHandler {
       override sendfile(): boolean {
@@ -1018,7 +1006,7 @@ describe('portico.signal', () => {
 })
 
 describe('write()', () => {
-  test('sends at once, and before the result (facts 80, 127)', async () => {
+  test('sends at once, and before the result', async () => {
     const handler = await record(async (_, startResponse) => {
       const write = startResponse('200 OK', [])
       await write('a')
@@ -1151,7 +1139,7 @@ describe('an origin server', () => {
     override originServer = true
   }
 
-  test('sends a status line and Date before the headers (fact 87)', async () => {
+  test('sends a status line and Date before the headers', async () => {
     const handler = new Origin()
     await handler.run(answer([]))
     expect(handler.output).toMatch(
@@ -1159,7 +1147,7 @@ describe('an origin server', () => {
     )
   })
 
-  test('sends its version and Server if they are set (fact 87)', async () => {
+  test('sends its version and Server if they are set', async () => {
     const handler = new Origin()
     handler.httpVersion = '1.1'
     handler.serverSoftware = 'Portico/1'
@@ -1169,7 +1157,7 @@ describe('an origin server', () => {
     )
   })
 
-  test("keeps the application's Date and Server (fact 11)", async () => {
+  test("keeps the application's Date and Server", async () => {
     const handler = new Origin()
     handler.serverSoftware = 'Portico/1'
     const headers: HeaderList = [
@@ -1182,7 +1170,7 @@ describe('an origin server', () => {
     )
   })
 
-  test('sends no head to HTTP/0.9 (fact 88)', async () => {
+  test('sends no head to HTTP/0.9', async () => {
     const handler = new Origin({ SERVER_PROTOCOL: 'HTTP/0.9' })
     await handler.run(answer([]))
     expect(handler.output).toBe('')
@@ -1190,7 +1178,7 @@ describe('an origin server', () => {
 })
 
 test.each(['HTTP/0.9', 'HTTP/1.0', 'HTTP/1.1', 'INCLUDED'])(
-  'a gateway sends Status and no Date to %s (fact 86)',
+  'a gateway sends Status and no Date to %s',
   async (protocol) => {
     const handler = new RecordingHandler({ SERVER_PROTOCOL: protocol })
     handler.httpVersion = '1.1'

@@ -64,24 +64,24 @@ describe('A CGI script', () => {
     })
   })
 
-  test('starts with an empty environment (fact 285)', async () => {
+  test('starts with an empty environment', async () => {
     const keys = ['REQUEST_METHOD', 'SCRIPT_NAME', 'PATH_INFO', 'SERVER_NAME', 'SERVER_PORT']
     const response = await run(report(keys), { env: {} })
     expect(JSON.parse(bodyOf(response))).toEqual(['GET', '', '', 'localhost', '80'])
   })
 
-  test('has wsgi.run_once and wsgi.multiprocess true (fact 166)', async () => {
+  test('has wsgi.run_once and wsgi.multiprocess true', async () => {
     const keys = ['wsgi.run_once', 'wsgi.multiprocess', 'wsgi.multithread', 'portico.gateway']
     expect(JSON.parse(bodyOf(await run(report(keys))))).toEqual([true, true, false, 'cgi'])
   })
 
-  test('takes nothing from its command line (facts 171, 284; CVE-2012-1823)', async () => {
+  test('takes nothing from its command line (CVE-2012-1823)', async () => {
     const args = ['--inspect', '-e', '1', 'REQUEST_METHOD=POST']
     const response = await run(report(['REQUEST_METHOD']), { args })
     expect([response.code, bodyOf(response), response.stderr]).toEqual([0, '["GET"]', ''])
   })
 
-  test('sees the exact bytes of its environment (fact 282)', async () => {
+  test('sees the exact bytes of its environment', async () => {
     const path = script(report(['PATH_INFO', 'REMOTE_USER', 'QUERY_STRING']))
     const response = await shell(
       `PATH_INFO="/$(printf '\\200\\377')" REMOTE_USER="$(printf 'caf\\303\\251')" ` +
@@ -144,18 +144,18 @@ describe('The body of a CGI request', () => {
     expect(bodyOf(response) === body).toBe(true)
   })
 
-  test('gives a 400, not a short read, if it ends early (fact 244)', async () => {
+  test('gives a 400, not a short read, if it ends early', async () => {
     const response = await run(ECHO, { env: { ...REQUEST, CONTENT_LENGTH: '10' }, body: 'short' })
     expect(response.stdout).toContain('Status: 400 Bad Request')
     expect(response.stderr).toContain('PORTICO_BODY_CUT_SHORT')
   })
 
-  test('is empty without CONTENT_LENGTH, although stdin stays open (fact 159)', async () => {
+  test('is empty without CONTENT_LENGTH, although stdin stays open', async () => {
     const child = start(script(ECHO), {}, ['pipe', 'pipe', 'pipe'])
     expect(await responseOf(child)).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('ends at CONTENT_LENGTH, although stdin stays open (fact 280)', async () => {
+  test('ends at CONTENT_LENGTH, although stdin stays open', async () => {
     const env = { ...REQUEST, CONTENT_LENGTH: '5' }
     const child = start(script(ECHO), { env }, ['pipe', 'pipe', 'pipe'])
     child.stdin?.write('hello and no end')
@@ -224,7 +224,7 @@ describe('The body of a CGI request', () => {
     expect([response.code, bodyOf(response), response.stderr]).toEqual([0, 'Hello, world!\n', ''])
   })
 
-  test('is read from the socket that takes the response, as under mod_cgid (fact 279)', async () => {
+  test('is read from the socket that takes the response, as under mod_cgid', async () => {
     const [server, client] = await connectedPair()
     const env = { ...REQUEST, CONTENT_LENGTH: '300000' }
     const child = start(script(ECHO), { env }, [server, server, 'pipe'])
@@ -257,7 +257,7 @@ async function textOf(stream: AsyncIterable<unknown>): Promise<string> {
 }
 
 describe('The response of a CGI script', () => {
-  test('arrives complete through a slow pipe, if it has 8 MiB (fact 277)', async () => {
+  test('arrives complete through a slow pipe, if it has 8 MiB', async () => {
     const path = script(`(environ, startResponse) => {
       startResponse('200 OK', [])
       return [Buffer.alloc(8 * 1024 * 1024, 'abcdefgh')]
@@ -300,20 +300,17 @@ describe('The response of a CGI script', () => {
       'by write()',
       `(e, s) => { const w = s('200 OK', []); w(Buffer.alloc(3e6)); w('x'); return [] }`,
     ],
-  ])(
-    'sent %s is aborted without an error when its reader is gone (fact 281)',
-    async (_, application) => {
-      const marker = inDirectory(`closed-${(scripts += 1)}`)
-      const path = script(`(environ, startResponse) => {
+  ])('sent %s is aborted without an error when its reader is gone', async (_, application) => {
+    const marker = inDirectory(`closed-${(scripts += 1)}`)
+    const path = script(`(environ, startResponse) => {
       const body = (${application})(environ, startResponse)
       body.close = () => fs.writeFileSync('${marker}', '')
       return body
     }`)
-      const response = await shell(`{ "$NODE" ${path}; echo "code $?" >&2; } | head -c 1`)
-      expect(response.stderr).toBe('code 0\n')
-      expect(existsSync(marker)).toBe(true)
-    },
-  )
+    const response = await shell(`{ "$NODE" ${path}; echo "code $?" >&2; } | head -c 1`)
+    expect(response.stderr).toBe('code 0\n')
+    expect(existsSync(marker)).toBe(true)
+  })
 
   test('is discarded without an error if descriptor 1 is closed', async () => {
     const response = await shell(`"$NODE" ${script(HELLO)} >&-`)
@@ -395,7 +392,7 @@ describe('The response of a CGI script', () => {
     expect(response.stderr).toContain('ENOSPC')
   })
 
-  test('arrives complete although the script calls process.exit (fact 277)', async () => {
+  test('arrives complete although the script calls process.exit', async () => {
     const response = await run(LONG('process.exit(0)'))
     expect([response.code, response.stderr]).toEqual([0, ''])
     expect(response.stdout === HEAD + 'x'.repeat(3_000_000)).toBe(true)
@@ -409,19 +406,16 @@ describe('An error that no handler could catch', () => {
     ['an exception that is undefined', `setTimeout(() => { throw undefined }, 1)`],
   ]
 
-  test.each(sources)(
-    '(%s) before the head gives a 500 and exit code 1 (fact 278)',
-    async (what, source) => {
-      const response = await run(`(environ, startResponse) => {
+  test.each(sources)('(%s) before the head gives a 500 and exit code 1', async (what, source) => {
+    const response = await run(`(environ, startResponse) => {
       startResponse('200 OK', [])
       ${source}
       return new Promise(() => setInterval(() => {}, 1000).unref())
     }`)
-      expect(response.stdout).toBe(ERROR_PAGE)
-      expect(response.code).toBe(1)
-      if (!what.endsWith('undefined')) expect(response.stderr).toMatch(/^GET \/: Error: astray\n/)
-    },
-  )
+    expect(response.stdout).toBe(ERROR_PAGE)
+    expect(response.code).toBe(1)
+    if (!what.endsWith('undefined')) expect(response.stderr).toMatch(/^GET \/: Error: astray\n/)
+  })
 
   test.each(sources)(
     '(%s) after the head removes nothing that was sent, and gives exit code 1',

@@ -1,5 +1,5 @@
 /**
- * Fact 13: one large block, whose client stops reading after some bytes of it and whose writer is
+ * one large block, whose client stops reading after some bytes of it and whose writer is
  * interrupted by signals meanwhile, arrives whole. The writers are processes of their own.
  */
 import { Buffer } from 'node:buffer'
@@ -98,7 +98,7 @@ test.each<[gateway: string, place: () => object, request: Buffer, body: (all: Bu
       return behindHead(Buffer.concat(stdout))
     },
   ],
-])('fact 13: of %s', async (_gateway, place, request, body) => {
+])('of %s', async (_gateway, place, request, body) => {
   const socket = connect(place() as { path: string })
   socket.write(request)
   const all = await readAll(socket, async () => {
@@ -110,7 +110,7 @@ test.each<[gateway: string, place: () => object, request: Buffer, body: (all: Bu
   expect(isWhole(body(all))).toBe(true)
 })
 
-test('fact 13: of a CGI script, over a pipe', async () => {
+test('of a CGI script, over a pipe', async () => {
   await bundleCGI(folder.path)
   const script = writeScript(
     folder.path,

@@ -61,7 +61,7 @@ async function raw(place: { host: string; port: number }, bytes: string): Promis
   return answer
 }
 
-test('fact 1: the head has the status, Server, the headers in their order, Content-Length last', async () => {
+test('the head has the status, Server, the headers in their order, Content-Length last', async () => {
   const place = await serve(hello, { validate: false })
   expect(await raw(place, 'GET / HTTP/1.0\r\n\r\n')).toBe(
     `HTTP/1.1 200 OK\r\nServer: Portico\r\nContent-Type: text/plain\r\nDate: ${DATE}\r\n` +
@@ -69,7 +69,7 @@ test('fact 1: the head has the status, Server, the headers in their order, Conte
   )
 })
 
-test('fact 3: the path is decoded, repeated headers are joined and blanks around them go', async () => {
+test('the path is decoded, repeated headers are joined and blanks around them go', async () => {
   const seen: unknown[] = []
   await ask(
     (environ, startResponse) => {
@@ -85,19 +85,19 @@ test('fact 3: the path is decoded, repeated headers are joined and blanks around
   expect(seen).toEqual(['Python test, Python test 2', 'query=test', '/path/'])
 })
 
-test('fact 4, the other way: lines that end in a bare LF are refused', async () => {
+test('makeServer refuses lines that end in a bare LF', async () => {
   const place = await serve(hello)
   expect(await raw(place, 'GET / HTTP/1.0\n\n')).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
 })
 
-test('fact 5: a request line that is too long is refused, and the server goes on', async () => {
+test('a request line that is too long is refused, and the server goes on', async () => {
   const place = await serve(hello)
   const answer = await raw(place, `GET /${'x'.repeat(65_537)} HTTP/1.0\r\n\r\n`)
   expect(answer).toMatch(/^HTTP\/1\.1 414 URI Too Long\r\n/)
   expect((await httpRequest(place)).status).toBe(200)
 })
 
-test('fact 11: the application’s Date stays, and the access log says what was sent', async () => {
+test('the application’s Date stays, and the access log says what was sent', async () => {
   const lines: string[] = []
   const logged = accessLog(dated, { format: 'common', write: (line) => lines.push(line) })
   const place = await serve(logged, { validate: true })
@@ -113,7 +113,7 @@ test('fact 11: the application’s Date stays, and the access log says what was 
   ])
 })
 
-test('fact 12: escaped bytes above 0x7f stay bytes; as they are, no URI has them', async () => {
+test('escaped bytes above 0x7f stay bytes; as they are, no URI has them', async () => {
   let path: string | undefined
   await ask((environ, startResponse) => {
     path = environ.PATH_INFO

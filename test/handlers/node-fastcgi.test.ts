@@ -236,7 +236,7 @@ describe('The answer', () => {
         'Content-Length: 0\r\n\r\n',
     ],
     [
-      'is not in chunks where its length is unknown (fact 235)',
+      'is not in chunks where its length is unknown',
       async function* (_, startResponse) {
         const write = startResponse('200 OK', PLAIN)
         await write('a')
@@ -371,7 +371,7 @@ describe('The request', () => {
     expect(stdout === `${HEAD}\r\n${body}`).toBe(true)
   })
 
-  it('may be read late and in small pieces (fact 236)', async () => {
+  it('may be read late and in small pieces', async () => {
     const client = new Client(await serve(readLate))
     client.begin({ CONTENT_LENGTH: '8' })
     client.body('abcd')

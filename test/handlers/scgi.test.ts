@@ -260,7 +260,7 @@ async function environFor(params: Record<string, string>): Promise<Environ> {
 }
 
 describe('The environ', () => {
-  it('is made from REQUEST_URI alone, without HTTP_CONTENT_* (fact 186)', async () => {
+  it('is made from REQUEST_URI alone, without HTTP_CONTENT_*', async () => {
     const environ = await environFor({
       REQUEST_URI: '/a%20b/c?q=%20',
       QUERY_STRING: 'q=%20',

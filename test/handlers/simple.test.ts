@@ -74,20 +74,20 @@ function failing(code: string | undefined): () => never {
 
 describe('The raw response', () => {
   test.each([
-    ['a list (fact 79)', hello(['http']), 'Status: 200 OK\r\nContent-Length: 4\r\n\r\nhttp'],
-    ['nothing (fact 83)', hello([]), 'Status: 200 OK\r\nContent-Length: 0\r\n\r\n'],
+    ['a list', hello(['http']), 'Status: 200 OK\r\nContent-Length: 4\r\n\r\nhttp'],
+    ['nothing', hello([]), 'Status: 200 OK\r\nContent-Length: 0\r\n\r\n'],
     ['chunks', hello(new Set(['ht', 'tp'])), 'Status: 200 OK\r\n\r\nhttp'],
     [
       'raw bytes',
       hello([Buffer.from([0, 0xff])]),
       'Status: 200 OK\r\nContent-Length: 2\r\n\r\n\0\xff',
     ],
-    ['line ends (fact 158)', hello(['a\nb']), 'Status: 200 OK\r\nContent-Length: 3\r\n\r\na\nb'],
+    ['line ends', hello(['a\nb']), 'Status: 200 OK\r\nContent-Length: 3\r\n\r\na\nb'],
   ])('of %s is what wsgiref sends', async (_, application, raw) => {
     expect(await amock(application)).toEqual({ output: raw, errors: '' })
   })
 
-  test('of an error is the error page (fact 84)', async () => {
+  test('of an error is the error page', async () => {
     const { output, errors } = await amock(() => {
       throw new RangeError('oops')
     })
@@ -95,7 +95,7 @@ describe('The raw response', () => {
     expect(errors).toMatch(/^GET \/: RangeError: oops\n/)
   })
 
-  test('of SimpleHandler begins with a status line (fact 87)', async () => {
+  test('of SimpleHandler begins with a status line', async () => {
     const output = new Memory()
     const handler = new SimpleHandler(new Input(emptySource), output, new ErrorLog(() => {}), {})
     await handler.run((_, startResponse) => {
@@ -107,7 +107,7 @@ describe('The raw response', () => {
 })
 
 describe('The environ of a SimpleHandler', () => {
-  test('is complete although none is given (fact 76)', async () => {
+  test('is complete although none is given', async () => {
     let seen: Record<string, unknown> = {}
     await amock((environ, startResponse) => {
       seen = { ...environ }
@@ -167,7 +167,7 @@ test.each([42, null, {}])('run(%j) rejects, before any request', async (applicat
 })
 
 describe('An output of a SimpleHandler', () => {
-  test('that takes 7 bytes at a time gets all bytes in order, with a warning (fact 91)', async () => {
+  test('that takes 7 bytes at a time gets all bytes in order, with a warning', async () => {
     class Sevens extends Memory {
       override write(bytes: Buffer): number {
         super.write(bytes.subarray(0, 7))
@@ -241,7 +241,7 @@ describe('An output of a SimpleHandler', () => {
   })
 
   test.each(['EPIPE', 'ECONNRESET', 'ECONNABORTED'])(
-    'one that throws %s is a client that has gone: closed, and not a word (fact 92)',
+    'one that throws %s is a client that has gone: closed, and not a word',
     async (code) => {
       for (const write of [failing(code), async () => Promise.resolve().then(failing(code))]) {
         for (const chunks of [['a', 'b'], new Set(['a', 'b'])]) {
@@ -257,7 +257,7 @@ describe('An output of a SimpleHandler', () => {
     },
   )
 
-  test.each(['ENOSPC', undefined])('one that throws %s is logged (fact 93)', async (code) => {
+  test.each(['ENOSPC', undefined])('one that throws %s is logged', async (code) => {
     const body = new CountingBody(['a'])
     const handled = handle({ write: failing(code) })
     await handled.handler.run(hello(body))

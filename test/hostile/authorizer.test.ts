@@ -58,7 +58,7 @@ describe.skipIf(!available)(`An Authorizer of lighttpd${hint}`, () => {
     for (const close of closers.splice(0).toReversed()) await close()
   })
 
-  it('allows a request, and adds variables to it (fact 255)', async () => {
+  it('allows a request, and adds variables to it', async () => {
     const response = await httpRequest({ port: server.port }, { target: '/x.app?let-me' })
     expect([response.status, String(response.body)]).toEqual([200, 'of the group staff'])
   })

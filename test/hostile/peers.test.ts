@@ -183,7 +183,7 @@ describe('FastCGI', () => {
   it.each([
     ['ann', '200 OK'],
     ['eve', '403 Forbidden'],
-  ])('runs as an Authorizer: %s gets %s and Variable- headers (fact 255)', async (user, status) => {
+  ])('runs as an Authorizer: %s gets %s and Variable- headers', async (user, status) => {
     const peer = open()
     peer.send(begin(1, 2), params(1, '/authorize', [['REMOTE_USER', user]]), record(5, 1))
     await peer.until(endOf(1))

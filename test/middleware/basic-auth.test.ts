@@ -61,7 +61,7 @@ it('basicAuth takes the credentials that an internal redirect of Apache has rena
 })
 
 describe.each(GATEWAYS)('over %s', (gateway) => {
-  it('gets the header (facts 133 and 168), and asks a function', async () => {
+  it('gets the header, and asks a function', async () => {
     const calls: unknown[] = []
     const verify = async (user: string, password: string) => {
       calls.push([user, password])

@@ -85,7 +85,7 @@ async function connected(kind: 'unix' | 'tcp') {
 
 describe('detectGateway()', () => {
   test.each(['cgi', 'fastcgi', 'scgi', 'http'] as Gateway[])(
-    'obeys PORTICO_GATEWAY=%s before everything else (fact 135)',
+    'obeys PORTICO_GATEWAY=%s before everything else',
     (gateway) => {
       const env = { ...CGI, ...OWN, PORTICO_GATEWAY: gateway }
       expect(detectGateway(env)).toMatchObject({ gateway })
@@ -102,7 +102,7 @@ describe('detectGateway()', () => {
     },
   )
 
-  test('recognises a CGI request before it looks at any socket (fact 135)', () => {
+  test('recognises a CGI request before it looks at any socket', () => {
     expect(detectGateway({ ...CGI, ...OWN, PORTICO_GATEWAY: '' })).toEqual({ gateway: 'cgi' })
   })
 
@@ -128,7 +128,7 @@ describe('detectGateway()', () => {
   })
 
   test.each(['unix', 'tcp'] as const)(
-    'uses a listening %s socket on descriptor 0 for FastCGI (fact 276)',
+    'uses a listening %s socket on descriptor 0 for FastCGI',
     async (kind) => {
       const server = await listening(kind)
       expect(await detected(descriptor(server))).toEqual({
@@ -142,7 +142,7 @@ describe('detectGateway()', () => {
   )
 
   test.each(['unix', 'tcp'] as const)(
-    'does not use a connected %s socket on descriptor 0 for FastCGI (fact 279)',
+    'does not use a connected %s socket on descriptor 0 for FastCGI',
     async (kind) => {
       const socket = await connected(kind)
       expect(await detected(socket.fd)).toMatchObject({ gateway: 'http' })
@@ -161,7 +161,7 @@ describe('detectGateway()', () => {
   )
 
   test.each(['PHP_FCGI_CHILDREN', 'FCGI_ROLE', 'PLACK_SERVER'])(
-    "ignores %s, which lighttpd and others set (unlike Plack's fact 135)",
+    'ignores %s, which lighttpd and others set, unlike in Plack',
     async (name) => {
       expect(await detected('ignore', { [name]: '1' })).toMatchObject({ gateway: 'http' })
     },

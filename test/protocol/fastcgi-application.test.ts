@@ -65,7 +65,7 @@ const ROWS: Row[] = [
     ],
   },
   {
-    name: 'pairs that straddle records are parsed after the empty one (fact 224)',
+    name: 'pairs that straddle records are parsed after the empty one',
     wire: [
       begin(7),
       ...Array.from({ length: PAIRS.length }, (_, i) => record(4, 7, PAIRS.subarray(i, i + 1))),
@@ -119,7 +119,7 @@ const ROWS: Row[] = [
 
   // Management records may come at any time; the library responds to them.
   {
-    name: 'GET_VALUES gets a full response in one record (fact 219)',
+    name: 'GET_VALUES gets a full response in one record',
     wire: [record(9, 0, encodePairs([['FCGI_MPXS_CONNS', '']]))],
     events: [reply('010a000000120600 0f01 464347495f4d5058535f434f4e4e53 31 000000000000')],
   },
@@ -173,7 +173,7 @@ const ROWS: Row[] = [
     events: [reply('010b000000080000 c800000000000000'), request(1)],
   },
   {
-    name: 'an unknown type for an active request gets UNKNOWN_TYPE (fact 226)',
+    name: 'an unknown type for an active request gets UNKNOWN_TYPE',
     wire: [head(1), record(12, 1), record(0, 1), record(5, 1)],
     events: [
       request(1),
@@ -194,7 +194,7 @@ const ROWS: Row[] = [
 
   // Requests that are refused.
   {
-    name: 'an unknown role is refused, and the id is free again (fact 225)',
+    name: 'an unknown role is refused, and the id is free again',
     wire: [begin(1, 9), record(4, 1, 'ignored'), record(4, 1), record(5, 1), head(1)],
     events: [reply('0103000100080000 0000000003000000'), request(1)],
   },
@@ -236,7 +236,7 @@ const ROWS: Row[] = [
 
   // Aborts.
   {
-    name: 'an abort within the body, whose rest is then ignored (fact 220)',
+    name: 'an abort within the body, whose rest is then ignored',
     wire: [head(1), record(5, 1, 'x'.repeat(16)), record(2, 1), record(5, 1, 'y'), record(5, 1)],
     events: [
       request(1),
@@ -255,7 +255,7 @@ const ROWS: Row[] = [
     events: [reply('0103000100080000 0000000000000000'), request(1)],
   },
   {
-    name: 'the end of the connection aborts every request in flight (fact 221)',
+    name: 'the end of the connection aborts every request in flight',
     wire: [head(1), head(2), record(5, 1, 'abc'), record(5, 2)],
     eof: true,
     events: [
@@ -308,7 +308,7 @@ const ROWS: Row[] = [
     events: [request(1), aborted(1, 'protocol-error'), error('FastCGI version 2 instead of 1')],
   },
   {
-    name: 'a second BEGIN_REQUEST for an active id (fact 227)',
+    name: 'a second BEGIN_REQUEST for an active id',
     wire: [head(1), begin(1), record(5, 1)],
     events: [
       request(1),
@@ -322,7 +322,7 @@ const ROWS: Row[] = [
     events: [error('BEGIN_REQUEST of 7 bytes')],
   },
   {
-    name: 'malformed PARAMS (fact 222)',
+    name: 'malformed PARAMS',
     wire: [begin(1), record(4, 1, '\x32\x32AB'), record(4, 1), head(2)],
     events: [error('Malformed PARAMS of request 1')],
   },
@@ -486,7 +486,7 @@ describe('A FastCGI connection', () => {
     expect(feed(decoding(connection), [head(1)])).toEqual([request(1)])
   })
 
-  it('is closed after a request without KEEP_CONN, and reads nothing more (fact 228)', () => {
+  it('is closed after a request without KEEP_CONN, and reads nothing more', () => {
     const connection = connectionWith(head(1, false))
     expect(connection.closing).toBe(false)
     connection.end(1)

@@ -1,4 +1,4 @@
-/** The FastCGI codec: sizes, records, name-value pairs. Fact numbers are those of the acceptance list. */
+/** The FastCGI codec: sizes, records, name-value pairs. */
 import { Buffer } from 'node:buffer'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -15,7 +15,7 @@ import { buffersOf, COPIED } from '../../src/protocol/part.ts'
 import { hex, merged } from './fastcgi-helpers.ts'
 import { RecordReader } from '../../src/protocol/fastcgi-records.ts'
 
-describe('A length of a FastCGI name or value (section 3.4, fact 216)', () => {
+describe('A length of a FastCGI name or value (section 3.4)', () => {
   const SIZES: [size: number, coded: string][] = [
     [0, '00'],
     [127, '7f'],
@@ -50,7 +50,7 @@ describe('FastCGI pairs', () => {
     ['a name length of four bytes alone', '80000001'],
     ['a value length cut short', '00 8000'],
     ['a value length of four zeros cut short', '00 80'],
-    ['lengths of 50 and 50 in a short block (fact 222)', '32 32 4142'],
+    ['lengths of 50 and 50 in a short block', '32 32 4142'],
     ['a value one byte too long', '01 02 41 42'],
     ['a name one byte too long', '02 00 41'],
     ['lengths whose 32-bit sum wraps around', 'ffffffff ffffffff 4142'],
@@ -119,7 +119,7 @@ describe('FastCGI pairs', () => {
 
 describe('A FastCGI record (section 3.3)', () => {
   const RECORDS: [name: string, bytes: Buffer, expected: string][] = [
-    ['without content (fact 217)', encodeRecord(FCGI_STDOUT, 1), '0106000100000000'],
+    ['without content', encodeRecord(FCGI_STDOUT, 1), '0106000100000000'],
     [
       'with padding',
       encodeRecord(FCGI_STDIN, 300, hex('aabb')),
@@ -174,7 +174,7 @@ describe('A FastCGI stream', () => {
     [200_000, [65_528, 65_528, 65_528, 3416]],
   ]
   for (const [length, contents] of LENGTHS) {
-    it(`of ${length} bytes has records of ${JSON.stringify(contents)} (fact 218)`, () => {
+    it(`of ${length} bytes has records of ${JSON.stringify(contents)}`, () => {
       const bytes = Buffer.from(Array.from({ length }, (_, i) => i % 251))
       const buffers = buffersOf(encodeStream(FCGI_STDOUT, 300, [bytes]))
       expect(Buffer.concat(buffers).equals(records(300, bytes, contents))).toBe(true)

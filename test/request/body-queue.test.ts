@@ -84,7 +84,7 @@ test('BodyQueue ignores a failure after the end', () => {
   expect(pushed.read(9)).toBeNull()
 })
 
-test('Input rejects a body that ends with the connection (facts 220, 221)', async () => {
+test('Input rejects a body that ends with the connection', async () => {
   const { source: pushed } = source()
   const input = new Input(pushed, 5)
   const body = input.read()

@@ -89,26 +89,26 @@ const joined = (list: unknown[]) => Buffer.concat(list as Buffer[]).toString('la
 describe.each(sources)('wsgi.input over %s', (_, make) => {
   const input = (content: string, length?: number) => new Input(make(content), length)
 
-  test('gives the body up to CONTENT_LENGTH (fact 237)', async () => {
+  test('gives the body up to CONTENT_LENGTH', async () => {
     const stream = input('123456', 3)
     expect(await text(stream.read())).toBe('123')
     expect(await text(stream.read())).toBe('')
   })
 
-  test('can be read byte by byte (fact 238)', async () => {
+  test('can be read byte by byte', async () => {
     const stream = input('123456', 3)
     const read = async () => text(stream.read(1))
     expect([await read(), await read(), await read(), await read()]).toEqual(['1', '2', '3', ''])
   })
 
-  test('gives lines up to CONTENT_LENGTH (fact 239)', async () => {
+  test('gives lines up to CONTENT_LENGTH', async () => {
     const stream = input('123456\nabcdefg', 9)
     expect(await text(stream.readline())).toBe('123456\n')
     expect(await text(stream.readline())).toBe('ab')
     expect(await text(stream.readline())).toBe('')
   })
 
-  test('readlines() gives all lines, or stops after its hint (fact 240)', async () => {
+  test('readlines() gives all lines, or stops after its hint', async () => {
     expect(asText(await input('123456\nabcdefg', 9).readlines())).toEqual(['123456\n', 'ab'])
     const stream = input('123456\nabcdefg', 9)
     expect(asText(await stream.readlines(2))).toEqual(['123456\n'])
@@ -116,22 +116,22 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     expect(asText(await stream.readlines(100))).toEqual([])
   })
 
-  test('readline() gives a line that is shorter than the size (fact 241)', async () => {
+  test('readline() gives a line that is shorter than the size', async () => {
     expect(await text(input('123456\nabcdefg', 9).readline(100))).toBe('123456\n')
   })
 
-  test('gives nothing if CONTENT_LENGTH is 0 (fact 242)', async () => {
+  test('gives nothing if CONTENT_LENGTH is 0', async () => {
     expect(await text(input('x', 0).read(-1))).toBe('')
     expect(await text(input('x', 0).readline())).toBe('')
   })
 
-  test('gives lines when iterated, also after a read (fact 243)', async () => {
+  test('gives lines when iterated, also after a read', async () => {
     const stream = input('123456\n\nabc\ndefg', 15)
     expect(await text(stream.read(2))).toBe('12')
     expect(asText(await gathered(stream))).toEqual(['3456\n', '\n', 'abc\n', 'def'])
   })
 
-  test('rejects every read of an incomplete body, and never reads short (fact 244)', async () => {
+  test('rejects every read of an incomplete body, and never reads short', async () => {
     const ways: ((stream: Input) => Promise<unknown>)[] = [
       (stream) => stream.read(),
       (stream) => stream.read(10),
@@ -166,7 +166,7 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     expect(await text(stream.read())).toBe('')
   })
 
-  test('read() gives the full size, however the bytes arrive (facts 245, 248)', async () => {
+  test('read() gives the full size, however the bytes arrive', async () => {
     const stream = input('abcdefghijklm', 12)
     expect(await text(stream.read(5))).toBe('abcde')
     expect(await text(stream.readline(2))).toBe('fg')
@@ -174,7 +174,7 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     expect(await text(stream.read(9))).toBe('kl')
   })
 
-  test('readline() stops at its size (facts 246, 247)', async () => {
+  test('readline() stops at its size', async () => {
     const stream = input('abc\nd\n')
     const got: string[] = []
     for (const size of [0, 2, 2, 2, -1]) got.push(await text(stream.readline(size)))

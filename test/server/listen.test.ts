@@ -376,7 +376,7 @@ describe('An inherited socket', () => {
     ['tcp', {}],
     ['unix', { TOUCH_STDIN: '1' }],
     ['tcp', { TOUCH_STDIN: '1' }],
-  ] as const)('on fd 0 is used without an option: %s %j (fact 276)', async (kind, env) => {
+  ] as const)('on fd 0 is used without an option: %s %j', async (kind, env) => {
     const { server, fd, where } = await opened(kind)
     const child = start(process.execPath, [script], { stdio: [fd], env })
     await close(server)
@@ -482,7 +482,7 @@ describe('An inherited socket', () => {
     )
   })
 
-  test('that is connected is not listened on (fact 279)', async () => {
+  test('that is connected is not listened on', async () => {
     const { output } = await start(process.execPath, [script], { stdio: ['pipe'] }).ended
     expect(output).toContain('file descriptor 0 is a connected socket')
   })

@@ -24,7 +24,7 @@ describe('An HTTP head that is too long', () => {
     ['a chunk of it', long],
     ['its last chunk', 'aaaa?b=c', ' HTTP/1.1\r\nHost: a\r\n'],
     ['its last chunk, with LF alone', 'aaaa?b=c', ' HTTP/1.1\n'],
-  ])('gets a 414 if it ends within %s (fact 5)', (_, read, rest) => {
+  ])('gets a 414 if it ends within %s', (_, read, rest) => {
     expect(refusalStatus(overflow(read, rest))).toBe('414 URI Too Long')
   })
 
