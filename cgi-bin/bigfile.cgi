@@ -9,7 +9,7 @@ const fs = require('node:fs')
 /** In bytes. Large enough for few system calls, small enough for many slow clients. */
 const BLOCK_SIZE = 65536
 
-/** An open file: with `read(size)` for a gateway's wsgi.file_wrapper, iterable where there is none. */
+/** An open file: with `read(size)` for a gateway's wsgi.file_wrapper, iterable elsewhere. */
 class File {
   #fd
 

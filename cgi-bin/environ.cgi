@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Everything that the web server and the gateway tell an application about a request.
+// Everything that an application learns about a request from the web server and the gateway.
 //
 // That includes cookies and passwords: a tool for setting a server up, not for leaving on one.
 

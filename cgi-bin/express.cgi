@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// An Express application as a CGI script. It needs `npm install portico express` in this folder or
-// in one above it, best in one that the web server does not serve.
+// An Express application as a CGI script. It needs `npm install portico express` in this
+// directory or a parent, preferably one outside the document root.
 
 'use strict'
 
@@ -29,7 +29,7 @@ app.post('/greet', express.urlencoded({ extended: false }), (req, res) => {
 })
 
 app.get('/hello/:name', (req, res) => {
-  // Behind Portico `req.environ` is everything that the web server says.
+  // Under Portico `req.environ` is everything that the web server sends.
   const { params, path, baseUrl: mount, environ } = req
   res.json({ hello: params.name, path, mount, user: environ.REMOTE_USER || null })
 })

@@ -20,7 +20,7 @@ async function greet(environ) {
   if (!FORM_TYPE.test(environ.CONTENT_TYPE ?? '')) {
     return ['415 Unsupported Media Type', '<p>Only a form can be posted here.</p>\n' + FORM]
   }
-  // One byte more than is allowed tells a body that is too large from one that just fits.
+  // One byte more than is allowed distinguishes a body that is too large from one that fits.
   const body = await environ['wsgi.input'].read(MAX_BODY + 1)
   if (body.length > MAX_BODY) {
     return ['413 Content Too Large', '<p>Is there a shorter form of your name?</p>\n' + FORM]

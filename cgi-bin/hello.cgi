@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The smallest application: it announces status and headers, and returns the body in pieces.
+// The smallest application: it sends a status and headers, and returns the body in chunks.
 
 'use strict'
 

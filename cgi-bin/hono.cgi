@@ -29,7 +29,7 @@ app.post('/greet', async (c) => {
   return c.redirect(`${c.env.SCRIPT_NAME}/hello/${encodeURIComponent(name)}`, 303)
 })
 
-// Behind Portico `c.env` is everything that the web server says.
+// Under Portico `c.env` is everything that the web server sends.
 app.get('/hello/:name', (c) => {
   const { SCRIPT_NAME: mount, REMOTE_USER: user } = c.env
   return c.json({ hello: c.req.param('name'), path: c.req.path, mount, user: user || null })

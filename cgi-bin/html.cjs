@@ -1,4 +1,4 @@
-// What the scripts in this folder share: bytes from the web server into text, text into HTML.
+// What the scripts in this directory share: bytes from the web server into text, text into HTML.
 
 'use strict'
 

@@ -38,7 +38,7 @@ const users = new Map([
     },
   ],
 ])
-/** Compared where there is no such user, so that the time tells nobody who there is. */
+/** Compared if the user does not exist, so that the response time does not reveal who does. */
 const nobody = { salt: randomBytes(16), hash: randomBytes(32) }
 
 /** Whether a form's fields, which may be anything, are a user and the right password. */

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// An asynchronous generator may wait between its pieces: a clock that ticks ten times a second.
+// An asynchronous generator may wait between its chunks: a clock that ticks ten times a second.
 import { setTimeout } from 'node:timers/promises'
 import { run } from 'portico'
 

@@ -23,7 +23,7 @@ app.get('/', (req, res) => {
   res.type('text').send('Hello from Express!\n')
 })
 
-// Behind Portico `req.environ` is everything that the web server says.
+// Under Portico `req.environ` is everything that the web server sends.
 app.get('/who/:name', (req, res) => {
   res.json({
     name: req.params.name,
@@ -66,7 +66,7 @@ app.post('/signin', express.urlencoded({ extended: false }), (req, res) => {
   }
 })
 
-// A folder without a slash at its end is redirected to, mount point and all.
+// A directory without a slash at its end is a redirect that includes the mount point.
 app.use('/files', express.static(import.meta.dirname))
 
 app.get('/cookies', (req, res) => {

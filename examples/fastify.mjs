@@ -33,7 +33,7 @@ app.get('/', async (request, reply) => {
   return 'Hello from Fastify!\n'
 })
 
-// Behind Portico `request.raw.environ` is everything that the web server says.
+// Under Portico `request.raw.environ` is everything that the web server sends.
 app.get('/who/:name', (request, reply) => {
   reply.send({
     name: request.params.name,

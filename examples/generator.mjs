@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A generator is an application: what it yields is sent, piece by piece, as fast as it is taken.
+// A generator is an application: its chunks are sent one by one, at the pace of the client.
 import { run } from 'portico'
 
 function* countdown(environ, startResponse) {

@@ -22,7 +22,7 @@ export const app = new Hono()
 
 app.get('/', (c) => c.text('Hello from Hono!\n'))
 
-// Behind Portico `c.env` is everything that the web server says.
+// Under Portico `c.env` is everything that the web server sends.
 app.get('/who/:name', (c) =>
   c.json({
     name: c.req.param('name'),

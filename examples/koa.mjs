@@ -124,7 +124,7 @@ app.use(async (ctx) => {
   if (route) {
     await route(ctx)
   } else if (folder === 'who') {
-    // Behind Portico `ctx.req.environ` is everything that the web server says.
+    // Under Portico `ctx.req.environ` is everything that the web server sends.
     const user = ctx.req.environ?.REMOTE_USER || null
     const { ip: address, path, query } = ctx
     ctx.body = { name: decodeURIComponent(name), user, address, path, query }

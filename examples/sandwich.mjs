@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // The sandwich: a pool of SQLite connections, a session, and between them and the client an
-// application that counts visits. Each layer takes what it needs before, and gives it back behind.
-// The database is the package node-sqlite3-wasm's, which is SQLite without a compiler. It locks by a
-// folder, visits.db.lock, which a process that is killed at the wrong moment leaves for you to remove.
+// application that counts visits. Each middleware takes what it needs before, and gives it back after.
+// The database is the package node-sqlite3-wasm's, which is SQLite without a compiler. Its lock is
+// the directory visits.db.lock. Remove it by hand if a process is killed at the wrong moment.
 import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -43,7 +43,7 @@ export class Pool {
   }
 }
 
-/** A layer: the application has a connection until its body is closed, whatever happens. */
+/** Middleware: the application has a connection until its body is closed, whatever happens. */
 export function withConnection(app, pool) {
   return async function* (environ, startResponse) {
     const connection = (environ['example.connection'] = await pool.take())

@@ -12,7 +12,7 @@ function hashed(password, salt = randomBytes(16)) {
 }
 
 const users = new Map([['ada', hashed('lovelace')]])
-/** Compared where there is no such user, so that the time tells nobody who there is. */
+/** Compared if the user does not exist, so that the response time does not reveal who does. */
 const nobody = hashed(randomBytes(16))
 
 function isPassword(user, password) {

@@ -51,12 +51,12 @@ export function applicationOf(value: unknown): Application | undefined {
   return linksOf(value)[APPLICATION]
 }
 
-/** The node:http application behind `fromNode(…)`; undefined for anything else. */
+/** The node:http application inside `fromNode(…)`; undefined for anything else. */
 export function nodeOriginOf(value: unknown): NodeOrigin | undefined {
   return linksOf(value)[NODE_ORIGIN]
 }
 
-/** The Fetch API handler behind `fromFetch(…)`; undefined for anything else. */
+/** The Fetch API handler inside `fromFetch(…)`; undefined for anything else. */
 export function fetchOriginOf(value: unknown): FetchOrigin | undefined {
   return linksOf(value)[FETCH_ORIGIN]
 }

@@ -23,7 +23,7 @@ const FRAMEWORKS: readonly (Framework & { readonly has: readonly string[] })[] =
 ]
 
 /**
- * The framework of an application; null if there is none. A plain listener of node:http is a
+ * The framework of an application; null for a plain application. A plain listener of node:http is a
  * function like any application; see `looksLikeListener`.
  */
 export function frameworkOf(candidate: unknown): Framework | null {

@@ -5,7 +5,7 @@ import { LightResponse } from './light-response.ts'
 
 /**
  * Replaces the global Request, Response and fetch of this process with light versions, which make
- * an application behind `fromFetch` several times as fast: the streams and AbortControllers of the
+ * an application inside `fromFetch` several times as fast: the streams and AbortControllers of the
  * real classes are created only when they are used. Call it once, before the first request.
  *
  * The classes behave as the Fetch Standard says, with one exception: the bytes that a Response is

@@ -19,7 +19,7 @@ declare module 'http' {
   }
 }
 
-/** A request as applications behind `fromNode` see it. */
+/** A request as applications inside `fromNode` see it. */
 export interface NodeRequest extends IncomingMessage {
   originalUrl: string
 }

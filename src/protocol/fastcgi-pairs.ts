@@ -4,7 +4,7 @@ import { Buffer } from 'node:buffer'
 /** The PARAMS of one request: nginx and mod_fcgid send one record of them, 64 KiB, at most. */
 export const MAX_PARAMS_BYTES = 1024 * 1024
 
-/** Pairs in one request: Apache refuses more than 100 header fields unless told otherwise. */
+/** Pairs in one request: Apache refuses more than 100 header fields by default. */
 export const MAX_PARAMS = 10_000
 
 /** Name-value pairs (section 3.4) of byte strings, one character (U+0000 to U+00FF) per byte. */

@@ -2,7 +2,7 @@
  * Cuts a byte stream into FastCGI records (section 3.3), for both sides.
  *
  * Records have nothing to do with the chunks they come in. The content of a stream record is handed
- * on in the pieces in which it comes, without a copy and without waiting for the rest; a discrete
+ * on in the chunks in which it arrives, without a copy and without waiting for the rest; a discrete
  * record is handed on whole. Padding is skipped on every record.
  */
 import { Buffer } from 'node:buffer'
@@ -31,7 +31,7 @@ function isStream(type: number, id: number): boolean {
   )
 }
 
-/** Bytes that come in pieces. Grows by doubling, so that n bytes cost O(n) however they come. */
+/** Bytes that arrive in chunks. Grows by doubling, so that n bytes cost O(n) however they come. */
 export class Gathered {
   #bytes = NOTHING
   length = 0
@@ -58,7 +58,7 @@ export class Gathered {
 
 /**
  * `receive()` chunks, then `read()` until it returns false. After `true` the fields describe a
- * record, or the next piece of a stream record: `type`, `id`, and its content, which is `bytes` from
+ * record, or the next chunk of a stream record: `type`, `id`, and its content, which is `bytes` from
  * `start` to `end`. Nothing between them is the end of a stream, or a discrete record without
  * content.
  *
@@ -77,7 +77,7 @@ export class RecordReader {
   #chunk = NOTHING
   #size = 0
   #offset = 0
-  /** Chunks behind that one: the newest last, and older ones with the oldest last. */
+  /** Chunks after that one: the newest last, and older ones with the oldest last. */
   #arrived: Buffer[] = []
   #next: Buffer[] = []
 
@@ -135,7 +135,7 @@ export class RecordReader {
     return chunk !== undefined
   }
 
-  /** Whether there is a piece of a stream, or a discrete record is complete. */
+  /** Whether there is a chunk of a stream, or a discrete record is complete. */
   #readContent(available: number): boolean {
     const start = this.#offset
     const length = Math.min(available, this.#content)

@@ -87,7 +87,7 @@ export function encodeRecord(type: number, id: number, content: Uint8Array = NO_
 }
 
 /**
- * A part of a stream as records, and `after` behind them. Returns no record for no bytes, because
+ * A part of a stream as records, and `after` following them. Returns no record for no bytes, because
  * an empty record would end the stream.
  */
 export function encodeStream(type: number, id: number, parts: readonly Part[], after = ''): Part[] {

@@ -52,7 +52,7 @@ export class SCGIConnection implements BodyOwner {
   readonly #context: SCGIContext
   readonly #reader: RequestReader
   #request: SCGIRequest | null = null
-  /** The body; null if there is none. */
+  /** The request body; null without one. */
   #input: BodyQueue | null = null
   /** The whole request has come. */
   #complete = false
