@@ -52,7 +52,10 @@ export class FastCGIHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    const { options } = this
+    // Who hands over the socket as descriptor 0 may start several processes: mod_fcgid starts one for
+    // each request in progress.
+    const inherited = (this.options.listen ?? 'fd:0') === 'fd:0'
+    const options = { ...this.options, multiprocess: this.options.multiprocess ?? inherited }
     const { application: run } = await toApplication(application, options)
     const sockets = { allowHalfOpen: true, noDelay: true }
     const context: FastCGIContext<FastCGIOptions> = {

@@ -11,6 +11,9 @@ packages=${*:-'
   libapache2-mod-xsendfile
   lighttpd
   haproxy
+  caddy
+  fcgiwrap
+  busybox
   libfcgi-bin
   spawn-fcgi
   systemd
