@@ -171,6 +171,14 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     expect(params['HTTP_HOST']).toBe(expected)
   })
 
+  it('does not pass the name in an Authorization header, which nothing has checked', async () => {
+    const credentials = `Basic ${Buffer.from('admin:nonsense').toString('base64')}`
+    for (const target of ['/', '/app']) {
+      const { params } = await ask({ target, headers: [['Authorization', credentials]] })
+      expect(params).not.toHaveProperty('REMOTE_USER')
+    }
+  })
+
   it('reuses its connection to the application', async () => {
     const connection = await openHttp({ port: nginx.port })
     await connection.request()
