@@ -42,7 +42,7 @@ export class UwsgiHandler {
   }
 
   async run(candidate: Runnable): Promise<GatewayServer> {
-    const { application } = await toApplication(candidate)
+    const { application } = await toApplication(candidate, this.options)
     return GatewayServer.start(createServer({ allowHalfOpen: true }), this.options, {
       gateway: { label: 'uwsgi', listen: '127.0.0.1:3031' },
       connect: (socket) => new UwsgiConnection(socket, application, this.options),

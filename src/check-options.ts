@@ -20,17 +20,28 @@ import { quote } from './text.ts'
  * Checks the options of a handler.
  *
  * @param label the name of the gateway in messages.
+ * @param more options that a gateway of another package has besides.
  * @throws {ConfigurationError} for a name that is unknown or belongs to another gateway, and for a
  *   value of the wrong kind or out of range.
  */
-export function checkOptions(set: OptionSet, options: object, label = labelOf(set)): void {
+export function checkOptions(
+  set: OptionSet,
+  options: object,
+  label = labelOf(set),
+  more: readonly string[] = [],
+): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ConfigurationError(`The options of ${label} are an object; got ${String(options)}`)
+  }
   // `run` takes the options of all gateways.
-  const names = set === 'run' ? OPTION_NAMES : namesOf(set)
+  const names: readonly string[] = [...(set === 'run' ? OPTION_NAMES : namesOf(set)), ...more]
   for (const [name, value] of Object.entries(options)) {
-    if (!OPTION_NAMES.includes(name as OptionName)) checkNames(label, { [name]: value }, names)
+    if (!OPTION_NAMES.includes(name as OptionName)) {
+      checkNames(label, { [name]: value }, names)
+      continue
+    }
     if (value === undefined) continue
-    if (!names.includes(name as OptionName))
-      throw new ConfigurationError(misplaced(name as OptionName, label))
+    if (!names.includes(name)) throw new ConfigurationError(misplaced(name as OptionName, label))
     checkValue(name as OptionName, value)
   }
 }
@@ -73,10 +84,26 @@ function expectation(row: OptionRow<unknown>, value: unknown): string | undefine
       return `one of ${names.join(', ')}. ${suggestion(String(value), names)}`
     }
     case 'text':
-      return typeof value === 'string' || value === null ? undefined : 'a string'
+      return typeof value === 'string' ? undefined : 'a string'
+    case 'header': {
+      const sendable = typeof value === 'string' && HEADER_VALUE.test(value)
+      return sendable || value === null ? undefined : 'a header value, or null for no header'
+    }
+    case 'class':
+      return typeof value === 'function' ? undefined : 'a class'
+    case 'variables':
+      return isVariables(value) ? undefined : 'an object whose values are strings'
     default:
       return undefined
   }
+}
+
+/** RFC 9110, section 5.5. */
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+function isVariables(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return Object.values(value).every((variable) => typeof variable === 'string')
 }
 
 /**

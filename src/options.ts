@@ -89,9 +89,11 @@ export type OptionSet = Gateway | 'node-fastcgi' | 'run'
 
 /**
  * The type of a value. A 'time' is in milliseconds. The code that uses a 'special' option parses it.
- * A 'code' option cannot come from an environment variable or a command line.
+ * A 'class' or 'variables' cannot come from an environment variable or a command line.
  */
-export type Kind = 'time' | 'bytes' | 'count' | 'switch' | 'text' | 'choice' | 'special' | 'code'
+// oxfmt-ignore
+export type Kind =
+  | 'time' | 'bytes' | 'count' | 'switch' | 'text' | 'header' | 'choice' | 'special' | 'class' | 'variables'
 
 export interface OptionRow<Value> {
   readonly kind: Kind
@@ -276,7 +278,7 @@ export const OPTIONS = {
     choices: ['auto', 'as-is', 'from-uri'],
     help: 'where SCRIPT_NAME and PATH_INFO come from',
   },
-  osEnviron: { kind: 'code', of: ALL, help: 'variables for every request' },
+  osEnviron: { kind: 'variables', of: ALL, help: 'variables for every request' },
   multiprocess: {
     kind: 'switch',
     of: ALL,
@@ -284,7 +286,7 @@ export const OPTIONS = {
     help: 'whether several processes run the application (wsgi.multiprocess)',
   },
   serverSoftware: {
-    kind: 'text',
+    kind: 'header',
     of: ['http'],
     default: 'Portico',
     help: 'the Server header',
@@ -302,7 +304,7 @@ export const OPTIONS = {
     help: 'whether running requests complete before an uncaught error ends the process',
   },
   requestHandler: {
-    kind: 'code',
+    kind: 'class',
     of: SERVERS,
     help: 'a subclass of the class that runs a request',
   },
@@ -336,7 +338,7 @@ export function namesOf(set: OptionSet): OptionName[] {
 /** The environment variable of an option; undefined if it has none. */
 export function variableOf(name: OptionName): string | undefined {
   const { kind, env } = rowOf(name)
-  if (kind === 'code') return undefined
+  if (kind === 'class' || kind === 'variables') return undefined
   return env ?? `PORTICO_${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`
 }
 

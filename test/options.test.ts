@@ -179,3 +179,32 @@ describe('Environment variables', () => {
     )
   })
 })
+
+describe('checkOptions(), for values that no number describes', () => {
+  test.each<[string, unknown, string]>([
+    ['requestHandler', 5, 'a class'],
+    ['osEnviron', 5, 'an object whose values are strings'],
+    ['osEnviron', { A: 1 }, 'an object whose values are strings'],
+    ['osEnviron', ['a'], 'an object whose values are strings'],
+    ['scriptName', null, 'a string'],
+    ['serverSoftware', 'a\r\nb', 'a header value, or null for no header'],
+    ['serverSoftware', 'ł', 'a header value, or null for no header'],
+  ])('refuses %s: %j', (name, value, expected) => {
+    expect(() => checkOptions('http', { [name]: value })).toThrow(`it is ${expected}`)
+  })
+
+  test.each([null, 8000])('refuses %j in place of the options', (options) => {
+    expect(() => checkOptions('http', options as unknown as object)).toThrow(ConfigurationError)
+  })
+
+  test('accepts the options that a gateway of another package names, and no others', () => {
+    checkOptions('node-fastcgi', { packetTimeout: 3 }, 'uwsgi', ['packetTimeout'])
+    checkOptions('node-fastcgi', { headersTimeout: 3 }, 'uwsgi', ['headersTimeout'])
+    expect(() =>
+      checkOptions('node-fastcgi', { headersTimeout: 0 }, 'uwsgi', ['headersTimeout']),
+    ).toThrow('headersTimeout: 0 is not accepted')
+    expect(() =>
+      checkOptions('node-fastcgi', { packetTimeot: 3 }, 'uwsgi', ['packetTimeout']),
+    ).toThrow("Did you mean 'packetTimeout'?")
+  })
+})

@@ -45,6 +45,8 @@ export interface OtherGateway {
   readonly label: string
   /** The default of the option `listen`. */
   readonly listen: string | number
+  /** Its options besides those of every server. Portico checks the values of its own options only. */
+  readonly options?: readonly string[]
 }
 
 function listenDefault(gateway: ServerSet | OtherGateway): string | number {
@@ -121,7 +123,7 @@ export class GatewayServer {
   ): Promise<GatewayServer> {
     const { gateway } = policy
     if (typeof gateway === 'string') checkOptions(gateway, options)
-    else checkOptions('node-fastcgi', options, gateway.label)
+    else checkOptions('node-fastcgi', options, gateway.label, gateway.options)
     const listenOn = options.listen ?? listenDefault(gateway)
     const { allowedClients } = options
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)

@@ -71,6 +71,7 @@ function written(name: OptionName, set: OptionSet): string {
     case 'choice':
       return `\`'${String(value)}'\``
     case 'text':
+    case 'header':
       return `\`${String(value)}\``
     default:
       return name === 'maxHeaders' ? count(Number(value)) : String(value)

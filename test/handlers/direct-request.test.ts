@@ -183,3 +183,15 @@ test('makeServer hands a request on directly, and handleRequest() ends after it'
   expect(await ask(address.port, get('/').replace('Host', 'hOST'))).toMatch(/hOST$/)
   await handled
 })
+
+test('an http.Server keeps no listener of a server that has closed, however many served it', async () => {
+  const own = createServer((_, response) => response.end('plain'))
+  const count = () => own.listenerCount('newListener') + own.listenerCount('removeListener')
+  const before = count()
+  for (let i = 0; i < 3; i++) {
+    await serve(own)
+    expect(count()).toBe(before + 2)
+    await server?.close({ timeout: 100 })
+  }
+  expect(count()).toBe(before)
+})

@@ -37,8 +37,8 @@ export interface DirectOptions {
   readonly newHandler: (request: IncomingMessage, response: ServerResponse) => EnvironHandler
 }
 
-/** The key under which a request has its `DirectRequest`. */
-const DIRECT = Symbol('portico.direct')
+/** The key under which a request has its `DirectRequest`, also of another copy of this file. */
+const DIRECT = Symbol.for('portico.direct')
 
 type Message = IncomingMessage & {
   [DIRECT]?: DirectRequest
@@ -185,13 +185,8 @@ export function serveDirectly(server: Server, origin: NodeOrigin, options: Direc
   server.on('request', begin)
   if (own === null) return
   applyTimeouts(server, own)
-  // `listener` emits these two on the server, as 'request'.
-  forward(server, own, 'checkContinue', begin)
-  forward(server, own, 'checkExpectation', begin)
-  forward(server, own, 'timeout', (socket) => own.emit('timeout', socket))
-  forward(server, own, 'clientError', (error, socket) => own.emit('clientError', error, socket))
-  for (const event of ['upgrade', 'connect'] as const) {
-    forward(server, own, event, (request, socket, head) => {
+  const upgrade = (event: string): Listener => {
+    return (request: IncomingMessage, socket: Socket, head: Buffer) => {
       const direct = new DirectRequest(request, new ServerResponse(request), listener, options)
       try {
         direct.check()
@@ -200,31 +195,43 @@ export function serveDirectly(server: Server, origin: NodeOrigin, options: Direc
         socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
         return
       }
-      connectionOf(socket as Socket)?.upgrade(direct)
+      connectionOf(socket)?.upgrade(direct)
       own.emit(event, request, socket, head)
-    })
+    }
   }
+  forward(server, own, {
+    // `listener` emits these two on the server, as 'request'.
+    checkContinue: begin,
+    checkExpectation: begin,
+    timeout: (socket) => own.emit('timeout', socket),
+    clientError: (error, socket) => own.emit('clientError', error, socket),
+    upgrade: upgrade('upgrade'),
+    connect: upgrade('connect'),
+  })
 }
 
 type Listener = (...args: any[]) => void
 
-/** Listens to an event of `server` in place of other listeners, while `own` has listeners for it. */
-function forward(server: Server, own: Server, event: string, listener: Listener): void {
-  const others = server.listeners(event) as Listener[]
-  const attach = () => {
-    server.removeAllListeners(event)
-    server.on(event, listener)
+/** Replaces the listeners of `server` for an event while `own` has listeners for it. */
+function forward(server: Server, own: Server, listeners: Readonly<Record<string, Listener>>): void {
+  const names = Object.keys(listeners)
+  const others = new Map(names.map((name) => [name, server.listeners(name) as Listener[]]))
+  const attach = (name: string | symbol) => {
+    if (typeof name !== 'string' || !others.has(name)) return
+    server.removeAllListeners(name)
+    server.on(name, listeners[name]!)
   }
-  const detach = () => {
-    server.removeAllListeners(event)
-    for (const other of others) server.on(event, other)
+  const detach = (name: string | symbol) => {
+    if (typeof name !== 'string' || !others.has(name) || own.listenerCount(name) > 0) return
+    server.removeAllListeners(name)
+    for (const other of others.get(name)!) server.on(name, other)
   }
-  if (own.listenerCount(event) > 0) attach()
-  own.on('newListener', (name) => {
-    if (name === event) attach()
-  })
-  own.on('removeListener', (name) => {
-    if (name === event && own.listenerCount(event) === 0) detach()
+  for (const name of names) if (own.listenerCount(name) > 0) attach(name)
+  own.on('newListener', attach)
+  own.on('removeListener', detach)
+  server.once('close', () => {
+    own.off('newListener', attach)
+    own.off('removeListener', detach)
   })
 }
 
