@@ -11,8 +11,6 @@ import {
   type ServerGateway,
 } from './gateways.ts'
 
-export { checkNames } from './option-names.ts'
-
 /** All options; see `OptionsOf` for those of one gateway. */
 export interface Options {
   /** The gateway. Default: detected from how the process was started. */

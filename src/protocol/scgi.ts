@@ -11,9 +11,6 @@ import { Buffer } from 'node:buffer'
 /** Bytes of the netstring; the same limit as FastCGI's for PARAMS. nginx sends 4 to 32 KiB. */
 export const MAX_HEADER_BYTES = 1_048_576
 
-/** Names in it; the same limit as FastCGI's. */
-export const MAX_HEADERS = 10_000
-
 /** Digits before the ':'. Enough for any limit; another protocol is recognised early. */
 const MAX_LENGTH_DIGITS = 10
 
