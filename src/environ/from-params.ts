@@ -6,73 +6,78 @@ import type { Buffer } from 'node:buffer'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi-pairs.ts'
 import { walkHeaders, type SCGIFault } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
-import { putVariable, ruleFor } from './environ.ts'
-import { createPreallocatedEnviron, knownVariable } from './known-variables.ts'
+import { putVariable, ruleFor, setVariable } from './environ.ts'
+import {
+  createPreallocatedEnviron,
+  knownVariable,
+  memoryOf,
+  type KnownVariable,
+} from './known-variables.ts'
 
-/** The environ for FastCGI's PARAMS: the pairs in `block` from `start` to `end`. */
+/** The environ of FastCGI's PARAMS: the pairs in `block` from `start` to `end`. */
 export function environFromPairs(
   block: Buffer,
   start: number,
   end: number,
   maxPairs: number,
 ): Environ | PairsFault {
-  const filler = new Filler(block, start, end)
+  const environ = createPreallocatedEnviron()
+  const memory = memoryOf(block)
+  const { byteOffset } = block
+  // Decoded once and then sliced: toString() for each item costs twice as much.
+  const text = block.toString('latin1', start, end)
+  /** The bits of the variables so far. While a variable's bit is unset, it is not a repetition. */
+  let seen = 0
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
-    filler.put(at, nameLength, at + nameLength, valueLength)
+    const from = at - start + nameLength
+    const value = text.substring(from, from + valueLength)
+    const known = knownVariable(memory, byteOffset + at, nameLength)
+    if (known === null) {
+      setVariable(environ, text.substring(at - start, from), value)
+    } else if ((seen & known.bit) === 0) {
+      seen |= known.bit
+      putFirst(environ, known, value)
+    } else {
+      putVariable(environ, known.name, known.rule, value)
+    }
   })
-  return fault ?? filler.environ
+  return fault ?? environ
 }
 
-/** The environ for SCGI's headers: those in `block` from `start` to `end`. */
+/** The environ of SCGI's headers: those in `block` from `start` to `end`. */
 export function environFromHeaders(
   block: Buffer,
   start: number,
   end: number,
   maxHeaders: number,
 ): Environ | SCGIFault {
-  const filler = new Filler(block, start, end)
-  const fault = walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) =>
-    filler.put(at, nameLength, at + nameLength + 1, valueLength),
-  )
-  return fault ?? filler.environ
+  const environ = createPreallocatedEnviron()
+  const memory = memoryOf(block)
+  const { byteOffset } = block
+  const text = block.toString('latin1', start, end)
+  let seen = 0
+  const fault = walkHeaders(block, start, end, maxHeaders, (at, nameLength, valueLength) => {
+    const from = at - start + nameLength
+    const value = text.substring(from + 1, from + 1 + valueLength)
+    const known = knownVariable(memory, byteOffset + at, nameLength)
+    if (known !== null && (seen & known.bit) === 0) {
+      seen |= known.bit
+      putFirst(environ, known, value)
+      return true
+    }
+    const name = known?.name ?? text.substring(at - start, from)
+    const rule = known?.rule ?? ruleFor(name)
+    // Only headers may be repeated, and what is dropped.
+    const accepted = rule === 'never' || rule.endsWith('header') || !(name in environ)
+    putVariable(environ, name, rule, value)
+    return accepted
+  })
+  return fault ?? environ
 }
 
-/** Puts variables into one environ. */
-class Filler {
-  readonly environ = createPreallocatedEnviron()
-  readonly #block: Buffer
-  readonly #start: number
-  readonly #text: string
-  /** The bits of the variables so far. While a variable's bit is unset, it is not a repetition. */
-  #seen = 0
-
-  constructor(block: Buffer, start: number, end: number) {
-    this.#block = block
-    this.#start = start
-    // Decoded once and then sliced: toString() for each item costs twice as much.
-    this.#text = block.toString('latin1', start, end)
-  }
-
-  /**
-   * Puts one variable; `name` and `value` are offsets in the block.
-   *
-   * @returns false for a repeated variable, unless it is a header or is dropped.
-   */
-  put(name: number, nameLength: number, value: number, valueLength: number): boolean {
-    const variables = this.environ as unknown as Record<string, string>
-    const text = this.#text.substr(value - this.#start, valueLength)
-    const known = knownVariable(this.#block, name, nameLength)
-    const key = known?.name ?? this.#text.substr(name - this.#start, nameLength)
-    const rule = known?.rule ?? ruleFor(key)
-    if (known !== null && (this.#seen & known.bit) === 0) {
-      this.#seen |= known.bit
-      if (rule !== 'never' && rule !== 'not empty') {
-        variables[key] = text
-        return true
-      }
-    }
-    const first = rule.endsWith('header') || rule === 'never' || !(key in variables)
-    putVariable(this.environ, key, rule, text)
-    return first
-  }
+/** `putVariable` for a variable that is not in the environ yet, without looking for it. */
+function putFirst(environ: Environ, { name, rule }: KnownVariable, value: string): void {
+  if (rule === 'never' || (rule === 'not empty' && value === '')) return
+  const variables = environ as unknown as Record<string, string>
+  variables[name] = value
 }

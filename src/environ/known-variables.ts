@@ -8,16 +8,17 @@ import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { ENVIRON_PROTOTYPE, ruleFor, type Rule } from './environ.ts'
 
-/** Other names work as well, only slower. */
+/** At least eight characters each. Other names work as well, only slower. The first are in most requests. */
 const NAMES = `
-  QUERY_STRING REQUEST_METHOD SCRIPT_NAME SCRIPT_FILENAME REQUEST_URI DOCUMENT_URI DOCUMENT_ROOT
-  SERVER_PROTOCOL REQUEST_SCHEME GATEWAY_INTERFACE SERVER_SOFTWARE REMOTE_ADDR REMOTE_PORT
-  SERVER_ADDR SERVER_PORT SERVER_NAME REDIRECT_STATUS PATH_INFO HTTPS AUTH_TYPE CONTENT_LENGTH
-  CONTENT_TYPE PATH_TRANSLATED REMOTE_HOST REMOTE_IDENT REMOTE_USER SERVER_ADMIN SERVER_SIGNATURE
+  QUERY_STRING REQUEST_METHOD CONTENT_TYPE CONTENT_LENGTH SCRIPT_NAME SCRIPT_FILENAME REQUEST_URI
+  DOCUMENT_URI DOCUMENT_ROOT SERVER_PROTOCOL REQUEST_SCHEME GATEWAY_INTERFACE SERVER_SOFTWARE
+  REMOTE_ADDR REMOTE_PORT SERVER_ADDR SERVER_PORT SERVER_NAME REDIRECT_STATUS PATH_INFO HTTP_HOST
+  HTTP_USER_AGENT HTTP_ACCEPT HTTP_ACCEPT_LANGUAGE HTTP_ACCEPT_ENCODING HTTP_COOKIE HTTP_REFERER
+  HTTP_CONNECTION
+
+  AUTH_TYPE PATH_TRANSLATED REMOTE_HOST REMOTE_IDENT REMOTE_USER SERVER_ADMIN SERVER_SIGNATURE
   CONTEXT_DOCUMENT_ROOT CONTEXT_PREFIX FCGI_ROLE UNIQUE_ID REDIRECT_URI REDIRECT_URL SSL_CIPHER
-  SSL_PROTOCOL SSL_TLS_SNI SCGI HTTP_HOST HTTP_USER_AGENT HTTP_ACCEPT HTTP_ACCEPT_LANGUAGE
-  HTTP_ACCEPT_ENCODING HTTP_ACCEPT_CHARSET HTTP_COOKIE HTTP_REFERER HTTP_CONNECTION
-  HTTP_AUTHORIZATION HTTP_CACHE_CONTROL HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE HTTP_DEPTH
+  SSL_PROTOCOL SSL_TLS_SNI HTTP_ACCEPT_CHARSET HTTP_AUTHORIZATION HTTP_CACHE_CONTROL HTTP_CONTENT_LENGTH HTTP_CONTENT_TYPE HTTP_DEPTH
   HTTP_DESTINATION HTTP_DNT HTTP_EXPECT HTTP_FORWARDED HTTP_FROM HTTP_IF_MATCH
   HTTP_IF_MODIFIED_SINCE HTTP_IF_NONE_MATCH HTTP_IF_RANGE HTTP_IF_UNMODIFIED_SINCE HTTP_KEEP_ALIVE
   HTTP_ORIGIN HTTP_PRAGMA HTTP_PRIORITY HTTP_PROXY HTTP_RANGE HTTP_SAVE_DATA HTTP_SEC_CH_UA
@@ -32,9 +33,16 @@ const NAMES = `
 export interface KnownVariable {
   readonly name: string
   readonly rule: Rule
-  readonly bytes: Buffer
-  /** One of thirty bits: if it is unset in a request, the request has not had this variable yet. */
+  /** One of 31 bits: if it is unset in a request, the request has not had this variable yet. */
   readonly bit: number
+  /**
+   * The bytes of the name, eight at a time: the first eight, the last eight, and those between. As
+   * doubles, eight bytes are compared at once (a twentieth of a small request less on Node 20); no
+   * name here is NaN or 0, so that equal doubles are equal bytes.
+   */
+  readonly first: number
+  readonly last: number
+  readonly between: readonly number[]
   /** Another variable in the same bucket. */
   readonly next: KnownVariable | null
 }
@@ -53,27 +61,53 @@ function bucketOf(length: number, last: number, middle: number): number {
 
 const buckets: (KnownVariable | null)[] = Array.from({ length: BUCKETS }, () => null)
 for (const [index, name] of NAMES.trim().split(/\s+/).entries()) {
-  const bytes = Buffer.from(name, 'latin1')
-  const bucket = bucketOf(bytes.length, bytes.at(-1)!, bytes[bytes.length >> 1]!)
-  const [bit, next] = [1 << (index % 30), buckets[bucket]!]
-  buckets[bucket] = { name: interned(name), rule: ruleFor(name), bytes, bit, next }
+  const { length } = name
+  const bytes = new DataView(Uint8Array.from(Buffer.from(name, 'latin1')).buffer)
+  const bucket = bucketOf(length, bytes.getUint8(length - 1), bytes.getUint8(length >> 1))
+  const between = []
+  for (let at = 8; at < length - 8; at += 8) between.push(bytes.getFloat64(at, true))
+  buckets[bucket] = {
+    name: interned(name),
+    rule: ruleFor(name),
+    bit: 1 << Math.min(index, 30),
+    first: bytes.getFloat64(0, true),
+    last: bytes.getFloat64(length - 8, true),
+    between,
+    next: buckets[bucket]!,
+  }
 }
 
-/** The variable whose name is the `length` bytes of `block` at `start`; null for any other name. */
-export function knownVariable(block: Buffer, start: number, length: number): KnownVariable | null {
-  if (length === 0) return null
-  const last = block[start + length - 1]!
-  let known: KnownVariable | null = buckets[bucketOf(length, last, block[start + (length >> 1)]!)]!
-  while (known !== null && !(known.bytes.length === length && isAt(block, start, known.bytes))) {
-    known = known.next
+/** Of the memory that was read last: usually the next bytes are in the same. */
+let view: DataView = new DataView(new ArrayBuffer(0))
+
+/** A view of the memory of `block`, for `knownVariable`. */
+export function memoryOf(block: Buffer): DataView {
+  if (view.buffer !== block.buffer) view = new DataView(block.buffer)
+  return view
+}
+
+/** The variable whose name is the `length` bytes of `memory` at `start`; null for any other name. */
+export function knownVariable(
+  memory: DataView,
+  start: number,
+  length: number,
+): KnownVariable | null {
+  if (length < 8) return null
+  const last = memory.getUint8(start + length - 1)
+  const middle = memory.getUint8(start + (length >> 1))
+  const tail = start + length - 8
+  let known = buckets[bucketOf(length, last, middle)]!
+  candidates: for (; known !== null; known = known.next!) {
+    if (known.name.length !== length) continue
+    if (memory.getFloat64(start, true) !== known.first) continue
+    if (memory.getFloat64(tail, true) !== known.last) continue
+    const { between } = known
+    for (let i = 0; i < between.length; i++) {
+      if (memory.getFloat64(start + 8 + 8 * i, true) !== between[i]) continue candidates
+    }
+    break
   }
   return known
-}
-
-/** Whether `bytes` are in `block` at `start`. */
-function isAt(block: Buffer, start: number, bytes: Buffer): boolean {
-  for (let i = 0; i < bytes.length; i++) if (block[start + i] !== bytes[i]) return false
-  return true
 }
 
 /**

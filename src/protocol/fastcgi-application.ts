@@ -201,7 +201,8 @@ export class ApplicationConnection {
   #announce(request: ActiveRequest): ApplicationEvent {
     const { id, role, keepConn } = request
     if (request === this.#unsaved) this.#unsaved = null
-    return { type: 'request', id, role, keepConn, ...request.takeParams() }
+    const { block, start, end } = request.takeParams()
+    return { type: 'request', id, role, keepConn, block, start, end }
   }
 
   #handleStdin(request: ActiveRequest, empty: boolean): ApplicationEvent | null {
@@ -322,10 +323,12 @@ export class ApplicationConnection {
   }
 
   #remove(id: number): void {
+    const requests = this.#requests
     const request = this.#find(id)
     if (request === undefined) return
     if (request === this.#unsaved) this.#unsaved = null
-    this.#requests.splice(this.#requests.indexOf(request), 1)
+    if (request === requests[requests.length - 1]) requests.pop()
+    else requests.splice(requests.indexOf(request), 1)
   }
 
   /** The request that an application may respond to; any other id is a mistake of the caller. */

@@ -5,7 +5,7 @@
  * "Section" always means a section of the FastCGI Specification 1.0 (1996).
  */
 import { Buffer } from 'node:buffer'
-import { joinParts, type Part } from './part.ts'
+import { COPIED, joinParts, type Part } from './part.ts'
 
 export const FCGI_VERSION_1 = 1
 export const FCGI_HEADER_LEN = 8
@@ -91,9 +91,10 @@ export function encodeRecord(type: number, id: number, content: Uint8Array = NO_
  * an empty record would end the stream.
  */
 export function encodeStream(type: number, id: number, parts: readonly Part[], after = ''): Part[] {
-  const divided: Part[] = []
   let left = 0
-  for (const { length } of parts) left += length
+  for (const part of parts) left += part.length
+  if (left <= COPIED) return encodeShort(type, id, parts, left, after)
+  const divided: Part[] = []
   /** Bytes that are missing from the current record. */
   let room = 0
   for (const part of parts) {
@@ -116,10 +117,24 @@ export function encodeStream(type: number, id: number, parts: readonly Part[], a
   return joinParts(divided)
 }
 
+/** One record of `size` bytes, and `after`, as one string: most responses are that short. */
+function encodeShort(
+  type: number,
+  id: number,
+  parts: readonly Part[],
+  size: number,
+  after: string,
+): Part[] {
+  let text = size === 0 ? '' : headerText(type, id, size)
+  for (const part of parts) text += typeof part === 'string' ? part : part.toString('latin1')
+  text += after
+  return text === '' ? [] : [text]
+}
+
 /** A record header as a byte string. */
 export function headerText(type: number, id: number, length: number): string {
-  const [version, high, low] = [FCGI_VERSION_1, id >>> 8, id & 0xff]
-  return String.fromCharCode(version, type, high, low, length >>> 8, length & 0xff, 0, 0)
+  const [high, low] = [length >>> 8, length & 0xff]
+  return String.fromCharCode(FCGI_VERSION_1, type, id >>> 8, id & 0xff, high, low, 0, 0)
 }
 
 /**

@@ -25,8 +25,11 @@ export class ResponseBuffer {
   }
 
   #push(part: Part): void {
-    if (this.#parts === NO_PARTS) this.#parts = [part]
-    else this.#parts.push(part)
+    const parts = this.#parts
+    // Usually there are two, and a push() would make room for seventeen.
+    if (parts.length === 0) this.#parts = [part]
+    else if (parts.length === 1) this.#parts = [parts[0]!, part]
+    else parts.push(part)
   }
 }
 
