@@ -20,6 +20,8 @@ export default defineConfig({
       include: ['src/protocol/**', 'src/environ/**', 'src/response/**'],
       reporter: ['text', 'html'],
     },
+    // Many tests wait for a process or a timer; vitest's default, cores - 1, leaves two cores half idle.
+    maxWorkers: 3,
     // The first adds 33 ms to every Node start; either changes what a spawned script does.
     env: { NODE_EXTRA_CA_CERTS: '', NODE_OPTIONS: '' },
     // Shared machines stall for seconds at a time; what is really wrong fails twice.

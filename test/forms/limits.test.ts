@@ -15,7 +15,7 @@ const refusal = (limit: string): unknown =>
   expect.objectContaining({
     code: 'PORTICO_TOO_LARGE',
     status: '413 Content Too Large',
-    message: `the form is larger than ${limit} allows`,
+    message: `The form is larger than ${limit} allows`,
   })
 const file = part('f', 'content', '; filename="f"')
 
