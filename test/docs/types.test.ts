@@ -43,7 +43,7 @@ test('Every JavaScript and TypeScript example of the docs compiles', async () =>
   let count = 0
   for (const page of ['README.md', ...pages.map((name) => `docs/${name}`)]) {
     const place = join(directory, basename(page, '.md'))
-    await mkdir(place)
+    await mkdir(place, { recursive: true })
     const text = await readFile(page, 'utf8')
     for (const [, kind, code = ''] of text.matchAll(/^```(js|ts)\n([^]*?)^```$/gm)) {
       const [, name] = /^\/\/ (\S+\.(?:mjs|cjs|ts))\n/.exec(code) ?? []

@@ -104,6 +104,8 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
       if (child.exitCode !== null) throw new Error(output)
       await sleep(20)
     }
+    // Its announcement is the last line before requests, and arrives on a pipe of its own pace.
+    while (!output.includes('Serving')) await sleep(20)
     output = ''
     await openSocket(socket)
     return `${origin}${mount}/`
@@ -115,7 +117,7 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
       async () => {
         const place = join(directory, `npm${mount}`)
         await mkdir(join(place, 'package'), { recursive: true })
-        await mkdir(join(place, 'consumer'))
+        await mkdir(join(place, 'consumer'), { recursive: true })
         const config = documented('config.yaml').replace('/registry/', `${mount}/`)
         await writeFile(join(directory, 'config.yaml'), config)
         await rm(join(directory, 'storage'), { recursive: true, force: true })
