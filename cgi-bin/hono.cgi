@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// A Hono application as a CGI script. It needs `npm install portico hono` in this folder or in one
-// above it, best in one that the web server does not serve.
+// A Hono application as a CGI script. Run `npm install portico hono` in this directory or a parent,
+// preferably one outside the document root.
 
 'use strict'
 
@@ -9,7 +9,7 @@ const { html } = require('hono/html')
 
 const app = new Hono()
 
-// A path that a browser is to follow begins with the mount point, which is SCRIPT_NAME here.
+// Links and form targets must begin with the mount point, which is SCRIPT_NAME here.
 app.get('/', (c) =>
   c.html(html`<!DOCTYPE html>
 <html lang="en">

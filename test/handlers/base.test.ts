@@ -36,8 +36,8 @@ function answer(body: unknown, headers: HeaderList = [], status = '200 OK'): App
 
 const HEAD = { REQUEST_METHOD: 'HEAD' }
 
-describe('the environ', () => {
-  test('has the keys of PEP 3333, from the handler', async () => {
+describe('The environ of BaseHandler', () => {
+  test('has the keys of PEP 3333', async () => {
     let seen: Environ | undefined
     const handler = new RecordingHandler({ HTTPS: 'on' }, { multiprocess: true })
     handler.wsgiRunOnce = true
@@ -59,7 +59,7 @@ describe('the environ', () => {
     expect(seen?.['wsgi.errors']).toBeInstanceOf(ErrorLog)
   })
 
-  test('has the variables of the deployment under those of the request', async () => {
+  test('has the variables of the deployment, unless the request sets them', async () => {
     const osEnviron = { HOME: '/nowhere', LANG: 'C', HTTP_PROXY: 'http://proxy', 'app.key': 'x' }
     const handler = new RecordingHandler({ HOME: '/override' }, { osEnviron })
     let seen: Record<string, unknown> = {}
@@ -71,7 +71,7 @@ describe('the environ', () => {
     expect(seen).not.toHaveProperty('HTTP_PROXY')
   })
 
-  test('is a fresh one for each request', async () => {
+  test('is a new object for each request', async () => {
     const seen: Environ[] = []
     const application: Application = (environ, startResponse) => {
       seen.push(environ)
@@ -83,13 +83,13 @@ describe('the environ', () => {
   })
 
   test.each(['_write', '_flush', 'getStdin', 'getStderr', 'addCgiVars'] as const)(
-    '%s() is for subclasses to write',
+    'needs a subclass that overrides %s()',
     (method) => {
       expect(() => new BaseHandler()[method]('')).toThrow(`${method}() must be overridden`)
     },
   )
 
-  test('a request that cannot be served is a 400 and never reaches the application', async () => {
+  test('of an invalid request never reaches the application, and the client gets a 400', async () => {
     const handler = await record(() => expect.unreachable(), { CONTENT_LENGTH: '-1' })
     expect(handler.output).toBe(
       'Status: 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nBad Request\n',
@@ -100,7 +100,7 @@ describe('the environ', () => {
   })
 })
 
-describe('the length of the response', () => {
+describe('The Content-Length', () => {
   const cases: [string, unknown, HeaderList, string][] = [
     ['a list', ['ht', 'tp'], [], 'Content-Length: 4\r\n\r\nhttp'],
     ['an empty list', [], [], 'Content-Length: 0\r\n\r\n'],
@@ -135,7 +135,7 @@ describe('the length of the response', () => {
     expect(handler.ends).toBe(1)
   })
 
-  test('is not known when write() was used', async () => {
+  test('is absent after write()', async () => {
     const handler = await record((_, startResponse) => {
       void startResponse('200 OK', [])('http')
       return []
@@ -148,7 +148,7 @@ describe('the length of the response', () => {
     ['a generator', () => new Set(['abc', 'de', 'fg']).values()],
     ['a string', () => 'abcdefg'],
     ['bytes', () => [new Uint8Array(Buffer.from('abcdefg'))]],
-  ])('that was declared is never passed by %s (security 10)', async (_, body) => {
+  ])('that was declared is never exceeded by %s', async (_, body) => {
     const handler = await record(answer(body(), [['Content-Length', '4']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 4\r\n\r\nabcd')
     expect(handler.errors).toBe(
@@ -157,7 +157,7 @@ describe('the length of the response', () => {
     expect(handler.calls.at(-1)).toBe('end')
   })
 
-  test('that was declared is not reached: the response ends incomplete', async () => {
+  test('that was declared but not reached ends the response as incomplete', async () => {
     const handler = await record(answer(['abc'], [['Content-Length', '12345']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 12345\r\n\r\nabc')
     expect(handler.calls.at(-1)).toBe('broken')
@@ -186,7 +186,7 @@ describe('the length of the response', () => {
   })
 })
 
-describe('a response without a body', () => {
+describe('A response without a body:', () => {
   const statuses = ['100 Continue', '103 Early Hints', '204 No Content', '304 Not Modified']
 
   test.each(statuses)('%s drops it, and invents no header', async (status) => {
@@ -207,7 +207,7 @@ describe('a response without a body', () => {
     ['an empty list', () => [], ''],
     ['a generator', () => new Set(['http']).values(), ''],
     ['a generator of nothing', () => new Set<string>().values(), ''],
-  ])('HEAD of %s has the head of GET where that is known', async (_, body, header) => {
+  ])('HEAD of %s has the head of GET, as far as that is known', async (_, body, header) => {
     const handler = await record(answer(body()), HEAD)
     expect(handler.output).toBe(`Status: 200 OK\r\n${header}\r\n`)
     expect(handler.calls.at(-1)).toBe('end')
@@ -250,7 +250,7 @@ describe('a response without a body', () => {
   })
 })
 
-describe('startResponse', () => {
+describe('startResponse:', () => {
   const bad: [string, string, unknown, string][] = [
     ['a short status', '200', [], 'at least 4 characters'],
     ['a status that is a number', 200 as unknown as string, [], 'must be of type string'],
@@ -285,7 +285,7 @@ describe('startResponse', () => {
     expect(handler.errors).toContain(`Hop-by-hop header, '${name}: y', not allowed`)
   })
 
-  test('a second call is an error without an error', async () => {
+  test('a second call without an error throws', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', [])
       startResponse('200 OK', [])
@@ -295,7 +295,7 @@ describe('startResponse', () => {
     expect(handler.errors).toContain('Headers already set!')
   })
 
-  test('without headers it is an error that says what they are', async () => {
+  test('without headers throws an error that says what they are', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', undefined as unknown as [])
       return []
@@ -305,7 +305,7 @@ describe('startResponse', () => {
     expect(handler.errors).toContain('ApplicationError')
   })
 
-  test('a second call with an error replaces a head that is unsent', async () => {
+  test('a second call with an error replaces an unsent head', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', [['A', '1']])
       startResponse('500 Oops', [['B', '2']], new Error('why'))
@@ -315,7 +315,7 @@ describe('startResponse', () => {
     expect(handler.errors).toBe('')
   })
 
-  test('a second call with an error throws it once the head is sent', async () => {
+  test('a second call with an error throws that error if the head has been sent', async () => {
     const error = new Error('why')
     let caught: unknown
     const handler = await record(async (_, startResponse) => {
@@ -332,7 +332,7 @@ describe('startResponse', () => {
     expect(handler.output).toBe('Status: 200 OK\r\n\r\nsome')
   })
 
-  test('a head that was refused can be given again', async () => {
+  test('can be called again after it has refused a head', async () => {
     const handler = await record((_, startResponse) => {
       expect(() => startResponse('bad!', [])).toThrow()
       startResponse('200 OK', [])
@@ -341,7 +341,7 @@ describe('startResponse', () => {
     expect(handler.body).toBe('x')
   })
 
-  test('a generator calls it at its first chunk', async () => {
+  test('can be called by a generator at its first chunk', async () => {
     const handler = await record(function* app(_, startResponse) {
       startResponse('200 OK', [])
       yield 'late'
@@ -349,7 +349,7 @@ describe('startResponse', () => {
     expect(handler.output).toBe('Status: 200 OK\r\n\r\nlate')
   })
 
-  test('changes of the list afterwards change nothing', async () => {
+  test('ignores later changes of the list of headers', async () => {
     const headers: HeaderList = [['A', '1']]
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', headers)
@@ -360,7 +360,7 @@ describe('startResponse', () => {
     expect(handler.output).toBe('Status: 200 OK\r\nA: 1\r\nContent-Length: 0\r\n\r\n')
   })
 
-  test('called when all is over it has no effect, nor has its write()', async () => {
+  test('has no effect after the end of the response, and neither has its write()', async () => {
     const late = deferred<Parameters<Application>[1]>()
     const handler = await record((environ, startResponse) => {
       late.resolve(startResponse)
@@ -374,7 +374,7 @@ describe('startResponse', () => {
   })
 })
 
-describe('what is no contract', () => {
+describe('A broken contract:', () => {
   const none = () => undefined
   const cases: [string, Application, string][] = [
     [
@@ -422,7 +422,7 @@ describe('what is no contract', () => {
   })
 })
 
-describe('an error', () => {
+describe('An error', () => {
   const thrown: [string, unknown, string][] = [
     ['an Error', new RangeError('oops'), 'RangeError: oops'],
     ['undefined', undefined, 'The application threw undefined'],
@@ -468,7 +468,7 @@ describe('an error', () => {
     thrown.map(([what, error, log]) => [what, where, make(error), log] as const),
   )
 
-  test.each(everywhere)('%s %s: is a 500 that shows nothing', async (_, _where, app, log) => {
+  test.each(everywhere)('(%s %s) gives a 500 without details', async (_, _where, app, log) => {
     const handler = await record(app)
     expect(handler.output).toBe(ERROR_PAGE)
     expect(handler.errors).toContain(log)
@@ -476,7 +476,7 @@ describe('an error', () => {
     expect(handler.calls.at(-1)).toBe('end')
   })
 
-  test('that reached the process instead, whatever it is, is a 500, too', async () => {
+  test('that reaches the process instead of the handler gives a 500, too', async () => {
     for (const error of [undefined, null, new Error('x')]) {
       const handler = new RecordingHandler()
       const pending = deferred<Body>()
@@ -493,7 +493,7 @@ describe('an error', () => {
     }
   })
 
-  test('that reached the process becomes the error page, although the body waits for ever', async () => {
+  test('that reaches the process becomes the error page, although the body never yields', async () => {
     const handler = new RecordingHandler()
     void handler.run(async function* app(_, startResponse) {
       startResponse('200 OK', [])
@@ -505,7 +505,7 @@ describe('an error', () => {
     expect(handler.output).toBe(ERROR_PAGE)
   })
 
-  test('after output leaves that as it is, and ends the response incomplete', async () => {
+  test('after output ends the response as incomplete', async () => {
     const handler = await record(function* app(_, startResponse) {
       startResponse('200 OK', [])
       yield 'some'
@@ -517,7 +517,7 @@ describe('an error', () => {
     expect(handler.ends).toBe(1)
   })
 
-  test('of the peer has its status, and one line in the log', async () => {
+  test('that the client has caused gives its own status, and one line in the log', async () => {
     const handler = await record(() => {
       throw new PeerError('PORTICO_TOO_LARGE', 'Too much\r\n', '413 Content Too Large')
     })
@@ -565,7 +565,7 @@ describe('an error', () => {
     )
   })
 
-  test('that cannot even be shown is a 500 like any other', async () => {
+  test('whose inspection throws gives a 500 like any other', async () => {
     const handler = await record(() => {
       throw {
         get stack() {
@@ -580,7 +580,7 @@ describe('an error', () => {
     expect(handler.errors).toBe('GET /: [a value whose inspection throws]\n')
   })
 
-  test('that ended the request is the only one in the log, whatever still comes', async () => {
+  test('that ended the request is the only one in the log, whatever follows', async () => {
     const handler = new RecordingHandler()
     const pending = deferred()
     const running = handler.run(async function* app(_, startResponse) {
@@ -596,7 +596,7 @@ describe('an error', () => {
     expect(handler.output).toBe(ERROR_PAGE)
   })
 
-  test('in the handling of an error closes, and comes out of run()', async () => {
+  test('in the handling of an error closes the request and rejects run()', async () => {
     class Broken extends RecordingHandler {
       override errorOutput(): Body {
         throw new Error('second')
@@ -609,7 +609,7 @@ describe('an error', () => {
     expect(handler.ends).toBe(1)
   })
 
-  test('in the handling of an error is written to stderr for a server, which goes on', async () => {
+  test('in the handling of an error is written to stderr by a server, which keeps running', async () => {
     class Broken extends RecordingHandler {
       override errorOutput(): Body {
         throw new Error('second\x1b')
@@ -625,7 +625,7 @@ describe('an error', () => {
     }
   })
 
-  test('is logged as one entry, whatever newlines its message has', async () => {
+  test('is logged as one entry, even if its message has newlines', async () => {
     const { errors } = await record(() => {
       throw new Error('no\nGET /admin: PORTICO_TIMEOUT: forged')
     })
@@ -634,7 +634,7 @@ describe('an error', () => {
     )
   })
 
-  test('in the transport is logged, and leaves the state to be looked at', async () => {
+  test('in the transport is logged, and the state can be inspected afterwards', async () => {
     const handler = new RecordingHandler()
     handler.wait = () => {
       throw new Error('disk full')
@@ -647,7 +647,7 @@ describe('an error', () => {
     expect(handler.result).not.toBeNull()
   })
 
-  test('that the client has gone is not logged, wherever it shows', async () => {
+  test('that means that the client has disconnected is never logged', async () => {
     const gone = () => {
       throw new PeerError('PORTICO_DISCONNECTED', 'gone')
     }
@@ -662,14 +662,20 @@ describe('an error', () => {
   })
 })
 
-describe('the body is closed exactly once', () => {
+describe('The body is closed exactly once', () => {
   const twoChunks = () => new CountingBody(['a', 'b'])
   const cases: [string, () => CountingBody, HeaderList, Record<string, string>, string][] = [
     ['at its end', twoChunks, [], {}, '200 OK'],
     ['for HEAD', twoChunks, [], HEAD, '200 OK'],
     ['for 204', twoChunks, [], {}, '204 No Content'],
     ['when it is truncated', twoChunks, [['Content-Length', '1']], {}, '200 OK'],
-    ['when it is short', twoChunks, [['Content-Length', '9']], {}, '200 OK'],
+    [
+      'when it is shorter than its Content-Length',
+      twoChunks,
+      [['Content-Length', '9']],
+      {},
+      '200 OK',
+    ],
     ['when the head is refused late', twoChunks, [['Content-Length', 'x']], {}, '200 OK'],
     [
       'after a bad chunk',
@@ -714,7 +720,7 @@ describe('the body is closed exactly once', () => {
     }
   })
 
-  test('while next() is awaited and the client goes away', async () => {
+  test('while next() is awaited and the client disconnects', async () => {
     const next = deferred<string>()
     const body = new CountingBody(
       (async function* chunks() {
@@ -735,7 +741,7 @@ describe('the body is closed exactly once', () => {
     expect(handler.calls.at(-1)).toBe('broken')
   })
 
-  test('while next() is awaited and then fails, as one that knows of the abort', async () => {
+  test('while next() is awaited and then rejects because of the abort', async () => {
     const next = deferred<string>()
     const body = new CountingBody(
       (async function* chunks() {
@@ -751,7 +757,7 @@ describe('the body is closed exactly once', () => {
     expect([body.closed, handler.ends, handler.errors]).toEqual([1, 1, ''])
   })
 
-  test('while the application has not responded yet and the client goes away', async () => {
+  test('while the application has not responded yet and the client disconnects', async () => {
     const result = deferred<Body>()
     const body = twoChunks()
     const handler = new RecordingHandler()
@@ -765,7 +771,7 @@ describe('the body is closed exactly once', () => {
     expect([body.closed, handler.ends, handler.output]).toEqual([1, 1, ''])
   })
 
-  test('while the transport is full and the client goes away', async () => {
+  test('while the transport is full and the client disconnects', async () => {
     const drained = deferred()
     const body = twoChunks()
     const handler = new RecordingHandler()
@@ -779,7 +785,7 @@ describe('the body is closed exactly once', () => {
     expect([body.closed, handler.ends, handler.body]).toEqual([1, 1, 'a'])
   })
 
-  test('while the transport is full and then breaks', async () => {
+  test('while the transport is full and then fails', async () => {
     const drained = deferred()
     const body = twoChunks()
     const handler = new RecordingHandler()
@@ -808,7 +814,7 @@ describe('the body is closed exactly once', () => {
     expect([closed, handler.ends]).toEqual([1, 1])
   })
 
-  test('by return() where it has no close()', async () => {
+  test('by return() if it has no close()', async () => {
     for (const variables of [{}, HEAD]) {
       let closed = 0
       await record(
@@ -876,13 +882,13 @@ describe('abort()', () => {
     expect([handler.ends, handler.errors]).toEqual([1, ''])
   })
 
-  test('has the client for its reason, if nothing else is said', () => {
+  test('gives the disconnected client as its reason by default', () => {
     const handler = new RecordingHandler()
     handler.abort()
     expect(handler.signal.reason).toMatchObject({ code: 'PORTICO_DISCONNECTED' })
   })
 
-  test('shows in a signal that is first used afterwards', async () => {
+  test('is visible in a signal that is first used afterwards', async () => {
     const asked = deferred()
     const handler = new RecordingHandler()
     let aborted = false
@@ -904,7 +910,7 @@ describe('abort()', () => {
     expect(handler.signal.aborted).toBe(false)
   })
 
-  test('twice is once', () => {
+  test('has no effect when it is called a second time', () => {
     const handler = new RecordingHandler()
     handler.abort(new Error('first'))
     handler.abort(new Error('second'))
@@ -912,7 +918,7 @@ describe('abort()', () => {
     expect(handler.ends).toBe(1)
   })
 
-  test('survives a transport that fails, at once or later', async () => {
+  test('survives a transport that fails, immediately or later', async () => {
     for (const last of [
       () => Promise.reject(new PeerError('PORTICO_DISCONNECTED', 'gone')),
       () => {
@@ -943,7 +949,7 @@ describe('abort()', () => {
     expect(handler.errors).toContain('cannot close')
   })
 
-  test('a half-closed connection aborts the signal, but the response is still sent', async () => {
+  test('of the signal on a half-closed connection still lets the response be sent', async () => {
     const handler = new RecordingHandler()
     const running = handler.run(async (environ, startResponse) => {
       const { promise, resolve } = deferred()
@@ -958,7 +964,7 @@ describe('abort()', () => {
     expect(handler.calls.at(-1)).toBe('end')
   })
 
-  test('an error of the application after the client has gone is not logged', async () => {
+  test('silences errors that the application throws afterwards', async () => {
     const handler = new RecordingHandler()
     const running = handler.run(async (environ) => {
       await turns()
@@ -996,7 +1002,7 @@ describe('portico.signal', () => {
     }
   })
 
-  test('is a key like the others', async () => {
+  test('is an enumerable key of the environ', async () => {
     await record((environ, startResponse) => {
       expect(Object.keys(environ)).toContain('portico.signal')
       expect({ ...environ }['portico.signal']).toBe(environ['portico.signal'])
@@ -1006,7 +1012,7 @@ describe('portico.signal', () => {
 })
 
 describe('write()', () => {
-  test('sends at once, and before the result', async () => {
+  test('sends immediately, before the returned body', async () => {
     const handler = await record(async (_, startResponse) => {
       const write = startResponse('200 OK', [])
       await write('a')
@@ -1017,7 +1023,7 @@ describe('write()', () => {
     expect(handler.calls).toEqual(['head', 'body', 'flush', 'body', 'flush', 'body', 'end'])
   })
 
-  test('resolves when the transport has room again', async () => {
+  test('resolves when the transport has drained', async () => {
     const drained = deferred()
     const handler = new RecordingHandler()
     handler.wait = () => drained.promise
@@ -1034,7 +1040,7 @@ describe('write()', () => {
     expect(order).toEqual(['drained', 'written'])
   })
 
-  test('after the end is discarded', async () => {
+  test('after the end has no effect', async () => {
     let write: Write = () => expect.unreachable()
     const handler = await record((_, startResponse) => {
       write = startResponse('200 OK', [])
@@ -1058,7 +1064,7 @@ describe('write()', () => {
     )
   })
 
-  test('that is not awaited loses a client without an unhandled rejection', async () => {
+  test('that is not awaited causes no unhandled rejection when the client disconnects', async () => {
     for (const wait of [
       () => Promise.reject(new PeerError('PORTICO_DISCONNECTED', 'gone')),
       () => {
@@ -1080,7 +1086,7 @@ describe('write()', () => {
     }
   })
 
-  test('in a loop without end ends when the client has gone', async () => {
+  test('in an endless loop rejects when the client has disconnected', async () => {
     const handler = new RecordingHandler()
     let writes = 0
     const running = handler.run(async (_, startResponse) => {
@@ -1095,7 +1101,7 @@ describe('write()', () => {
     expect([writes, handler.body, handler.errors]).toEqual([3, 'xxx', ''])
   })
 
-  test('that is not awaited ends the request when the transport fails, with one log', async () => {
+  test('that is not awaited ends the request with one log entry when the transport fails', async () => {
     for (const awaited of [true, false]) {
       const handler = new RecordingHandler()
       handler.wait = async () => Promise.reject(new Error('disk full'))
@@ -1111,7 +1117,7 @@ describe('write()', () => {
   })
 })
 
-describe('streaming', () => {
+describe('In a streamed response', () => {
   test('each chunk is flushed before the next is asked for', async () => {
     const handler = new RecordingHandler()
     const { calls } = handler
@@ -1126,7 +1132,7 @@ describe('streaming', () => {
     expect(calls).toEqual(['flush', 'one', 'head', 'body', 'flush', 'two', 'body', 'flush', 'end'])
   })
 
-  test('a response that waits for nothing has ended before run() returns', () => {
+  test('nothing is deferred: if the application is synchronous, all is sent before run() returns', () => {
     const handler = new RecordingHandler()
     void handler.run(answer(['a', 'b']))
     expect(handler.body).toBe('ab')
@@ -1134,7 +1140,7 @@ describe('streaming', () => {
   })
 })
 
-describe('an origin server', () => {
+describe('An origin server', () => {
   class Origin extends RecordingHandler {
     override originServer = true
   }

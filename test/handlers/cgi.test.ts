@@ -75,7 +75,7 @@ describe('A CGI script', () => {
     expect(JSON.parse(bodyOf(await run(report(keys))))).toEqual([true, true, false, 'cgi'])
   })
 
-  test('takes nothing from its command line (CVE-2012-1823)', async () => {
+  test('ignores its command-line arguments (CVE-2012-1823)', async () => {
     const args = ['--inspect', '-e', '1', 'REQUEST_METHOD=POST']
     const response = await run(report(['REQUEST_METHOD']), { args })
     expect([response.code, bodyOf(response), response.stderr]).toEqual([0, '["GET"]', ''])
@@ -104,7 +104,7 @@ describe('A CGI script', () => {
     expect(bodyOf(await run(application, { env }))).toBe('[false,false]')
   })
 
-  test('loads no module that the start of Node has not loaded', async () => {
+  test('loads no module beyond those that Node loads at its start', async () => {
     const path = script(`new CGIHandler().run(${HELLO})`)
     const list = `require('node:fs').writeSync(2, JSON.stringify(process.moduleLoadList))`
     const modules = async (file: string): Promise<string[]> => {
@@ -386,7 +386,7 @@ describe('The response of a CGI script', () => {
     expect(stdout).toBe(ERROR_PAGE)
   })
 
-  test('gives exit code 1 and a line in the log if it cannot be written', async () => {
+  test('that cannot be written gives exit code 1 and a line in the log', async () => {
     const response = await shell(`"$NODE" ${script(HELLO)} >/dev/full`)
     expect(response.code).toBe(1)
     expect(response.stderr).toContain('ENOSPC')
@@ -514,7 +514,7 @@ describe('SIGTERM, with which a web server ends a CGI script', () => {
     expect((await responseOf(child)).stderr).toBe('removed\n')
   })
 
-  test('ends a script within 3 s that goes on', async () => {
+  test('ends a script that keeps running within 3 s', async () => {
     const path = script(`(environ, startResponse) => {
       setInterval(() => {}, 10)
       void startResponse('200 OK', [])('ready')

@@ -44,7 +44,7 @@ const get = (path: string, ...headers: string[]) =>
 
 const seen = (request: IncomingMessage) => (request as NodeRequest).environ
 
-test('a listener gets rawHeaders and the environ, and its header case, 1xx and trailers arrive', async () => {
+test('a listener gets rawHeaders and the environ, and the client gets its header case, 1xx and trailers', async () => {
   const listener: NodeListener = (request, response) => {
     response.writeEarlyHints({ link: '</a.css>; rel=preload' })
     response.writeHead(200, { 'X-CaSe': request.rawHeaders.join(), Trailer: 'X-End' })
@@ -59,7 +59,7 @@ test('a listener gets rawHeaders and the environ, and its header case, 1xx and t
   expect(text).toContain('\r\n/p\r\n0\r\nX-End: yes\r\n\r\n')
 })
 
-test('Express has the environ in each router, and no URL is rewritten', async () => {
+test('Express sees the environ in every router, and Portico rewrites no URL', async () => {
   const app = express()
   app.use('/sub', (request: NodeRequest, response: Response) => {
     response.json([request.baseUrl, request.url, request.originalUrl, seen(request).REMOTE_ADDR])
@@ -69,7 +69,7 @@ test('Express has the environ in each router, and no URL is rewritten', async ()
   expect(text).toContain('["/sub","/x?y=%C3","/sub/x?y=%C3","127.0.0.1"]')
 })
 
-test('scriptName is taken from the URL, as a bridge does', async () => {
+test('scriptName is removed from the URL, as in a bridge', async () => {
   const listener: NodeListener = (request, response) => {
     const { baseUrl, url, originalUrl } = request as NodeRequest
     response.end(JSON.stringify([baseUrl, url, originalUrl]))
@@ -102,7 +102,7 @@ test.each<[string, NodeListener]>([
     },
   ],
   ['rejects', () => Promise.reject(new Error('oops'))],
-])('a listener that %s is a 500 without its headers, and is logged', async (_, fail) => {
+])('a listener that %s gives a 500 without its headers, and a log entry', async (_, fail) => {
   const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   const port = await serve(
     fromNode((request, response) => {
@@ -153,18 +153,18 @@ test('an upgrade reaches the http.Server, and ends when the server closes', asyn
   expect(text).toMatch(/bye$/)
 })
 
-test('an upgrade with two readings is refused', async () => {
+test('an ambiguous upgrade is refused', async () => {
   const port = await serve(upgrading())
   const text = await ask(port, upgrade.replace('Host: a', 'Host: a\r\nHost: b'))
   expect(text).toMatch(/^HTTP\/1\.1 400 /)
 })
 
-test('an http.Server without a listener for upgrades takes them for requests, as Node does', async () => {
+test('an http.Server without an upgrade listener handles upgrades as requests, as in Node', async () => {
   const port = await serve(createServer((_, response) => response.end('plain')))
   expect(await ask(port, upgrade.replace('Upgrade\r\n', 'Upgrade, close\r\n'))).toMatch(/plain$/)
 })
 
-test('checkContinue and clientError of an http.Server are its own', async () => {
+test('the checkContinue and clientError listeners of an http.Server are called', async () => {
   const own = createServer((_, response) => response.end('plain'))
   own.on('checkContinue', (_, response) => response.writeHead(417).end())
   own.on('clientError', (_, socket) => socket.end('HTTP/1.1 499 Mine\r\n\r\n'))
@@ -173,7 +173,7 @@ test('checkContinue and clientError of an http.Server are its own', async () => 
   expect(await ask(port, 'nonsense\r\n\r\n')).toMatch(/^HTTP\/1\.1 499 Mine/)
 })
 
-test('makeServer hands a request on directly, and handleRequest() ends after it', async () => {
+test('makeServer passes a request to the listener directly, and handleRequest() resolves after it', async () => {
   const app = express()
   app.use((request: NodeRequest, response: Response) => response.end(request.rawHeaders[0]))
   const simple = makeServer('127.0.0.1', 0, app)
@@ -184,7 +184,7 @@ test('makeServer hands a request on directly, and handleRequest() ends after it'
   await handled
 })
 
-test('an http.Server keeps no listener of a server that has closed, however many served it', async () => {
+test('an http.Server keeps no listeners of the closed servers that have run it', async () => {
   const own = createServer((_, response) => response.end('plain'))
   const count = () => own.listenerCount('newListener') + own.listenerCount('removeListener')
   const before = count()

@@ -1,4 +1,4 @@
-/** Requests that come in one piece: their answers leave together, and none is lost or misplaced. */
+/** Requests that arrive in one chunk: their responses are written together, complete and in order. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -20,28 +20,28 @@ const application: Application = (environ, startResponse) => {
   const length: [string, string][] = declared ? [['Content-Length', declared]] : []
   startResponse('200 OK', [['Content-Type', 'text/plain'], ...length])
   if (path === '/many') return Array.from({ length: 200_000 }, () => 'ab')
-  return [path === '/large' ? large : `answer to ${path}`]
+  return [path === '/large' ? large : `path ${path}`]
 }
 
-const folder = temporaryDirectory()
+const directory = temporaryDirectory()
 let server: GatewayServer
 let writes: Buffer[]
 
 beforeAll(async () => {
-  server = await new FastCGIHandler({ listen: `unix:${folder.path}/s` }).run(application)
+  server = await new FastCGIHandler({ listen: `unix:${directory.path}/s` }).run(application)
 })
 afterAll(async () => {
   await server.close()
-  folder.remove()
+  directory.remove()
 })
 
-/** The events of what comes back for `sent` until the server closes, or `ends` requests have ended. */
+/** The server's events in response to `sent`, until it closes or `ends` requests have ended. */
 async function exchange(sent: Buffer, ends = Infinity): Promise<WebServerEvent[]> {
   const protocol = new WebServerConnection()
   for (let id = 1; id <= 64; id += 1) protocol.begin(id)
   const events: WebServerEvent[] = []
   writes = []
-  const socket = connect(`${folder.path}/s`)
+  const socket = connect(`${directory.path}/s`)
   socket.write(sent)
   for await (const chunk of socket as AsyncIterable<Buffer>) {
     writes.push(chunk)
@@ -62,23 +62,23 @@ function bodies(events: WebServerEvent[]): Map<number, string> {
   return all
 }
 
-describe('Requests that come in one piece', () => {
-  it.each([1, 2, 15, 16, 17, 40, 64])('%i of them are all answered', async (count) => {
+describe('FastCGI requests that arrive in one chunk', () => {
+  it.each([1, 2, 15, 16, 17, 40, 64])('all get their response if there are %i', async (count) => {
     const ids = Array.from({ length: count }, (_, i) => i + 1)
     const sent = Buffer.concat(ids.map((id) => fastcgi(id, `/${id}`)))
     const events = await exchange(sent, count)
     const texts = bodies(events)
-    for (const id of ids) expect(texts.get(id)).toMatch(new RegExp(`answer to /${id}$`))
+    for (const id of ids) expect(texts.get(id)).toMatch(new RegExp(`path /${id}$`))
     expect(events.filter(({ type }) => type === 'end')).toHaveLength(count)
   })
 
-  it('are answered in a few pieces, not in one for each', async () => {
+  it('get their responses in at most two writes', async () => {
     const ids = Array.from({ length: 16 }, (_, i) => i + 1)
     await exchange(Buffer.concat(ids.map((id) => fastcgi(id, '/'))), 16)
     expect(writes.length).toBeLessThanOrEqual(2)
   })
 
-  it('are answered before the connection closes behind one without KEEP_CONN', async () => {
+  it('all get their response before the connection closes after one without KEEP_CONN', async () => {
     const sent = Buffer.concat([
       fastcgi(1, '/a'),
       fastcgi(2, '/large'),
@@ -86,21 +86,21 @@ describe('Requests that come in one piece', () => {
     ])
     const events = await exchange(sent)
     const texts = bodies(events)
-    expect(texts.get(1)).toMatch(/answer to \/a$/)
+    expect(texts.get(1)).toMatch(/path \/a$/)
     expect(texts.get(2)).toContain(large.toString('latin1'))
-    expect(texts.get(3)).toMatch(/answer to \/c$/)
+    expect(texts.get(3)).toMatch(/path \/c$/)
     expect(events.filter(({ type }) => type === 'end')).toHaveLength(3)
   })
 
-  it('are answered before one of them breaks off', async () => {
+  it('get their responses even if a later response is truncated', async () => {
     const short = await exchange(Buffer.concat([fastcgi(1, '/a'), fastcgi(2, '/short')]))
-    expect(bodies(short).get(1)).toMatch(/answer to \/a$/)
+    expect(bodies(short).get(1)).toMatch(/path \/a$/)
     expect(short).toContainEqual(expect.objectContaining({ type: 'end', id: 1 }))
     expect(short).not.toContainEqual(expect.objectContaining({ type: 'end', id: 2 }))
   })
 
-  it('may be ended by the web server behind an answer that breaks off: Apache would make a 503 of it', async () => {
-    const socket = connect({ path: `${folder.path}/s`, allowHalfOpen: true })
+  it('may still be written to after a truncated response, because Apache would turn a reset into a 503', async () => {
+    const socket = connect({ path: `${directory.path}/s`, allowHalfOpen: true })
     let failure: Error | undefined
     socket.on('error', (error) => (failure = error))
     socket.write(Buffer.concat([begin(1), params(1, '/short')]))
@@ -111,7 +111,7 @@ describe('Requests that come in one piece', () => {
     expect(failure).toBeUndefined()
   })
 
-  it('keep what they log before what they answer', async () => {
+  it('get their log lines before their responses', async () => {
     const events = await exchange(Buffer.concat([fastcgi(1, '/log'), fastcgi(2, '/b')]), 2)
     const kinds = events.filter((event) => 'id' in event && event.id === 1).map(({ type }) => type)
     expect(kinds[0]).toBe('stderr')
@@ -119,7 +119,7 @@ describe('Requests that come in one piece', () => {
   })
 })
 
-it('A short answer of very many chunks is broken off like any other', async () => {
+it('A response of 200,000 chunks that is shorter than its Content-Length ends without END_REQUEST', async () => {
   // More than a call can have arguments.
   const events = await exchange(fastcgi(1, '/many'))
   expect(bodies(events).get(1)).toMatch(/\r\n\r\n(?:ab){200000}$/)

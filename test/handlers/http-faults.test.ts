@@ -54,7 +54,7 @@ test.each([
   ['OPTIONS * HTTP/1.1', '200', '["","/",""]'],
   ['PUT * HTTP/1.1', '400', ''],
   ['GET * HTTP/1.1', '400', ''],
-])('%s has a path, or is refused', async (line, status, expected) => {
+])('%s reaches the application with a path, or is refused', async (line, status, expected) => {
   vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   const port = await serve(
     (environ, startResponse) => {
@@ -116,7 +116,7 @@ const hello: Application = (_, startResponse) => {
   return ['hello']
 }
 
-test('line breaks do not hold an idle connection', async () => {
+test('empty lines do not keep an idle connection open', async () => {
   const port = await serve(hello, { idleTimeout: 1_000 })
   const { socket, closed } = client(port, 'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
   const timer = setInterval(() => socket.write('\r\n'), 400)
@@ -151,7 +151,7 @@ test('a client that uploads for longer than 2 s gets an early response', async (
   socket.destroy()
 })
 
-test('an unread body in chunks of one byte is not read ahead without limit', async () => {
+test('an unread body in chunks of one byte is read ahead only up to a limit', async () => {
   let request: IncomingMessage | undefined
   class Handler extends HTTPRequestHandler {
     override async run(): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * What an HTTP server is sent that a web server would never pass on: requests with two readings,
+ * What an HTTP server is sent that a web server would never pass on: ambiguous requests,
  * pipelined requests, bodies that are not read. Over bare sockets.
  */
 import { Buffer } from 'node:buffer'
@@ -74,7 +74,7 @@ const reader: Application = async (environ, startResponse) => {
   return [`${body.length} bytes`]
 }
 
-describe('Expect', () => {
+describe('Expect:', () => {
   test.each([
     ['once', ['Expect: 100-continue']],
     ['twice', ['Expect: 100-continue', 'Expect: 100-continue']],
@@ -103,14 +103,14 @@ describe('Expect', () => {
   })
 })
 
-describe('A request with two readings', () => {
+describe('An ambiguous request:', () => {
   const chunked = 'Transfer-Encoding: chunked'
   const end = '0\r\n\r\n'
 
   test.each([
     ['two Host headers', '400 Bad Request', request('GET / HTTP/1.1', 'Host: b')],
     ['no Host header', '400 Bad Request', 'GET / HTTP/1.1\r\n\r\n'],
-    ['a folded header', '400 Bad Request', request('GET / HTTP/1.1', 'X-A: b', ' c')],
+    ['a header that spans two lines', '400 Bad Request', request('GET / HTTP/1.1', 'X-A: b', ' c')],
     [
       'Content-Length before Transfer-Encoding',
       '400 Bad Request',
@@ -127,23 +127,23 @@ describe('A request with two readings', () => {
       request('POST / HTTP/1.1', 'Content-Length: 4', 'Content-Length: 4') + 'abcd',
     ],
     [
-      'a blank before the colon',
+      'a space before the colon',
       '400 Bad Request',
       request('POST / HTTP/1.1', 'Transfer-Encoding : chunked') + end,
     ],
     [
-      'a coding under the chunks',
+      'a transfer coding below chunked',
       '501 Not Implemented',
       request('POST / HTTP/1.1', 'Transfer-Encoding: gzip, chunked') + end,
     ],
     [
-      'a coding under the chunks, in a header of its own',
+      'a transfer coding below chunked, in a header of its own',
       '501 Not Implemented',
       request('POST / HTTP/1.1', 'Transfer-Encoding: gzip', chunked) + end,
     ],
-    ['chunks twice', '400 Bad Request', request('POST / HTTP/1.1', chunked, chunked) + end],
+    ['chunked twice', '400 Bad Request', request('POST / HTTP/1.1', chunked, chunked) + end],
     [
-      'chunks in HTTP/1.0',
+      'chunked in HTTP/1.0',
       '400 Bad Request',
       request('POST / HTTP/1.0', 'Connection: keep-alive', chunked) + end,
     ],
@@ -158,7 +158,7 @@ describe('A request with two readings', () => {
     expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
   })
 
-  test('one reading remains: chunks, in any case', async () => {
+  test('chunked in upper case is not ambiguous, and is decoded', async () => {
     const port = await serve(reader)
     const head = request('POST / HTTP/1.1', 'Transfer-Encoding: Chunked', 'Connection: close')
     expect(await ask(port, `${head}3\r\nabc\r\n0\r\n\r\n`)).toMatch(/3 bytes$/)
@@ -167,7 +167,7 @@ describe('A request with two readings', () => {
   test.each([
     ['GET http://b:81/c?d HTTP/1.1', ['b:81', '/c', 'd']],
     ['OPTIONS * HTTP/1.1', ['a', '/', '']],
-  ])('%s is taken apart', async (line, [host, path, query]) => {
+  ])('%s is split into its parts', async (line, [host, path, query]) => {
     const port = await serve((environ, startResponse) => {
       startResponse('200 OK', [])
       const { HTTP_HOST, PATH_INFO, QUERY_STRING } = environ
@@ -218,7 +218,7 @@ describe('Pipelined requests', () => {
     ])
   })
 
-  test('wait unread in their thousands, and all get a response in the end', async () => {
+  test('wait unread by the thousand, and all get a response in the end', async () => {
     const total = 20_000
     const bell = new EventEmitter()
     const rung = once(bell, 'ring')
@@ -237,7 +237,7 @@ describe('Pipelined requests', () => {
     await until(() => started === total && text().split('HTTP/1.1 200').length > total)
   })
 
-  test('that wait are not run after one that is aborted', async () => {
+  test('are not run after one that is aborted', async () => {
     let started = 0
     const port = await serve(async function* (environ, startResponse) {
       started += 1
@@ -251,24 +251,27 @@ describe('Pipelined requests', () => {
     expect(started).toBe(64)
   })
 
-  test.each([3, 100])('of which there are %d are all given up with their client', async (total) => {
-    let [started, aborted, closed] = [0, 0, 0]
-    const port = await serve((environ, startResponse) => {
-      started += 1
-      environ['portico.signal'].addEventListener('abort', () => (aborted += 1))
-      startResponse('200 OK', [])
-      return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
-    })
-    const { socket: gone } = client(port, request('GET / HTTP/1.1').repeat(total))
-    await until(() => started === Math.min(total, 64))
-    await sleep(50) // Those that are too many stop the reading: that the client goes is not seen.
-    gone.resetAndDestroy()
-    await until(() => server!.connections === 0)
-    expect({ aborted, closed }).toEqual({ aborted: started, closed: started })
-    expect(started).toBe(Math.min(total, 64))
-  })
+  test.each([3, 100])(
+    '(%d of them) are all aborted when their client disconnects',
+    async (total) => {
+      let [started, aborted, closed] = [0, 0, 0]
+      const port = await serve((environ, startResponse) => {
+        started += 1
+        environ['portico.signal'].addEventListener('abort', () => (aborted += 1))
+        startResponse('200 OK', [])
+        return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
+      })
+      const { socket: gone } = client(port, request('GET / HTTP/1.1').repeat(total))
+      await until(() => started === Math.min(total, 64))
+      await sleep(50) // Those that are too many stop the reading: that the client goes is not seen.
+      gone.resetAndDestroy()
+      await until(() => server!.connections === 0)
+      expect({ aborted, closed }).toEqual({ aborted: started, closed: started })
+      expect(started).toBe(Math.min(total, 64))
+    },
+  )
 
-  test('of an application that responds at once are not forgotten', async () => {
+  test('of an application that responds immediately all get a response', async () => {
     const port = await serve(hello)
     const { socket: open, text } = client(port, '')
     for (let round = 1; round <= 20; round += 1) {
@@ -278,7 +281,7 @@ describe('Pipelined requests', () => {
   })
 })
 
-test('An unread body does not truncate a response that the client reads slowly', async () => {
+test('An unread request body does not truncate a response that the client reads slowly', async () => {
   const size = 32 * 1024 * 1024
   const port = await serve((_, startResponse) => {
     startResponse('200 OK', [])
@@ -294,7 +297,7 @@ test('An unread body does not truncate a response that the client reads slowly',
   expect(received).toBeGreaterThan(size)
 })
 
-test('The last response is not lost under a body that is not read', async () => {
+test('The last response is not lost because of an unread request body', async () => {
   const answered: string[] = []
   const port = await serve((environ, startResponse) => {
     answered.push(environ.PATH_INFO)
@@ -318,7 +321,7 @@ test('The last response is not lost under a body that is not read', async () => 
   expect(answered).toEqual(['/1'])
 })
 
-test('HTTP/1.0 closes, even where the client would keep the connection', async () => {
+test('An HTTP/1.0 connection is closed after the response, even if the client asks to keep it alive', async () => {
   const port = await serve(hello)
   const answer = await ask(port, request('GET / HTTP/1.0', 'Connection: keep-alive'))
   expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
@@ -326,7 +329,7 @@ test('HTTP/1.0 closes, even where the client would keep the connection', async (
   expect(answer).toMatch(/hello$/)
 })
 
-test('A server that is started twice at a time listens once', async () => {
+test('A server whose start() is called twice at once listens once', async () => {
   const first = makeServer('127.0.0.1', 0, hello)
   const port = portOf(await first.start())
   await first.close()
@@ -339,7 +342,7 @@ test('A server that is started twice at a time listens once', async () => {
 })
 
 describe('handleRequest()', () => {
-  test('serves on the address that start() gave', async () => {
+  test('serves on the address that start() returned', async () => {
     const simple = makeServer('127.0.0.1', 0, hello)
     const port = portOf(await simple.start())
     const handled = simple.handleRequest()
@@ -349,7 +352,7 @@ describe('handleRequest()', () => {
     expect(simple.address).toBeNull()
   })
 
-  test('ends as well where the request cannot be handled at all', async () => {
+  test('resolves even if the request cannot be handled', async () => {
     class Broken extends HTTPRequestHandler {
       override async run(): Promise<void> {
         throw new Error('oops')
@@ -366,12 +369,12 @@ describe('handleRequest()', () => {
   })
 })
 
-describe('a head that is refused', () => {
+describe('A refused head', () => {
   test.each([
     ['414 URI Too Long', 'GET /', 'a'],
     ['431 Request Header Fields Too Large', 'GET / HTTP/1.1\r\nHost: a\r\nCookie: ', 'a=b; '],
     ['400 Bad Request', 'GET / HTTP/1.1\nHost: a\n\n', 'a'],
-  ])('is a %s, which reaches a client that goes on writing', async (status, beginning, letters) => {
+  ])('gets a %s, which reaches a client that keeps writing', async (status, beginning, letters) => {
     const port = await serve(hello)
     const half = letters.repeat(450_000 / letters.length)
     const { socket: writing, text } = client(port, beginning)
@@ -387,7 +390,7 @@ describe('a head that is refused', () => {
     expect(text()).toBe(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
   })
 
-  test('is not read for ever', async () => {
+  test('is not read forever', async () => {
     const port = await serve(hello)
     const { socket: writing } = client(port, 'GET /')
     const closed = once(writing, 'close')
@@ -398,13 +401,13 @@ describe('a head that is refused', () => {
     expect(writing.bytesWritten).toBeLessThan(16 * 1024 * 1024)
   })
 
-  test('whose time is over is a 408', async () => {
+  test('that is incomplete after headersTimeout gets a 408', async () => {
     const port = await serve(hello, { headersTimeout: 100 })
     expect(await ask(port, 'GET / HTTP/1.1\r\n')).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/)
   })
 })
 
-test('a client that resets the connection after its request is not served without an address', async () => {
+test('a request whose client has reset the connection never reaches the application without an address', async () => {
   const seen: unknown[] = []
   const port = await serve((environ, startResponse) => {
     seen.push([environ.PATH_INFO, environ['REMOTE_ADDR']])

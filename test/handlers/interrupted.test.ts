@@ -1,6 +1,6 @@
 /**
- * one large block, whose client stops reading after some bytes of it and whose writer is
- * interrupted by signals meanwhile, arrives whole. The writers are processes of their own.
+ * A large response arrives complete although its client stops reading after the first bytes and
+ * signals interrupt the writer meanwhile. Each writer is a process of its own.
  */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
@@ -29,29 +29,29 @@ const application = (environ, startResponse) => {
   startResponse('200 OK', [['Content-Type', 'application/octet-stream']])
   return [Buffer.alloc(${SIZE}, 'x')]
 }
-const folder = process.env.FOLDER
-await new FastCGIHandler({ listen: 'unix:' + folder + '/fastcgi' }).run(application)
-await new SCGIHandler({ listen: 'unix:' + folder + '/scgi' }).run(application)
+const directory = process.env.DIRECTORY
+await new FastCGIHandler({ listen: 'unix:' + directory + '/fastcgi' }).run(application)
+await new SCGIHandler({ listen: 'unix:' + directory + '/scgi' }).run(application)
 const server = makeServer('127.0.0.1', 0, application)
 const { port } = await server.start()
 console.log('port ' + port + ';')
 `
 
-const folder = temporaryDirectory()
+const directory = temporaryDirectory()
 let child: Running
 let port: number
 /** How many the writer has had. */
 let signals = 0
 
 beforeAll(async () => {
-  const script = await bundle(folder.path, 'writers', SOURCE)
-  child = start(process.execPath, [script], { env: { FOLDER: folder.path } })
+  const script = await bundle(directory.path, 'writers', SOURCE)
+  child = start(process.execPath, [script], { env: { DIRECTORY: directory.path } })
   port = Number(/port (\d+);/.exec(await child.printed(';'))?.[1])
 })
 afterAll(async () => {
   child.process.kill()
   await child.ended
-  folder.remove()
+  directory.remove()
 })
 
 /** Reads 100 bytes at least, has the writer interrupted, and reads the rest. */
@@ -85,35 +85,38 @@ test.each<[gateway: string, place: () => object, request: Buffer, body: (all: Bu
   ],
   [
     'SCGI',
-    () => ({ path: join(folder.path, 'scgi') }),
+    () => ({ path: join(directory.path, 'scgi') }),
     Buffer.from(encodeRequest(['REQUEST_METHOD', 'GET', 'SCRIPT_NAME', ''], 0)),
     behindHead,
   ],
   [
     'FastCGI',
-    () => ({ path: join(folder.path, 'fastcgi') }),
+    () => ({ path: join(directory.path, 'fastcgi') }),
     Buffer.concat([begin(1, 1, false), params(1, '/'), record(5, 1)]),
     (all) => {
       const stdout = events(all).flatMap((event) => (event.type === 'stdout' ? [event.data] : []))
       return behindHead(Buffer.concat(stdout))
     },
   ],
-])('of %s', async (_gateway, place, request, body) => {
-  const socket = connect(place() as { path: string })
-  socket.write(request)
-  const all = await readAll(socket, async () => {
-    for (const _ of 'abc') {
-      child.process.kill('SIGUSR2')
-      await child.printed(`interrupted ${(signals += 1)};`)
-    }
-  })
-  expect(isWhole(body(all))).toBe(true)
-})
+])(
+  '%s sends a large response completely although signals interrupt it',
+  async (_gateway, place, request, body) => {
+    const socket = connect(place() as { path: string })
+    socket.write(request)
+    const all = await readAll(socket, async () => {
+      for (const _ of 'abc') {
+        child.process.kill('SIGUSR2')
+        await child.printed(`interrupted ${(signals += 1)};`)
+      }
+    })
+    expect(isWhole(body(all))).toBe(true)
+  },
+)
 
-test('of a CGI script, over a pipe', async () => {
-  await bundleCGI(folder.path)
+test('A CGI script writes a large response to a pipe completely although signals interrupt it', async () => {
+  await bundleCGI(directory.path)
   const script = writeScript(
-    folder.path,
+    directory.path,
     'large',
     `(environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'application/octet-stream']])
@@ -123,7 +126,7 @@ test('of a CGI script, over a pipe', async () => {
   )
   const writer = startScript(script, { env: REQUEST }, ['ignore', 'pipe', 'inherit'])
   const all = await readAll(writer.stdout!, async () => {
-    // It hangs in its write, where nothing can be heard of it; without a listener it would end.
+    // The script is blocked in its write and cannot report the signal. Without a listener, SIGUSR2 would end it.
     for (const _ of 'abc') {
       expect(writer.kill('SIGUSR2')).toBe(true)
       await sleep(20)

@@ -61,7 +61,7 @@ async function raw(place: { host: string; port: number }, bytes: string): Promis
   return answer
 }
 
-test('the head has the status, Server, the headers in their order, Content-Length last', async () => {
+test('the head has the status, then Server, then the headers in order, then Content-Length', async () => {
   const place = await serve(hello, { validate: false })
   expect(await raw(place, 'GET / HTTP/1.0\r\n\r\n')).toBe(
     `HTTP/1.1 200 OK\r\nServer: Portico\r\nContent-Type: text/plain\r\nDate: ${DATE}\r\n` +
@@ -69,7 +69,7 @@ test('the head has the status, Server, the headers in their order, Content-Lengt
   )
 })
 
-test('the path is decoded, repeated headers are joined and blanks around them go', async () => {
+test('the path is decoded, repeated headers are joined, and spaces around values are removed', async () => {
   const seen: unknown[] = []
   await ask(
     (environ, startResponse) => {
@@ -90,18 +90,18 @@ test('makeServer refuses lines that end in a bare LF', async () => {
   expect(await raw(place, 'GET / HTTP/1.0\n\n')).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
 })
 
-test('a request line that is too long is refused, and the server goes on', async () => {
+test('a request line that is too long is refused, and the server keeps running', async () => {
   const place = await serve(hello)
   const answer = await raw(place, `GET /${'x'.repeat(65_537)} HTTP/1.0\r\n\r\n`)
   expect(answer).toMatch(/^HTTP\/1\.1 414 URI Too Long\r\n/)
   expect((await httpRequest(place)).status).toBe(200)
 })
 
-test('the application’s Date stays, and the access log says what was sent', async () => {
+test('the application’s Date is kept, and the access log reports what was sent', async () => {
   const lines: string[] = []
   const logged = accessLog(dated, { format: 'common', write: (line) => lines.push(line) })
   const place = await serve(logged, { validate: true })
-  // Behind the validator there is no length, which is why the connection ends the body.
+  // The validator hides the length of the body, so the end of the connection ends it.
   expect(await raw(place, 'GET / HTTP/1.0\r\n\r\n')).toBe(
     'HTTP/1.1 200 OK\r\nServer: Portico\r\nContent-Type: text/plain; charset=utf-8\r\n' +
       'Date: Wed, 24 Dec 2008 13:29:32 GMT\r\nConnection: close\r\n\r\ndata',
@@ -113,7 +113,7 @@ test('the application’s Date stays, and the access log says what was sent', as
   ])
 })
 
-test('escaped bytes above 0x7f stay bytes; as they are, no URI has them', async () => {
+test('percent-encoded bytes above 0x7f are decoded to bytes; unencoded ones are refused', async () => {
   let path: string | undefined
   await ask((environ, startResponse) => {
     path = environ.PATH_INFO
@@ -136,12 +136,12 @@ test('demoApp says hello and lists the environ, sorted, a line for each key', as
   expect(keys).toEqual(expect.arrayContaining(['SERVER_NAME', 'wsgi.input', 'wsgi.version']))
 })
 
-describe('the validator', () => {
+describe('The validator of makeServer()', () => {
   test.each([
-    ['is there by default', {}, undefined, 500],
-    ['is not there in production', {}, 'production', 200],
-    ['is there in production when asked for', { validate: true }, 'production', 500],
-    ['can be left out', { validate: false }, undefined, 200],
+    ['is on by default', {}, undefined, 500],
+    ['is off in production', {}, 'production', 200],
+    ['is on in production with validate: true', { validate: true }, 'production', 500],
+    ['is off with validate: false', { validate: false }, undefined, 200],
   ])('%s', async (_, options, environment, status) => {
     vi.stubEnv('NODE_ENV', environment)
     const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
@@ -151,7 +151,7 @@ describe('the validator', () => {
     else expect(said).toBe('')
   })
 
-  test('leaves alone what is no application of ours', async () => {
+  test('does not wrap a framework’s application', async () => {
     const framework = { fetch: () => new Response(null, { headers: { 'X-A': '1' } }) }
     server = makeServer('127.0.0.1', 0, framework)
     const address = await server.start()
@@ -159,7 +159,7 @@ describe('the validator', () => {
   })
 })
 
-test('handleRequest serves one request with the class that it is given, and closes', async () => {
+test('handleRequest() serves one request with the given class and closes', async () => {
   class Named extends HTTPRequestHandler {
     override serverSoftware = 'Named'
   }
@@ -172,7 +172,7 @@ test('handleRequest serves one request with the class that it is given, and clos
   await expect(httpRequest(place)).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
 })
 
-test('serveForever serves until close()', async () => {
+test('serveForever() serves until close()', async () => {
   server = makeServer('127.0.0.1', 0, hello)
   const served = server.serveForever()
   await expect.poll(() => server?.address).not.toBe(null)

@@ -159,7 +159,7 @@ async function eventually(check: () => boolean): Promise<void> {
   while (!check()) await sleep(5)
 }
 
-/** Waits until what `count` tells stays the same. */
+/** Waits until `count` returns the same value twice. */
 async function settled(count: () => number): Promise<number> {
   let before = -1
   while (before !== count() || before === 0) {
@@ -206,9 +206,9 @@ const breakOff: Application = async function* (_, startResponse) {
   throw new Error('broke')
 }
 
-describe('The answer', () => {
+describe('A response of NodeFastCGIHandler', () => {
   it.each<[string, Application, Record<string, string>, string]>([
-    ['has the form of a CGI script’s', hello, {}, HELLO],
+    ['begins with Status, as that of a CGI script does', hello, {}, HELLO],
     ['to HEAD has no body', hello, { REQUEST_METHOD: 'HEAD' }, `${HEAD}Content-Length: 6\r\n\r\n`],
     ...['204 No Content', '304 Not Modified'].map(
       (status): [string, Application, Record<string, string>, string] => [
@@ -222,7 +222,7 @@ describe('The answer', () => {
       ],
     ),
     [
-      'has the status, the repeated headers, their order and their bytes as they were given',
+      'keeps the status, and the order and bytes of repeated headers',
       (_, startResponse) => {
         startResponse('299 Odd  reason', [
           ['Set-Cookie', 'a=1'],
@@ -236,7 +236,7 @@ describe('The answer', () => {
         'Content-Length: 0\r\n\r\n',
     ],
     [
-      'is not in chunks where its length is unknown',
+      'is not chunked if its length is unknown',
       async function* (_, startResponse) {
         const write = startResponse('200 OK', PLAIN)
         await write('a')
@@ -255,7 +255,7 @@ describe('The answer', () => {
     expect(await ask(server)).toEqual(answered(HELLO))
   })
 
-  it('may be many megabytes, and is made no faster than it is taken', async () => {
+  it('of many megabytes is produced no faster than the web server reads it', async () => {
     const chunk = Buffer.alloc(65_536, 'x')
     let made = 0
     const server = await serve(async function* (_, startResponse) {
@@ -272,7 +272,7 @@ describe('The answer', () => {
     expect([stdout.length, appStatus]).toEqual([HEAD.length + 2 + 512 * 65_536, 0])
   })
 
-  it('is an error page when the application fails, the details in STDERR', async () => {
+  it('is an error page if the application throws, with the details in STDERR', async () => {
     const answer = await ask(
       await serve(() => {
         throw new Error('secret')
@@ -283,13 +283,13 @@ describe('The answer', () => {
     expect(answer.stderr).toContain('Error: secret')
   })
 
-  it('that breaks off has an appStatus of 1, behind all that was sent', async () => {
+  it('that is truncated ends with appStatus 1 after everything that was sent', async () => {
     const answer = await ask(await serve(breakOff))
     expect(answer).toMatchObject({ stdout: `${HEAD}\r\nab`, appStatus: 1, error: undefined })
     expect(answer.stderr).toContain('Error: broke')
   })
 
-  it('arrives whole when the body of the request is never read', async () => {
+  it('arrives complete although the request body is never read', async () => {
     const client = new Client(await serve(hello))
     const size = 4 * 1024 * 1024
     client.begin({ CONTENT_LENGTH: String(size) })
@@ -299,8 +299,8 @@ describe('The answer', () => {
   })
 })
 
-describe('The environ', () => {
-  it('has the parameters as byte strings, without HTTP_PROXY and HTTP_CONTENT_*', async () => {
+describe('The environ of NodeFastCGIHandler', () => {
+  it('contains the parameters as byte strings, without HTTP_PROXY and HTTP_CONTENT_*', async () => {
     let environ: Environ | undefined
     const server = await serve(
       (seen, startResponse) => {
@@ -332,7 +332,7 @@ describe('The environ', () => {
     }
   })
 
-  it('has wsgi.errors that reach the web server', async () => {
+  it('has a wsgi.errors that writes to the web server', async () => {
     const server = await serve((environ, startResponse) => {
       environ['wsgi.errors'].write('noted\n')
       return hello(environ, startResponse)
@@ -340,7 +340,7 @@ describe('The environ', () => {
     expect(await ask(server)).toEqual({ ...answered(HELLO), stderr: 'noted\n' })
   })
 
-  it('is built by a requestHandler that adds to it', async () => {
+  it('can be extended by a requestHandler', async () => {
     class Mine extends NodeFastCGIRequestHandler {
       override addCgiVars(): void {
         super.addCgiVars()
@@ -358,20 +358,20 @@ describe('The environ', () => {
   })
 })
 
-describe('The request', () => {
+describe('A request to NodeFastCGIHandler', () => {
   it.each([0, 1, 70_000])('may have a body of %i bytes', async (size) => {
     const body = 'x'.repeat(size)
     const { stdout } = await ask(await serve(echo), {}, body)
     expect(stdout === `${HEAD}Content-Length: ${size}\r\n\r\n${body}`).toBe(true)
   })
 
-  it('may have a body of many megabytes that is answered while it comes', async () => {
+  it('may have a body of many megabytes that is echoed while it arrives', async () => {
     const body = 'x'.repeat(8 * 1024 * 1024)
     const { stdout } = await ask(await serve(streamEcho), {}, body)
     expect(stdout === `${HEAD}\r\n${body}`).toBe(true)
   })
 
-  it('may be read late and in small pieces', async () => {
+  it('may have a body that is read late and in small chunks', async () => {
     const client = new Client(await serve(readLate))
     client.begin({ CONTENT_LENGTH: '8' })
     client.body('abcd')
@@ -381,13 +381,13 @@ describe('The request', () => {
     expect((await client.closed).stdout).toMatch(/\r\n\r\nabc\.def\.gh\.$/)
   })
 
-  it('whose body ends early fails in the reader, and gets a 400', async () => {
+  it('whose body ends early rejects read() and gets a 400', async () => {
     const { stdout, stderr } = await ask(await serve(echo), { CONTENT_LENGTH: '9' }, 'done')
     expect(stdout).toMatch(/^Status: 400 Bad Request\r\n/)
     expect(stderr).toMatch(/^GET \/: PORTICO_BODY_CUT_SHORT: .* 5 bytes before/)
   })
 
-  it('is aborted by ABORT_REQUEST, also while its body is waited for', async () => {
+  it('is aborted by ABORT_REQUEST, even while a read waits for its body', async () => {
     let failure: unknown
     let signal: AbortSignal | undefined
     const server = await serve(async (environ, startResponse) => {
@@ -407,7 +407,7 @@ describe('The request', () => {
   })
 
   it.each(['destroy', 'resetAndDestroy'] as const)(
-    'is aborted when the web server goes away while it is answered (%s)',
+    'is aborted if the web server disconnects during the response (%s)',
     async (how) => {
       let closed = 0
       let signal: AbortSignal | undefined
@@ -436,15 +436,15 @@ describe('The request', () => {
     },
   )
 
-  it('of a role other than Responder is refused', async () => {
+  it('with a role other than Responder is refused', async () => {
     const client = new Client(await serve(hello))
     client.begin({}, { role: FCGI_AUTHORIZER })
     expect(await client.closed).toMatchObject({ protocolStatus: FCGI_UNKNOWN_ROLE, stdout: '' })
   })
 })
 
-describe('The server', () => {
-  it('lets the request that runs finish', async () => {
+describe('A server of NodeFastCGIHandler', () => {
+  it('lets an active request finish when it closes', async () => {
     let signal: AbortSignal | undefined
     const server = await serve(
       async (environ, startResponse) => {
@@ -460,7 +460,7 @@ describe('The server', () => {
     expect(await answer).toEqual(answered(HELLO))
   })
 
-  it('aborts what is not finished after the grace time', async () => {
+  it('aborts requests that are still active after shutdownTimeout', async () => {
     let signal: AbortSignal | undefined
     const server = await serve(
       (environ) => {
@@ -476,13 +476,13 @@ describe('The server', () => {
     await eventually(() => signal?.aborted === true)
   })
 
-  it('listens on descriptor 0 without an option', async () => {
+  it('listens on descriptor 0 by default', async () => {
     await expect(new NodeFastCGIHandler().run(hello)).rejects.toThrow(
       /^Cannot listen: file descriptor 0 is /,
     )
   })
 
-  it('says how to install node-fastcgi where it is missing', async () => {
+  it('explains how to install node-fastcgi if it is missing', async () => {
     const folder = newDirectory()
     const [input, file] = [join(folder, 'in.ts'), join(folder, 'out.mjs')]
     writeFileSync(
@@ -500,7 +500,7 @@ describe('The server', () => {
   })
 
   const { available, hint } = installed('nginx')
-  it.skipIf(!available)(`answers nginx${hint}`, async () => {
+  it.skipIf(!available)(`responds to nginx${hint}`, async () => {
     const server = await serve(echo)
     const to = server.address.kind === 'tcp' ? `127.0.0.1:${server.address.port}` : ''
     const web = await startNginx({ mounts: [{ at: '/', to }], keepalive: 0 })
@@ -530,11 +530,11 @@ async function packageAlone(listener: string) {
   return { server: { address } as GatewayServer, child }
 }
 
-describe('node-fastcgi 2.0.0', () => {
+describe('The package node-fastcgi 2.0.0', () => {
   it.each([
     ['a record of an unknown type', encodeRecord(99, 0), /not a constructor/],
     ['the same with an id', encodeRecord(99, 1), /not a constructor/],
-  ])('ends the process for %s; through Portico, the connection', async (_, bytes, message) => {
+  ])('crashes on %s; with Portico only the connection ends', async (_, bytes, message) => {
     const { server, child } = await packageAlone('() => {}')
     new Client(server).send(bytes)
     const { code, output } = await child.ended
@@ -549,7 +549,7 @@ describe('node-fastcgi 2.0.0', () => {
     expect(await ask(guarded)).toEqual(answered(HELLO))
   })
 
-  it('ends the process for GET_VALUES of a name such as toString; Portico’s leaves it out', async () => {
+  it('crashes on GET_VALUES for a name such as toString; Portico omits the name', async () => {
     const { server, child } = await packageAlone('() => {}')
     const bad = new Client(server)
     bad.send(bad.protocol.getValues(['toString']))
@@ -567,7 +567,7 @@ describe('node-fastcgi 2.0.0', () => {
     expect(values).toEqual(['FCGI_MPXS_CONNS', '0'])
   })
 
-  it('ends the process when STDERR is written after the web server went away', async () => {
+  it('crashes if STDERR is written after the web server has disconnected', async () => {
     const { server, child } = await packageAlone(
       `(request, response) => {
          console.log('begun')
@@ -582,7 +582,7 @@ describe('node-fastcgi 2.0.0', () => {
     expect([code, output]).toEqual([1, expect.stringContaining('ERR_STREAM_DESTROYED')])
   })
 
-  it('through Portico, what is logged after the web server went away is on our stderr', async () => {
+  it('does not lose a log line with Portico after the web server has disconnected: it goes to stderr', async () => {
     const lines = log()
     let aborted = false
     const server = await serve(async (environ, startResponse) => {
@@ -601,14 +601,14 @@ describe('node-fastcgi 2.0.0', () => {
     expect(await ask(await serve(hello))).toEqual(answered(HELLO))
   })
 
-  it('closes the connection in spite of KEEP_CONN', async () => {
+  it('closes the connection despite KEEP_CONN', async () => {
     const client = new Client(await serve(hello))
     client.begin({}, { keepConn: true })
     client.endBody()
     expect(await client.closed).toEqual(answered(HELLO))
   })
 
-  it('loses a pair that spans two records', async () => {
+  it('loses a name-value pair that spans two records', async () => {
     let environ: Environ | undefined
     const client = new Client(
       await serve((seen, startResponse) => {
@@ -634,7 +634,7 @@ describe('node-fastcgi 2.0.0', () => {
     expect(environ).not.toHaveProperty('X_NEXT')
   })
 
-  it('decodes bytes that are not UTF-8 lossily, and keeps the last of two pairs', async () => {
+  it('decodes bytes that are not UTF-8 with a loss, and keeps the last of two pairs of one name', async () => {
     let environ: Environ | undefined
     const client = new Client(
       await serve((seen, startResponse) => {
@@ -656,7 +656,7 @@ describe('node-fastcgi 2.0.0', () => {
     expect(environ).toMatchObject({ HTTP_X: '\xef\xbf\xbd', HTTP_Y: '2' })
   })
 
-  it('does not answer a peer that closes its half of the connection', async () => {
+  it('does not respond to a peer that closes its half of the connection', async () => {
     const server = await serve(async (environ, startResponse) => {
       await sleep(20)
       return hello(environ, startResponse)
@@ -669,7 +669,7 @@ describe('node-fastcgi 2.0.0', () => {
     expect(await client.closed).toMatchObject({ stdout: '', appStatus: undefined })
   })
 
-  it('buffers an upload whole that nobody reads; through Portico it is held back', async () => {
+  it('buffers an unread upload completely; with Portico the client has to wait', async () => {
     const size = 64 * 1024 * 1024
     const upload = (server: GatewayServer) => {
       const client = new Client(server)

@@ -87,7 +87,7 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
   return { promise, resolve }
 }
 
-/** Waits until what `count` tells stays the same. */
+/** Waits until `count` returns the same value twice. */
 async function settled(count: () => number): Promise<number> {
   let before = -1
   while (before !== count() || before === 0) {
@@ -121,12 +121,17 @@ const streamEcho: Application = async function* (environ, startResponse) {
   yield* environ['wsgi.input'].chunks()
 }
 
-describe('The answer', () => {
+describe('An SCGI response', () => {
   it.each<[string, Application, Record<string, string>, string]>([
-    ['has the form of a CGI script’s', hello, {}, `${HEAD}Content-Length: 6\r\n\r\nHello\n`],
+    [
+      'begins with Status, as that of a CGI script does',
+      hello,
+      {},
+      `${HEAD}Content-Length: 6\r\n\r\nHello\n`,
+    ],
     ['to HEAD has no body', hello, { REQUEST_METHOD: 'HEAD' }, `${HEAD}Content-Length: 6\r\n\r\n`],
     [
-      'of a status without a body has none',
+      'with a status that excludes a body has no body',
       (_, startResponse) => {
         startResponse('204 No Content', [])
         return ['dropped']
@@ -149,7 +154,7 @@ describe('The answer', () => {
         'Content-Length: 0\r\n\r\n',
     ],
     [
-      'sends a string as UTF-8',
+      'encodes a string as UTF-8',
       (_, startResponse) => {
         startResponse('200 OK', PLAIN)
         return ['caf\u00e9']
@@ -158,7 +163,7 @@ describe('The answer', () => {
       `${HEAD}Content-Length: 5\r\n\r\ncaf\xc3\xa9`,
     ],
     [
-      'sends bytes as they are',
+      'contains bytes unchanged',
       (_, startResponse) => {
         startResponse('200 OK', PLAIN)
         return [Uint8Array.of(0, 255, 128)]
@@ -167,7 +172,7 @@ describe('The answer', () => {
       `${HEAD}Content-Length: 3\r\n\r\n\0\xff\x80`,
     ],
     [
-      'consists of all chunks in their order',
+      'contains all chunks in order',
       async function* (_, startResponse) {
         const write = startResponse('200 OK', PLAIN)
         await write('one ')
@@ -188,7 +193,7 @@ describe('The answer', () => {
     )
   })
 
-  it('arrives whole when the body of the request is never read', async () => {
+  it('arrives complete although the request body is never read', async () => {
     const server = await serve(hello)
     const socket = open(server)
     const body = Buffer.alloc(4 * 1024 * 1024)
@@ -200,7 +205,7 @@ describe('The answer', () => {
     })
   })
 
-  it('that breaks off resets the connection, behind what was sent', async () => {
+  it('that is truncated ends with a reset after everything that was sent', async () => {
     const lines = log()
     const taken = deferred()
     const server = await serve(async function* (_, startResponse) {
@@ -217,7 +222,7 @@ describe('The answer', () => {
     expect(lines.join('')).toContain('Error: broke')
   })
 
-  it('that breaks off on a Unix socket ends short', async () => {
+  it('that is truncated on a Unix socket ends without the missing bytes', async () => {
     log()
     const listen = `unix:${await newDirectory()}/app.sock`
     const server = await serve(
@@ -231,7 +236,7 @@ describe('The answer', () => {
     expect(await ask(server)).toBe('Status: 200 OK\r\nContent-Length: 9\r\n\r\na')
   })
 
-  it('is made no faster than it is taken', async () => {
+  it('is produced no faster than the web server reads it', async () => {
     const chunk = Buffer.alloc(65_536)
     let made = 0
     const server = await serve(async function* (_, startResponse) {
@@ -259,8 +264,8 @@ async function environFor(params: Record<string, string>): Promise<Environ> {
   return seen!
 }
 
-describe('The environ', () => {
-  it('is made from REQUEST_URI alone, without HTTP_CONTENT_*', async () => {
+describe('The environ of SCGIHandler', () => {
+  it('is complete with REQUEST_URI alone, and lacks HTTP_CONTENT_*', async () => {
     const environ = await environFor({
       REQUEST_URI: '/a%20b/c?q=%20',
       QUERY_STRING: 'q=%20',
@@ -285,7 +290,7 @@ describe('The environ', () => {
     }
   })
 
-  it('has wsgi.errors that reach the process’s stderr', async () => {
+  it('has a wsgi.errors that writes to the stderr of the process', async () => {
     const lines = log()
     const server = await serve((environ, startResponse) => {
       environ['wsgi.errors'].write('noted\n')
@@ -295,7 +300,7 @@ describe('The environ', () => {
     expect(lines).toEqual(['noted\n'])
   })
 
-  it('is built by a requestHandler that adds to it', async () => {
+  it('can be extended by a requestHandler', async () => {
     class Mine extends SCGIRequestHandler {
       override addCgiVars(): void {
         super.addCgiVars()
@@ -313,21 +318,24 @@ describe('The environ', () => {
   })
 })
 
-describe('The request', () => {
-  it.each([echo, streamEcho])('is the same however its bytes are divided (%o)', async (app) => {
-    const server = await serve(app)
-    const request = Buffer.concat([head({}, 5), Buffer.from('body\n')])
-    for (const step of [1, 7, request.length - 1, request.length]) {
-      const socket = open(server)
-      socket.setNoDelay(true)
-      const answer = received(socket)
-      for (let at = 0; at < request.length; at += step) {
-        socket.write(request.subarray(at, at + step))
-        await new Promise(setImmediate)
+describe('An SCGI request', () => {
+  it.each([echo, streamEcho])(
+    'is read correctly wherever its bytes are split (%o)',
+    async (app) => {
+      const server = await serve(app)
+      const request = Buffer.concat([head({}, 5), Buffer.from('body\n')])
+      for (const step of [1, 7, request.length - 1, request.length]) {
+        const socket = open(server)
+        socket.setNoDelay(true)
+        const answer = received(socket)
+        for (let at = 0; at < request.length; at += step) {
+          socket.write(request.subarray(at, at + step))
+          await new Promise(setImmediate)
+        }
+        expect((await answer).text).toMatch(/\r\n\r\nbody\n$/)
       }
-      expect((await answer).text).toMatch(/\r\n\r\nbody\n$/)
-    }
-  })
+    },
+  )
 
   it('may have a body of many megabytes', async () => {
     const body = 'x'.repeat(8 * 1024 * 1024)
@@ -335,7 +343,7 @@ describe('The request', () => {
     expect(answer === `${HEAD}\r\n${body}`).toBe(true)
   })
 
-  it('is held back while the application does not read', async () => {
+  it('pauses while the application does not read its body', async () => {
     const reading = deferred()
     const server = await serve(async (environ, startResponse) => {
       await reading.promise
@@ -362,7 +370,7 @@ describe('The request', () => {
     expect((await received(socket)).text).toMatch(new RegExp(`\\r\\n\\r\\n${size}$`))
   })
 
-  it('that half of the connection was closed behind is answered, and its signal aborted', async () => {
+  it('gets a response, and its signal aborts, if the client closes its half of the connection', async () => {
     let signal: AbortSignal | undefined
     const server = await serve(async (environ, startResponse) => {
       signal = environ['portico.signal']
@@ -375,7 +383,7 @@ describe('The request', () => {
     expect(signal?.reason).toMatchObject({ code: 'PORTICO_DISCONNECTED' })
   })
 
-  it('whose body ends early fails in the reader, and gets a 400', async () => {
+  it('whose body ends early rejects read() and gets a 400', async () => {
     const lines = log()
     const socket = open(await serve(echo))
     socket.end(Buffer.concat([head({}, 9), Buffer.from('done')]))
@@ -385,7 +393,7 @@ describe('The request', () => {
     ])
   })
 
-  it('is aborted when the web server goes away while it is answered', async () => {
+  it('is aborted if the web server disconnects during the response', async () => {
     let closed = 0
     let signal: AbortSignal | undefined
     // Never waits for anything itself.
@@ -409,7 +417,7 @@ describe('The request', () => {
     expect(closed).toBe(1)
   })
 
-  it('fails in its reader when the web server goes away in the middle of the body', async () => {
+  it('rejects read() if the web server disconnects in the middle of the body', async () => {
     let failure: unknown
     const server = await serve(async (environ, startResponse) => {
       await environ['wsgi.input'].read().catch((error: unknown) => (failure = error))
@@ -429,7 +437,7 @@ describe('The request', () => {
       '36:CONTENT_LENGTH\x000\0\x9b\0a\0\x9b\0b\0SCGI\x001\0,',
       'SCGI: The SCGI header "\\x9b" comes twice\n',
     ],
-  ])('%j is refused with one line in the log and no answer', async (bytes, line) => {
+  ])('%j is refused with one line in the log and no response', async (bytes, line) => {
     const lines = log()
     const socket = open(await serve(hello))
     socket.write(Buffer.from(bytes.replace(/^36:/, `${bytes.length - 4}:`), 'latin1'))
@@ -438,9 +446,9 @@ describe('The request', () => {
   })
 
   it.each([
-    ['whose head has too many bytes', { maxHeaderBytes: 50 }, 'bytes; the limit is 50'],
-    ['whose head has too many names', { maxHeaders: 4 }, 'than 4 SCGI headers'],
-  ])('%s gets a 431, behind which nothing is reset', async (_, options, line) => {
+    ['with too many bytes of headers', { maxHeaderBytes: 50 }, 'bytes; the limit is 50'],
+    ['with too many headers', { maxHeaders: 4 }, 'than 4 SCGI headers'],
+  ])('%s gets a 431, and no reset after it', async (_, options, line) => {
     const lines = log()
     const socket = open(await serve(hello, options))
     // More than the two ends of a connection hold: closing on it would be a reset.
@@ -455,7 +463,7 @@ describe('The request', () => {
     expect(lines).toEqual([expect.stringMatching(`^SCGI: .*${line}\n$`)])
   })
 
-  it('whose CONTENT_LENGTH is no number gets a 400, and the application does not see it', async () => {
+  it('with a CONTENT_LENGTH that is not a number gets a 400 before it reaches the application', async () => {
     const lines = log()
     let ran = false
     const server = await serve((environ, startResponse) => {
@@ -472,7 +480,7 @@ describe('The request', () => {
     expect(ran).toBe(false)
   })
 
-  it('that ends within its headers is named in the log', async () => {
+  it('that ends within its headers is logged', async () => {
     const lines = log()
     const socket = open(await serve(hello))
     socket.end('24:CONTENT')
@@ -480,7 +488,7 @@ describe('The request', () => {
     expect(lines).toEqual(['SCGI: The connection ended within the SCGI headers\n'])
   })
 
-  it('is not missed where a connection only looks whether somebody is there', async () => {
+  it('without a single byte, as of a health check, is not logged', async () => {
     const lines = log()
     const socket = open(await serve(hello))
     socket.end()
@@ -494,15 +502,15 @@ const slow: Application = async (environ, startResponse) => {
   return hello(environ, startResponse)
 }
 
-describe('A connection whose headers do not end', () => {
-  it('is closed when the time for them is over', async () => {
+describe('An SCGI connection', () => {
+  it('is closed if its headers are incomplete after headersTimeout', async () => {
     const socket = open(await serve(hello, { headersTimeout: 100, shutdownTimeout: 0 }))
     const answer = received(socket)
     socket.write('24:CONTENT')
     expect((await answer).text).toBe('')
   })
 
-  it('may take its time for the answer once they have ended', async () => {
+  it('may wait longer than headersTimeout for the response', async () => {
     const socket = open(await serve(slow, { headersTimeout: 100, shutdownTimeout: 0 }))
     const answer = received(socket)
     socket.write(head())
@@ -510,8 +518,8 @@ describe('A connection whose headers do not end', () => {
   })
 })
 
-describe('close()', () => {
-  it('lets the request that runs finish', async () => {
+describe('close() of an SCGI server', () => {
+  it('lets an active request finish', async () => {
     const going = deferred()
     let began = false
     const server = await serve(
@@ -530,7 +538,7 @@ describe('close()', () => {
     await closed
   })
 
-  it('aborts what is not finished after the grace time', async () => {
+  it('aborts requests that are still active after shutdownTimeout', async () => {
     let signal: AbortSignal | undefined
     const server = await serve(
       (environ) => {
@@ -547,14 +555,14 @@ describe('close()', () => {
   })
 })
 
-describe('Where it listens', () => {
-  it('is descriptor 0 without an option, which has to be a listening socket', async () => {
+describe('SCGIHandler', () => {
+  it('listens on descriptor 0 by default, and rejects if that is not a listening socket', async () => {
     await expect(new SCGIHandler().run(hello)).rejects.toThrow(
       /^Cannot listen: file descriptor 0 is /,
     )
   })
 
-  it('is not every address of the machine, unless clients are listed', async () => {
+  it('refuses to listen on all addresses of the machine without a list of clients', async () => {
     await expect(serve(hello, { listen: '*:0' })).rejects.toThrow(/every address of this machine/)
     const server = await serve(hello, { listen: '*:0', allowedClients: '192.0.2.1' })
     const port = server.address.kind === 'tcp' ? server.address.port : 0
@@ -576,10 +584,10 @@ const tell: Application = async (environ, startResponse) => {
 describe.each([
   ['nginx', startNginx],
   ['apache2', startApache],
-] as const)('Behind %s', (program, start) => {
+] as const)('SCGI through %s', (program, start) => {
   const { available, hint } = installed(program)
 
-  it.skipIf(!available)(`the application is reached by SCGI${hint}`, async () => {
+  it.skipIf(!available)(`passes the request to the application${hint}`, async () => {
     const server = await serve(tell)
     const to = server.address.kind === 'tcp' ? `127.0.0.1:${server.address.port}` : ''
     const web = await start({ mounts: [{ at: '/app', to, protocol: 'scgi' }] })
@@ -591,7 +599,7 @@ describe.each([
     expect(response.headers.filter(([name]) => /^set-cookie$/i.test(name))).toHaveLength(2)
   })
 
-  it.skipIf(!available)(`a head that is too large is a 431 to the client${hint}`, async () => {
+  it.skipIf(!available)(`gives the client a 431 for a head that is too large${hint}`, async () => {
     log()
     const server = await serve(hello, { maxHeaderBytes: 2000 })
     const to = server.address.kind === 'tcp' ? `127.0.0.1:${server.address.port}` : ''
@@ -606,31 +614,28 @@ describe.each([
     }
   })
 
-  it.skipIf(!available)(
-    `an answer that breaks off is not taken for a whole one${hint}`,
-    async () => {
-      log()
-      const server = await serve(async function* (_, startResponse) {
-        startResponse('200 OK', PLAIN)
-        yield 'begun'
-        await sleep(50)
-        throw new Error('broke')
-      })
-      const to = server.address.kind === 'tcp' ? `127.0.0.1:${server.address.port}` : ''
-      const extra = program === 'nginx' ? 'scgi_buffering off;' : ''
-      const web = await start({ mounts: [{ at: '/app', to, protocol: 'scgi', extra }] })
-      closers.push(() => web.stop())
-      const request = { target: '/app/', headers: [['Connection', 'close']] as HeaderList }
-      const answer = await httpRequest({ port: web.port }, request).then(
-        (response) => response.status,
-        () => 'broken',
-      )
-      expect(answer).not.toBe(200)
-    },
-  )
+  it.skipIf(!available)(`does not pass off a truncated response as complete${hint}`, async () => {
+    log()
+    const server = await serve(async function* (_, startResponse) {
+      startResponse('200 OK', PLAIN)
+      yield 'begun'
+      await sleep(50)
+      throw new Error('broke')
+    })
+    const to = server.address.kind === 'tcp' ? `127.0.0.1:${server.address.port}` : ''
+    const extra = program === 'nginx' ? 'scgi_buffering off;' : ''
+    const web = await start({ mounts: [{ at: '/app', to, protocol: 'scgi', extra }] })
+    closers.push(() => web.stop())
+    const request = { target: '/app/', headers: [['Connection', 'close']] as HeaderList }
+    const answer = await httpRequest({ port: web.port }, request).then(
+      (response) => response.status,
+      () => 'broken',
+    )
+    expect(answer).not.toBe(200)
+  })
 })
 
-it('A body of which nginx had nothing when it sent the headers is read as far as the client says', async () => {
+it('A body is read up to CONTENT_LENGTH although nginx has nothing of it when it sends the headers', async () => {
   const server = await serve(async (environ, startResponse) => {
     const body = await environ['wsgi.input'].read()
     startResponse('200 OK', [])

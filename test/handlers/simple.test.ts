@@ -241,7 +241,7 @@ describe('An output of a SimpleHandler', () => {
   })
 
   test.each(['EPIPE', 'ECONNRESET', 'ECONNABORTED'])(
-    'one that throws %s is a client that has gone: closed, and not a word',
+    'that throws %s means that the client has disconnected: the request ends without a log entry',
     async (code) => {
       for (const write of [failing(code), async () => Promise.resolve().then(failing(code))]) {
         for (const chunks of [['a', 'b'], new Set(['a', 'b'])]) {
@@ -257,7 +257,7 @@ describe('An output of a SimpleHandler', () => {
     },
   )
 
-  test.each(['ENOSPC', undefined])('one that throws %s is logged', async (code) => {
+  test.each(['ENOSPC', undefined])('that throws %s is logged', async (code) => {
     const body = new CountingBody(['a'])
     const handled = handle({ write: failing(code) })
     await handled.handler.run(hello(body))
