@@ -3,17 +3,18 @@ import { FastCGIHandler } from '../handlers/fastcgi.ts'
 import { HTTPHandler, type HTTPOptions } from '../handlers/http.ts'
 import { makeServer } from '../handlers/make-server.ts'
 import { SCGIHandler } from '../handlers/scgi.ts'
-import { checkOptions, optionsFromEnvironment } from '../src/check-options.ts'
+import { checkOptions, optionsFromEnvironment } from '../src/options/check.ts'
 import { ConfigurationError } from '../src/errors.ts'
-import { checkNames } from '../src/option-names.ts'
+import { checkNames } from '../src/options/names.ts'
+import { flagOf, variableOf } from '../src/options/row.ts'
 import {
   defaultOf,
   namesOf,
   OPTION_NAMES,
   rowOf,
-  variableOf,
+  type OptionName,
   type OptionSet,
-} from '../src/options.ts'
+} from '../src/options/table.ts'
 
 const SETS: OptionSet[] = ['cgi', 'fastcgi', 'scgi', 'http', 'node-fastcgi', 'run']
 
@@ -139,14 +140,22 @@ test('makeServer refuses a misspelt option', async () => {
   )
 })
 
+const derived = (name: OptionName) => [variableOf(name, rowOf(name)), flagOf(name, rowOf(name))]
+
 describe('Environment variables', () => {
-  test('have the names of the options, except those of a Unix socket', () => {
-    expect(variableOf('shutdownTimeout')).toBe('PORTICO_SHUTDOWN_TIMEOUT')
-    expect(variableOf('exitOnUncaughtError')).toBe('PORTICO_EXIT_ON_UNCAUGHT_ERROR')
-    expect(variableOf('mode')).toBe('PORTICO_SOCKET_MODE')
-    expect(variableOf('osEnviron')).toBe(undefined)
-    const variables = OPTION_NAMES.map(variableOf).filter((it) => it !== undefined)
-    expect(new Set(variables).size).toBe(variables.length)
+  test.each<[OptionName, string | undefined, string | undefined]>([
+    ['shutdownTimeout', 'PORTICO_SHUTDOWN_TIMEOUT', '--shutdown-timeout'],
+    ['exitOnUncaughtError', 'PORTICO_EXIT_ON_UNCAUGHT_ERROR', '--exit-on-uncaught-error'],
+    ['mode', 'PORTICO_SOCKET_MODE', '--socket-mode'],
+    ['osEnviron', undefined, undefined],
+    ['requestHandler', undefined, undefined],
+  ])('The variable and the flag of %s are %s and %s', (name, variable, flag) => {
+    expect(derived(name)).toEqual([variable, flag])
+  })
+
+  test('No two options share a variable or a flag', () => {
+    const all = OPTION_NAMES.flatMap(derived).filter((it) => it !== undefined)
+    expect(new Set(all).size).toBe(all.length)
   })
 
   test.each<[string, string, unknown]>([

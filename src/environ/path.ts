@@ -1,5 +1,5 @@
 /** SCRIPT_NAME and PATH_INFO as the application sees them: options, repairs, mount point. */
-import type { Options } from '../options.ts'
+import type { Options } from '../options/options.ts'
 import type { Environ } from '../types.ts'
 import { decodePath } from './decode-path.ts'
 import { divideCorrectly, redirectedFrom, respellPath } from './path-quirks.ts'

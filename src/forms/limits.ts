@@ -1,5 +1,5 @@
 /** The limits of a form, and the errors of forms. */
-import { isInteger, refuse } from '../option-values.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import { PeerError } from '../errors.ts'
 
 /** Text fields in query string and body together; 1,000 in PHP (`max_input_vars`) and Django, too. */

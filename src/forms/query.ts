@@ -4,8 +4,8 @@
  * The rules are those of Python's `urllib.parse.parse_qsl`, with one exception: the bytes of a value
  * are decoded together, as in the URL Standard, section 5.1, and not each run of `%XX` by itself.
  */
-import { checkNames } from '../option-names.ts'
-import { refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
 import { type Decode, decoderFor } from './charset.ts'
 import { checkLimits, malformed, MAX_NUM_FIELDS, quote, tooLarge } from './limits.ts'

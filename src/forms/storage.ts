@@ -1,7 +1,7 @@
 /** FieldStorage: the form of one request, from its query string and its body. */
 import type { Buffer } from 'node:buffer'
-import { checkNames } from '../option-names.ts'
-import { refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
 import type { Environ, InputStream } from '../types.ts'
 import type { Decode } from './charset.ts'

@@ -1,7 +1,7 @@
 /** One log line for each response (Apache's mod_log_config; Plack::Middleware::AccessLog). */
 import { asApplication } from '../application/detect.ts'
-import { checkNames } from '../option-names.ts'
-import { refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { PeerError } from '../errors.ts'
 import { chunkLength } from '../response/body.ts'
 import { Headers } from '../response/headers.ts'

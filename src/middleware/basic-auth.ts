@@ -1,8 +1,8 @@
 /** Basic authentication (RFC 7617), for where the web server does not do it. */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { asApplication } from '../application/detect.ts'
-import { checkNames } from '../option-names.ts'
-import { refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { decodeText, encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'

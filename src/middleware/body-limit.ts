@@ -1,6 +1,6 @@
 /** A limit on request bodies. */
 import { asApplication } from '../application/detect.ts'
-import { isInteger, refuse } from '../option-values.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import { contentLength } from '../environ/environ.ts'
 import { PeerError } from '../errors.ts'
 import { type ByteSource, Input } from '../request/input.ts'

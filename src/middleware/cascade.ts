@@ -3,8 +3,8 @@ import { asApplication } from '../application/detect.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'
 import { intercept } from './intercept.ts'
-import { checkNames } from '../option-names.ts'
-import { isInteger, refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import { plain } from './plain-response.ts'
 
 export interface CascadeOptions {

@@ -1,8 +1,8 @@
 /** Errors as a page, for development (Rack::ShowExceptions). */
 import { inspect } from 'node:util'
 import { asApplication } from '../application/detect.ts'
-import { checkNames } from '../option-names.ts'
-import { refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { decodeText } from '../environ/environ.ts'
 import { asLogEntry, escapeControl } from '../text.ts'
 import { PeerError } from '../errors.ts'

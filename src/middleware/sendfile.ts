@@ -1,8 +1,8 @@
 /** Files that the web server sends itself (X-Sendfile, X-Accel-Redirect). */
 import { resolve } from 'node:path'
 import { asApplication } from '../application/detect.ts'
-import { checkNames } from '../option-names.ts'
-import { refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass } from '../types.ts'

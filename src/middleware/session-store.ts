@@ -1,5 +1,5 @@
 /** The interface of session stores, and the store in memory. */
-import { isInteger, refuse } from '../option-values.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import type { MaybePromise } from './maybe-promise.ts'
 
 /**

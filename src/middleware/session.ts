@@ -1,7 +1,7 @@
 /** What an application remembers of a client from one request to the next. */
 import { asApplication } from '../application/detect.ts'
-import { checkNames } from '../option-names.ts'
-import { isInteger, refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { hook } from './body-hooks.ts'

@@ -1,8 +1,8 @@
 /** The files of a directory, as an application (Plack::App::File). */
 import { closeSync, createReadStream, type Stats, statSync } from 'node:fs'
 import { lookup } from 'mrmime'
-import { checkNames } from '../option-names.ts'
-import { isInteger, refuse } from '../option-values.ts'
+import { checkNames } from '../options/names.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import { decodeText, encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import { Headers } from '../response/headers.ts'

@@ -1,7 +1,7 @@
 /** Detects the gateway that this process was started for. */
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAY_NAMES, type Gateway } from '../gateways.ts'
-import { suggestion } from '../option-names.ts'
+import { suggestion } from '../options/names.ts'
 import { describeDescriptor, type DescriptorKind } from '../server/inherited-sockets.ts'
 
 /** The gateway that a process was started for, and where it listens if that is known. */

@@ -1,9 +1,10 @@
 /** The options of `run`, from the program and from the environment. */
-import { checkOptions, misplaced, optionsFromEnvironment } from '../check-options.ts'
+import { checkOptions, misplaced, optionsFromEnvironment } from '../options/check.ts'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS, type Gateway } from '../gateways.ts'
 import { logEntry } from '../log.ts'
-import { namesOf, type Options } from '../options.ts'
+import type { Options } from '../options/options.ts'
+import { namesOf } from '../options/table.ts'
 
 /**
  * The options for the gateway that `run` has chosen. PORTICO_* variables replace the program's

@@ -12,7 +12,7 @@ import type {
 } from '../types.ts'
 import type { PathOptions } from '../environ/path.ts'
 import { PeerError } from '../errors.ts'
-import type { Options } from '../options.ts'
+import type { Options } from '../options/options.ts'
 import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
 import { httpDate } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'

@@ -1,7 +1,7 @@
 /** Deadlines of connections, on a clock that is set once a second. */
 import type { Socket } from 'node:net'
 import { writeQueueSize } from '../node-internals/write-queue.ts'
-import { OPTIONS } from '../options.ts'
+import { OPTIONS } from '../options/table.ts'
 
 // Defaults for all gateways.
 export const HEADERS_TIMEOUT = OPTIONS.headersTimeout.default

@@ -1,7 +1,7 @@
 /** The `http.Server` of `HTTPHandler`. */
 import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { OPTIONS, type OptionsOf } from '../options.ts'
+import { OPTIONS, type OptionsOf } from '../options/table.ts'
 import { connectionOf } from './connections/http.ts'
 import { HEADERS_TIMEOUT, IDLE_TIMEOUT, SWEEP_TIME } from './deadlines.ts'
 

@@ -21,7 +21,8 @@ import { connect } from 'node:net'
 import type { Server } from 'node:net'
 import { dirname } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
-import { OPTIONS, type Options } from '../options.ts'
+import type { Options } from '../options/options.ts'
+import { OPTIONS } from '../options/table.ts'
 
 export type SocketFileOptions = Pick<Options, 'mode' | 'owner' | 'group'>
 

@@ -15,7 +15,15 @@ import type { ProxyFixOptions } from '../../src/middleware/proxy-fix.ts'
 import type { SendfileOptions } from '../../src/middleware/sendfile.ts'
 import type { SessionOptions } from '../../src/middleware/session.ts'
 import type { StaticFilesOptions } from '../../src/middleware/static-files.ts'
-import { defaultOf, namesOf, rowOf, type OptionName, type OptionSet } from '../../src/options.ts'
+import { textOf } from '../../src/options/row.ts'
+import {
+  defaultOf,
+  namesOf,
+  OPTION_NAMES,
+  rowOf,
+  type OptionName,
+  type OptionSet,
+} from '../../src/options/table.ts'
 import type { TestSessionOptions } from '../../src/testing/test-session.ts'
 
 const page = (name: string) => readFileSync(`docs/${name}.md`, 'utf8')
@@ -23,14 +31,14 @@ const page = (name: string) => readFileSync(`docs/${name}.md`, 'utf8')
 /** Names in backquotes: `listen`, and `maxAge` of `maxAge: 5`. */
 const quoted = (text: string) => [...text.matchAll(/`(\w+)/g)].map(([, name = '']) => name)
 
-/** The first table after `## Options`: each option with its second column. */
-function optionsOf(name: string): Record<string, string> {
+/** The first table after `## Options`: each option with its default and its text. */
+function tableOf(name: string): Record<string, string[]> {
   const table = /\n## Options\n\n((?:\|.*\n)+)/.exec(page(name))?.[1] ?? ''
   const rows = table.trimEnd().split('\n').slice(2)
   return Object.fromEntries(
-    rows.flatMap((row) => {
-      const [, names = '', value = ''] = row.split('|')
-      return quoted(names).map((option) => [option, value.trim()])
+    rows.map((row) => {
+      const [, names = '', ...columns] = row.split('|').map((column) => column.trim())
+      return [quoted(names)[0], columns.slice(0, -1)]
     }),
   )
 }
@@ -43,16 +51,9 @@ const bytes = (size: number) =>
       : `${size / 2 ** 30} GiB`
 const count = (number: number) => number.toLocaleString('en')
 
-/** Mode 0660, and the process's own user and group. */
-const RIGHTS = `0${defaultOf('mode', 'fastcgi')!.toString(8)}, ours`
-
 /** Defaults that a table words in its own way. */
 const WORDED: Partial<Record<OptionName, Partial<Record<OptionSet, string>>>> = {
-  listen: { fastcgi: 'descriptor 0', http: '`:8000` on 127.0.0.1' },
-  mode: { fastcgi: RIGHTS, http: RIGHTS },
-  owner: { fastcgi: RIGHTS, http: RIGHTS },
-  group: { fastcgi: RIGHTS, http: RIGHTS },
-  allowedClients: { http: 'everybody' },
+  listen: { fastcgi: '`fd:0`', http: '`:8000`' },
   requestHandler: { fastcgi: '`FastCGIRequestHandler`', http: '`HTTPRequestHandler`' },
 }
 
@@ -63,6 +64,7 @@ function written(name: OptionName, set: OptionSet): string {
   const value = defaultOf(name, set) as string | number | boolean | undefined
   if (value === undefined) return ''
   if (value === 0) return 'no limit'
+  if (name === 'mode') return `0${Number(value).toString(8)}`
   switch (rowOf(name).kind) {
     case 'time':
       return `${Number(value) / 1000} s`
@@ -78,10 +80,31 @@ function written(name: OptionName, set: OptionSet): string {
   }
 }
 
-test.each(['fastcgi', 'http'] as const)('docs/%s.md has the options and their defaults', (set) => {
-  expect(optionsOf(set)).toEqual(
-    Object.fromEntries(namesOf(set).map((name) => [name, written(name, set)])),
+test.each(['fastcgi', 'http'] as const)(
+  'docs/%s.md has the options, their defaults and their texts',
+  (set) => {
+    expect(tableOf(set)).toEqual(
+      Object.fromEntries(
+        namesOf(set).map((name) => [name, [written(name, set), textOf(rowOf(name))]]),
+      ),
+    )
+  },
+)
+
+test('The doc comment of each option is its text', () => {
+  const source = readFileSync('src/options/options.ts', 'utf8')
+  const comments = [...source.matchAll(/\/\*\*((?:(?!\*\/)[^])*)\*\/\s*readonly (\w+)\?: /g)].map(
+    ([, comment = '', name]) => [name, comment.replaceAll(/\s+(?:\* )?/g, ' ').trim()],
   )
+  expect(comments).toEqual(OPTION_NAMES.map((name) => [name, textOf(rowOf(name))]))
+})
+
+test('The help of an option fits beside its flag, and is a phrase', () => {
+  for (const name of OPTION_NAMES) {
+    expect(rowOf(name).help).toMatch(/^(?:[a-z]|CIDR|SCRIPT_NAME).{5,69}[^.]$/)
+    expect(rowOf(name).help).not.toMatch(/[`*|]/)
+    expect(rowOf(name).more ?? 'A b').toMatch(/^[A-Z`].*[^.]$/)
+  }
 })
 
 test('SCGI has the options of FastCGI, except multiplex', () => {
@@ -94,7 +117,7 @@ test('SCGI has the options of FastCGI, except multiplex', () => {
 test("docs/fastcgi.md describes run()'s own options outside of the table", () => {
   for (const name of namesOf('run')) {
     expect(page('fastcgi')).toMatch(new RegExp(`\\b${name}: `))
-    expect(optionsOf('fastcgi')).not.toHaveProperty(name)
+    expect(tableOf('fastcgi')).not.toHaveProperty(name)
   }
 })
 

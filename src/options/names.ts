@@ -1,5 +1,5 @@
 /** Refuses unknown names of options, and suggests the nearest known one. */
-import { ConfigurationError } from './errors.ts'
+import { ConfigurationError } from '../errors.ts'
 
 /**
  * Refuses an option that is not one of `names`.

@@ -1,6 +1,6 @@
 /** Refuses values of options, with one form of message. For middleware and forms. */
-import { ConfigurationError } from './errors.ts'
-import { quote } from './text.ts'
+import { ConfigurationError } from '../errors.ts'
+import { quote } from '../text.ts'
 
 /** @throws {ConfigurationError} that names what was received and what is expected. */
 export function refuse(where: string, option: string, value: unknown, expected: string): never {

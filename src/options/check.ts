@@ -1,20 +1,11 @@
 /** Checks options against the table, and reads them from the environment. */
-import { ConfigurationError } from './errors.ts'
-import { GATEWAYS } from './gateways.ts'
-import { checkNames, suggestion } from './option-names.ts'
-import {
-  MAX_SIZE,
-  namesOf,
-  OPTION_NAMES,
-  rowOf,
-  variableOf,
-  type Kind,
-  type OptionName,
-  type OptionRow,
-  type Options,
-  type OptionSet,
-} from './options.ts'
-import { quote } from './text.ts'
+import { ConfigurationError } from '../errors.ts'
+import { GATEWAYS } from '../gateways.ts'
+import { checkNames, suggestion } from './names.ts'
+import type { Options } from './options.ts'
+import { MAX_SIZE, variableOf, type Kind, type OptionRow } from './row.ts'
+import { namesOf, OPTION_NAMES, rowOf, type OptionName, type OptionSet } from './table.ts'
+import { quote } from '../text.ts'
 
 /**
  * Checks the options of a handler.
@@ -66,7 +57,7 @@ export function checkValue(name: OptionName, value: unknown): void {
 }
 
 /** A description of what the option accepts, if it does not accept this value. */
-function expectation(row: OptionRow<unknown>, value: unknown): string | undefined {
+function expectation(row: OptionRow, value: unknown): string | undefined {
   const { kind, range: [min, max] = [0, MAX_SIZE], unlimited, choices = [] } = row
   switch (kind) {
     case 'time':
@@ -115,17 +106,25 @@ function isVariables(value: unknown): boolean {
 export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): Partial<Options> {
   const options: Partial<Record<OptionName, unknown>> = {}
   for (const name of namesOf(set)) {
-    const variable = variableOf(name)
+    const variable = variableOf(name, rowOf(name))
     const text = variable && env[variable]
     if (!text) continue
-    const value = parse(rowOf(name).kind, text)
-    const expected = expectation(rowOf(name), value)
-    if (expected !== undefined) {
-      throw new ConfigurationError(`${variable}: ${quote(text)} is not accepted; it is ${expected}`)
-    }
-    options[name] = value
+    options[name] = valueOf(rowOf(name), text, variable)
   }
   return options as Partial<Options>
+}
+
+/**
+ * The value that a variable or a flag sets.
+ *
+ * @param where the variable or the flag, for the message.
+ * @throws {ConfigurationError} if the value is of the wrong kind or out of range.
+ */
+export function valueOf(row: OptionRow, text: string, where: string): unknown {
+  const value = parse(row.kind, text)
+  const expected = expectation(row, value)
+  if (expected === undefined) return value
+  throw new ConfigurationError(`${where}: ${quote(text)} is not accepted; it is ${expected}`)
 }
 
 /** Reads a value from text. Returns text of another format unchanged; `expectation` refuses it. */

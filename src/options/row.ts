@@ -1,0 +1,52 @@
+/** What a row of a table of options says, and what follows from it: variable, flag and text. */
+
+/**
+ * The type of a value. A 'time' is in milliseconds. The code that uses a 'special' option parses it.
+ * A 'class' or 'variables' cannot come from an environment variable or a command line.
+ */
+// oxfmt-ignore
+export type Kind =
+  | 'time' | 'bytes' | 'count' | 'switch' | 'text' | 'header' | 'choice' | 'special' | 'class' | 'variables'
+
+export interface OptionRow<Value = unknown> {
+  readonly kind: Kind
+  readonly range?: readonly [min: number, max: number]
+  /** Whether Infinity lifts a limit. */
+  readonly unlimited?: boolean
+  readonly choices?: readonly Value[]
+  /** The name from which the variable and the flag are derived, if it is not the option's own. */
+  readonly external?: string
+  /** One line for --help: a phrase without a full stop, in lower case. */
+  readonly help: string
+  /** Further sentences for docs/ and the doc comment, without the last full stop. */
+  readonly more?: string
+}
+
+/** 24.8 days. For a longer time Node's timers fire at once. */
+export const MAX_TIME = 2 ** 31 - 1
+export const MAX_SIZE = Number.MAX_SAFE_INTEGER
+
+/** The environment variable of an option, such as PORTICO_IDLE_TIMEOUT; undefined if it has none. */
+export function variableOf(name: string, row: OptionRow): string | undefined {
+  return isText(row) ? `PORTICO_${words(name, row, '_').toUpperCase()}` : undefined
+}
+
+/** The flag of an option on a command line, such as --idle-timeout; undefined if it has none. */
+export function flagOf(name: string, row: OptionRow): string | undefined {
+  return isText(row) ? `--${words(name, row, '-').toLowerCase()}` : undefined
+}
+
+/** The text of an option, for docs/ and the doc comment. */
+export function textOf({ help, more }: OptionRow): string {
+  const sentence = `${help[0]!.toUpperCase()}${help.slice(1)}.`
+  return more === undefined ? sentence : `${sentence} ${more}.`
+}
+
+function isText({ kind }: OptionRow): boolean {
+  return kind !== 'class' && kind !== 'variables'
+}
+
+/** 'idleTimeout' gives 'idle-Timeout'. */
+function words(name: string, { external = name }: OptionRow, separator: string): string {
+  return external.replace(/[A-Z]/g, `${separator}$&`)
+}
