@@ -130,7 +130,7 @@ describe('the tarball of npm pack', () => {
 
   test('the tarball holds what users need, and nothing else', () => {
     const needed =
-      /^(?:dist|cgi-bin|docs|examples)\/|^(?:package\.json|nginx\.conf\.example|LICENSE|(?:README|SPEC|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/
+      /^(?:bin|dist|cgi-bin|docs|examples)\/|^(?:package\.json|nginx\.conf\.example|LICENSE|(?:README|SPEC|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/
     expect(paths.filter((path) => !needed.test(path))).toEqual([])
     expect(paths.filter((path) => /\.tsbuildinfo$|\.test\.|\/test\//.test(path))).toEqual([])
   })

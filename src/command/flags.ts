@@ -1,0 +1,125 @@
+/** Flags: what a row says about one, and how an argument list is read with a table of them. */
+import { parseArgs } from 'node:util'
+import { UsageError } from './usage-error.ts'
+import { suggestion } from '../options/names.ts'
+import { quote } from '../text.ts'
+import { parseValue, type ValueRow } from './values.ts'
+
+/** A flag. Its key in the table is its name in camelCase: `socketMode` is --socket-mode. */
+export interface Flag extends ValueRow {
+  /** One line for --help, without a capital or a full stop. */
+  readonly help: string
+  /** A letter: 'o' for -o. */
+  readonly short?: string
+  /** The name of the value in --help, such as 'PATH'. */
+  readonly value?: string
+  /** Whether it may be given several times; its value is then an array. */
+  readonly repeatable?: boolean
+  /** Whether the short --help of a command with many flags shows it. */
+  readonly common?: boolean
+  /** Shown as --no-NAME, because it is on by default. */
+  readonly negative?: boolean
+}
+
+export type FlagTable = Readonly<Record<string, Flag>>
+export type FlagValues = Readonly<Record<string, unknown>>
+
+/** The flags that every command has. */
+const EVERY: FlagTable = {
+  help: { kind: 'switch', short: 'h', help: 'show this help' },
+}
+
+/** 'socketMode' → 'socket-mode' */
+export function flagName(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+export interface Arguments {
+  readonly values: FlagValues
+  readonly operands: readonly string[]
+  readonly rest: readonly string[]
+}
+
+/**
+ * Reads arguments. A flag may stand anywhere before `--`; the last of several counts unless the
+ * flag is repeatable.
+ *
+ * @throws {UsageError} for an unknown flag, with the nearest name, and for a wrong value.
+ */
+export function parseFlags(args: readonly string[], table: FlagTable): Arguments {
+  const rows = new Map(
+    Object.entries({ ...table, ...EVERY }).map(([key, row]) => [flagName(key), { key, row }]),
+  )
+  const { tokens } = parseArgs({
+    args: [...args],
+    strict: false,
+    tokens: true,
+    allowNegative: true,
+    options: Object.fromEntries(
+      [...rows].map(([name, { row }]) => [
+        name,
+        {
+          type: row.kind === 'switch' ? ('boolean' as const) : ('string' as const),
+          ...(row.short === undefined ? {} : { short: row.short }),
+        },
+      ]),
+    ),
+  })
+  const values: Record<string, unknown> = {}
+  const operands: string[] = []
+  const rest: string[] = []
+  let ended = false
+  for (const token of tokens) {
+    if (token.kind === 'option-terminator') ended = true
+    else if (token.kind === 'positional') (ended ? rest : operands).push(token.value)
+    else {
+      // Node 20 gives 'no-live' as the name, later versions 'live' with the raw name '--no-live'.
+      const negative = token.rawName.startsWith('--no-') && !rows.has(token.rawName.slice(2))
+      const name = negative ? token.rawName.slice(5) : token.name
+      const found = rows.get(name)
+      if (found === undefined) throw new UsageError(unknown(token.rawName, [...rows.keys()]))
+      const { key, row } = found
+      const value = valueOf(token, row, negative)
+      if (row.repeatable) values[key] = [...((values[key] as unknown[]) ?? []), value]
+      else values[key] = value
+    }
+  }
+  return { values, operands, rest }
+}
+
+interface OptionToken {
+  readonly rawName: string
+  readonly value?: string | undefined
+  readonly inlineValue?: boolean | undefined
+}
+
+function valueOf({ rawName, value, inlineValue }: OptionToken, row: Flag, negative: boolean) {
+  if (row.kind === 'switch') {
+    if (value === undefined) return !negative
+    if (!negative && (value === 'true' || value === 'false')) return value === 'true'
+    throw new UsageError(`${rawName} takes no value (got ${quote(value)})`)
+  }
+  if (negative) throw new UsageError(`${rawName}: --${rawName.slice(5)} cannot be negated`)
+  if (value === undefined) throw new UsageError(`${rawName} needs a value${example(row)}`)
+  if (!inlineValue && /^-./.test(value)) {
+    throw new UsageError(
+      `${rawName} needs a value${example(row)}; write ${rawName}=${value} if it begins with a dash`,
+    )
+  }
+  const parsed = parseValue(row, value)
+  if ('refused' in parsed) throw new UsageError(`${rawName}: ${parsed.refused}`)
+  return parsed.value
+}
+
+function example({ value, choices }: Flag): string {
+  if (choices !== undefined) return `: ${choices.join(', ')}`
+  return value === undefined ? '' : `: ${value}`
+}
+
+function unknown(rawName: string, names: readonly string[]): string {
+  const given = rawName.replace(/^--?(?:no-)?/, '')
+  const hint = rawName.startsWith('--') || given.length > 1 ? suggestion(given, names) : undefined
+  // A list of forty names would not be one line.
+  const near = hint?.startsWith('Did you mean') ? hint.replace("'", "'--") : 'See --help'
+  return `unknown flag ${rawName}. ${near}`
+}

@@ -1,0 +1,85 @@
+/** `portico`: finds the sub-command, loads it, and turns what goes wrong into one line. */
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { ConfigurationError } from '../errors.ts'
+import { suggestion } from '../options/names.ts'
+import { asLogEntry, show } from '../text.ts'
+import { COMMAND_NAMES, commandOf, type Output } from './commands.ts'
+import { EXIT } from './exit-codes.ts'
+import { parseFlags } from './flags.ts'
+import { UsageError } from './usage-error.ts'
+
+const STREAMS: Output = {
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+}
+
+/**
+ * Carries out a command line; resolves to the exit code.
+ *
+ * @param args the arguments after the name of the program.
+ */
+export async function main(args: readonly string[], output: Output = STREAMS): Promise<number> {
+  try {
+    return await dispatch(args, output)
+  } catch (error) {
+    if (error instanceof UsageError) {
+      output.err(asLogEntry(`portico: ${error.message.replaceAll('\n', ' ')}`))
+      return EXIT.usage
+    }
+    output.err(
+      asLogEntry(`portico: ${error instanceof ConfigurationError ? error.message : show(error)}`),
+    )
+    return EXIT.failed
+  }
+}
+
+async function dispatch(args: readonly string[], output: Output): Promise<number> {
+  const [first, ...others] = args
+  if (first === undefined || first === '--help' || first === '-h' || first === 'help') {
+    const [topic] = others
+    if (topic !== undefined && !topic.startsWith('-')) return dispatch([topic, '--help'], output)
+    const { overview } = await import('./help.ts')
+    output.out(overview(version()))
+    return EXIT.done
+  }
+  if (first === '--version' || first === '-V' || first === 'version') {
+    output.out(`${version()}\n`)
+    return EXIT.done
+  }
+  const row = commandOf(first)
+  if (row !== undefined) return runCommand(first, others, output)
+  if (isServed(first)) return runCommand('serve', args, output)
+  throw new UsageError(`unknown command '${first}'. ${suggestion(first, COMMAND_NAMES)}`)
+}
+
+/** `portico app.js`, and `portico --workers 2 app.js`. */
+function isServed(first: string): boolean {
+  return /^-|[./\\]/.test(first) || existsSync(first)
+}
+
+async function runCommand(name: string, args: readonly string[], output: Output): Promise<number> {
+  const { command } = await commandOf(name)!.load()
+  const { values, operands, rest } = parseFlags(args, command.flags)
+  if (values['help'] === true || values['helpAll'] === true) {
+    const { commandHelp } = await import('./help.ts')
+    output.out(commandHelp(name, command, values['helpAll'] === true))
+    return EXIT.done
+  }
+  const [least, most] = command.count
+  if (operands.length < least) {
+    throw new UsageError(`${name} needs ${command.operands}. See portico ${name} --help`)
+  }
+  if (operands.length > most) {
+    throw new UsageError(
+      `${name} takes ${most === 0 ? 'no argument' : `${command.operands} only`} (got '${operands[most]}')`,
+    )
+  }
+  return command.run({ values, operands, rest, ...output })
+}
+
+/** Of the package that this file belongs to. */
+function version(): string {
+  const manifest = createRequire(import.meta.url)('portico/package.json') as { version: string }
+  return manifest.version
+}
