@@ -10,8 +10,8 @@ import { reportIfUncaught } from '../src/process/report.ts'
 import type { GatewayServer } from '../src/server/gateway-server.ts'
 
 /**
- * The options of whichever gateway it will be. A `requestHandler` belongs to one gateway, and so to
- * its handler.
+ * The options of all gateways, except `requestHandler`: its class depends on the gateway, so it is
+ * an option of that gateway's handler only.
  */
 export type RunOptions = Omit<Options, 'requestHandler'>
 
@@ -19,13 +19,12 @@ export type RunOptions = Omit<Options, 'requestHandler'>
  * Runs an application over the gateway that this process was started for (`detectGateway`), or over
  * `options.gateway`. Meant for the last line of a script.
  *
- * Resolves to the server once it accepts connections; under CGI to null, once the request has been
- * responded to. SIGTERM and SIGINT close the server, and so does an uncaught error.
+ * Resolves to the server once it accepts connections, or under CGI to null after the response.
+ * SIGTERM, SIGINT and uncaught errors close the server.
  *
- * The environment has options, too, such as PORTICO_LISTEN and PORTICO_SHUTDOWN_TIMEOUT; they
- * replace the program's.
+ * Environment variables such as PORTICO_LISTEN and PORTICO_SHUTDOWN_TIMEOUT override `options`.
  *
- * @throws {ConfigurationError} if it cannot start. Where nothing catches the error its message is
+ * @throws {ConfigurationError} if it cannot start. If nothing catches the error, its message is
  *   logged in one line, and the exit code is 1.
  */
 export async function run(
@@ -67,7 +66,7 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
   const starting = load({
     multiprocess: isWorker || detected.multiprocess === true,
     ...settings,
-    // A socket that was handed over is the one on which the web server expects to be served.
+    // An inherited socket takes precedence: it is the one that the web server connects to.
     listen: detected.listen ?? settings.listen,
   }).then((handler) => (handler as ServerHandler).run(application))
   shutdown.closeOnSignals(starting)

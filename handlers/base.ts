@@ -1,6 +1,6 @@
 /**
- * `BaseHandler`: runs an application for one request (wsgiref.handlers.BaseHandler). It has all
- * behaviour of the contract; a gateway adds a transport and a few overrides.
+ * `BaseHandler`: runs an application for one request (wsgiref.handlers.BaseHandler). It implements
+ * the whole contract; a gateway adds a transport and a few overrides.
  *
  * The life of a request, whose `state` only moves forward:
  *
@@ -15,9 +15,10 @@
  *     any       abort                     ended     _end(false); aborts portico.signal, closes the body
  *     ended     any                       ended     nothing is sent; an error is logged
  *
- * The server calls `start` or `run` once. `abort` (the client is gone) and `disconnected` (it closed
- * its half) may come at any time and again. `fail` takes errors from outside of `run`, such as
- * uncaught exceptions. `_end` is called once, after the last `_write`. The body is closed once.
+ * The server calls `start` or `run` once. It may call `abort` (the client is gone) and `disconnected`
+ * (the client closed its half) at any time, more than once. `fail` takes errors from outside of
+ * `run`, such as uncaught exceptions. `_end` is called once, after the last `_write`. The body is
+ * closed once.
  *
  * Everything runs in the caller's turn of the event loop unless the application or the transport
  * waits: a synchronous application under CGI never leaves it.
@@ -62,7 +63,7 @@ export class BaseHandler extends HandlerDefaults {
   /** The result until it is closed, and its iterator. */
   #open: Body | null = null
   #iterator: Iterator<unknown> | AsyncIterator<unknown> | null = null
-  /** The length of the body, where opening or iterating it has shown that. */
+  /** The length of the body, once opening or iterating it has revealed that. */
   #knownLength: number | undefined
   #framing = UNFRAMED
   /** The application has sent more than it declared; the rest is not asked for. */
@@ -91,7 +92,7 @@ export class BaseHandler extends HandlerDefaults {
 
   /** Calls `run` for a server. If it rejects, the error is logged and only this request ends. */
   start(application: Application): void {
-    // No promise where nothing waits, because it costs a tenth of a small request.
+    // Creates no promise unless something waits: a promise costs a tenth of a small request.
     const own = this.run === BaseHandler.prototype.run
     const wait = own ? this.#run(application) : this.run(application)
     wait?.catch((error: unknown) => {
@@ -245,9 +246,9 @@ export class BaseHandler extends HandlerDefaults {
   }
 
   /**
-   * The `write()` that the application gets. It throws what the application does wrong. A transport
-   * that fails ends the request, because not every application waits for its writes; those that do
-   * get a rejection, then and for each later write, so that a loop of writes ends.
+   * The `write()` that the application gets. It throws for mistakes of the application. If the
+   * transport fails, the request ends, because not every application awaits its writes. One that
+   * does gets a rejection from this and every later write, so that a loop of writes ends.
    */
   #writeForApplication(chunk: Chunk): Promise<void> {
     let wait: MaybePromise
@@ -287,7 +288,7 @@ export class BaseHandler extends HandlerDefaults {
     if (isChunk(body)) {
       this.#emit(body)
     } else if (Array.isArray(body)) {
-      // All chunks are there, so `_end` flushes them together.
+      // All chunks exist already, so `_end` flushes them together.
       for (const chunk of body) this.#emit(chunk)
     } else {
       return this.#iterate(body)
@@ -307,7 +308,7 @@ export class BaseHandler extends HandlerDefaults {
     this.sendHeaders()
   }
 
-  /** Closes the result, and drops what a handler that is kept would hold in memory. */
+  /** Closes the result, and drops references that a retained handler would keep in memory. */
   close(): MaybePromise {
     const wait = this.#closeResult()
     this.result = this.headers = this.status = this.environ = null
@@ -344,7 +345,7 @@ export class BaseHandler extends HandlerDefaults {
     this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : show(error))
   }
 
-  /** Logs `error`, and sends the error page; if the head is sent, ends the response incomplete. */
+  /** Logs `error` and sends the error page, or ends the response as incomplete after the head. */
   async handleError(error: unknown): Promise<void> {
     this.logException(error)
     if (this.headersSent) {

@@ -1,9 +1,9 @@
 /**
  * `CGIHandler` and `IISCGIHandler`: a script that a web server starts for one request (RFC 3875).
  *
- * Start-up dominates the cost of CGI, so this file and its imports load only builtins that Node's
- * own start has loaded. Nothing is taken from the command line, where a query without '=' can
- * arrive (RFC 3875, section 4.4; CVE-2012-1823).
+ * Start-up dominates the cost of CGI, so this file and its imports use only built-in modules that
+ * Node has loaded at its own start. The command line is ignored, because a query without '=' can
+ * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
 import { closeSync, fstatSync, openSync } from 'node:fs'
 import { contentLength } from '../src/environ/environ.ts'
@@ -27,8 +27,8 @@ const DETACH_AFTER = 20
 const EXIT_AFTER = 30_000
 
 /**
- * How long, in ms, a script may go on after SIGTERM, with which a web server ends a script whose
- * client is gone. Apache kills it after 3 s.
+ * How long, in ms, a script may go on after SIGTERM, which a web server sends if the client is gone.
+ * Apache kills the script after 3 s.
  */
 const TERMINATE_AFTER = 2_000
 
@@ -60,7 +60,7 @@ export class CGIHandler extends BaseCGIHandler {
     // Descriptor 1 is for the response only: `console.log` writes to the log.
     const standardError = { configurable: true, get: () => process.stderr }
     Object.defineProperty(process, 'stdout', standardError)
-    // A console that has been used already has kept the stream (Node 20 to 26: `_stdout`).
+    // After its first use, a console keeps the stream (Node 20 to 26: in `_stdout`).
     Object.defineProperty(console, '_stdout', standardError)
     redirectWrites(1, 2)
     if (samePipe(1, 2)) replaceByNull(2, 'w')
@@ -135,7 +135,7 @@ export class CGIHandler extends BaseCGIHandler {
     }
   }
 
-  /** Called when the script first waits, or has more to write: others need no listener. */
+  /** Called when the script first waits or has more to write. Other scripts need no listener. */
   #listenForSigterm(): void {
     if (this.#listening) return
     this.#listening = true
@@ -182,23 +182,23 @@ function terminated(): PeerError {
 }
 
 /**
- * Whether a body follows that has an end but no length. Apache decodes a chunked body and closes
- * stdin after it, and so does fcgiwrap behind nginx. busybox and uWSGI pass on the chunks as they
- * are and leave stdin open; others pass nothing.
+ * Whether the request has a body without a known length, which ends with stdin. Apache decodes a
+ * chunked body and closes stdin after it, and so does fcgiwrap behind nginx. busybox and uWSGI pass
+ * on the chunks undecoded and leave stdin open. Other servers pass no body.
  *
- * @throws {PeerError} 411 for a chunked body from those others.
+ * @throws {PeerError} 411 for a chunked body from any server but Apache and nginx.
  */
 function isChunked(environ: Environ): boolean {
   if (environ['HTTP_TRANSFER_ENCODING'] === undefined) return false
   if (/^(?:Apache|nginx)\b/.test(environ['SERVER_SOFTWARE'] ?? '')) return true
-  const message = 'A chunked request body, which this web server does not decode'
+  const message = 'The request body is chunked, and this web server does not decode it'
   throw new PeerError('PORTICO_BAD_REQUEST', message, '411 Length Required')
 }
 
 /**
- * Reads the rest of the body. A script that ends with unread bytes in its socket resets the
- * connection, and Apache's mod_cgid (2.4) then truncates the response. One that ends with unread
- * bytes in its pipe lets a write of the web server fail, and fcgiwrap (1.1) then sends a 502.
+ * Reads the rest of the body. If a script ends with unread bytes in its socket, the connection is
+ * reset, and Apache's mod_cgid (2.4) truncates the response. If it ends with unread bytes in its
+ * pipe, the web server's write fails, and fcgiwrap (1.1) sends a 502.
  */
 async function discard(body: Input): Promise<void> {
   try {
@@ -225,7 +225,7 @@ function replaceByNull(fd: number, flags: 'r' | 'w'): void {
     closeSync(fd)
     openSync(NULL_DEVICE, flags) // Gets the lowest free number, which is fd.
   } catch {
-    // The script itself has closed it.
+    // The script has closed it itself.
   }
 }
 

@@ -30,7 +30,7 @@ export interface FastCGIOptions extends OptionsOf<'fastcgi'> {
   readonly requestHandler?: typeof FastCGIRequestHandler | undefined
 }
 
-/** Characters of `wsgi.errors` that wait for the response at the most. */
+/** The maximum number of characters of `wsgi.errors` that wait for the response. */
 const MAX_HELD_LOG = 65_536
 
 /**
@@ -52,8 +52,8 @@ export class FastCGIHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    // Who hands over the socket as descriptor 0 may start several processes: mod_fcgid starts one for
-    // each request in progress.
+    // A program that passes the socket as descriptor 0 may start several processes: mod_fcgid starts
+    // one for each request in progress.
     const inherited = (this.options.listen ?? 'fd:0') === 'fd:0'
     const options = { ...this.options, multiprocess: this.options.multiprocess ?? inherited }
     const { application: run } = await toApplication(application, options)
@@ -94,8 +94,8 @@ export class FastCGIRequestHandler extends BaseHandler {
   readonly #connection: FastCGITransport
   readonly #response = new ResponseBuffer()
   /**
-   * Text for STDERR, which leaves together with the response: HAProxy 2.6.12 crashes on a STDERR
-   * record if it has read nothing after it yet.
+   * Text for STDERR, which is sent together with the response: HAProxy 2.6.12 crashes on a STDERR
+   * record if no other record has arrived after it.
    */
   #log = ''
   #ended = false
@@ -114,12 +114,12 @@ export class FastCGIRequestHandler extends BaseHandler {
     this.input = input
   }
 
-  /** Already in `environ`, which was made of PARAMS (see `environ/from-params.ts`). */
+  /** Nothing to add: `environ` was made from PARAMS (see `environ/from-params.ts`). */
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {
     const environ = this.environ!
-    // The role Authorizer has no STDIN (section 6.3), and so no end of it.
+    // An Authorizer gets no STDIN (section 6.3), so it has no end either.
     const unknown = environ['FCGI_ROLE'] === 'AUTHORIZER' ? 0 : Infinity
     return new Input(this.input, contentLength(environ) ?? unknown)
   }

@@ -1,6 +1,7 @@
 /**
- * `HTTPHandler`: an HTTP/1.1 server of its own. `node:http` parses; what it accepts although it has
- * two readings is refused here. Nothing that a client sends becomes REMOTE_USER or the like.
+ * `HTTPHandler`: an HTTP/1.1 server. `node:http` parses the requests, and this file refuses the
+ * ambiguous ones that it accepts. Nothing that a client sends becomes REMOTE_USER or a similar
+ * variable.
  */
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -66,7 +67,7 @@ export class HTTPHandler {
   async run(application: Runnable): Promise<GatewayServer> {
     const { options } = this
     const { application: run } = await toApplication(application, options)
-    checkOptions('http', options) // Node's own errors for them name other options.
+    checkOptions('http', options) // Node's own errors would name Node's options.
     const server = createHTTPServer(options)
     const origin = options.requestHandler ? undefined : nodeOriginOf(run)
     if (origin) await this.#serveDirectly(server, origin)
@@ -116,7 +117,7 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
   override gateway = 'http' as const
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  /** The client waits for a 100 (Continue) before it sends the body; never one of HTTP/1.0. */
+  /** The client waits for a 100 (Continue) before it sends the body. Never true for HTTP/1.0. */
   clientWaits = false
   /** What `begin` runs; a server sets it. */
   application: Application | null = null
@@ -148,7 +149,7 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     addHTTPVariables(this.environ!, this.request, this.#maxHeaders)
   }
 
-  /** After a request that cannot be served, it is not certain where the next one begins. */
+  /** Closes the connection after an invalid request: the start of the next one is not certain. */
   override errorOutput(environ: Environ, startResponse: StartResponse, error: unknown): Body {
     if (error instanceof PeerError) this.response.shouldKeepAlive = false
     return super.errorOutput(environ, startResponse, error)
@@ -197,15 +198,15 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
 
   override _write(chunk: Chunk, size = chunkLength(chunk)): void {
     if (this.#pending !== null) this.response.write(this.#pending, 'latin1')
-    // Node sends the head and a string as one string, in the encoding of the string. A text whose
-    // length in bytes is its length in characters is ASCII, which latin1 sends as it is.
+    // Node joins the head and a string chunk into one string, in the encoding of the chunk. A string
+    // with as many bytes as characters is ASCII, which latin1 does not change.
     this.#pending = typeof chunk === 'string' && chunk.length < size ? Buffer.from(chunk) : chunk
   }
 
   override _flush(): MaybePromise {
     const { response } = this
     if (this.#pending !== null) response.write(this.#pending, 'latin1')
-    // The application may have sent an empty chunk, before there is a head.
+    // The application may have sent an empty chunk before the head exists.
     else if (this.headersSent) flushHead(response)
     this.#pending = null
     return drained(response)
@@ -222,8 +223,8 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     } else {
       if (this.#pending !== null) response.write(this.#pending, 'latin1')
       else if (this.headersSent) flushHead(response)
-      // A body without its end shows the client that the response is incomplete. Responses to
-      // earlier requests go first, and Node 26 sends what was written at the end of a turn.
+      // Closing before the end of the body shows the client that the response is incomplete. It must
+      // wait for the responses to earlier requests, and Node 26 sends writes at the end of a turn.
       const close = () => setImmediate(() => socket.destroySoon())
       if (response.socket !== null) close()
       else response.once('socket', close)

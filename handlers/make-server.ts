@@ -1,6 +1,6 @@
 /**
- * `makeServer`: an HTTP server as wsgiref.simple_server has it, which exists before it listens and
- * serves for ever or once; for development, since it validates.
+ * `makeServer`: an HTTP server for development, as in wsgiref.simple_server. It validates the
+ * application, exists before it listens, and serves one request or until it is closed.
  */
 import type { Runnable } from '../src/application/to-application.ts'
 import type { Address } from '../src/server/listen.ts'
@@ -22,8 +22,7 @@ class CountingHandler extends HTTPHandler {
 }
 
 /**
- * A server made by `makeServer`, as wsgiref.simple_server.make_server has it: it exists before it
- * listens.
+ * A server made by `makeServer`. As in wsgiref.simple_server, it exists before it listens.
  */
 export class WSGIServer {
   readonly #options: HTTPOptions
@@ -44,7 +43,7 @@ export class WSGIServer {
   }
 
   /**
-   * Resolves when connections are accepted; `serveForever` calls it as well.
+   * Resolves when connections are accepted. `serveForever` and `handleRequest` call it.
    *
    * @throws {ConfigurationError} if it cannot listen.
    */
@@ -88,8 +87,8 @@ export class WSGIServer {
 }
 
 /**
- * Makes a development server for `application` (wsgiref.simple_server), which is validated unless
- * NODE_ENV is 'production' or `validate` is false:
+ * Makes a development server for `application`, as in wsgiref.simple_server. The application is
+ * validated unless NODE_ENV is 'production' or `validate` is false:
  *
  *     await makeServer('127.0.0.1', 8000, application).serveForever()
  *

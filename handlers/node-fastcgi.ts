@@ -1,6 +1,6 @@
 /**
- * `NodeFastCGIHandler`: serves an application with the package node-fastcgi, for its users, and as a
- * second implementation to compare `FastCGIHandler` with.
+ * `NodeFastCGIHandler`: serves an application with the package node-fastcgi, both for its users and
+ * as a second implementation to compare with `FastCGIHandler`.
  *
  * The package reads and writes the protocol. docs/node-fastcgi.md lists its faults; the guards in
  * `src/server/connections/node-fastcgi.ts` limit each of them to one connection.
@@ -29,7 +29,7 @@ export interface NodeFastCGIOptions extends OptionsOf<'node-fastcgi'> {
   readonly requestHandler?: typeof NodeFastCGIRequestHandler | undefined
 }
 
-// The part of the package that is used: it has no types.
+// Types for the part of the package that is used. It has none of its own.
 
 interface NodeFastCGI {
   createServer(config: { multiplex: boolean; valueMap: object }): Server
@@ -44,18 +44,18 @@ export interface NodeFastCGIMessage extends Readable {
 }
 
 /**
- * Serves an application over FastCGI by means of node-fastcgi, which has to be installed:
+ * Serves an application over FastCGI with the package node-fastcgi, which must be installed:
  *
  *     const server = await new NodeFastCGIHandler({ listen: ':9000' }).run(application)
  *
  * It responds as `FastCGIHandler` does, except for what node-fastcgi 2.0.0 makes impossible:
  *
- * - every connection ends with its first response (KEEP_CONN is ignored), so that nginx with
- *   `fastcgi_keep_conn on` sometimes responds with 502;
+ * - every connection ends with its first response (KEEP_CONN is ignored), so nginx with
+ *   `fastcgi_keep_conn on` sometimes responds with a 502;
  * - a name-value pair that spans two PARAMS records arrives as garbage;
- * - bytes that are not UTF-8 arrive as U+FFFD; of a name that comes twice the last value is kept;
+ * - bytes that are not UTF-8 arrive as U+FFFD; the last value of a repeated name is kept;
  * - a record of an unknown type closes the connection instead of getting a reply, and so do some
- *   GET_VALUES (without the guards the package ends the process);
+ *   GET_VALUES (without the guards the process would crash);
  * - a peer that closes its half of the connection gets no response;
  * - a multiplexed request is aborted when another one on its connection ends;
  * - it takes about thirty times the CPU.
@@ -79,12 +79,12 @@ export class NodeFastCGIHandler {
     const nodeFastCGI = await load()
     const server = nodeFastCGI.createServer({
       multiplex: false,
-      // With a prototype, GET_VALUES for 'toString' is an exception.
+      // With a prototype, GET_VALUES for 'toString' would throw.
       valueMap: Object.create(null) as object,
     })
     const Request = options.requestHandler ?? NodeFastCGIRequestHandler
     server.on('request', (message: NodeFastCGIMessage) => {
-      // The package emits it while a connection receives: the request is that one's.
+      // The package emits this event while a connection receives, so the request belongs to it.
       const connection = NodeFastCGIConnection.receiving!
       const request = new Request(message, connection, options)
       connection.begin(request)
@@ -100,7 +100,7 @@ export class NodeFastCGIHandler {
 
 async function load(): Promise<NodeFastCGI> {
   try {
-    // As a variable: the package is optional, and has no types that could be found.
+    // The package is optional.
     // @ts-expect-error The package has no types.
     return (await import('node-fastcgi')) as NodeFastCGI
   } catch (error) {
@@ -130,13 +130,13 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
     super(options)
     this.message = message
     this.#connection = connection
-    // To write to a closed connection is an 'error' event here; without a listener it ends the process.
+    // A write to a closed connection emits 'error' here, which without a listener ends the process.
     message.socket.on('error', () => {})
     message.socket.errorStream.on('error', () => {})
     message.once('aborted', () => this.lost())
   }
 
-  /** ABORT_REQUEST has come, or the connection is gone. */
+  /** Called after ABORT_REQUEST, and when the connection has closed. */
   lost(): void {
     this.abort()
     this.message.destroy(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
@@ -178,10 +178,10 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
     const { socket } = message
     writeParts(socket, joinParts(this.#response.take()))
     this.#ended = true
-    // Otherwise the package ends this stream after the connection, and destroys that for it.
+    // Otherwise the package ends this stream after the connection has ended, which destroys the connection.
     socket.errorStream.end()
     if (complete) socket.end()
-    // The only way to an appStatus other than 0, after what has been written.
+    // The only way to send an appStatus other than 0 after what has been written.
     else socket.write('', () => socket.destroy(new Error('The response is incomplete')))
     // Unread input is dropped.
     message.resume()

@@ -2,8 +2,8 @@
  * `SCGIHandler`: a process that serves a web server over SCGI.
  *
  * The protocol is in `src/protocol/scgi.ts`, without a socket, and a connection in
- * `src/server/connections/scgi.ts`. A connection carries one request; the response has the form of a
- * CGI script's, and ends with the connection.
+ * `src/server/connections/scgi.ts`. A connection carries one request. The response has the format
+ * of a CGI response, and ends with the connection.
  */
 import { createServer } from 'node:net'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
@@ -80,7 +80,7 @@ export class SCGIRequestHandler extends BaseHandler {
     this.#input = input
   }
 
-  /** Already in `environ`, which was made of the headers (see `environ/from-params.ts`). */
+  /** Nothing to add: `environ` was made from the headers (see `environ/from-params.ts`). */
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {

@@ -17,7 +17,7 @@ export interface SimpleOptions extends HandlerOptions {
   readonly multithread?: boolean | undefined
 }
 
-/** Runs an application for one request between the streams it is given. */
+/** Runs an application for one request, over the streams that it is given. */
 export class SimpleHandler extends BaseHandler {
   readonly stdin: InputStream | Readable
   readonly stdout: Output

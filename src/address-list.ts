@@ -21,7 +21,7 @@ export type Admits = (peer: Peer) => boolean
 export type ClientList = string | readonly string[]
 
 /**
- * Reads a list of clients; error messages call it `option`.
+ * Reads a list of clients. Error messages call the list `option`.
  *
  * A socket for both address families reports an IPv4 peer as ::ffff:192.0.2.1. `BlockList` treats
  * that and 192.0.2.1 as the same address. No list contains a peer without an address: section 3.2

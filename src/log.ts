@@ -2,8 +2,8 @@
 import { asLogEntry } from './text.ts'
 
 /**
- * Characters that may wait for a reader of stderr that has stopped reading. Further text is
- * dropped, so that it does not fill the memory.
+ * How many characters may wait if the reader of stderr has stopped reading. Further text is dropped,
+ * so that it does not fill the memory.
  */
 const MAX_WAITING = 1_048_576
 

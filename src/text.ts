@@ -20,7 +20,7 @@ export function asLogEntry(text: string): string {
 /** Inspects a value, such as an error with its stack. Never throws. */
 export function show(value: unknown): string {
   try {
-    // Loaded when it is needed: most processes never log an error.
+    // Loaded on demand: most processes never log an error.
     return process.getBuiltinModule('node:util').inspect(value)
   } catch {
     return '[a value whose inspection throws]'

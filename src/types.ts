@@ -7,7 +7,7 @@ import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import type { Gateway } from './gateways.ts'
 
-/** A `T`, or a promise of one where the caller has to wait. */
+/** A `T`, or a promise of one if the caller has to wait. */
 export type MaybePromise<T = void> = T | Promise<T>
 
 /** Part of a body. A string is sent as UTF-8. */
@@ -113,9 +113,9 @@ export interface Environ {
   'wsgi.multithread': boolean
   'wsgi.multiprocess': boolean
   'wsgi.run_once': boolean
-  /** True where `wsgi.input` has an end even without CONTENT_LENGTH. */
+  /** True if `wsgi.input` has an end even without CONTENT_LENGTH. */
   'wsgi.input_terminated': boolean
-  /** Makes a response body of an open file; a handler may leave it out (PEP 3333). */
+  /** Makes a response body from an open file. A handler may omit it (PEP 3333). */
   'wsgi.file_wrapper'?: FileWrapperConstructor
   /**
    * Aborts when the client disconnects or the server gives up. An accessor of the prototype creates

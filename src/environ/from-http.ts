@@ -12,7 +12,7 @@ const MAX_KNOWN_NAMES = 512
 const MAX_KNOWN_LENGTH = 64
 
 /**
- * Sets the CGI variables that follow from the connection and the head of a request.
+ * Sets the CGI variables that the connection and the head of a request determine.
  *
  * @throws {PeerError} for a request that cannot be served, or if the client has disconnected.
  */
@@ -91,7 +91,7 @@ export function isGone(socket: Socket): boolean {
  *   which one counts; 431 for more than `max` headers; and see `checkCoding`.
  */
 export function addHeaders(environ: Environ, request: IncomingMessage, max: number): void {
-  // `headers` is slower: Node creates an object of all of them on first use.
+  // `headers` is slower: Node builds that object on first use.
   const { rawHeaders: raw } = request
   if (raw.length > 2 * max) {
     throw new PeerError(
@@ -106,7 +106,7 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
     const known = variableOf(raw[i]!)
     if (known === null) continue
     if (known.name === 'TRANSFER_ENCODING') {
-      // Not a variable: the application gets the body decoded.
+      // Not a variable, because the application gets the decoded body.
       coding = coding === undefined ? value : `${coding}, ${value}`
       continue
     }
@@ -126,7 +126,7 @@ interface KnownHeader {
   readonly single: boolean
 }
 
-// `byHeader` has the spelling of the client; several spellings share one variable.
+// The keys are the client's spellings, several of which may share one variable.
 const byHeader = new Map<string, KnownHeader | null>()
 const byVariable = new Map<string, KnownHeader>()
 
@@ -170,10 +170,10 @@ function nameVariable(name: string): string | null {
  */
 function checkCoding(coding: string, httpVersion: string): void {
   if (httpVersion === '1.0') {
-    throw new PeerError('PORTICO_BAD_REQUEST', 'A transfer coding in HTTP/1.0')
+    throw new PeerError('PORTICO_BAD_REQUEST', 'HTTP/1.0 does not allow a transfer coding')
   }
   if (coding.toLowerCase() !== 'chunked') {
-    const message = 'A transfer coding other than chunked'
+    const message = 'The only supported transfer coding is chunked'
     throw new PeerError('PORTICO_BAD_REQUEST', message, '501 Not Implemented')
   }
 }
@@ -214,7 +214,7 @@ export function hasBody({ rawHeaders }: IncomingMessage): boolean {
   return false
 }
 
-/** An address without the prefix that an IPv4 peer has on a socket for both families. */
+/** An address without the prefix `::ffff:` of an IPv4 peer on a dual-stack socket. */
 export function plainAddress(address = ''): string {
   return address.startsWith('::ffff:') ? address.slice(7) : address
 }

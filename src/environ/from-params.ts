@@ -1,6 +1,6 @@
 /**
- * Makes environs from the bytes that FastCGI and SCGI servers send. To make a list of names and
- * values first would cost twice as much.
+ * Makes environs from the bytes that FastCGI and SCGI servers send. Making a list of names and values
+ * first would cost twice as much.
  */
 import type { Buffer } from 'node:buffer'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi-pairs.ts'
@@ -26,7 +26,7 @@ export function environFromPairs(
   const { byteOffset } = block
   // Decoded once and then sliced: toString() for each item costs twice as much.
   const text = block.toString('latin1', start, end)
-  /** The bits of the variables so far. While a variable's bit is unset, it is not a repetition. */
+  /** The bits of the variables so far. A variable whose bit is unset cannot be a repetition. */
   let seen = 0
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
@@ -67,7 +67,7 @@ export function environFromHeaders(
     }
     const name = known?.name ?? text.substring(at - start, from)
     const rule = known?.rule ?? ruleFor(name)
-    // Only headers may be repeated, and what is dropped.
+    // Only headers, and variables that are dropped anyway, may be repeated.
     const accepted = rule === 'never' || rule.endsWith('header') || !(name in environ)
     putVariable(environ, name, rule, value)
     return accepted

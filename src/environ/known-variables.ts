@@ -8,7 +8,7 @@ import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { ENVIRON_PROTOTYPE, ruleFor, type Rule } from './environ.ts'
 
-/** At least eight characters each. Other names work as well, only slower. The first are in most requests. */
+/** At least eight characters each. The first are in most requests. Unlisted names work too, but are slower. */
 const NAMES = `
   QUERY_STRING REQUEST_METHOD CONTENT_TYPE CONTENT_LENGTH SCRIPT_NAME SCRIPT_FILENAME REQUEST_URI
   DOCUMENT_URI DOCUMENT_ROOT SERVER_PROTOCOL REQUEST_SCHEME GATEWAY_INTERFACE SERVER_SOFTWARE
@@ -33,12 +33,12 @@ const NAMES = `
 export interface KnownVariable {
   readonly name: string
   readonly rule: Rule
-  /** One of 31 bits: if it is unset in a request, the request has not had this variable yet. */
+  /** One of 31 bits. If it is unset in a request, this variable has not occurred yet. */
   readonly bit: number
   /**
    * The bytes of the name, eight at a time: the first eight, the last eight, and those between. As
-   * doubles, eight bytes are compared at once (a twentieth of a small request less on Node 20); no
-   * name here is NaN or 0, so that equal doubles are equal bytes.
+   * doubles, eight bytes are compared at once, which saves a twentieth of a small request on Node
+   * 20. No name here is NaN or 0, so equal doubles mean equal bytes.
    */
   readonly first: number
   readonly last: number
@@ -54,7 +54,7 @@ export function interned(name: string): string {
 
 const BUCKETS = 256
 
-/** A hash of length, last and middle byte; with these factors a bucket has few names. */
+/** A hash of length, last byte and middle byte. These factors leave few names in each bucket. */
 function bucketOf(length: number, last: number, middle: number): number {
   return (length * 6 + last * 23 + middle * 34) & (BUCKETS - 1)
 }
@@ -77,7 +77,7 @@ for (const [index, name] of NAMES.trim().split(/\s+/).entries()) {
   }
 }
 
-/** Of the memory that was read last: usually the next bytes are in the same. */
+/** A view of the memory that was read last: usually the next bytes are in the same memory. */
 let view: DataView = new DataView(new ArrayBuffer(0))
 
 /** A view of the memory of `block`, for `knownVariable`. */
@@ -111,9 +111,9 @@ export function knownVariable(
 }
 
 /**
- * The assignments never run, but V8 counts them and gives each instance room for as many keys.
- * Without that, an environ of more than a dozen keys becomes a dictionary, which takes up to four
- * times as long to fill. (CGI does not use it: compiling it takes longer than one request saves.)
+ * The assignments never run, but V8 counts them and reserves room for as many keys in each instance.
+ * Otherwise an environ of more than a dozen keys becomes a dictionary, which takes up to four times
+ * as long to fill. (CGI does not use this: compiling it takes longer than one request saves.)
  */
 function PreallocatedEnviron(this: Record<string, unknown>, assign = false) {
   if (!assign) return
@@ -126,7 +126,7 @@ function PreallocatedEnviron(this: Record<string, unknown>, assign = false) {
 }
 PreallocatedEnviron.prototype = ENVIRON_PROTOTYPE
 
-/** An environ without a key, like `createEnviron()`, with room for those of a request. */
+/** An empty environ, like that of `createEnviron()`, with room for the keys of a request. */
 export function createPreallocatedEnviron(): Environ {
   return new (PreallocatedEnviron as unknown as new () => Environ)()
 }

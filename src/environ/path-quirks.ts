@@ -1,5 +1,5 @@
 /**
- * Corrections of SCRIPT_NAME and PATH_INFO for web servers that send them wrong, one function each;
+ * Corrections of SCRIPT_NAME and PATH_INFO for web servers that send wrong values, one function each.
  * docs/server-quirks.md lists them.
  *
  * No function computes PATH_INFO from a file name (CVE-2019-11043). No function produces a path that
@@ -10,7 +10,7 @@ import type { Environ } from '../types.ts'
 import { decodePath } from './decode-path.ts'
 
 /**
- * Divides the path into SCRIPT_NAME and PATH_INFO if the web server divides it wrong, or not at all.
+ * Splits the path into SCRIPT_NAME and PATH_INFO if the web server has split it wrongly or not at all.
  *
  * The order matters: every correction except `frontController` checks which of the two variables
  * is set, and `neitherName` sets both. Under CGI there is always a script, and SCRIPT_NAME is its
@@ -37,7 +37,8 @@ export function respellPath(environ: Environ): void {
 /**
  * nginx with `fastcgi_params` and `fastcgi_param PATH_INFO $fastcgi_script_name`, as in many guides:
  * PATH_INFO is the whole path. SCRIPT_NAME is the whole path as well, or the administrator has set
- * it. Joined, they must be the path (RFC 3875, section 3.3); DOCUMENT_URI shows that they are not.
+ * it. SCRIPT_NAME followed by PATH_INFO must be the path (RFC 3875, section 3.3), and DOCUMENT_URI
+ * shows that it is not.
  */
 function pathInfoRepeatsScriptName(environ: Environ): void {
   const { SCRIPT_NAME: script, PATH_INFO: info, DOCUMENT_URI: path } = environ

@@ -1,6 +1,6 @@
 /**
- * Corrections of variables that web servers send wrong, one function each; docs/server-quirks.md
- * lists them. Corrections of the path are in `path-quirks.ts`.
+ * Corrections of variables for web servers that send wrong values, one function each.
+ * docs/server-quirks.md lists them. Corrections of the path are in `path-quirks.ts`.
  */
 import type { Environ } from '../types.ts'
 

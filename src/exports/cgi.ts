@@ -1,2 +1,2 @@
-/** `portico/cgi`: one request, then the process ends. */
+/** `portico/cgi`: runs an application as a CGI script. */
 export { CGIHandler, IISCGIHandler } from '../../handlers/cgi.ts'

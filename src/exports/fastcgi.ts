@@ -1,4 +1,4 @@
-/** `portico/fastcgi`. */
+/** `portico/fastcgi`: a FastCGI server. */
 export {
   FastCGIHandler,
   FastCGIRequestHandler,

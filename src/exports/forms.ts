@@ -1,4 +1,4 @@
-/** The public face of `portico/forms`. */
+/** `portico/forms`: query strings, forms and uploads. */
 export { escapeHtml } from '../forms/escape.ts'
 export type { FormField, TextField } from '../forms/field.ts'
 export type { FileDescription, IncomingFile, UploadedFile } from '../forms/file.ts'

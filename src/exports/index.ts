@@ -15,7 +15,7 @@ export {
   type PeerFault,
   PorticoError,
 } from '../errors.ts'
-// The second name is for a program that uses the Fetch API's `Headers` as well.
+// The second name is for programs that also use the Fetch API's `Headers`.
 export { Headers, Headers as ResponseHeaders } from '../response/headers.ts'
 export { GatewayServer } from '../server/gateway-server.ts'
 export type {

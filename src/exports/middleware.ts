@@ -1,4 +1,4 @@
-/** The public face of `portico/middleware`. */
+/** `portico/middleware`: functions that take an application and return one. */
 export { accessLog, type AccessLogOptions } from '../middleware/access-log.ts'
 export { basicAuth, type BasicAuthOptions } from '../middleware/basic-auth.ts'
 export { type BodyHooks, hook } from '../middleware/body-hooks.ts'

@@ -1,4 +1,4 @@
-/** `portico/node-fastcgi`: FastCGI on the npm package node-fastcgi. */
+/** `portico/node-fastcgi`: a FastCGI server that uses the npm package node-fastcgi. */
 export {
   NodeFastCGIHandler,
   type NodeFastCGIMessage,

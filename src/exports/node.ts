@@ -1,4 +1,4 @@
-/** `portico/node`: applications of node:http as Portico's, and the reverse. */
+/** `portico/node`: converts between applications of node:http and Portico's. */
 export {
   fromNode,
   type ListenerFactory,

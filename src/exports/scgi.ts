@@ -1,2 +1,2 @@
-/** `portico/scgi`. */
+/** `portico/scgi`: an SCGI server. */
 export { SCGIHandler, SCGIRequestHandler, type SCGIOptions } from '../../handlers/scgi.ts'

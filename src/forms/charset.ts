@@ -1,8 +1,8 @@
-/** Decodes byte strings, which have one character (U+0000 to U+00FF) a byte, as in the environ. */
+/** Decodes byte strings: one character from U+0000 to U+00FF for each byte, as in the environ. */
 import { Buffer } from 'node:buffer'
 import { TextDecoder } from 'node:util'
 
-/** Decodes a byte string of one charset; what is invalid becomes U+FFFD. */
+/** Decodes a byte string in one charset. Invalid bytes become U+FFFD. */
 export type Decode = (bytes: string) => string
 
 /** ISO 8859-1 itself, as in Python; in the Encoding Standard these labels mean windows-1252. */

@@ -122,7 +122,7 @@ export class IncomingFile implements FileDescription, AsyncIterable<Buffer> {
     for (;;) {
       if (this.#isOver) {
         throw new ApplicationError(
-          'FieldStorage.parse: a file was read after onFile() had settled; await the end of it there',
+          'FieldStorage.parse: a file was read after onFile() had settled; await its end in onFile()',
         )
       }
       const pulling = this.#pull()

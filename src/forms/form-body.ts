@@ -3,7 +3,7 @@ import type { Buffer } from 'node:buffer'
 import { ApplicationError } from '../errors.ts'
 import { tooLarge } from './limits.ts'
 
-/** Bytes of a refused body that are still read. Go's net/http reads 256 KiB, too. */
+/** The most bytes of a refused body that are still read; the same as in Go's net/http. */
 const MAX_DISCARDED = 256 * 1024
 
 export class FormBody {
@@ -27,14 +27,14 @@ export class FormBody {
    * @throws {ApplicationError} if there is less than CONTENT_LENGTH: something has read the body before.
    */
   async pull(): Promise<Buffer | undefined> {
-    // onFile() may have swallowed the error, after which an iterator is just at its end.
+    // onFile() may have swallowed the error, and the iterator then looks as if it were at its end.
     if (this.#failure) throw this.#failure.error
     const { done, value } = await this.#chunks.next().catch((error: unknown) => {
       this.#failure = { error }
       throw error
     })
     if (done) {
-      // A body that the client has not sent whole is an error of `wsgi.input`.
+      // If the client had sent an incomplete body, `wsgi.input` would have thrown.
       if (this.#size < this.#announced) throw alreadyRead()
       return undefined
     }
@@ -49,8 +49,8 @@ export class FormBody {
   }
 
   /**
-   * Ends a refused body. A short rest is read, so that the client gets to see the response; a long
-   * one is left to the gateway, which has to handle unread bodies anyway.
+   * Ends a refused body. If little is left, it is read, so that the client gets to see the response.
+   * Otherwise the rest is left to the gateway, which has to handle unread bodies anyway.
    */
   async discard(): Promise<void> {
     try {
@@ -61,15 +61,15 @@ export class FormBody {
       }
       await this.#chunks.return?.()
     } catch {
-      // The error for which the body was refused is the one to report.
+      // Report the error for which the body was refused, not this one.
     }
   }
 }
 
 function alreadyRead(): ApplicationError {
   return new ApplicationError(
-    'FieldStorage.parse: wsgi.input has been read already, so that the form is lost. ' +
-      'Read a body once, either with FieldStorage.parse or by yourself',
+    'FieldStorage.parse: wsgi.input has been read already, so the form is lost. ' +
+      'Read a body only once, either with FieldStorage.parse or yourself',
     'PORTICO_BODY_ALREADY_READ',
   )
 }

@@ -8,8 +8,8 @@ export type PartHeaders = Readonly<Record<string, string>>
  * A header value and its parameters: `text/plain; charset="us-ascii"` gives
  * `['text/plain', { charset: 'us-ascii' }]`; Python's `cgi.parse_header`.
  *
- * Names of parameters are in lower case, the last of two with one name counts, and the object has
- * no prototype. In a quoted value only `\\` and `\"` are escapes, because browsers have sent
+ * Names of parameters are in lower case, the last value of a repeated name counts, and the object
+ * has no prototype. In a quoted value only `\\` and `\"` are escapes, because browsers have sent
  * `filename="C:\new\file"`. A parameter such as `filename*` is not decoded.
  */
 export function parseHeader(line: string): [value: string, params: Record<string, string>] {
@@ -61,9 +61,9 @@ const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /**
  * The fields of a part's header (RFC 7578, section 4.8), lines ending in CRLF or LF.
  *
- * A line that starts with a space continues the one before. It is stricter than Python, because a
- * firewall in front might read another form out of the same bytes: a malformed line, a field that
- * comes twice and control characters are a PeerError with a 400.
+ * A line that starts with a space continues the one before. This parser is stricter than Python's,
+ * because a firewall might read a different form from the same bytes: a malformed line, a repeated
+ * field and control characters are a PeerError with a 400.
  */
 export function parsePartHeaders(block: string): PartHeaders {
   const headers: Record<string, string> = Object.create(null)
@@ -77,7 +77,7 @@ export function parsePartHeaders(block: string): PartHeaders {
     if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
       throw malformed(`a control character in the part header ${quote(name)}`)
     }
-    if (name in headers) throw malformed(`the part header ${quote(name)} comes twice`)
+    if (name in headers) throw malformed(`the part header ${quote(name)} appears twice`)
     headers[name] = value
   }
   return headers

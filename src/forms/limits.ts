@@ -2,19 +2,19 @@
 import { isInteger, refuse } from '../options/values.ts'
 import { PeerError } from '../errors.ts'
 
-/** Text fields in query string and body together; 1,000 in PHP (`max_input_vars`) and Django, too. */
+/** Text fields in query string and body together; the same as in PHP (`max_input_vars`) and Django. */
 export const MAX_NUM_FIELDS = 1000
 
-/** Files in one body: each is a file on disk. Rack's limit is 128, too. */
+/** Files in one body: each is a file on disk. The same as in Rack. */
 export const MAX_NUM_FILES = 128
 
-/** Bytes of one part's header, far more than browsers send; Rack's limit, too. */
+/** Bytes of one part's header, far more than browsers send. The same as in Rack. */
 export const MAX_PART_HEADER_SIZE = 64 * 1024
 
 /** Bytes of the body that are kept in memory: text values and the headers of all parts. */
 export const MAX_TEXT_SIZE = 1024 * 1024
 
-/** Bytes of the whole body, most of them files on disk; Apache's LimitRequestBody since 2.4.54. */
+/** Bytes of the whole body, mostly files on disk. The same as Apache's LimitRequestBody since 2.4.54. */
 export const MAX_TOTAL_SIZE = 1024 * 1024 * 1024
 
 /** Each limit is on by default. `Infinity` turns it off. */

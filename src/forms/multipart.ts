@@ -21,7 +21,7 @@ const LINE_BREAK = Buffer.from('\n')
 /** Spaces after a boundary, which RFC 2046 allows gateways to add. No gateway is known to add any. */
 const MAX_PADDING = 256
 
-/** Python's rule; RFC 2046 says 70 characters, and not all of these. */
+/** Python's rule. RFC 2046 allows 70 characters, and not all of these. */
 const BOUNDARY = /^[ -~]{0,200}[!-~]$/
 
 export class MultipartReader {
@@ -33,7 +33,7 @@ export class MultipartReader {
   #isPreamble = true
   #hasEnded = false
   #isTerminated = false
-  /** Bytes at the front of #pending which are the line break before the content, not content. */
+  /** Bytes at the front of #pending that are the line break before the content, not content. */
   #lead = LINE_BREAK.length
   /** No delimiter starts before this byte of #pending. */
   #searched = 0
@@ -64,7 +64,7 @@ export class MultipartReader {
     let hasContent = false
     while ((await this.read()) !== undefined) hasContent = true
     if (this.#isPreamble && hasContent && this.#state === 'end' && !this.#isTerminated) {
-      throw malformed('the boundary never comes')
+      throw malformed('the body does not contain the boundary')
     }
     this.#isPreamble = false
     return this.#state === 'header' ? this.#readHeader() : undefined

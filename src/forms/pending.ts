@@ -4,8 +4,9 @@ import { Buffer } from 'node:buffer'
 /**
  * A queue of bytes that is read as one Buffer.
  *
- * Most chunks are parsed whole and never copied. Where a rest waits for more the store doubles, so
- * that even a body in chunks of one byte takes linear time. What `bytes` has returned does not change.
+ * Most chunks are parsed whole and never copied. If unparsed bytes have to wait for more, the storage
+ * doubles, so that even a body in chunks of one byte takes linear time. What `bytes` has returned
+ * does not change.
  */
 export class Pending {
   #store: Buffer = Buffer.alloc(0)

@@ -1,4 +1,4 @@
-/** Reads the fields of a form in bytes, because their charset is known only when all are there. */
+/** Reads the fields of a form as bytes, because their charset is known only after the last one. */
 import { TextBudget } from './form-body.ts'
 import type { Decode } from './charset.ts'
 import { charsetOf, type RawField, type RawFile, rawText } from './field.ts'
@@ -59,7 +59,7 @@ export class FormReader {
     outerName: string | undefined,
     fields: RawField[],
   ): Promise<void> {
-    // Loaded when such a body comes: a CGI script pays at each start for what it imports.
+    // Loaded on demand: a CGI script pays for its imports at each start.
     const { MultipartReader } = await import('./multipart.ts')
     const reader = new MultipartReader(pull, boundary, this.#options.maxPartHeaderSize)
     const content: Pull = () => reader.read()

@@ -107,8 +107,8 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     const form = await earlier.form
     if (form.#closed && form.#files !== undefined) {
       throw new ApplicationError(
-        'FieldStorage.parse: the form of this request has been closed already, and its files are ' +
-          'removed. Close it after the last use',
+        'FieldStorage.parse: the form of this request has been closed already, and its files have ' +
+          'been removed. Close it after its last use',
       )
     }
     return form
@@ -124,7 +124,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     const decode = requireDecoder(WHERE, options.charset)
     let files: TempFiles | undefined
     const sink: FileSink = async (file, known, pull) => {
-      // Loaded when a file comes, as the parser of multipart is when such a body comes.
+      // Loaded on demand, like the multipart parser.
       if (options.onFile === undefined) {
         const disk = await import('./temp-files.ts')
         files ??= new disk.TempFiles(options.tempDir)
@@ -139,7 +139,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     const body = new FormBody(environ['wsgi.input'].chunks(), limits.maxTotalSize, length)
     const pull = (): Promise<Buffer | undefined> => body.pull()
     try {
-      // What is known to be too large is refused before any of it is stored.
+      // A body that is known to be too large is refused before any of it is stored.
       if (length > limits.maxTotalSize) throw tooLarge('maxTotalSize')
       if (type === URLENCODED) {
         const fields = toFields(await reader.readUrlencoded(pull), decode)

@@ -7,18 +7,18 @@ import type { RawField, RawFile } from './field.ts'
 import { UploadedFile } from './file.ts'
 import type { Pull } from './multipart.ts'
 
-/** Bytes a write: a write is a trip to another thread, for which the chunks of a body are too small. */
+/** Bytes per write. Each write is a trip to another thread, so the chunks of a body are too small. */
 const BLOCK_SIZE = 256 * 1024
 
 const PREFIX = 'portico-upload-'
 
-/** Milliseconds after which a directory belongs to no form any more: its process has been killed. */
+/** Milliseconds after which a directory is abandoned: its process must have been killed. */
 const ABANDONED = 24 * 60 * 60 * 1000
 
-/** One form with files in this many looks for directories that killed processes have left. */
+/** One in this many forms with files looks for directories that killed processes have left. */
 const PURGE_EVERY = 100
 
-/** A directory (mode 0700) for the files of one form, made when the first file comes. */
+/** A directory (mode 0700) for the files of one form, created for the first file. */
 export class TempFiles {
   readonly #parent: string
   #directory: string | undefined

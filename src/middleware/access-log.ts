@@ -61,7 +61,7 @@ export function accessLog(
     if (environ['portico.gateway'] === 'cgi') return application(environ, startResponse)
     const entry: LogEntry = {
       environ,
-      // Middleware may change these on their way in; the line shows what the client asked for.
+      // Noted now, because inner middleware may change these; the line shows what the client asked for.
       method: environ.REQUEST_METHOD,
       target: environ['REQUEST_URI'] ?? pathOf(environ),
       began: new Date(),
@@ -88,7 +88,7 @@ export function accessLog(
       }
     }
     function failed(error: unknown): void {
-      // After the first byte of the body the client has the status that was announced.
+      // After the first byte of the body, the client has already received the status.
       if (entry.bytes > 0) return
       entry.status = error instanceof PeerError ? error.status.slice(0, 3) : '500'
       entry.headers = new Headers()

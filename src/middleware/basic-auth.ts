@@ -1,4 +1,4 @@
-/** Basic authentication (RFC 7617), for where the web server does not do it. */
+/** Basic authentication (RFC 7617), for web servers that do not do it themselves. */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { asApplication } from '../application/detect.ts'
 import { checkNames } from '../options/names.ts'
@@ -15,7 +15,7 @@ export interface BasicAuthOptions {
   readonly realm?: string | undefined
   /** Passwords by user name. They are compared in constant time. */
   readonly users?: Readonly<Record<string, string>> | undefined
-  /** Called instead of a look at `users`, to compare with hashes or ask a database. */
+  /** Called instead of looking at `users`, for example to compare hashes or query a database. */
   readonly verify?:
     | ((user: string, password: string, environ: Environ) => MaybePromise<boolean>)
     | undefined
@@ -97,13 +97,13 @@ function readCredentials(header = ''): [user: string, password: string] | undefi
   if (token === undefined) return undefined
   const text = decodeText(Buffer.from(token, 'base64').toString('latin1'))
   const colon = text.indexOf(':')
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  // oxlint-disable-next-line no-control-regex -- looks for control characters
   if (colon < 0 || /[\0-\x1f\x7f]/.test(text)) return undefined
   return [text.slice(0, colon), text.slice(colon + 1)]
 }
 
 /**
- * Compares digests under a random key: all have one length, and the time that a comparison takes
+ * Compares digests under a random key: all have the same length, and the duration of a comparison
  * reveals nothing, not even whether a user exists.
  */
 function verifier(users: Readonly<Record<string, string>>) {

@@ -1,8 +1,8 @@
 /**
  * `hook`: watches a response body on its way from the application to the gateway.
  *
- * An array stays an array, so that its length can be announced; a file stays a file, so that a
- * server can send it by itself; nothing waits where the application does not.
+ * An array stays an array, so that its length can be announced. A file stays a file, so that a server
+ * can send it itself. A synchronous application stays synchronous.
  */
 import { bodyLength, closeBody, isChunk, isPromise, iteratorOf } from '../response/body.ts'
 import type { Body, Chunk } from '../types.ts'
@@ -21,7 +21,7 @@ export interface BodyHooks {
   readonly onClose?: (() => unknown) | undefined
   /**
    * Called once, after the first step of the body: a generator has called `startResponse` by then.
-   * A function that it returns makes the body to send instead; the first one has been closed before.
+   * If it returns a function, that function creates a body to send instead, after the first was closed.
    * A body with this hook is an async iterable.
    */
   readonly onStart?: (() => MaybePromise<(() => MaybePromise<Body>) | undefined>) | undefined
@@ -81,7 +81,7 @@ function closeWith(
   )
 }
 
-/** A step of an iteration, now or later: generators of both kinds go through the same code. */
+/** A step of an iteration, sync or async: both kinds of generators go through the same code. */
 type Step = MaybePromise<IteratorResult<Chunk, undefined>>
 
 const DONE: IteratorResult<Chunk, undefined> = { done: true, value: undefined }
@@ -147,7 +147,7 @@ class Passage {
   }
 }
 
-/** An array with an element that is not a chunk is refused whole, as the gateway does. */
+/** Refuses an array if any element is not a chunk, as the gateway does. */
 function begin(body: Body): Iterator<Chunk> | AsyncIterator<Chunk> {
   if (Array.isArray(body)) bodyLength(body)
   return iteratorOf(body)

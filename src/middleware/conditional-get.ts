@@ -5,8 +5,8 @@ import { plain } from './plain-response.ts'
 import { deleteDescription, evaluatePreconditions } from './preconditions.ts'
 
 /**
- * Responds to conditional requests: 304 (Not Modified) where the client's copy is still good, and 412
- * (Precondition Failed) where the client wants another version than there is.
+ * Responds to conditional requests: 304 (Not Modified) if the client's copy is still current, and 412
+ * (Precondition Failed) if the client asks for a version that is not the current one.
  *
  * @param app the application. It sets ETag or Last-Modified, and runs in any case.
  * @returns the application. Only a 200 to GET or HEAD is changed. If-Match counts before

@@ -1,8 +1,8 @@
 /** Which content coding a client prefers (RFC 9110, section 12.5.3). */
 
 /**
- * The codings of `available` that the client accepts and does not like less than the plain content,
- * the best one first. Of two that it likes the same the first in `available` wins.
+ * The codings of `available` that the client accepts and prefers at least as much as plain content,
+ * the best one first. If it prefers two equally, the first in `available` wins.
  */
 export function acceptedCodings(header: string, available: readonly string[]): string[] {
   const weights = new Map<string, number>()

@@ -34,7 +34,7 @@ export class CurrentSession implements Session {
   readonly #keeper: Keeper
   readonly #lifetime: number
   readonly #log: (line: string) => void
-  /** The token that the client has; undefined if it has none, or one of a session that has ended. */
+  /** The token that the client has; undefined if it has none, or if its session has ended. */
   #token: string | undefined
   #saved = EMPTY
   #renew = false
@@ -143,7 +143,7 @@ export class CurrentSession implements Session {
     })
   }
 
-  /** The client keeps the cookie that it has: the request that ended the session has replaced it. */
+  /** Leaves the client's cookie alone: the request that ended the session has replaced it. */
   #ended(changed = true): undefined {
     if (changed) this.#log(ENDED)
     this.#forget()
@@ -157,8 +157,8 @@ export class CurrentSession implements Session {
 }
 
 /**
- * Undefined for what is not the JSON of an object: a file that a crash has emptied, or an id from the
- * time when the data was in a store. The client would get nothing but errors until it expires.
+ * Undefined for anything but the JSON of an object, such as a file that a crash has emptied, or an id
+ * from a time when the data was in a store. Throwing would give the client errors until it expires.
  */
 function parseJson(text: string): object | undefined {
   try {

@@ -85,7 +85,7 @@ export function errorPage(
 /** Every client of a proxy on this machine has a loopback address, so the address alone proves nothing. */
 function isLocal(environ: Environ): boolean {
   const { REMOTE_ADDR: address = '', HTTP_HOST: host = '', SERVER_PROTOCOL: protocol } = environ
-  // A public name that leads to this machine is that of a proxy, or an attack (DNS rebinding).
+  // A public name that resolves to this machine belongs to a proxy, or is an attack (DNS rebinding).
   if (!LOOPBACK.test(address) || !(host === '' || LOCAL_HOST.test(host))) return false
   // Browsers speak HTTP/1.1. nginx before 1.29.7 speaks HTTP/1.0 to its upstream unless configured.
   if (protocol === 'HTTP/1.0') return false
@@ -123,14 +123,14 @@ ${rows.join('')}</table>
   ]
 }
 
-/** Variables that a page, which may be shown to others, leaves out. */
+/** Variables that the page omits, because it may be shown to others. */
 const SECRET = /AUTHORIZATION|COOKIE|KEY|PASSWORD|SECRET|TOKEN/i
 
 function show(bytes: string): string {
   return escapeHtml(escapeControl(decodeText(bytes)))
 }
 
-/** Whether Accept names text/html (RFC 9110, section 12.5.1); that of curl accepts anything. */
+/** Whether Accept names text/html (RFC 9110, section 12.5.1). That of curl only accepts anything. */
 function acceptsHtml(accept = ''): boolean {
   return accept.split(',').some((range) => {
     const [type = '', ...parameters] = range.split(';').map((part) => part.trim().toLowerCase())

@@ -1,7 +1,7 @@
-/** Paths on their way into a header, a cookie or a log. */
+/** Escapes paths for headers, cookies and logs. */
 import { percentEncode } from '../text.ts'
 
-/** Encodes the bytes that a path cannot have as they are: all but pchar and '/' (RFC 3986, 3.3). */
+/** Percent-encodes all bytes that a path must not contain: all but pchar and '/' (RFC 3986, 3.3). */
 export function escapePath(bytes: string): string {
   return percentEncode(bytes, /[^\w.~/!$&'()*+,;=:@-]/g)
 }

@@ -11,16 +11,16 @@ const PURGE_EVERY = 100
 /** The file with the data, in the session's own directory. */
 const DATA = 'session.json'
 
-/** Milliseconds after which a session without data will get none: its process has been killed. */
+/** Milliseconds after which a session without data is abandoned: its process must have been killed. */
 const ABANDONED = 24 * 60 * 60 * 1000
 
 /**
  * Keeps each session in a file: for several processes on one machine, and for CGI.
  *
- * A file's modification time is the time at which the session expires. Each file has a directory of
- * its own, because removing a session is then one atomic step, a rename of that directory: a save
- * that is still running fails, and does not bring the session back. The names are hashes, so that a
- * user who can list the directory cannot take a session over.
+ * A file's modification time is the time at which the session expires. Each file has its own
+ * directory, so that a session can be removed in one atomic step by renaming the directory: a save
+ * that is still running then fails and does not bring the session back. The names are hashes, so
+ * that a user who can list the directory cannot take over a session.
  */
 export class FileStore implements SessionStore {
   readonly #directory: string
@@ -119,7 +119,7 @@ async function replaceData(directory: string, data: string, expires: number): Pr
   }
 }
 
-/** Nothing else in the directory is the store's to remove. */
+/** The store removes nothing else from the directory. */
 const SESSION = /^[\da-f]{64}$/
 const REMOVED = /^[\da-f]{32}\.removed$/
 

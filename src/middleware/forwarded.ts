@@ -10,8 +10,8 @@ const PAIR =
 /**
  * Returns the hops in order, the nearest last; undefined if the nearest one is malformed.
  *
- * It reads from the right, because a proxy appends to what the client sent: an unfinished string from
- * the client must not swallow the proxy's part. Parsing stops at what is malformed.
+ * It reads from the right, because a proxy appends to what the client sent: an unterminated string
+ * from the client must not swallow the proxy's part. Parsing stops at the first malformed hop.
  */
 export function parseForwarded(value: string): Hop[] | undefined {
   const hops: Hop[] = []

@@ -8,8 +8,8 @@ import { chain } from './maybe-promise.ts'
 /**
  * Drops the body of a response to HEAD, and closes it before it is iterated.
  *
- * Handlers send no such body either. Use it, as in Rack and Plack, to spare the application the work
- * or to keep the body from middleware outside.
+ * Handlers drop such bodies anyway. As in Rack and Plack, use it to spare the application the work, or
+ * to hide the body from outer middleware.
  *
  * @param app the application. It may respond to HEAD as it does to GET.
  * @returns the application. Content-Length is that of the response to GET, where it is known.

@@ -20,7 +20,7 @@ export function parseHttpDate(text: string | null | undefined): number | undefin
     if (index < 0) continue
     const date = new Date(0)
     date.setUTCFullYear(fullYear(year!), index, Number(day))
-    // A day or an hour that the calendar does not have would become another one.
+    // Date would turn an impossible day or hour into another one.
     if (date.getUTCDate() !== Number(day) || Number(h) > 23 || Number(m) > 59) return undefined
     return date.setUTCHours(Number(h), Number(m), Number(s))
   }

@@ -2,7 +2,7 @@
  * `intercept`: changes responses before their head is sent.
  *
  * An application announces its head before it returns, at the first step of a generator, or before
- * it calls `write`. Middleware that uses `intercept` sees no difference: it is asked once a response.
+ * it calls `write`. `intercept` hides the difference: it calls `onResponse` once for each response.
  */
 import { asApplication } from '../application/detect.ts'
 import { ApplicationError } from '../errors.ts'
@@ -27,8 +27,8 @@ export interface InterceptedResponse {
   /** May be changed. */
   readonly headers: Headers
   /**
-   * The body that the application returned. Undefined if it is not at hand: the application sends it
-   * with `write`, or it comes from a generator, which has begun by now.
+   * The body that the application returned. Undefined if the application sends it with `write`, or if
+   * it comes from a generator, which has already started.
    */
   readonly body: Body | undefined
   /** Closes the application's body and sends `body` instead. */
@@ -131,7 +131,7 @@ class Interception {
   finish(body: Body): Body | Promise<Body> {
     const whole = isChunk(body) || Array.isArray(body)
     if (this.#response === null) return whole ? body : hook(body, this.#hooks())
-    // The gateway never sees the body of a response that fails here, so that it is closed here.
+    // If this fails, the gateway never sees the body, so it must be closed here.
     const failed = (error: unknown): MaybePromise<never> =>
       chain(closeBody(body, null), (): never => {
         throw error
@@ -175,7 +175,7 @@ class Interception {
 
   #announce({ status, headers }: PendingResponse): Write {
     const list = headers.items()
-    // Two arguments where there is no error: a third one announces an error.
+    // Two arguments if there is no error, because a third one announces an error.
     if (this.#error === undefined) return this.#outer(status, list)
     return this.#outer(status, list, this.#error)
   }

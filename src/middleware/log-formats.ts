@@ -1,4 +1,4 @@
-/** The forms of a line in the access log. */
+/** The formats of a line in the access log. */
 import { decodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Headers } from '../response/headers.ts'
@@ -71,7 +71,7 @@ const PART = /(%(?:\{[^}]*\}|>)?[^>{]?)/s
 
 function directive(part: string): (entry: LogEntry) => string {
   if (part === '%%') return () => '%'
-  // Follows the path without a space, so that no query is no text.
+  // '%q' follows the path without a space, so a missing query is '' and not '-'.
   if (part === '%q') return ({ target }) => escape(/\?.*/s.exec(target)?.[0] ?? '')
   const [, name, letter = ''] = /^%(?:\{([^}]*)\}|>)?(.?)$/s.exec(part) ?? []
   const value = name === undefined ? DIRECTIVES.get(letter) : named(name, letter)
@@ -84,7 +84,7 @@ function directive(part: string): (entry: LogEntry) => string {
 function named(name: string, letter: string): Directive | undefined {
   if (letter === 'i') {
     const header = name.replaceAll('-', '_').toUpperCase()
-    // These two have no HTTP_ (RFC 3875, sections 4.1.2 and 4.1.3).
+    // These two variables have no prefix HTTP_ (RFC 3875, sections 4.1.2 and 4.1.3).
     const own = header === 'CONTENT_TYPE' || header === 'CONTENT_LENGTH'
     const variable = (own ? header : `HTTP_${header}`) as Uppercase<string>
     return ({ environ }) => environ[variable]
@@ -98,7 +98,7 @@ function named(name: string, letter: string): Directive | undefined {
   }
 }
 
-/** Escapes a backslash, a quote and bytes that are not visible ASCII, as Apache has since 2.0.46. */
+/** Escapes backslashes, quotes and bytes that are not visible ASCII, like Apache since 2.0.46. */
 function escape(value: string): string {
   return value.replace(/[^ !#-[\]-~]/g, (character) => {
     if (character === '"' || character === '\\') return `\\${character}`
@@ -136,6 +136,6 @@ export function jsonLine({ environ, ...entry }: LogEntry): string {
     referer: text(environ['HTTP_REFERER']),
     userAgent: text(environ['HTTP_USER_AGENT']),
   })
-  // JSON escapes only the control characters of ASCII, and terminals obey others as well.
+  // JSON escapes only ASCII control characters, but terminals obey others as well.
   return `${line.replace(/[\x7f-\x9f\u2028\u2029]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`
 }

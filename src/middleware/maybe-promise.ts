@@ -1,10 +1,10 @@
-/** Steps that wait only where there is something to wait for. */
+/** Continues at once with a value, or later with a promise of one. */
 import { isPromise } from '../response/body.ts'
 
 /** A value, or a promise of it. */
 export type MaybePromise<T = unknown> = T | Promise<T>
 
-/** Calls `then` with the value: in the same turn of the event loop unless `value` is a promise. */
+/** Calls `then` with the value: synchronously, unless `value` is a promise. */
 export function chain<T, U>(
   value: T | PromiseLike<T>,
   then: (value: T) => MaybePromise<U>,
@@ -12,7 +12,7 @@ export function chain<T, U>(
   return isPromise(value) ? Promise.resolve(value).then(then) : then(value)
 }
 
-/** Runs `call`; `failed` sees what it throws, or rejects with, on its way to the caller. */
+/** Runs `call`. If it throws or rejects, `failed` gets the error first. */
 export function guard<T>(
   call: () => MaybePromise<T>,
   failed: (error: unknown) => void,

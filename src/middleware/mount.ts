@@ -14,10 +14,11 @@ import { plain } from './plain-response.ts'
  *   host without a port stands for every port. Entries with a host are tried first. The scheme only
  *   decides which port a URL without one means.
  * @returns an application. Host decides, and SERVER_NAME only if the request has no Host (RFC 9110,
- *   section 7.2). Where nothing is mounted the response is a 404. A mounted application finds its
- *   prefix at the end of SCRIPT_NAME and the rest in PATH_INFO; both are restored when the body is
- *   closed. Whatever else it sets in the environ stays.
- * @throws {ConfigurationError} for a key that is neither a path nor a URL, or no object.
+ *   section 7.2). If nothing is mounted at a path, the response is a 404. A mounted application finds
+ *   its prefix at the end of SCRIPT_NAME and the rest in PATH_INFO. Both are restored when the body is
+ *   closed; its other changes to the environ remain.
+ * @throws {ConfigurationError} for a key that is neither a path nor a URL, and for anything but an
+ *   object.
  * @example
  * import type { Application } from 'portico'
  * import { mount } from 'portico/middleware'
@@ -89,7 +90,7 @@ function hostsOf(environ: Environ): string[] {
   return [name, `${name}:${environ['wsgi.url_scheme'] === 'https' ? '443' : '80'}`]
 }
 
-/** Names of hosts are compared without regard to case, and to the dot of the root at their end. */
+/** Host names are compared without case and without the root's trailing dot. */
 function normalHost(host: string): string {
   return host.toLowerCase().replace(/\.(?=$|:\d*$)/, '')
 }

@@ -1,4 +1,4 @@
-/** Opens files below a directory, and nothing outside, while others may change the directory. */
+/** Opens files below a directory and nothing outside, even if others change the directory meanwhile. */
 import {
   closeSync,
   constants,
@@ -22,8 +22,8 @@ export interface OpenFile {
 /**
  * Opens `root + path` for reading.
  *
- * The file is opened before it is judged: what a name means may change between a look and the open. A
- * FIFO would block the open until there is a writer, and with it a thread of Node, without O_NONBLOCK.
+ * The file is opened before it is checked, because a name may lead to another file a moment later.
+ * O_NONBLOCK is for FIFOs: opening one would block a thread of Node until there is a writer.
  *
  * @param root the real path of a directory, without a slash at its end ('' for '/').
  * @param path starts with a slash.
@@ -54,7 +54,7 @@ export function realDirectory(path: string): string {
   return portable(real).replace(/\/$/, '')
 }
 
-/** Where an open file is. Linux says so; elsewhere the path has to lead to the same file twice. */
+/** The path of an open file. Linux reports it; elsewhere the path must lead to the same file again. */
 function realPathOf(fd: number, path: string, { dev, ino }: Stats): string {
   if (process.platform === 'linux') {
     try {

@@ -3,7 +3,7 @@ import type { Headers } from '../response/headers.ts'
 import type { Environ } from '../types.ts'
 import { parseHttpDate } from './http-date.ts'
 
-/** What the preconditions of a request make of a 200: nothing, a 304 or a 412. */
+/** The effect of a request's preconditions on a 200: none, a 304 or a 412. */
 export type Precondition = 'met' | 'not-modified' | 'failed'
 
 /**
@@ -29,7 +29,7 @@ export function isIntended(environ: Environ, headers: Headers): boolean {
   return since === undefined || modified === undefined || modified <= since
 }
 
-/** Whether the client's copy is still good by If-None-Match, or else by If-Modified-Since. */
+/** Whether the client's copy is current, by If-None-Match or else by If-Modified-Since. */
 function isFresh(environ: Environ, headers: Headers): boolean {
   const tags = environ['HTTP_IF_NONE_MATCH']
   if (tags !== undefined) {
@@ -42,7 +42,7 @@ function isFresh(environ: Environ, headers: Headers): boolean {
   return since !== undefined && modified !== undefined && modified <= since
 }
 
-/** Whether a list of entity tags, or `*`, has `etag`. A weak tag that `normal` leaves weak never matches. */
+/** Whether a list of entity tags, or `*`, contains `etag`. A tag that is weak after `normal` never matches. */
 function matches(list: string, etag: string | null, normal: (tag: string) => string): boolean {
   if (list.trim() === '*') return true
   const wanted = normal(etag ?? 'W/')
@@ -50,7 +50,7 @@ function matches(list: string, etag: string | null, normal: (tag: string) => str
   return [...list.matchAll(/(?:W\/)?"[^"]*"/g)].some(([tag]) => normal(tag) === wanted)
 }
 
-/** A 304 repeats only what may have changed about the client's copy (section 15.4.5). */
+/** Deletes the headers that a 304 does not repeat (section 15.4.5). */
 export function deleteDescription(headers: Headers): void {
   for (const name of DESCRIPTION) headers.delete(name)
 }

@@ -31,10 +31,10 @@ export interface ProxyFixOptions {
 }
 
 /**
- * Replaces the proxy's address, host and scheme in the environ by those that it reports of the client.
+ * Replaces the proxy's address, host and scheme in the environ with the client's, as reported by the proxy.
  *
- * It works with every gateway: over CGI, FastCGI and SCGI it is for a web server that is behind a
- * proxy itself, and REMOTE_ADDR is the address that the web server sees.
+ * It works with every gateway. Over CGI, FastCGI and SCGI, REMOTE_ADDR is the address that the web
+ * server sees, so it is for web servers that are behind a proxy themselves.
  *
  * @param app the application. It finds the client in REMOTE_ADDR, `wsgi.url_scheme`, HTTPS, HTTP_HOST,
  *   SERVER_NAME, SERVER_PORT, SCRIPT_NAME and REQUEST_URI, as far as these are in `fields`.
@@ -166,8 +166,8 @@ function fix(environ: Environ, values: Values, fields: Set<ProxyField>, hops: nu
 }
 
 /**
- * The path as the client spelled it is in REQUEST_URI, which gets the prefix as well: otherwise the two
- * would not agree, and bridges would have to spell the path anew.
+ * Adds the prefix to REQUEST_URI as well, which has the client's spelling of the path. Otherwise the
+ * two would disagree, and bridges would have to encode the path again.
  */
 function addPrefix(environ: Environ, prefix: string): void {
   const uri = environ['REQUEST_URI']

@@ -17,9 +17,9 @@ import { isIntended } from './preconditions.ts'
  *
  * @param app the application. It returns a FileWrapper over a FileHandle or an fs.ReadStream.
  * @returns the application. It adds Accept-Ranges, unless the application sends `none`. Only a 200 is
- *   changed: to a 206 for a single range, to a 416 for a range outside the file, and to a 412 where
- *   If-Match or If-Unmodified-Since asks for another version than this. Several ranges get the whole
- *   file, as does an If-Range that is neither the strong ETag nor the Last-Modified.
+ *   changed: to a 206 for a single range, to a 416 for a range outside the file, and to a 412 if
+ *   If-Match or If-Unmodified-Since asks for another version. A request for several ranges gets the
+ *   whole file, and so does an If-Range that is neither the strong ETag nor the Last-Modified.
  * @example
  * import { createReadStream } from 'node:fs'
  * import { FileWrapper } from 'portico'
@@ -120,7 +120,7 @@ function requestedRange(
     : 'unsatisfiable'
 }
 
-/** If-Range has a strong tag or a date, either of which has to be exactly that of the file (13.1.5). */
+/** If-Range is a strong tag or a date, and must be exactly that of the file (section 13.1.5). */
 function isSame(condition: string, headers: Headers): boolean {
   const date = parseHttpDate(condition)
   if (date !== undefined) return date === parseHttpDate(headers.get('Last-Modified'))

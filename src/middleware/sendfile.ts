@@ -120,7 +120,7 @@ function escapeText(path: string): string {
   return escapePath(encodeText(path))
 }
 
-/** The bytes of the path as they are; undefined if a header cannot carry them. */
+/** The bytes of the path, unencoded; undefined if a header cannot contain them. */
 function plainText(path: string): string | undefined {
   return /[^ -~\x80-\uffff]|^ | $/.test(path) ? undefined : encodeText(path)
 }

@@ -3,14 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { chain, type MaybePromise } from './maybe-promise.ts'
 import type { SessionStore } from './session-store.ts'
 
-/** Keeps data under a token, which the client has: the data itself, or an id of the store. */
+/** Keeps data under a token that the client has: either the data itself, or an id in the store. */
 export interface Keeper {
   load(token: string): MaybePromise<string | undefined>
   /** Returns a new token for new data. */
   create(text: string, expires: number): MaybePromise<string>
   /** Returns the token from now on; undefined if the session has been ended in the meantime. */
   update(token: string, text: string, expires: number): MaybePromise<string | undefined>
-  /** Returns false if the session had been ended already. Absent where data cannot be taken back. */
+  /** Returns false if the session had ended already. Absent if data cannot be revoked. */
   remove?(token: string): MaybePromise<boolean>
 }
 

@@ -16,9 +16,8 @@ export interface SessionStore {
   /** Creates the session `id`, or replaces it. */
   save(id: string, data: string, expires: number): MaybePromise
   /**
-   * Replaces the session `id` if there is one that has not expired, and returns whether there is. A
-   * store without this method is asked by `load` before each `save`, which leaves a moment between
-   * the two in which a removal is undone.
+   * Replaces the session `id` if it exists and has not expired, and returns whether it does. Without
+   * this method, `load` is called before each `save`, and a removal between the two is undone.
    */
   update?(id: string, data: string, expires: number): MaybePromise<boolean>
   /** Removes the session `id`. Returns false if it did not exist; undefined counts as true. */
@@ -37,7 +36,7 @@ const MAX_SESSIONS = 10_000
  */
 export class MemoryStore implements SessionStore {
   readonly #max: number
-  /** Sessions that were never loaded, which a client without cookies leaves one a request. */
+  /** Sessions that were never loaded. A client without cookies leaves one with each request. */
   readonly #fresh = new Map<string, StoredSession>()
   readonly #known = new Map<string, StoredSession>()
 
@@ -93,7 +92,7 @@ export class MemoryStore implements SessionStore {
   }
 }
 
-/** The first key of the maps other than `id`. There is one: room for one session is the least. */
+/** The first key of the maps other than `id`. One exists, because there is room for at least one session. */
 function oldestBut(id: string, ...maps: ReadonlyMap<string, unknown>[]): string {
   for (const map of maps) {
     for (const key of map.keys()) if (key !== id) return key

@@ -1,4 +1,4 @@
-/** What an application remembers of a client from one request to the next. */
+/** Sessions: data of a client that an application keeps from one request to the next. */
 import { asApplication } from '../application/detect.ts'
 import { checkNames } from '../options/names.ts'
 import { isInteger, refuse } from '../options/values.ts'
@@ -33,8 +33,8 @@ export interface SessionOptions {
   /** The cookie's SameSite. `'None'`, for use in other sites' frames, implies `secure`. Default: 'Lax'. */
   readonly sameSite?: SameSite | undefined
   /**
-   * Whether the cookie is sent over https only. Default: true if the request came by https. Set it
-   * where TLS ends at a proxy that the web server does not know of.
+   * Whether the cookie is sent over https only. Default: true if the request came over https. Set it
+   * if TLS ends at a proxy that the web server does not know about.
    */
   readonly secure?: boolean | undefined
 }
@@ -51,7 +51,7 @@ declare module '../types.ts' {
 
 const TWO_WEEKS = 14 * 24 * 60 * 60
 
-/** What every browser keeps of a cookie, with its name and attributes (RFC 6265, section 6.1). */
+/** Bytes of a cookie, name and attributes included, that every browser stores (RFC 6265, section 6.1). */
 const MAX_COOKIE = 4096
 
 /**

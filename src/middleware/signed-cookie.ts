@@ -1,18 +1,18 @@
-/** A value that goes to the client and comes back unchanged: signed, and good until a date. */
+/** Signs values that a client keeps in a cookie, so that they come back unchanged, until they expire. */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { ConfigurationError } from '../errors.ts'
 
 /**
- * The least length of a secret: as many characters as HMAC-SHA256 has bytes, below which it is the
- * secret that is guessed (RFC 2104, section 3).
+ * The minimum length of a secret: as many characters as HMAC-SHA256 has bytes. A shorter secret would
+ * be easier to guess than a signature (RFC 2104, section 3).
  */
 const SHORTEST_SECRET = 32
 
-/** What was signed, and until when it holds (milliseconds since 1970). */
+/** The signed value, and when it expires (in milliseconds since 1970). */
 export interface Signed {
   readonly value: string
   readonly expires: number
-  /** Signed with another secret than the first, so due to be signed again. */
+  /** Whether it was not signed with the first secret, and should be signed again. */
   readonly old: boolean
 }
 
@@ -26,14 +26,14 @@ export class Signer {
   readonly #secrets: readonly string[]
 
   /**
-   * @param name goes into the signature: what one cookie holds is worth nothing in another.
-   * @param secrets the first signs, all of them are believed.
-   * @throws {ConfigurationError} for no secret, or one under 32 characters.
+   * @param name is part of the signature, so that a value is valid only in the cookie it was made for.
+   * @param secrets the first one signs; signatures of all are accepted.
+   * @throws {ConfigurationError} if there is no secret, or one has fewer than 32 characters.
    */
   constructor(name: string, secrets: readonly string[]) {
     if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(isSecret)) {
       throw new ConfigurationError(
-        `session: a secret has ${SHORTEST_SECRET} characters at least; make one with ` +
+        `session: a secret must have at least ${SHORTEST_SECRET} characters; make one with ` +
           '`openssl rand -base64 32`',
       )
     }
@@ -47,7 +47,7 @@ export class Signer {
     return `${text}.${this.#signature(this.#secrets[0]!, text).toString('base64url')}`
   }
 
-  /** The first that is good: a neighbouring host can add cookies of the same name. */
+  /** The first valid one: a neighbouring host can add cookies of the same name. */
   readFirst(cookies: readonly string[]): Signed | undefined {
     for (const cookie of cookies) {
       const signed = this.read(cookie)
@@ -55,7 +55,7 @@ export class Signer {
     }
   }
 
-  /** Undefined for what was not signed here, or has expired. */
+  /** Undefined if the signature is invalid or has expired. */
   read(cookie: string): Signed | undefined {
     const [, text, value, date, signature] =
       /^(([\w-]+)\.([\da-z]{1,10}))\.([\w-]{43})$/.exec(cookie) ?? []

@@ -39,9 +39,9 @@ export interface StaticFilesOptions {
  *   link that is switched to another release.
  * @param options `dotfiles`, `extensions`, `precompressed`, `maxAge`, `charset`.
  * @returns an application. It responds to GET and HEAD with ETag, Last-Modified, conditional requests
- *   and single ranges; with the index.html of a directory; with a 301 to the slash at the end of a
- *   directory; with 403 for a path that leads outside, 404 and 405. The body is a FileWrapper with
- *   its path, so that `sendfile` can hand it over.
+ *   and single ranges; with the index.html of a directory; with a 301 that adds the slash at the end
+ *   of a directory; with 403 for a path that leads outside, 404 and 405. The body is a FileWrapper
+ *   with a path, so that `sendfile` can pass it on.
  * @throws {ConfigurationError} if `root` is not a directory, for a value out of range or an unknown
  *   option.
  * @example
@@ -77,7 +77,7 @@ const NOT_FOUND = plain('404 Not Found')
 const FORBIDDEN = plain('403 Forbidden')
 const NOT_ALLOWED = plain('405 Method Not Allowed', [['Allow', 'GET, HEAD']])
 
-/** Relative links in an index page count from the directory. */
+/** Without the slash, relative links in an index page would start at the parent directory. */
 const addSlash: Application = (environ, startResponse) => {
   const path = escapePath(`${environ.SCRIPT_NAME}${environ.PATH_INFO}/`).replace(/^\/+/, '/')
   const query = environ.QUERY_STRING && `?${environ.QUERY_STRING}`
@@ -114,7 +114,7 @@ function isHidden(path: string, { dotfiles = false }: StaticFilesOptions): boole
   return !dotfiles && path.split('/').some((name) => name.startsWith('.') && name !== '.well-known')
 }
 
-/** The file for a path; or what to respond instead. */
+/** The file for a path, or the reason why there is none. */
 function find(
   root: string,
   path: string,
@@ -137,7 +137,7 @@ function find(
     if (file === 'forbidden') return 'forbidden'
     if (file.stats.isFile() && (path.endsWith('/') || files.includes(name))) return file
     closeSync(file.fd)
-    // The index of a directory whose path lacks the slash.
+    // An index page, but the path lacks the slash.
     if (file.stats.isFile()) return 'directory'
   }
   return 'missing'
@@ -184,7 +184,7 @@ function respond(
   }
   startResponse('200 OK', headers.items())
   if (!sendsBody) return []
-  // A file that grows is sent up to the length that has been announced.
+  // A file that grows meanwhile is sent only up to the announced length.
   const end = stats.size > 0 ? stats.size - 1 : Infinity
   const stream = createReadStream('', { fd, start: 0, end })
   const bytes = root + path
@@ -193,7 +193,7 @@ function respond(
   return new FileWrapper(stream, encodeText(text) === bytes ? { path: text } : {})
 }
 
-/** The media type by the extension. mrmime finds members of Object.prototype as well. */
+/** The media type for an extension. mrmime would also find members of Object.prototype. */
 function typeOf(path: string): string {
   const type: unknown = lookup(path)
   return typeof type === 'string' ? type : 'application/octet-stream'

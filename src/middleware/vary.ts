@@ -1,4 +1,4 @@
-/** Vary: what a response depends on (RFC 9110, section 12.5.5). */
+/** Vary: the request headers that a response depends on (RFC 9110, section 12.5.5). */
 import type { Headers } from '../response/headers.ts'
 
 /** Adds the name of a request header to Vary, unless it is there. */

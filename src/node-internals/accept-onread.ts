@@ -2,8 +2,8 @@
  * Accepted sockets that read into shared memory.
  *
  * Node allocates 64 KiB for every read, which costs a fifth of a small request. The option `onread`
- * avoids that, but Node has it only for sockets that connect. So a connection is taken over before
- * Node makes a socket of it.
+ * avoids that, but Node supports it only for sockets that connect. So Portico takes over a connection
+ * before Node creates a socket for it.
  */
 import { Buffer } from 'node:buffer'
 import { Socket, type Server, type SocketConstructorOpts } from 'node:net'
@@ -12,25 +12,25 @@ import { INTERNALS_ALLOWED } from './allowed.ts'
 /** Receives the bytes of a connection. */
 export interface Receiver {
   /**
-   * Takes the first `size` bytes of `memory`, without a view of them, which would cost a small
-   * request more than finding out where it ends.
+   * Takes the first `size` bytes of `memory`. There is no Buffer of exactly these bytes, because
+   * creating one costs a small request more than parsing its end.
    *
-   * @param borrowed true if `memory` is used again once this returns.
+   * @param borrowed whether `memory` is reused after this call returns.
    */
   receive(memory: Buffer, size: number, borrowed: boolean): void
   /** The peer has ended its half. */
   receiveEof(): void
-  /** Whether most of what comes next will be kept: a body. */
+  /** Whether the next bytes are probably a body, most of which will be kept. */
   readonly receivesBody: boolean
 }
 
-/** All connections read into this memory, except for bodies. It holds several heads. */
+/** All connections read into this memory, unless they receive a body. It has room for several heads. */
 const SHARED = Buffer.allocUnsafeSlow(16_384)
 
-/** The memory for a chunk of a body: as much as Node reads at once. */
+/** Bytes of memory for a chunk of a body: as much as Node reads at once. */
 const BODY_SIZE = 65_536
 
-/** Smaller reads are copied, so that a few bytes do not pin all of this memory. */
+/** Smaller reads are copied, so that a few bytes do not keep all of this memory alive. */
 const LEND_FROM = BODY_SIZE / 2
 
 interface ServerInternals {
@@ -41,9 +41,9 @@ interface ServerInternals {
 type Accept = (this: unknown, status: number, client: object | undefined) => void
 
 /**
- * Takes over the connections that a listening server accepts from now on: `connect` is called for
- * each, and its bytes go to the receiver that it returns, if any. Returns false if that is not
- * possible; then the server emits 'connection' as usual.
+ * Takes over the connections that a listening server accepts from now on. It calls `connect` for each
+ * and passes the bytes to the receiver that `connect` returns, if any. Returns false if that is not
+ * possible: the server then emits 'connection' as usual.
  */
 export function takeConnections(
   server: Server,
@@ -80,7 +80,7 @@ class Reading {
   #current: Buffer | null = null
   #lent = false
 
-  /** Node calls it before the first read and after each. Undefined means the same memory again. */
+  /** Node calls this before the first read and after each one. Undefined means the same memory again. */
   readonly buffer = (): Buffer | undefined => {
     const body = this.receiver !== undefined && this.receiver.receivesBody
     const fits = body ? this.#current !== SHARED && !this.#lent : this.#current === SHARED
@@ -95,7 +95,7 @@ class Reading {
     try {
       this.receiver?.receive(buffer, size, !this.#lent)
     } catch (error) {
-      // The receiver would later read the rest from this memory, which then has another's bytes.
+      // The receiver has not consumed everything, and would later read another connection's bytes.
       this.socket?.destroy()
       throw error
     }

@@ -1,4 +1,4 @@
-/** Whether what Node does not document may be used. */
+/** Whether undocumented parts of Node may be used. */
 
 /**
  * False if PORTICO_NO_INTERNALS is set to anything but '' or '0', and in other runtimes: Bun and Deno

@@ -1,4 +1,4 @@
-/** Where Node's HTTP server closes too early, or reads too late, for a gateway. */
+/** Corrections of Node's HTTP server, which closes too early or reads too late for a gateway. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { INTERNALS_ALLOWED } from './allowed.ts'
@@ -9,8 +9,8 @@ export function readMore(request: IncomingMessage): void {
 }
 
 /**
- * Replaces what Node calls after the last response on a connection: it would close the socket while
- * bytes are still coming, which sends a reset.
+ * Replaces what Node calls after the last response on a connection. Node would close the socket while
+ * bytes are still arriving, which sends a reset.
  */
 export function onLastResponse(socket: Socket, close: () => void): void {
   if (INTERNALS_ALLOWED) socket.destroySoon = close
@@ -21,7 +21,7 @@ export function allowHalfOpen(server: Server): void {
   Object.assign(server, { httpAllowHalfOpen: true })
 }
 
-/** How many chunks a request's stream holds; 0 where that is not known. */
+/** How many chunks a request's stream holds; 0 if that is not known. */
 export function bufferedChunks(request: IncomingMessage): number {
   interface State {
     readonly buffer?: { readonly length: number }
@@ -32,7 +32,7 @@ export function bufferedChunks(request: IncomingMessage): number {
   return (state?.buffer?.length ?? 0) - (state?.bufferIndex ?? 0)
 }
 
-/** Sends a head without a body: `flushHeaders()`, but in latin1, because header values are bytes. */
+/** Sends the head at once, like `flushHeaders()`, but in latin1, because header values are bytes. */
 export function flushHead(
   response: ServerResponse & { _send?(data: string, encoding: string): void },
 ): void {

@@ -1,4 +1,4 @@
-/** A `http.IncomingMessage` that is filled by a gateway instead of Node's parser. */
+/** An `http.IncomingMessage` that a gateway fills instead of Node's parser. */
 import type { Buffer } from 'node:buffer'
 import { IncomingMessage } from 'node:http'
 
@@ -35,7 +35,7 @@ async function pull(
   try {
     const { done, value } = await chunks.next()
     onRead()
-    if (request.complete) return // The response is over, and the rest is not wanted.
+    if (request.complete) return // The response has ended, and the rest is not needed.
     if (!done) {
       request.push(value)
       return

@@ -1,8 +1,9 @@
 /**
- * A `http.ServerResponse` whose head and body go to a gateway instead of a connection.
+ * An `http.ServerResponse` whose head and body go to a gateway instead of a connection.
  *
- * Express replaces the prototype of a response, and middleware wraps the documented methods. So the
- * three methods below those are replaced, in the instance. Node has had them since 0.12.
+ * Express replaces the prototype of a response, and middleware wraps the documented methods. So
+ * Portico replaces the three internal methods below those, in the instance. Node has had them since
+ * 0.12.
  */
 import type { Buffer } from 'node:buffer'
 import {
@@ -156,12 +157,12 @@ function send(
   this._headerSent = true
   if (sink.destroyed || sink.writableEnded) return false
   if (sink.write(data, encoding ?? 'utf8', callback)) return true
-  // In the next tick it is known whether this was the end of the response.
+  // Waits for the next tick, because this write may have been the end of the response.
   process.nextTick(showNeedDrain, this)
   return false
 }
 
-/** 1xx responses pass by `_send`. No gateway can send them. */
+/** 1xx responses do not go through `_send`. No gateway can send them. */
 function writeRaw(
   this: GatewayResponse,
   _data: string,

@@ -9,12 +9,12 @@ export interface Surroundings {
   readonly gateway: Gateway
   /** Absent if the options, or the gateway's default, decide. */
   readonly listen?: string | undefined
-  /** True where the web server may start further processes of the same program. */
+  /** True if the web server may start further processes of the same program. */
   readonly multiprocess?: true
 }
 
 /**
- * Decides by the environment and by descriptor 0, in this order:
+ * Decides by the environment and descriptor 0, in this order:
  *
  * 1. PORTICO_GATEWAY names the gateway, and PORTICO_LISTEN where to listen.
  * 2. REQUEST_METHOD and GATEWAY_INTERFACE are set: CGI. This comes before descriptor 0, which is a

@@ -7,12 +7,12 @@ import type { Options } from '../options/options.ts'
 import { namesOf } from '../options/table.ts'
 
 /**
- * The options for the gateway that `run` has chosen. PORTICO_* variables replace the program's
- * options; PORTICO_LISTEN does so only if the program does not name its gateway.
+ * The options for the gateway that `run` has chosen. PORTICO_* variables override the program's
+ * options, PORTICO_LISTEN only if the program does not set `gateway`.
  *
- * If the program names its gateway, an option that the gateway does not have is an error. If not,
- * the same program may run on another gateway elsewhere, so `run` logs the option and ignores it.
- * Under CGI it does not log: the web server has the limits there, and every request would log.
+ * If the program sets `gateway`, an option that this gateway does not have is an error. Otherwise the
+ * same program may run on another gateway elsewhere, so `run` logs the option and ignores it. Under
+ * CGI it does not log: the web server sets the limits there, and every request would log.
  *
  * @throws {ConfigurationError} for an option that is unknown, misplaced, or has a wrong value.
  */
@@ -30,7 +30,7 @@ export function settingsFor(
     else {
       const message = misplaced(name as keyof Options, GATEWAYS[gateway].label)
       if (options.gateway !== undefined) throw new ConfigurationError(message)
-      if (gateway !== 'cgi') logEntry(`${message}, which this process is: it has no effect`)
+      if (gateway !== 'cgi') logEntry(`${message}. It has no effect in this process`)
     }
   }
   const { listen, ...others } = optionsFromEnvironment(gateway, env)

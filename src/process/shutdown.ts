@@ -6,7 +6,7 @@ import { show } from '../text.ts'
 /** How long the process may still run after its last server has closed, in milliseconds. */
 const EXIT_TIME = 1000
 
-/** How many uncaught errors are logged: a timer that throws each time would fill the log. */
+/** How many uncaught errors are logged: a timer that always throws would fill the log. */
 const MAX_LOGGED = 10
 
 /** Milliseconds of a shutdown after which a message explains what the process waits for. */
@@ -14,10 +14,10 @@ const EXPLAIN_AFTER = 500
 
 /**
  * Closes the server on SIGTERM or SIGINT and lets the process end; a second signal ends it at once.
- * After a signal during the start, the server closes as soon as it has started. When the server has
- * closed, the listeners are removed.
+ * If the signal arrives during the start, the server closes as soon as it has started. The listeners
+ * are removed when the server has closed.
  *
- * Other signals keep their effect: libfcgi ends on SIGUSR1, but Node starts its debugger.
+ * Other signals keep their effect: libfcgi exits on SIGUSR1, but Node starts its debugger.
  */
 export function closeOnSignals(
   server: GatewayServer | Promise<GatewayServer>,
@@ -58,7 +58,7 @@ export function exitOnUncaughtError(server: GatewayServer): void {
 async function forget(server: GatewayServer): Promise<void> {
   await server.closed
   guarded.delete(server)
-  // After an error the listener stays: otherwise Node would exit at the next error, and output that
+  // After an error the listener remains: otherwise Node would exit at the next error, and output that
   // waits for a pipe would be lost.
   if (guarded.size === 0 && logged === 0) process.off('uncaughtException', onUncaught)
 }
@@ -87,7 +87,8 @@ async function stop(server: GatewayServer, hint: string): Promise<void> {
   await server.close()
   clearTimeout(notice)
   const { abortedConnections } = server
-  if (abortedConnections > 0) logEntry(`Closed ${countOf(abortedConnections)} that had not ended`)
+  if (abortedConnections > 0)
+    logEntry(`Closed ${countOf(abortedConnections)} with unfinished requests`)
   // The process ends by itself when its output is written; `process.exit` would lose output that
   // waits for a pipe. The timer does not keep the process alive: it fires only if something else does.
   setTimeout(() => process.exit(), EXIT_TIME).unref()

@@ -56,7 +56,7 @@ export const MAX_ACTIVE = 64
  */
 export class ApplicationConnection {
   readonly #reader = new RecordReader()
-  /** Those that are active. An array, because there is usually one: a Map costs more than a search. */
+  /** The active requests, usually one. Searching an array is cheaper than a Map. */
   readonly #requests: ActiveRequest[] = []
   /** The request whose PARAMS are still in the chunk that is being read. */
   #unsaved: ActiveRequest | null = null
@@ -67,7 +67,7 @@ export class ApplicationConnection {
   /** A request without KEEP_CONN has ended: the connection ends when none is in flight. */
   #last = false
   #eof = false
-  /** The events that are left once nothing more is read. */
+  /** The remaining events, once nothing more is read. */
   #farewell: ApplicationEvent[] | null = null
   #broken = false
 
@@ -84,8 +84,8 @@ export class ApplicationConnection {
   }
 
   /**
-   * Whether the head of a request has begun and is not complete: a time limit applies to it. A body
-   * that comes slowly does not count.
+   * Whether the head of a request has begun and is not complete. A time limit applies to it, but not
+   * to a slow body.
    */
   get awaitingHead(): boolean {
     const requests = this.#requests
@@ -105,8 +105,8 @@ export class ApplicationConnection {
   }
 
   /**
-   * The web server will send no more: `next()` returns what it did send, then an abort for every
-   * request in flight. It may still read, so that responses are worth sending.
+   * The web server will send no more. `next()` returns what it did send, then an abort for every
+   * request in flight. It may still read, so responses are still sent.
    */
   receiveEof(): void {
     this.#eof = true
@@ -145,8 +145,9 @@ export class ApplicationConnection {
       case FCGI_ABORT_REQUEST:
         return this.#handleAbort(request)
       default:
-        // A second BEGIN_REQUEST may be a body read as records by mistake (HAProxy's mux-fcgi once
-        // cut lengths to 16 bits) and must not run. DATA is a Filter's; the rest only we may send.
+        // A second BEGIN_REQUEST may be part of a body that was mistaken for a record, and must not run
+        // (HAProxy's mux-fcgi once truncated lengths to 16 bits). DATA is for the role Filter. Only an
+        // application sends the others.
         return type < FCGI_BEGIN_REQUEST || type > FCGI_UNKNOWN_TYPE
           ? this.#reply(unknownType(type))
           : this.#fail(`Record of type ${type} for request ${id}, which is active`)
@@ -179,7 +180,7 @@ export class ApplicationConnection {
     if (!this.#advance(request, empty ? END_OF_PARAMS : PARAMS) || state === ABORTED) return null
     if (empty) return this.#announce(request)
     const { bytes, start, end } = this.#reader
-    // Headers count, so that a flood of tiny records meets the limit as well.
+    // Headers count as well, so that a flood of tiny records reaches the limit.
     request.paramsBytes += FCGI_HEADER_LEN + end - start
     if (request.paramsBytes > this.#maxParamsBytes) {
       return this.#refuse(id, request.keepConn, FCGI_OVERLOADED)
@@ -216,7 +217,7 @@ export class ApplicationConnection {
   #handleAbort(request: ActiveRequest): ApplicationEvent | null {
     const { id, state, keepConn } = request
     if (!this.#advance(request, ABORT) || state === ABORTED) return null
-    // The application has not heard of a request without complete PARAMS, and so cannot end it.
+    // The application does not know a request without complete PARAMS, so it cannot end it.
     if (state === IN_PARAMS) return this.#refuse(id, keepConn, FCGI_REQUEST_COMPLETE)
     return { type: 'abort', id, cause: 'abort-request' }
   }
@@ -227,7 +228,7 @@ export class ApplicationConnection {
     return reply === null ? this.#fail('Malformed GET_VALUES') : this.#reply(reply)
   }
 
-  /** Ends a request that the application has not heard of; later records for its id are ignored. */
+  /** Ends a request that the application does not know. Later records for its id are ignored. */
   #refuse(id: number, keepConn: boolean, protocolStatus: number): ApplicationEvent {
     this.#finish(id, keepConn)
     return this.#reply(Buffer.from(endRequestText(id, 0, protocolStatus), 'latin1'))
@@ -237,11 +238,11 @@ export class ApplicationConnection {
     return { type: 'reply', data, close: this.closing }
   }
 
-  /** The id is free again; without KEEP_CONN the connection is not (section 5.1). */
+  /** Frees the id. Without KEEP_CONN, the connection takes no further request (section 5.1). */
   #finish(id: number, keepConn: boolean): void {
     this.#remove(id)
     if (!keepConn) this.#last = true
-    // With others in flight it closes after the last of them.
+    // If other requests are in flight, it closes after the last of them.
     if (this.#last && this.#requests.length === 0) this.#farewell ??= []
   }
 
@@ -276,7 +277,7 @@ export class ApplicationConnection {
     return aborts
   }
 
-  /** Part of the response, head or body (see `encodeStream`); no bytes for no bytes. */
+  /** A part of the response, head or body (see `encodeStream`). An empty one sends nothing. */
   stdout(id: number, parts: readonly Part[]): Part[] {
     this.#announced(id)
     return encodeStream(FCGI_STDOUT, id, parts)
@@ -331,7 +332,7 @@ export class ApplicationConnection {
     else requests.splice(requests.indexOf(request), 1)
   }
 
-  /** The request that an application may respond to; any other id is a mistake of the caller. */
+  /** A request that the application may respond to. Any other id is a mistake of the caller. */
   #announced(id: number): ActiveRequest {
     const request = this.#find(id)
     if (request === undefined || request.state === IN_PARAMS) {

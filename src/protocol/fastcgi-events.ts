@@ -1,4 +1,4 @@
-/** What goes in and out of the application's side of a FastCGI connection: its options and events. */
+/** The options and events of the application's side of a FastCGI connection. */
 import type { Buffer } from 'node:buffer'
 
 export interface ApplicationOptions {
@@ -6,7 +6,7 @@ export interface ApplicationOptions {
   readonly multiplex?: boolean | undefined
   /** Requests in flight on this connection; one more is refused with OVERLOADED. Default: 64. */
   readonly maxActive?: number | undefined
-  /** Bytes of PARAMS records of a request, headers included; more: OVERLOADED. Default: 1 MiB. */
+  /** Bytes of PARAMS of a request, record headers included; beyond it OVERLOADED. Default: 1 MiB. */
   readonly maxParamsBytes?: number | undefined
   /** The value of FCGI_MAX_CONNS; left out of GET_VALUES_RESULT if it is not set. */
   readonly maxConns?: number | undefined
@@ -28,12 +28,12 @@ export type ApplicationEvent =
       readonly start: number
       readonly end: number
     }
-  /** A chunk of the body, a view of the memory it came in. */
+  /** A chunk of the body, a view of the memory in which it arrived. */
   | { readonly type: 'stdin'; readonly id: number; readonly data: Buffer }
   | { readonly type: 'stdin-end'; readonly id: number }
   /** Comes once for a request that was announced; it stays active until `end()`. */
   | { readonly type: 'abort'; readonly id: number; readonly cause: AbortCause }
-  /** Bytes to send that need no application; `close` is `closing` as it is after them. */
+  /** Bytes to send without the application; `close` is the value of `closing` after them. */
   | { readonly type: 'reply'; readonly data: Buffer; readonly close: boolean }
   /** The peer broke the protocol. This is the last event, and the connection has to be closed. */
   | { readonly type: 'error'; readonly message: string }

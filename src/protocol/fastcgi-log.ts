@@ -4,12 +4,12 @@ import { encodeStream, FCGI_STDERR } from './fastcgi.ts'
 import type { Part } from './part.ts'
 
 /**
- * Bytes of a record at the most. nginx writes one log entry of at most 2,048 bytes for each record,
- * its own words included, and drops the rest.
+ * The largest size of a record in bytes. nginx writes one log entry of at most 2,048 bytes for each
+ * record, its own text included, and drops the rest.
  */
 const MAX_RECORD = 1_900
 
-/** Records that end after a line, or between two characters of a line that is longer. */
+/** Splits a text into records that end after a line, or between two characters of a longer line. */
 export function encodeLog(id: number, text: string): Part[] {
   const bytes = Buffer.from(text)
   if (bytes.length <= MAX_RECORD) return encodeStream(FCGI_STDERR, id, [bytes])
@@ -27,7 +27,7 @@ function endOfRecord(bytes: Buffer, start: number): number {
   const newline = bytes.lastIndexOf(0x0a, most - 1)
   if (newline >= start) return newline + 1
   let end = most
-  // Not inside a character: its bytes after the first are 10xxxxxx.
+  // Does not split a UTF-8 character, whose bytes after the first are 10xxxxxx.
   while ((bytes[end]! & 0xc0) === 0x80) end--
   return end
 }

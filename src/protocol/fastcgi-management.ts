@@ -26,11 +26,11 @@ export function replyToManagement(
   content: Buffer,
   values: ManagementValues,
 ): Buffer | null {
-  // Any other type, also a BEGIN_REQUEST: with id 0 it is no application record (section 3.3).
+  // Any other type, even BEGIN_REQUEST: with id 0 it is not an application record (section 3.3).
   if (type !== FCGI_GET_VALUES) return unknownType(type)
   const asked = decodePairs(content, MAX_CONTENT)
   if (typeof asked === 'string') return null
-  // Each name once, however often it was asked for, so that the reply fits into one record.
+  // Each name once, however often it was requested, so that the reply fits into one record.
   const result = new Map<string, string>()
   for (let i = 0; i < asked.length; i += 2) {
     const value = valueOf(asked[i]!, values)

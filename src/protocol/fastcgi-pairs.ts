@@ -1,7 +1,7 @@
 /** The name-value pairs of FastCGI (section 3.4): PARAMS, GET_VALUES and GET_VALUES_RESULT. */
 import { Buffer } from 'node:buffer'
 
-/** The PARAMS of one request: nginx and mod_fcgid send one record of them, 64 KiB, at most. */
+/** Bytes of PARAMS in one request. nginx and mod_fcgid send at most one record, 64 KiB. */
 export const MAX_PARAMS_BYTES = 1024 * 1024
 
 /** Pairs in one request: Apache refuses more than 100 header fields by default. */
@@ -33,7 +33,7 @@ export type PairsFault = 'malformed' | 'too many'
  * keeping one of them keeps the whole block in memory.
  */
 export function decodePairs(block: Buffer, maxPairs = MAX_PARAMS): string[] | PairsFault {
-  // Decoded once and then cut: a call of toString() for each item costs twice as much.
+  // Decoded once and then sliced: toString() for each item costs twice as much.
   const text = block.toString('latin1')
   const pairs: string[] = []
   const fault = walkPairs(block, 0, block.length, maxPairs, (name, nameLength, valueLength) => {

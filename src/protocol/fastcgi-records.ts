@@ -1,9 +1,9 @@
 /**
  * Cuts a byte stream into FastCGI records (section 3.3), for both sides.
  *
- * Records have nothing to do with the chunks they come in. The content of a stream record is handed
- * on in the chunks in which it arrives, without a copy and without waiting for the rest; a discrete
- * record is handed on whole. Padding is skipped on every record.
+ * The boundaries of records and of received chunks are independent. The content of a stream record is
+ * passed on in the chunks in which it arrives, without copying and without waiting for the rest. A
+ * discrete record is passed on whole. Padding is always skipped.
  */
 import { Buffer } from 'node:buffer'
 import {
@@ -31,7 +31,7 @@ function isStream(type: number, id: number): boolean {
   )
 }
 
-/** Bytes that arrive in chunks. Grows by doubling, so that n bytes cost O(n) however they come. */
+/** Bytes that arrive in chunks. Grows by doubling, so that n bytes cost O(n) whatever the chunks. */
 export class Gathered {
   #bytes = NOTHING
   length = 0
@@ -50,7 +50,7 @@ export class Gathered {
     this.length = length
   }
 
-  /** What came so far; valid until the next `append()`. */
+  /** The bytes so far; valid until the next `append()`. */
   bytes(): Buffer {
     return this.length === this.#bytes.length ? this.#bytes : this.#bytes.subarray(0, this.length)
   }
@@ -59,7 +59,7 @@ export class Gathered {
 /**
  * `receive()` chunks, then `read()` until it returns false. After `true` the fields describe a
  * record, or the next chunk of a stream record: `type`, `id`, and its content, which is `bytes` from
- * `start` to `end`. Nothing between them is the end of a stream, or a discrete record without
+ * `start` to `end`. If `start` equals `end`, it is the end of a stream, or a discrete record without
  * content.
  *
  * The chunk is only borrowed: once `read()` has returned false, nothing refers to it.
@@ -70,21 +70,21 @@ export class RecordReader {
   bytes = NOTHING
   start = 0
   end = 0
-  /** Set for good by a version other than 1, about which the specification says nothing. */
+  /** Set permanently by a version other than 1, for which the specification has no rule. */
   fault: string | null = null
 
-  /** What is being read: it ends at `#size`, which may be before the end of the memory. */
+  /** The chunk that is being read. It ends at `#size`, which may be before the end of the memory. */
   #chunk = NOTHING
   #size = 0
   #offset = 0
-  /** Chunks after that one: the newest last, and older ones with the oldest last. */
+  /** Later chunks in two stacks: new ones with the newest last, and older ones with the oldest last. */
   #arrived: Buffer[] = []
   #next: Buffer[] = []
 
-  /** Bytes of content and padding that the current record still has to come. */
+  /** Bytes of content and padding of the current record that have not arrived yet. */
   #content = 0
   #padding = 0
-  /** The beginning of a header or of a discrete record whose rest has not come yet. */
+  /** The beginning of a header or of a discrete record whose rest has not arrived yet. */
   #partial: Gathered | null = null
 
   /** Takes the first `size` bytes of `chunk`. */
@@ -98,7 +98,7 @@ export class RecordReader {
     }
   }
 
-  /** Whether the stream stands inside a record, where no peer may close it. */
+  /** Whether the stream is inside a record, where a peer must not close it. */
   get insideRecord(): boolean {
     return this.#content > 0 || this.#padding > 0 || this.#partial !== null
   }
@@ -121,7 +121,7 @@ export class RecordReader {
     return false
   }
 
-  /** Lets go of the chunk that is used up. A queue of two stacks: `shift()` is not O(1). */
+  /** Releases the chunk that has been read. The queue is two stacks, because `shift()` is not O(1). */
   #nextChunk(): boolean {
     if (this.#next.length === 0 && this.#arrived.length > 1) {
       this.#next = this.#arrived.toReversed()
@@ -135,7 +135,7 @@ export class RecordReader {
     return chunk !== undefined
   }
 
-  /** Whether there is a chunk of a stream, or a discrete record is complete. */
+  /** Returns whether a chunk of a stream or a complete discrete record is available. */
   #readContent(available: number): boolean {
     const start = this.#offset
     const length = Math.min(available, this.#content)
@@ -148,7 +148,7 @@ export class RecordReader {
       this.end = this.#offset
       return true
     }
-    // At most 64 KiB, and they grow with what came, not with what was announced.
+    // At most 64 KiB. The memory grows with what has arrived, not with what was announced.
     this.#partial ??= new Gathered()
     this.#partial.append(this.#chunk, start, this.#offset)
     if (!complete) return false
@@ -159,7 +159,7 @@ export class RecordReader {
     return true
   }
 
-  /** Whether the header is one of a record without content. */
+  /** Returns whether the header is that of a record without content. */
   #readHeader(available: number): boolean {
     let header = this.#chunk
     let at = this.#offset

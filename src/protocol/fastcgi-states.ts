@@ -5,8 +5,8 @@
  * An id is active from the web server's BEGIN_REQUEST to the application's END_REQUEST. Each active
  * request is in one state:
  *
- *   params    PARAMS are coming; the application has not heard of the request.
- *   stdin     PARAMS are complete (the event 'request'); the body is coming.
+ *   params    PARAMS are arriving; the application does not know the request yet.
+ *   stdin     PARAMS are complete (the event 'request'); the body is arriving.
  *   received  The body is complete; only the response is missing.
  *   aborted   The web server no longer wants the response, or can send no more: ABORT_REQUEST, the
  *             end of the connection, or a fault. What it still sends for this id is ignored.
@@ -47,11 +47,11 @@ export class ActiveRequest {
   readonly role: number
   readonly keepConn: boolean
   state: number = IN_PARAMS
-  /** The PARAMS so far, if they are in one chunk: between `start` and `end`. */
+  /** The chunk that contains the PARAMS so far, from `start` to `end`; null if they were copied. */
   #chunk: Buffer | null = null
   #start = 0
   #end = 0
-  /** A copy of the PARAMS so far, if they are not. */
+  /** The copied PARAMS. */
   #gathered: Gathered | null = null
   paramsBytes = 0
   usedStderr = false
@@ -73,9 +73,9 @@ export class ActiveRequest {
   }
 
   /**
-   * Takes PARAMS: the bytes of `chunk` from `start` to `end`. Returns true if they are still there
-   * only, which is usual: all of them are one record. `saveParams()` has to copy them before the
-   * chunk is gone.
+   * Takes PARAMS: the bytes of `chunk` from `start` to `end`. Returns true if they have not been
+   * copied, which is usual: a request's PARAMS are one record. Then `saveParams()` has to copy them
+   * before the chunk is released.
    */
   addParams(chunk: Buffer, start: number, end: number): boolean {
     if (this.#chunk === null && this.#gathered === null) {

@@ -1,10 +1,10 @@
 /**
  * The web server's side of a FastCGI connection, without a socket: for clients, tools and tests.
  *
- * The methods that send return Buffers to write; bytes from the application go in, events come out.
- * Each of the two streams of an active request is open until its empty record, and the request is
- * active until END_REQUEST. Unlike a web server this side is strict: every record that an application
- * must not send is an error.
+ * Methods that send return Buffers to write. Bytes from the application go in, events come out. Each
+ * of the two streams of an active request is open until its empty record, and the request is active
+ * until END_REQUEST. Unlike a web server, this side is strict: every record that an application must
+ * not send is an error.
  */
 import { Buffer } from 'node:buffer'
 import {
@@ -30,7 +30,7 @@ import { RecordReader } from './fastcgi-records.ts'
 import { buffersOf } from './part.ts'
 
 export type WebServerEvent =
-  /** A chunk of the response or of the error log, a view of the memory it came in. */
+  /** A chunk of the response or of the error log, a view of the memory in which it arrived. */
   | { readonly type: 'stdout' | 'stderr'; readonly id: number; readonly data: Buffer }
   | { readonly type: 'stdout-end' | 'stderr-end'; readonly id: number }
   /** END_REQUEST: the id is free again. */
@@ -83,7 +83,7 @@ export class WebServerConnection {
     ]
   }
 
-  /** A chunk of the body (see `encodeStream`); no Buffers for no bytes. */
+  /** A chunk of the body (see `encodeStream`). An empty one sends nothing. */
   stdin(id: number, bytes: Buffer): Buffer[] {
     return buffersOf(encodeStream(FCGI_STDIN, id, [bytes]))
   }

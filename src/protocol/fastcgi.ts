@@ -44,7 +44,7 @@ export const FCGI_MAX_CONNS = 'FCGI_MAX_CONNS'
 export const FCGI_MAX_REQS = 'FCGI_MAX_REQS'
 export const FCGI_MPXS_CONNS = 'FCGI_MPXS_CONNS'
 
-/** The most that the two length bytes of a header can say (section 3.3). */
+/** The largest length that the two length bytes of a header can hold (section 3.3). */
 export const MAX_CONTENT = 65_535
 
 /**
@@ -101,7 +101,7 @@ export function encodeStream(type: number, id: number, parts: readonly Part[], a
     for (let at = 0, end = 0; at < part.length; at = end) {
       if (room === 0) {
         room = Math.min(left, SLICE)
-        // Without padding: those bytes would only buy an alignment that no peer relies on.
+        // Without padding, which would only buy an alignment that no peer relies on.
         divided.push(headerText(type, id, room))
       }
       end = Math.min(part.length, at + room)
@@ -117,7 +117,7 @@ export function encodeStream(type: number, id: number, parts: readonly Part[], a
   return joinParts(divided)
 }
 
-/** One record of `size` bytes, and `after`, as one string: most responses are that short. */
+/** One record of `size` bytes, and `after`, as one string. Most responses are that short. */
 function encodeShort(
   type: number,
   id: number,

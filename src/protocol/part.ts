@@ -2,8 +2,8 @@
 import { Buffer } from 'node:buffer'
 
 /**
- * Bytes to send. A string is a byte string (one character from U+0000 to U+00FF per byte): for a
- * few bytes that costs less than a Buffer.
+ * Bytes to send. A string is a byte string (one character from U+0000 to U+00FF per byte), which
+ * costs less than a Buffer for a few bytes.
  */
 export type Part = string | Buffer
 
@@ -16,7 +16,7 @@ export const COPIED = 16_384
 /** Text is split here: V8 limits the length of a string, and Node copies the whole of it to write. */
 const MAX_TEXT = 1024 * 1024
 
-/** The same bytes in as few parts as is worth it: long Buffers are not copied. */
+/** The same bytes in fewer parts. Long Buffers are not copied. */
 export function joinParts(parts: readonly Part[]): Part[] {
   const joined: Part[] = []
   let text = ''

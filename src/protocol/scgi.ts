@@ -3,8 +3,8 @@
  * a client) writes them.
  *
  * A request is a netstring of `name NUL value NUL` pairs, then CONTENT_LENGTH bytes of body. There
- * is one request on a connection, and the end of the connection ends the response, which has the
- * form of a CGI script's and does not pass through here.
+ * is one request on a connection, and the end of the connection ends the response. The response has
+ * the format of a CGI response, which this file does not handle.
  */
 import { Buffer } from 'node:buffer'
 
@@ -24,14 +24,14 @@ export type SCGIEvent =
       readonly block: Buffer
       readonly start: number
       readonly end: number
-      /** Bytes of the body: more than CONTENT_LENGTH says where the client's header says more. */
+      /** Bytes of the body: CONTENT_LENGTH, or the client's own header if that is larger. */
       readonly contentLength: number
     }
-  /** A chunk of the body, a view of the memory it came in. Never empty. */
+  /** A chunk of the body, a view of the memory in which it arrived. Never empty. */
   | { readonly type: 'body'; readonly data: Buffer }
-  /** All CONTENT_LENGTH bytes have come. The last event. */
+  /** All CONTENT_LENGTH bytes have arrived. The last event. */
   | { readonly type: 'body-end' }
-  /** The request cannot be served, or is no SCGI at all. The last event. */
+  /** The request cannot be served, or is not SCGI at all. The last event. */
   | ({ readonly type: 'error' } & SCGIFault)
 
 /** What is wrong with a request. */
@@ -58,9 +58,9 @@ export class RequestReader {
   readonly #events: SCGIEvent[] = []
   #state: 'length' | 'headers' | 'body' | 'done' = 'length'
   #digits = 0
-  /** The netstring's length; in the state 'body', the bytes that are missing from it. */
+  /** The netstring's length; in the state 'body', the bytes of the body that have not arrived. */
   #left = 0
-  /** The headers so far, if they came in several chunks. It grows with what came, by doubling. */
+  /** The headers so far, if they arrived in several chunks. Grows by doubling as bytes arrive. */
   #gathered: Buffer = NO_BYTES
   #filled = 0
 
@@ -85,7 +85,7 @@ export class RequestReader {
     if (this.#state === 'body') {
       this.#fail('PORTICO_BODY_CUT_SHORT', `The body ended ${this.#left} bytes before its end`)
     } else if (this.#state !== 'done' && !this.untouched) {
-      this.#fail('PORTICO_PROTOCOL', 'The connection ended within the SCGI headers')
+      this.#fail('PORTICO_PROTOCOL', 'The connection ended inside the SCGI headers')
     }
   }
 
@@ -113,7 +113,7 @@ export class RequestReader {
         }
         return offset + 1
       }
-      // The first digit is 0 only where it is the only one.
+      // Only a length of 0 begins with the digit 0.
       const more = this.#digits === 0 || (this.#left > 0 && this.#digits < MAX_LENGTH_DIGITS)
       if (byte < ZERO || byte > NINE || !more) {
         this.#fail('PORTICO_PROTOCOL', 'The SCGI request does not begin with a netstring')
@@ -150,7 +150,7 @@ export class RequestReader {
   /** The string and its comma are between `start` and `end`. */
   #begin(block: Buffer, start: number, end: number): void {
     if (block[end - 1] !== COMMA || block[end - 2] !== NUL) {
-      const message = 'The SCGI headers do not end as their length says'
+      const message = 'The SCGI headers do not end where their length says'
       return this.#fail('PORTICO_PROTOCOL', message)
     }
     const declared = readContentLength(block, start, end - 1)
@@ -186,7 +186,7 @@ function readContentLength(block: Buffer, start: number, comma: number): number 
   const end = block.indexOf(NUL, at)
   const digits = block.toString('latin1', at, end)
   const named = block.compare(CONTENT_LENGTH_NAME, 0, undefined, start, Math.min(at, block.length))
-  // The bytes after the comma are the body, or have not come yet.
+  // The bytes after the comma are the body, or have not arrived yet.
   if (named !== 0 || end < 0 || end > comma) {
     return { code: 'PORTICO_PROTOCOL', message: 'The first SCGI header is not CONTENT_LENGTH' }
   }
@@ -201,9 +201,9 @@ function readContentLength(block: Buffer, start: number, comma: number): number 
 const CLIENT_LENGTH_NAME = Buffer.from('\0HTTP_CONTENT_LENGTH\0', 'latin1')
 
 /**
- * The number in HTTP_CONTENT_LENGTH, or 0. nginx without `scgi_request_buffering` counts in
- * CONTENT_LENGTH only what it had of the body when it sent the headers, and sends all of it
- * (nginx/nginx#1118); the client's own header has the true length.
+ * The number in HTTP_CONTENT_LENGTH, or 0. Without `scgi_request_buffering`, nginx's CONTENT_LENGTH
+ * counts only the part of the body that it had when it sent the headers, although it sends all of
+ * the body (nginx/nginx#1118). The client's own header has the true length.
  */
 function lengthOfClient(block: Buffer, start: number, end: number): number {
   const at = block.indexOf(CLIENT_LENGTH_NAME, start)
@@ -219,7 +219,7 @@ function lengthOfClient(block: Buffer, start: number, end: number): number {
 /**
  * Calls `take` for each header; the last one ends with the NUL before `end`. `at` is the offset of
  * its name in `block`, and the value follows the NUL of that name. `take` returns false for a name
- * that came before. Headers before a fault have been taken.
+ * that occurred before. Headers before a fault have been taken.
  *
  * The specification forbids a repeated name. nginx before 1.23 still sends one HTTP_* for each line
  * of a repeated request header; if that were refused, any client could make its requests fail, so
@@ -249,11 +249,11 @@ export function walkHeaders(
     const nameLength = middle - at
     const name = nameLength === 4 ? block.toString('latin1', at, middle) : ''
     if (name === 'SCGI' && (last - middle !== 2 || block[middle + 1] !== ONE)) {
-      return protocolFault('The SCGI header is not 1')
+      return protocolFault('The value of the header SCGI is not 1')
     }
     if (!take(at, nameLength, last - middle - 1)) {
       const twice = JSON.stringify(block.toString('latin1', at, Math.min(middle, at + 80)))
-      return protocolFault(`The SCGI header ${twice} comes twice`)
+      return protocolFault(`The SCGI header ${twice} appears twice`)
     }
     at = last + 1
   }
@@ -268,18 +268,19 @@ function protocolFault(message: string): SCGIFault {
  * The web server's side: the bytes before the body. CONTENT_LENGTH and SCGI are put in front.
  *
  * @param params `[name, value, name, value …]`, byte strings, without these two
- * @throws TypeError for a name that is empty, for a NUL, for what is not bytes, and for a bad length
+ * @throws TypeError for an empty name, a NUL, a character above U+00FF, or an invalid length
  */
 export function encodeRequest(params: readonly string[], contentLength: number): Buffer {
   const all = ['CONTENT_LENGTH', String(contentLength), 'SCGI', '1', ...params]
   for (const [index, item] of all.entries()) {
     // oxlint-disable-next-line no-control-regex
     if (/[^\x01-\xff]/.test(item) || (index % 2 === 0 && item === '')) {
-      throw new TypeError(`SCGI cannot carry the header item ${JSON.stringify(item)}`)
+      throw new TypeError(`SCGI cannot represent the header item ${JSON.stringify(item)}`)
     }
   }
-  if (!CONTENT_LENGTH.test(all[1]!)) throw new TypeError('The length of a body is 0 or more bytes')
-  if (all.length % 2 !== 0) throw new TypeError('An SCGI header has a name and a value')
+  if (!CONTENT_LENGTH.test(all[1]!))
+    throw new TypeError('The length of a body must be 0 or more bytes')
+  if (all.length % 2 !== 0) throw new TypeError('An SCGI header must have a name and a value')
   const block = `${all.join('\0')}\0`
   return Buffer.from(`${block.length}:${block},`, 'latin1')
 }

@@ -20,8 +20,8 @@ export interface BodyOwner {
 }
 
 /**
- * Chunks that are shorter share memory. A Buffer costs some 200 bytes, so a body in chunks of one
- * byte would take 200 times its size.
+ * Shorter chunks share memory. A Buffer costs some 200 bytes, so a body in chunks of one byte would
+ * take 200 times its size.
  */
 const SHORT = 4096
 

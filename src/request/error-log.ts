@@ -1,9 +1,9 @@
-/** `wsgi.errors`, and the name of a request in a log. */
+/** `wsgi.errors`, and the text that identifies a request in the log. */
 import { PeerError } from '../errors.ts'
 import { escapeControl } from '../text.ts'
 import type { Environ, ErrorStream } from '../types.ts'
 
-/** An error stream that passes each text to `sink` at once; there is nothing to flush. */
+/** An error stream that passes each text to `sink` at once, so there is nothing to flush. */
 export class ErrorLog implements ErrorStream {
   readonly #sink: (text: string) => void
 

@@ -9,7 +9,7 @@ import { readSync, writeSync } from 'node:fs'
 import { PeerError } from '../errors.ts'
 import type { ByteSource } from './input.ts'
 
-/** Node's own function, also after `redirectWrites` has replaced it. */
+/** Node's own function, even after `redirectWrites` has replaced it. */
 const write = writeSync
 
 /**

@@ -48,7 +48,8 @@ export function closeBody(
 }
 
 /**
- * Returns the bytes of a body that has not been iterated; undefined if that takes iterating it.
+ * Returns the length in bytes of a body that has not been iterated; undefined if only iterating it
+ * would show the length.
  *
  * @throws {ApplicationError} PORTICO_INVALID_CHUNK if an array holds anything but chunks.
  */
@@ -62,7 +63,7 @@ export function bodyLength(body: unknown): number | undefined {
 }
 
 /**
- * Returns the bytes of a chunk.
+ * Returns the length of a chunk in bytes.
  *
  * @throws {ApplicationError} PORTICO_INVALID_CHUNK if it is not a string or a Uint8Array.
  */

@@ -16,12 +16,12 @@ type OpenStream = ReadStream & { fd: number | null; start?: number; end: number 
 /**
  * Returns the range that an unread file would send; undefined if its length is not known.
  *
- * Only a regular file has a size to rely on, and files in /proc report 0 whatever they contain.
+ * Only the size of a regular file is reliable, and files in /proc report 0 whatever they contain.
  */
 export function filePart(file: FileWrapper): FilePart | undefined {
   const { source, length = Infinity } = file
   const stream = source instanceof ReadStream ? (source as OpenStream) : undefined
-  // A stream that was read sends the rest only; one with an encoding sends other bytes.
+  // A stream that has been read from sends only the rest; one with an encoding sends other bytes.
   if (stream && (stream.readableDidRead || stream.readableEncoding !== null)) return undefined
   const fd = (stream ?? file).fd ?? -1
   if (fd < 0) return undefined

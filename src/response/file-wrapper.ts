@@ -9,8 +9,8 @@ import { ApplicationError } from '../errors.ts'
 import type { Chunk, FileLike, FileSource, FileWrapperOptions } from '../types.ts'
 
 /**
- * Bytes per read. wsgiref's 8192 would cost a thread-pool round trip per 8 KiB; 64 KiB is what Node's
- * file streams read at a time.
+ * Bytes per read, as in Node's file streams. wsgiref's 8192 would cost a thread-pool round trip for
+ * every 8 KiB.
  */
 export const DEFAULT_BLOCK_SIZE = 64 * 1024
 
@@ -20,9 +20,9 @@ const FILE_WRAPPER = Symbol.for('portico.FileWrapper')
 /**
  * A file as a response body (`wsgi.file_wrapper` of PEP 3333).
  *
- * Iterating it reads the file block by block. A server with a faster way uses `fd` or `path`,
- * `start` and `length`. Reaching the end does not close the file; `close()` does, and is there only
- * if the source can be closed (a Readable is destroyed).
+ * Iterating it reads the file block by block. A server that can send files in a faster way uses `fd`
+ * or `path`, `start` and `length`. Reaching the end does not close the file. `close()` does; it exists
+ * only if the source can be closed (a Readable is destroyed).
  */
 export class FileWrapper implements AsyncIterable<Chunk> {
   readonly [FILE_WRAPPER] = true
@@ -35,13 +35,13 @@ export class FileWrapper implements AsyncIterable<Chunk> {
   declare readonly close?: () => unknown
 
   /**
-   * @throws {ApplicationError} PORTICO_INVALID_ARGUMENT if `source` has no `read()`, or a number is
-   *   not a whole one in its range.
+   * @throws {ApplicationError} PORTICO_INVALID_ARGUMENT if `source` has no `read()`, or an option is
+   *   not a whole number in its range.
    */
   constructor(source: FileSource, options: FileWrapperOptions = {}) {
     if (typeof source?.read !== 'function') {
       throw new ApplicationError(
-        'FileWrapper: the source must have a read(size) method: a FileHandle, a Readable or the like',
+        'FileWrapper: the source must have a read(size) method, as a FileHandle or a Readable has',
         'PORTICO_INVALID_ARGUMENT',
       )
     }
@@ -90,7 +90,7 @@ export class FileWrapper implements AsyncIterable<Chunk> {
     }
   }
 
-  /** Reads no byte past the range, so that the file stays at its end. */
+  /** Reads no byte past the range, so that the file position is then the end of the range. */
   async *#readBlocks(file: FileLike, start: number): AsyncGenerator<Chunk, void, undefined> {
     let left = start + (this.length ?? Infinity)
     while (left > 0) {

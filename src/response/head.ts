@@ -33,7 +33,7 @@ export function frame(status: string, method: string, lengths: readonly string[]
   if (length === undefined) return { sendsBody, declared: Infinity, dropsLength: false }
   if (lengths.length > 1) {
     throw new ApplicationError(
-      `Content-Length is there ${lengths.length} times (${lengths.join(', ')}); send it once`,
+      `Content-Length is set ${lengths.length} times (${lengths.join(', ')}); set it once`,
       'PORTICO_INVALID_CONTENT_LENGTH',
     )
   }
@@ -47,8 +47,8 @@ export function frame(status: string, method: string, lengths: readonly string[]
 }
 
 /**
- * The Content-Length to add for a body of `length` bytes, or undefined for none: HEAD may be
- * have no body in its result where GET has one, so the length 0 is not announced.
+ * The Content-Length to add for a body of `length` bytes, or undefined for none. An application may
+ * return an empty body for HEAD although that for GET is not empty, so 0 is not announced for HEAD.
  */
 export function lengthToAdd(method: string, length: number | undefined): string | undefined {
   if (length === undefined || (length === 0 && method === 'HEAD')) return undefined

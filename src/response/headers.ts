@@ -62,7 +62,7 @@ export function checkHeader(name: unknown, value: unknown): void {
   }
 }
 
-/** @throws {ApplicationError} PORTICO_INVALID_HEADER for what cannot be iterated, and for a text. */
+/** @throws {ApplicationError} PORTICO_INVALID_HEADER for a string and anything that is not iterable. */
 export function checkPairs(pairs: unknown): void {
   if (typeof pairs !== 'string' && typeof Object(pairs)[Symbol.iterator] === 'function') return
   throw badHeader(`Headers must be an array of pairs (got ${describe(pairs)})`)
@@ -93,8 +93,7 @@ function extended(value: string): string {
 export type HeaderParameters = Readonly<Record<string, string | null>>
 
 /**
- * An ordered list of checked headers; names are compared without regard to case
- * (wsgiref.headers.Headers).
+ * An ordered list of checked headers, whose names are case-insensitive (wsgiref.headers.Headers).
  */
 export class Headers {
   #pairs: HeaderList = []
@@ -114,7 +113,7 @@ export class Headers {
     }
   }
 
-  /** The number of headers, repeated ones counted each. */
+  /** The number of headers; each of several with one name counts. */
   get size(): number {
     return this.#pairs.length
   }
@@ -207,7 +206,7 @@ export class Headers {
   }
 }
 
-/** Most names differ in length, so few are put into lower case. */
+/** Most names differ in length, so few have to be converted to lower case. */
 function isSame(name: string, other: string): boolean {
   if (name.length !== other.length) return false
   return name === other || name.toLowerCase() === other.toLowerCase()

@@ -6,9 +6,9 @@ import type { Chunk } from '../types.ts'
 /** Where a response is written to. A Node stream is one. */
 export interface Output {
   /**
-   * Writes bytes. A returned number is how many of them were taken; the rest is offered again.
-   * `false` means, as for a Node stream, that all were taken but no more should come before
-   * 'drain'. A promise of either is waited for.
+   * Writes bytes. If it returns a number, that many were written, and the rest is offered again. As
+   * for a Node stream, `false` means that all were accepted but the caller should wait for 'drain'.
+   * A promise of either is awaited.
    */
   write(bytes: Buffer): unknown
   flush?(): unknown
@@ -18,10 +18,10 @@ export interface Output {
   off?(event: string, listener: (error: Error) => void): unknown
 }
 
-/** Up to this many bytes, parts are copied into one Buffer and leave in one write. */
+/** Up to this many bytes, parts are copied into one Buffer and sent in one write. */
 const JOIN_LIMIT = 65_536
 
-/** Errors of an output whose reader is gone: not a fault of the application, and not logged. */
+/** Errors of an output whose reader is gone. They are not the application's fault and not logged. */
 const GONE = new Set(['EPIPE', 'ECONNRESET', 'ECONNABORTED', 'ERR_STREAM_DESTROYED'])
 
 export class OutputWriter {
@@ -115,7 +115,7 @@ export class OutputWriter {
     }
   }
 
-  /** The rest, and what is added meanwhile: a single writer keeps the order. */
+  /** Writes the rest, and what is added meanwhile. A single writer keeps the order. */
   async #writeRest(first: Promise<unknown>): Promise<void> {
     try {
       for (let wait: typeof first | undefined = first; wait; wait = this.#writeSome()) await wait
@@ -156,7 +156,7 @@ export class OutputWriter {
   }
 }
 
-/** An output's error as the one that handlers do not log, if it says that the client is gone. */
+/** Converts an error that means that the client is gone to one that handlers do not log. */
 export function disconnection(error: unknown): PeerError | undefined {
   const code = (error as NodeJS.ErrnoException | null)?.code ?? ''
   if (!GONE.has(code)) return undefined
@@ -177,7 +177,7 @@ function joinParts(parts: readonly (string | Buffer)[]): Buffer[] {
 
 const guarded = new WeakSet<Output>()
 
-/** A stream can fail after the response, too, and an 'error' without a listener ends the process. */
+/** A stream can fail even after the response, and an 'error' without a listener ends the process. */
 function ignoreLateErrors(output: Output): void {
   if (guarded.has(output)) return
   guarded.add(output)

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 
 /**
- * How long, in ms, the server reads and drops bytes after the last response. Closing with unread
+ * How long, in ms, the server reads and discards bytes after the last response. Closing with unread
  * bytes would send a reset, which can destroy the response on its way.
  */
 const LINGER = 2_000

@@ -1,4 +1,4 @@
-/** Deadlines of connections, on a clock that is set once a second. */
+/** Deadlines of connections, on a clock that advances once a second. */
 import type { Socket } from 'node:net'
 import { writeQueueSize } from '../node-internals/write-queue.ts'
 import { OPTIONS } from '../options/table.ts'
@@ -32,8 +32,8 @@ export interface Expirable {
 let time = 0
 
 /**
- * Milliseconds on a clock that is set only when deadlines are checked, so that a deadline costs no
- * timer and no system call.
+ * Milliseconds on a clock that advances only when deadlines are checked, so that a deadline needs
+ * neither a timer nor a system call.
  */
 export function coarseTime(): number {
   return time
@@ -46,7 +46,7 @@ interface Patience {
 }
 
 /**
- * Checks connections each `SWEEP_TIME` until the returned function is called. It destroys those that
+ * Checks connections every `SWEEP_TIME` until the returned function is called. It destroys those that
  * are past their deadline, and those whose peer no longer reads its response or sends its body.
  */
 export function sweep(
@@ -78,7 +78,7 @@ interface Progress {
   readonly since: number
 }
 
-/** The time since when a transfer has made no progress. */
+/** The time of a transfer's last progress. */
 function stalledSince(
   socket: Socket,
   seen: WeakMap<Socket, Progress>,
@@ -91,7 +91,7 @@ function stalledSince(
   return time
 }
 
-/** The time since when the peer has sent nothing of a body; Infinity if no body is expected. */
+/** When the peer last sent bytes of a body; Infinity if no body is expected. */
 function lastReceived(
   socket: Socket,
   connection: Expirable,
@@ -105,7 +105,7 @@ function lastReceived(
 }
 
 /**
- * The time since when the peer has read nothing; Infinity if no bytes wait for it. The peer has read
+ * When the peer last read bytes; Infinity if no bytes wait for it. The peer has read
  * `bytesWritten - writableLength`, whatever the application adds meanwhile. While libuv writes a
  * large chunk, only its `writeQueueSize` shows progress.
  */

@@ -1,6 +1,6 @@
 /**
- * `GatewayServer`: accepts, counts, limits and closes connections for every gateway. It knows no
- * protocol; a connection is an object that can end.
+ * `GatewayServer`: accepts, counts, limits and closes connections for every gateway. It does not
+ * depend on the protocol: it only needs to end connections.
  */
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -58,7 +58,7 @@ function trustsPeers(gateway: ServerSet | OtherGateway): boolean {
   return GATEWAYS[gateway].trustsPeers
 }
 
-/** What differs between the gateways. */
+/** The parts of a server that depend on the gateway. */
 export interface ServerPolicy {
   readonly gateway: ServerSet | OtherGateway
   /** Called for each accepted connection, in the same turn of the event loop. */
@@ -70,8 +70,8 @@ export interface ServerPolicy {
 }
 
 /**
- * Turns of the event loop without a new connection after which the kernel's queue is empty: the rest
- * of this turn, one that would accept, and one that reads from the connection accepted last. A turn
+ * After this many event-loop turns without a new connection, the kernel's queue is empty: the rest of
+ * this turn, one that would accept, and one that reads from the connection accepted last. A turn
  * accepts one connection (libuv since 1.45).
  */
 const QUIET_TURNS = 3
@@ -83,8 +83,8 @@ const QUIET_TURNS = 3
 const FIRST_BYTE_TIME = 500
 
 /**
- * Milliseconds that `close()` waits for the rest of a request's head: more than a connection may
- * linger after its last response.
+ * Milliseconds that `close()` waits for the rest of a request's head: longer than a connection
+ * lingers after its last response.
  */
 const HEAD_TIME = 3_000
 

@@ -12,7 +12,7 @@ export function createHTTPServer(options: OptionsOf<'http'>): Server {
     headersTimeout: zeroIfNone(options.headersTimeout ?? HEADERS_TIMEOUT),
     connectionsCheckingInterval: SWEEP_TIME,
     keepAliveTimeout: zeroIfNone(options.idleTimeout ?? IDLE_TIMEOUT),
-    requestTimeout: 0, // An upload has no time limit.
+    requestTimeout: 0, // Uploads have no total time limit; `bodyTimeout` limits their pauses.
     noDelay: true,
     insecureHTTPParser: false,
   })

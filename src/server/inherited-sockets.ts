@@ -2,7 +2,7 @@
  * Sockets that this process has inherited: descriptor 0 from spawn-fcgi, mod_fcgid and lighttpd
  * (FastCGI 1.0, section 2.2), and those of systemd (`sd_listen_fds(3)`).
  *
- * Synchronous, and loads `node:fs` only: `run` uses it before it knows the gateway, also for CGI.
+ * This file is synchronous and loads only `node:fs`, because `run` uses it even under CGI.
  */
 import { fstatSync, readFileSync, readlinkSync } from 'node:fs'
 
@@ -29,9 +29,9 @@ const SOCKET_TABLES = [
  * Distinguishes a listening socket from a connected one. Under mod_cgid a CGI script's stdin is a
  * connected Unix socket, and so are the pipes between Node processes.
  *
- * Node has no getpeername or getsockopt for a bare descriptor, so this reads Linux's tables. They do
- * not have a socket on another system or in another network namespace (systemd's PrivateNetwork=).
- * Such a socket counts as listening; if it is not, `listen(2)` reports an error.
+ * Node has no getpeername or getsockopt for a bare descriptor, so this reads Linux's tables. Other
+ * systems have none, and a socket of another network namespace (systemd's PrivateNetwork=) is not in
+ * them. Such a socket counts as listening; if it is not, `listen(2)` reports an error.
  */
 export function describeDescriptor(fd: number): DescriptorKind {
   try {

@@ -1,17 +1,17 @@
-/** Lingering close: reads on after the last response, so that the client receives it. */
+/** Lingering close: keeps reading after the last response, so that the client receives it. */
 import type { Socket } from 'node:net'
 
 /**
- * How long a client may go on sending after the last response, and how long it may be silent, in ms:
- * nginx's lingering_time and lingering_timeout. Closing with unread bytes would send a reset, which
+ * How long, in ms, a client may keep sending after the last response, and how long it may be silent
+ * (nginx's lingering_time and lingering_timeout). Closing with unread bytes would send a reset, which
  * can destroy the response on its way (RFC 9112, section 9.6).
  */
 export const LINGER_TIME = 30_000
 export const LINGER_SILENCE = 5_000
 
 /**
- * Destroys the socket when the client has been silent or has gone on sending for too long. Stops
- * when the socket closes or the returned function is called.
+ * Destroys the socket when the client has been silent, or has kept sending, for too long. Stops when
+ * the socket closes or the returned function is called.
  */
 export function linger(socket: Socket): () => void {
   let left = LINGER_TIME

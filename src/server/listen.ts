@@ -21,7 +21,7 @@ export type Target = Address | { readonly kind: 'systemd'; readonly name: string
 
 export type ListenOptions = SocketFileOptions & Pick<Options, 'listen' | 'backlog'>
 
-/** What differs between the gateways. */
+/** The parts of listening that depend on the gateway. */
 export interface ListenPolicy {
   /** The default of `listen`. */
   readonly fallback: string | number
@@ -46,7 +46,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'in use by another process',
   EADDRNOTAVAIL: 'not an address of this machine',
   EEXIST: 'in use by another process',
-  EINVAL: 'not something to listen on',
+  EINVAL: 'not an address that a server can listen on',
   ENOENT: 'no such directory',
   ENOTDIR: 'no such directory',
   ENOTFOUND: 'no such host',
@@ -68,7 +68,9 @@ export function parseListen(given: string | number): Target {
     const path = text.slice(5)
     if (path === '' || path.includes('\0')) throw refuse('names no file')
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
-      throw refuse(`is longer than the ${MAX_SOCKET_PATH} bytes a socket's path can have here`)
+      throw refuse(
+        `is longer than ${MAX_SOCKET_PATH} bytes, the limit of this system for socket paths`,
+      )
     }
     return { kind: 'unix', path }
   }
@@ -79,7 +81,7 @@ export function parseListen(given: string | number): Target {
 
   const [, bracketed, name, digits] =
     /^(?:(?:\[([^[\]]*)\]|([^\s:/[\]]*)):)?(\d{1,5})$/.exec(text) ?? []
-  if (digits === undefined) throw refuse(text.includes('/') ? "lacks 'unix:'" : 'is not understood')
+  if (digits === undefined) throw refuse(text.includes('/') ? "lacks 'unix:'" : 'is not an address')
   if (Number(digits) > 65_535) throw refuse('has a port above 65535')
   if (bracketed !== undefined && !isIPv6(bracketed)) throw refuse('has no IPv6 address in [ ]')
   return { kind: 'tcp', host: bracketed ?? (name || '127.0.0.1'), port: Number(digits) }
@@ -88,8 +90,8 @@ export function parseListen(given: string | number): Target {
 /**
  * Makes `server` listen as the options say; resolves to its address.
  *
- * It replaces a Unix socket that a dead process has left, and removes the socket when `server` has
- * closed. In a cluster worker the primary process opens the socket; for a socket of systemd the
+ * It replaces a Unix socket that a dead process has left, and removes the socket file when `server`
+ * has closed. In a cluster worker the primary process opens the socket; for a systemd socket, the
  * primary has to pass 'fd:N' to its workers.
  *
  * @throws {ConfigurationError} for options that cannot work, with the system's error as `cause`.

@@ -26,7 +26,7 @@ export class ResponseBuffer {
 
   #push(part: Part): void {
     const parts = this.#parts
-    // Usually there are two, and a push() would make room for seventeen.
+    // Usually there are two parts, but push() on an empty array reserves room for seventeen.
     if (parts.length === 0) this.#parts = [part]
     else if (parts.length === 1) this.#parts = [parts[0]!, part]
     else parts.push(part)

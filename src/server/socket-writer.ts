@@ -1,4 +1,4 @@
-/** Writes to a socket: several parts at once, and waits for a slow peer. */
+/** Writes several parts to a socket at once, and waits for slow peers. */
 import type { EventEmitter } from 'node:events'
 import type { Writable } from 'node:stream'
 import type { Part } from '../protocol/part.ts'
@@ -11,7 +11,7 @@ const waiting = new WeakMap<Writable, Promise<void>>()
  * `connection` closes; pass it if it is not the stream itself.
  */
 export function drained(stream: Writable, connection: EventEmitter = stream): void | Promise<void> {
-  // 'close' has not been emitted yet. A body that never waits would keep the event loop from it.
+  // 'close' may not have been emitted yet, and a body that never waits would keep it from being emitted.
   if (stream.destroyed) return new Promise((resolve) => setImmediate(resolve))
   if (!stream.writableNeedDrain) return
   let promise = waiting.get(stream)

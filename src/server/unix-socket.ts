@@ -101,7 +101,7 @@ function parseRights(options: SocketFileOptions): Rights {
   }
 }
 
-/** Sets owner and group of `file`; `path` is its name in messages. */
+/** Sets the owner and group of `file`, which messages call `path`. */
 function giveAway(file: string, rights: Rights, options: SocketFileOptions, path: string): void {
   const { owner, group } = rights
   // The group first: after a change of owner this process may no longer change the group.
@@ -127,8 +127,8 @@ function give(
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw new ConfigurationError(
-      `${option}: ${JSON.stringify(options[option])} cannot be given '${path}'` +
-        (code === 'EPERM' ? `; that takes ${GIVERS[option]} (EPERM)` : ` (${code})`),
+      `${option}: cannot set the ${option} of '${path}' to ${JSON.stringify(options[option])}` +
+        (code === 'EPERM' ? `; only ${GIVERS[option]} may do that (EPERM)` : ` (${code})`),
       { cause: error },
     )
   }
@@ -171,8 +171,8 @@ async function findStale(path: string, inUse = false): Promise<BigIntStats | und
 
 /**
  * Removes a stale socket, unless another process has replaced it meanwhile. No system call unlinks a
- * file only if it is a certain one. So this renames the file, which only one process can do, checks
- * it again, and puts it back if it is another file.
+ * file only if it is still the same file. So this renames the file, which only one process can do,
+ * checks it again, and puts it back if it is another file.
  */
 function removeStale(path: string, stale: BigIntStats): void {
   if (!isSame(statOf(path), stale)) return
@@ -220,7 +220,7 @@ function parseMode(mode: number | string = OPTIONS.mode.default): number {
       : mode
   if (typeof bits === 'number' && Number.isInteger(bits) && bits >= 0 && bits <= 0o777) return bits
   throw new ConfigurationError(
-    `mode: ${JSON.stringify(mode)} is not a file mode; accepted are 0o000 to 0o777 or '0660'`,
+    `mode: ${JSON.stringify(mode)} is not a file mode; use a number such as 0o660 or a string such as '0660'`,
   )
 }
 
@@ -231,7 +231,7 @@ function parseId(option: string, id: number | string | undefined, file: string) 
   const found = entriesOf(file).find(([name]) => name === id)?.[2]
   if (found !== undefined && found !== '') return Number(found)
   throw new ConfigurationError(
-    `${option}: ${JSON.stringify(id)} is not in ${file}; accepted are its names, and numbers`,
+    `${option}: ${JSON.stringify(id)} is not in ${file}; use one of its names, or a number`,
   )
 }
 

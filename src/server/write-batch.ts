@@ -1,9 +1,9 @@
-/** Small responses of one turn of the event loop leave together. */
+/** Sends the small responses of one event-loop turn together. */
 import type { Socket } from 'node:net'
 import { NO_PARTS, type Part } from '../protocol/part.ts'
 import { writeParts } from './socket-writer.ts'
 
-/** Connections that wait at the most, and parts that wait on one of them. */
+/** The most connections that wait, and the most parts that wait on one of them. */
 const MAX_BATCH = 16
 
 /**
@@ -47,7 +47,7 @@ export class BatchedWriter {
 
   add(part: Part): void {
     if (this.#parts.length === 0) {
-      this.#parts = [part] // Usually the only one; a push() would make room for seventeen.
+      this.#parts = [part] // Usually the only one, but push() would reserve room for seventeen.
       this.#batch.add(this)
     } else if (this.#parts.push(part) > MAX_BATCH) {
       this.write()

@@ -11,7 +11,7 @@ const BEGINNING = 40
 
 /** The protocol of a connection that begins with these bytes; null for any other. */
 function protocolOf(bytes: Buffer): Protocol | null {
-  // Version 1, and a record that may come first: BEGIN_REQUEST or GET_VALUES.
+  // Version 1, and a type that may come first: BEGIN_REQUEST or GET_VALUES.
   if (bytes[0] === 1 && (bytes[1] === 1 || bytes[1] === 9)) return 'fastcgi'
   // A TLS handshake (RFC 8446, section 5.1).
   if (bytes[0] === 0x16 && bytes[1] === 3) return 'tls'
@@ -42,7 +42,7 @@ function message(expected: ServerGateway, received: Protocol): string {
   if (received === 'tls') {
     return (
       `Received TLS, but this server speaks ${label} without TLS. Use http:// instead of https://, ` +
-      'or put a web server that speaks TLS in front.'
+      'or put a web server that terminates TLS in front of it.'
     )
   }
   const other = GATEWAYS[received]

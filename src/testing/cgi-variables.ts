@@ -1,6 +1,6 @@
 /**
  * A request as CGI variables (RFC 3875, section 4.1), as a well-configured Apache 2.4 or nginx makes
- * them. It shares no code with the gateways, so that a mistake there is not hidden by the same here.
+ * them. It shares no code with the gateways, so that it cannot hide a mistake by repeating it.
  */
 import { Buffer } from 'node:buffer'
 import type { HeaderList } from '../types.ts'
@@ -24,7 +24,7 @@ export interface CgiServer {
   readonly scriptFilename?: string | undefined
 }
 
-/** SERVER_SOFTWARE: not the name of a server for which gateways have corrections. */
+/** SERVER_SOFTWARE: not the name of a server whose bugs gateways correct. */
 const SOFTWARE = 'portico-testing'
 
 /**

@@ -55,7 +55,7 @@ async function requestCgi(request: TestRequest, options: CgiClientOptions): Prom
   let reset = false
   output.on('data', (chunk: Buffer) => stdout.add(chunk))
   input.on('error', () => {}) // A script need not read its input.
-  // A socket with unread input is reset when it is closed, and Apache then aborts the response.
+  // Closing a socket with unread input resets it, and Apache then aborts the response.
   output.on('error', () => (reset = true))
   input.end(body)
   // Written before the process starts: a script may end before it reads the body, and Node discards
@@ -100,7 +100,7 @@ interface Channel {
   readonly stdout: number | Socket
   /** Closes the ends of the child process here. */
   handOver(): void
-  /** Our ends; one and the same for a socket. */
+  /** The ends of this process; both are the same for a socket. */
   readonly input: Socket
   readonly output: Socket
 }
@@ -177,7 +177,7 @@ function withBytes(
     const bytes = Buffer.from(value, 'latin1')
     const text = bytes.toString()
     if (Buffer.from(text).equals(bytes)) env[name] = text
-    // With an x at the end, because a substitution removes trailing newlines.
+    // With an x at the end, because command substitution removes trailing newlines.
     else binary.push(`${name}=$(printf '${octal(bytes)}x'); ${name}=\${${name}%x}; export ${name}`)
   }
   if (binary.length === 0) return { command: [...command], env }

@@ -1,6 +1,6 @@
 /**
- * What the clients for all gateways share. Each acts as a web server: it takes a request as a browser
- * would send it, and returns the response that the gateway gave.
+ * The base of the clients for all gateways. Each acts as a web server: it takes a request as a browser
+ * would send it, and returns the gateway's response.
  *
  * Strings are byte strings, one character per byte, except in bodies, where they are UTF-8.
  */

@@ -6,11 +6,11 @@ import type { Chunk, HeaderList } from '../types.ts'
 export interface HttpRequest {
   /** Default GET. */
   method?: string
-  /** The request target as it goes on the wire. Default '/'. */
+  /** The request target, sent unchanged. Default '/'. */
   target?: string
   /** Unless `exact` is set, Host and the framing of the body are added if missing. */
   headers?: HeaderList
-  /** Sent chunked if the headers have `Transfer-Encoding: chunked`, otherwise as it is. */
+  /** Sent in chunks if the headers have `Transfer-Encoding: chunked`, otherwise unchanged. */
   body?: Chunk | Iterable<Chunk> | AsyncIterable<Chunk>
   /** Default '1.1'. */
   version?: string

@@ -126,14 +126,14 @@ export class HttpConnection {
     }
     // The body is sent while the response is read: a server may respond early.
     const fault = this.#sendRequest(request).catch((error: unknown) => {
-      // The server would wait for the rest of the body for ever.
+      // The server would wait for the rest of the body forever.
       if (!(error instanceof PeerError)) this.close()
       return error
     })
     try {
       return await this.receive(request.method, request.onInformational)
     } catch (error) {
-      // The reason is that the connection failed, or that the body threw.
+      // Throw the cause, which may be an error that the body threw.
       throw this.#socket.destroyed ? ((await fault) ?? error) : error
     }
   }

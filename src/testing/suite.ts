@@ -47,7 +47,7 @@ export interface RowOptions {
    * bodies is not checked.
    */
   readonly report?: string | undefined
-  /** What differs because of the policy of a web server in between. */
+  /** Replaces parts of the expectation, if a web server in between changes them. */
   readonly expect?: Expectation | undefined
 }
 

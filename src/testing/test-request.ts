@@ -103,7 +103,7 @@ export class TestCall implements PromiseLike<TestResult> {
   }
 
   /** Sends the request, unless it was sent, and resolves to the response if all checks pass. */
-  // oxlint-disable-next-line unicorn/no-thenable -- it is made to be awaited
+  // oxlint-disable-next-line unicorn/no-thenable -- users await it
   then<A = TestResult, B = never>(
     resolved?: ((result: TestResult) => A | PromiseLike<A>) | null,
     rejected?: ((error: unknown) => B | PromiseLike<B>) | null,

@@ -95,7 +95,7 @@ export class TestSession {
     return response
   }
 
-  /** As browsers do (Fetch Standard, "HTTP-redirect fetch"): 303 makes a GET, 301 and 302 only of POST. */
+  /** As in browsers (Fetch Standard, "HTTP-redirect fetch"): 303 becomes a GET; 301 and 302 do for POST. */
   #redirected(request: TestRequest, status: string, location: string): TestRequest {
     const url = new URL(location, this.#url(request.target))
     const path = url.pathname
@@ -103,7 +103,7 @@ export class TestSession {
     if (url.origin !== this.#origin || !inside) {
       throw new PeerError(
         'PORTICO_PROTOCOL',
-        `A redirect leads outside of the application: ${location}`,
+        `A redirect leads outside the application: ${location}`,
       )
     }
     const target = path.slice(this.#mount.length) + url.search

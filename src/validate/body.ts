@@ -1,4 +1,4 @@
-/** The response body between application and gateway: its steps, its end, and who closes it. */
+/** Checks the response body between application and gateway: its steps, its end, and its closing. */
 import type { Chunk } from '../types.ts'
 import type { CheckedSource } from './body-source.ts'
 import type { Exchange } from './exchange.ts'
@@ -134,7 +134,7 @@ class BodyGuard {
   }
 }
 
-/** A synchronous body stays one: a handler may be faster with it. */
+/** A synchronous body stays synchronous, because a handler may be faster with it. */
 class SyncBody implements IterableIterator<Chunk, undefined> {
   readonly #guard: BodyGuard
 

@@ -1,4 +1,4 @@
-/** Under CGI, standard output is the response: what else writes to it is found here. */
+/** Detects writes to standard output under CGI, where standard output is the response. */
 import { Console } from 'node:console'
 import type { Warn } from './report.ts'
 
@@ -22,7 +22,7 @@ const METHODS = [
   'timeLog',
 ] as const
 
-/** These keep state of a console that the others print: counters, labels, indentation. */
+/** Methods that change state of the console that others print: counters, labels, indentation. */
 const SILENT = ['countReset', 'groupEnd', 'time'] as const
 
 /** One for each running validator. The last one restores the console. */

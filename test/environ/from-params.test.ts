@@ -127,7 +127,7 @@ describe('SCGI headers', () => {
     const bytes = headers(pairs)
     const read = () => environFromHeaders(bytes, 0, bytes.length, 10_000)
     if (refused)
-      expect(read()).toMatchObject({ message: expect.stringContaining('comes twice') as unknown })
+      expect(read()).toMatchObject({ message: expect.stringContaining('appears twice') as unknown })
     else expect(read()).toEqual(expected([['CONTENT_LENGTH', '0'], ['SCGI', '1'], ...pairs]))
   })
 })

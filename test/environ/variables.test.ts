@@ -18,7 +18,7 @@ type Variables = Record<string, string>
 const REPLACED = /^HTTP_(?:HOST|X_FORWARDED_(?:HOST|PORT|PROTO)|X_REAL_IP)$/
 
 /**
- * The environ of these variables; null if a name comes twice for which `once` is true. `replaced`
+ * The environ of these variables; null if a name appears twice for which `once` is true. `replaced`
  * are headers of which the last value counts.
  */
 function model(
@@ -151,7 +151,7 @@ describe('Consecutive requests', () => {
           const whole: Pair[] = [['CONTENT_LENGTH', '1'], ['SCGI', '1'], ...own]
           const expected = model(whole, (key) => !key.startsWith('HTTP_'))
           const read = () => environFromHeaders(...block, 100)
-          const twice = { message: expect.stringContaining('comes twice') as unknown }
+          const twice = { message: expect.stringContaining('appears twice') as unknown }
           if (expected === null) expect(read()).toMatchObject(twice)
           else expect({ ...read() }).toEqual(expected)
         }

@@ -432,10 +432,10 @@ describe('An SCGI request', () => {
 
   it.each([
     ['hello\r\n\r\n', 'SCGI: The SCGI request does not begin with a netstring\n'],
-    ['9:a\0b\0c\0d\0x,', 'SCGI: The SCGI headers do not end as their length says\n'],
+    ['9:a\0b\0c\0d\0x,', 'SCGI: The SCGI headers do not end where their length says\n'],
     [
       '36:CONTENT_LENGTH\x000\0\x9b\0a\0\x9b\0b\0SCGI\x001\0,',
-      'SCGI: The SCGI header "\\x9b" comes twice\n',
+      'SCGI: The SCGI header "\\x9b" appears twice\n',
     ],
   ])('%j is refused with one line in the log and no response', async (bytes, line) => {
     const lines = log()
@@ -485,7 +485,7 @@ describe('An SCGI request', () => {
     const socket = open(await serve(hello))
     socket.end('24:CONTENT')
     await received(socket)
-    expect(lines).toEqual(['SCGI: The connection ended within the SCGI headers\n'])
+    expect(lines).toEqual(['SCGI: The connection ended inside the SCGI headers\n'])
   })
 
   it('without a single byte, as of a health check, is not logged', async () => {

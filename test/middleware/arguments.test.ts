@@ -9,7 +9,7 @@ const app: Application = () => []
 const functions = middleware as unknown as Record<string, (...args: unknown[]) => unknown>
 const { FileStore } = middleware as unknown as Record<string, new (...args: unknown[]) => unknown>
 const SECRET =
-  'session: a secret has 32 characters at least; make one with `openssl rand -base64 32`'
+  'session: a secret must have at least 32 characters; make one with `openssl rand -base64 32`'
 const TRUSTED =
   "proxyFix: trusted must be an array of addresses and CIDR blocks, or 'unix' for a Unix socket"
 

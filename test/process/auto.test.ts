@@ -232,7 +232,7 @@ describe('run(app)', () => {
         { PORTICO_GATEWAY: 'gopher' },
         "PORTICO_GATEWAY: unknown gateway 'gopher'. The names are cgi, fastcgi, scgi, http",
       ],
-      [{ PORTICO_GATEWAY: 'scgi', LISTEN: 'nowhere' }, 'listen: "nowhere" is not understood'],
+      [{ PORTICO_GATEWAY: 'scgi', LISTEN: 'nowhere' }, 'listen: "nowhere" is not an address'],
     ] as const) {
       const { code, output } = await start(process.execPath, [running], { env }).ended
       expect(code).toBe(1)
@@ -271,7 +271,7 @@ describe('run(app)', () => {
       ${before}run(() => [], { gateway: 'http', listen: 'nowhere' })${end}`,
     )
     const { code, output } = await start(process.execPath, [script]).ended
-    expect(output).toMatch(/^listen: "nowhere" is not understood; .*\n$/)
+    expect(output).toMatch(/^listen: "nowhere" is not an address; .*\n$/)
     expect(code).toBe(1)
   })
 

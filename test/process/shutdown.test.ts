@@ -119,7 +119,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)('An uncaught error over %s',
     const { code, output } = await child.ended
     expect(code).toBe(1)
     expect(output).toContain('Shutting down: waiting up to 2 s for 1 connection\n')
-    expect(output).toContain('Closed 1 connection that had not ended\n')
+    expect(output).toContain('Closed 1 connection with unfinished requests\n')
     expect(await hanging).not.toContain('of it')
   })
 })
@@ -247,7 +247,7 @@ describe.each(['fastcgi', 'scgi', 'http'] as const)('A shutdown over %s', (proto
     child.process.kill('SIGTERM')
     const { code, output } = await child.ended
     expect(performance.now() - began).toBeLessThan(limit)
-    expect(output).not.toContain('that had not ended')
+    expect(output).not.toContain('with unfinished requests')
     expect(code).toBe(0)
     socket.destroy()
   })

@@ -144,10 +144,10 @@ describe('The SCGI reader', () => {
     ['GET / HTTP/1.1\r\n', 'does not begin with a netstring'],
     ['\x01\x01\0\x01\0\x08\0\0', 'does not begin with a netstring'],
     ['11111111111:', 'does not begin with a netstring'],
-    ['0:,', 'do not end as their length says'],
-    ['17:CONTENT_LENGTH\x000\0;', 'do not end as their length says'],
-    ['16:CONTENT_LENGTH\x000\0,', 'do not end as their length says'],
-    ['16:CONTENT_LENGTH\x000,', 'do not end as their length says'],
+    ['0:,', 'do not end where their length says'],
+    ['17:CONTENT_LENGTH\x000\0;', 'do not end where their length says'],
+    ['16:CONTENT_LENGTH\x000\0,', 'do not end where their length says'],
+    ['16:CONTENT_LENGTH\x000,', 'do not end where their length says'],
     ['2:\0\0,', 'is not CONTENT_LENGTH'],
     ['1:\0,', 'is not CONTENT_LENGTH'],
     ['15:CONTENT_LENGTH\0,12\0', 'is not CONTENT_LENGTH'],
@@ -155,11 +155,14 @@ describe('The SCGI reader', () => {
     [String(headers('content_length', '0')), 'is not CONTENT_LENGTH'],
     [String(headers('CONTENT_LENGTH', '0', 'X')), 'has no value'],
     [String(headers('CONTENT_LENGTH', '0', '', 'x')), 'has no name'],
-    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '2')), 'SCGI header is not 1'],
-    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '')), 'SCGI header is not 1'],
-    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '1', 'SCGI', '1')), '"SCGI" comes twice'],
-    [String(headers('CONTENT_LENGTH', '0', 'CONTENT_LENGTH', '0')), '"CONTENT_LENGTH" comes twice'],
-    [String(headers('CONTENT_LENGTH', '0', 'A', '1', 'A', '2')), '"A" comes twice'],
+    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '2')), 'header SCGI is not 1'],
+    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '')), 'header SCGI is not 1'],
+    [String(headers('CONTENT_LENGTH', '0', 'SCGI', '1', 'SCGI', '1')), '"SCGI" appears twice'],
+    [
+      String(headers('CONTENT_LENGTH', '0', 'CONTENT_LENGTH', '0')),
+      '"CONTENT_LENGTH" appears twice',
+    ],
+    [String(headers('CONTENT_LENGTH', '0', 'A', '1', 'A', '2')), '"A" appears twice'],
   ])('refuses %j, however it is divided: it %s', (request, why) => {
     for (const chunks of cuts(bytes(request))) {
       const { error, ...heard } = hear(chunks, true)
@@ -245,7 +248,7 @@ describe('The end of an SCGI connection', () => {
       const { error } = hear([EXAMPLE.subarray(0, at)], true)
       if (at === 0) expect(error).toBeUndefined()
       else if (at < inHeaders)
-        expect(error).toMatch(/^PORTICO_PROTOCOL: .* within the SCGI headers/)
+        expect(error).toMatch(/^PORTICO_PROTOCOL: .* inside the SCGI headers/)
       else
         expect(error).toBe(
           `PORTICO_BODY_CUT_SHORT: The body ended ${EXAMPLE.length - at} bytes before its end`,

@@ -205,13 +205,13 @@ describe('FileWrapper', () => {
       'nothing to read',
       broken({}),
       {},
-      'the source must have a read(size) method: a FileHandle, a Readable or the like',
+      'the source must have a read(size) method, as a FileHandle or a Readable has',
     ],
     [
       'null',
       broken(null),
       {},
-      'the source must have a read(size) method: a FileHandle, a Readable or the like',
+      'the source must have a read(size) method, as a FileHandle or a Readable has',
     ],
     [
       'no block',

@@ -109,26 +109,26 @@ describe('The option listen', () => {
   })
 
   test.each([
-    ['', 'is not understood'],
+    ['', 'is not an address'],
     ['unix:', 'names no file'],
     ['unix:a\0b', 'names no file'],
     [`unix:/${'x'.repeat(107)}`, 'is longer than'],
     ['/run/app.sock', "lacks 'unix:'"],
-    ['localhost', 'is not understood'],
-    ['localhost:', 'is not understood'],
-    ['localhost:http', 'is not understood'],
-    ['::1:9000', 'is not understood'],
-    ['[::1]', 'is not understood'],
+    ['localhost', 'is not an address'],
+    ['localhost:', 'is not an address'],
+    ['localhost:http', 'is not an address'],
+    ['::1:9000', 'is not an address'],
+    ['[::1]', 'is not an address'],
     ['[]:1', 'has no IPv6 address'],
     ['[127.0.0.1]:1', 'has no IPv6 address'],
     [':65536', 'has a port above 65535'],
-    [-1, 'is not understood'],
-    [1.5, 'is not understood'],
-    [Number.NaN, 'is not understood'],
-    [' 80', 'is not understood'],
-    ['fd:', 'is not understood'],
-    ['fd:-1', 'is not understood'],
-    ['systemd:', 'is not understood'],
+    [-1, 'is not an address'],
+    [1.5, 'is not an address'],
+    [Number.NaN, 'is not an address'],
+    [' 80', 'is not an address'],
+    ['fd:', 'is not an address'],
+    ['fd:-1', 'is not an address'],
+    ['systemd:', 'is not an address'],
   ])('of %j is refused: it %s', (given, why) => {
     expect(() => parseListen(given)).toThrow(ConfigurationError)
     expect(() => parseListen(given)).toThrow(why)
@@ -276,8 +276,8 @@ describe('A Unix socket', () => {
     const { output } = await start('sh', ['-c', `exec node --input-type=module < '${script}'`])
       .ended
     expect(output).toBe(
-      `ConfigurationError: ${option}: ${value} cannot be given 'DIRECTORY/app.sock'; ` +
-        `that takes ${who} (EPERM)\n0\n`,
+      `ConfigurationError: ${option}: cannot set the ${option} of 'DIRECTORY/app.sock' to ${value}; ` +
+        `only ${who} may do that (EPERM)\n0\n`,
     )
   })
 

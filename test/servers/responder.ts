@@ -180,7 +180,7 @@ async function replyScgi(socket: Socket, chunks: ReturnType<Respond>): Promise<v
   socket.end()
 }
 
-/** The pairs as an object. That none comes twice is for the web server's configuration to see to. */
+/** The pairs as an object. The web server's configuration has to make sure that no name is repeated. */
 function collect(list: Iterable<[string, string]>): Record<string, string> {
   const params: Record<string, string> = {}
   for (const [name, value] of list) {

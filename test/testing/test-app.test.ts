@@ -63,7 +63,7 @@ async function useOf(app: TestSession): Promise<void> {
     .expect(/^POST \/echo .* kept\n$/)
   await expect(app.get('/loop').redirects(3)).rejects.toThrow('More than 3 redirects')
   await expect(app.get('/elsewhere').redirects(1)).rejects.toThrow(
-    'leads outside of the application: http://a.b/',
+    'leads outside the application: http://a.b/',
   )
 }
 

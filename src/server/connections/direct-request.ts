@@ -1,6 +1,6 @@
 /**
- * `DirectRequest`: a request that an application of node:http gets as it is. Express, Koa, Fastify
- * and the like need no bridge on an HTTP server; upgrades, trailers and `rawHeaders` survive.
+ * `DirectRequest`: a request of node:http that is passed to the application directly. Express, Koa
+ * and Fastify need no bridge on an HTTP server, so upgrades, trailers and `rawHeaders` work.
  */
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -30,14 +30,14 @@ export interface DirectOptions {
   readonly maxHeaders: number
   readonly highWaterMark: number
   readonly responseTimeout: number
-  /** True if `req.url` may differ from the target: the environ knows. */
+  /** Whether `req.url` may differ from the request target, because the application is mounted. */
   readonly mounted: boolean
   /** What a mounted application sees of the target. */
   readonly targetOf: (environ: Environ) => { base: string; url: string; original: string }
   readonly newHandler: (request: IncomingMessage, response: ServerResponse) => EnvironHandler
 }
 
-/** The key under which a request has its `DirectRequest`, also of another copy of this file. */
+/** The key under which a request has its `DirectRequest`, shared with other copies of this file. */
 const DIRECT = Symbol.for('portico.direct')
 
 type Message = IncomingMessage & {
@@ -67,7 +67,7 @@ export class DirectRequest implements HTTPExchange {
     this.request[DIRECT] = this
   }
 
-  /** `req.environ`, built when it is first asked for. */
+  /** `req.environ`, built on first use. */
   get environ(): Environ {
     if (this.#environ !== null) return this.#environ
     const handler = this.#getHandler()
@@ -97,8 +97,8 @@ export class DirectRequest implements HTTPExchange {
   }
 
   /**
-   * Checks a request that could have two readings by building its environ, and sets the URLs of a
-   * mounted application.
+   * Checks a request that may be ambiguous by building its environ, and sets the URLs of a mounted
+   * application.
    *
    * @throws {PeerError} if it cannot be served.
    */
@@ -144,12 +144,12 @@ export class DirectRequest implements HTTPExchange {
     }
   }
 
-  /** A line of the log begins with the method and the path. */
+  /** Notes the method and the path, with which a log line begins. */
   #prepareLog(): void {
     try {
       void this.environ
     } catch {
-      // The request is refused for the same reason.
+      // The request is refused for the same reason anyway.
     }
   }
 
@@ -172,8 +172,8 @@ export class DirectRequest implements HTTPExchange {
 }
 
 /**
- * Has `server` hand its requests to a node:http application. If that belongs to an `http.Server`,
- * events about connections go there while it has listeners for them.
+ * Makes `server` pass its requests to a node:http application. If that belongs to an `http.Server`,
+ * events about connections are passed to that server while it has listeners for them.
  */
 export function serveDirectly(server: Server, origin: NodeOrigin, options: DirectOptions): void {
   const { listener, server: own } = origin
@@ -235,7 +235,7 @@ function forward(server: Server, own: Server, listeners: Readonly<Record<string,
   })
 }
 
-/** The time limits of an `http.Server` hold where they are not Node's defaults. */
+/** Applies the time limits of an `http.Server` that differ from Node's defaults. */
 function applyTimeouts(server: Server, own: Server): void {
   const defaults = createServer()
   for (const name of LIMITS) {

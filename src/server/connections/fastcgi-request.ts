@@ -1,4 +1,4 @@
-/** What a FastCGI connection needs of a handler, and what the connections of a server share. */
+/** The interface between a FastCGI connection and a handler. */
 import type { ApplicationOptions } from '../../protocol/fastcgi-events.ts'
 import type { Part } from '../../protocol/part.ts'
 import type { BodyQueue } from '../../request/body-queue.ts'
@@ -11,7 +11,7 @@ export interface FastCGIRequest {
   readonly id: number
   readonly input: BodyQueue
   readonly headersSent: boolean
-  /** Set by the connection when the web server has said that it does not want the response. */
+  /** Set by the connection when the web server no longer wants the response. */
   refused: boolean
   start(application: Application): void
   abort(): void
@@ -19,7 +19,7 @@ export interface FastCGIRequest {
   fail(error: Error): Promise<void>
 }
 
-/** What a request needs of its connection. */
+/** What a request calls on its connection. */
 export interface FastCGITransport {
   /** Sends part of a response, and before it text for the web server's log. */
   send(id: number, parts: readonly Part[], log: string): void | Promise<void>

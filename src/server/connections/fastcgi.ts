@@ -1,8 +1,8 @@
 /**
  * One FastCGI connection: reads requests from its socket, runs them, and writes the responses.
  *
- * `src/protocol/fastcgi-application.ts` has the protocol, without a socket. Here it is decided when
- * to read, when to write and when to close.
+ * `src/protocol/fastcgi-application.ts` has the protocol, without a socket. This file decides when to
+ * read, when to write and when to close.
  */
 import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
@@ -24,12 +24,12 @@ import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi
 import { ReadDeadline } from './read-deadline.ts'
 
 /**
- * The high-water mark while several requests share the connection. A pause for the one that does
- * not read its body stops the others, so more is held before all of them wait.
+ * The high-water mark while several requests share the connection. Pausing it for one request that
+ * does not read its body stops the others as well, so more bytes are held before that.
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 
-/** How long, in ms, a request with such a body may hold up the others without reading any of it. */
+/** How long, in ms, a request with an unread body may hold up the others. */
 const MAX_STALL = 10_000
 
 const NO_REQUESTS: FastCGIRequest[] = []
@@ -44,11 +44,11 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   #requests = NO_REQUESTS
   #served = 0
   #ending = false
-  /** The ends of responses that are not written yet. */
+  /** Writes the ends of responses together. */
   readonly #ends: BatchedWriter
-  /** What has come last has to be copied to be kept. */
+  /** Whether the memory of the latest chunk will be reused, so that kept bytes must be copied. */
   #borrowed = false
-  /** Every request was read to its end, so that nothing more of them can come. */
+  /** Whether every request has been read to its end, so that no more of them can arrive. */
   #exhausted = true
   /** Reading is paused because the peer sends requests faster than it reads responses. */
   #throttled = false
@@ -127,7 +127,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     complete: boolean,
   ): void {
     const truncated = !complete && request.headersSent && !request.refused
-    // To close would truncate the responses of other requests as well.
+    // Closing would truncate the responses to other requests as well.
     if (truncated && this.#requests.length === 1) this.#endTruncated(request, parts, log)
     else this.#endResponse(request.id, parts, log, complete ? 0 : 1)
     this.#forget(request)
@@ -145,18 +145,18 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   /**
-   * Ends a response that is shorter than its head says in a way that the web server notices: by
-   * closing without END_REQUEST. nginx and Apache take any END_REQUEST for the end of a good
-   * response, whatever its appStatus.
+   * Ends a response that is shorter than its head says. Closing without END_REQUEST is the only way
+   * that web servers notice: nginx and Apache take any END_REQUEST for the end of a complete response,
+   * whatever its appStatus.
    */
   #endTruncated(request: FastCGIRequest, parts: readonly Part[], log: string): void {
     this.#ends.write()
     const records = this.#protocol.stdout(request.id, parts)
-    // The end of STDERR, because HAProxy crashes on a STDERR record without a next one.
+    // Ends STDERR, because HAProxy crashes on a STDERR record without another one after it.
     if (log !== '') records.unshift(headerText(FCGI_STDERR, request.id, 0))
     writeParts(this.socket, this.#withLog(request.id, log, records))
-    // Apache still writes the end of STDIN: if that failed it would forget the head that it has,
-    // and respond with a 503.
+    // Apache still writes the end of STDIN. If that fails, it discards the head that it has received
+    // and responds with a 503.
     closeAfterResponse(this.socket, this.#exhausted && request.input.ended)
   }
 
@@ -176,7 +176,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#closeIfDone()
   }
 
-  /** Handles all events. The bytes that came last are the first `size` of `memory`. */
+  /** Handles all events. The latest bytes are the first `size` of `memory`. */
   #pump(memory?: Buffer, size = 0): void {
     let begun = NO_REQUESTS
     let replied = false
@@ -204,9 +204,9 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
           this.#breakOff(event.message, memory?.subarray(0, size))
       }
     }
-    // After everything that came with it: a request without a wait for its body costs less.
+    // Started only now, after all bytes of this chunk: a request whose body is there already costs less.
     for (const request of begun) {
-      // Unless an ABORT_REQUEST came with it.
+      // Unless the same chunk contained an ABORT_REQUEST.
       if (this.#requests.includes(request)) request.start(this.#context.application)
     }
     if (this.#unread() > this.#highWaterMark()) this.socket.pause()
@@ -231,7 +231,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
       else writeParts(this.socket, [this.#protocol.refuse(id)])
       return null
     }
-    // As libfcgi does, for an application that serves in both roles.
+    // As in libfcgi, for an application that serves both roles.
     if (role === FCGI_AUTHORIZER) environ['FCGI_ROLE'] = 'AUTHORIZER'
     const input = new BodyQueue(this)
     input.lastRead = coarseTime()
@@ -270,13 +270,13 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#readOn()
   }
 
-  /** Reads again, if that was paused for an unread body and enough of it has been read. */
+  /** Resumes reading if it was paused for an unread body and enough of that has been read. */
   #readOn(): void {
     if (this.#throttled || !this.socket.isPaused()) return
     if (this.#unread() < this.#highWaterMark()) this.socket.resume()
   }
 
-  /** The bytes of bodies that no application has read. */
+  /** The bytes of request bodies that the application has not read. */
   #unread(): number {
     let unread = 0
     for (const { input } of this.#requests) unread += input.queued
@@ -288,20 +288,20 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     return this.#requests.length > 1 ? Math.max(mark, MULTIPLEXED_HIGH_WATER_MARK) : mark
   }
 
-  /** Ends the request with the most unread body, if it is not alone and has not read for long. */
+  /** Ends the request with the most unread bytes if it has not read for long and holds up others. */
   #endStalled(): void {
     const [most, second] = this.#requests.toSorted((a, b) => b.input.queued - a.input.queued)
     if (!most || !second || coarseTime() - most.input.lastRead < MAX_STALL) return
-    const message = `The body was not read for ${MAX_STALL} ms, and held up other requests`
+    const message = `The body was not read for ${MAX_STALL} ms and held up other requests`
     const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
     most.disconnected(error)
     void most.fail(error)
   }
 
   /**
-   * Reads nothing until the peer has read the responses that wait for it: a response may be a
-   * thousand times as long as its request. Only for a peer that sends new requests; a body is still
-   * read, because its sender may read the response only after it.
+   * Stops reading until the peer has read the waiting responses, because a response may be a thousand
+   * times as long as its request. Only for peers that send new requests: a body is still read, because
+   * its sender may read the response only after sending it.
    */
   async #throttle(): Promise<void> {
     if (this.#throttled) return

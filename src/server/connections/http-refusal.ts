@@ -4,13 +4,13 @@ import type { Buffer } from 'node:buffer'
 /** An error of `node:http`'s parser. */
 export interface ParserError extends Error {
   readonly code?: string
-  /** The bytes that the parser was given last. */
+  /** The latest bytes that the parser got. */
   readonly rawPacket?: Buffer
   /** How many of them it has parsed. */
   readonly bytesParsed?: number
 }
 
-/** Returns the status (RFC 9110, section 15.5). Node itself uses 431 for all that is too long. */
+/** Returns the status (RFC 9110, section 15.5). Node itself uses 431 for anything that is too long. */
 export function refusalStatus(error: ParserError): string {
   switch (error.code) {
     case 'HPE_HEADER_OVERFLOW':
@@ -27,8 +27,8 @@ export function refusalStatus(error: ParserError): string {
 const LF = 10
 
 /**
- * Whether the line that is too long is the request line. Only its last bytes are known: bytes
- * without a space are taken for a request target, because a header that long without one is rarer.
+ * Whether the line that is too long is the request line. Only its last bytes are known. Bytes without
+ * a space count as a request target, because a header of that length without a space is rarer.
  */
 function isRequestLine({ rawPacket, bytesParsed = 0 }: ParserError): boolean {
   if (rawPacket === undefined) return false

@@ -34,15 +34,15 @@ export interface HTTPExchange {
 }
 
 /**
- * Requests of one connection that run at once; further ones wait, and the connection is not read.
- * Browsers send one at a time. Node would start all that it finds, a thousand in each read.
+ * How many requests of one connection run at once. Further ones wait, and the connection is not read.
+ * Browsers send one at a time. Node would start all of them, up to a thousand in each read.
  */
 const MAX_PIPELINED = 64
-/** Chunks of an unread body that Node may hold before a bit more is read. */
+/** How many chunks of an unread body Node may hold before reading ahead stops. */
 const MAX_BUFFERED_CHUNKS = 1_024
 /** Bytes of the shortest request line: 'GET / HTTP/1.1' and a line break. */
 const SHORTEST_LINE = 16
-/** Bytes that a client may still send after a refused head and receive the response. */
+/** How many bytes a client may send after a refused head and still receive the response. */
 const MAX_DISCARDED = 1024 * 1024
 
 /** The key under which a socket has its connection; a WeakMap is slow to collect. */
@@ -57,7 +57,7 @@ export function connectionOf(
 /** Reads a bit of a body that the application does not read, up to some `highWaterMark`s. */
 export function readAhead(request: IncomingMessage, highWaterMark: number): void {
   if (request.complete || request.readableFlowing) return
-  // Each chunk costs some 200 bytes besides its own, and a client may send chunks of one byte.
+  // Each chunk costs some 200 bytes more than its size, and a client may send chunks of one byte.
   if (bufferedChunks(request) > MAX_BUFFERED_CHUNKS) return
   if (request.readableLength < MAX_PROBE_FACTOR * highWaterMark) readMore(request)
 }
@@ -72,7 +72,7 @@ export function discardBody(request: IncomingMessage, response: ServerResponse):
     socket.end()
   })
   request.removeAllListeners('data').resume()
-  // Not before the response is sent: a client may read that slowly before it sends the rest.
+  // Waits for the end of the response: a slow client may read all of it before it sends the rest.
   response.once('finish', () => {
     const stop = linger(socket)
     request.once('close', () => {
@@ -86,19 +86,19 @@ export class HTTPConnection implements Connection {
   readonly #socket: Socket & { [CONNECTION]?: HTTPConnection }
   readonly #limits: HTTPLimits
   readonly #onFinished: () => void
-  /** More than one if the client sends requests before it has the response. */
+  /** The requests in progress; several if the client pipelines them. */
   #exchanges: HTTPExchange[] = []
   /** Those of them that wait, because MAX_PIPELINED are running. */
   readonly #waiting = new Set<HTTPExchange>()
-  /** What the socket had read when the last response ended; more is part of a request. */
+  /** The value of `bytesRead` when the last response ended. Further bytes belong to a request. */
   #read = 0
   #idleSince = coarseTime()
   #begun = 0
   #ending = false
   #full = false
-  /** The request that has turned this connection into another protocol's. */
+  /** The request that has switched this connection to another protocol. */
   #upgrade: Pick<HTTPExchange, 'abort'> | null = null
-  /** What the socket had read when the parser gave up; Infinity before. */
+  /** The value of `bytesRead` when the parser gave up; Infinity before that. */
   #refused = Infinity
 
   constructor(socket: Socket, limits: HTTPLimits, onFinished: () => void) {
@@ -131,7 +131,7 @@ export class HTTPConnection implements Connection {
     }
   }
 
-  /** The connection is another protocol's from now on. */
+  /** The connection has switched to another protocol. */
   upgrade(exchange: Pick<HTTPExchange, 'abort'>): void {
     this.#begun += 1
     this.#upgrade = exchange
@@ -185,8 +185,8 @@ export class HTTPConnection implements Connection {
   }
 
   /**
-   * Node's own timeout begins again with each byte, so that a client could hold an idle connection
-   * by sending line breaks. What may be part of a head has the time for a head as well.
+   * Node's own timeout restarts with each byte, so a client could keep an idle connection open by
+   * sending line breaks. Bytes that may be part of a head are subject to `headersTimeout` instead.
    */
   get deadline(): number {
     if (this.#exchanges.length > 0 || this.#upgrade !== null) return Infinity
@@ -201,7 +201,7 @@ export class HTTPConnection implements Connection {
     for (const { response } of this.#exchanges) response.shouldKeepAlive = false
     const idle = this.#exchanges.length === 0 && this.#socket.bytesRead === this.#read
     if (!idle || this.#upgrade !== null) return
-    // The client may leave its half open for ever.
+    // The client may leave its half open forever.
     boundLinger(this.#socket)
     this.#socket.end()
   }
@@ -213,19 +213,19 @@ export class HTTPConnection implements Connection {
   probePeer(): void {
     for (const exchange of this.#exchanges) exchange.probePeer()
     if (!this.#full || this.#exchanges.length >= MAX_PROBE_FACTOR * MAX_PIPELINED) return
-    if (!this.#exchanges.at(-1)!.request.complete) return // It has just looked for itself.
+    if (!this.#exchanges.at(-1)!.request.complete) return // It has just checked itself.
     this.#socket.resume()
     this.#pauseLater()
   }
 
-  /** Node closes only the response whose turn it is. */
+  /** Node emits 'close' only on the response whose turn it is. */
   closed(): void {
     this.#waiting.clear()
     this.#upgrade?.abort()
     for (const exchange of this.#exchanges.slice()) exchange.abort()
   }
 
-  /** Node's parser, or its timeout, has given up; Node reports it again for each further read. */
+  /** Called when Node's parser or its timeout has given up, and again after each further read. */
   refuse(error: ParserError): void {
     const socket = this.#socket
     if (socket.bytesRead >= this.#refused + MAX_DISCARDED) socket.destroy()

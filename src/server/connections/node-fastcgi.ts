@@ -19,7 +19,7 @@ export interface NodeFastCGIRequest {
   lost(): void
 }
 
-/** One socket, on which the package listens already. */
+/** One socket, to which the package has already attached its listeners. */
 export class NodeFastCGIConnection {
   /** The one whose bytes are being parsed. */
   static receiving: NodeFastCGIConnection | null = null
@@ -33,11 +33,11 @@ export class NodeFastCGIConnection {
     this.socket = socket
     this.#guard()
     boundLinger(socket)
-    // The package emits 'aborted' only where no write has failed before.
+    // The package emits 'aborted' only if no write has failed before.
     socket.on('close', () => {
       for (const request of this.#requests) request.lost()
     })
-    // The package reads everything that comes, even if the application does not.
+    // The package reads everything that arrives, even if the application does not.
     socket.stream?.on('record', (_id, record: { TYPE: number; data?: Uint8Array }) => {
       if (record.TYPE !== STDIN || this.#responded) return
       this.#queued += record.data?.length ?? 0
@@ -64,7 +64,7 @@ export class NodeFastCGIConnection {
     this.socket.resume()
   }
 
-  /** A request that has begun ends the connection: the package closes it after each response. */
+  /** An active request needs nothing more: the package closes the connection after each response. */
   end(): void {
     if (this.socket.bytesRead === 0) this.socket.destroy()
   }

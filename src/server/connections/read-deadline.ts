@@ -1,4 +1,4 @@
-/** When to close a kept-alive connection on which a peer should send something and does not. */
+/** When to close a connection whose peer should send something and does not. */
 import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT } from '../deadlines.ts'
 import type { ServerOptions } from '../gateway-server.ts'
 
@@ -6,12 +6,12 @@ import type { ServerOptions } from '../gateway-server.ts'
 type Awaited = 'request' | 'head' | 'nothing'
 
 /**
- * Two limits, neither of which a peer extends by sending slowly: a head has to be complete
- * `headersTimeout` ms after it began, and a request has to begin `idleTimeout` ms after the last
- * one ended. Anything that is not a request extends nothing.
+ * Two limits, neither of which a peer can extend by sending slowly: a head must be complete
+ * `headersTimeout` ms after it began, and a request must begin `idleTimeout` ms after the last one
+ * ended. Bytes that do not belong to a request extend neither.
  */
 export class ReadDeadline {
-  /** On the clock of `coarseTime`; Infinity while nothing is expected of the peer. */
+  /** On the clock of `coarseTime`; Infinity while nothing is expected from the peer. */
   at: number
   #awaited: Awaited = 'request'
   #idleUntil: number

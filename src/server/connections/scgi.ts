@@ -36,8 +36,8 @@ export interface SCGIContext<Options extends ServerOptions = ServerOptions> {
 }
 
 /**
- * The responses to faults that a client can cause. Any other fault is the web server's: it responds
- * with 502 if the connection is closed, while a 400 would blame the client.
+ * The responses to faults that a client can cause. Any other fault is the web server's. Then the
+ * connection is closed without a response, which becomes a 502; a 400 would blame the client.
  */
 const REFUSALS: Readonly<Partial<Record<SCGIFault['code'], string>>> = {
   PORTICO_BAD_REQUEST: '400 Bad Request',
@@ -54,10 +54,10 @@ export class SCGIConnection implements BodyOwner {
   #request: SCGIRequest | null = null
   /** The request body; null without one. */
   #input: BodyQueue | null = null
-  /** The whole request has come. */
+  /** The whole request has arrived. */
   #complete = false
   #responded = false
-  /** What has come last has to be copied to be kept. */
+  /** Whether the memory of the latest chunk will be reused, so that kept bytes must be copied. */
   #borrowed = false
 
   constructor(socket: Socket, context: SCGIContext) {
@@ -124,8 +124,8 @@ export class SCGIConnection implements BodyOwner {
 
   /** Sends part of the response. */
   send(parts: readonly Part[]): void | Promise<void> {
-    // A response in one part needs no such call; one in several would wait for each of them to be
-    // acknowledged (RFC 9293, section 3.7.4).
+    // Only for responses in several parts: otherwise each part would wait until the peer has
+    // acknowledged the one before (RFC 9293, section 3.7.4).
     this.socket.setNoDelay(true)
     writeParts(this.socket, joinParts(parts))
     return drained(this.socket)
@@ -144,7 +144,7 @@ export class SCGIConnection implements BodyOwner {
     else abortConnection(this.socket)
   }
 
-  /** Handles all events. `chunk` is what came last. */
+  /** Handles all events. `chunk` has the latest bytes. */
   #pump(chunk?: Buffer): void {
     let begun: SCGIRequest | null = null
     for (let event; !this.#responded && (event = this.#reader.next()) !== null;) {
@@ -165,7 +165,7 @@ export class SCGIConnection implements BodyOwner {
       }
     }
     if (this.#input !== null && this.#input.queued > this.#highWaterMark()) this.socket.pause()
-    // After everything that came with it: a request without a wait for its body costs less.
+    // Started only now, after all bytes of this chunk: a request whose body is there already costs less.
     begun?.start(this.#context.application)
   }
 

@@ -2,10 +2,10 @@
 import type { Application, Chunk, Environ, HeaderList, StartResponse } from '../../types.ts'
 import { reportClose, text, watched, type Row } from '../row.ts'
 
-/** wsgiref's words. */
+/** The text of wsgiref. */
 const ERROR_BODY = 'A server error occurred.  Please contact the administrator.'
 
-/** Nothing of the application's: its text and the length of that only. */
+/** The fixed text and its length, and nothing that the application has set. */
 const PLAIN_500: Row['expect'] = {
   status: '500 Internal Server Error',
   headers: { 'Content-Type': ['text/plain'], 'Content-Length': [String(ERROR_BODY.length)] },
@@ -40,7 +40,7 @@ class TestFault extends Error {
   override readonly name = 'TestFault'
 }
 
-/** Throws where a chunk is wanted. */
+/** Throws in place of a chunk. */
 function thrown(message: string): never {
   throw new TestFault(message)
 }
@@ -99,7 +99,7 @@ export const errorRows: readonly Row[] = [
     { logged: 'TestFault', closed: 1 },
   ),
   failing('an error that is undefined is a 500 like any other', () => {
-    // oxlint-disable-next-line no-throw-literal, only-throw-error -- it is what is tested.
+    // oxlint-disable-next-line no-throw-literal, only-throw-error -- the row tests this.
     throw undefined
   }),
   failing('a response without startResponse is a 500', () => []),

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import type { Application, Environ, InputStream } from '../../types.ts'
 import { text, type Row } from '../row.ts'
 
-/** Every byte there is, many times over; the size of Plack's test. */
+/** Every byte value many times over; the same size as in Plack's test. */
 export const BINARY = Buffer.from(Uint8Array.from({ length: 96_000 }, (_, i) => (i * 7) & 0xff))
 
 /** Much more than pipes and sockets hold. */

@@ -13,7 +13,7 @@ function answering(status: string, headers: HeaderList, body: string[]): Applica
   }
 }
 
-/** A generator that says when it is ended. */
+/** A generator that reports its end. */
 function generating(status: string, headers: HeaderList, body: string[]): Application {
   return function* (environ, startResponse) {
     try {

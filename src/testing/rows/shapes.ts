@@ -8,7 +8,7 @@ import { validator } from '../../validate/validator.ts'
 import { reportClose, text, watched, type Row } from '../row.ts'
 import { BINARY } from './input.ts'
 
-/** 4 MiB: far more than whatever lies between an application and its peer can hold. */
+/** 4 MiB in total: far more than all buffers between an application and its peer hold. */
 const BLOCK = Buffer.alloc(65_536, 'block ')
 const BLOCKS = 64
 
@@ -238,7 +238,7 @@ export const shapeRows: readonly Row[] = [
   ),
 ]
 
-/** Bytes as Python's files give them. */
+/** Bytes as a file object in Python's style. */
 function fileOf(environ: Environ, bytes: Buffer) {
   let at = 0
   return {
