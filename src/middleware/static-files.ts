@@ -114,7 +114,7 @@ function isHidden(path: string, { dotfiles = false }: StaticFilesOptions): boole
   return !dotfiles && path.split('/').some((name) => name.startsWith('.') && name !== '.well-known')
 }
 
-/** The file for a path, or the reason why there is none. */
+/** The file for a path, or the reason why nothing can be sent. */
 function find(
   root: string,
   path: string,

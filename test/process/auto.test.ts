@@ -322,8 +322,14 @@ describe('run(app)', () => {
   })
 
   test.each([
-    ['scgi', /^serverSoftware is an option of HTTP, not of SCGI, which this process is: /m],
-    ['http', /^multiplex is an option of FastCGI, not of HTTP, which this process is: /m],
+    [
+      'scgi',
+      /^serverSoftware is an option of HTTP, not of SCGI\. It has no effect in this process$/m,
+    ],
+    [
+      'http',
+      /^multiplex is an option of FastCGI, not of HTTP\. It has no effect in this process$/m,
+    ],
     ['cgi', /^Status: 200 OK/],
   ])('logs an option that the detected gateway %s does not have', async (gateway, expected) => {
     const script = await bundle(
