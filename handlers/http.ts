@@ -165,7 +165,9 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
   override getStdin(): InputStream {
     const { request } = this
     if (!hasBody(request)) return new Input(emptySource, 0)
-    const source = queueFromStream(request, this.#highWaterMark)
+    const source = queueFromStream(request, this.#highWaterMark, () => {
+      return request.socket.destroyed && !request.complete
+    })
     return new Input(
       this.clientWaits ? afterContinue(source, () => this.#continue()) : source,
       contentLength(this.environ!) ?? Infinity,

@@ -32,7 +32,6 @@ export class GatewaySocket extends Stream implements ResponseSink {
   declare readonly encrypted?: true
   readonly connecting = false
   readonly pending = false
-  readonly readable = true
   readonly bytesRead = 0
   readonly readableHighWaterMark = HIGH_WATER_MARK
   readonly writableHighWaterMark = HIGH_WATER_MARK
@@ -96,6 +95,10 @@ export class GatewaySocket extends Stream implements ResponseSink {
 
   get readyState(): 'open' | 'closed' {
     return this.destroyed ? 'closed' : 'open'
+  }
+
+  get readable(): boolean {
+    return !this.destroyed
   }
 
   get writable(): boolean {

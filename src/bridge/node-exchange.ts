@@ -96,10 +96,13 @@ export class NodeExchange implements SocketOwner {
     else this.#signal.addEventListener('abort', this.#abort)
   }
 
-  /** The client went away. As in node:http, the socket is destroyed before the request. */
+  /**
+   * The client went away. As in node:http, the socket is destroyed before the request, and has an
+   * error if the request body is incomplete.
+   */
   readonly #abort = () => {
     this.#aborted = true
-    this.#socket.destroy()
+    this.#socket.destroy(isTruncated(this.#environ) ? disconnected() : null)
     this.#request.destroy(disconnected())
   }
 
@@ -253,6 +256,11 @@ export class NodeExchange implements SocketOwner {
 /** The error that node:http gives a request whose connection is closed before its response. */
 function disconnected(): Error {
   return Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
+}
+
+/** Whether the client went away in the middle of the request body. */
+function isTruncated(environ: Environ): boolean {
+  return (environ['wsgi.input'] as { readonly truncated?: boolean }).truncated === true
 }
 
 /** Whether the application is reading the request body, and there may be more of it. */

@@ -9,8 +9,11 @@ const EXIT_TIME = 1000
 /** How many uncaught errors are logged: a timer that always throws would fill the log. */
 const MAX_LOGGED = 10
 
-/** Milliseconds of a shutdown after which a message explains what the process waits for. */
-const EXPLAIN_AFTER = 500
+/**
+ * Milliseconds of a shutdown after which a message explains what the process waits for: longer than
+ * idle connections stay open.
+ */
+const EXPLAIN_AFTER = 1_000
 
 /**
  * Closes the server on SIGTERM or SIGINT and lets the process end; a second signal ends it at once.

@@ -67,6 +67,10 @@ export class BodyQueue implements ByteSource {
     this.#wake()
   }
 
+  get truncated(): boolean {
+    return this.#failure !== null
+  }
+
   end(): void {
     this.ended = true
     this.#wake()
@@ -143,8 +147,13 @@ export class BodyQueue implements ByteSource {
  * starts to flow at the application's first read.
  *
  * @param highWaterMark bytes that are held before the stream is paused
+ * @param isTruncated whether the rest of the body will not arrive
  */
-export function queueFromStream(stream: Readable, highWaterMark: number): ByteSource {
+export function queueFromStream(
+  stream: Readable,
+  highWaterMark: number,
+  isTruncated: () => boolean = () => false,
+): ByteSource {
   let begun = false
   const queue = new BodyQueue({
     bodyTaken() {
@@ -173,6 +182,9 @@ export function queueFromStream(stream: Readable, highWaterMark: number): ByteSo
   }
 
   return {
+    get truncated() {
+      return isTruncated()
+    },
     read(size) {
       if (!begun) begin()
       return queue.read(size)

@@ -16,6 +16,8 @@ export interface ByteSource {
    * @throws {PeerError} if the connection is gone.
    */
   read(size: number): Buffer | null | Promise<Buffer | null>
+  /** True if the rest of the body will not arrive; absent if the source does not know. */
+  readonly truncated?: boolean
 }
 
 /** The largest read from a source, in bytes: enough to make the cost of a call negligible. */
@@ -69,6 +71,11 @@ export class Input implements InputStream {
   /** Bytes of CONTENT_LENGTH that have not been read from the source. */
   get unread(): number {
     return this.#owed
+  }
+
+  /** True if the client went away before the whole body had arrived. */
+  get truncated(): boolean {
+    return this.#source.truncated === true && this.#owed > 0
   }
 
   read(size?: number): Promise<Buffer> {

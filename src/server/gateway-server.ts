@@ -23,6 +23,11 @@ export interface Connection extends Expirable {
    * after the response if a request is running or its first bytes have arrived. Called once.
    */
   end(): void
+  /**
+   * As `end()`, but an idle connection stays open: it serves one more request, which may be on its
+   * way. `end()` follows. Absent for connections that carry one request.
+   */
+  endAfterNext?(): void
   /** Closes at once and aborts running requests. */
   destroy(): void
   /** How many requests have begun on this connection. */
@@ -77,10 +82,11 @@ export interface ServerPolicy {
 const QUIET_TURNS = 3
 
 /**
- * Milliseconds that `close()` waits for the first byte on a connection. A web server sends its
- * request as soon as it is connected; a browser opens connections for later use.
+ * Milliseconds that `close()` keeps reading from connections without a request. A web server sends
+ * its request as soon as it is connected; a browser opens connections for later use. On a kept-alive
+ * connection a request may be on its way, and nginx does not send a POST a second time.
  */
-const FIRST_BYTE_TIME = 500
+const LAST_REQUEST_TIME = 500
 
 /**
  * Milliseconds that `close()` waits for the rest of a request's head: longer than a connection
@@ -272,20 +278,23 @@ export class GatewayServer {
     await this.#acceptWaiting()
 
     for (const server of this.#servers) server.close()
-    const silent: Socket[] = []
+    const waiting = new Map<Socket, Connection>()
     for (const [socket, connection] of this.#connections) {
-      if (socket.bytesRead === 0) silent.push(socket)
-      else connection.end()
+      if (socket.bytesRead > 0 && !connection.endAfterNext) {
+        connection.end()
+        continue
+      }
+      connection.endAfterNext?.()
+      waiting.set(socket, connection)
     }
     const timers = [
       setTimeout(() => {
-        for (const socket of silent) {
-          const connection = this.#connections.get(socket)
+        for (const [socket, connection] of waiting) {
           // `end()` would wait for the client, which may never close its side.
-          if (socket.bytesRead === 0) connection?.destroy()
-          else connection?.end()
+          if (socket.bytesRead === 0) connection.destroy()
+          else connection.end()
         }
-      }, FIRST_BYTE_TIME),
+      }, LAST_REQUEST_TIME),
       setTimeout(() => {
         for (const [socket, connection] of this.#connections) {
           if (connection.idle && socket.writableLength === 0) connection.destroy()

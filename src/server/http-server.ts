@@ -19,6 +19,8 @@ export function createHTTPServer(options: OptionsOf<'http'>): Server {
   const { maxRequestsPerConnection } = options
   if (maxRequestsPerConnection) server.maxRequestsPerSocket = maxRequestsPerConnection
   server.maxHeadersCount = 0 // Node would drop further headers; `addHeaders` refuses them.
+  // `GatewayServer.close()` closes them later: a request may be on its way.
+  server.closeIdleConnections = () => {}
   server.on('clientError', (error, socket) => connectionOf(socket as Socket)?.refuse(error))
   return server
 }

@@ -36,6 +36,9 @@ function install() {
     if (own.getStore()) {
       this[isOwn] = true
       this.unref()
+    } else if (this instanceof http.Server && this.listenerCount('request') > 0) {
+      // Some tests wait for a few milliseconds only after their first request.
+      this.once('listening', () => void gatewayOf(this))
     }
     return listen.apply(this, args)
   }

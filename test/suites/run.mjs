@@ -143,28 +143,25 @@ function vitestResult(report) {
   }
 }
 
-/** Counts the tests that have no subtests. */
+/** Counts the tests, but not the suites: the details of an outcome say which of them it is. */
 function tapResult(report) {
   const result = { passes: 0, failures: [] }
   if (!existsSync(report)) return { passes: 0, failures: ['the whole suite: no report'] }
   const path = []
-  let last = ''
-  for (const line of readFileSync(report, 'utf8').split('\n')) {
+  const lines = readFileSync(report, 'utf8').split('\n')
+  for (const [i, line] of lines.entries()) {
     const subtest = /^( *)# Subtest: (.*)$/.exec(line)
     if (subtest) {
       path.length = subtest[1].length / 4
       path.push(subtest[2])
-      last = path.join(' > ')
     }
     const outcome = /^( *)(not ok|ok) \d+ - (.*?)(?: # (?:SKIP|TODO).*)?$/.exec(line)
-    if (!outcome) continue
-    const title = [...path.slice(0, outcome[1].length / 4), outcome[3]].join(' > ')
-    // A parent is reported after its last subtest.
-    if (title === last) {
-      if (line.includes('# SKIP')) continue
-      if (outcome[2] === 'ok') result.passes += 1
-      else result.failures.push(title)
-    }
+    if (!outcome || line.includes('# SKIP')) continue
+    const details = lines.slice(i + 1, lines.indexOf(`${outcome[1]}  ...`, i))
+    // With an exit code it is a file.
+    if (details.some((it) => /^ *(?:type: 'suite'|exitCode: \d+)$/.test(it))) continue
+    if (outcome[2] === 'ok') result.passes += 1
+    else result.failures.push([...path.slice(0, outcome[1].length / 4), outcome[3]].join(' > '))
   }
   return result
 }

@@ -90,6 +90,10 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#closeIfDone()
   }
 
+  endAfterNext(): void {
+    this.#ending = true
+  }
+
   destroy(): void {
     this.socket.destroy()
   }

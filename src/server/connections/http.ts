@@ -195,10 +195,14 @@ export class HTTPConnection implements Connection {
     return this.#idleSince + idleTimeout + (inHead ? headersTimeout : 0)
   }
 
-  end(): void {
+  endAfterNext(): void {
     this.#ending = true
     this.#upgrade?.abort()
     for (const { response } of this.#exchanges) response.shouldKeepAlive = false
+  }
+
+  end(): void {
+    this.endAfterNext()
     const idle = this.#exchanges.length === 0 && this.#socket.bytesRead === this.#read
     if (!idle || this.#upgrade !== null) return
     // The client may leave its half open forever.
@@ -237,8 +241,10 @@ export class HTTPConnection implements Connection {
     if (socket.writable && !responding) {
       socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
     }
-    // A request with an invalid body is aborted. Otherwise the client may still be sending.
-    if (!socket.writable || this.#exchanges.length > 0) socket.destroy()
+    // A request with an invalid body is aborted, and its socket has the error, as with Node's own
+    // handling. Otherwise the client may still be sending.
+    if (this.#exchanges.length > 0) socket.destroy(error)
+    else if (!socket.writable) socket.destroy()
     else {
       socket.once('finish', () => linger(socket))
       socket.end()

@@ -1,0 +1,63 @@
+/**
+ * close() and kept-alive connections: a request that a web server sends at that moment gets its
+ * response. nginx does not send a POST a second time, but responds with a 502.
+ */
+import type { Buffer } from 'node:buffer'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import type { Application } from '../../src/types.ts'
+import { fastcgi, Peer } from '../hostile/peer.ts'
+import { temporaryDirectory } from './child.ts'
+
+const directory = temporaryDirectory()
+afterAll(directory.remove)
+
+const application: Application = async (environ, startResponse) => {
+  const body = await environ['wsgi.input'].read()
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return [`<${body.toString()}>`]
+}
+
+const POST = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: '
+
+const gateways = [
+  {
+    name: 'FastCGIHandler',
+    Handler: FastCGIHandler,
+    request: (body: string) => fastcgi(1, '/', body),
+    last: /<last>/,
+  },
+  {
+    name: 'HTTPHandler',
+    Handler: HTTPHandler,
+    request: (body: string) => `${POST}${body.length}\r\n\r\n${body}`,
+    last: /Connection: close\r\n[^]*<last>$/,
+  },
+]
+
+test.each(gateways)(
+  'A request on a kept-alive connection of $name, sent after close(), gets the last response',
+  async ({ name, Handler, request, last }) => {
+    const path = join(directory.path, name)
+    const server = await new Handler({ listen: `unix:${path}` }).run(application)
+    const [busy, idle] = [new Peer(path), new Peer(path)]
+    for (const peer of [busy, idle]) {
+      peer.send(request('first'))
+      await peer.until(has('<first>'))
+    }
+    const closed = server.close()
+    // More than the turns in which close() takes what the kernel has.
+    for (let turn = 0; turn < 30; turn += 1) await new Promise(setImmediate)
+    busy.send(request('last'))
+    await busy.closed
+    expect(busy.text).toMatch(last)
+    await idle.closed
+    await closed
+  },
+)
+
+function has(text: string) {
+  return (received: Buffer) => received.includes(text) || undefined
+}
