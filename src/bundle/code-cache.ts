@@ -1,0 +1,155 @@
+/**
+ * `withCodeCache`: a CommonJS program as one file that loads from a V8 code cache, if there is one.
+ *
+ * V8 parses a whole file before it runs the first line, and compiles each function at its first
+ * call. Together that is most of what a CGI request costs above the start of Node. A cache that was
+ * made after a request contains what a request needs, and V8 parses nothing.
+ *
+ * The program is in a comment, which V8 skips without parsing it. The loader compiles the comment
+ * under the file's own name and line numbers, so stack traces point at its lines.
+ */
+import { createHash } from 'node:crypto'
+
+export interface CachedProgram {
+  /** CommonJS, without a `#!` line. */
+  readonly source: string
+  /** The first lines of the file: `#!` and comments. Ends with a newline, or is empty. */
+  readonly head?: string
+  /** The exports that `import { … } from` finds. */
+  readonly names?: readonly string[]
+  /**
+   * What makes the cache: 'command', which is `node FILE --code-cache`, or 'first-run', which is a
+   * request that found none and has sent its response.
+   */
+  readonly madeBy: 'command' | 'first-run'
+}
+
+// The comment is the body of a function, because `toString()` then gives its text without reading the
+// file a second time.
+const BEGIN = 'function program() {/*\n'
+const OPEN = '(function (exports, require, module, __filename, __dirname) {\n'
+const CLOSE = '\n})'
+const END = '\n*/}'
+
+/** Not in a program, because bundlers escape control characters. */
+const CONTROL = '\u0001'
+
+/** Characters of the hash that binds a cache to its program. V8 compares only lengths. */
+const ID_LENGTH = 16
+
+/**
+ * The text of the file.
+ *
+ * @throws {TypeError} if the program contains the control character U+0001.
+ */
+export function withCodeCache({ source, head = '', names = [], madeBy }: CachedProgram): string {
+  if (source.includes(CONTROL)) throw new TypeError('The program contains U+0001')
+  const hidden = source.replaceAll('*/', `*${CONTROL}/`)
+  const loader = loaderOf({
+    id: createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH),
+    escaped: hidden !== source,
+    names,
+    madeBy,
+  })
+  const before = head + loader
+  const line = before.split('\n').length // Of BEGIN, counted from 1, so of OPEN, counted from 0.
+  return before.replace('LINE', String(line)) + BEGIN + OPEN + hidden + CLOSE + END + '\n'
+}
+
+interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
+  readonly id: string
+  readonly escaped: boolean
+}
+
+function loaderOf({ id, escaped, names, madeBy }: Loader): string {
+  return `'use strict'
+${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
+  const fs = require('node:fs')
+  const { Script, constants } = require('node:vm')
+  const name = ${CACHE_NAME[madeBy]}
+  let cachedData
+  // existsSync, because an error that is thrown costs more than the rest of this loader.
+  if (${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
+    try {
+      const bytes = fs.readFileSync(name)
+      // V8 checks its version and flags, but of the program only the length.
+      if (bytes.latin1Slice(0, ${ID_LENGTH}) === '${id}') cachedData = bytes.subarray(${ID_LENGTH})
+    } catch {}
+  }
+  const script = new Script(program.toString().slice(${BEGIN.length}, -${END.length})${escaped ? ".replaceAll('*\\x01/', '*' + '/')" : ''}, {
+    filename: __filename,
+    lineOffset: LINE,
+    cachedData,
+    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  })
+  const run = script.runInThisContext()
+  run.call(exports, exports, require, module, __filename, __dirname)
+${RULE[madeBy]}
+  function write(to) {
+    const part = to + '.part'
+    try {
+      // Another process may be writing. A file that is a minute old was left by one that was killed.
+      if (Date.now() - fs.statSync(part, { throwIfNoEntry: false })?.mtimeMs > 60_000) fs.rmSync(part)
+      const fd = fs.openSync(part, 'wx', ${madeBy === 'command' ? '0o644' : '0o600'})
+      try {
+        fs.writeFileSync(fd, Buffer.concat([Buffer.from('${id}'), script.createCachedData()]))
+        fs.fsyncSync(fd)
+      } finally {
+        fs.closeSync(fd)
+      }
+      fs.renameSync(part, to)
+      return undefined
+    } catch (error) {
+      return error
+    }
+  }
+}
+`
+}
+
+const VERSION = "process.version + '-' + process.platform + '-' + process.arch + '.cache'"
+
+/** The expression for the path of the cache. */
+const CACHE_NAME = {
+  command: `__filename.replace(/\\.cjs$/, '-') + ${VERSION}`,
+  // Apache never serves a file whose name begins with .ht; the cache contains the program's strings.
+  'first-run': `__filename.replace(/([^/\\\\]*)$/, '.ht-$1-') + ${VERSION}`,
+}
+
+/** When to write the cache. */
+const RULE = {
+  command: `
+  if (making()) {
+    // Descriptor 1 is for the response, which is thrown away.
+    fs.closeSync(1)
+    fs.openSync(require('node:os').devNull, 'w')
+    Object.assign(process.env, {
+      GATEWAY_INTERFACE: 'CGI/1.1', REQUEST_METHOD: 'GET', QUERY_STRING: 'a=1', SCRIPT_NAME: '/cgi-bin/x.cgi',
+      REQUEST_URI: '/cgi-bin/x.cgi?a=1', HTTP_HOST: 'localhost', SERVER_NAME: 'localhost', SERVER_PORT: '80',
+      SERVER_PROTOCOL: 'HTTP/1.1', SERVER_SOFTWARE: 'Apache', SCRIPT_FILENAME: __filename,
+    })
+    new module.exports.CGIHandler().run((environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
+      return ['Hello, world!\\n']
+    })
+    process.once('exit', () => {
+      const error = write(name)
+      process.exitCode = error ? 1 : 0
+      fs.writeSync(2, error ? 'Cannot write the code cache: ' + error.message + '\\n' : name + '\\n')
+    })
+  }
+  function making() {
+    const { argv, env } = process
+    // Not under a web server, which can pass a query as arguments (CVE-2012-1823).
+    return require.main === module && argv[2] === '--code-cache' && env.GATEWAY_INTERFACE === undefined
+  }`,
+  'first-run': `
+  if ((!cachedData || script.cachedDataRejected) && process.env.GATEWAY_INTERFACE !== undefined) {
+    process.once('exit', (code) => {
+      if (code !== 0) return
+      // The web server waits until these are closed; the cache takes longer than a request.
+      for (const fd of [0, 1, 2]) try { fs.closeSync(fd) } catch {}
+      write(name)
+    })
+  }`,
+}
