@@ -14,9 +14,9 @@ export { ErrorLog } from '../request/error-log.ts'
 export { bytesSource, type ByteSource, emptySource, Input, streamSource } from '../request/input.ts'
 export { Headers } from '../response/headers.ts'
 export { closeAfterResponse } from '../server/closing.ts'
+export type { Connection } from '../server/connection.ts'
 export { coarseTime } from '../server/deadlines.ts'
 export {
-  type Connection,
   GatewayServer,
   type OtherGateway,
   type ServerOptions,

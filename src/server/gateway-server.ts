@@ -8,35 +8,15 @@ import { ConfigurationError } from '../errors.ts'
 import { allowClients } from '../address-list.ts'
 import type { Admits } from '../address-list.ts'
 import { takeConnections, type Receiver } from '../node-internals/accept-onread.ts'
+import { adopt, detach, stopListening, type SocketHandle } from '../node-internals/hand-over.ts'
 import { checkOptions } from '../options/check.ts'
 import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import { defaultOf, OPTIONS, type OptionsOf } from '../options/table.ts'
-import { sweep, type Expirable } from './deadlines.ts'
+import type { CloseOptions, Connection, SendHandle } from './connection.ts'
+import { sweep } from './deadlines.ts'
 import { otherSystemdSockets } from './inherited-sockets.ts'
 import { listen, type Address } from './listen.ts'
 import { releaseSocketFile } from './unix-socket.ts'
-
-/** A connection of a gateway, made from an accepted socket. */
-export interface Connection extends Expirable {
-  /**
-   * Takes no further request, and closes as soon as possible: at once if the connection is idle;
-   * after the response if a request is running or its first bytes have arrived. Called once.
-   */
-  end(): void
-  /**
-   * As `end()`, but an idle connection stays open: it serves one more request, which may be on its
-   * way. `end()` follows. Absent for connections that carry one request.
-   */
-  endAfterNext?(): void
-  /** Closes at once and aborts running requests. */
-  destroy(): void
-  /** How many requests have begun on this connection. */
-  readonly requests?: number
-  /** Whether no request is running; absent if the connection does not know. */
-  readonly idle?: boolean
-  /** Called when the socket has closed. */
-  closed?(): void
-}
 
 /** The options of all servers. */
 export type ServerOptions = OptionsOf<ServerSet>
@@ -93,11 +73,6 @@ const LAST_REQUEST_TIME = 500
  * lingers after its last response.
  */
 const HEAD_TIME = 3_000
-
-export interface CloseOptions {
-  /** Milliseconds to wait for running requests. Default: the option `shutdownTimeout`. */
-  readonly timeout?: number | undefined
-}
 
 /** A running server. A handler's `run(app)` resolves to it. */
 export class GatewayServer {
@@ -195,10 +170,9 @@ export class GatewayServer {
       shutdownTimeout: options.shutdownTimeout ?? OPTIONS.shutdownTimeout.default,
       backlog: options.backlog ?? OPTIONS.backlog.default,
     })
-    const stopSweeping = sweep(connections, {
-      bodyTimeout: options.bodyTimeout ?? OPTIONS.bodyTimeout.default,
-      writeTimeout: options.writeTimeout ?? OPTIONS.writeTimeout.default,
-    })
+    const { bodyTimeout = OPTIONS.bodyTimeout.default } = options
+    const { writeTimeout = OPTIONS.writeTimeout.default } = options
+    const stopSweeping = sweep(connections, { bodyTimeout, writeTimeout })
     void started.closed.then(stopSweeping)
     return started
   }
@@ -261,22 +235,70 @@ export class GatewayServer {
     return this.#connections.size
   }
 
+  /** How many requests are running. */
+  get active(): number {
+    let count = 0
+    for (const connection of this.#connections.values()) count += connection.active ?? 0
+    return count
+  }
+
+  /** Takes over a connection that another process has given away. Returns false once closed. */
+  adopt(handle: SocketHandle): boolean {
+    return adopt(this.#servers[0]!, handle)
+  }
+
+  /**
+   * Stops listening, while other processes listen on the same socket. Idle connections move to one
+   * of them through `send`, at once or after their last response; running requests complete, and
+   * those that still run after the timeout are aborted.
+   *
+   * Resolves when the last connection has left. After a call of `close()` it has no effect.
+   */
+  retire(send: SendHandle, timeout = this.#shutdownTimeout): Promise<void> {
+    this.#closing ??= this.#retire(send, timeout)
+    return this.#closing
+  }
+
+  async #retire(send: SendHandle, timeout: number): Promise<void> {
+    for (const server of this.#servers) stopListening(server)
+    const give = (socket: Socket): void => {
+      const handle = detach(socket)
+      if (handle === null) return this.#connections.get(socket)?.end()
+      this.#connections.delete(socket) // Its deadlines are the other process's from now on.
+      send(handle, () => socket.destroy())
+    }
+    for (const connection of this.#connections.values()) {
+      if (connection.retire) connection.retire(give)
+      else connection.end()
+    }
+    const timer = setTimeout(() => this.#abortAll(), timeout)
+    await this.closed
+    clearTimeout(timer)
+  }
+
+  #abortAll(): void {
+    this.#abortedConnections = this.#connections.size
+    for (const [socket, connection] of this.#connections) {
+      connection.destroy()
+      socket.destroy()
+    }
+  }
+
   /**
    * Stops listening, completes running requests, and aborts those that still run after the timeout.
    *
    * Every request that reached the kernel before the call still gets its response. Resolves when the
    * last connection has closed. A second call returns the same promise.
    */
-  close({ timeout = this.#shutdownTimeout }: CloseOptions = {}): Promise<void> {
-    this.#closing ??= this.#close(timeout)
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options)
     return this.#closing
   }
 
-  async #close(timeout: number): Promise<void> {
+  async #close({ timeout, takeWaiting = true }: CloseOptions): Promise<void> {
     // Removes the Unix socket first, so that no client connects to it and is then refused.
     for (const server of this.#servers) releaseSocketFile(server)
-    await this.#acceptWaiting()
-
+    if (takeWaiting) await this.#acceptWaiting()
     for (const server of this.#servers) server.close()
     const waiting = new Map<Socket, Connection>()
     for (const [socket, connection] of this.#connections) {
@@ -300,13 +322,7 @@ export class GatewayServer {
           if (connection.idle && socket.writableLength === 0) connection.destroy()
         }
       }, HEAD_TIME),
-      setTimeout(() => {
-        this.#abortedConnections = this.#connections.size
-        for (const [socket, connection] of this.#connections) {
-          connection.destroy()
-          socket.destroy()
-        }
-      }, timeout),
+      setTimeout(() => this.#abortAll(), timeout ?? this.#shutdownTimeout),
     ]
     await this.closed
     for (const timer of timers) clearTimeout(timer)

@@ -6,8 +6,11 @@
  */
 import { fstatSync, readFileSync, readlinkSync } from 'node:fs'
 
-/** The kinds of descriptors that a server distinguishes. Only 'listening' accepts connections. */
-export type DescriptorKind = 'listening' | 'connected' | 'not-a-socket' | 'closed'
+/**
+ * The kinds of descriptors that a server distinguishes. Only 'listening' accepts connections; a
+ * 'bound' one does once a process listens on it.
+ */
+export type DescriptorKind = 'listening' | 'bound' | 'connected' | 'not-a-socket' | 'closed'
 
 /** The first descriptor that systemd passes: SD_LISTEN_FDS_START. */
 const FIRST_SYSTEMD_FD = 3
@@ -17,10 +20,16 @@ const MAX_SYSTEMD_FDS = 1024
 
 /**
  * The kernel's tables of sockets. A listening Unix socket has the flag __SO_ACCEPTCON there, a
- * listening TCP socket the state TCP_LISTEN.
+ * listening TCP socket the state TCP_LISTEN. A Unix socket of type SOCK_STREAM (0001) in the state
+ * SS_UNCONNECTED (01) is bound, or unused; a bound TCP socket is in no table.
  */
 const SOCKET_TABLES = [
-  { path: '/proc/net/unix', row: String.raw`\S+: \S+ \S+ (\S+) \S+ \S+`, listening: '00010000' },
+  {
+    path: '/proc/net/unix',
+    row: String.raw`\S+: \S+ \S+ (\S+ \S+ \S+)`,
+    listening: '00010000 0001 01',
+    bound: '00000000 0001 01',
+  },
   { path: '/proc/net/tcp', row: String.raw` *\d+:(?: \S+){2} (\S+)(?: +\S+){5}`, listening: '0A' },
   { path: '/proc/net/tcp6', row: String.raw` *\d+:(?: \S+){2} (\S+)(?: +\S+){5}`, listening: '0A' },
 ]
@@ -41,9 +50,10 @@ export function describeDescriptor(fd: number): DescriptorKind {
   }
   try {
     const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1]
-    for (const { path, row, listening } of inode === undefined ? [] : SOCKET_TABLES) {
+    for (const { path, row, listening, bound } of inode === undefined ? [] : SOCKET_TABLES) {
       const state = new RegExp(`^${row} +${inode}(?: |$)`, 'm').exec(readTable(path))?.[1]
-      if (state !== undefined) return state === listening ? 'listening' : 'connected'
+      if (state === listening) return 'listening'
+      if (state !== undefined) return state === bound ? 'bound' : 'connected'
     }
   } catch {
     // This system has no /proc.

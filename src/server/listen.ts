@@ -107,16 +107,21 @@ export async function listen(
     return await start(server, target, { ...options, backlog }, policy)
   } catch (error) {
     if (server.listening) server.close()
-    if (error instanceof PorticoError || !(error instanceof Error)) throw error
-    const code = 'code' in error ? String(error.code) : ''
-    const reason = REASONS[code] ?? error.message
-    const low = code === 'EACCES' && target.kind === 'tcp' && target.port < 1024
-    throw new ConfigurationError(
-      `listen: '${options.listen ?? policy.fallback}': ${reason} (${code})` +
-        (low ? '. A port below 1024 needs root or CAP_NET_BIND_SERVICE' : ''),
-      { cause: error },
-    )
+    throw listenError(error, options.listen ?? policy.fallback, target)
   }
+}
+
+/** The error of an address on which the system does not let this process listen. */
+export function listenError(error: unknown, listenOn: string | number, target: Target): unknown {
+  if (error instanceof PorticoError || !(error instanceof Error)) return error
+  const code = 'code' in error ? String(error.code) : ''
+  const reason = REASONS[code] ?? error.message
+  const low = code === 'EACCES' && target.kind === 'tcp' && target.port < 1024
+  return new ConfigurationError(
+    `listen: '${listenOn}': ${reason} (${code})` +
+      (low ? '. A port below 1024 needs root or CAP_NET_BIND_SERVICE' : ''),
+    { cause: error },
+  )
 }
 
 async function start(
@@ -168,7 +173,7 @@ WILDCARDS.addAddress('0.0.0.0')
 WILDCARDS.addAddress('::', 'ipv6')
 
 /** Resolves the name before the check: '0', '0x0' and names in a hosts file may be wildcards. */
-async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
+export async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
   const everywhere = host === '*'
   const address = everywhere || isIP(host) ? host : (await lookup(host)).address
   const family = isIPv6(address) ? 'ipv6' : 'ipv4'
@@ -188,7 +193,10 @@ function tcpAddress(server: Server): Address {
   return { kind: 'tcp', host: address.address, port: address.port }
 }
 
-function systemdDescriptor(sockets: readonly SystemdSocket[], name: string | undefined): number {
+export function systemdDescriptor(
+  sockets: readonly SystemdSocket[],
+  name: string | undefined,
+): number {
   const socket = name === undefined ? sockets[0] : sockets.find((each) => each.name === name)
   if (socket) return socket.fd
   throw new ConfigurationError(
@@ -199,9 +207,9 @@ function systemdDescriptor(sockets: readonly SystemdSocket[], name: string | und
   )
 }
 
-function checkDescriptor(fd: number, given: string | number | undefined): void {
+export function checkDescriptor(fd: number, given: string | number | undefined): void {
   const kind = describeDescriptor(fd)
-  if (kind === 'listening') return
+  if (kind === 'listening' || kind === 'bound') return
   const what = {
     closed: 'not open',
     connected: 'a connected socket',

@@ -26,18 +26,33 @@ import { OPTIONS } from '../options/table.ts'
 
 export type SocketFileOptions = Pick<Options, 'mode' | 'owner' | 'group'>
 
-/**
- * Binds `server` to `path` through `bind`, and removes the path when the server has closed.
- *
- * `bind` must start to listen synchronously, as `server.listen` does outside of cluster workers: the
- * umask belongs to the whole process, and changes only while `bind` runs.
- */
+/** Binds `server` to `path` as `claimPath` does, and removes the path when the server has closed. */
 export async function bindSocketFile(
   server: Server,
   path: string,
   options: SocketFileOptions,
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
+  const publish = await claimPath(path, options, bind)
+  paths.set(server, publish())
+  // If the process dies earlier, the path stays, and the next start removes it.
+  server.once('close', () => releaseSocketFile(server))
+}
+
+/**
+ * Binds a socket at a temporary path through `bind`, with its permissions. The returned function
+ * gives it its final path, and returns another one that removes this path.
+ *
+ * `bind` must bind synchronously, as `server.listen` does outside of cluster workers: the umask
+ * belongs to the whole process, and changes only while `bind` runs.
+ *
+ * @throws {ConfigurationError} if a process listens at `path`, or if it is not a socket.
+ */
+export async function claimPath(
+  path: string,
+  options: SocketFileOptions,
+  bind: (path: string) => Promise<void>,
+): Promise<() => () => void> {
   const rights = parseRights(options)
   statSync(dirname(path)) // Throws ENOENT; libuv would report EACCES for a missing directory.
   const stale = await findStale(path)
@@ -56,16 +71,21 @@ export async function bindSocketFile(
   await bound
   try {
     giveAway(temporary, rights, options, path)
-    if (stale !== undefined) removeStale(path, stale)
-    linkSync(temporary, path)
-    const own = statOf(path)
-    paths.set(server, () => {
-      if (isSame(statOf(path), own)) unlinkSync(path)
-    })
-    // If the process dies earlier, the path stays, and the next start removes it.
-    server.once('close', () => releaseSocketFile(server))
-  } finally {
+  } catch (error) {
     unlinkSync(temporary)
+    throw error
+  }
+  return () => {
+    try {
+      if (stale !== undefined) removeStale(path, stale)
+      linkSync(temporary, path)
+    } finally {
+      unlinkSync(temporary)
+    }
+    const own = statOf(path)
+    return () => {
+      if (isSame(statOf(path), own)) unlinkSync(path)
+    }
   }
 }
 
@@ -225,7 +245,11 @@ function parseMode(mode: number | string = OPTIONS.mode.default): number {
 }
 
 /** Node has no getpwnam. For a name that is not in `file`, the user must give the number. */
-function parseId(option: string, id: number | string | undefined, file: string) {
+export function parseId(
+  option: string,
+  id: number | string | undefined,
+  file: string,
+): number | undefined {
   if (id === undefined) return undefined
   if (/^\d{1,9}$/.test(String(id))) return Number(id)
   const found = entriesOf(file).find(([name]) => name === id)?.[2]

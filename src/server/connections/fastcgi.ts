@@ -16,6 +16,7 @@ import { FCGI_AUTHORIZER, FCGI_STDERR, headerText } from '../../protocol/fastcgi
 import { COPIED, NO_PARTS, type Part } from '../../protocol/part.ts'
 import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
 import { closeAfterResponse } from '../closing.ts'
+import type { Give } from '../connection.ts'
 import { coarseTime, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import { drained, writeParts } from '../socket-writer.ts'
 import { BatchedWriter } from '../write-batch.ts'
@@ -44,6 +45,8 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   #requests = NO_REQUESTS
   #served = 0
   #ending = false
+  /** Set by `retire`: called when the connection is at rest. */
+  #give: Give | null = null
   /** Writes the ends of responses together. */
   readonly #ends: BatchedWriter
   /** Whether the memory of the latest chunk will be reused, so that kept bytes must be copied. */
@@ -84,7 +87,6 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     return this.#requests.some(({ input }) => !input.ended)
   }
 
-  /** Closes the connection after the requests that have begun. */
   end(): void {
     this.#ending = true
     this.#closeIfDone()
@@ -94,12 +96,21 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#ending = true
   }
 
+  retire(give: Give): void {
+    this.#give = give
+    this.#closeIfDone()
+  }
+
   destroy(): void {
     this.socket.destroy()
   }
 
   get idle(): boolean {
     return this.#requests.length === 0
+  }
+
+  get active(): number {
+    return this.#requests.length
   }
 
   get requests(): number {
@@ -168,7 +179,6 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     return log === '' ? records : [...this.#protocol.stderr(id, log), ...records]
   }
 
-  /** Nothing more is written for this request. */
   #forget(request: FastCGIRequest): void {
     const requests = this.#requests
     if (requests.at(-1) === request) requests.pop()
@@ -327,8 +337,18 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   #closeIfDone(): void {
     if (this.#ends.pending) return // It calls this again.
     const { awaitingHead, closing } = this.#protocol
-    const done = closing || (this.#ending && this.idle && !awaitingHead)
-    if (!done || this.socket.writableEnded) return
-    closeAfterResponse(this.socket, this.#exhausted && !this.#throttled)
+    const atRest = this.idle && !awaitingHead
+    const done = closing || (this.#ending && atRest)
+    if (this.socket.writableEnded) return
+    if (done) closeAfterResponse(this.socket, this.#exhausted && !this.#throttled)
+    else if (atRest && this.#give !== null) this.#giveAway(this.#give)
+  }
+
+  /** Records for ended requests may follow; the other process ignores them as well. */
+  #giveAway(give: Give): void {
+    this.#give = null
+    if (this.socket.writableLength === 0) give(this.socket)
+    // The peer may begin a request meanwhile, so this looks again.
+    else this.socket.write('', () => this.retire(give))
   }
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
 import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT, MAX_PROBE_FACTOR } from '../deadlines.ts'
-import type { Connection } from '../gateway-server.ts'
+import type { Connection, Give } from '../connection.ts'
 import { linger } from '../linger.ts'
 import { boundLinger } from '../closing.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
@@ -95,6 +95,8 @@ export class HTTPConnection implements Connection {
   #idleSince = coarseTime()
   #begun = 0
   #ending = false
+  /** Set by `retire`: called when the connection is at rest. */
+  #give: Give | null = null
   #full = false
   /** The request that has switched this connection to another protocol. */
   #upgrade: Pick<HTTPExchange, 'abort'> | null = null
@@ -171,6 +173,7 @@ export class HTTPConnection implements Connection {
     }
     if (this.#waiting.size > 0) this.#beginNext(exchange)
     if (this.#ending && this.#exchanges.length === 0) this.#socket.end()
+    else if (this.#give !== null) this.retire(this.#give)
   }
 
   #beginNext(finished: HTTPExchange): void {
@@ -208,6 +211,23 @@ export class HTTPConnection implements Connection {
     // The client may leave its half open forever.
     boundLinger(this.#socket)
     this.#socket.end()
+  }
+
+  /**
+   * Gives the connection to another process when no request runs on it and none has begun. Node's
+   * parser holds nothing then: it has read as much as the last response ended with.
+   */
+  retire(give: Give): void {
+    const socket = this.#socket
+    this.#give = give
+    if (!this.idle || socket.bytesRead !== this.#read || !socket.writable) return
+    this.#give = null
+    if (socket.writableLength === 0) give(socket)
+    else socket.write('', () => this.retire(give))
+  }
+
+  get active(): number {
+    return this.#exchanges.length + (this.#upgrade === null ? 0 : 1)
   }
 
   destroy(): void {

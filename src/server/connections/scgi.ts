@@ -11,6 +11,7 @@ import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
 import type { Application, Environ } from '../../types.ts'
 import { abortConnection, closeAfterResponse } from '../closing.ts'
 import { coarseTime, HEADERS_TIMEOUT, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
+import type { Give } from '../connection.ts'
 import type { ServerOptions } from '../gateway-server.ts'
 import { drained, writeParts } from '../socket-writer.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
@@ -107,6 +108,15 @@ export class SCGIConnection implements BodyOwner {
   /** A request that has begun closes the connection when it is done. */
   end(): void {
     if (this.#reader.untouched) this.socket.destroy()
+  }
+
+  /** A request that has begun closes the connection when it is done. */
+  retire(give: Give): void {
+    if (this.#reader.untouched) give(this.socket)
+  }
+
+  get active(): number {
+    return this.#request === null ? 0 : 1
   }
 
   destroy(): void {

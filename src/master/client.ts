@@ -1,0 +1,99 @@
+/** `portico status|ping|reload|stop PATH`: sends a command to a master's control socket. */
+import { connect, type Socket } from 'node:net'
+import { resolve } from 'node:path'
+import type { Command, Line, Result } from './control.ts'
+import type { Output } from './settings.ts'
+
+/** Shows the workers and their counters. Resolves to the exit code. */
+export async function status(path: string, output: Output): Promise<number> {
+  const result = await execute(path, 'status')
+  if (result.status === undefined) return fail(result, output)
+  if (output.json) {
+    output.out(JSON.stringify(result.status))
+  } else {
+    const { statusText } = await import('./status-text.ts')
+    for (const line of statusText(result.status)) output.out(line)
+  }
+  return result.code
+}
+
+/** Checks that at least one worker responds. Resolves to the exit code, for health checks. */
+export function ping(path: string, output: Output): Promise<number> {
+  return simple(path, 'ping', 'pong', output)
+}
+
+/** Replaces all workers, and shows each step. Resolves to the exit code when it is complete. */
+export function reload(path: string, output: Output): Promise<number> {
+  return simple(path, 'reload', 'Reloaded', output)
+}
+
+/** Stops the master. Resolves to the exit code when its last request is complete. */
+export function stop(path: string, output: Output): Promise<number> {
+  return simple(path, 'stop', 'Stopped', output)
+}
+
+async function simple(
+  path: string,
+  command: Command,
+  success: string,
+  output: Output,
+): Promise<number> {
+  const steps: string[] = []
+  const result = await execute(path, command, (step) => {
+    steps.push(step)
+    if (!output.json) output.out(step)
+  })
+  if (output.json) {
+    output.out(JSON.stringify({ ok: result.code === 0, steps, error: result.error ?? null }))
+  } else if (result.code === 0) {
+    output.out(success)
+  }
+  return result.code === 0 ? 0 : fail(result, output)
+}
+
+function fail({ error = 'The command failed', code }: Result, output: Output): number {
+  output.err(error)
+  return code
+}
+
+async function execute(
+  path: string,
+  command: Command,
+  onStep: (step: string) => void = () => {},
+): Promise<Result> {
+  const socket = connect(resolve(path.replace(/^unix:/, '')))
+  try {
+    socket.write(`${command}\n`)
+    for await (const line of linesOf(socket)) {
+      if ('result' in line) return line.result
+      onStep(line.step)
+    }
+    return { code: 1, error: `The master at ${path} ended before the command did` }
+  } catch (error) {
+    return { code: 1, error: whyNot(error as NodeJS.ErrnoException, path) }
+  } finally {
+    socket.destroy()
+  }
+}
+
+async function* linesOf(socket: Socket): AsyncGenerator<Line> {
+  let rest = ''
+  socket.setEncoding('utf8')
+  for await (const chunk of socket) {
+    const lines = (rest + String(chunk)).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) yield JSON.parse(line) as Line
+  }
+}
+
+/** What the system's error codes mean for a control socket. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'belongs to another user; run this command as that user or as root',
+  ECONNREFUSED: 'is not served: the master has ended',
+  ENOENT: 'does not exist: start the master with --control, or name its path',
+  ENOTSOCK: 'is not a socket',
+}
+
+function whyNot({ code = '', message }: NodeJS.ErrnoException, path: string): string {
+  return `The control socket ${path} ${REASONS[code] ?? `cannot be reached: ${message}`}`
+}

@@ -1,0 +1,18 @@
+/** Whether this process has a controlling terminal. */
+import { readFileSync } from 'node:fs'
+
+/**
+ * A terminal that is closed sends SIGHUP to its processes, which should end then. Without one SIGHUP
+ * is a message of an administrator. Where the system has no /proc, a descriptor decides.
+ */
+export function hasTerminal(): boolean {
+  try {
+    // proc(5): the fields after the name in parentheses are state, ppid, pgrp, session, tty_nr.
+    const fields = readFileSync('/proc/self/stat', 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ')
+    return fields[4] !== '0'
+  } catch {
+    return process.stdin.isTTY || process.stderr.isTTY
+  }
+}

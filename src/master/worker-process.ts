@@ -1,0 +1,249 @@
+/** `WorkerProcess`: one worker, as its master sees it. */
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { SocketHandle } from '../node-internals/hand-over.ts'
+import type { FromWorker, Pulse, Reason, ToWorker, WorkerSettings } from './messages.ts'
+
+/** Milliseconds after the grace time until a worker that has not ended is killed. */
+const KILL_AFTER = 1_000
+
+/** Descriptors that a worker may not have: systemd's protocol is for the master alone. */
+const MASTERS_VARIABLES = [
+  'LISTEN_PID',
+  'LISTEN_PIDFDID',
+  'LISTEN_FDS',
+  'LISTEN_FDNAMES',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_PID',
+  'WATCHDOG_USEC',
+]
+
+/** How to start workers. */
+export interface Launch {
+  readonly descriptors: readonly number[]
+  readonly directory: string
+  readonly env: NodeJS.ProcessEnv
+  readonly execArgv: readonly string[]
+  readonly uid: number | undefined
+  readonly gid: number | undefined
+  readonly bootTimeout: number
+}
+
+export type WorkerState = 'starting' | 'ready' | 'retiring' | 'gone'
+
+/** The worker ended before it was ready, or was too slow. */
+export class BootError extends Error {}
+
+/** What a worker reports; `this` is the pool. */
+export interface WorkerEvents {
+  /** A connection without a process. */
+  onConnection(from: WorkerProcess, listener: number, handle: SocketHandle): void
+  /** It wants a successor. */
+  onReplace(worker: WorkerProcess, reason: Reason): void
+  onExit(worker: WorkerProcess): void
+}
+
+export class WorkerProcess {
+  readonly startedAt = new Date()
+  /** Resolves when it serves; rejects with a `BootError`. */
+  readonly ready: Promise<void>
+  readonly exited: Promise<void>
+  state: WorkerState = 'starting'
+  /** Takes the connections that this worker gives away. */
+  heir: WorkerProcess | null = null
+  pulse: Pulse | null = null
+  /** When its last message came, on the clock of `performance.now()`. */
+  lastSign = performance.now()
+  /** How it ended: 'exit code 1', 'SIGKILL'. */
+  end = ''
+  /** When it was ready; 0 before. */
+  readyAt = 0
+  readonly #child: ChildProcess
+  readonly #events: WorkerEvents
+  #failure = ''
+  #pongs: (() => void)[] = []
+  /** What to call for connections that have not left for the worker yet. */
+  readonly #passing = new Set<() => void>()
+  #killTimer: NodeJS.Timeout | undefined
+  #onGone = (): void => {}
+
+  constructor(launch: Launch, settings: WorkerSettings, events: WorkerEvents) {
+    this.#events = events
+    const child = start(launch)
+    this.#child = child
+    this.exited = new Promise((resolve) => {
+      child.once('error', (error) => this.#ended(`cannot start: ${error.message}`, resolve))
+      child.once('exit', (code, signal) =>
+        this.#ended(signal ?? `exit code ${code ?? 'unknown'}`, resolve),
+      )
+    })
+    this.ready = this.#becomesReady(launch.bootTimeout)
+    this.ready.catch(() => {}) // The pool waits for it later.
+    this.#send({ portico: 'start', settings })
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  /** Whether it can take connections. */
+  get isReady(): boolean {
+    return this.state === 'ready' && this.#child.connected
+  }
+
+  #becomesReady(bootTimeout: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#failure = `Worker ${this.pid} was not ready after ${bootTimeout / 1000} s`
+        this.kill()
+      }, bootTimeout)
+      this.#child.on('message', (message: FromWorker | null, handle: unknown) => {
+        if (message?.portico === 'ready') {
+          clearTimeout(timer)
+          this.state = 'ready'
+          this.readyAt = performance.now()
+          resolve()
+        }
+        this.#receive(message, handle as SocketHandle | undefined)
+      })
+      this.#onGone = () => {
+        clearTimeout(timer)
+        const text = this.#failure || `Worker ${this.pid} ended before it was ready (${this.end})`
+        reject(new BootError(text))
+      }
+    })
+  }
+
+  #receive(message: FromWorker | null, handle: SocketHandle | undefined): void {
+    this.lastSign = performance.now()
+    switch (message?.portico) {
+      case 'failed':
+        this.#failure = message.text
+        break
+      case 'pulse':
+        this.pulse = message.pulse
+        break
+      case 'pong':
+        for (const resolve of this.#pongs.splice(0)) resolve()
+        break
+      case 'replace':
+        this.#events.onReplace(this, message.reason)
+        break
+      case 'connection':
+        // Without a handle it has closed on its way.
+        if (handle) this.#events.onConnection(this, message.listener, handle)
+        break
+      default: // The application's own message.
+    }
+  }
+
+  #ended(end: string, resolve: () => void): void {
+    if (this.state === 'gone') return
+    this.state = 'gone'
+    this.end = end
+    clearTimeout(this.#killTimer)
+    for (const settle of this.#pongs.splice(0)) settle()
+    this.#onGone()
+    resolve()
+    this.#events.onExit(this)
+    const failed = [...this.#passing]
+    this.#passing.clear()
+    for (const reroute of failed) reroute()
+  }
+
+  #send(
+    message: ToWorker,
+    handle?: SocketHandle,
+    sent: (error: Error | null) => void = ignore,
+  ): void {
+    if (!this.#child.connected) {
+      sent(new Error('The worker is gone'))
+      return
+    }
+    // Node passes the handles of libuv as they are; its types know those of sockets only.
+    this.#child.send(message, handle as never, {}, sent)
+  }
+
+  /** Passes a connection on; `failed` is called if the worker cannot take it. */
+  take(listener: number, handle: SocketHandle, failed: () => void): void {
+    // Node forgets the handles that wait for a process which ends.
+    this.#passing.add(failed)
+    this.#send({ portico: 'connection', listener }, handle, (error) => {
+      if (!this.#passing.delete(failed)) return
+      if (error) failed()
+      else handle.close()
+    })
+  }
+
+  /** Gives its idle connections to `heir`, completes its requests, and ends. */
+  retire(heir: WorkerProcess | null, timeout: number): void {
+    if (this.state === 'retiring' || this.state === 'gone') return
+    this.state = 'retiring'
+    this.heir = heir
+    this.#send({ portico: 'retire', timeout })
+    this.#killIn(timeout + KILL_AFTER)
+  }
+
+  /** Completes its requests and ends, without a successor. */
+  close(timeout: number, takeWaiting: boolean): void {
+    if (this.state === 'gone') return
+    if (this.state === 'starting') {
+      this.kill()
+      return
+    }
+    this.state = 'retiring'
+    this.#send({ portico: 'close', timeout, takeWaiting })
+    this.#killIn(timeout + KILL_AFTER)
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  /** Whether it responds within `timeout` ms; a worker whose main thread is blocked does not. */
+  async responds(timeout: number): Promise<boolean> {
+    if (!this.#child.connected) return false
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(resolve, timeout, false)
+    })
+    const pong = new Promise<boolean>((resolve) => this.#pongs.push(() => resolve(true)))
+    this.#send({ portico: 'ping' })
+    const responded = await Promise.race([pong, late])
+    clearTimeout(timer)
+    return responded && this.#child.connected
+  }
+
+  #killIn(time: number): void {
+    clearTimeout(this.#killTimer)
+    this.#killTimer = setTimeout(() => this.kill(), time)
+  }
+}
+
+/**
+ * In a process group of its own: a terminal sends Ctrl-C to the whole group, and the workers have to
+ * end one after another.
+ */
+function start(launch: Launch): ChildProcess {
+  const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', ...launch.descriptors, 'ipc']
+  const env = { ...launch.env }
+  for (const name of MASTERS_VARIABLES) delete env[name]
+  const { uid, gid } = launch
+  const program = fileURLToPath(new URL('../worker/main.js', import.meta.url))
+  return spawn(process.execPath, [...launch.execArgv, ...ownInspector(launch), program], {
+    cwd: launch.directory,
+    env,
+    stdio,
+    detached: true,
+    ...(uid === undefined ? {} : { uid }),
+    ...(gid === undefined ? {} : { gid }),
+  })
+}
+
+/** The master has the debugger's usual port. */
+function ownInspector({ execArgv, env }: Launch): string[] {
+  const debugs = [...execArgv, env['NODE_OPTIONS'] ?? ''].some((text) => text.includes('--inspect'))
+  return debugs ? ['--inspect-port=0'] : []
+}
+
+function ignore(): void {}

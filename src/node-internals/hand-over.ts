@@ -1,0 +1,44 @@
+/**
+ * Connections that move to another process: the handle is sent over IPC, which duplicates the
+ * descriptor, and enters the other server through the same door as an accepted one.
+ */
+import { Server, type Socket } from 'node:net'
+import { INTERNALS_ALLOWED } from './allowed.ts'
+
+/** A handle of libuv, which `process.send` takes. */
+export interface SocketHandle {
+  readStop(): number
+  close(): void
+}
+
+/**
+ * Stops reading from `socket` and returns its handle; null where that is not possible. What the peer
+ * sends from now on stays in the kernel. The caller destroys the socket when the handle was sent.
+ */
+export function detach(socket: Socket): SocketHandle | null {
+  if (!INTERNALS_ALLOWED) return null
+  const { _handle: handle } = socket as { _handle?: SocketHandle | null }
+  if (!handle || typeof handle.readStop !== 'function') return null
+  // Node's HTTP server would otherwise destroy it after its keepAliveTimeout.
+  socket.setTimeout(0)
+  return handle.readStop() === 0 ? handle : null
+}
+
+/** Makes `server` accept a connection of another process. Returns false if it no longer listens. */
+export function adopt(server: Server, handle: SocketHandle): boolean {
+  interface Internals {
+    _handle?: { onconnection?(status: number, client: SocketHandle): void } | null
+  }
+  const { _handle: listening } = server as Internals
+  if (!listening?.onconnection) return false
+  listening.onconnection(0, handle)
+  return true
+}
+
+/**
+ * Stops listening and leaves all connections alone. `close()` of an HTTP server closes the idle ones
+ * as well.
+ */
+export function stopListening(server: Server): void {
+  Server.prototype.close.call(server)
+}

@@ -1,0 +1,76 @@
+/** The counters that a worker sends to its master once a second. */
+import { PULSE_TIME, type WorkerSettings } from '../master/messages.ts'
+import type { Channel } from './channel.ts'
+
+/** How often the number of requests is compared with `maxRequests`, in milliseconds. */
+const COUNT_TIME = 100
+
+/** Where the numbers come from. */
+export interface PulseSource {
+  requests(): number
+  active(): number
+  connections(): number
+}
+
+/**
+ * What of a process's resources is a job of the application that has not ended. Servers, connections
+ * and pipes may be open for ever.
+ */
+const JOBS = new Set([
+  'Timeout',
+  'Immediate',
+  'FSReqCallback',
+  'FSReqPromise',
+  'GetAddrInfoReqWrap',
+  'ProcessWrap',
+  'Worker',
+  'ZLIB',
+])
+
+/**
+ * Sends a pulse now and each second, and asks for a successor after `maxRequests`. The returned
+ * function sends the last one.
+ */
+export function startPulse(
+  channel: Channel,
+  settings: WorkerSettings,
+  source: PulseSource,
+): () => void {
+  let due = performance.now()
+  let load = performance.eventLoopUtilization()
+  const send = (): void => {
+    const now = performance.now()
+    const current = performance.eventLoopUtilization()
+    channel.send({
+      portico: 'pulse',
+      pulse: {
+        requests: source.requests(),
+        active: source.active(),
+        connections: source.connections(),
+        slow: 0,
+        rss: process.memoryUsage.rss(),
+        delay: Math.max(0, now - due),
+        utilization: performance.eventLoopUtilization(current, load).utilization,
+        busy: process.getActiveResourcesInfo().some((kind) => JOBS.has(kind)),
+      },
+    })
+    load = current
+    due = now + PULSE_TIME
+  }
+  send()
+  const timers = [setInterval(send, PULSE_TIME)]
+  const { maxRequests } = settings
+  if (maxRequests > 0) {
+    const counting = setInterval(() => {
+      if (source.requests() < maxRequests) return
+      clearInterval(counting)
+      channel.send({ portico: 'replace', reason: 'max-requests' })
+    }, COUNT_TIME)
+    timers.push(counting)
+  }
+  for (const timer of timers) timer.unref()
+  return () => {
+    for (const timer of timers) clearInterval(timer)
+    send()
+  }
+}

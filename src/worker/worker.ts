@@ -1,0 +1,219 @@
+/** `Worker`: serves one application on the sockets that a master has bound. */
+import { isAbsolute, resolve } from 'node:path'
+import { ConfigurationError } from '../errors.ts'
+import { GATEWAYS } from '../gateways.ts'
+import { logEntry } from '../log.ts'
+import { FIRST_DESCRIPTOR, type ToWorker, type WorkerSettings } from '../master/messages.ts'
+import type { Runnable } from '../application/to-application.ts'
+import type { SocketHandle } from '../node-internals/hand-over.ts'
+import { rowOf, type OptionName } from '../options/table.ts'
+import type { GatewayServer } from '../server/gateway-server.ts'
+import { show } from '../text.ts'
+import { loadApplication } from './application.ts'
+import type { Channel } from './channel.ts'
+import { explain } from './explain.ts'
+import { startPulse, type PulseSource } from './pulse.ts'
+
+/** How long the process may still run after its last connection has closed, in milliseconds. */
+const EXIT_TIME = 1_000
+
+/** How many uncaught errors are logged: a timer that throws each time would fill the log. */
+const MAX_LOGGED = 10
+
+interface ServerHandler {
+  run(application: Runnable): Promise<GatewayServer>
+}
+
+export class Worker {
+  readonly #channel: Channel
+  #settings: WorkerSettings | null = null
+  #servers: readonly GatewayServer[] = []
+  #leaving = false
+  #faults = 0
+  #stopPulse = (): void => {}
+
+  constructor(channel: Channel) {
+    this.#channel = channel
+    channel.onGone(() => this.#masterIsGone())
+    // The master ends its workers over IPC. A signal comes from an administrator.
+    process.once('SIGTERM', () => this.#askForSuccessor())
+    process.once('SIGINT', () => this.#askForSuccessor())
+    // A group of processes may get it with the master, which knows what it means.
+    process.on('SIGHUP', () => {})
+    process.on('uncaughtException', (error, origin) => this.#uncaught(error, origin))
+  }
+
+  receive(message: ToWorker, handle: SocketHandle | undefined): void {
+    switch (message.portico) {
+      case 'start':
+        void this.#start(message.settings)
+        break
+      case 'retire':
+        void this.#retire(message.timeout)
+        break
+      case 'close':
+        void this.#close(message.timeout, message.takeWaiting)
+        break
+      case 'connection':
+        this.#adopt(message.listener, handle)
+        break
+      case 'ping':
+        this.#channel.send({ portico: 'pong' })
+    }
+  }
+
+  async #start(settings: WorkerSettings): Promise<void> {
+    this.#settings = settings
+    const { file, args } = settings
+    try {
+      for (const path of settings.envFiles) readEnvironment(path)
+      process.title = `portico worker: ${file}`
+      process.argv = [process.argv[0]!, file, ...args]
+      const application = await loadApplication(settings)
+      this.#servers = await listenOnAll(settings, application)
+    } catch (error) {
+      this.#fail(explain(error, file))
+      return
+    }
+    this.#channel.send({ portico: 'ready' })
+    this.#stopPulse = startPulse(this.#channel, settings, this.#source())
+  }
+
+  #source(): PulseSource {
+    const sum = (count: (server: GatewayServer) => number): number => {
+      let total = 0
+      for (const server of this.#servers) total += count(server)
+      return total
+    }
+    return {
+      requests: () => sum((server) => server.requests),
+      active: () => sum((server) => server.active),
+      connections: () => sum((server) => server.connections),
+    }
+  }
+
+  /** The application does not start: the master logs why, and decides what follows. */
+  #fail(text: string): void {
+    this.#channel.send({ portico: 'failed', text })
+    this.#exit(1)
+  }
+
+  #adopt(listener: number, handle: SocketHandle | undefined): void {
+    if (handle === undefined) return // The connection was closed on its way.
+    const server = this.#servers[listener]
+    if (!this.#leaving && server?.adopt(handle)) return
+    // The master sent it before it knew that this worker is leaving.
+    this.#give(listener, handle, () => handle.close())
+  }
+
+  #give(listener: number, handle: SocketHandle, sent: (error: Error | null) => void): void {
+    this.#channel.send({ portico: 'connection', listener }, handle, sent)
+  }
+
+  async #retire(timeout: number): Promise<void> {
+    this.#leaving = true
+    const retired = this.#servers.map((server, listener) =>
+      server.retire((handle, sent) => this.#give(listener, handle, sent), timeout),
+    )
+    await this.#leave(retired)
+  }
+
+  async #close(timeout: number, takeWaiting: boolean): Promise<void> {
+    this.#leaving = true
+    await this.#leave(this.#servers.map((server) => server.close({ timeout, takeWaiting })))
+  }
+
+  async #leave(closing: readonly Promise<void>[]): Promise<void> {
+    await Promise.all(closing)
+    let aborted = 0
+    for (const { abortedConnections } of this.#servers) aborted += abortedConnections
+    if (aborted > 0) {
+      const connections = aborted === 1 ? '1 connection' : `${aborted} connections`
+      logEntry(`Worker ${process.pid} closed ${connections} whose requests had not ended`)
+    }
+    this.#exit(this.#faults > 0 ? 1 : 0)
+  }
+
+  /** Lets the process end by itself, so that its output is written; forces it after a while. */
+  #exit(code: number): void {
+    this.#leaving = true
+    process.exitCode = code
+    this.#stopPulse()
+    this.#channel.close()
+    setTimeout(() => process.exit(), EXIT_TIME).unref()
+  }
+
+  #askForSuccessor(): void {
+    this.#channel.send({ portico: 'replace', reason: 'signal' })
+  }
+
+  /** A worker without its master completes its requests and ends. */
+  #masterIsGone(): void {
+    if (this.#leaving) return
+    logEntry(`Worker ${process.pid} has lost its master, completes its requests and ends`)
+    if (this.#settings === null) this.#exit(1)
+    else void this.#close(this.#servers[0]?.shutdownTimeout ?? 0, true)
+  }
+
+  /**
+   * The state of the application may be inconsistent now. The worker takes no further request: its
+   * idle connections go to other workers, and a successor starts.
+   */
+  #uncaught(error: unknown, origin: NodeJS.UncaughtExceptionOrigin): void {
+    if (process.listenerCount('uncaughtException') > 1) return // The application's own.
+    this.#faults += 1
+    const what = origin === 'unhandledRejection' ? 'Unhandled rejection' : 'Uncaught exception'
+    if (this.#servers.length === 0) {
+      this.#fail(
+        `${what} before the application was ready\n${explain(error, this.#settings?.file ?? '')}`,
+      )
+      return
+    }
+    if (this.#faults <= MAX_LOGGED) {
+      logEntry(`${what}: worker ${process.pid} completes its requests, and a new one replaces it`)
+      logEntry(show(error))
+    }
+    if (this.#leaving) return
+    this.#channel.send({ portico: 'replace', reason: 'uncaught error' })
+    void this.#retire(this.#servers[0]!.shutdownTimeout)
+  }
+}
+
+/** The master's options hold here: a descriptor has neither permissions nor a path. */
+async function listenOnAll(
+  settings: WorkerSettings,
+  application: Runnable,
+): Promise<GatewayServer[]> {
+  const servers: GatewayServer[] = []
+  for (const [index, { gateway, options }] of settings.listeners.entries()) {
+    const handler = (await GATEWAYS[gateway].load({
+      ...(options && withInfinity(options)),
+      multiprocess: true,
+      listen: `fd:${FIRST_DESCRIPTOR + index}`,
+    })) as ServerHandler
+    servers.push(await handler.run(application))
+  }
+  return servers
+}
+
+/** IPC is JSON, which has null for Infinity. */
+function withInfinity(options: object): object {
+  const restored = Object.entries(options).map(([name, value]): [string, unknown] => {
+    const unlimited = value === null && rowOf(name as OptionName).unlimited
+    return [name, unlimited ? Infinity : value]
+  })
+  return Object.fromEntries(restored)
+}
+
+/** A variable that is set already wins, as with `node --env-file`. */
+function readEnvironment(path: string): void {
+  try {
+    process.loadEnvFile(isAbsolute(path) ? path : resolve(path))
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new ConfigurationError(
+      `env-file: '${path}' ${code === 'ENOENT' ? 'does not exist' : `cannot be read: ${message}`}`,
+      { cause: error },
+    )
+  }
+}
