@@ -19,7 +19,7 @@ describe('instanceof between two copies of errors.ts', () => {
   const peerError = new copy.PeerError('PORTICO_TOO_LARGE', 'too large')
   class Subclass extends PeerError {}
 
-  test('is tested with two classes that are not related', () => {
+  test('is tested with two unrelated classes', () => {
     expect(copy.PeerError).not.toBe(PeerError)
     expect(Object.getPrototypeOf(peerError)).not.toBe(PeerError.prototype)
   })

@@ -61,7 +61,7 @@ const BROKEN: Record<string, (env: NodeJS.ProcessEnv) => ChildProcess> = {
 
 describe.each(Object.entries(BROKEN))('When stderr is %s,', (kind, start) => {
   test.each(['fastcgi', 'scgi', 'http'] as const)(
-    'a %s server starts, and goes on after lines that it cannot log',
+    'a %s server starts, and keeps running after lines that it cannot log',
     async (protocol: Protocol) => {
       const path = join(directory.path, `socket-${(sockets += 1)}`)
       const env = { ...process.env, PORTICO_GATEWAY: protocol, PORTICO_LISTEN: `unix:${path}` }

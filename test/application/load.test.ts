@@ -45,7 +45,7 @@ test('load() names what a file exports if none of it is an application', async (
   await expect(failure).rejects.toThrow(/exports no application\. .* \(exported: port\)$/)
 })
 
-test('load() throws the error of a module that fails as it is', async () => {
+test('load() throws the error of a failing module unchanged', async () => {
   await expect(load(file("throw new RangeError('mine')", 'mjs'))).rejects.toThrow(
     new RangeError('mine'),
   )

@@ -1,4 +1,4 @@
-/** What the bridges know of what they have made: `fromNode`, `toNode`, `fromFetch`, `toFetch`. */
+/** Conversions by `fromNode`, `toNode`, `fromFetch` and `toFetch`, and back to the original. */
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
@@ -15,7 +15,7 @@ const application: Application = (_environ, startResponse) => {
 const listener: RequestListener = (_request, response) => void response.end('listener')
 const handler = () => new Response('handler')
 
-describe('A bridge back gives what the bridge was made from:', () => {
+describe('A conversion back returns the original:', () => {
   test('toNode(fromNode(listener)) is the listener', () => {
     expect(toNode(fromNode(listener))).toBe(listener)
   })
@@ -77,16 +77,16 @@ describe.each(Object.entries(made))('%s', (name, [source, expected]) => {
 })
 
 describe('nodeOriginOf()', () => {
-  test('gives the listener that fromNode(listener) was made from', () => {
+  test('returns the listener inside fromNode(listener)', () => {
     expect(nodeOriginOf(fromNode(listener))).toEqual({ listener, server: null })
   })
 
-  test('gives the server that fromNode(server) was made from', () => {
+  test('returns the server inside fromNode(server)', () => {
     const server = createServer(listener)
     expect(nodeOriginOf(fromNode(server))?.server).toBe(server)
   })
 
-  test('gives undefined for an application, for fromFetch(handler) and for an heir', () => {
+  test('returns undefined for an application, for fromFetch(handler) and for an object that inherits a link', () => {
     expect(nodeOriginOf(application)).toBeUndefined()
     expect(nodeOriginOf(fromFetch(handler))).toBeUndefined()
     const heir = Object.setPrototypeOf(() => [], fromNode(listener)) as Application

@@ -1,9 +1,8 @@
 /**
  * The applications of cgi-bin/ and examples/, seen from the gateway's side.
  *
- * They run in this process, under the smallest gateway that keeps the contract; what real gateways
- * make of them is tested with those. `portico` itself is replaced by a stand-in that keeps what it
- * is asked to run.
+ * They run in this process, under a minimal gateway. Other tests run them over real gateways.
+ * `portico` itself is replaced by a stand-in that records what it is asked to run.
  */
 import { Buffer } from 'node:buffer'
 import { execFileSync } from 'node:child_process'
@@ -162,7 +161,7 @@ const row = (name: string, value: string) =>
 const show = (variables: Variables) => content(call(environPage, variables))
 
 describe('environ.cgi', () => {
-  test('lists the variables of the web server and the keys of the gateway apart', async () => {
+  test('lists the variables of the web server and the keys of the gateway separately', async () => {
     class FileWrapper {
       #file = 1
       file = this.#file
@@ -482,7 +481,7 @@ describe('bigfile.cgi', () => {
     expect(files().closed).toEqual(files().opened)
   })
 
-  test('reads block by block, and no block before it is asked for', async () => {
+  test('reads block by block, each only when it is requested', async () => {
     vi.stubEnv('PORTICO_BIGFILE', file)
     const read = vi.spyOn(fs, 'readSync')
     const body = bigfile(makeEnviron({}), discard)
@@ -510,7 +509,7 @@ describe('bigfile.cgi', () => {
     expect(first?.equals(expected)).toBe(true)
   })
 
-  test('announces nothing when the file cannot be opened', async () => {
+  test('sends no head if the file cannot be opened', async () => {
     vi.stubEnv('PORTICO_BIGFILE', join(directory, 'absent'))
     const startResponse = vi.fn<StartResponse>()
     expect(() => bigfile(makeEnviron({}), startResponse)).toThrow('ENOENT')
@@ -563,7 +562,7 @@ describe('In another directory', () => {
     expect(typeof createRequire(import.meta.url)(join(directory, 'cgi-bin', name))).toBe('function')
   })
 
-  test.each(SCRIPTS)('%s, run as a program, hands its application to CGIHandler', (name) => {
+  test.each(SCRIPTS)('%s, run as a program, passes its application to CGIHandler', (name) => {
     const standIn = join(directory, 'cgi-bin', 'portico.cjs')
     fs.writeFileSync(
       standIn,
@@ -591,7 +590,7 @@ describe('In another directory', () => {
     expect(node('--input-type=module', '-e', source)).toBe('function\n')
   })
 
-  describe('the example', () => {
+  describe('The example', () => {
     afterEach(() => {
       vi.unstubAllGlobals()
       vi.restoreAllMocks()
@@ -602,7 +601,7 @@ describe('In another directory', () => {
       ['hello.mjs', 'Hello, world!\n', ''],
       ['generator.mjs', '10\n9\n8\n7\n6\n5\n4\n3\n2\n1\nLift-off!\n', ''],
       ['class.mjs', 'p\no\nr\nt\ni\nc\no\n', 'All letters are delivered.\n'],
-    ])('%s gives its response', async (name, body, errors) => {
+    ])('%s responds as described', async (name, body, errors) => {
       const response = await call(await runExample(join(directory, 'examples', name)))
       expect(response).toMatchObject({ status: '200 OK', headers: TEXT, body, errors })
     })
@@ -629,7 +628,7 @@ describe('In another directory', () => {
       expect(wait.mock.calls).toEqual(Array.from({ length: 9 }, () => [100]))
     })
 
-    test('upload.mjs counts and hashes what it is sent', async () => {
+    test('upload.mjs counts and hashes the upload', async () => {
       const upload = await runExample(join(directory, 'examples', 'upload.mjs'))
       for (const data of [Buffer.alloc(0), Buffer.alloc(12_345, 'ÿ\0')]) {
         const hash = createHash('sha256').update(data).digest('hex')

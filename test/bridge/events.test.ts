@@ -1,6 +1,6 @@
 /**
- * A thousand clients that listen to events and go away: nothing of them stays, neither a request
- * nor a listener, a timer or a socket.
+ * A thousand clients listen to events and disconnect. Afterwards no request, listener, timer or socket
+ * is left.
  */
 import { getEventListeners, once } from 'node:events'
 import { rm } from 'node:fs/promises'
@@ -104,7 +104,7 @@ const cases = frameworks.flatMap(({ name, file }) =>
 )
 
 test.each(cases)(
-  '$name over $gateway keeps nothing of a thousand clients that disconnect',
+  '$name over $gateway leaks nothing after a thousand clients have disconnected',
   async ({ file, serve, request }) => {
     const { application } = await toApplication(await loadExample(file))
     const begun: WeakRef<object>[] = []

@@ -148,7 +148,7 @@ describe('A Response of a Fetch API handler', () => {
     expect(running.err.match(/Error: Boom/g)).toHaveLength(1)
   })
 
-  test('is read no faster than the gateway takes it', async () => {
+  test('is read no faster than the gateway sends it', async () => {
     let pulls = 0
     const stream = new ReadableStream({
       pull(controller) {
@@ -256,14 +256,14 @@ describe('The body of a Response made of', () => {
       },
     ],
     [
-      'someone else is reading',
+      'is locked by another reader',
       () => () => {
         const response = new Response('x')
         response.body!.getReader()
         return response
       },
     ],
-  ])('what %s leads to the error page', async (_, make) => {
+  ])('a body that %s leads to the error page', async (_, make) => {
     const { out, err } = await respond(fromFetch(make()))
     expect(out).toBe(ERROR_PAGE)
     expect(err).toContain('TypeError')
@@ -441,14 +441,14 @@ describe('A Response that came from fetch()', () => {
     },
   )
 
-  test('is sent as it is in a coding that fetch() does not decode', async () => {
+  test('is sent unchanged in a coding that fetch() does not decode', async () => {
     const { out } = await respond(fromFetch(() => fetch(`${url}/own`)))
     expect(out).toMatch(/content-encoding: own\r\n/)
     expect(out).toMatch(/\r\n\r\nown$/)
   })
 })
 
-test('A client that goes away aborts the signal with a reason and cancels the response stream', async () => {
+test('A client that disconnects aborts the signal with a reason and cancels the response stream', async () => {
   const { stream, state, controller } = pushed()
   const signals: AbortSignal[] = []
   const application = fromFetch((request) => {

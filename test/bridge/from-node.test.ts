@@ -199,7 +199,7 @@ describe('A response of a node:http listener', () => {
     expect(fetched.out).toBe(`${OK}content-type: text/plain;charset=UTF-8\r\n${length}${bytes}`)
   })
 
-  test('finishes only after the gateway has taken a large body', async () => {
+  test('finishes only after the gateway has sent a large body', async () => {
     let release!: () => void
     const output = {
       write: () => false,
@@ -222,7 +222,7 @@ describe('A response of a node:http listener', () => {
     expect(finished).toBe(true)
   })
 
-  test('that came late leaves no listener on portico.signal', async () => {
+  test('that is sent late leaves no listener on portico.signal', async () => {
     let signal!: AbortSignal
     const application = fromNode(async (req, res) => {
       signal = seen(req).environ['portico.signal']
@@ -259,7 +259,7 @@ describe('A response of a node:http listener', () => {
     expect(await running.done).toMatchObject({ err: '' })
   })
 
-  test('is written no faster than the gateway takes it, and emits drain', async () => {
+  test('is written no faster than the gateway sends it, and emits drain', async () => {
     let release!: () => void
     let taken = 0
     const output = {
@@ -634,7 +634,7 @@ describe('A request to a node:http listener', () => {
     }
   })
 
-  test('that is read after the response ends when the client goes away', async () => {
+  test('that is read after the response ends when the client disconnects', async () => {
     const events: string[] = []
     const source = { read: () => new Promise<never>(() => {}) }
     const running = start(
@@ -730,7 +730,7 @@ describe('A time limit of a node:http listener', () => {
     },
   )
 
-  test('that expires is an event of the socket, too', async () => {
+  test('that expires is also an event of the socket', async () => {
     const events: string[] = []
     const application = fromNode((req, res) => {
       req.socket.on('timeout', () => events.push(`socket ${req.socket.destroyed}`))
@@ -862,7 +862,7 @@ const headersOf: NodeListener = async (req, res) => {
   res.end(JSON.stringify([encoding, length, await text(req)]))
 }
 
-describe('fromNode in a middleware over HTTPHandler', () => {
+describe('fromNode inside middleware over HTTPHandler', () => {
   test.each([
     ['a chunked body of a POST', 'POST', ['ab', 'c'], ['chunked', null, 'abc']],
     ['a chunked body of a GET', 'GET', ['ab', 'c'], ['chunked', null, 'abc']],
@@ -910,7 +910,7 @@ describe('fromNode in a middleware over HTTPHandler', () => {
     })
   })
 
-  test('aborts request and response when the client goes away', async () => {
+  test('aborts request and response when the client disconnects', async () => {
     const events: string[] = []
     let over: () => void
     const closed = new Promise<void>((resolve) => (over = resolve))

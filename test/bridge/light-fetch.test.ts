@@ -211,7 +211,7 @@ describe('A light Response', () => {
     expect(await respond(nothing)).toEqual(await respond(nothing))
   })
 
-  test('sends the bytes that it was made of, not a copy', async () => {
+  test('sends its bytes without copying them', async () => {
     const bytes = Buffer.from('xxx')
     const { out } = await respond(
       fromFetch(() => {

@@ -109,13 +109,13 @@ describe('req.originalUrl', () => {
     expect(bridge).toBe('/new/x  /new/x')
   })
 
-  test('has the mount point below one', async () => {
+  test('includes the mount point', async () => {
     const variables = { SCRIPT_NAME: '/mnt', PATH_INFO: '/x' }
     const { out } = await respond(fromNode(inner), { variables })
     expect(out).toMatch(/\r\n\r\n\/mnt\/x \/mnt \/x$/)
   })
 
-  test('can be set, and is then the value that was set', async () => {
+  test('can be set', async () => {
     const application = fromNode((request, response) => {
       const first = request.originalUrl
       request.originalUrl = '/own'
@@ -127,15 +127,15 @@ describe('req.originalUrl', () => {
   })
 })
 
-describe('What the bridge cannot do', () => {
-  test('is an error with its own message: a head that startResponse refuses', async () => {
+describe('The bridge', () => {
+  test('has its own error message for a head that startResponse refuses', async () => {
     const application = validator(fromNode((_, response) => response.end('x')))
     const { out, err } = await respond(application)
     expect(out).toBe(ERROR_PAGE)
     expect(err).toMatch(/No Content-Type header/i)
   })
 
-  test('is an error with its own message: a head that startResponse refuses later', async () => {
+  test('has its own error message for a head that startResponse refuses later', async () => {
     const application = validator(
       fromNode(async (_, response) => {
         await turns()
@@ -147,7 +147,7 @@ describe('What the bridge cannot do', () => {
     expect(err).toMatch(/No Content-Type header/i)
   })
 
-  test('is an error with its own message: req.socket.write() before the head', async () => {
+  test('has its own error message for req.socket.write() before the head', async () => {
     const { out, err } = await respond(
       fromNode((request) => void request.socket.write('HTTP/1.1 ')),
     )
@@ -166,15 +166,18 @@ describe('What the bridge cannot do', () => {
           },
         }),
     ],
-  ])('is logged and ends nothing if %s is thrown after the response', async (_, make) => {
-    const application = fromNode(async (_request, response) => {
-      response.end('x')
-      await turns()
-      throw make()
-    })
-    expect((await respond(application)).out).toMatch(/\r\n\r\nx$/)
-    await turns(10)
-  })
+  ])(
+    'logs %s that is thrown after the response, and the process keeps running',
+    async (_, make) => {
+      const application = fromNode(async (_request, response) => {
+        response.end('x')
+        await turns()
+        throw make()
+      })
+      expect((await respond(application)).out).toMatch(/\r\n\r\nx$/)
+      await turns(10)
+    },
+  )
 })
 
 function revoked(): object {

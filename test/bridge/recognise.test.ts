@@ -45,7 +45,7 @@ const itty = new Proxy({ fetch }, { get: (it, name) => (name === 'fetch' ? it.fe
 test.each<[string, unknown]>([
   ['itty-router', itty],
   ['Elysia', { fetch, handle: fetch, use: () => {}, listen: () => {} }],
-])('recognise() takes %s for a Fetch API application', async (_, candidate) => {
+])('recognise() detects a Fetch API application: %s', async (_, candidate) => {
   const { application, description } = await toApplication(candidate as Runnable)
   expect(description).toBe('an application of the Fetch API')
   expect((await respond(application)).out).toMatch(/\r\n\r\nfetched$/)

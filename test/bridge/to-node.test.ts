@@ -147,7 +147,7 @@ test('toNode responds with the error page to each request that fails', async () 
   expect(logged.match(/Error: Boom/g)).toHaveLength(2)
 })
 
-test('toNode closes the body when the client goes away', async () => {
+test('toNode closes the body when the client disconnects', async () => {
   const state = { closed: 0 }
   const endless: Application = (_, startResponse) => {
     startResponse('200 OK', [])

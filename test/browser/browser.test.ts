@@ -30,7 +30,7 @@ const places = settings
     ['', '/mnt'].map((mount) => ({ setting, mount, where: `${setting.name} at '${mount}'` })),
   )
 
-describe.skipIf(!program.available)(`Chromium${program.hint}`, () => {
+describe.skipIf(!program.available)(`In Chromium${program.hint}`, () => {
   let directory: string
   let browser: Browser
 

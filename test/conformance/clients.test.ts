@@ -1,4 +1,4 @@
-/** The parts of `portico/testing`: what they send, what they read, and that they find faults. */
+/** The parts of `portico/testing`: what they send and read, and which faults they find. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -189,8 +189,8 @@ describe('parseCgiResponse()', () => {
     ['nothing', ''],
     ['a head without an end', 'Content-Type: a/b\r\n'],
     ['an empty head', '\r\n'],
-    ['a head that says nothing', 'X: y\r\n\r\n'],
-    ['a line that is no header', 'Content-Type: a/b\r\nnonsense\r\n\r\n'],
+    ['a head without any CGI header', 'X: y\r\n\r\n'],
+    ['a line that is not a header', 'Content-Type: a/b\r\nnonsense\r\n\r\n'],
     ['a header name with a space', 'Content Type: a/b\r\n\r\n'],
     ['a bare CR', 'Content-Type: a\rb\r\n\r\n'],
     ['a folded line', 'Content-Type: a/b\r\n c\r\n\r\n'],
@@ -228,7 +228,7 @@ describe('complaints()', () => {
     errors: 'it said so',
   }
 
-  it('finds nothing wrong with a correct response, with a log or without one', () => {
+  it('finds no difference in a correct response, with or without a log', () => {
     expect(complaints(row, good, place)).toEqual([])
     expect(complaints(row, { ...good, errors: undefined }, place)).toEqual([])
   })
@@ -237,7 +237,7 @@ describe('complaints()', () => {
     ['another status', { status: '200 Okay' }, 'the status is "200 Okay", not "200 OK"'],
     ['a missing value', { headers: [['X-Two', 'a']] }, 'X-Two is "a", not "a | b"'],
     [
-      'a header too many',
+      'an unexpected header',
       { headers: [...good.headers, ['X-None', 'c']] },
       'X-None is "c", not nothing',
     ],
@@ -248,7 +248,7 @@ describe('complaints()', () => {
       { headers: [...good.headers, ['A', 'LEAK']] },
       'the response contains "LEAK"',
     ],
-    ['a silent log', { errors: '' }, '"said" is not in the log nothing'],
+    ['a missing log line', { errors: '' }, '"said" is not in the log nothing'],
   ])('finds %s', (_, fault, complaint) => {
     expect(complaints(row, { ...good, ...fault }, place)).toEqual([complaint])
   })
@@ -412,7 +412,7 @@ describe('fastcgiClient', () => {
   it.each<[string, Buffer, boolean, string]>([
     ['an application that is overloaded', end(0, 2), true, 'PORTICO_PROTOCOL'],
     ['an end before any response', Buffer.alloc(0), true, 'PORTICO_PROTOCOL'],
-    ['bytes that are no record', Buffer.from('HTTP/1.1 200 OK\r\n'), true, 'PORTICO_PROTOCOL'],
+    ['bytes that are not a record', Buffer.from('HTTP/1.1 200 OK\r\n'), true, 'PORTICO_PROTOCOL'],
     ['no response at all', Buffer.alloc(0), false, 'PORTICO_DISCONNECTED'],
     [
       'a connection that stays open without KEEP_CONN',

@@ -122,7 +122,7 @@ const frontEnds: [ServerProgram, string, () => Promise<WebServer>][] = [
 describe.each(frontEnds)('A client of %s%s', (program, _, start) => {
   const { available, hint } = installed(program)
 
-  it.skipIf(!available)(`cannot set REMOTE_USER, HTTPS or the like${hint}`, async () => {
+  it.skipIf(!available)(`cannot set REMOTE_USER, HTTPS or similar variables${hint}`, async () => {
     const server = await started(start())
     const variables = await ask(server, { target: '/x', headers: FORGED })
     for (const name of ['REMOTE_USER', 'AUTH_TYPE']) expect(variables[name] ?? '').toBe('')
@@ -152,7 +152,7 @@ describe.skipIf(!installed('nginx').available)('nginx', () => {
     }
   })
 
-  it('with auth_request asks the application without a body, for a POST as well', async () => {
+  it('with auth_request sends the application no body, even for a POST', async () => {
     const extra = `
       location = /auth {
         internal;
@@ -207,7 +207,7 @@ describe.skipIf(!installed('caddy').available)('Caddy', () => {
   it.each([
     ['/app', '/app', ''],
     ['/app/x', '/app', '/x'],
-  ])('at /app divides %s into %j and %j', async (target, script, path) => {
+  ])('at /app splits %s into %j and %j', async (target, script, path) => {
     const server = await started(startCaddy({ mounts: [{ ...app(), at: '/app' }] }))
     const variables = await ask(server, { target })
     expect([variables['SCRIPT_NAME'], variables['PATH_INFO']]).toEqual([script, path])

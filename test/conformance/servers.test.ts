@@ -1,7 +1,7 @@
 /**
  * The conformance suite through real web servers: Apache (mod_cgid, mod_fcgid, mod_proxy_fcgi,
- * mod_proxy_scgi), nginx, lighttpd and HAProxy, with processes that they start, and processes that the test starts. What a
- * server's own policy changes is in one table.
+ * mod_proxy_scgi), nginx, lighttpd and HAProxy, with processes that they start and processes that the
+ * test starts. One table lists what a server's own policy changes.
  */
 import { writeFile, chmod, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'

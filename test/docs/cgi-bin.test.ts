@@ -1,7 +1,6 @@
 /**
- * The scripts of cgi-bin/, as a user has them: the directory copied to where Apache has its scripts,
- * with one request for each purpose of each script. The same applications then run over HTTP and
- * from behind nginx, from one table.
+ * The scripts of cgi-bin/ as users run them: the directory is copied into Apache's cgi-bin, and each
+ * feature of each script gets a request. The same table then runs over HTTP and behind nginx.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
@@ -41,9 +40,9 @@ interface Question {
 const nodeSize = (await stat(process.execPath)).size
 
 const QUESTIONS: Question[] = [
-  { name: 'hello', script: 'hello', status: 200, contains: 'Hello, world!' },
+  { name: 'hello.cgi says hello', script: 'hello', status: 200, contains: 'Hello, world!' },
   {
-    name: 'the environ as a table, escaped',
+    name: 'environ.cgi shows the environ as an escaped table',
     script: 'environ',
     target: '/a%20b?x=%3Cb%3E&y=<i>',
     status: 200,
@@ -60,7 +59,7 @@ const QUESTIONS: Question[] = [
     contains: 'Zoë &lt;b&gt;',
   },
   {
-    name: 'the form takes a body that comes in chunks',
+    name: 'the form accepts a body in chunks',
     script: 'form',
     method: 'POST',
     type: FORM,
@@ -68,9 +67,9 @@ const QUESTIONS: Question[] = [
     status: 200,
     contains: 'Zoë',
   },
-  { name: 'the form takes no PUT', script: 'form', method: 'PUT', body: 'x', status: 405 },
+  { name: 'the form refuses PUT', script: 'form', method: 'PUT', body: 'x', status: 405 },
   {
-    name: 'the form takes no JSON',
+    name: 'the form refuses JSON',
     script: 'form',
     method: 'POST',
     type: 'application/json',
@@ -78,7 +77,7 @@ const QUESTIONS: Question[] = [
     status: 415,
   },
   {
-    name: 'the form takes no novel',
+    name: 'the form refuses a body that is too long',
     script: 'form',
     method: 'POST',
     type: FORM,
@@ -99,23 +98,28 @@ const QUESTIONS: Question[] = [
     status: 200,
     contains: 'Wm/Dqw==',
   },
-  { name: 'base64 wants a string', script: 'base64', target: '/encode', status: 400 },
+  { name: 'base64 requires a string', script: 'base64', target: '/encode', status: 400 },
   {
-    name: 'base64 takes what a link adds to its address, as utm_source and the like',
+    name: 'base64 ignores additional parameters such as utm_source',
     script: 'base64',
     target: '/?a=b',
     status: 200,
     contains: '<form',
   },
   {
-    name: 'base64 wants no POST',
+    name: 'base64 refuses POST',
     script: 'base64',
     target: '/',
     method: 'POST',
     body: 'x',
     status: 400,
   },
-  { name: 'base64 has no third page', script: 'base64', target: '/other', status: 404 },
+  {
+    name: 'base64 responds with a 404 to an unknown path',
+    script: 'base64',
+    target: '/other',
+    status: 404,
+  },
   ...['express', 'hono'].flatMap((script): Question[] => [
     {
       name: `${script} sends its form to itself`,
@@ -145,7 +149,7 @@ const QUESTIONS: Question[] = [
       ),
     },
     {
-      name: `${script} wants a name`,
+      name: `${script} requires a name`,
       script,
       target: '/greet',
       method: 'POST',
@@ -154,9 +158,19 @@ const QUESTIONS: Question[] = [
       status: 400,
       contains: /^{"error":"There was no name in that"}$/,
     },
-    { name: `${script} has no third page`, script, target: '/other', status: 404 },
+    {
+      name: `${script} responds with a 404 to an unknown path`,
+      script,
+      target: '/other',
+      status: 404,
+    },
   ]),
-  { name: 'a large file, whole', script: 'bigfile', status: 200, length: nodeSize },
+  {
+    name: 'bigfile.cgi sends a large file completely',
+    script: 'bigfile',
+    status: 200,
+    length: nodeSize,
+  },
 ]
 
 async function ask(port: number, base: string, question: Question): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The programs in docs/: each block whose first line is the name of a file is written to it, beside
- * the package as it is built, and run.
+ * The programs in docs/: each block whose first line is a file name is written to that file, next to
+ * the built package, and run.
  */
 import { execFile } from 'node:child_process'
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -42,7 +42,7 @@ async function node(place: string, ...args: string[]): Promise<string> {
   return stdout
 }
 
-test('docs/testing.md: the tests pass', async () => {
+test('The tests in docs/testing.md pass', async () => {
   const { place, names } = await programsOf('testing')
   expect(names).toEqual(['app.mjs', 'app.test.mjs', 'live.test.mjs', 'suite.test.mjs'])
   const report = await node(place, '--test', '--test-reporter=tap', ...names.slice(1))
@@ -50,7 +50,7 @@ test('docs/testing.md: the tests pass', async () => {
   expect(report).toMatch(/^# fail 0$/m)
 })
 
-test('docs/forms.md: the form greets, and returns the size of a photo', async () => {
+test('The form in docs/forms.md greets, and shows the size of a photo', async () => {
   const { place, names } = await programsOf('forms')
   expect(names).toEqual(['greet.mjs'])
   await writeFile(
@@ -87,7 +87,7 @@ async function compile(script: string): Promise<string> {
   return file
 }
 
-describe('docs/how-a-handler-works.md', () => {
+describe('The gateway in docs/how-a-handler-works.md', () => {
   let place: string
   beforeAll(async () => {
     const programs = await programsOf('how-a-handler-works')
@@ -95,7 +95,7 @@ describe('docs/how-a-handler-works.md', () => {
     place = programs.place
   })
 
-  test('has a gateway of forty lines that compiles with the types of the package', async () => {
+  test('has forty lines and compiles with the types of the package', async () => {
     const code = await readFile(join(place, 'gateway.ts'), 'utf8')
     expect(code.trimEnd().split('\n').slice(1)).toHaveLength(40)
     const options = {
@@ -113,7 +113,7 @@ describe('docs/how-a-handler-works.md', () => {
     expect(await node(place, compiler, '-p', '.')).toBe('')
   })
 
-  test('has a gateway that prints the same as CGIHandler', async () => {
+  test('prints the same as CGIHandler', async () => {
     const script = join(place, 'script.ts')
     const text = await readFile(script, 'utf8')
     const real = text
@@ -143,14 +143,14 @@ describe('docs/how-a-handler-works.md', () => {
       'Status: 500 No\r\nX: 1\r\n\r\n',
       '',
     ],
-    ['no startResponse', "() => ['x']", '', /A chunk before startResponse\(\)/],
+    ['a missing startResponse', "() => ['x']", '', /A chunk before startResponse\(\)/],
     [
-      'two of them',
+      'two calls of startResponse',
       "(e, s) => { s('200 OK', []); s('200 OK', []); return [] }",
       '',
       /Headers already set!/,
     ],
-  ])('has a gateway that handles %s', async (name, application, stdout, stderr) => {
+  ])('handles %s', async (name, application, stdout, stderr) => {
     const script = join(place, `${name.replaceAll(/\W/g, '')}.ts`)
     await writeFile(
       script,

@@ -1,6 +1,6 @@
 /**
- * The examples as a user has them: each a program of its own that the package's `run` makes a CGI
- * script, a FastCGI process and an HTTP server of, asked by a TestApp through the gateway.
+ * The examples as users run them. The package's `run` makes each program a CGI script, a FastCGI
+ * process and an HTTP server, and a TestApp sends requests through the gateway.
  */
 import { createHash } from 'node:crypto'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -132,7 +132,7 @@ const FORM = 'application/x-www-form-urlencoded'
 /** Tested elsewhere, with the packages that they need. */
 const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs']
 
-test('All examples are run, in this test or another', async () => {
+test('Some test runs every example', async () => {
   const names = await readdir('examples')
   expect(names).toEqual(expect.arrayContaining(Object.keys(EXAMPLES)))
   const others = names.filter((name) => !(name in EXAMPLES))
@@ -202,7 +202,7 @@ async function serve(name: string, gateway: Gateway): Promise<Running> {
   return { client: fastcgiClient({ path }), stop: () => stop(child) }
 }
 
-describe.each(GATEWAYS)('Over %s', (gateway) => {
+describe.each(GATEWAYS)('Over %s, examples/', (gateway) => {
   test.each(Object.keys(EXAMPLES))('%s gives the response that it describes', async (name) => {
     const running = await serve(name, gateway)
     try {
@@ -214,7 +214,7 @@ describe.each(GATEWAYS)('Over %s', (gateway) => {
   })
 })
 
-test('sandwich.mjs counts in one database for processes of all gateways at once', async () => {
+test('examples/sandwich.mjs lets processes of all gateways count in one database at once', async () => {
   const running: Running[] = []
   try {
     for (const gateway of GATEWAYS) running.push(await serve('sandwich.mjs', gateway))
@@ -232,7 +232,7 @@ test('sandwich.mjs counts in one database for processes of all gateways at once'
 test.each([
   ['sign-in.mjs', new URLSearchParams({ user: 'ada', password: 'lovelace' }), '/'],
   ['routes.mjs', 'Eat', '/notes/2'],
-])('%s redirects below a mount point of any text', async (name, body, end) => {
+])('examples/%s redirects correctly below any mount point', async (name, body, end) => {
   const script = resolve('examples', name)
   const client = cgiClient({
     command: [process.execPath, script],

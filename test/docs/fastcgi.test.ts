@@ -82,38 +82,41 @@ it('docs/fastcgi.md has a configuration for each server and protocol', () => {
   ])
 })
 
-describe.each(configurations)('docs/fastcgi.md, $language, "$title"', ({ language, text }) => {
-  const [server, start] = starters[language]!
-  const { available, hint } = installed(server)
+describe.each(configurations)(
+  'In docs/fastcgi.md, the $language configuration "$title"',
+  ({ language, text }) => {
+    const [server, start] = starters[language]!
+    const { available, hint } = installed(server)
 
-  it.skipIf(!available)(`works as it is written${hint}`, async () => {
-    const directory = await makeDirectory()
-    closers.push(() => rm(directory, { recursive: true, force: true }))
-    const socket = join(directory, 'app.sock')
-    const script = join(directory, 'app.mjs')
-    await writeFile(script, program)
-    await chmod(script, 0o755)
-    if (!text.includes('/srv/app.mjs')) {
-      const Handler = text.includes('scgi') ? SCGIHandler : FastCGIHandler
-      const application = await new Handler({ listen: `unix:${socket}` }).run(showPaths)
-      closers.push(() => application.close())
-      await openSocket(socket)
-    }
-    const configuration = text
-      .replaceAll('/run/app.sock', socket)
-      .replaceAll('/srv/app.mjs', script)
-      .replaceAll(/include (\w+_params)/g, 'include /etc/nginx/$1')
-    const running = await start(configuration, script)
-    closers.push(() => running.stop())
-    const headers: [string, string][] = [['Authorization', 'Basic YTpi']]
-    const response = await httpRequest(
-      { port: running.port },
-      { target: '/app/a%20b/c?d=e', headers },
-    )
-    expect(String(response.body)).toBe('/app /a b/c d=e Basic YTpi')
-    expect(response.status).toBe(200)
-  })
-})
+    it.skipIf(!available)(`works as written${hint}`, async () => {
+      const directory = await makeDirectory()
+      closers.push(() => rm(directory, { recursive: true, force: true }))
+      const socket = join(directory, 'app.sock')
+      const script = join(directory, 'app.mjs')
+      await writeFile(script, program)
+      await chmod(script, 0o755)
+      if (!text.includes('/srv/app.mjs')) {
+        const Handler = text.includes('scgi') ? SCGIHandler : FastCGIHandler
+        const application = await new Handler({ listen: `unix:${socket}` }).run(showPaths)
+        closers.push(() => application.close())
+        await openSocket(socket)
+      }
+      const configuration = text
+        .replaceAll('/run/app.sock', socket)
+        .replaceAll('/srv/app.mjs', script)
+        .replaceAll(/include (\w+_params)/g, 'include /etc/nginx/$1')
+      const running = await start(configuration, script)
+      closers.push(() => running.stop())
+      const headers: [string, string][] = [['Authorization', 'Basic YTpi']]
+      const response = await httpRequest(
+        { port: running.port },
+        { target: '/app/a%20b/c?d=e', headers },
+      )
+      expect(String(response.body)).toBe('/app /a b/c d=e Basic YTpi')
+      expect(response.status).toBe(200)
+    })
+  },
+)
 
 const analyze = installed('systemd-analyze')
 

@@ -1,7 +1,6 @@
 /**
- * What docs/frameworks.md says of the mount point, with its own code: each framework's script is
- * taken out of the page and run as a user would, as a CGI script and as a FastCGI process behind
- * nginx, seen from the client.
+ * What docs/frameworks.md says about the mount point. Each framework's program is extracted from the
+ * page and runs as a CGI script and as a FastCGI process behind nginx.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -44,7 +43,7 @@ async function expectMounted(client: Client, mount: string): Promise<void> {
   expect(valuesOf(redirect.headers, 'Location')).toEqual([`${mount}/here`])
 }
 
-describe.each(frameworks)('docs/frameworks.md: the %s program', (name) => {
+describe.each(frameworks)('The %s program of docs/frameworks.md', (name) => {
   it('runs as a CGI script, without the mount point in its paths but with it in redirects', async () => {
     const mount = `/cgi-bin/${name}.mjs`
     const script = join(directory, `${name}.mjs`)

@@ -1,4 +1,4 @@
-/** docs/http.md: behind nginx with its configuration, the application sees the client. */
+/** With the nginx configuration of docs/http.md, the application sees the client's address. */
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
@@ -20,7 +20,7 @@ const showClient: Application = (environ, startResponse) => {
 const { available, hint } = installed('nginx')
 
 test.skipIf(!available)(
-  `docs/http.md: the application sees the client's address, which headers cannot forge${hint}`,
+  `With the configuration of docs/http.md, the application sees the client's address, which headers cannot forge${hint}`,
   async () => {
     const app = proxyFix(showClient, { trusted: [trusted] })
     const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(app)

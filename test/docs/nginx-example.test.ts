@@ -1,6 +1,6 @@
 /**
- * nginx.conf.example as users get it, with nothing but paths and ports replaced: nginx accepts it,
- * and its application sees what its comments promise.
+ * nginx.conf.example with only paths and ports replaced: nginx accepts it, and the application sees
+ * what its comments promise.
  */
 import { execFile } from 'node:child_process'
 import { readFile, rm, writeFile } from 'node:fs/promises'
@@ -132,14 +132,14 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     ['/app/', 'app', '/app', '/'],
     ['/app/a%20b/c?q', 'app', '/app', '/a b/c'],
     ['/app//a%0A', 'app', '/app', '//a\n'],
-  ])('splits %s', async (target, name, scriptName, pathInfo) => {
+  ])('splits the path %s correctly', async (target, name, scriptName, pathInfo) => {
     const shown = await ask({ target })
     const { SCRIPT_NAME, PATH_INFO, REQUEST_URI } = shown.params
     expect([shown.name, SCRIPT_NAME, PATH_INFO]).toEqual([name, scriptName, pathInfo])
     expect(REQUEST_URI).toBe(target)
   })
 
-  it('sends each parameter once, and no empty one except those that are required', async () => {
+  it('sends each parameter once, and an empty one only if it is required', async () => {
     const { params } = await ask({ headers: [['X-Mine', 'a']] })
     const { REMOTE_PORT, SERVER_SOFTWARE, ...rest } = params
     expect(REMOTE_PORT).toMatch(/^\d+$/)
@@ -166,12 +166,12 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     ['/', 'A.example:8080', 'a.example:8080'],
     ['/', '[::1]:8080', '[::1]:8080'],
     ['http://a.example/', 'b.example', 'a.example'],
-  ])('passes the host that nginx uses: %s with Host %s', async (target, host, expected) => {
+  ])('passes the host that nginx uses, for %s with Host %s', async (target, host, expected) => {
     const { params } = await ask({ target, headers: [['Host', host]] })
     expect(params['HTTP_HOST']).toBe(expected)
   })
 
-  it('does not pass the name in an Authorization header, which nothing has checked', async () => {
+  it('does not pass the unverified name in an Authorization header as REMOTE_USER', async () => {
     const credentials = `Basic ${Buffer.from('admin:nonsense').toString('base64')}`
     for (const target of ['/', '/app']) {
       const { params } = await ask({ target, headers: [['Authorization', credentials]] })
@@ -189,7 +189,7 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     expect(site.connections).toBe(before)
   })
 
-  it('passes on an upload as it arrives, with a length only if the client sends one', async () => {
+  it('passes on an upload while it arrives, with a length only if the client sends one', async () => {
     let arrived: (() => void) | undefined
     const firstByte = new Promise<void>((resolve) => (arrived = resolve))
     respond = async function* (params, input) {
@@ -215,7 +215,7 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     )
   })
 
-  it('passes on a response as the application makes it', async () => {
+  it('passes on a response while the application produces it', async () => {
     let goOn: (() => void) | undefined
     const seen = new Promise<void>((resolve) => (goOn = resolve))
     respond = async function* () {

@@ -1,6 +1,6 @@
 /**
- * The options in docs/: each page has the names that the types have, and the defaults that the code
- * has. The compiler looks that the names here are those of the types, no more and no fewer.
+ * The options in docs/: each page has the names of the types and the defaults of the code. The
+ * compiler checks that the names in this file are exactly those of the types.
  */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it, test } from 'vitest'
@@ -114,7 +114,7 @@ test('SCGI has the options of FastCGI, except multiplex', () => {
   }
 })
 
-test("docs/fastcgi.md describes run()'s own options outside of the table", () => {
+test("docs/fastcgi.md describes run()'s own options outside the table", () => {
   for (const name of namesOf('run')) {
     expect(page('fastcgi')).toMatch(new RegExp(`\\b${name}: `))
     expect(tableOf('fastcgi')).not.toHaveProperty(name)

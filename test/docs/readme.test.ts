@@ -1,6 +1,6 @@
 /**
- * README's application, taken out of README and run as README says: by hand, by Apache, and behind
- * nginx. What the page shows as output is what came.
+ * The application of README, extracted from the page and run as README says: in a terminal, by Apache,
+ * and behind nginx. The output is the one that the page shows.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'

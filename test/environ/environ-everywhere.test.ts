@@ -1,6 +1,6 @@
 /**
- * The same request is the same environ behind every gateway and web server, byte for byte. What a
- * server changes by its own policy is in one table.
+ * The same request gives the same environ over every gateway and web server, byte for byte. One table
+ * lists what a server changes by its own policy.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -32,7 +32,7 @@ const DEFAULTS = {
 }
 
 describe('A complete environ', () => {
-  test('has the variables that are always there, and no other, if the peer sent nothing', () => {
+  test('has exactly the required variables if the peer has sent nothing', () => {
     expect({ ...seen() }).toEqual(DEFAULTS)
   })
 

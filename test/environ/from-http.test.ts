@@ -1,4 +1,4 @@
-/** What is remembered of the headers of clients, who may send any number of any length. */
+/** The cache of header names: clients may send any number of names of any length. */
 import type { IncomingMessage } from 'node:http'
 import { afterEach, beforeEach, expect, test, vi, type MockInstance } from 'vitest'
 import { createEnviron } from '../../src/environ/environ.ts'
@@ -43,7 +43,7 @@ test('512 header names are cached, and further ones become variables as well', (
   expect(remembered()).toEqual(names.slice(0, 512))
 })
 
-test('A header name that becomes no variable is cached too', () => {
+test('A header name that does not become a variable is cached, too', () => {
   for (let i = 0; i < 2; i++) expect(environOf('X-a', 'X_a', 'X-a.b')).toHaveProperty('HTTP_X_A')
   expect(remembered()).toEqual(['X-a', 'X_a', 'X-a.b'])
 })

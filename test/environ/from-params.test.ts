@@ -91,7 +91,7 @@ describe('SCGI headers', () => {
 
   it.each<[what: string, pairs: [string, string][], refused: boolean]>([
     [
-      'a header twice is joined',
+      'with a repeated header are joined',
       [
         ['HTTP_X_A', '1'],
         ['HTTP_X_A', '2'],
@@ -99,7 +99,7 @@ describe('SCGI headers', () => {
       false,
     ],
     [
-      'a header that is dropped may come twice',
+      'with a repeated header that is dropped are accepted',
       [
         ['HTTP_PROXY', '1'],
         ['HTTP_PROXY', '2'],
@@ -107,7 +107,7 @@ describe('SCGI headers', () => {
       false,
     ],
     [
-      'with a known name twice are refused',
+      'with a repeated known name are refused',
       [
         ['PATH_INFO', '/a'],
         ['PATH_INFO', '/b'],
@@ -115,14 +115,14 @@ describe('SCGI headers', () => {
       true,
     ],
     [
-      'with another name twice are refused',
+      'with another repeated name are refused',
       [
         ['X', ''],
         ['X', ''],
       ],
       true,
     ],
-    ["with one of Portico's keys once are accepted", [['portico.signal', 'x']], false],
+    ["with one of Portico's keys are accepted", [['portico.signal', 'x']], false],
   ])('%s', (_, pairs, refused) => {
     const bytes = headers(pairs)
     const read = () => environFromHeaders(bytes, 0, bytes.length, 10_000)

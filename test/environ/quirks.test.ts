@@ -1,6 +1,6 @@
 /**
- * SCRIPT_NAME and PATH_INFO, from what each web server sends for a request. The variables are those
- * of the configurations that the servers ship, without those that do not concern the path.
+ * SCRIPT_NAME and PATH_INFO from the variables that each web server sends. The variables are those of
+ * the configurations that come with the servers, as far as they concern the path.
  */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -330,17 +330,29 @@ test.each(asSent)(
 )
 
 const configured: [string, Variables, PathOptions, string, string][] = [
-  ['as-is keeps what nginx says', nginx('/a/b', '//a/b'), { pathInfo: 'as-is' }, '/a/b', ''],
-  ['scriptName mounts', nginx('/app/x', '/app/x'), { scriptName: '/app' }, '/app', '/x'],
+  ['as-is keeps the values of nginx', nginx('/a/b', '//a/b'), { pathInfo: 'as-is' }, '/a/b', ''],
+  [
+    'scriptName is the mount point',
+    nginx('/app/x', '/app/x'),
+    { scriptName: '/app' },
+    '/app',
+    '/x',
+  ],
   ['scriptName, the mount point itself', nginx('/app', '/app'), { scriptName: '/app' }, '/app', ''],
   [
-    'scriptName is cut at a slash',
+    'scriptName is removed only before a slash',
     nginx('/apple', '/apple'),
     { scriptName: '/app' },
     '/app',
     '/apple',
   ],
-  ['scriptName, cut already', caddy('', '/x', '/x'), { scriptName: '/app' }, '/app', '/x'],
+  [
+    'scriptName that the server has already removed',
+    caddy('', '/x', '/x'),
+    { scriptName: '/app' },
+    '/app',
+    '/x',
+  ],
   ['scriptName, nginx with PATH_INFO twice', nginxTwice('/a/b'), { scriptName: '' }, '', '/a/b'],
   ['scriptName, SetHandler at /', setHandler('/x', '/y'), { scriptName: '' }, '', '/x/y'],
   ['scriptName, SetHandler at /app', setHandler('/app'), { scriptName: '/app' }, '/app', ''],

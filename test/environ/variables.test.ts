@@ -1,6 +1,6 @@
 /**
- * Variables of requests that follow one another, each of which finds what the ones before it have
- * left: against a model that remembers nothing and looks at every name.
+ * Variables of consecutive requests, each of which finds the caches that earlier requests have filled,
+ * compared with a model that has no cache.
  */
 import { Buffer } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
@@ -161,8 +161,8 @@ describe('Consecutive requests', () => {
   })
 
   it.each([
-    ['as long as their names are remembered', 0],
-    ['when no more names are', 600],
+    ['while their names are cached', 0],
+    ['when the cache is full', 600],
   ])('have only the variables of their own HTTP headers, or are refused, %s', (_, names) => {
     for (let i = 0; i < names; i += 1) add([[`other-${i}`, '']])
     fc.assert(

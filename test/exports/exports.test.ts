@@ -1,4 +1,4 @@
-/** package.json's exports and what each of them has. */
+/** package.json's exports, and what each of them contains. */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
@@ -122,26 +122,26 @@ test('package.json says that modules have no side effects, and loading them has 
   expect(JSON.parse(output.toString())).toEqual({ changed: [], listeners: 0 })
 })
 
-describe('the tarball of npm pack', () => {
+describe('The tarball of npm pack', () => {
   const [{ files }] = JSON.parse(
     execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts']).toString(),
   ) as [{ files: { path: string }[] }]
   const paths = files.map(({ path }) => path)
 
-  test('the tarball holds what users need, and nothing else', () => {
+  test('contains what users need, and nothing else', () => {
     const needed =
       /^(?:bin|dist|cgi-bin|docs|examples)\/|^(?:package\.json|nginx\.conf\.example|LICENSE|(?:README|SPEC|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/
     expect(paths.filter((path) => !needed.test(path))).toEqual([])
     expect(paths.filter((path) => /\.tsbuildinfo$|\.test\.|\/test\//.test(path))).toEqual([])
   })
 
-  test('the tarball holds every file that package.json exports', () => {
+  test('contains every file that package.json exports', () => {
     const targets = JSON.stringify(manifest.exports).match(/\.\/[^"]+\.(?:js|ts|json)\b/g) ?? []
     expect(targets.length).toBeGreaterThan(names.length)
     expect(targets.filter((target) => !paths.includes(target.slice(2)))).toEqual([])
   })
 
-  test('the tarball has no script that npm would run, or warn of, at an installation', () => {
+  test('has no script that npm would run, or warn about, during installation', () => {
     const scripts = ['preinstall', 'install', 'postinstall', 'prepare']
     expect(scripts.filter((name) => name in manifest.scripts)).toEqual([])
   })

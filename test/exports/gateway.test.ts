@@ -128,7 +128,7 @@ test('examples/uwsgi.ts closes a connection that speaks another protocol', async
 
 const { available, hint } = installed('nginx')
 
-describe.skipIf(!available)(`examples/uwsgi.ts after nginx${hint}`, () => {
+describe.skipIf(!available)(`examples/uwsgi.ts behind nginx${hint}`, () => {
   let nginx: WebServer
 
   beforeAll(async () => {

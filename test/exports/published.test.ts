@@ -59,7 +59,7 @@ const directory = await makeDirectory()
 const hint = await install(directory)
 if (hint !== '') await rm(directory, { recursive: true })
 
-describe.skipIf(hint !== '')(`published applications${hint}`, () => {
+describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
   let child: ChildProcess | undefined
   let nginx: WebServer | undefined
   let output = ''
@@ -111,7 +111,7 @@ describe.skipIf(hint !== '')(`published applications${hint}`, () => {
     return `${origin}${mount}/`
   }
 
-  describe.each([{ mount: '' }, { mount: '/registry' }])("at '$mount'", ({ mount }) => {
+  describe.each([{ mount: '' }, { mount: '/registry' }])("mounted at '$mount'", ({ mount }) => {
     it(
       'npm publishes a package to verdaccio and installs it from there',
       async () => {

@@ -19,7 +19,7 @@ const refusal = (limit: string): unknown =>
   })
 const file = part('f', 'content', '; filename="f"')
 
-describe('a form over its limits is refused with a 413', () => {
+describe('A form over its limits is refused with a 413', () => {
   it.each([
     ['1,001 fields', 'maxNumFields', part('a', '').repeat(1001), {}],
     ['100,000 fields', 'maxNumFields', part('a', '').repeat(100_000), {}],
@@ -42,7 +42,7 @@ describe('a form over its limits is refused with a 413', () => {
     ],
     ['an option passed', 'maxNumFiles', file.repeat(2), { maxNumFiles: 1 }],
     ['another', 'maxTotalSize', file, { maxTotalSize: 60 }],
-  ])('%s: %s', async (_, limit, body, options) => {
+  ])('for %s (%s)', async (_, limit, body, options) => {
     for (const step of [16_384, 2 ** 24]) {
       const form = post(file + body + FINAL, { tempDir, step, ...options })
       await expect(form).rejects.toEqual(refusal(limit))
@@ -53,12 +53,12 @@ describe('a form over its limits is refused with a 413', () => {
   it.each([
     ['1 MiB of text', 'maxTextSize', `a=${'x'.repeat(2 ** 20)}`],
     ['1,001 fields', 'maxNumFields', 'a=a&'.repeat(1001)],
-  ])('urlencoded, %s: %s', async (_, limit, body) => {
+  ])('for %s in an urlencoded body (%s)', async (_, limit, body) => {
     const type = 'application/x-www-form-urlencoded'
     await expect(post(body, { type, step: 65_536 })).rejects.toEqual(refusal(limit))
   })
 
-  it('unless it just meets them', async () => {
+  it('unless it just stays within them', async () => {
     const text = part('a', 'x'.repeat(2 ** 20 - 60_000))
     const body = text + part('a', '').repeat(999) + FINAL
     expect((await post(body)).getList('a')).toHaveLength(1000)
@@ -95,19 +95,19 @@ const refused = async (rest: number): Promise<MemoryInput> => {
   return input
 }
 
-describe('the body of a refused form', () => {
-  it('is read to its end if that is less than 256 KiB away', async () => {
+describe('The body of a refused form', () => {
+  it('is read to its end if less than 256 KiB are left', async () => {
     expect(await refused(200_000)).toMatchObject({ hasEnded: true, wasReturned: false })
   })
 
-  it('is not read to its end if that is far away', async () => {
+  it('is not read to its end if more is left', async () => {
     const input = await refused(2_000_000)
     expect(input).toMatchObject({ hasEnded: false, wasReturned: true })
     expect(input.taken).toBeLessThan(300_000)
   })
 })
 
-describe('the time that a body takes grows no faster than the body', () => {
+describe('Parsing a body takes linear time for', () => {
   const unlimited = {
     maxNumFields: Infinity,
     maxTextSize: Infinity,
@@ -133,7 +133,7 @@ describe('the time that a body takes grows no faster than the body', () => {
   it.each<[name: string, count: number, step: number, body: (n: number) => string]>([
     ['many parts', 5000, 65_536, (n) => part('a', '').repeat(n) + FINAL],
     ['many parts, in tiny chunks', 500, 3, (n) => part('a', '').repeat(n) + FINAL],
-    ['a boundary that never comes', 4e6, 65_536, (n) => 'x'.repeat(n)],
+    ['a boundary that never appears', 4e6, 65_536, (n) => 'x'.repeat(n)],
     ['line breaks and no boundary', 1e6, 65_536, (n) => '\r\n--'.repeat(n / 4)],
     [
       'lookalikes of the boundary',
@@ -142,12 +142,17 @@ describe('the time that a body takes grows no faster than the body', () => {
       (n) => `${start}\r\n\r\n${'\n--X a'.repeat(n / 6)}`,
     ],
     ['padding after the boundary', 1e6, 65_536, (n) => `${start}\r\n\r\n\n--X${' '.repeat(n)}`],
-    ['the same in tiny chunks', 20_000, 1, (n) => `${start}\r\n\r\n\n--X${' '.repeat(n)}`],
+    [
+      'padding after the boundary, in tiny chunks',
+      20_000,
+      1,
+      (n) => `${start}\r\n\r\n\n--X${' '.repeat(n)}`,
+    ],
     ['line feeds in tiny chunks', 20_000, 1, (n) => `${start}\r\n\r\n${'\n'.repeat(n)}`],
     ['one endless part header', 4e6, 65_536, (n) => `${start}${'x'.repeat(n)}`],
     ['one endless part header in tiny chunks', 40_000, 1, (n) => `${start}${'x'.repeat(n)}`],
     [
-      'blanks in a part header',
+      'spaces in a part header',
       2e5,
       65_536,
       (n) => `${start}; x=${' '.repeat(n)}x\r\n\r\n1\r\n${FINAL}`,
@@ -177,7 +182,7 @@ describe('the time that a body takes grows no faster than the body', () => {
   })
 })
 
-describe('the memory that an upload takes', () => {
+describe('The memory for an upload', () => {
   const upload = `
     import { FieldStorage } from './forms.js'
     const CHUNK = 65536
@@ -248,12 +253,12 @@ describe('the memory that an upload takes', () => {
   )
 })
 
-describe('a limit of FieldStorage.parse', () => {
+describe('A limit of FieldStorage.parse', () => {
   const names = ['maxNumFields', 'maxNumFiles', 'maxPartHeaderSize', 'maxTextSize', 'maxTotalSize']
 
   it.each(
     names.flatMap((name) => [Number.NaN, -1, 1.5, '5'].map((value) => [name, value] as const)),
-  )('is a ConfigurationError and not unlimited: %s: %s', async (name, value) => {
+  )('is a ConfigurationError if it is invalid: %s: %s', async (name, value) => {
     const shown = JSON.stringify(value).replace('null', 'NaN')
     await expect(post(file + FINAL, { tempDir, [name]: value })).rejects.toEqual(
       expect.objectContaining({

@@ -94,12 +94,12 @@ const badRequest = expect.objectContaining({
   status: '400 Bad Request',
 })
 
-describe('multipart/form-data', () => {
+describe('FieldStorage reads multipart/form-data:', () => {
   // 558 bytes with CRLF; Python's own tests send it with LF.
   it.each([
     ['CRLF', crlf(FOUR_PARTS).replace('123.\r\n', '123.\n'), 558],
     ['LF', FOUR_PARTS, 540],
-  ])('gives four fields, lines ending in %s', async (_, body, length) => {
+  ])('it gives four fields if lines end in %s', async (_, body, length) => {
     expect(body).toHaveLength(length)
     const fields = [
       ['id', '1234'],
@@ -111,7 +111,7 @@ describe('multipart/form-data', () => {
     expect(await dump(await post(`\r\n${body}`, { type }))).toEqual(fields)
   })
 
-  it('ignores a preamble, an epilogue, and padding after a boundary', async () => {
+  it('it ignores a preamble, an epilogue, and padding after a boundary', async () => {
     const body = `not a part\r\n--Xa\r\n--X \t\r\n${part('a', '1').slice(5)}--X--  \r\nno part either`
     const input = new MemoryInput(pieces(bytes(body), 7))
     const form = await FieldStorage.parse(
@@ -133,14 +133,14 @@ describe('multipart/form-data', () => {
     [part('a', 'Larry\r\n'), 'Larry\r\n'],
     [part('a', 'Larry\n\r'), 'Larry\n\r'],
     [`${part('a', 'Larry')}--`, 'Larry\r\n--'],
-  ])('needs neither a final boundary nor CONTENT_LENGTH: %j', async (body, value) => {
+  ])('it needs neither a final boundary nor CONTENT_LENGTH: %j', async (body, value) => {
     const environ = environOf(new MemoryInput([bytes(body)]), {
       CONTENT_TYPE: 'multipart/form-data; boundary=X',
     })
     expect(await dump(await FieldStorage.parse(environ))).toEqual([['a', value]])
   })
 
-  it('requires the final boundary in strict mode', async () => {
+  it('it requires the final boundary in strict mode', async () => {
     await expect(post(part('a', '1'), { strictParsing: true })).rejects.toEqual(badRequest)
     expect(await dump(await post(part('a', '1') + FINAL, { strictParsing: true }))).toEqual([
       ['a', '1'],
@@ -153,7 +153,7 @@ describe('multipart/form-data', () => {
     ['3', 'Larry', 'Larry'],
     ['500', 'Larry', 'Larry'],
     ['3', '\xe2\x98\x83', '☃'],
-  ])('reads a part with Content-Length %s', async (length, content, value) => {
+  ])('it reads a part with Content-Length %s', async (length, content, value) => {
     const body = `--X\nContent-Disposition: form-data; name="a"\nContent-Length: ${length}\n\n${content}\n--X`
     expect(await dump(await post(body))).toEqual([['a', value]])
   })
@@ -161,13 +161,13 @@ describe('multipart/form-data', () => {
   it.each([
     ['LF', W3C],
     ['CRLF', crlf(W3C)],
-  ])('gives the files of a nested multipart/mixed under one name, %s', async (_, body) => {
+  ])('it gives the files of a nested multipart/mixed under one name, %s', async (_, body) => {
     for (const step of [1, 13, 1e6]) {
       expect(await dump(await post(body, { step }))).toEqual(W3C_FIELDS)
     }
   })
 
-  it('refuses a multipart/mixed without boundary, and reads a second level as text', async () => {
+  it('it refuses a multipart/mixed without a boundary, and reads a second level as text', async () => {
     await expect(post(mixed('', '') + FINAL)).rejects.toEqual(badRequest)
     const inner = '--Y\nContent-Type: multipart/mixed; boundary=Z\n\n--Z\n\nx\n--Z--\n--Y--'
     expect(await dump(await post(mixed('; boundary=Y', inner) + FINAL))).toEqual([
@@ -178,7 +178,7 @@ describe('multipart/form-data', () => {
   it.each([
     ['iso-8859-1', '\xe7\xf1\x80'],
     ['utf-8', Buffer.from('çñ\u0080').toString('latin1')],
-  ])('decodes %s to the same text, wherever the charset is named', async (charset, value) => {
+  ])('it decodes %s to the same text, wherever the charset is named', async (charset, value) => {
     const own = `--X\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset="${charset}"\r\n\r\n${value}\r\n`
     const expected = [['a', 'çñ\u0080']]
     expect(await dump(await post(part('a', value) + FINAL, { charset }))).toEqual(expected)
@@ -194,7 +194,7 @@ describe('multipart/form-data', () => {
     }
   })
 
-  it('decodes names and filenames in the charset of the form, and ignores unknown charsets', async () => {
+  it('it decodes names and filenames in the charset of the form, and ignores unknown charsets', async () => {
     const file = part('\xe7', '', '; filename="\xf1\x80"')
     const body = file + part('_charset_', 'windows-1252') + FINAL
     expect(await dump(await post(body))).toContainEqual([
@@ -211,7 +211,7 @@ describe('multipart/form-data', () => {
     ['65,535 bytes', line],
     ['ending in CR', `${line}\r`],
     ['spanning two lines', `${line}\r${'y'.repeat(65_535)}`],
-  ])('keeps every byte of a line of %s', async (_, content) => {
+  ])('it keeps every byte of a line of %s', async (_, content) => {
     const body = part('upload', content, '; filename="fake.txt"') + FINAL
     for (const step of [1e6, 65_536, 4093]) {
       const form = await post(body, { step })
@@ -221,7 +221,7 @@ describe('multipart/form-data', () => {
     }
   })
 
-  it('passes on a body without newline in the chunks in which it comes', async () => {
+  it('it passes on a body without newlines in the chunks in which it arrives', async () => {
     const sizes: number[] = []
     const onFile = async (file: IncomingFile): Promise<void> => {
       for await (const piece of file) sizes.push(piece.length)
@@ -238,7 +238,7 @@ describe('multipart/form-data', () => {
     ['no colon', '--X\r\nContent-Disposition\r\n\r\n1\r\n--X--'],
     ['no name in a field', '--X\r\n: 1\r\n\r\n1\r\n--X--'],
     [
-      'a blank before the colon',
+      'a space before the colon',
       '--X\r\nContent-Disposition : form-data; name="a"\r\n\r\n1\r\n--X--',
     ],
     ['a NUL', part('a\0', '1') + FINAL],
@@ -248,7 +248,7 @@ describe('multipart/form-data', () => {
     ['no name', '--X\r\nContent-Disposition: form-data\r\n\r\n1\r\n--X--'],
     ['no boundary line', 'a=1&b=2'],
     ['only the final boundary in the preamble, unfinished', '--X-'],
-  ])('refuses a part with %s', async (_, body) => {
+  ])('it refuses a part with %s', async (_, body) => {
     for (const step of [1, 1e6]) await expect(post(body, { step })).rejects.toEqual(badRequest)
   })
 
@@ -258,16 +258,16 @@ describe('multipart/form-data', () => {
     'multipart/form-data; boundary="X "',
     `multipart/form-data; boundary=${'X'.repeat(202)}`,
     'multipart/form-data; boundary=\xe7',
-  ])('refuses %j', async (contentType) => {
+  ])('it refuses the type %j', async (contentType) => {
     await expect(post(FINAL, { type: contentType })).rejects.toEqual(badRequest)
   })
 
-  it('reads an empty body and a form without parts as no fields', async () => {
+  it('it finds no fields in an empty body or a form without parts', async () => {
     expect(await dump(await post(''))).toEqual([])
     expect(await dump(await post(FINAL))).toEqual([])
   })
 
-  it('continues a folded header, and does not mistake similar lines for a boundary', async () => {
+  it('it continues a folded header, and does not mistake similar lines for a boundary', async () => {
     const content = '--X\r\n--Xa\r\n--X-\r\n--X--b\r\n\r--X\r\n-\r\n--\r\n\n--Y'
     const body = `--X\r\nContent-Disposition: form-data;\r\n\tname="a"\r\n\r\n ${content}\r\n--X--`
     for (const step of [1, 2, 3, 1e6]) {
@@ -275,7 +275,7 @@ describe('multipart/form-data', () => {
     }
   })
 
-  it('gives the fields or a 400, and never hangs, wherever a body is truncated', async () => {
+  it('it gives the fields or a 400, and never hangs, wherever a body is truncated', async () => {
     const body = bytes(crlf(W3C))
     for (let length = 0; length <= body.length; length++) {
       const form = await post(body.subarray(0, length), { tempDir, step: 5 }).catch(
@@ -287,7 +287,7 @@ describe('multipart/form-data', () => {
     }
   })
 
-  it('passes on what the input throws, and leaves no file', async () => {
+  it('it passes on the error of the input, and leaves no file', async () => {
     const body = bytes(FOUR_PARTS)
     const cut = new PeerError('PORTICO_BODY_CUT_SHORT', 'the client went away')
     for (let length = 0; length <= body.length; length += 3) {
@@ -303,7 +303,7 @@ describe('multipart/form-data', () => {
     expect(await readdir(tempDir)).toEqual([])
   })
 
-  it('reads what FormData wrote, in chunks of any size', async () => {
+  it('it reads forms that FormData has written, in chunks of any size', async () => {
     const text = fc.string({ unit: 'grapheme' })
     const content = fc.oneof(
       fc.uint8Array(),

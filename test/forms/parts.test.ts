@@ -1,4 +1,4 @@
-/** Parts of multipart: which are files, their names, and what becomes of files and of a form read twice. */
+/** Parts of a multipart body: which ones are files, their names, and forms that are read twice. */
 import { PassThrough } from 'node:stream'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,7 @@ const PNG = '\x89PNG\xff\x00\xfe'
 const withHeaders = (disposition: string, type?: string) =>
   `--X\r\nContent-Disposition: form-data; ${disposition}\r\n${type ? `Content-Type: ${type}\r\n` : ''}\r\n${PNG}\r\n${FINAL}`
 
-describe('a part is a file', () => {
+describe('A part is a file', () => {
   it.each<[disposition: string, type: string | undefined, filename: string]>([
     [`name="f"; filename*=utf-8''%D1%84.png`, 'image/png', 'ф.png'],
     [`name="f"; filename*=UTF-8'ru'%D1%84.png`, undefined, 'ф.png'],
@@ -140,8 +140,8 @@ const pipeOnly: FieldStorageOptions['onFile'] = (upload) => {
   upload.stream().pipe(new PassThrough()).resume()
 }
 
-describe('a file that is piped without an error listener', () => {
-  it('ends no process when the client leaves', async () => {
+describe('A file that is piped without an error listener', () => {
+  it('does not end the process when the client disconnects', async () => {
     const faults: unknown[] = []
     const onFault = (error: unknown) => void faults.push(error)
     process.on('uncaughtException', onFault)
@@ -160,7 +160,7 @@ describe('a file that is piped without an error listener', () => {
     await expect(post(file + FINAL, { step: 3, onFile: pipeOnly })).rejects.toThrow(/await the end/)
   })
 
-  it('ends no process when the stored file is gone', async () => {
+  it('does not end the process when the stored file is gone', async () => {
     const form = await post(file + FINAL, { tempDir })
     await form.close()
     const stream = fileOf(form, 'f').stream()
@@ -169,7 +169,7 @@ describe('a file that is piped without an error listener', () => {
   })
 })
 
-it('moveTo() keeps a file, also on another file system', async () => {
+it('moveTo() keeps a file, even on another file system', async () => {
   for (const target of [tempDir, '/dev/shm'].map((parent) =>
     join(parent, `portico-kept-${process.pid}`),
   )) {
@@ -181,7 +181,7 @@ it('moveTo() keeps a file, also on another file system', async () => {
   }
 })
 
-it('an upload removes what killed processes have left a day ago', async () => {
+it('An upload removes files that killed processes left more than a day ago', async () => {
   const parent = mkdtempSync(join(tempDir, 'killed-'))
   const now = Date.now() / 1000
   const names = ['portico-upload-aaaaaa', 'portico-upload-bbbbbb', 'portico-static']

@@ -55,17 +55,17 @@ describe('parseQs', () => {
     ['x=1;y=2.0', { x: ['1'], y: ['2.0'] }],
     ['x=1;y=2.0;z=2-3.%2b0', { x: ['1'], y: ['2.0'], z: ['2-3.+0'] }],
     ['a=a+b;a=b+a', { a: ['a b', 'b a'] }],
-  ])('splits %j at ";" only when asked', (text, fields) => {
+  ])('splits %j at ";" only with that separator', (text, fields) => {
     expect(entries(text, { separator: ';' })).toEqual(fields)
     expect(Object.keys(parseQs(text))).toHaveLength(1)
   })
 
-  it('takes a separator of several characters, and refuses an empty one', () => {
+  it('accepts a separator of several characters, and refuses an empty one', () => {
     expect(entries('a=1&amp;b=2', { separator: '&amp;' })).toEqual({ a: ['1'], b: ['2'] })
     expect(() => parseQs('a=1', { separator: '' })).toThrow(ConfigurationError)
   })
 
-  it('leaves empty values out unless keepBlankValues is set', () => {
+  it('omits empty values unless keepBlankValues is set', () => {
     expect(parseQsl('a=&b&&c=1')).toEqual([['c', '1']])
     expect(parseQsl('a=&b&&c=1', { keepBlankValues: true })).toEqual([
       ['a', ''],
@@ -74,7 +74,7 @@ describe('parseQs', () => {
     ])
   })
 
-  it('counts fields, empty ones too, and stops at 1,000 by default', () => {
+  it('counts fields, including empty ones, and stops at 1,000 by default', () => {
     const refusal = expect.objectContaining({
       code: 'PORTICO_TOO_LARGE',
       status: '413 Content Too Large',
@@ -86,7 +86,7 @@ describe('parseQs', () => {
     expect(parseQsl('a=a&'.repeat(1e5), { maxNumFields: Infinity })).toHaveLength(1e5)
   })
 
-  it('takes __proto__ for an ordinary name', () => {
+  it('treats __proto__ as an ordinary name', () => {
     const fields = parseQs('__proto__=1&constructor=2&toString=3&__proto__=4')
     expect(Object.getPrototypeOf(fields)).toBeNull()
     expect(Object.entries(fields)).toEqual([
@@ -130,7 +130,7 @@ describe('parseQs', () => {
     )
   })
 
-  it('reads back what URLSearchParams wrote', () => {
+  it('reads what URLSearchParams has written', () => {
     const pair = fc.tuple(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'grapheme' }))
     fc.assert(
       fc.property(fc.array(pair), (pairs) => {
@@ -178,14 +178,14 @@ describe('parseHeader', () => {
     expect([actual, { ...actualParams }]).toEqual([value, params])
   })
 
-  it('takes __proto__ for an ordinary parameter', () => {
+  it('treats __proto__ as an ordinary parameter', () => {
     const [, params] = parseHeader('f; __proto__=1')
     expect(Object.entries(params)).toEqual([['__proto__', '1']])
   })
 })
 
 describe('escapeHtml', () => {
-  it('escapes quotes, too, and each character once', () => {
+  it('escapes quotes as well, and each character once', () => {
     expect(escapeHtml(`<a href="x?a=1&b='2'">&amp;</a>`)).toBe(
       '&lt;a href=&quot;x?a=1&amp;b=&#x27;2&#x27;&quot;&gt;&amp;amp;&lt;/a&gt;',
     )

@@ -59,7 +59,7 @@ describe('FieldStorage', () => {
     expect(form.getList('a')).toEqual(['1', '2', '3', '4', '5'])
   })
 
-  it('refuses the eleventh field of ten, urlencoded', async () => {
+  it('refuses the eleventh urlencoded field if ten are allowed', async () => {
     const options = { type: 'application/x-www-form-urlencoded', maxNumFields: 10 }
     await expect(post('a=a&'.repeat(10) + 'a=a', options)).rejects.toMatchObject({
       status: '413 Content Too Large',
@@ -87,7 +87,7 @@ describe('FieldStorage', () => {
     expect(form.getList('a')).toEqual(['1', '3'])
   })
 
-  it('has no names that were not sent, and takes __proto__ for an ordinary one', async () => {
+  it('has no names that were not sent, and treats __proto__ as an ordinary one', async () => {
     const body = part('__proto__', '1') + part('constructor', '2') + FINAL
     const form = await post(body, { query: '__proto__=0' })
     expect(form.getList('__proto__')).toEqual(['0', '1'])
@@ -115,7 +115,7 @@ describe('FieldStorage', () => {
     expect(input.taken).toBe(isRead ? 3 : 0)
   })
 
-  it('honours keepBlankValues, strictParsing and separator in query and body', async () => {
+  it('applies keepBlankValues, strictParsing and separator to query and body', async () => {
     const options = { type: 'application/x-www-form-urlencoded', query: 'c=;d=4', separator: ';' }
     const form = await post('a=;b=2', { ...options, keepBlankValues: true })
     expect([...form.keys()]).toEqual(['a', 'b', 'c', 'd'])
@@ -162,7 +162,7 @@ describe('FieldStorage', () => {
   })
 })
 
-describe('onFile', () => {
+describe('onFile of FieldStorage', () => {
   const body =
     part('a', 'x'.repeat(1000), '; filename="1"') +
     part('t', 'text') +
@@ -220,7 +220,7 @@ describe('onFile', () => {
     expect(read).toBe(1e6)
   })
 
-  it('fails a reader that goes on after it has settled', async () => {
+  it('rejects reads after it has settled', async () => {
     const late: Promise<unknown>[] = []
     await post(body, {
       step: 10,
@@ -233,7 +233,7 @@ describe('onFile', () => {
     for (const reader of late) await expect(reader).rejects.toBeInstanceOf(ApplicationError)
   })
 
-  it('keeps a read that is under way when it settles from taking what comes after', async () => {
+  it('does not let a read that is pending when it settles take bytes after the file', async () => {
     const [file, text] = [part('f', 'abc', '; filename="1"'), part('t', 'text')]
     const source = [file.slice(0, -1), '\n-', text.slice(1, -4), 'xt', `\r\n${FINAL}`]
     const input = new MemoryInput(source.map(bytes))
@@ -250,7 +250,7 @@ describe('onFile', () => {
     expect(await dump(form)).toEqual([['t', 'text']])
   })
 
-  it('passes on what the callback throws', async () => {
+  it('passes on the error that the callback throws', async () => {
     const error = new Error('disk full')
     const onFile = (): never => {
       throw error

@@ -1,6 +1,6 @@
 /**
- * An upload of 2 GiB through FieldStorage, to a FastCGI process whose memory is looked at from
- * outside: it may cost no more than a small one does.
+ * An upload of 2 GiB through FieldStorage to a FastCGI process, whose memory is measured from outside:
+ * it may take no more memory than a small upload.
  */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
@@ -121,7 +121,7 @@ it.each([
   // The disk takes three times as long; what it costs per byte is the same.
   ['512 MiB', 'kept on the disk', '/disk', 512 * MiB],
 ])(
-  'a file of %s that is %s leaves memory flat',
+  'A file of %s that is %s does not increase the memory of the process',
   async (_size, _how, path, size) => {
     await upload(path, 32 * MiB)
     const before = peak()

@@ -81,7 +81,11 @@ test('scriptName is removed from the URL, as in a bridge', async () => {
 test.each([
   ['two Host headers', 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', '400'],
   ['two Content-Types', get('/', 'Content-Type: a/b', 'Content-Type: a/b'), '400'],
-  ['a coding below the chunks', get('/', 'Transfer-Encoding: gzip, chunked') + '0\r\n\r\n', '501'],
+  [
+    'a transfer coding below chunked',
+    get('/', 'Transfer-Encoding: gzip, chunked') + '0\r\n\r\n',
+    '501',
+  ],
   ['a NUL in the path', get('/%00'), '400'],
   ['a user in the target', get('http://u@h/'), '400'],
   ['another version', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', '505'],

@@ -1,4 +1,4 @@
-/** Heads and bodies of bytes over HTTP: each arrives as the application gave it, in any company. */
+/** Heads and bodies over HTTP: each combination arrives byte for byte. */
 import { Buffer } from 'node:buffer'
 import { createServer, type Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'

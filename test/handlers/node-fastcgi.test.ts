@@ -1,6 +1,6 @@
 /**
- * `NodeFastCGIHandler` over real sockets, with the web server's side of our own FastCGI engine; and
- * the faults of node-fastcgi 2.0.0, as they are and as they look through Portico.
+ * `NodeFastCGIHandler` over real sockets, with the web server's side of Portico's FastCGI engine, and
+ * the faults of node-fastcgi 2.0.0 with and without Portico.
  */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
@@ -533,7 +533,7 @@ async function packageAlone(listener: string) {
 describe('The package node-fastcgi 2.0.0', () => {
   it.each([
     ['a record of an unknown type', encodeRecord(99, 0), /not a constructor/],
-    ['the same with an id', encodeRecord(99, 1), /not a constructor/],
+    ['a record of an unknown type with an id', encodeRecord(99, 1), /not a constructor/],
   ])('crashes on %s; with Portico only the connection ends', async (_, bytes, message) => {
     const { server, child } = await packageAlone('() => {}')
     new Client(server).send(bytes)

@@ -34,9 +34,9 @@ describe('HTTPHandler refuses a request with', () => {
 
   it.each([
     ['no Host', 'GET / HTTP/1.1\r\n\r\n'],
-    ['two of Host', 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n'],
+    ['two Host headers', 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n'],
     [
-      'two of Content-Type',
+      'two Content-Type headers',
       post('Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 1\r\n', 'a'),
     ],
     ['two lengths', post('Content-Length: 1\r\nContent-Length: 2\r\n', 'ab')],
@@ -55,7 +55,7 @@ describe('HTTPHandler refuses a request with', () => {
       'chunked that is not the last',
       post('Transfer-Encoding: chunked, identity\r\n', `0\r\n\r\n${smuggled}`),
     ],
-    ['a blank before the colon', post('Content-Length : 5\r\n', smuggled)],
+    ['a space before the colon', post('Content-Length : 5\r\n', smuggled)],
     ['NUL in a name', 'GET / HTTP/1.1\r\nHost: a\r\nX\0A: b\r\n\r\n'],
     ['NUL in a value', 'GET / HTTP/1.1\r\nHost: a\r\nX-A: b\0c\r\n\r\n'],
     ['a bare CR in a value', 'GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rX-B: c\r\n\r\n'],
@@ -78,7 +78,7 @@ describe('HTTPHandler refuses a request with', () => {
     ['no target', 'GET HTTP/1.1\r\nHost: a\r\n\r\n'],
     ['another version', 'GET / HTTP/111\r\nHost: a\r\n\r\n'],
     ['another protocol', 'GET / FTP/1.1\r\nHost: a\r\n\r\n'],
-    ['a path that holds NUL', 'GET /a%00b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
+    ['a NUL in the path', 'GET /a%00b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'],
     ['a target of 100,000 bytes', `GET /${'a'.repeat(100_000)} HTTP/1.1\r\nHost: a\r\n\r\n`],
     [
       '1,001 headers',

@@ -58,7 +58,7 @@ const uploads: Readonly<Record<Protocol, { head: Buffer; block: Buffer }>> = {
 }
 
 describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
-  it('an upload of 256 MiB that the application does not read stays in the peer', async () => {
+  it('an upload of 256 MiB that the application does not read waits in the peer', async () => {
     const { head, block } = uploads[protocol]
     const before = target.rss()
     const peer = new Peer(target.path(protocol)).send(head)
@@ -68,7 +68,7 @@ describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
     peer.destroy()
   }, 20_000)
 
-  it('a response of 128 MiB that the peer does not read is not made in advance', async () => {
+  it('a response of 128 MiB that the peer does not read is not produced in advance', async () => {
     const before = target.rss()
     const peer = new Peer(target.path(protocol))
     peer.send({ fastcgi: fastcgi(1, '/big'), scgi: scgi('/big'), http: http('/big') }[protocol])

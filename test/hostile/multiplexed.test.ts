@@ -83,7 +83,7 @@ const responseTo = (id: number) =>
     .map((event) => (event.type === 'stdout' && event.id === id ? event.data.toString() : ''))
     .join('')
 
-it('A request that does not read its body for 10 s ends with a 503, so that the others on its connection go on', async () => {
+it('A request that does not read its body for 10 s gets a 503, so that the others on its connection continue', async () => {
   await fill('/wait')
   await pass(8)
   expect(responseTo(3)).toBe('')
@@ -100,7 +100,7 @@ it('A request that does not read its body for 10 s ends with a 503, so that the 
   expect(responseTo(2)).toContain('Hello')
 })
 
-it('A request that reads its body now and then does not count as stalled', async () => {
+it('A request that reads its body from time to time does not count as stalled', async () => {
   await fill('/slowly')
   for (let turn = 0; turn < 4; turn += 1) {
     await pass(8)

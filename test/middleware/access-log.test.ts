@@ -1,4 +1,4 @@
-/** `accessLog`: one true line for each response, with nothing in it that a client could forge. */
+/** `accessLog`: one correct line for each response, in which a client can forge nothing. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { assert, property, string } from 'fast-check'
 import { ConfigurationError, PeerError } from '../../src/errors.ts'
@@ -48,7 +48,7 @@ const COMMON =
 
 const letterX: Application = (_environ, startResponse) => (startResponse(OK, []), ['x'])
 
-describe('format of accessLog', () => {
+describe('The format of accessLog', () => {
   it.each<[format: string | undefined, line: string]>([
     ['common', COMMON],
     ['combined', `${COMMON} "http://x/" "Mozilla"`],
@@ -72,7 +72,7 @@ describe('format of accessLog', () => {
   })
 
   it.each(['/', '/a%20b?c=%20d', '//a/b', '/?', 'http://host/a?b'])(
-    'has in r what m, U, q and H are together: %s',
+    'has the values of %%m, %%U, %%q and %%H in %%r: %s',
     async (target) => {
       const variables = { REQUEST_URI: target }
       const line = await lines('%r|%m %U%q %H', hello, '/', variables)
@@ -80,7 +80,7 @@ describe('format of accessLog', () => {
     },
   )
 
-  it('makes a target where there is no REQUEST_URI', async () => {
+  it('computes the target if there is no REQUEST_URI', async () => {
     const variables = {
       REQUEST_URI: undefined,
       SCRIPT_NAME: '/a',
@@ -90,7 +90,7 @@ describe('format of accessLog', () => {
     expect(await lines('%r', hello, '/', variables)).toBe('GET /a/%FC%20b?q HTTP/1.1\n')
   })
 
-  it('has a - for every empty variable, as nginx sends them', async () => {
+  it('shows a - for every empty variable, such as those of nginx', async () => {
     const variables = { REMOTE_USER: '', HTTP_REFERER: '', HTTP_USER_AGENT: '', REMOTE_HOST: '' }
     const line = await lines('combined', letterX, '/', variables)
     expect(line).toBe('127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 1 "-" "-"\n')
@@ -99,7 +99,7 @@ describe('format of accessLog', () => {
     )
   })
 
-  it('json gives one object a line', async () => {
+  it('json gives one object per line', async () => {
     const headers: [string, string][] = [['User-Agent', Buffer.from('Grün').toString('latin1')]]
     expect(JSON.parse(await lines('json', hello, { target: '/a?b', headers }))).toEqual({
       time: '2000-10-10T13:55:36.789Z',
@@ -120,7 +120,7 @@ describe('format of accessLog', () => {
   })
 })
 
-describe('client of accessLog', () => {
+describe('The client of an access log', () => {
   it.each<[given: string, shown: string]>([
     ['a\nb', String.raw`a\x0ab`],
     ['a\r\n127.0.0.1 - root', String.raw`a\x0d\x0a127.0.0.1 - root`],
@@ -136,7 +136,7 @@ describe('client of accessLog', () => {
     expect(json).not.toMatch(/\p{Cc}(?!$)/u)
   })
 
-  it('gets one line of visible ASCII, whatever it sends', () => {
+  it('causes one line of visible ASCII, whatever it sends', () => {
     const toLine = textLine('combined')
     assert(
       property(string({ unit: 'binary' }), (value) => {
@@ -168,7 +168,7 @@ const broken =
     return body as Body
   }
 
-describe('line of accessLog', () => {
+describe('The line of an access log', () => {
   const failure = new Error('broken')
   it.each<[what: string, app: Application, line: string, method?: string]>([
     [

@@ -40,7 +40,7 @@ it.each<[string, unknown[], string]>([
     "mount: the argument must be an object of paths to applications, { '/shop': shop }",
   ],
   ['sendfile', [app], "sendfile: header must be 'X-Sendfile', or 'X-Accel-Redirect' with a map"],
-])('%s of %j throws a ConfigurationError that says what it expects', (name, given, message) => {
+])('%s(%j) throws a ConfigurationError that names what it expects', (name, given, message) => {
   expect(() => functions[name]!(...given)).toThrow(new ConfigurationError(message))
 })
 
@@ -89,7 +89,7 @@ it.each<[name: string, options: object, message: string]>([
   ['staticFiles', { extensions: ['.html'] }, 'staticFiles: extensions must be an array'],
   ['staticFiles', { precompressed: 1 }, 'staticFiles: precompressed must be true or false'],
   ['staticFiles', { charset: 'a b' }, 'staticFiles: charset must be the name of a charset'],
-])('%s with %j says what it expects', (name, options, message) => {
+])('%s with %j names what it expects', (name, options, message) => {
   const first = name === 'cascade' ? [app] : name === 'staticFiles' ? 'src' : app
   expect(() => functions[name]!(first, options)).toThrow(message)
 })

@@ -20,22 +20,22 @@ async function ask(authorization: string | undefined, options: BasicAuthOptions 
 
 it.each<[what: string, authorization: string | undefined, answer: string | null]>([
   ['a password with a colon', `Basic ${base64('ada:love:lace')}`, 'ada Basic'],
-  ['any case, and blanks', `bASIC   ${base64('ada:love:lace')}`, 'ada Basic'],
+  ['any case, and spaces', `bASIC   ${base64('ada:love:lace')}`, 'ada Basic'],
   ['UTF-8', `Basic ${base64('grün:pässword')}`, 'gr\xc3\xbcn Basic'],
-  ['an empty password that is right', `Basic ${base64('empty:')}`, 'empty Basic'],
+  ['a correct password that is empty', `Basic ${base64('empty:')}`, 'empty Basic'],
   ['no header', undefined, null],
   ['an empty header', '', null],
   ['another scheme', `Bearer ${base64('ada:love:lace')}`, null],
   ['a wrong password', `Basic ${base64('ada:love:lac')}`, null],
   ['an empty password', `Basic ${base64('ada:')}`, null],
   ['an unknown user', `Basic ${base64('bob:love:lace')}`, null],
-  ['a name of every object', `Basic ${base64('constructor:x')}`, null],
+  ['a name that every object inherits', `Basic ${base64('constructor:x')}`, null],
   ['no colon', `Basic ${base64('ada')}`, null],
-  ['what is not base64', 'Basic ada:love:lace', null],
-  ['something after it', `Basic ${base64('ada:love:lace')} x`, null],
+  ['credentials that are not base64', 'Basic ada:love:lace', null],
+  ['text after the credentials', `Basic ${base64('ada:love:lace')} x`, null],
   ['a control character', `Basic ${base64('ada:love:lace\n')}`, null],
   ['a NUL in the name', `Basic ${base64('a\0da:love:lace')}`, null],
-])('%s', async (_what, authorization, answer) => {
+])('basicAuth accepts or refuses %s', async (_what, authorization, answer) => {
   const response = await ask(authorization)
   expect(brief(response)).toEqual(
     answer === null ? ['401 Unauthorized', 'Unauthorized\n'] : [OK, answer],
@@ -44,7 +44,7 @@ it.each<[what: string, authorization: string | undefined, answer: string | null]
   expect(valueOf(response, 'WWW-Authenticate')).toBe(challenge)
 })
 
-it('basicAuth takes the credentials that an internal redirect of Apache has renamed', async () => {
+it('basicAuth accepts credentials in the variable that an internal redirect of Apache has renamed', async () => {
   const app = basicAuth(
     (environ, startResponse) => {
       startResponse('200 OK', [])
@@ -61,7 +61,7 @@ it('basicAuth takes the credentials that an internal redirect of Apache has rena
 })
 
 describe.each(GATEWAYS)('over %s', (gateway) => {
-  it('gets the header, and asks a function', async () => {
+  it('basicAuth gets the header, and calls verify()', async () => {
     const calls: unknown[] = []
     const verify = async (user: string, password: string) => {
       calls.push([user, password])

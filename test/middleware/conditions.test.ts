@@ -53,7 +53,7 @@ describe('contentLength', () => {
     ['a generator', OK, [], () => (function* () {})(), undefined],
     ['a 304', '304 Not Modified', [], () => [], undefined],
     ['a 204', '204 No Content', [], () => [], undefined],
-    ['what has one', OK, [['content-length', '1']], () => ['é'], '1'],
+    ['a response that has one', OK, [['content-length', '1']], () => ['é'], '1'],
   ])('announces the length of %s', async (_what, status, headers, body, length) => {
     const [, announced] = await headOf(contentLength(answering(status, headers, body)))
     const values = announced.filter(([name]) => name.toLowerCase() === 'content-length')
@@ -126,17 +126,27 @@ describe('conditionalGet', () => {
     ['any tag', [['If-None-Match', '*']], full, 304],
     ['another tag', [['If-None-Match', '"b"']], full, 200],
     ['a tag without quotes', [['If-None-Match', 'a']], full, 200],
-    ['a tag for a response without', [['If-None-Match', '"a"']], [], 200],
-    ['any tag for a response without', [['If-None-Match', '*']], [], 200],
+    ['a tag for a response without a tag', [['If-None-Match', '"a"']], [], 200],
+    ['any tag for a response without a tag', [['If-None-Match', '*']], [], 200],
     ['the same date', [['If-Modified-Since', DATE]], full, 304],
     ['a later date', [['If-Modified-Since', LATER]], full, 304],
     ['an earlier date', [['If-Modified-Since', EARLIER]], full, 200],
-    ['a date for a response without', [['If-Modified-Since', DATE]], [['ETag', '"a"']], 200],
+    ['a date for a response without a date', [['If-Modified-Since', DATE]], [['ETag', '"a"']], 200],
     ['an invalid date', [['If-Modified-Since', 'yesterday']], full, 200],
-    ['a date in no form of HTTP', [['If-Modified-Since', '1999-01-01']], full, 200],
-    ['a date for an invalid one', [['If-Modified-Since', DATE]], [['Last-Modified', '1990']], 200],
     [
-      'another tag and a good date',
+      'a date in a format that HTTP does not have',
+      [['If-Modified-Since', '1999-01-01']],
+      full,
+      200,
+    ],
+    [
+      'a date for a response with an invalid date',
+      [['If-Modified-Since', DATE]],
+      [['Last-Modified', '1990']],
+      200,
+    ],
+    [
+      'another tag and a matching date',
       [
         ['If-None-Match', '"b"'],
         ['If-Modified-Since', DATE],
@@ -145,7 +155,7 @@ describe('conditionalGet', () => {
       200,
     ],
     [
-      'the tag and an early date',
+      'the same tag and an earlier date',
       [
         ['If-None-Match', '"a"'],
         ['If-Modified-Since', EARLIER],
@@ -168,7 +178,7 @@ describe('conditionalGet', () => {
     ['PUT', OK],
     ['GET', '206 Partial Content'],
     ['GET', '404 Not Found'],
-  ])('leaves %s with %s alone', async (method, status) => {
+  ])('does not change %s with %s', async (method, status) => {
     const app = conditionalGet(answering(status, full, () => ['body']))
     const headers: HeaderList = [['If-None-Match', '"a"']]
     expect((await runCgi(app, { method, target: '/', headers })).status).toBe(status)
@@ -220,7 +230,7 @@ describe('bodyLimit', () => {
     5,
   )
 
-  it.each(GATEWAYS)('goes by CONTENT_LENGTH over %s', async (gateway) => {
+  it.each(GATEWAYS)('checks CONTENT_LENGTH over %s', async (gateway) => {
     await through(gateway, app, async (ask) => {
       const post = (body: string) => ask({ method: 'POST', target: '/', body })
       expect(brief(await post(''))).toEqual([OK, ''])
@@ -289,11 +299,11 @@ describe('bodyLimit', () => {
       },
       'a\nbcd',
     ],
-  ])('leaves %s as it was', async (_name, how, seen) => {
+  ])('does not change %s', async (_name, how, seen) => {
     expect(String((await chunked(bodyLimit(read(how), 5), ['a\nb', 'cd'])).body)).toBe(seen)
   })
 
-  it('passes a chunk on before the next has come', async () => {
+  it('passes a chunk on before the next one arrives', async () => {
     const gate = new EventEmitter()
     async function* pieces() {
       yield 'ab'

@@ -1,7 +1,7 @@
 /**
- * What all middleware has in common: whatever kind of application is inside, its response comes out
- * as it went in, its body is closed once, nothing waits that need not wait, and the validator on
- * either side finds no fault.
+ * What all middleware has in common: whatever kind of application is inside, its response is passed
+ * on unchanged, its body is closed once, nothing waits unnecessarily, and the validators on both
+ * sides report nothing.
  */
 import { Buffer } from 'node:buffer'
 import { EventEmitter, once } from 'node:events'
@@ -293,7 +293,7 @@ describe.each(all.filter(([name]) => name !== 'intercept with a promise'))('%s',
   })
 })
 
-it('cascade closes the body of the next application if the client leaves before it comes', async () => {
+it('cascade closes the body of the next application if the client disconnects before that body exists', async () => {
   closed.count = 0
   const gate = new EventEmitter()
   const body = (await cascade([
@@ -315,7 +315,7 @@ it('cascade closes the body of the next application if the client leaves before 
 })
 
 describe.each(GATEWAYS)('over %s', (gateway) => {
-  it.each(all)('%s pulls no chunk before the gateway asks for one', async (_name, wrap) => {
+  it.each(all)('%s requests no chunk before the gateway does', async (_name, wrap) => {
     const seen: string[] = []
     const app: Application = async function* (_environ, startResponse) {
       startResponse(OK, PLAIN)

@@ -1,4 +1,4 @@
-/** `errorPage`: what is shown, and above all to whom it is not. */
+/** `errorPage`: what it shows, and to whom it must not show it. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { PeerError } from '../../src/errors.ts'
 import { errorPage } from '../../src/exports/middleware.ts'
@@ -76,7 +76,7 @@ it.each<
   ['on this machine', development, {}, true],
   ['on this machine by IPv6', development, { REMOTE_ADDR: '::1' }, true],
   [
-    'on this machine, seen by a socket for both',
+    'on this machine, on a dual-stack socket',
     development,
     { REMOTE_ADDR: '::ffff:127.0.0.5' },
     true,
@@ -85,8 +85,8 @@ it.each<
   ['that begins like this machine', development, { REMOTE_ADDR: '127.0.0.1.example.com' }, false],
   ['without an address', development, { REMOTE_ADDR: undefined }, false],
   ['behind a proxy', development, { HTTP_X_FORWARDED_FOR: '127.0.0.1' }, false],
-  ['behind a proxy that says Forwarded', development, { HTTP_FORWARDED: 'for=127.0.0.1' }, false],
-  ['behind a proxy that says Via', development, { HTTP_VIA: '1.1 x' }, false],
+  ['behind a proxy that sends Forwarded', development, { HTTP_FORWARDED: 'for=127.0.0.1' }, false],
+  ['behind a proxy that sends Via', development, { HTTP_VIA: '1.1 x' }, false],
   ['for localhost', development, { HTTP_HOST: 'localhost:8000' }, true],
   ['for a name below localhost', development, { HTTP_HOST: 'app.localhost' }, true],
   ['for 127.0.0.1', development, { HTTP_HOST: '127.0.0.1:8000' }, true],
@@ -98,15 +98,18 @@ it.each<
   ['behind a proxy with X-Real-IP', development, { HTTP_X_REAL_IP: '1.2.3.4' }, false],
   ['of Cloudflare', development, { HTTP_CF_CONNECTING_IP: '1.2.3.4' }, false],
   ['of a server in production', { development: false }, {}, false],
-  ['of a server that says nothing', {}, {}, false],
-])('errorPage decides for a client %s', async (_what, options, variables, shown) => {
-  vi.stubEnv('NODE_ENV', '')
-  const response = await runCgi(errorPage(failing, options), '/', variables)
-  expect(response.body.includes('broken')).toBe(shown)
-  if (!shown) expect(response.body.toString()).toBe(FIXED)
-  // It is written down in any case, once, and drives no terminal.
-  expect(response.errors.match(/broken/g)).toHaveLength(1)
-})
+  ['of a server without NODE_ENV', {}, {}, false],
+])(
+  'errorPage decides whether to show errors to a client %s',
+  async (_what, options, variables, shown) => {
+    vi.stubEnv('NODE_ENV', '')
+    const response = await runCgi(errorPage(failing, options), '/', variables)
+    expect(response.body.includes('broken')).toBe(shown)
+    if (!shown) expect(response.body.toString()).toBe(FIXED)
+    // It is written down in any case, once, and drives no terminal.
+    expect(response.errors.match(/broken/g)).toHaveLength(1)
+  },
+)
 
 it('errorPage is on if NODE_ENV is development', async () => {
   vi.stubEnv('NODE_ENV', 'development')

@@ -103,7 +103,7 @@ it.each(functions)('%s has its row in docs/middleware.md', (name) => {
   expect(manual).toMatch(new RegExp(`^\\| \`${name}\\(`, 'm'))
 })
 
-it('docs/middleware.md shows middleware of one’s own that keeps the contract', async () => {
+it('The middleware that docs/middleware.md shows keeps the contract', async () => {
   const section = manual.slice(manual.indexOf('## Your own'))
   const [plain = '', intercepted = '', hooked = ''] = [
     ...section.matchAll(/```js\n([^]*?)```/g),
@@ -115,10 +115,10 @@ it('docs/middleware.md shows middleware of one’s own that keeps the contract',
   expect((await runCgi(await wrapped(hooked), '/')).errors).toBe('/: 0 bytes\n')
 })
 
-describe.each(functions)('the example of %s', (name) => {
+describe.each(functions)('The example of %s', (name) => {
   const example = docs.get(name)?.split('@example\n')[1] ?? ''
 
-  it.each(GATEWAYS)('responds over %s as its comments say', async (gateway) => {
+  it.each(GATEWAYS)('responds over %s as described in its comments', async (gateway) => {
     const list = exchanges(example)
     expect(list.length).toBeGreaterThan(0)
     await through(gateway, await load(example), async (ask) => {

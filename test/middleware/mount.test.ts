@@ -63,18 +63,18 @@ describe('mount', () => {
     ['BAR.example.com.:8080', 'other.example', 'bar-8080 |/x'],
     ['', 'bar.example.com', 'root |/x'],
     [undefined, 'bar.example.com', 'bar |/x'],
-  ])('goes by Host %s, and not by SERVER_NAME %s', async (HTTP_HOST, SERVER_NAME, application) => {
+  ])('uses Host %s, and not SERVER_NAME %s', async (HTTP_HOST, SERVER_NAME, application) => {
     expect(brief(await runCgi(map, '/x', { HTTP_HOST, SERVER_NAME }))).toEqual([OK, application])
   })
 
-  it('takes the default port of the scheme for a Host without port', async () => {
+  it('uses the default port of the scheme for a Host without a port', async () => {
     const app = mount({ 'http://a.example:80/': tell('80'), 'http://a.example:443/': tell('443') })
     const ask = async (variables: object) =>
       brief(await runCgi(app, '/', { HTTP_HOST: 'a.example', ...variables }))[1]
     expect([await ask({}), await ask({ HTTPS: 'on' })]).toEqual(['80 |/', '443 |/'])
   })
 
-  it('takes SERVER_NAME for the host if there is no Host', async () => {
+  it('uses SERVER_NAME if there is no Host', async () => {
     const variables = { HTTP_HOST: undefined, SERVER_NAME: 'bar.example.com' }
     expect(brief(await runCgi(map, '/x', variables))).toEqual([OK, 'bar |/x'])
   })
@@ -90,14 +90,14 @@ describe('mount', () => {
     ],
     ['a promise', async (_environ, startResponse) => (startResponse(OK, PLAIN), ['x'])],
     [
-      'what throws',
+      'an application that throws',
       () => {
         throw new Error('broken')
       },
     ],
-    ['what rejects', () => Promise.reject(new Error('broken'))],
+    ['an application that rejects', () => Promise.reject(new Error('broken'))],
     [
-      'what fails to close',
+      'a body that fails to close',
       (_environ, startResponse) => {
         startResponse(OK, PLAIN)
         return Object.assign(['x'], { close: () => Promise.reject(new Error('broken')) })
@@ -178,7 +178,7 @@ describe('cascade', () => {
     expect(`${status} ${String(body)}`).toBe(answered)
   })
 
-  it('closes a body that it does not use before it goes on', async () => {
+  it('closes an unused body before it calls the next application', async () => {
     const log: string[] = []
     const apps = [
       answer('404 Not Found', 'a', log),
@@ -221,7 +221,7 @@ describe('cascade', () => {
   ]
   describe.each(GATEWAYS)('over %s', (gateway) => {
     it.each(missing)(
-      'goes on after a 404 from %s, whatever kind the next application is',
+      'calls the next application after a 404 from %s, whatever kind that is',
       async (_what, app) => {
         for (const next of [
           answer(OK, 'found'),

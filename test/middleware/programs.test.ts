@@ -1,6 +1,6 @@
 /**
- * The examples that use `portico/middleware`, or do by hand what others take it for. They are bundled
- * with the sources in the place of the package, and run behind each gateway.
+ * The examples that use `portico/middleware`, or do the same by hand. They are bundled with the sources
+ * instead of the package, and run over each gateway.
  */
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -74,7 +74,7 @@ class Browser {
   }
 }
 
-describe.each(GATEWAYS)('over %s', (gateway) => {
+describe.each(GATEWAYS)('Over %s,', (gateway) => {
   it('sign-in.mjs signs in and out', async () => {
     const { application } = await load('sign-in.mjs')
     await through(gateway, validator(application), async (ask) => {
@@ -121,7 +121,7 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
   })
 })
 
-describe('Pool of sandwich.mjs', () => {
+describe('The pool of sandwich.mjs', () => {
   interface Pool {
     free: number
     take(): Promise<unknown>
@@ -133,7 +133,7 @@ describe('Pool of sandwich.mjs', () => {
     withConnection(app: Application, pool: Pool): Application
   }
 
-  it('queues those who come too late, and makes no more connections than its size', async () => {
+  it('queues further requests, and opens no more connections than its size', async () => {
     const { Pool } = await load<Sandwich>('sandwich.mjs')
     let made = 0
     const pool = new Pool(2, () => (made += 1))
@@ -168,7 +168,7 @@ describe('Pool of sandwich.mjs', () => {
     expect(pool.free).toBe(1)
   })
 
-  it('gets its connection back whatever the application does, and the body is closed', async () => {
+  it('gets its connection back whatever the application does, and closes the body', async () => {
     const example = await load<Sandwich>('sandwich.mjs')
     const pool = new example.Pool(1, () => ({}))
     let closed = 0
@@ -190,16 +190,19 @@ describe('Pool of sandwich.mjs', () => {
     expect(closed).toBe(2)
   })
 
-  it.each(GATEWAYS)('is whole again over %s, and the validator finds no fault', async (gateway) => {
-    const { application, pool } = await load<Sandwich>('sandwich.mjs')
-    await through(gateway, validator(application), async (ask) => {
-      for (let n = 1; n <= 2; n += 1) {
-        expect(brief(await ask(`/${gateway}`))).toEqual([
-          '200 OK',
-          `You were here 1 times, everybody together ${n} times.\n`,
-        ])
-      }
-    })
-    expect(pool.free).toBe(4)
-  })
+  it.each(GATEWAYS)(
+    'is complete again after requests over %s, and the validator reports nothing',
+    async (gateway) => {
+      const { application, pool } = await load<Sandwich>('sandwich.mjs')
+      await through(gateway, validator(application), async (ask) => {
+        for (let n = 1; n <= 2; n += 1) {
+          expect(brief(await ask(`/${gateway}`))).toEqual([
+            '200 OK',
+            `You were here 1 times, everybody together ${n} times.\n`,
+          ])
+        }
+      })
+      expect(pool.free).toBe(4)
+    },
+  )
 })

@@ -1,4 +1,4 @@
-/** `proxyFix`: which proxies are trusted, about what, and how far back. */
+/** `proxyFix`: which proxies are trusted, for which fields, and how many in a row. */
 import { describe, expect, it } from 'vitest'
 import { assert, property, string } from 'fast-check'
 import { ConfigurationError } from '../../src/errors.ts'
@@ -47,42 +47,42 @@ const whoIsThere: Application = (environ, startResponse) => {
   return [String(environ['REMOTE_ADDR'])]
 }
 
-describe('proxyFix and X-Forwarded-For', () => {
+describe('proxyFix with X-Forwarded-For', () => {
   it.each<[what: string, value: string, count: number, client: string | undefined]>([
-    ['the last word', '6.6.6.6, 192.0.2.1', 1, '192.0.2.1'],
-    ['the only word', '192.0.2.1', 1, '192.0.2.1'],
+    ['the last value', '6.6.6.6, 192.0.2.1', 1, '192.0.2.1'],
+    ['the only value', '192.0.2.1', 1, '192.0.2.1'],
     ['IPv6', '2001:db8::1', 1, '2001:db8::1'],
     ['IPv6 with a port', '[2001:db8::1]:80', 1, '2001:db8::1'],
     ['IPv4 with a port', '192.0.2.1:80', 1, '192.0.2.1'],
-    ['the word before a trusted proxy', '6.6.6.6, 192.0.2.1, 10.0.0.2', 2, '192.0.2.1'],
-    ['no further than the count', '192.0.2.1, 10.0.0.2', 1, '10.0.0.2'],
-    ['no further than the list of the trusted', '6.6.6.6, 192.0.2.1', 2, '192.0.2.1'],
-    ['as far as there are words', '10.0.0.3, 10.0.0.2', 5, '10.0.0.3'],
-    ['no name', 'unknown', 1, undefined],
-    ['no name behind a proxy', 'unknown, 10.0.0.2', 2, undefined],
-    ['no zone', 'fe80::1%eth0', 1, undefined],
+    ['the value before a trusted proxy', '6.6.6.6, 192.0.2.1, 10.0.0.2', 2, '192.0.2.1'],
+    ['at most `count` values back', '192.0.2.1, 10.0.0.2', 1, '10.0.0.2'],
+    ['at most the first proxy that is not trusted', '6.6.6.6, 192.0.2.1', 2, '192.0.2.1'],
+    ['the first value if there are fewer than proxies', '10.0.0.3, 10.0.0.2', 5, '10.0.0.3'],
+    ['no value that is a name', 'unknown', 1, undefined],
+    ['no name before a proxy', 'unknown, 10.0.0.2', 2, undefined],
+    ['no address with a zone', 'fe80::1%eth0', 1, undefined],
     ['nothing', '', 1, undefined],
-    ['no word that is empty', '192.0.2.1,', 1, undefined],
-    ['no address with more after it', '192.0.2.1 x', 1, undefined],
-  ])('take the client from %s', (_what, value, count, client) => {
+    ['no empty value', '192.0.2.1,', 1, undefined],
+    ['no address with text after it', '192.0.2.1 x', 1, undefined],
+  ])('takes the client from %s', (_what, value, count, client) => {
     expect(fixed({ HTTP_X_FORWARDED_FOR: value }, { count })['REMOTE_ADDR']).toBe(client)
   })
 
   it.each<[what: string, peer: string | undefined, trusted: string[], believed: boolean]>([
     ['a trusted proxy', '10.1.2.3', ['10.0.0.0/8'], true],
     ['another', '192.0.2.9', ['10.0.0.0/8'], false],
-    ['a trusted one seen by a socket for both', '::ffff:10.1.2.3', ['10.0.0.0/8'], true],
+    ['a trusted proxy on a dual-stack socket', '::ffff:10.1.2.3', ['10.0.0.0/8'], true],
     ['a Unix socket', undefined, ['unix'], true],
     ['a Unix socket beside addresses', undefined, ['unix', '10.0.0.1'], true],
     ['a Unix socket that is not trusted', undefined, ['10.0.0.1'], false],
     ['an address where only Unix sockets are trusted', '10.0.0.1', ['unix'], false],
-  ])('trust %s or not', (_what, peer, trusted, believed) => {
+  ])('decides whether to trust %s', (_what, peer, trusted, believed) => {
     const variables: Partial<Environ> = { HTTP_X_FORWARDED_FOR: '192.0.2.1' }
     variables['REMOTE_ADDR'] = peer
     expect(fixed(variables, { trusted })['REMOTE_ADDR']).toBe(believed ? '192.0.2.1' : undefined)
   })
 
-  it('remove what described the proxy', () => {
+  it('removes the variables that described the proxy', () => {
     const changed = fixed({ HTTP_X_FORWARDED_FOR: '192.0.2.1' }, {})
     expect(changed).toEqual({ REMOTE_ADDR: '192.0.2.1', REMOTE_PORT: undefined })
   })
@@ -141,7 +141,7 @@ it.each<[gateway: 'http' | 'fastcgi' | 'scgi' | 'cgi', peer: string | undefined,
   expect(String(response.body)).toBe(client)
 })
 
-describe('proxyFix and the other fields', () => {
+describe('proxyFix with other fields accepts', () => {
   it.each<
     [what: string, variables: Partial<Environ>, options: Partial<ProxyFixOptions>, changed: object]
   >([
@@ -159,7 +159,7 @@ describe('proxyFix and the other fields', () => {
     ],
     ['no other proto', { HTTP_X_FORWARDED_PROTO: 'gopher' }, {}, {}],
     [
-      'http of what came by https',
+      'http for a request that arrived over https',
       { HTTP_X_FORWARDED_PROTO: 'http', HTTPS: 'on' },
       {},
       { 'wsgi.url_scheme': 'http', HTTPS: undefined, SERVER_PORT: '80' },
@@ -211,7 +211,7 @@ describe('proxyFix and the other fields', () => {
     ['no invalid port', { HTTP_X_FORWARDED_PORT: '8x' }, { fields: ALL }, {}],
     ['prefix', { HTTP_X_FORWARDED_PREFIX: '/a/b/' }, { fields: ALL }, { SCRIPT_NAME: '/a/b' }],
     [
-      'prefix before what is there',
+      'prefix in front of SCRIPT_NAME',
       { HTTP_X_FORWARDED_PREFIX: '/a', SCRIPT_NAME: '/b' },
       { fields: ALL },
       { SCRIPT_NAME: '/a/b' },
@@ -251,13 +251,13 @@ describe('proxyFix and the other fields', () => {
       },
     ],
     [
-      'no Forwarded that is malformed',
+      'no malformed Forwarded',
       { HTTP_FORWARDED: 'for=192.0.2.1;proto="https' },
       { forwarded: true },
       {},
     ],
     [
-      'Forwarded after what a client left open',
+      'Forwarded after an unterminated string of the client',
       { HTTP_FORWARDED: 'for="6.6.6.6, for=192.0.2.1' },
       { forwarded: true },
       { REMOTE_ADDR: '192.0.2.1', REMOTE_PORT: undefined },
@@ -269,12 +269,12 @@ describe('proxyFix and the other fields', () => {
       {},
     ],
     [
-      'X-Forwarded where Forwarded is trusted',
+      'no X-Forwarded-* if Forwarded is trusted',
       { HTTP_X_FORWARDED_FOR: '192.0.2.1' },
       { forwarded: true },
       {},
     ],
-    ['Forwarded where X-Forwarded is trusted', { HTTP_FORWARDED: 'for=192.0.2.1' }, {}, {}],
+    ['no Forwarded if X-Forwarded-* is trusted', { HTTP_FORWARDED: 'for=192.0.2.1' }, {}, {}],
   ])('%s', (_what, variables, options, changed) => {
     expect(fixed({ SCRIPT_NAME: '', ...variables }, options)).toEqual(changed)
   })

@@ -1,4 +1,4 @@
-/** `ranges`: parts of an application's own files; how staticFiles uses it is tested with that. */
+/** `ranges`: parts of an application's own files. The tests of staticFiles cover its use there. */
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -72,7 +72,7 @@ const sources: [what: string, body: () => Body | Promise<Body>, whole: string][]
   ['a part of one of a part', () => stream({ start: 1, end: 8 }, { start: 1 }), '2345678'],
 ]
 
-describe.each(sources)('ranges of %s', (_what, body, whole) => {
+describe.each(sources)('With ranges over %s,', (_what, body, whole) => {
   const size = whole.length
   it.each<[range: string, from: number, to: number]>([
     ['bytes=0-0', 0, 1],
@@ -99,7 +99,7 @@ describe.each(sources)('ranges of %s', (_what, body, whole) => {
   })
 
   it.each(['bytes=4-2', 'bytes=0-1,3-4', 'bytes=-', 'lines=1-2', ''])(
-    '%j gets all of it, which is announced',
+    '%j gets the whole file with its Content-Length',
     async (range) => {
       const response = await ask(ranges(sending(body)), range)
       expect(brief(response)).toEqual([OK, whole])
@@ -132,10 +132,14 @@ it.each<[what: string, app: Application, announced: string | undefined]>([
   ['another status', sending(() => handle({ start: 0 }), [], '404 Not Found'), undefined],
   ['an array', sending(() => ['0123456789']), undefined],
   ['a Readable', sending(() => new FileWrapper(Readable.from(['0123456789']))), undefined],
-  ['none wanted', sending(() => handle({ start: 0 }), [['Accept-Ranges', 'none']]), 'none'],
+  [
+    'a response with Accept-Ranges: none',
+    sending(() => handle({ start: 0 }), [['Accept-Ranges', 'none']]),
+    'none',
+  ],
   // The application knows what it means by it.
   ['a file of /proc', sending(async () => new FileWrapper(await open('/proc/version'))), 'bytes'],
-])('ranges leaves %s as it is', async (_what, app, announced) => {
+])('ranges does not change %s', async (_what, app, announced) => {
   const response = await ask(ranges(app), 'bytes=2-4')
   expect(response.status).not.toMatch(/^(?:206|416)/)
   expect(response.body.toString()).toMatch(/^(?:0123456789$|Linux )/)

@@ -1,4 +1,4 @@
-/** `sendfile`: what is handed over, never at a client's word; and what real servers make of it. */
+/** `sendfile`: which files are passed to the web server, and what real servers send for them. */
 import { createReadStream, mkdirSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { rm } from 'node:fs/promises'
@@ -141,16 +141,16 @@ it.each<[what: string, app: Application, method?: string]>([
   ['an array', answering(() => ['body'])],
   ['another status', answering(() => fileAt('/a'), [], '404 Not Found')],
   ['a part as the application sends it', answering(() => fileAt('/a'), [], '206 Partial Content')],
-  ['what is compressed', answering(() => fileAt('/a'), [['Content-Encoding', 'gzip']])],
+  ['a compressed file', answering(() => fileAt('/a'), [['Content-Encoding', 'gzip']])],
   ['a response to POST', answering(() => fileAt('/a')), 'POST'],
   [
-    'what is written',
+    'the chunks of write()',
     async (_environ, startResponse) => {
       await startResponse(OK, [])('body')
       return []
     },
   ],
-])('sendfile leaves %s as it is', async (_what, app, method = 'GET') => {
+])('sendfile does not change %s', async (_what, app, method = 'GET') => {
   const response = await runCgi(sendfile(app, xSendfile), { method, target: '/' })
   expect(valueOf(response, 'X-Sendfile')).toBeUndefined()
   expect(response.body.toString()).toMatch(/body$|^ody/)
@@ -164,7 +164,7 @@ it('sendfile passes on the header of the application', async () => {
 it.each<[what: string, body: () => Body | Promise<Body>]>([
   ['a stream', () => new FileWrapper(createReadStream(FILE))],
   ['a FileHandle with its path', async () => new FileWrapper(await open(FILE), { path: FILE })],
-])('sendfile hands over %s', async (_what, body) => {
+])('sendfile passes on %s', async (_what, body) => {
   expect(valueOf(await runCgi(sendfile(answering(body), xSendfile), '/'), 'X-Sendfile')).toBe(FILE)
 })
 
@@ -226,7 +226,7 @@ const servers = [
 
 describe.each(servers)('sendfile with $program', ({ program, options, start }) => {
   const { available, hint } = installed(program)
-  describe.skipIf(!available)(`as it is${hint}`, () => {
+  describe.skipIf(!available)(`passes files on${hint}`, () => {
     const names = ['plain.txt', 'a b%2f+?#.txt', 'grün.bin']
     const content = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251))
     let folder: string
@@ -271,7 +271,7 @@ describe.each(servers)('sendfile with $program', ({ program, options, start }) =
     })
 
     it.each(names.map((name, index) => [name, index] as const))(
-      '%s is sent by the server',
+      'and the server sends %s',
       async (_name, index) => {
         log = ''
         const response = await httpRequest({ port: server.port }, { target: `/app?${index}` })
@@ -286,13 +286,13 @@ describe.each(servers)('sendfile with $program', ({ program, options, start }) =
       },
     )
 
-    it('leaves ranges to the server', async () => {
+    it('and leaves ranges to the server', async () => {
       const headers: HeaderList = [['Range', 'bytes=10-19']]
       const response = await httpRequest({ port: server.port }, { target: '/app?0', headers })
       expect([response.status, response.body.equals(content.subarray(10, 20))]).toEqual([206, true])
     })
 
-    it('hands over the files of staticFiles, which sends parts itself', async () => {
+    it('from staticFiles, which sends ranges itself', async () => {
       const target = '/app/plain.txt?x'
       const whole = await httpRequest({ port: server.port }, { target })
       expect([whole.status, whole.body.equals(content)]).toEqual([200, true])
@@ -305,7 +305,7 @@ describe.each(servers)('sendfile with $program', ({ program, options, start }) =
       expect(ranges.map(([, value]) => value)).toEqual(['bytes'])
     })
 
-    it('has the length of the file for HEAD', async () => {
+    it('with the length of the file for HEAD', async () => {
       const response = await httpRequest(
         { port: server.port },
         { method: 'HEAD', target: '/app?0' },

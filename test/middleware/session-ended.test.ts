@@ -82,7 +82,7 @@ describe.each(stores)('%s', (_store, make) => {
   )
 
   it.each(matrix)(
-    'does not bring a session back that ended by $end while a request $late',
+    'does not restore a session that ended by $end while a request $late',
     async ({ endIt, actions: [before, after] }) => {
       const { cookie = '' } = await ask('', ({ data }) => void (data['user'] = 'ada'))
       const gate = new EventEmitter()
@@ -125,7 +125,7 @@ describe.each(stores)('%s', (_store, make) => {
   })
 })
 
-it('MemoryStore drops sessions that never came back before those that did', () => {
+it('MemoryStore drops sessions without a second request before others', () => {
   const store = new MemoryStore(3)
   const later = Date.now() + 60_000
   store.save('user', '{}', later)
@@ -146,7 +146,7 @@ it.each<[what: string, prepare: (path: string) => void, isOwn: boolean]>([
         boolean,
       ][])
     : []),
-])('FileStore judges a directory %s', async (_what, prepare, isOwn) => {
+])('FileStore decides whether to use a directory %s', async (_what, prepare, isOwn) => {
   const path = join(directory, 'own')
   mkdirSync(path, { mode: 0o700 })
   prepare(path)
@@ -169,7 +169,7 @@ const set: Application = ({ 'portico.session': { data } }, startResponse) => {
   return []
 }
 
-describe('cookie of session', () => {
+describe('The cookie of session', () => {
   it.each([
     ['/@admin', '/@admin'],
     ['/a+b', '/a+b'],
@@ -232,7 +232,7 @@ const using =
     return []
   }
 
-describe('Vary of session', () => {
+describe('The Vary header of session', () => {
   it.each<[what: string, app: Application, vary: string | undefined]>([
     ['that is changed', set, 'Accept, Cookie'],
     ['that is read', using(({ data }) => void data['user']), 'Cookie'],

@@ -1,4 +1,4 @@
-/** `session`: what is remembered, who can change it, when it is saved, and that it stays ended. */
+/** `session`: what it keeps, who can change it, when it is saved, and when it ends. */
 import {
   existsSync,
   mkdirSync,
@@ -140,7 +140,7 @@ describe.each(kinds)('session %s', (_kind, makeStore) => {
     expect(seen).toEqual([data.list, data.text, 'y', undefined])
   })
 
-  it('notices a change inside of a value', async () => {
+  it('notices a change inside a value', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(doing(({ data }) => void (data['list'] = [1])))
     await browser.run(doing(({ data }) => void (data['list'] as number[]).push(2)))
@@ -181,7 +181,7 @@ describe.each(kinds)('session %s', (_kind, makeStore) => {
     expect(await browser.run(look)).toBe('{"visits":1}')
   })
 
-  it('accepts a cookie signed with an older secret, and signs it anew', async () => {
+  it('accepts a cookie signed with an older secret, and signs it again', async () => {
     const store = makeStore()
     const browser = new Browser({ store, secret: older })
     await browser.run(count)
@@ -204,7 +204,7 @@ describe.each(kinds)('session %s', (_kind, makeStore) => {
     ['of another cookie', (cookie) => `other=x; ${cookie.replace('session', 'sessiom')}`],
     ['empty', () => 'session='],
     ['of spaces', () => 'session=   ;;;='],
-  ])('starts anew with a cookie that is %s', async (_what, change) => {
+  ])('starts a new session for a cookie that is %s', async (_what, change) => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     browser.cookie = change(browser.cookie)
@@ -300,7 +300,7 @@ describe.each(kinds.slice(1))('session %s', (_kind, makeStore) => {
     expect(browser.cookie).not.toBe(copy)
   })
 
-  it('starts anew when data is set after destroy()', async () => {
+  it('starts a new session when data is set after destroy()', async () => {
     const browser = new Browser({ store: makeStore() })
     await browser.run(count)
     const before = browser.cookie
@@ -394,7 +394,7 @@ it('session responds with a 500 if the store fails', async () => {
   expect(browser.errors).toContain('the disk is full')
 })
 
-it('session starts anew if its data cannot be read', async () => {
+it('session starts a new session if its data cannot be read', async () => {
   const directoryOf = join(directory, 'sessions')
   const browser = new Browser({ store: new FileStore(directoryOf) })
   expect(await browser.run(count)).toBe('{"visits":1}')
@@ -443,7 +443,7 @@ it('session responds with a 500 if the data does not fit into a cookie', async (
   expect(browser.errors).toMatch(/the cookie has 5\d\d\d bytes/)
 })
 
-describe('cookie of session', () => {
+describe('The cookie of session', () => {
   it.each<
     [
       what: string,
@@ -548,14 +548,14 @@ describe('MemoryStore', () => {
     expect([store.size, store.load('a')]).toEqual([1, undefined])
   })
 
-  it('MemoryStore forgets what has expired', () => {
+  it('MemoryStore drops expired sessions', () => {
     const store = new MemoryStore()
     store.save('a', 'a', Date.now() + 1000)
     vi.advanceTimersByTime(1000)
     expect([store.load('a'), store.size]).toEqual([undefined, 0])
   })
 
-  it.each([0, 1.5, -1])('MemoryStore refuses room for %d sessions', (max) => {
+  it.each([0, 1.5, -1])('MemoryStore refuses a maximum of %d sessions', (max) => {
     expect(() => new MemoryStore(max)).toThrow(ConfigurationError)
   })
 })
@@ -576,7 +576,7 @@ describe('FileStore', () => {
     expect(await store.load(id)).toBe('data')
   })
 
-  it('FileStore finds nothing where there is no directory', async () => {
+  it('FileStore finds no session if there is no directory', async () => {
     const store = new FileStore(join(directory, 'none'))
     expect(await store.load(id)).toBeUndefined()
     await store.remove(id)

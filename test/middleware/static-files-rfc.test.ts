@@ -68,7 +68,7 @@ const code = async (headers: HeaderList, path = '/a.txt') =>
 const DATE = 'Sun, 06 Nov 1994 08:49:37 GMT'
 const EARLIER = 'Sun, 06 Nov 1994 08:49:36 GMT'
 
-describe('staticFiles and preconditions', () => {
+describe('A request to staticFiles', () => {
   it.each<[headers: HeaderList, status: string]>([
     [[['If-Match', '"other"']], '412'],
     [[['If-Match', '*']], '200'],
@@ -146,7 +146,7 @@ describe('staticFiles and preconditions', () => {
     [[['If-Modified-Since', 'Sunday, 06-Nov-94 08:49:37 GMT']], '304'],
     [[['If-Modified-Since', 'Sun Nov  6 08:49:37 1994']], '304'],
     [[['If-Modified-Since', 'Sun Nov  6 08:49:36 1994']], '200'],
-  ])('are with %j a %s', async (headers, status) => {
+  ])('with the preconditions %j gets a %s', async (headers, status) => {
     const etag = valueOf(await ask(staticFiles(root), '/a.txt'), 'ETag') ?? ''
     const filled = headers.map(([name, value]): [string, string] => [
       name,
@@ -166,7 +166,7 @@ it.each([
   ['1994-11-06', undefined],
   ['', undefined],
   [null, undefined],
-])('parseHttpDate(%j)', (text, milliseconds) => {
+])('parseHttpDate() reads %j', (text, milliseconds) => {
   expect(parseHttpDate(text)).toBe(milliseconds)
 })
 
@@ -263,7 +263,7 @@ it.each([
   ])
 })
 
-it('staticFiles follows its own directory to another release', async () => {
+it('staticFiles follows the symbolic link of its directory to another release', async () => {
   for (const release of ['1', '2']) {
     mkdirSync(join(directory, release))
     writeFileSync(join(directory, release, 'v.txt'), release)

@@ -106,7 +106,7 @@ it.each<[path: string, status: string, type?: string]>([
   if (status === OK) expect(valueOf(response, 'Content-Type')).toBe(type)
 })
 
-it('staticFiles finds no file whose name is followed by up to 100 slashes', async () => {
+it('staticFiles finds no file for a name followed by up to 100 slashes', async () => {
   for (let count = 1; count <= 100; count += 1) {
     expect((await get(`/text.txt${'/'.repeat(count)}`)).status).toBe('404 Not Found')
   }
@@ -180,7 +180,7 @@ async function codeOf(...headers: HeaderList): Promise<string> {
   return (await get('/text.txt', [['Range', 'bytes=1-2'], ...headers])).status.slice(0, 3)
 }
 
-describe('staticFiles and Range', () => {
+describe('Range requests to staticFiles', () => {
   it.each<[range: string, status: number, body: string, contentRange?: string]>([
     ['bytes=0-0', 206, '0', 'bytes 0-0/10'],
     ['bytes=2-4', 206, '234', 'bytes 2-4/10'],
@@ -212,7 +212,7 @@ describe('staticFiles and Range', () => {
     expect((await get('/empty.txt', [['Range', 'bytes=-5']])).status).toMatch(/^416/)
   })
 
-  it('give what slice() gives', async () => {
+  it('give the same bytes as slice()', async () => {
     const inFile = integer({ min: 0, max: 9 })
     await assert(
       asyncProperty(inFile, integer({ min: 0, max: 20 }), async (start, more) => {
@@ -261,7 +261,7 @@ it('staticFiles sends a precompressed file to clients that accept it', async () 
   ])
 })
 
-it('staticFiles responds to a FIFO with a 404, and goes on', async () => {
+it('staticFiles responds to a FIFO with a 404, and keeps serving', async () => {
   execFileSync('mkfifo', [join(root, 'fifo')])
   const answers = [1, 2, 3, 4, 5].map(() => get('/fifo'))
   for (const response of await Promise.all(answers)) expect(response.status).toBe('404 Not Found')
@@ -273,7 +273,7 @@ it.each([
   ['/archive.tar.gz', 'application/gzip', text],
   ['/font.br', 'application/octet-stream', text],
 ])(
-  'staticFiles sends %s, asked for by that name, without Content-Encoding',
+  'staticFiles sends %s without Content-Encoding if it is requested by that name',
   async (path, type, body) => {
     for (const precompressed of [false, true]) {
       const app = staticFiles(root, { precompressed })
@@ -311,7 +311,7 @@ it.each<[path: string, method: string, headers: HeaderList]>([
   expect([response.status.startsWith('5'), response.errors, doubts]).toEqual([false, '', []])
 })
 
-it('staticFiles goes on if a file is removed while it is sent', async () => {
+it('staticFiles sends a file completely if it is removed meanwhile', async () => {
   const faults: unknown[] = []
   const onFault = (error: unknown) => void faults.push(error)
   process.on('uncaughtException', onFault)

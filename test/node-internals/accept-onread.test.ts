@@ -1,4 +1,4 @@
-/** Connections read into shared memory: no reader may notice, and no peer may make it grow. */
+/** Connections read into shared memory: readers must not notice, and peers must not make it grow. */
 import { Buffer } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -113,7 +113,7 @@ describe('Connections that takeConnections() has taken over', () => {
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024)
   })
 
-  it('are closed by an error of the reader, as the rest would be read from reused memory', async () => {
+  it('are closed if the reader throws, because the rest would be read from reused memory', async () => {
     const { path, collectors } = await taking()
     const client = await open(path)
     await expect.poll(() => collectors.length).toBe(1)
@@ -154,7 +154,7 @@ describe('Connections that takeConnections() has taken over', () => {
     servers.length = 0
   })
 
-  it('stay with Node if its internals are not the known ones', () => {
+  it('are left to Node if its internals are unknown', () => {
     expect(takeConnections(createServer(), {}, nobody)).toBe(false)
     for (const internals of [{}, { _handle: {} }, { _handle: { onconnection: nobody } }]) {
       expect(takeConnections(internals as never, {}, nobody)).toBe(false)

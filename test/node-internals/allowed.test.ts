@@ -11,6 +11,6 @@ it.each<[where: string, versions: NodeJS.ProcessVersions, value: string | undefi
   ['Node with PORTICO_NO_INTERNALS=1', node, '1', false],
   ['Bun', { ...node, bun: '1.3.0' }, undefined, false],
   ['Deno', { ...node, deno: '2.5.0' }, undefined, false],
-])('In %s the use of internals is decided by the environment', (_, versions, value, is) => {
+])('Internals are used or not in %s', (_, versions, value, is) => {
   expect(isAllowed({ versions, env: { PORTICO_NO_INTERNALS: value } })).toBe(is)
 })

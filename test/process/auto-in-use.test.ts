@@ -34,7 +34,7 @@ async function complaint(options: RunOptions): Promise<string> {
 
 describe('If the port is in use, run()', () => {
   test.each(['', 'http', 'scgi'])(
-    'says how to choose another (PORTICO_GATEWAY=%s)',
+    'explains how to choose another port (PORTICO_GATEWAY=%s)',
     async (gateway) => {
       vi.stubEnv('PORTICO_GATEWAY', gateway)
       expect(await complaint({ listen })).toBe(

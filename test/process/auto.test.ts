@@ -102,7 +102,7 @@ describe('detectGateway()', () => {
     },
   )
 
-  test('recognises a CGI request before it looks at any socket', () => {
+  test('detects a CGI request before it looks at any socket', () => {
     expect(detectGateway({ ...CGI, ...OWN, PORTICO_GATEWAY: '' })).toEqual({ gateway: 'cgi' })
   })
 
@@ -110,7 +110,7 @@ describe('detectGateway()', () => {
     ['a request without a gateway', { REQUEST_METHOD: 'GET' }],
     ['a gateway without a request', { GATEWAY_INTERFACE: 'CGI/1.1' }],
     ['an empty method', { ...CGI, REQUEST_METHOD: '' }],
-  ])('does not take %s for a CGI request', async (_, env) => {
+  ])('does not detect a CGI request for %s', async (_, env) => {
     expect(await detected('ignore', env)).toMatchObject({ gateway: 'http' })
   })
 
@@ -188,7 +188,7 @@ describe('run(app)', () => {
   test.each([
     ['fastcgi', 'FastCGI'],
     ['scgi', 'SCGI'],
-  ])('logs the address where it serves %s, and who may connect', async (gateway, name) => {
+  ])('logs the address on which it serves %s, and who may connect', async (gateway, name) => {
     const path = `${directory.path}/${gateway}`
     const env = { PORTICO_GATEWAY: gateway, PORTICO_LISTEN: `unix:${path}` }
     const { output } = await start(process.execPath, [running], { env }).ended
@@ -383,7 +383,7 @@ describe('run(app)', () => {
 })
 
 describe('PORTICO_* variables', () => {
-  test('replace the options of the program', () => {
+  test('override the options of the program', () => {
     const env = {
       PORTICO_SHUTDOWN_TIMEOUT: '5',
       PORTICO_MULTIPROCESS: 'true',

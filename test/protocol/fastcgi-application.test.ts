@@ -368,7 +368,7 @@ const ROWS: Row[] = [
 
 describe('The application side of FastCGI', () => {
   for (const { name, wire, eof = false, options, maxPairs, events } of ROWS) {
-    it(`reports the same events however the bytes are divided: ${name}`, () => {
+    it(`reports the same events wherever the bytes are split: ${name}`, () => {
       for (const [division, chunks] of divisions(Buffer.concat(wire))) {
         const connection = new ApplicationConnection(options)
         expect(feed(decoding(connection, maxPairs), chunks, eof), division).toEqual(events)
@@ -479,7 +479,7 @@ describe('A FastCGI response', () => {
 })
 
 describe('A FastCGI connection', () => {
-  it('stays open after a request with KEEP_CONN, and its id can be used again at once', () => {
+  it('stays open after a request with KEEP_CONN, and the id can be reused at once', () => {
     const connection = connectionWith(head(1))
     connection.end(1)
     expect(connection.closing).toBe(false)

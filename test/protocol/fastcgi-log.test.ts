@@ -28,13 +28,13 @@ describe('A text for the log', () => {
     ['a short line before a long one', `a\n${'x'.repeat(2_000)}\n`, [2, 1_900, 101]],
     ['a line that ends with the record', `${'x'.repeat(1_899)}\n${'y'.repeat(50)}`, [1_900, 50]],
     ['characters of four bytes', `x${'🚪'.repeat(500)}`, [1_897, 104]],
-  ])('of %s is cut after lines, or between characters', (_, text, lengths) => {
+  ])('of %s is split after lines, or between characters', (_, text, lengths) => {
     const records = contents(text)
     expect(records.join('')).toBe(text)
     expect(records.map((record) => Buffer.byteLength(record))).toEqual(lengths)
   })
 
-  it('is whole again when its records are joined, whatever it is', () => {
+  it('is unchanged when its records are joined, whatever it contains', () => {
     const line = fc.string({ unit: 'grapheme', maxLength: 900 })
     fc.assert(
       fc.property(fc.array(line, { maxLength: 8 }), (lines) => {

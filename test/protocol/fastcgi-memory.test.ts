@@ -1,6 +1,6 @@
 /**
- * What stands in memory after the received bytes: what a read before this one left there,
- * perhaps another client's. Whatever it is, no event has any of it.
+ * The memory after the received bytes contains bytes of an earlier read, perhaps of another client.
+ * No event may contain any of them.
  */
 import { Buffer } from 'node:buffer'
 import * as fc from 'fast-check'

@@ -106,7 +106,7 @@ const ROWS: Row[] = [
 
 describe('The web server side of FastCGI', () => {
   for (const { name, wire, eof = false, events } of ROWS) {
-    it(`reports the same events however the bytes are divided: ${name}`, () => {
+    it(`reports the same events wherever the bytes are split: ${name}`, () => {
       for (const [division, chunks] of divisions(Buffer.concat(wire))) {
         const connection = new WebServerConnection()
         connection.begin(1)
@@ -232,7 +232,7 @@ function respondToAll(connection: ApplicationConnection, chunks: Buffer[]): obje
 }
 
 describe('A FastCGI stream', () => {
-  it('gives the application side the same events however it is divided', () => {
+  it('gives the application side the same events wherever it is split', () => {
     fc.assert(
       fc.property(anyStream, anyCuts, (bytes, cuts) => {
         expect(respondToAll(new ApplicationConnection(), cut(bytes, cuts))).toEqual(

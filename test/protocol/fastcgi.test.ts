@@ -103,7 +103,7 @@ describe('FastCGI pairs', () => {
     )
   })
 
-  it('in malformed blocks give a list or an error, and are never read beyond the end', () => {
+  it('in malformed blocks give a list or an error, and no byte beyond the end is read', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
         const inside = Buffer.alloc(bytes.length + 40, 0x41)
@@ -183,7 +183,7 @@ describe('A FastCGI stream', () => {
     })
   }
 
-  it('has the same records however its chunks are divided, and before any suffix', () => {
+  it('has the same records however its chunks are split, and before any suffix', () => {
     fc.assert(
       fc.property(
         fc.array(

@@ -91,7 +91,7 @@ describe('The SCGI reader', () => {
       { params: ['CONTENT_LENGTH', '0', 'SCGI', '1'], contentLength: 0, body: '', ended: true },
     ],
     [
-      'nginx 1.22 without scgi_params: no SCGI, a repeated request header twice',
+      'nginx 1.22 without scgi_params: no header SCGI, and a repeated request header',
       bytes('51:CONTENT_LENGTH\x000\0HTTP_HOST\0a\0HTTP_X_A\x001\0HTTP_X_A\x002\0,'),
       {
         params: ['CONTENT_LENGTH', '0', 'HTTP_HOST', 'a', 'HTTP_X_A', '1', 'HTTP_X_A', '2'],
@@ -124,11 +124,11 @@ describe('The SCGI reader', () => {
       { params: ['CONTENT_LENGTH', '999999999999999'], contentLength: 999999999999999, body: '' },
     ],
     [
-      'bytes after the body, which are thrown away',
+      'bytes after the body, which are discarded',
       Buffer.concat([headers('CONTENT_LENGTH', '2'), bytes('ab\r\n24:CONTENT_LENGTH')]),
       { params: ['CONTENT_LENGTH', '2'], contentLength: 2, body: 'ab', ended: true },
     ],
-  ])('reads %s, however it is divided', (_, request, expected) => {
+  ])('reads %s, wherever it is split', (_, request, expected) => {
     for (const chunks of cuts(request)) expect(hear(chunks)).toEqual(expected)
   })
 
@@ -163,7 +163,7 @@ describe('The SCGI reader', () => {
       '"CONTENT_LENGTH" appears twice',
     ],
     [String(headers('CONTENT_LENGTH', '0', 'A', '1', 'A', '2')), '"A" appears twice'],
-  ])('refuses %j, however it is divided: it %s', (request, why) => {
+  ])('refuses %j, wherever it is split: it %s', (request, why) => {
     for (const chunks of cuts(bytes(request))) {
       const { error, ...heard } = hear(chunks, true)
       expect(error).toMatch(/^PORTICO_PROTOCOL: /)
@@ -191,7 +191,7 @@ describe('The SCGI reader', () => {
   test.each<[what: string, headers: string[], length: number]>([
     ['a longer HTTP_CONTENT_LENGTH', ['CONTENT_LENGTH', '0', 'HTTP_CONTENT_LENGTH', '5'], 5],
     [
-      'one that is longer than a part',
+      'one that is longer than a chunk',
       ['CONTENT_LENGTH', '2', 'A', '', 'HTTP_CONTENT_LENGTH', '5'],
       5,
     ],
@@ -203,7 +203,7 @@ describe('The SCGI reader', () => {
       ['CONTENT_LENGTH', '5', 'HTTP_X', 'HTTP_CONTENT_LENGTH', '9', ''],
       5,
     ],
-  ])('gives the body its right length with %s, however it is divided', (_, items, length) => {
+  ])('gives the body its correct length with %s, wherever it is split', (_, items, length) => {
     const request = Buffer.concat([headers(...items), bytes('hello, and more')])
     for (const chunks of cuts(request)) {
       const { contentLength, body, ended } = hear(chunks)
@@ -331,7 +331,7 @@ describe('encodeRequest() of SCGI', () => {
     [[], 1.5],
     [[], Number.NaN],
     [[], 1e15],
-  ])('refuses parameters %j with length %d, which SCGI cannot carry', (params, length) => {
+  ])('refuses parameters %j with length %d, which SCGI cannot represent', (params, length) => {
     expect(() => encodeRequest(params, length)).toThrow(TypeError)
   })
 })

@@ -30,7 +30,7 @@ function now(pushed: BodyQueue, size: number): string {
   return chunk.toString()
 }
 
-test('BodyQueue gives queued bytes without a wait, and reports how many were read', () => {
+test('BodyQueue gives queued bytes without waiting, and reports how many were read', () => {
   const { source: pushed, read } = source()
   pushed.push(Buffer.from('abc'))
   pushed.push(Buffer.from('de'))

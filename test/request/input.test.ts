@@ -125,7 +125,7 @@ describe.each(sources)('wsgi.input over %s', (_, make) => {
     expect(await text(input('x', 0).readline())).toBe('')
   })
 
-  test('gives lines when iterated, also after a read', async () => {
+  test('gives lines when iterated, even after a read', async () => {
     const stream = input('123456\n\nabc\ndefg', 15)
     expect(await text(stream.read(2))).toBe('12')
     expect(asText(await gathered(stream))).toEqual(['3456\n', '\n', 'abc\n', 'def'])
@@ -354,7 +354,7 @@ describe('A Node stream as a source', () => {
   })
 })
 
-test('A descriptor that cannot be read is an error that is logged, not a client that left', async () => {
+test('A descriptor that cannot be read is a logged error, not a disconnected client', async () => {
   const directoryFd = openSync('/', 'r')
   const closed = openSync('/dev/null', 'r')
   closeSync(closed)
@@ -377,7 +377,7 @@ test('An empty source ends at once', async () => {
   expect(await text(new Input(emptySource).read())).toBe('')
 })
 
-test('Lines are the same however the bytes are divided', async () => {
+test('Lines are the same wherever the bytes are split', async () => {
   const contents = fc.array(fc.constantFrom('a', 'bc', '\n', '\n\n', '\r\n'), { maxLength: 30 })
   const property = fc.asyncProperty(
     contents.map((parts) => Buffer.from(parts.join(''))),

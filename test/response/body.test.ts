@@ -1,4 +1,4 @@
-/** Content-Length: `bodyLength`, `chunkLength`, and what handlers make of files. */
+/** Content-Length: `bodyLength`, `chunkLength`, and files sent by handlers. */
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -132,12 +132,15 @@ describe('bodyLength()', () => {
     },
   )
 
-  it.each(['/dev/zero', '/proc/self/status'])('does not believe the size of %s', async (name) => {
-    const handle = await open(name).catch(() => null)
-    if (handle === null) return
-    expect(bodyLength(new FileWrapper(handle, { start: 0 }))).toBeUndefined()
-    await handle.close()
-  })
+  it.each(['/dev/zero', '/proc/self/status'])(
+    'does not trust the reported size of %s',
+    async (name) => {
+      const handle = await open(name).catch(() => null)
+      if (handle === null) return
+      expect(bodyLength(new FileWrapper(handle, { start: 0 }))).toBeUndefined()
+      await handle.close()
+    },
+  )
 })
 
 const file = (options: FileWrapperOptions, headers: HeaderList = []): Application =>

@@ -21,7 +21,7 @@ async function bytes(body: FileWrapper): Promise<Buffer> {
 
 const broken = (source: unknown) => source as FileLike
 
-describe('FileWrapper', () => {
+describe('FileWrapper:', () => {
   const content = Buffer.from(Array.from({ length: 1000 }, (_, i) => i % 256))
   let directory: string
   let path: string
@@ -133,7 +133,7 @@ describe('FileWrapper', () => {
     )
   })
 
-  describe('a FileHandle', () => {
+  describe('over a FileHandle,', () => {
     test.each(ranges)(
       'FileWrapper sends exactly the bytes of start %j, length %j',
       async (start, length) => {
@@ -231,7 +231,7 @@ describe('FileWrapper', () => {
       { length: 0.5 },
       'length must be a whole number from 0, not 0.5',
     ],
-  ])('FileWrapper refuses %s and says why', (_name, source, options, message) => {
+  ])('FileWrapper refuses %s and explains why', (_name, source, options, message) => {
     expect(() => new FileWrapper(source, options)).toThrow(
       new ApplicationError(`FileWrapper: ${message}`, 'PORTICO_INVALID_ARGUMENT'),
     )

@@ -11,7 +11,7 @@ const pairs: HeaderList = [
 ]
 
 describe('Headers', () => {
-  test('are empty when made of nothing', () => {
+  test('are empty if they are made from nothing', () => {
     expect(new Headers().size).toBe(0)
     expect(new Headers([]).size).toBe(0)
   })
@@ -27,7 +27,7 @@ describe('Headers', () => {
     expect(headers.items()).toEqual(pairs)
   })
 
-  test('do not change when the list that they were made of does', () => {
+  test('do not change if the original list does', () => {
     const list: HeaderList = [['A', '1']]
     const headers = new Headers(list)
     list[0]![1] = '2\r\nSet-Cookie: x'
@@ -47,7 +47,7 @@ describe('Headers', () => {
     ['a number', [['A', 1]], 'Value of header "A" must be of type string (got number)'],
     ['no value', [['A', null]], 'Value of header "A" must be of type string (got null)'],
     ['no name', [[undefined, '1']], 'Header name must be of type string (got undefined)'],
-  ])('cannot be made of %s', (_, list, message) => {
+  ])('cannot be made from %s', (_, list, message) => {
     const attempt = () => new Headers(list as unknown as HeaderList)
     expect(attempt).toThrow(ApplicationError)
     expect(attempt).toThrow(message)
@@ -60,11 +60,11 @@ describe('Headers', () => {
     ['a Headers object', new Headers([['A', '1']])],
     ['entries of an object', Object.entries({ A: '1' })],
     ['a generator, which can be iterated once', [['A', '1'] as const].values()],
-  ])('can be made of %s', (_, headers) => {
+  ])('can be made from %s', (_, headers) => {
     expect(new Headers(headers).items()).toEqual([['A', '1']])
   })
 
-  test('made of Headers of the Fetch API keep each cookie', () => {
+  test('made from Headers of the Fetch API keep each cookie', () => {
     const fetched = new globalThis.Headers([
       ['Set-Cookie', 'a=1'],
       ['Set-Cookie', 'b=2'],
@@ -72,13 +72,13 @@ describe('Headers', () => {
     expect(new Headers(fetched).getAll('Set-Cookie')).toEqual(['a=1', 'b=2'])
   })
 
-  test('ignore the deletion of a name that is not there', () => {
+  test('ignore the deletion of a missing name', () => {
     const headers = new Headers(pairs)
     headers.delete('c')
     expect(headers.size).toBe(3)
   })
 
-  test('compare names without regard to case', () => {
+  test('compare names without case', () => {
     const headers = new Headers(pairs)
     expect(headers.has('B')).toBe(true)
     expect(headers.has('bb')).toBe(false)
@@ -96,7 +96,7 @@ describe('Headers', () => {
     expect(headers.keys()).toEqual(['b', 'a'])
   })
 
-  test('return the fallback of get() for a name that is not there', () => {
+  test('return the fallback of get() for a missing name', () => {
     const headers = new Headers([['Empty', '']])
     expect(headers.get('none')).toBeNull()
     expect(headers.get('none', 'default')).toBe('default')
@@ -111,7 +111,7 @@ describe('Headers', () => {
     expect(headers.toString()).toBe('Empty: \r\nfoo: bar\r\n\r\n')
   })
 
-  test('as text end each line in CRLF, and all of it in an empty line', () => {
+  test('as text end each line in CRLF, and end with an empty line', () => {
     expect(String(new Headers())).toBe('\r\n')
     expect(String(new Headers(pairs))).toBe('A: 1\r\nb: 2\r\na: 3\r\n\r\n')
   })
@@ -133,7 +133,7 @@ describe('Headers', () => {
     ['файл.txt', 'filename="____.txt"; filename*=UTF-8\'\'%D1%84%D0%B0%D0%B9%D0%BB.txt'],
     ['🦀 "a".txt', 'filename="_ \\"a\\".txt"; filename*=UTF-8\'\'%F0%9F%A6%80%20%22a%22.txt'],
     ['plain.txt', 'filename="plain.txt"'],
-  ])('addHeader sends the file name %s so that browsers read it', (filename, value) => {
+  ])('addHeader() sends the file name %s in a form that browsers understand', (filename, value) => {
     const headers = new Headers()
     headers.addHeader('Content-Disposition', 'attachment', { filename })
     expect(headers.get('Content-Disposition')).toBe(`attachment; ${value}`)
@@ -143,13 +143,13 @@ describe('Headers', () => {
     ["UTF-8''%D1%84.png", "filename*=UTF-8''%D1%84.png"],
     ['ф.png', "filename*=UTF-8''%D1%84.png"],
     ['100%', "filename*=UTF-8''100%25"],
-  ])('addHeader sends filename* %s without quotes', (text, value) => {
+  ])('addHeader() sends filename* %s without quotes', (text, value) => {
     const headers = new Headers()
     headers.addHeader('Content-Disposition', 'attachment', { 'filename*': text })
     expect(headers.get('Content-Disposition')).toBe(`attachment; ${value}`)
   })
 
-  test('contain the parameters alone after addHeader() without a value', () => {
+  test('contain only the parameters after addHeader() without a value', () => {
     const headers = new Headers()
     headers.addHeader('foo', null, { a: '1', b: '2' })
     expect(headers.get('foo')).toBe('a="1"; b="2"')
@@ -194,7 +194,7 @@ test('A header name is valid exactly if it is a token (RFC 9110, section 5.6.2)'
   expect(() => checkHeader('', 'x')).toThrow('"" is not a header name')
 })
 
-test('A header value is of bytes without control characters, except the tab', () => {
+test('A header value is valid exactly if its only control characters are tabs', () => {
   for (let code = 0; code <= 0x17f; code += 1) {
     const value = `a${String.fromCharCode(code)}b`
     const legal = code === 9 || (code >= 0x20 && code !== 0x7f && code <= 0xff)

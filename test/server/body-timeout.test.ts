@@ -72,7 +72,7 @@ describe.concurrent.each(Object.entries(GATEWAYS))('bodyTimeout over %s', (name,
     await server.close()
   })
 
-  test.concurrent('starts again with each byte', async () => {
+  test.concurrent('restarts with each byte', async () => {
     const { server, socket, text } = await upload('/trickle')
     for (let i = 0; i < LENGTH; i += 1) {
       await sleep(SWEEP_TIME / 2)
@@ -84,7 +84,7 @@ describe.concurrent.each(Object.entries(GATEWAYS))('bodyTimeout over %s', (name,
     await server.close()
   })
 
-  test.concurrent('does not count once the body has arrived', async () => {
+  test.concurrent('stops once the body has arrived', async () => {
     const { server, socket, text } = await upload('/slow')
     for (let i = 0; i < LENGTH; i += 1) socket.write(gateway.byte)
     socket.write(gateway.end)

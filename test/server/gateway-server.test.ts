@@ -115,7 +115,7 @@ describe.each([
     expect(existsSync(SOCKET)).toBe(false)
   })
 
-  test('finishes every request that was sent before, also on connections not yet accepted', async () => {
+  test('finishes every request that was sent before, even on connections not yet accepted', async () => {
     const gateway = await serve({ listen: given })
     const clients = Array.from({ length: 200 }, () => {
       const socket = reach(gateway.address)

@@ -301,7 +301,7 @@ describe('A Unix socket', () => {
     expect(await ask({ path })).toBe('hello')
   })
 
-  test('that another process listens on is not replaced', async () => {
+  test('on which another process listens is not replaced', async () => {
     const path = inDirectory('used.sock')
     await listen(hello(), { listen: `unix:${path}` }, policy)
     const second = hello()

@@ -1,4 +1,4 @@
-/** Waiting and closing, with the two ends of real connections. */
+/** Waiting and closing on both ends of real connections. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
@@ -80,7 +80,7 @@ describe('drained()', () => {
 
 describe('closeAfterResponse()', () => {
   it.each([true, false])(
-    'sends a whole response to a slow peer (request fully read: %s)',
+    'sends a complete response to a slow peer (request fully read: %s)',
     async (exhausted) => {
       const { ours, peer } = await pair()
       ours.write(LARGE)
@@ -98,7 +98,7 @@ describe('closeAfterResponse()', () => {
     expect(await count(peer)).toBe(6)
   })
 
-  it('reads for two more seconds what the peer still sends', async () => {
+  it('keeps reading for two more seconds', async () => {
     const { ours, peer } = await pair()
     ours.write('result')
     closeAfterResponse(ours, false)

@@ -35,8 +35,8 @@ async function leaveStale(path: string): Promise<void> {
   await once(dying, 'close')
 }
 
-describe('the temporary path of a socket', () => {
-  test('is replaced where a process of the same number left it', async () => {
+describe('The temporary path of a socket', () => {
+  test('is replaced if a process with the same pid has left it', async () => {
     const path = newPath()
     await leaveStale(`${path}.${process.pid}`)
     const server = createServer()
@@ -47,7 +47,7 @@ describe('the temporary path of a socket', () => {
     ).toEqual([path.slice(directory.path.length + 1)])
   })
 
-  test('is named in the error where another process of that number listens on it', async () => {
+  test('is named in the error if another process with that pid listens on it', async () => {
     const path = newPath()
     await listening(`${path}.${process.pid}`)
     await expect(listen(createServer(), { listen: `unix:${path}` }, policy)).rejects.toThrow(
@@ -56,7 +56,7 @@ describe('the temporary path of a socket', () => {
   })
 })
 
-test('of two processes that replace a stale socket, one listens and the other one reports it', async () => {
+test('Of two processes that replace a stale socket, one listens and the other reports an error', async () => {
   const script = await bundle(
     directory.path,
     'replacing',
@@ -94,7 +94,7 @@ test('of two processes that replace a stale socket, one listens and the other on
   await quick.ended
 })
 
-test('workers of node:cluster share a Unix socket with the mode of the options, and replace a stale one', async () => {
+test('Workers of node:cluster share a Unix socket with the mode of the options, and replace a stale one', async () => {
   const script = await bundle(
     directory.path,
     'cluster',

@@ -1,4 +1,4 @@
-/** The same servers where connections cannot be taken over: Node reads, and nothing is different. */
+/** Servers whose connections cannot be taken over: Node reads them, and the result is the same. */
 import { Buffer } from 'node:buffer'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'

@@ -1,4 +1,4 @@
-/** What a server says whose web server speaks another protocol. */
+/** What a server logs if its web server speaks another protocol. */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect } from 'node:net'

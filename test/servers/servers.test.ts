@@ -1,6 +1,6 @@
 /**
- * That the web servers which other tests stand on start, hand requests over and end. What they
- * send is compared where Portico depends on it (web-servers.md has the whole list).
+ * The web servers that other tests use: they start, pass requests on and stop. What they send is
+ * compared if Portico depends on it.
  */
 import { chmod, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -71,7 +71,7 @@ const servers: [ServerProgram, Start][] = [
 
 const listeners = { fastcgi: startFastcgi, scgi: startScgi }
 
-describe.each(servers)('The %s of the tests', (program, start) => {
+describe.each(servers)('For the tests, %s', (program, start) => {
   const { available, hint } = installed(program)
   const protocols = program === 'haproxy' ? (['fastcgi'] as const) : (['fastcgi', 'scgi'] as const)
 
@@ -147,7 +147,7 @@ describe.skipIf(!installed('nginx').available)('nginx', () => {
     }
   })
 
-  it('without a split sends the whole path as SCRIPT_NAME and no PATH_INFO', async () => {
+  it('without fastcgi_split_path_info sends the whole path as SCRIPT_NAME and no PATH_INFO', async () => {
     const { address } = await responding(startFastcgi(0))
     const mounts: Mount[] = [{ at: '/app', to: address, pathInfo: 'none' }]
     const { params } = await ask(await started(startNginx({ mounts })), '/app//x%2fy')
@@ -255,7 +255,7 @@ describe.skipIf(!installed('apache2').available)('Apache', () => {
     }
   })
 
-  it('percent-encodes PATH_INFO for SCGI, and then finds no SCRIPT_NAME', async () => {
+  it('percent-encodes PATH_INFO for SCGI, and then cannot compute SCRIPT_NAME', async () => {
     const { address } = await responding(startScgi(0))
     const mounts: Mount[] = [{ at: '/app', to: address, protocol: 'scgi' }]
     const { params } = await ask(await started(startApache({ mounts })), '/app/a%20b')
@@ -280,7 +280,7 @@ describe.skipIf(!installed('apache2').available)('Apache', () => {
   })
 })
 
-it('installed() says that a server is not installed, and throws on CI', () => {
+it('installed() reports that a server is not installed, and throws on CI', () => {
   const ci = process.env['CI']
   try {
     delete process.env['CI']

@@ -16,7 +16,7 @@ describe('TestSession follows a redirect', () => {
     ['PUT', '303 See Other', 'GET'],
     ['POST', '307 Temporary Redirect', 'POST'],
     ['PUT', '308 Permanent Redirect', 'PUT'],
-  ])('of %s with %s by %s', async (method, status, then) => {
+  ])('to %s with %s by sending %s', async (method, status, then) => {
     const methods: unknown[] = []
     const client: Client = {
       request({ method: asked, target }) {
@@ -36,7 +36,7 @@ describe('TestSession follows a redirect', () => {
   })
 })
 
-describe('Cookies', () => {
+describe('Whether a TestApp', () => {
   it.each([
     ['a.example', '', true],
     ['a.example', '; Domain=a.example', true],
@@ -48,7 +48,7 @@ describe('Cookies', () => {
     ['127.0.0.1', '; Domain=other.example', false],
     ['127.0.0.1', '; Domain=0.0.1', false],
     ['127.0.0.1', '; Domain=127.0.0.1', true],
-  ])('of %s keeps one with "%s": %s', (host, attribute, kept) => {
+  ])('for %s keeps a cookie with "%s": %s', (host, attribute, kept) => {
     const cookies = new Cookies(host)
     cookies.store(`a=1${attribute}`, '/')
     expect(cookies.header('/')).toBe(kept ? 'a=1' : '')

@@ -109,7 +109,7 @@ function* failing() {
   throw new RangeError('no more')
 }
 
-describe('what is sent', () => {
+describe('httpRequest() sends', () => {
   const cases: [name: string, request: HttpRequest, bytes: string][] = [
     ['a GET with Host by default', {}, 'GET / HTTP/1.1\r\nHost: HOST\r\n\r\n'],
     [
@@ -144,11 +144,11 @@ describe('what is sent', () => {
       'POST / HTTP/1.1\r\nHost: HOST\r\ncontent-length: 9\r\n\r\nabc',
     ],
   ]
-  it.each(cases)('is %s', async (_, request, bytes) => {
+  it.each(cases)('%s', async (_, request, bytes) => {
     expect(await sentBy(request, bytes.length)).toBe(bytes)
   })
 
-  it('goes to a Unix socket as to TCP', async () => {
+  it('the same bytes to a Unix socket as to a TCP port', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'portico-http-'))
     closers.push(() => rm(folder, { recursive: true }))
     const path = join(folder, 's')
@@ -166,7 +166,7 @@ describe('what is sent', () => {
 describe.each([
   ['whole', false],
   ['byte by byte', true],
-])('a response that arrives %s', (_, byteByByte) => {
+])('A response that arrives %s', (_, byteByByte) => {
   const cases: [name: string, method: string, answer: string, expected: object][] = [
     [
       'keeps header names, order and repetition, and trims values',
@@ -276,14 +276,14 @@ describe.each([
     ['1xx without an end', 'HTTP/1.1 100 C\r\n\r\n'.repeat(80), 'PORTICO_TOO_LARGE', /head/],
     ['a body over the limit', `${ok}\r\n${'x'.repeat(2000)}`, 'PORTICO_TOO_LARGE', /1999 bytes/],
   ]
-  it.each(faults)('is an error when it is %s', async (_name, answer, code, message) => {
+  it.each(faults)('is an error if it is %s', async (_name, answer, code, message) => {
     const place = await serveBytes(answer, byteByByte)
     const response = httpRequest(place, {}, { maxHead: 1000, maxBody: 1999 })
     await expect(response).rejects.toMatchObject({ code, message: expect.stringMatching(message) })
   })
 })
 
-describe('a connection', () => {
+describe('A connection of openHttp()', () => {
   it('serves one request after the other', async () => {
     let count = 0
     const place = await serve((socket) => {
@@ -353,7 +353,7 @@ describe('a connection', () => {
     expect([response.status, String(response.body)]).toEqual([413, 'no'])
   })
 
-  it('passes on what the producer of a body throws', async () => {
+  it('rejects with the error that the iterable of a body throws', async () => {
     const place = await serve((socket) => socket.resume())
     await expect(httpRequest(place, { body: failing() })).rejects.toThrow(new RangeError('no more'))
   })
@@ -362,7 +362,7 @@ describe('a connection', () => {
     ['before the head', ''],
     ['within the head', 'HTTP/1.1 200'],
     ['within the body', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'],
-  ])('gives up a server that falls silent %s', async (_, answer) => {
+  ])('rejects if the server stops sending %s', async (_, answer) => {
     const place = await serve((socket) => socket.write(answer))
     await expect(httpRequest(place, {}, { timeout: 50 })).rejects.toMatchObject({
       code: 'PORTICO_DISCONNECTED',
@@ -370,7 +370,7 @@ describe('a connection', () => {
     })
   })
 
-  it('counts silence, not the time that a slow reader takes', async () => {
+  it('does not time out while the test itself reads slowly', async () => {
     const place = await serveBytes(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(4_000_000)}`)
     const connection = await openHttp(place, { timeout: 100 })
     closers.push(() => connection.close())
@@ -382,7 +382,7 @@ describe('a connection', () => {
     expect(size).toBe(4_000_000)
   })
 
-  it('counts silence, not the time that an upload takes', async () => {
+  it('does not time out while a long upload makes progress', async () => {
     const place = await serve((socket) => {
       socket.on('data', (bytes: Buffer) => {
         if (bytes.toString().endsWith('0\r\n\r\n')) socket.write(answerWith('thanks'))
@@ -392,14 +392,14 @@ describe('a connection', () => {
     expect(String(response.body)).toBe('thanks')
   })
 
-  it('reports the error if no server listens', async () => {
+  it('rejects with the error if no server listens', async () => {
     await expect(httpRequest({ path: '/nowhere/socket' })).rejects.toMatchObject({
       code: 'PORTICO_DISCONNECTED',
       message: expect.stringContaining('ENOENT'),
     })
   })
 
-  it('streams 64 MiB both ways without holding them', async () => {
+  it('streams 64 MiB in both directions without keeping them in memory', async () => {
     const piece = Buffer.alloc(65_536, 'x')
     const count = 1024
     let received = 0
@@ -436,7 +436,7 @@ describe('a connection', () => {
   })
 })
 
-it('reads back any headers and body that a server can send', async () => {
+it('httpRequest() returns any headers and body that a server can send', async () => {
   const name = fc.stringMatching(/^X-[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}$/)
   const value = fc.stringMatching(/^[!-~\x80-\xff]([\t -~\x80-\xff]{0,20}[!-~\x80-\xff])?$/)
   const headers = fc.array(fc.tuple(name, value), { maxLength: 8 })

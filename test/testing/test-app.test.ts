@@ -67,21 +67,24 @@ async function useOf(app: TestSession): Promise<void> {
   )
 }
 
-describe.each(gateways)('over $name', (gateway) => {
-  test.each(['', '/mnt'])("mounted at '%s' it does what it does in process", async (mount) => {
-    const served: Served = await gateway.serve({
-      application,
-      script,
-      directory: folder,
-      mount,
-      variables: {},
-    })
-    try {
-      await useOf(TestApp.over(served.client, { mount }))
-    } finally {
-      await served.close()
-    }
-  })
+describe.each(gateways)('TestApp over $name', (gateway) => {
+  test.each(['', '/mnt'])(
+    "gives the same results as in process, mounted at '%s'",
+    async (mount) => {
+      const served: Served = await gateway.serve({
+        application,
+        script,
+        directory: folder,
+        mount,
+        variables: {},
+      })
+      try {
+        await useOf(TestApp.over(served.client, { mount }))
+      } finally {
+        await served.close()
+      }
+    },
+  )
 })
 
 const upload: Application = async (environ, startResponse) => {
@@ -95,19 +98,19 @@ const untyped: Application = (_, startResponse) => {
   return ['no type']
 }
 
-describe('in process', () => {
-  test.each(['', '/mnt'])("mounted at '%s' it asks, keeps cookies and follows", async (mount) => {
+describe('TestApp in process', () => {
+  test.each(['', '/mnt'])("keeps cookies and follows redirects, mounted at '%s'", async (mount) => {
     await useOf(new TestApp(application, { mount }))
   })
 
-  test('a form with a file is sent as FormData', async () => {
+  test('sends a form with a file as FormData', async () => {
     const form = new FormData()
     form.set('name', 'Zoë')
     form.set('file', new Blob(['x']), 'a.txt')
     await new TestApp(upload).post('/').send(form).expect(200, 'name: file:a.txt ')
   })
 
-  test('TestApp sends a request once, however often it is awaited', async () => {
+  test('sends a request once, however often it is awaited', async () => {
     let count = 0
     const call = new TestApp((_, startResponse) => {
       startResponse('204 No Content', [])
@@ -128,7 +131,7 @@ describe('in process', () => {
     }
   })
 
-  test('the environ has the variables that are given, and a Host', async () => {
+  test('puts the given variables and a Host into the environ', async () => {
     const app = new TestApp(
       (environ, startResponse) => {
         startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -139,25 +142,25 @@ describe('in process', () => {
     await app.get('/').expect('ada 127.0.0.1:8080 http')
   })
 
-  test('a framework’s application is asked as it is', async () => {
+  test('does not validate a framework’s application', async () => {
     const app = { fetch: (request: Request) => new Response(new URL(request.url).pathname) }
     await new TestApp(app).get('/x').expect(200, '/x')
   })
 
-  test.each([42, null])('TestApp rejects %j as an application', async (candidate) => {
+  test.each([42, null])('rejects %j as an application', async (candidate) => {
     await expect(new TestApp(candidate as unknown as Application).get('/')).rejects.toMatchObject({
       code: 'PORTICO_CONFIGURATION',
     })
   })
 
-  test('what the validator objects to is a 500, and said in full', async () => {
+  test('shows a violation of the contract in full, and the 500', async () => {
     await expect(new TestApp(untyped).get('/').expect(200)).rejects.toThrow(
       /^status: expected 200, got "500 Internal Server Error"[^]*wsgi\.errors: [^]*Content-Type/,
     )
     await new TestApp(untyped, { validate: false }).get('/').expect(200, 'no type')
   })
 
-  test('TestApp rejects an aborted response', async () => {
+  test('rejects an aborted response', async () => {
     const app = new TestApp(function* broken(_, startResponse) {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
       yield 'begun'
@@ -169,7 +172,7 @@ describe('in process', () => {
   })
 })
 
-describe('failed checks', () => {
+describe('The message of a failed check', () => {
   const app = new TestApp((_, startResponse) => {
     startResponse('404 Not Found', [['Content-Type', 'application/json']])
     return ['{"a":1}']
@@ -196,16 +199,19 @@ describe('failed checks', () => {
       app.get('/').expect(Buffer.from('x')),
       String.raw`body: expected "1 bytes", got "{\"a\":1}"`,
     ],
-  ])('by its %s says both, and what came', async (_, call, message) => {
-    await expect(call).rejects.toThrow(new ApplicationError(message + END))
-  })
+  ])(
+    'of the %s shows the expected value, the actual value and the response',
+    async (_, call, message) => {
+      await expect(call).rejects.toThrow(new ApplicationError(message + END))
+    },
+  )
 
-  test('by a function says what that says', async () => {
+  test('by a function is that of the function’s error', async () => {
     const call = app.get('/').expect((answer) => expect(answer.header('X-B')).toBe('2'))
     await expect(call).rejects.toThrow(/2/)
   })
 
-  test('and one that is passes all of them', async () => {
+  test('does not appear if all checks pass', async () => {
     await app.get('/').expect(404, { a: 1 }).expect('{"a":1}').expect(Buffer.from('{"a":1}'))
   })
 })
@@ -221,7 +227,7 @@ test.each<[string, HeaderList, string, string]>([
     'a=1; b=2',
   ],
   [
-    'the same again',
+    'a cookie that is set again',
     [
       ['Set-Cookie', 'a=1; Path=/'],
       ['Set-Cookie', 'a=2; Path=/'],
@@ -229,9 +235,9 @@ test.each<[string, HeaderList, string, string]>([
     '/',
     'a=2',
   ],
-  ['one of another path', [['Set-Cookie', 'a=1; Path=/b']], '/bc', ''],
+  ['a cookie of another path', [['Set-Cookie', 'a=1; Path=/b']], '/bc', ''],
   [
-    'the longer path first',
+    'a cookie with a longer path first',
     [
       ['Set-Cookie', 'a=1'],
       ['Set-Cookie', 'b=2; Path=/b'],
@@ -239,7 +245,7 @@ test.each<[string, HeaderList, string, string]>([
     '/b/c',
     'b=2; a=1',
   ],
-  ['one that is over', [['Set-Cookie', 'a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT']], '/', ''],
+  ['an expired cookie', [['Set-Cookie', 'a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT']], '/', ''],
   [
     'Max-Age before Expires',
     [['Set-Cookie', 'a=1; Max-Age=9; Expires=Thu, 01 Jan 1970 00:00:00 GMT']],
@@ -255,7 +261,7 @@ test.each<[string, HeaderList, string, string]>([
     '/',
     '',
   ],
-])('cookies: %s', async (_, headers, path, cookie) => {
+])('TestApp handles cookies: %s', async (_, headers, path, cookie) => {
   const app = new TestApp((environ, startResponse) => {
     const first = environ.PATH_INFO === '/first'
     startResponse('200 OK', [['Content-Type', 'text/plain'], ...(first ? headers : [])])

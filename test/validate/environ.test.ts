@@ -6,7 +6,7 @@ import { setupTestingDefaults } from '../../src/exports/wsgiref.ts'
 import type { Environ } from '../../src/types.ts'
 import { answer, hello, judge, makeEnviron } from './harness.ts'
 
-describe('unusual environs', () => {
+describe('Unusual environs:', () => {
   test.each<[string, object]>([
     ['a CGI request', { 'portico.gateway': 'cgi', 'wsgi.run_once': true, CONTENT_LENGTH: '0' }],
     ['OPTIONS *', { REQUEST_METHOD: 'OPTIONS', PATH_INFO: '*', REQUEST_URI: '*' }],
@@ -27,7 +27,7 @@ describe('unusual environs', () => {
     expect({ items, warnings }).toEqual({ items: ['a', 'b'], warnings: [] })
   })
 
-  test('the validator warns of CONNECT, which is valid but unusual', async () => {
+  test('the validator warns about CONNECT, which is valid but unusual', async () => {
     const values = { REQUEST_METHOD: 'CONNECT', REQUEST_URI: 'example.com:443' }
     const { warnings } = await answer(hello, makeEnviron(values))
     expect(warnings).toEqual([expect.stringMatching(/^environ: REQUEST_METHOD .* not "CONNECT"$/)])
@@ -42,7 +42,7 @@ describe('unusual environs', () => {
   })
 })
 
-test('each message of the validator is one printable line, whatever the environ contains', async () => {
+test('Each message of the validator is one printable line, whatever the environ contains', async () => {
   const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('REQUEST_URI', '/a\n#', '*'))
   const value = fc.oneof(text, fc.anything())
   const names = fc.oneof(text, fc.constantFrom(...Object.keys(makeEnviron())))
@@ -55,12 +55,12 @@ test('each message of the validator is one printable line, whatever the environ 
   await fc.assert(property, { numRuns: 500 })
 })
 
-test('the message for an environ made with {} names createEnviron()', async () => {
+test('The message for an environ made with {} names createEnviron()', async () => {
   const verdict = await judge(() => answer(hello, {} as Environ))
   expect(verdict).toContain("make it with createEnviron() from 'portico/gateway'")
 })
 
-test("the validator accepts an environ that createEnviron() of 'portico/gateway' made", async () => {
+test("The validator accepts an environ made by createEnviron() of 'portico/gateway'", async () => {
   const { warnings } = await answer(hello, setupTestingDefaults(createEnviron()))
   expect(warnings).toEqual([])
 })

@@ -26,7 +26,7 @@ const ended = async (warn: (message: string) => void, environ = makeEnviron()) =
   for (;;) if ((await body.next()).done) return body
 }
 
-test('a body can be iterated further after two calls of next() at once', async () => {
+test('A body can still be iterated after two concurrent calls of next()', async () => {
   const body = await open(helloLater)
   const [first, second] = await Promise.allSettled([body.next(), body.next()])
   expect(first).toEqual({ status: 'fulfilled', value: { done: false, value: 'a' } })
@@ -34,7 +34,7 @@ test('a body can be iterated further after two calls of next() at once', async (
   expect(await body.next()).toEqual({ done: false, value: 'b' })
 })
 
-test('the validator iterates asynchronously what can be iterated in both ways, as handlers do', async () => {
+test('The validator uses the async iterator of a body that has both kinds, as handlers do', async () => {
   const both = { [Symbol.iterator]: () => ['x'].values(), [Symbol.asyncIterator]: yields }
   expect(await (await closing(both)).next()).toEqual({ done: false, value: 'y' })
   const one = { [Symbol.iterator]: () => ['x'].values(), [Symbol.asyncIterator]: undefined }
@@ -45,7 +45,7 @@ async function* yields() {
   yield 'y'
 }
 
-describe('close() of a validated body', () => {
+describe('A validated body:', () => {
   test('close() calls close() of the returned body once and returns its result', async () => {
     const close = vi.fn(() => Promise.resolve('closed'))
     const body = await closing(Object.assign(['x'], { close }))
@@ -80,12 +80,12 @@ describe('close() of a validated body', () => {
   })
 })
 
-describe('a body that is not closed', () => {
+describe('A body that is not closed:', () => {
   afterEach(() => {
     vi.useRealTimers()
   })
 
-  test('the validator warns of an unclosed body once, at the first request a second after its end', async () => {
+  test('the validator warns about it once, at the first request a second after its end', async () => {
     vi.useFakeTimers({ toFake: ['performance'] })
     const warnings: string[] = []
     const warn = (message: string) => warnings.push(message)
@@ -102,7 +102,7 @@ describe('a body that is not closed', () => {
     body.close()
   })
 
-  test('the validator warns of a body that is garbage-collected before it is closed', async () => {
+  test('the validator warns if it is garbage-collected first', async () => {
     setFlagsFromString('--expose-gc')
     const collect: () => void = runInNewContext('gc')
     const warnings: string[] = []
@@ -120,7 +120,7 @@ describe('a body that is not closed', () => {
     })
   })
 
-  test('the validator warns of a body that is not closed when the process exits', async () => {
+  test('the validator warns if the process exits first', async () => {
     const warnings: string[] = []
     const before = new Set(process.listeners('exit'))
     vi.resetModules()
@@ -137,7 +137,7 @@ describe('a body that is not closed', () => {
     for (const listener of added) process.off('exit', listener)
   })
 
-  test('the validator does not warn of a body if the application threw', async () => {
+  test('the validator does not warn if the application threw', async () => {
     const warnings: string[] = []
     const failing = app(() => {
       throw new Error('mine')

@@ -23,7 +23,7 @@ async function serve(application: Application, body = ''): Promise<{ out: string
   return result
 }
 
-test('a handler adds no Content-Length to a validated response, and the validator reports nothing', async () => {
+test('A handler adds no Content-Length to a validated response, and the validator reports nothing', async () => {
   const plain = 'Status: 200 OK\r\nContent-Type: text/plain\r\n'
   expect(await serve(hello)).toEqual({ out: `${plain}Content-Length: 2\r\n\r\nab`, err: '' })
   expect(await serve(validator(hello))).toEqual({ out: `${plain}\r\nab`, err: '' })
@@ -55,7 +55,7 @@ test.each<[string, Application, string]>([
     'Status message must have a space after code',
   ],
 ])(
-  'for %s the client gets the error page, and the log gets the reason',
+  'For %s, the client gets the error page, and the log gets the reason',
   async (_fault, bad, why) => {
     const { out, err } = await serve(validator(bad))
     expect(out).toMatch(/^Status: 500 Internal Server Error\r\n/)

@@ -40,7 +40,7 @@ const TEXT = 'a\nbc\nd'
 const length = { CONTENT_LENGTH: String(TEXT.length) }
 const made = () => new Input(bytesSource(Buffer.from(TEXT)), TEXT.length)
 
-describe('a correct input', () => {
+describe('A correct use of wsgi.input:', () => {
   test.each<[name: string, act: Act, result: unknown]>([
     ['read()', async (input) => String(await input.read()), TEXT],
     ['read(2)', async (input) => String(await input.read(2)), 'a\n'],
@@ -118,7 +118,7 @@ describe('a correct input', () => {
   })
 })
 
-describe('a second reader of the body', () => {
+describe('A second reader of the body:', () => {
   const readers: [string, (environ: Environ) => unknown][] = [
     ['read()', (environ) => environ['wsgi.input'].read()],
     ['chunks()', (environ) => drain(environ['wsgi.input'].chunks())],
@@ -156,7 +156,7 @@ describe('a second reader of the body', () => {
     ])
   })
 
-  test('the validator does not warn of reads with a size after the end', async () => {
+  test('the validator does not warn about reads with a size after the end', async () => {
     const warnings: string[] = []
     const environ = makeEnviron({ CONTENT_LENGTH: '2' })
     environ['wsgi.input'] = new Input(bytesSource(Buffer.from('ab')), 2)

@@ -1,4 +1,4 @@
-/** What the validator warns of, and correct applications of every kind, which it does not change. */
+/** Warnings of the validator, and correct applications of every kind, which it does not change. */
 import { Readable } from 'node:stream'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type {
@@ -36,7 +36,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-describe('warnings of the validator', () => {
+describe('Warnings:', () => {
   test('without the option warn, the validator writes a warning as one line to wsgi.errors', async () => {
     const environ = makeEnviron({ REQUEST_METHOD: 'FOO' })
     const errors = environ['wsgi.errors']
@@ -108,7 +108,7 @@ describe('warnings of the validator', () => {
     ])
   })
 
-  test('the validator leaves console.log alone unless the gateway is CGI', async () => {
+  test('the validator does not replace console.log unless the gateway is CGI', async () => {
     const said = vi.spyOn(console, 'log').mockImplementation(() => {})
     const talker = app((_environ, startResponse) => {
       console.log('hello')
@@ -157,7 +157,7 @@ async function ticks(count: number): Promise<void> {
   for (let tick = 0; tick < count; tick++) await Promise.resolve()
 }
 
-describe('correct applications', () => {
+describe('Correct applications:', () => {
   const bytes = new Uint8Array([0, 255])
   class Hello {
     readonly #environ: Environ

@@ -1,7 +1,7 @@
 /**
- * Portico beside Python's own wsgiref: what the handlers of both write for the same application and
- * the same request, compared byte for byte. Where Portico means to differ, a row of DIFFERENCES says
- * why, and makes of Python's bytes exactly those that are expected.
+ * Portico compared with Python's own wsgiref: the output of both handlers for the same application and
+ * request, byte for byte. For each intended difference, a row of DIFFERENCES gives the reason and
+ * converts Python's bytes into the expected ones.
  */
 import { Buffer } from 'node:buffer'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
@@ -194,25 +194,28 @@ const HANDLERS = [
   { handler: 'SimpleHandler', software: 'Thing/1' },
 ]
 
-describe.skipIf(!available)(`what the handlers write${hint}`, () => {
+describe.skipIf(!available)(`The output of Portico and wsgiref${hint}`, () => {
   const used = new Set<Difference>()
 
-  test.each(HANDLERS)('by $handler for each application and request, as $software', async (how) => {
-    const cases = names.flatMap((app) => REQUESTS.map((request) => ({ ...request, ...how, app })))
-    const answers = askPython(cases)
-    for (const [i, given] of cases.entries()) {
-      const { output, closed } = await askPortico(given)
-      const wanted = expected(answers[i]!, given, used)
-      const where = `${given.app}, ${given.name}`
-      expect([where, withoutTime(output), closed]).toEqual([
-        where,
-        withoutTime(wanted.output),
-        wanted.closed,
-      ])
-    }
-  })
+  test.each(HANDLERS)(
+    'is the same from $handler for each application and request, as $software',
+    async (how) => {
+      const cases = names.flatMap((app) => REQUESTS.map((request) => ({ ...request, ...how, app })))
+      const answers = askPython(cases)
+      for (const [i, given] of cases.entries()) {
+        const { output, closed } = await askPortico(given)
+        const wanted = expected(answers[i]!, given, used)
+        const where = `${given.app}, ${given.name}`
+        expect([where, withoutTime(output), closed]).toEqual([
+          where,
+          withoutTime(wanted.output),
+          wanted.closed,
+        ])
+      }
+    },
+  )
 
-  test.each(DIFFERENCES)('is meant to differ: $reason', (difference) => {
+  test.each(DIFFERENCES)('differs intentionally: $reason', (difference) => {
     expect(used).toContain(difference)
   })
 })
@@ -220,7 +223,7 @@ describe.skipIf(!available)(`what the handlers write${hint}`, () => {
 /** What no two languages show alike, or only one of them has; wsgi.url_scheme is text. */
 const OBJECTS = /^(?:portico\.\w+|wsgi\.(?!url_scheme)\w+) = .*\n/gm
 
-describe.skipIf(!available)(`demoApp${hint}`, () => {
+describe.skipIf(!available)(`demoApp()${hint}`, () => {
   const odd = {
     HTTP_X_BYTES: Array.from({ length: 255 }, (_, i) => String.fromCharCode(i + 1)).join(''),
     HTTP_X_SINGLE: "it's",
@@ -232,7 +235,7 @@ describe.skipIf(!available)(`demoApp${hint}`, () => {
   }
   const requests = [...REQUESTS, { name: 'a GET of odd text', environ: { ...GET, ...odd } }]
 
-  test.each(requests)('prints what demo_app prints for $name', async ({ environ, ...request }) => {
+  test.each(requests)('prints the same as demo_app for $name', async ({ environ, ...request }) => {
     const given = { ...request, environ, handler: 'BaseCGIHandler', app: 'demo_app' }
     const [python] = askPython([given])
     const [theirs, ours] = [python!, await askPortico(given, demoApp)].map(({ output }) => {
@@ -260,7 +263,7 @@ describe.skipIf(!available)(`demoApp${hint}`, () => {
   })
 })
 
-describe.skipIf(!available)(`what CGIHandler prints${hint}`, () => {
+describe.skipIf(!available)(`CGIHandler prints the same as in wsgiref${hint}`, () => {
   let folder: string
   let script: string
   let iisScript: string
@@ -301,7 +304,7 @@ describe.skipIf(!available)(`what CGIHandler prints${hint}`, () => {
     ['/app/x.cgi', '/app/x.cgi'],
     ['/app/x.cgi', '/app/x.cgi2'],
     ['', '/a'],
-  ])('by IISCGIHandler, mounted at %j, for %j', async (SCRIPT_NAME, PATH_INFO) => {
+  ])('with IISCGIHandler, mounted at %j, for %j', async (SCRIPT_NAME, PATH_INFO) => {
     const environ = { ...GET, SCRIPT_NAME, PATH_INFO }
     const given = { name: 'GET', environ, app: 'the environ', handler: 'IISCGIHandler' }
     const [answer] = askPython([given])
@@ -332,7 +335,7 @@ async function ask(to: number, text: string): Promise<string> {
   return answer
 }
 
-describe.skipIf(!available)(`what simple_server sends${hint}`, () => {
+describe.skipIf(!available)(`makeServer() sends the same as simple_server${hint}`, () => {
   let python: ChildProcess
   let pythonPort: number
   const server = makeServer('127.0.0.1', 0, application, { validate: false })
