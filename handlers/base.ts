@@ -234,9 +234,9 @@ export class BaseHandler extends HandlerDefaults {
     checkStatus(status)
     checkPairs(headers) // `new Headers()` takes undefined for an empty list.
     const checked = new this.headersClass(headers)
-    for (const name of checked.keys()) {
-      if (!isHopByHop(name)) continue
-      const header = `${name}: ${checked.get(name)}`
+    const refused = checked.findName(isHopByHop)
+    if (refused !== undefined) {
+      const header = `${refused}: ${checked.get(refused)}`
       const message = `Hop-by-hop header, '${header}', not allowed`
       throw new ApplicationError(message, 'PORTICO_HOP_BY_HOP_HEADER')
     }
@@ -286,10 +286,11 @@ export class BaseHandler extends HandlerDefaults {
     const body: unknown = this.result
     if (this.#ended) return this.#closeResult() // Aborted before the application returned.
     if (isChunk(body)) {
-      this.#emit(body)
+      this.#emitWhole(body)
     } else if (Array.isArray(body)) {
       // All chunks exist already, so `_end` flushes them together.
-      for (const chunk of body) this.#emit(chunk)
+      if (body.length === 1) this.#emitWhole(body[0])
+      else for (const chunk of body) this.#emit(chunk)
     } else {
       return this.#iterate(body)
     }
@@ -394,10 +395,15 @@ export class BaseHandler extends HandlerDefaults {
     return wait ? wait.then(() => this.close()) : this.close()
   }
 
+  /** Sends a result of one chunk, which is measured once: a text has to be searched for that. */
+  #emitWhole(chunk: unknown): void {
+    this.#knownLength = chunkLength(chunk)
+    this.#emit(chunk, this.#knownLength)
+  }
+
   /** Sends a chunk of the result, and the head before the first that is not empty. */
-  #emit(chunk: unknown): void {
+  #emit(chunk: unknown, size = chunkLength(chunk)): void {
     if (this.#ended) return // An error ended the request while this chunk was awaited.
-    const size = chunkLength(chunk)
     if (this.headers === null)
       throw new ApplicationError('A body chunk before startResponse()', HEADERS_NOT_SET)
     if (size === 0) return

@@ -60,8 +60,12 @@ export function isBodiless(status: string): boolean {
   return status.startsWith('1') || status.startsWith('204') || status.startsWith('304')
 }
 
-/** The headers that wsgiref refuses: RFC 2616, section 13.5.1, with its 'Trailers'. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
+/**
+ * The headers that wsgiref refuses, by the length of their names: RFC 2616, section 13.5.1, with its
+ * 'Trailers'. Most other names differ in length, and need not be put into lower case.
+ */
+const HOP_BY_HOP: string[][] = []
+for (const name of [
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -70,11 +74,13 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'trailers',
   'transfer-encoding',
   'upgrade',
-])
+]) {
+  ;(HOP_BY_HOP[name.length] ??= []).push(name)
+}
 
 /** Whether a header, in any case, concerns a single connection only. */
 export function isHopByHop(name: string): boolean {
-  return HOP_BY_HOP.has(name.toLowerCase())
+  return HOP_BY_HOP[name.length]?.includes(name.toLowerCase()) ?? false
 }
 
 /** Whether a header is `Trailer` (RFC 9110, section 6.6.2). */

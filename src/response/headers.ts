@@ -129,8 +129,14 @@ export class Headers {
   /** All values of `name`, in order. */
   getAll(name: string): string[] {
     const values: string[] = []
-    for (const [other, value] of this.#pairs) if (isSame(other, name)) values.push(value)
+    for (const pair of this.#pairs) if (isSame(pair[0], name)) values.push(pair[1])
     return values
+  }
+
+  /** The first name for which `test` returns true. */
+  findName(test: (name: string) => boolean): string | undefined {
+    for (const pair of this.#pairs) if (test(pair[0])) return pair[0]
+    return undefined
   }
 
   has(name: string): boolean {
