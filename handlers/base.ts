@@ -285,15 +285,12 @@ export class BaseHandler extends HandlerDefaults {
   finishResponse(): MaybePromise {
     const body: unknown = this.result
     if (this.#ended) return this.#closeResult() // Aborted before the application returned.
-    if (isChunk(body)) {
-      this.#emitWhole(body)
-    } else if (Array.isArray(body)) {
-      // All chunks exist already, so `_end` flushes them together.
-      if (body.length === 1) this.#emitWhole(body[0])
-      else for (const chunk of body) this.#emit(chunk)
-    } else {
-      return this.#iterate(body)
-    }
+    const chunks: unknown[] | null = isChunk(body) ? [body] : Array.isArray(body) ? body : null
+    if (chunks === null) return this.#iterate(body)
+    // A single chunk is measured once: a text has to be searched for that.
+    if (chunks.length === 1) this.#emit(chunks[0], (this.#knownLength = chunkLength(chunks[0])))
+    // All chunks exist already, so `_end` flushes them together.
+    else for (const chunk of chunks) this.#emit(chunk)
     return this.#complete()
   }
 
@@ -393,12 +390,6 @@ export class BaseHandler extends HandlerDefaults {
     }
     const wait = this._end(!short)
     return wait ? wait.then(() => this.close()) : this.close()
-  }
-
-  /** Sends a result of one chunk, which is measured once: a text has to be searched for that. */
-  #emitWhole(chunk: unknown): void {
-    this.#knownLength = chunkLength(chunk)
-    this.#emit(chunk, this.#knownLength)
   }
 
   /** Sends a chunk of the result, and the head before the first that is not empty. */
