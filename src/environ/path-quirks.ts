@@ -37,14 +37,16 @@ export function respellPath(environ: Environ): void {
 /**
  * nginx with `fastcgi_params` and `fastcgi_param PATH_INFO $fastcgi_script_name`, as in many guides:
  * PATH_INFO is the whole path. SCRIPT_NAME is the whole path as well, or the administrator has set
- * it. SCRIPT_NAME followed by PATH_INFO must be the path (RFC 3875, section 3.3), and DOCUMENT_URI
- * shows that it is not.
+ * it. SCRIPT_NAME followed by PATH_INFO must be the path (RFC 3875, section 3.3), and DOCUMENT_URI,
+ * or REQUEST_URI without it, shows that it is not. Other web servers with such a configuration
+ * repeat the whole path.
  */
 function pathInfoRepeatsScriptName(environ: Environ): void {
-  const { SCRIPT_NAME: script, PATH_INFO: info, DOCUMENT_URI: path } = environ
-  if (!script || !info || info !== path || !isNginx(environ)) return
+  const { SCRIPT_NAME: script, PATH_INFO: info } = environ
+  if (!script || !info?.startsWith(script)) return
+  if (info !== (environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? ''))) return
   if (info === script) environ.SCRIPT_NAME = ''
-  else if (info.startsWith(`${script}/`)) environ.PATH_INFO = info.slice(script.length)
+  else if (isNginx(environ) && info.startsWith(`${script}/`)) environ.PATH_INFO = info.slice(script.length)
 }
 
 function isNginx(environ: Environ): boolean {

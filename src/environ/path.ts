@@ -24,6 +24,14 @@ export function repairPath(environ: Environ, options: PathOptions, gateway?: str
   if (mount !== undefined) mountAt(environ, mount)
 }
 
+function requestedPath(environ: Environ, mount: string): string {
+  const { SCRIPT_NAME: script, PATH_INFO: info, REQUEST_URI: uri } = environ
+  const rest = mount + info
+  return script !== '' && info !== '' && uri !== undefined && decodePath(uri) === rest
+    ? rest
+    : script + info
+}
+
 /** Adds a missing leading slash. The target of `OPTIONS *` is not a path and becomes ''. */
 function absolute(path: string | undefined): string {
   if (!path || path === '*') return ''
@@ -32,13 +40,14 @@ function absolute(path: string | undefined): string {
 
 /**
  * Removes the mount point from the beginning of the path. If the path does not begin with the mount
- * point, the web server has already removed it. Slashes at the end of `mountPoint` do not count.
+ * point, the web server has already removed it. If SCRIPT_NAME is not part of the requested path, it
+ * names a front controller, and PATH_INFO is the rest of that path. Slashes at the end of `mountPoint` do not count.
  */
 function mountAt(environ: Environ, mountPoint: string): void {
   let end = mountPoint.length
   while (mountPoint[end - 1] === '/') end -= 1
   const mount = absolute(mountPoint.slice(0, end))
-  const path = redirectedFrom(environ) ?? environ.SCRIPT_NAME + environ.PATH_INFO
+  const path = redirectedFrom(environ) ?? requestedPath(environ, mount)
   if (path === mount || path.startsWith(`${mount}/`)) environ.PATH_INFO = path.slice(mount.length)
   environ.SCRIPT_NAME = mount
 }
