@@ -29,4 +29,13 @@ export function logEntry(text: string): void {
   log(asLogEntry(text))
 }
 
+/**
+ * Ignores errors of stdout and stderr, to which an application writes with `console`. Node's console
+ * itself ignores only some of them: a closed terminal or a full disk would end the process.
+ */
+export function ignoreOutputErrors(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.off('error', ignore).on('error', ignore)
+}
+
 function ignore(): void {}

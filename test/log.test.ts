@@ -1,4 +1,4 @@
-/** Servers whose stderr cannot be written: each as a process of its own. */
+/** Servers whose stdout and stderr cannot be written: each as a process of its own. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,6 +20,8 @@ beforeAll(async () => {
     await run((environ, startResponse) => {
       if (environ.PATH_INFO === '/throw') throw new Error('thrown')
       environ['wsgi.errors'].write('a line of the log\\n')
+      console.log('a line on stdout')
+      console.error('a line on stderr')
       startResponse('200 OK', [['Content-Type', 'text/plain']])
       return ['ok']
     })`,
@@ -29,25 +31,26 @@ beforeAll(async () => {
 const CLIENTS = { fastcgi: fastcgiClient, scgi: scgiClient, http: httpClient }
 type Protocol = keyof typeof CLIENTS
 
-/** Opens a terminal, starts the program with its stderr on it, and closes the terminal. */
+/** Opens a terminal, starts the program with its output on it, and closes the terminal. */
 const ON_A_CLOSED_TERMINAL = `
 import os, pty, subprocess, sys
 terminal, stderr = pty.openpty()
-child = subprocess.Popen(sys.argv[1:], stderr=stderr)
+child = subprocess.Popen(sys.argv[1:], stdout=stderr, stderr=stderr)
 os.close(terminal)
 os.close(stderr)
 child.wait()`
 
-/** A server's stderr, and how the server is started with it. */
+/** A server's stdout and stderr, and how the server is started with it. */
 const BROKEN: Record<string, (env: NodeJS.ProcessEnv) => ChildProcess> = {
   'a pipe without a reader': (env) => {
-    const child = spawn(process.execPath, [script], { env, stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(process.execPath, [script], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.destroy()
     child.stderr.destroy()
     return child
   },
   'a full disk': (env) => {
     const full = openSync('/dev/full', 'w')
-    const child = spawn(process.execPath, [script], { env, stdio: ['ignore', 'ignore', full] })
+    const child = spawn(process.execPath, [script], { env, stdio: ['ignore', full, full] })
     closeSync(full)
     return child
   },
@@ -59,7 +62,7 @@ const BROKEN: Record<string, (env: NodeJS.ProcessEnv) => ChildProcess> = {
     }),
 }
 
-describe.each(Object.entries(BROKEN))('When stderr is %s,', (kind, start) => {
+describe.each(Object.entries(BROKEN))('When stdout and stderr are %s,', (kind, start) => {
   test.each(['fastcgi', 'scgi', 'http'] as const)(
     'a %s server starts, and keeps running after lines that it cannot log',
     async (protocol: Protocol) => {

@@ -46,7 +46,8 @@ function pathInfoRepeatsScriptName(environ: Environ): void {
   if (!script || !info?.startsWith(script)) return
   if (info !== (environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? ''))) return
   if (info === script) environ.SCRIPT_NAME = ''
-  else if (isNginx(environ) && info.startsWith(`${script}/`)) environ.PATH_INFO = info.slice(script.length)
+  else if (isNginx(environ) && info.startsWith(`${script}/`))
+    environ.PATH_INFO = info.slice(script.length)
 }
 
 function isNginx(environ: Environ): boolean {

@@ -1,5 +1,5 @@
 /** Closes a server and ends its process after a signal or an uncaught error. */
-import { logEntry } from '../log.ts'
+import { ignoreOutputErrors, logEntry } from '../log.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
 
@@ -53,7 +53,10 @@ let logged = 0
  * listens for 'uncaughtException' or 'unhandledRejection', this function does nothing.
  */
 export function exitOnUncaughtError(server: GatewayServer): void {
-  if (guarded.size === 0) process.on('uncaughtException', onUncaught)
+  if (guarded.size === 0) {
+    ignoreOutputErrors()
+    process.on('uncaughtException', onUncaught)
+  }
   guarded.add(server)
   void forget(server)
 }
