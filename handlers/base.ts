@@ -106,8 +106,8 @@ export class BaseHandler extends HandlerDefaults {
     let end: MaybePromise = undefined
     try {
       this.setupEnviron()
-      const result = application(this.environ!, this.startResponse.bind(this))
-      const wait = isPromise(result) ? this.#finishLater(result) : this.#finish(result)
+      const trace = this.getTrace()
+      const wait = trace ? trace.run(() => this.#call(application)) : this.#call(application)
       if (wait) end = wait.catch((error: unknown) => this.fail(error))
     } catch (error) {
       end = this.fail(error)
@@ -115,6 +115,11 @@ export class BaseHandler extends HandlerDefaults {
     if (timer === undefined || !end) clearTimeout(timer)
     else end = end.finally(() => clearTimeout(timer))
     return end
+  }
+
+  #call(application: Application): MaybePromise {
+    const result = application(this.environ!, this.startResponse.bind(this))
+    return isPromise(result) ? this.#finishLater(result) : this.#finish(result)
   }
 
   async #finishLater(result: PromiseLike<Body>): Promise<void> {
@@ -150,7 +155,7 @@ export class BaseHandler extends HandlerDefaults {
 
   async #endAborted(): Promise<void> {
     try {
-      await this._end(false)
+      await this.endTraced(false)
     } catch (error) {
       if (!isLoss(error)) this.logException(error)
     }
@@ -345,10 +350,11 @@ export class BaseHandler extends HandlerDefaults {
 
   /** Logs `error` and sends the error page, or ends the response as incomplete after the head. */
   async handleError(error: unknown): Promise<void> {
+    this.getTrace()?.fail(error)
     this.logException(error)
     if (this.headersSent) {
       this.#ended = true
-      await this._end(false)
+      await this.endTraced(false)
       return
     }
     const startResponse: StartResponse = (...head) => this.startResponse(...head)
@@ -364,7 +370,8 @@ export class BaseHandler extends HandlerDefaults {
     }
     if (!this.resultIsFile() || !(await this.sendfile())) {
       const iterator = (this.#iterator = iteratorOf(body))
-      while (!this.#ended && !this.#isSatisfied()) {
+      while (!this.#ended && !this.#overrun) {
+        if (this.headersSent && !this.#framing.sendsBody) break
         const next = iterator.next()
         const step = isPromise(next) ? await next : next
         if (step.done) {
@@ -388,7 +395,7 @@ export class BaseHandler extends HandlerDefaults {
     if (short) {
       this.#log(`The application sent ${this.bytesSent} of the ${declared} bytes it declared`)
     }
-    const wait = this._end(!short)
+    const wait = this.endTraced(!short)
     return wait ? wait.then(() => this.close()) : this.close()
   }
 
@@ -400,11 +407,6 @@ export class BaseHandler extends HandlerDefaults {
     if (size === 0) return
     if (!this.headersSent) this.sendHeaders()
     if (this.#framing.sendsBody) this.#send(chunk as Chunk, size)
-  }
-
-  /** True if no further chunk could be sent. */
-  #isSatisfied(): boolean {
-    return this.#overrun || (this.headersSent && !this.#framing.sendsBody)
   }
 
   #send(chunk: Chunk, size: number): void {

@@ -6,7 +6,9 @@ import type { Readable } from 'node:stream'
 import { asApplication, frameworkOf } from '../src/application/detect.ts'
 import { contentLength, setVariable } from '../src/environ/environ.ts'
 import { Input, streamSource } from '../src/request/input.ts'
+import { publishRequests } from '../src/request/trace.ts'
 import { disconnection, type Output, OutputWriter } from '../src/response/output-writer.ts'
+import { loadedDiagnostics } from '../src/node-internals/loaded-modules.ts'
 import { bridged, type Runnable } from '../src/application/to-application.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
@@ -42,6 +44,7 @@ export class SimpleHandler extends BaseHandler {
   }
 
   override async run(application: Runnable): Promise<void> {
+    publishRequests(loadedDiagnostics())
     const stopListening = this.#writer.listen(
       () => this.abort(),
       (error) => this.#outputFailed(error),

@@ -1,4 +1,5 @@
 /** `toFetch`: an application as a handler of the Fetch API: for Hono's `mount`, tests, runtimes. */
+import diagnostics from 'node:diagnostics_channel'
 import { Buffer } from 'node:buffer'
 import { applicationOf, fetchOriginOf, linkApplication } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
@@ -9,7 +10,10 @@ import { ApplicationError, PeerError } from '../errors.ts'
 import { emptySource, Input, type ByteSource } from '../request/input.ts'
 import { decodePath } from '../environ/decode-path.ts'
 import type { Application, ApplicationClass, Chunk, ErrorStream, InputStream } from '../types.ts'
+import { publishRequests } from '../request/trace.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from '../../handlers/base.ts'
+
+publishRequests(diagnostics)
 
 /** A handler. Its second argument may have the variables of the client, which a Request lacks. */
 export type FetchFunction = (

@@ -2,6 +2,7 @@
  * `toNode`: an application as a listener of node:http: `http.createServer(toNode(app))`, or mounted
  * in Express with `app.use('/path', toNode(app))`.
  */
+import diagnostics from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { applicationOf, linkApplication, nodeOriginOf } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
@@ -11,7 +12,10 @@ import { Input, type ByteSource } from '../request/input.ts'
 import { decodePath } from '../environ/decode-path.ts'
 import type { Application, ApplicationClass, Environ, HeaderList, InputStream } from '../types.ts'
 import type { HandlerOptions } from '../../handlers/base.ts'
+import { publishRequests } from '../request/trace.ts'
 import { HTTPRequestHandler } from '../../handlers/http.ts'
+
+publishRequests(diagnostics)
 
 /**
  * Creates a listener. Express's `req.baseUrl` becomes SCRIPT_NAME. Below `fromNode` the environ also

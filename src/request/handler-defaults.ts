@@ -16,6 +16,7 @@ import type { Options } from '../options/options.ts'
 import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
 import { httpDate } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'
+import { isTraced, RequestTrace } from './trace.ts'
 import { guessScheme } from '../wsgiref/uri.ts'
 
 /** The options of every handler. */
@@ -81,6 +82,23 @@ export class HandlerDefaults {
   /** Bytes of the body that the handler has passed to the transport. */
   bytesSent = 0
   result: Body | null = null
+  /** What `node:diagnostics_channel` gets; null without a subscriber. */
+  trace: RequestTrace | null = null
+
+  /** Null without a subscriber. */
+  getTrace(): RequestTrace | null {
+    return isTraced() ? (this.trace ??= new RequestTrace(this.environ!)) : null
+  }
+
+  /** Calls `_end`, and publishes the end when the transport has taken the response. */
+  endTraced(complete: boolean): MaybePromise {
+    const { trace } = this
+    if (trace === null) return this._end(complete)
+    const { bytesSent, status } = this
+    const end = () => trace.end(status, bytesSent, complete)
+    const wait = this._end(complete)
+    return wait ? wait.finally(end) : end()
+  }
 
   // The environ
 

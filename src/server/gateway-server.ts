@@ -2,16 +2,17 @@
  * `GatewayServer`: accepts, counts, limits and closes connections for every gateway. It does not
  * depend on the protocol: it only needs to end connections.
  */
+import diagnostics from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
-import { allowClients } from '../address-list.ts'
-import type { Admits } from '../address-list.ts'
+import { allowClients, type Admits } from '../address-list.ts'
 import { takeConnections, type Receiver } from '../node-internals/accept-onread.ts'
 import { adopt, detach, stopListening, type SocketHandle } from '../node-internals/hand-over.ts'
 import { checkOptions } from '../options/check.ts'
 import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import { defaultOf, OPTIONS, type OptionsOf } from '../options/table.ts'
+import { publishRequests } from '../request/trace.ts'
 import type { CloseOptions, Connection, SendHandle } from './connection.ts'
 import { sweep } from './deadlines.ts'
 import { otherSystemdSockets } from './inherited-sockets.ts'
@@ -73,6 +74,8 @@ const LAST_REQUEST_TIME = 500
  * lingers after its last response.
  */
 const HEAD_TIME = 3_000
+
+publishRequests(diagnostics)
 
 /** A running server. A handler's `run(app)` resolves to it. */
 export class GatewayServer {

@@ -6,6 +6,7 @@ import { createServer, IncomingMessage, type Server, ServerResponse } from 'node
 import type { Socket } from 'node:net'
 import { isGone, isOrdinary } from '../../environ/from-http.ts'
 import { PeerError } from '../../errors.ts'
+import { isTraced, RequestTrace } from '../../request/trace.ts'
 import { isPromise } from '../../response/body.ts'
 import type { Environ } from '../../types.ts'
 import { connectionOf, type HTTPExchange, readAhead } from './http.ts'
@@ -18,6 +19,7 @@ export interface EnvironHandler {
   disconnected(reason?: Error): void
   fail(error: unknown): Promise<void>
   logException(error: unknown): void
+  trace: RequestTrace | null
 }
 
 /** An application of node:http, and the server that it belongs to. */
@@ -53,6 +55,8 @@ export class DirectRequest implements HTTPExchange {
   #environ: Environ | null = null
   #timer: NodeJS.Timeout | null = null
   #aborted = false
+  /** What `node:diagnostics_channel` gets; null without a subscriber. */
+  #trace: RequestTrace | null = null
 
   constructor(
     request: IncomingMessage,
@@ -89,7 +93,9 @@ export class DirectRequest implements HTTPExchange {
     try {
       this.check()
       const listener = this.#listener
-      const result = listener(this.request, this.response)
+      const result = isTraced()
+        ? this.#startTrace().run(() => listener(this.request, this.response))
+        : listener(this.request, this.response)
       if (isPromise(result)) result.then(undefined, (error: unknown) => this.#fail(error))
     } catch (error) {
       void this.#fail(error)
@@ -122,11 +128,25 @@ export class DirectRequest implements HTTPExchange {
     }, time)
   }
 
+  #startTrace(): RequestTrace {
+    const { response } = this
+    const trace = (this.#trace = new RequestTrace(this.environ))
+    const sentBefore = response.socket?.bytesWritten ?? 0
+    response.once('close', () => {
+      const { headersSent, socket, statusCode, statusMessage, writableFinished } = response
+      const status = headersSent ? `${statusCode} ${statusMessage}` : null
+      trace.end(status, (socket?.bytesWritten ?? sentBefore) - sentBefore, writableFinished)
+    })
+    return trace
+  }
+
   /** Logs the error, and sends the error page if the head is unsent. */
   async #fail(error: unknown): Promise<void> {
     const { response } = this
     const handler = this.#getHandler()
+    handler.trace = this.#trace
     if (response.writableEnded || response.destroyed) {
+      this.#trace?.fail(error)
       this.#prepareLog()
       handler.logException(error)
       return
