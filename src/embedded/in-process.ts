@@ -1,44 +1,62 @@
 /** `inProcessClient`: a gateway without a server, for tests. Request and response are in memory. */
+import diagnostics from 'node:diagnostics_channel'
 import { Buffer } from 'node:buffer'
 import { contentLength, setVariable } from '../environ/environ.ts'
 import { ErrorLog } from '../request/error-log.ts'
 import { bytesSource, Input } from '../request/input.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
-import { parseCgiResponse } from '../testing/cgi-response.ts'
-import { cgiVariables, type CgiServer } from '../testing/cgi-variables.ts'
-import {
-  bodyBytes,
-  type Client,
-  Collector,
-  type TestRequest,
-  type TestResponse,
-} from '../testing/client.ts'
+import { bodyBytes, type Client, type TestRequest } from '../testing/client.ts'
+import { CgiResponseReader, collect, type Exchange, type Receiver } from '../testing/exchange.ts'
+import { variablesFor, type VariableOptions } from '../testing/variables.ts'
 import type { Application, Chunk, ErrorStream, InputStream } from '../types.ts'
+import { publishRequests } from '../request/trace.ts'
 import { BaseHandler, type MaybePromise } from '../../handlers/base.ts'
 
-export interface InProcessOptions extends CgiServer {
+export interface InProcessOptions extends VariableOptions {
   /** False leaves the validator out. */
   readonly validate?: boolean | undefined
-  /** Further variables of each request: REMOTE_USER, for example. */
-  readonly variables?: Readonly<Record<string, string>> | undefined
 }
 
+publishRequests(diagnostics)
+
 /**
- * A client whose gateway is in this process. `portico.gateway` is 'http', and `errors` of the
- * response is what was written to `wsgi.errors`. The application is wrapped in `validator`, unless
- * it belongs to a framework. Without an application each request is a ConfigurationError.
+ * A client whose gateway is in this process. `portico.gateway` is 'http', or with `as` 'fastcgi', and
+ * `errors` of the response is what was written to `wsgi.errors`. The application is wrapped in
+ * `validator`, unless it belongs to a framework. Without an application each request is a
+ * ConfigurationError.
  */
 export function inProcessClient(application: Runnable, options: InProcessOptions = {}): Client {
-  let prepared: Promise<Application> | undefined
+  const exchange = inProcessExchange(application, options)
   return {
-    async request(request) {
-      const app = await (prepared ??= prepare(application, options))
-      const handler = new InProcessHandler(request, options)
-      await handler.run(app)
-      return handler.response()
-    },
+    request: (request) => collect(exchange, request, true),
     close: () => Promise.resolve(),
   }
+}
+
+/** Runs the application in this process for each request. */
+export function inProcessExchange(application: Runnable, options: InProcessOptions = {}): Exchange {
+  let prepared: Promise<Application> | undefined
+  return async (request, receiver, signal) => {
+    const app = await (prepared ??= prepare(application, options))
+    const handler = new InProcessHandler(request, options, receiver)
+    const abort = () => handler.abort()
+    signal?.addEventListener('abort', abort)
+    receiver.connected?.()
+    try {
+      await Promise.race([handler.run(app), aborted(signal)])
+      signal?.throwIfAborted()
+      return handler.end()
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+}
+
+/** Rejects when the signal aborts: an application need not notice that its client is gone. */
+function aborted(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
 }
 
 async function prepare(candidate: Runnable, options: InProcessOptions): Promise<Application> {
@@ -48,29 +66,32 @@ async function prepare(candidate: Runnable, options: InProcessOptions): Promise<
 
 class InProcessHandler extends BaseHandler {
   override originServer = false
-  override gateway = 'http' as const
+  override gateway: 'fastcgi' | 'http'
   readonly #request: TestRequest
   readonly #options: InProcessOptions
-  readonly #output = new Collector()
-  #errors = ''
+  readonly #receiver: Receiver
+  readonly #reader: CgiResponseReader
+  #wait: MaybePromise = undefined
   #broken = false
 
-  constructor(request: TestRequest, options: InProcessOptions) {
+  constructor(request: TestRequest, options: InProcessOptions, receiver: Receiver) {
     super()
+    this.gateway = options.as === undefined ? 'http' : 'fastcgi'
     this.#request = request
     this.#options = options
+    this.#receiver = receiver
+    this.#reader = new CgiResponseReader(receiver, request.method)
   }
 
-  /** The response, after `run` has resolved. */
-  response(): TestResponse {
-    const { status, headers, body } = parseCgiResponse(this.#output.bytes())
-    return { status, headers, body, broken: this.#broken, errors: this.#errors }
+  /** Returns the reason if the response is incomplete, after `run` has resolved. */
+  end(): string | undefined {
+    const reason = this.#reader.end()
+    return this.#broken ? 'the application failed' : reason
   }
 
   override addCgiVars(): void {
-    const given = Object.entries(this.#options.variables ?? {})
-    const variables = [...cgiVariables(this.#request, this.#options), ...given]
     const environ = this.environ!
+    const variables = variablesFor(this.#request, this.#options, { gateway: 'fastcgi' })
     for (const [name, value] of variables) setVariable(environ, name, value)
     const { SERVER_NAME: host, SERVER_PORT: port } = environ
     environ['HTTP_HOST'] ??= port === '80' ? host : `${host}:${port}`
@@ -82,15 +103,20 @@ class InProcessHandler extends BaseHandler {
   }
 
   override getStderr(): ErrorStream {
-    return new ErrorLog((text) => (this.#errors += text))
+    return new ErrorLog((text) => this.#receiver.log?.(Buffer.from(text)))
   }
 
   override _write(chunk: Chunk): void {
     // Copied, because the application may change a chunk after this returns.
-    this.#output.add(Buffer.from(bodyBytes(chunk)))
+    const wait = this.#reader.add(Buffer.from(bodyBytes(chunk)))
+    if (wait) this.#wait = wait
   }
 
-  override _flush(): MaybePromise {}
+  override _flush(): MaybePromise {
+    const wait = this.#wait
+    this.#wait = undefined
+    return wait
+  }
 
   override _end(complete: boolean): void {
     this.#broken = !complete

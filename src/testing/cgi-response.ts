@@ -16,13 +16,19 @@ export interface CgiResponse {
 }
 
 /** Bytes of the head: eight times the longest line that Apache accepts. */
-const MAX_HEAD = 64 * 1024
+export const MAX_HEAD = 64 * 1024
 
 /** RFC 9110, sections 5.6.2 and 5.5. */
 const HEADER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)$/
 
 /** Section 6.3.3. */
 const STATUS = /^[1-9]\d\d(?: [\t -~\x80-\xff]*)?$/
+
+/** A head, and where the body begins. */
+interface CgiHead {
+  readonly head: Pick<CgiResponse, 'status' | 'headers' | 'localRedirect'>
+  readonly bodyStart: number
+}
 
 /**
  * Parses a response. Lines end in CRLF or LF; spaces around values are removed.
@@ -33,10 +39,21 @@ const STATUS = /^[1-9]\d\d(?: [\t -~\x80-\xff]*)?$/
  *   end, a line is not a header, Status appears twice, or no CGI header is there (section 6.2).
  */
 export function parseCgiResponse(bytes: Buffer): CgiResponse {
+  const { head, bodyStart } = parseCgiHead(bytes, true)!
+  return { ...head, body: bytes.subarray(bodyStart) }
+}
+
+/**
+ * Parses the head of a response. Returns null if its end has not arrived, unless `isWhole`.
+ *
+ * @throws {PeerError} as `parseCgiResponse` does.
+ */
+export function parseCgiHead(bytes: Buffer, isWhole = false): CgiHead | null {
   const headers: HeaderList = []
   let at = 0
   for (;;) {
     const end = bytes.indexOf(0x0a, at)
+    if (end === -1 && !isWhole && bytes.length <= MAX_HEAD) return null
     if (end === -1 || end > MAX_HEAD) throw malformed('the head does not end')
     const line = bytes.toString('latin1', at, bytes[end - 1] === 0x0d && end > at ? end - 1 : end)
     at = end + 1
@@ -45,7 +62,10 @@ export function parseCgiResponse(bytes: Buffer): CgiResponse {
     if (!match) throw malformed(`${JSON.stringify(line.slice(0, 80))} is not a header`)
     headers.push([match[1]!, match[2]!.trim()])
   }
-  const body = bytes.subarray(at)
+  return { head: headOf(headers), bodyStart: at }
+}
+
+function headOf(headers: HeaderList): CgiHead['head'] {
   const [status, ...others] = valuesOf(headers, 'Status')
   const [location] = valuesOf(headers, 'Location')
   if (others.length > 0) throw malformed('Status appears more than once')
@@ -55,17 +75,20 @@ export function parseCgiResponse(bytes: Buffer): CgiResponse {
   }
   const rest = headers.filter(([name]) => name.toLowerCase() !== 'status')
   if (status === undefined && location?.startsWith('/')) {
-    return { status: '200 OK', headers: rest, body, localRedirect: location }
+    return { status: '200 OK', headers: rest, localRedirect: location }
   }
   const implied = location === undefined ? '200 OK' : '302 Found'
-  return { status: status ?? implied, headers: rest, body }
+  return { status: status ?? implied, headers: rest }
 }
 
-/** Whether the body is shorter than Content-Length. HEAD, 1xx, 204 and 304 have no body. */
-export function isTruncated(response: CgiResponse, method = 'GET'): boolean {
-  if (method === 'HEAD' || /^(?:1|204|304)/.test(response.status)) return false
-  const [length] = valuesOf(response.headers, 'Content-Length')
-  return length !== undefined && response.body.length < Number(length)
+/** Content-Length, if the response has a body: not HEAD, 1xx, 204 and 304. */
+export function declaredLength(
+  { status, headers }: Pick<CgiResponse, 'status' | 'headers'>,
+  method = 'GET',
+): number | undefined {
+  if (method === 'HEAD' || /^(?:1|204|304)/.test(status)) return undefined
+  const [length] = valuesOf(headers, 'Content-Length')
+  return length === undefined ? undefined : Number(length)
 }
 
 function has(headers: HeaderList, name: string): boolean {

@@ -2,9 +2,9 @@
  * A request as CGI variables (RFC 3875, section 4.1), as a well-configured Apache 2.4 or nginx makes
  * them. It shares no code with the gateways, so that it cannot hide a mistake by repeating it.
  */
-import { Buffer } from 'node:buffer'
 import type { HeaderList } from '../types.ts'
 import { bodyBytes, mountedTarget, type TestRequest } from './client.ts'
+import { decoded, normalised } from './path.ts'
 
 /** What a web server knows besides the request. */
 export interface CgiServer {
@@ -20,6 +20,12 @@ export interface CgiServer {
   /** Default HTTP/1.1. */
   readonly serverProtocol?: string | undefined
   readonly https?: boolean | undefined
+  /** Default: a name for which gateways have no corrections; with `as`, that of the server. */
+  readonly serverSoftware?: string | undefined
+  /** SERVER_ADDR, which some web servers send. Default 127.0.0.1. */
+  readonly serverAddr?: string | undefined
+  /** DOCUMENT_ROOT, which some web servers send. Default /var/www/html. */
+  readonly documentRoot?: string | undefined
   /** The file of the script, if there is one. */
   readonly scriptFilename?: string | undefined
 }
@@ -46,7 +52,7 @@ export function cgiVariables(
   const variables = new Map([
     ['GATEWAY_INTERFACE', 'CGI/1.1'],
     ['SERVER_PROTOCOL', server.serverProtocol ?? 'HTTP/1.1'],
-    ['SERVER_SOFTWARE', SOFTWARE],
+    ['SERVER_SOFTWARE', server.serverSoftware ?? SOFTWARE],
     ['SERVER_NAME', serverName],
     ['SERVER_PORT', String(server.serverPort ?? 80)],
     ['REMOTE_ADDR', remoteAddr],
@@ -81,31 +87,4 @@ function addHeaders(variables: Map<string, string>, headers: Readonly<HeaderList
     const separator = variable === 'COOKIE' ? '; ' : ', '
     variables.set(`HTTP_${variable}`, earlier === undefined ? value : earlier + separator + value)
   }
-}
-
-/** Percent-decoded once, into bytes. */
-function decoded(path: string): string {
-  const bytes: number[] = []
-  for (let i = 0; i < path.length; i += 1) {
-    const digits = path.slice(i + 1, i + 3)
-    if (path[i] === '%' && /^[0-9a-f]{2}$/i.test(digits)) {
-      bytes.push(Number.parseInt(digits, 16))
-      i += 2
-    } else {
-      bytes.push(path.charCodeAt(i))
-    }
-  }
-  return Buffer.from(bytes).toString('latin1')
-}
-
-/** Merges slashes and resolves '.' and '..', never above the root. */
-function normalised(path: string): string {
-  const kept: string[] = []
-  const segments = path.split('/').filter((segment) => segment !== '')
-  for (const segment of segments) {
-    if (segment === '..') kept.pop()
-    else if (segment !== '.') kept.push(segment)
-  }
-  const directory = /(^|\/)\.{0,2}$/.test(path) && kept.length > 0
-  return `/${kept.join('/')}${directory ? '/' : ''}`
 }

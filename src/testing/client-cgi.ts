@@ -8,29 +8,21 @@ import { connect, createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { isTruncated, parseCgiResponse } from './cgi-response.ts'
-import { cgiVariables, type CgiServer } from './cgi-variables.ts'
-import {
-  bodyBytes,
-  Collector,
-  DEFAULT_TIMEOUT,
-  type Client,
-  type ClientOptions,
-  type TestRequest,
-  type TestResponse,
-} from './client.ts'
-import { within } from './socket-reader.ts'
+import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
+import { CgiResponseReader, collect, pauseFor, type Exchange } from './exchange.ts'
+import { disconnected, within } from './socket-reader.ts'
+import { variablesFor, type VariableOptions, type Variables } from './variables.ts'
 
-export interface CgiClientOptions extends ClientOptions, CgiServer {
+export interface CgiClientOptions extends ClientOptions, VariableOptions {
   /** The absolute path of the program, and its arguments. */
   readonly command: readonly [program: string, ...args: string[]]
+  /** The directory in which it runs. Default: that of this process; web servers use the script's. */
+  readonly cwd?: string | undefined
   /**
    * - `'pipes'` (default): stdin and stdout are a pipe each, as in Apache's mod_cgi and lighttpd;
    * - `'socket'`: one Unix socket is both, as in Apache's mod_cgid.
    */
   readonly stdio?: 'pipes' | 'socket' | undefined
-  /** More variables, as with `SetEnv`: PATH, if the program needs it. */
-  readonly variables?: Readonly<Record<string, string>> | undefined
 }
 
 /** Bytes: half the size of a pipe on Linux. */
@@ -38,58 +30,68 @@ const SMALL_BODY = 32_768
 
 /** Runs `command` for each request. */
 export function cgiClient(options: CgiClientOptions): Client {
+  const exchange = cgiExchange(options)
   return {
-    request: (request) => requestCgi(request, options),
+    request: (request) => collect(exchange, request, true),
     close: () => Promise.resolve(),
   }
 }
 
-async function requestCgi(request: TestRequest, options: CgiClientOptions): Promise<TestResponse> {
-  const variables = [...cgiVariables(request, options), ...Object.entries(options.variables ?? {})]
-  const { command, env } = withBytes(options.command, variables)
-  const channel = await (options.stdio === 'socket' ? openSocketPair() : openPipes())
-  const { input, output } = channel
-  const body = bodyBytes(request.body)
-  const stdout = new Collector()
-  const stderr = new Collector()
-  let reset = false
-  output.on('data', (chunk: Buffer) => stdout.add(chunk))
-  input.on('error', () => {}) // A script need not read its input.
-  // Closing a socket with unread input resets it, and Apache then aborts the response.
-  output.on('error', () => (reset = true))
-  input.end(body)
-  // Written before the process starts: a script may end before it reads the body, and Node discards
-  // unread data of a socket if a write fails.
-  if (body.length <= SMALL_BODY) await once(input, 'finish')
-  let child: ChildProcess
-  try {
-    const [program, ...args] = command
-    child = spawn(program, args, { env, stdio: [channel.stdin, channel.stdout, 'pipe'] })
-  } finally {
-    channel.handOver()
-  }
-  child.stderr?.on('data', (chunk: Buffer) => stderr.add(chunk))
-  try {
-    const [[code]] = await within(
-      options.timeout ?? DEFAULT_TIMEOUT,
-      'The script did not end',
-      Promise.all([
-        once(child, 'close') as Promise<[number | null]>,
-        new Promise<void>((resolve) => output.once('close', resolve)),
-      ]),
-    )
-    const response = parseCgiResponse(stdout.bytes())
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: response.body,
-      broken: code !== 0 || reset || isTruncated(response, request.method),
-      errors: stderr.bytes().toString(),
+/** Runs `command` for each request. */
+export function cgiExchange(options: CgiClientOptions): Exchange {
+  return async (request, receiver, signal) => {
+    const variables = variablesFor(request, options, { gateway: 'cgi' })
+    const { command, env } = withBytes(options.command, variables)
+    const channel = await (options.stdio === 'socket' ? openSocketPair() : openPipes())
+    const { input, output } = channel
+    const body = bodyBytes(request.body)
+    const reader = new CgiResponseReader(receiver, request.method)
+    let reset = false
+    output.on('data', (chunk: Buffer) => pauseFor(output, reader.add(chunk)))
+    input.on('error', () => {}) // A script need not read its input.
+    // Closing a socket with unread input resets it, and Apache then aborts the response.
+    output.on('error', () => (reset = true))
+    input.end(body)
+    // Written before the process starts: a script may end before it reads the body, and Node discards
+    // unread data of a socket if a write fails.
+    if (body.length <= SMALL_BODY) await once(input, 'finish')
+    let child: ChildProcess
+    try {
+      const [program, ...args] = command
+      child = spawn(program, args, {
+        env,
+        stdio: [channel.stdin, channel.stdout, 'pipe'],
+        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      })
+    } finally {
+      channel.handOver()
     }
-  } finally {
-    child.kill('SIGKILL')
-    input.destroy()
-    output.destroy()
+    child.once('spawn', () => receiver.connected?.())
+    child.stderr?.on('data', (chunk: Buffer) => receiver.log?.(chunk))
+    const kill = () => child.kill('SIGKILL')
+    signal?.addEventListener('abort', kill)
+    if (signal?.aborted) kill()
+    try {
+      const [[code, by]] = await within(
+        options.timeout ?? DEFAULT_TIMEOUT,
+        'The script did not end',
+        Promise.all([
+          once(child, 'close') as Promise<[number | null, string | null]>,
+          new Promise<void>((resolve) => output.once('close', () => resolve())),
+        ]),
+      )
+      signal?.throwIfAborted()
+      const broken = reader.end()
+      if (code !== 0) return `the script ended with ${by ?? `exit code ${code}`}`
+      return reset ? 'the connection was reset' : broken
+    } catch (error) {
+      throw child.pid === undefined ? disconnected(error) : error
+    } finally {
+      signal?.removeEventListener('abort', kill)
+      kill()
+      input.destroy()
+      output.destroy()
+    }
   }
 }
 
@@ -169,7 +171,7 @@ async function openSocketPair(): Promise<Channel> {
  */
 function withBytes(
   command: CgiClientOptions['command'],
-  variables: [name: string, value: string][],
+  variables: Variables,
 ): { command: [string, ...string[]]; env: Record<string, string> } {
   const env: Record<string, string> = {}
   const binary: string[] = []

@@ -1,53 +1,37 @@
 /** A client for FastCGI applications: it acts as a web server with or without kept-alive connections. */
-import { Buffer } from 'node:buffer'
-import { once } from 'node:events'
+import type { Buffer } from 'node:buffer'
 import { connect, type Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
-import { FCGI_REQUEST_COMPLETE, FCGI_RESPONDER } from '../protocol/fastcgi.ts'
+import { FCGI_AUTHORIZER, FCGI_REQUEST_COMPLETE, FCGI_RESPONDER } from '../protocol/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../protocol/fastcgi-web-server.ts'
-import { isTruncated, parseCgiResponse } from './cgi-response.ts'
-import { cgiVariables, type CgiServer } from './cgi-variables.ts'
-import {
-  bodyBytes,
-  Collector,
-  DEFAULT_TIMEOUT,
-  type Client,
-  type ClientOptions,
-  type TestRequest,
-  type TestResponse,
-} from './client.ts'
+import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
+import type { TestRequest } from './client.ts'
+import { CgiResponseReader, collect, pauseFor } from './exchange.ts'
+import type { Exchange, Receiver } from './exchange.ts'
 import { parseAddress, type ConnectTarget } from './server-address.ts'
-import { disconnected, within } from './socket-reader.ts'
+import { disconnected, opened, watch, within } from './socket-reader.ts'
+import { variablesFor, type VariableOptions } from './variables.ts'
 
-export interface FastcgiClientOptions extends ClientOptions, CgiServer {
+export interface FastcgiClientOptions extends ClientOptions, VariableOptions {
   /**
    * True: all requests share one connection, several at a time. False (default): each request has
    * a connection, which the application has to close after the response.
    */
   readonly keepConn?: boolean | undefined
-  /** More variables, as with `fastcgi_param`. */
-  readonly variables?: Readonly<Record<string, string>> | undefined
+  /** FastCGI 1.0, section 6. Default: 'responder'. */
+  readonly role?: 'responder' | 'authorizer' | undefined
 }
 
 /** @param address where the application listens: TCP or a Unix socket. */
 export function fastcgiClient(address: ConnectTarget, options: FastcgiClientOptions = {}): Client {
   let kept: Promise<FastcgiConnection> | null = null
-  const timeout = options.timeout ?? DEFAULT_TIMEOUT
+  const exchange = fastcgiExchange(address, options)
+  const keptExchange: Exchange = async (request, receiver) => {
+    if (kept === null || (await kept).closed) kept = FastcgiConnection.open(address, options)
+    return (await kept).exchange(request, receiver)
+  }
   return {
-    async request(request) {
-      if (options.keepConn) {
-        if (kept === null || (await kept).closed) kept = FastcgiConnection.open(address, timeout)
-        return (await kept).request(request, options)
-      }
-      const connection = await FastcgiConnection.open(address, timeout)
-      try {
-        const response = await connection.request(request, options)
-        await within(timeout, 'The application did not close the connection', connection.ended)
-        return response
-      } finally {
-        connection.close()
-      }
-    },
+    request: (request) => collect(options.keepConn ? keptExchange : exchange, request, true),
     async close() {
       if (kept !== null) (await kept).close()
       kept = null
@@ -55,44 +39,94 @@ export function fastcgiClient(address: ConnectTarget, options: FastcgiClientOpti
   }
 }
 
-/** An appStatus other than 0 marks an aborted response. */
-const BROKEN = 1
+/** Sends each request over a connection of its own. */
+export function fastcgiExchange(
+  address: ConnectTarget,
+  options: FastcgiClientOptions = {},
+): Exchange {
+  return async (request, receiver, signal) => {
+    const connection = await FastcgiConnection.open(address, options, signal)
+    const ended = watch({ destroy: () => connection.close() }, signal)
+    try {
+      const broken = await connection.exchange(request, receiver)
+      const { timeout } = connection
+      await within(timeout, 'The application did not close the connection', connection.ended)
+      return broken
+    } catch (error) {
+      throw ended(error)
+    } finally {
+      ended()
+      connection.close()
+    }
+  }
+}
+
+/** Stands for an END_REQUEST that did not come; no application can send this number. */
+const BROKEN_OFF = -1
 
 /** A request in progress. */
 interface Pending {
-  readonly stdout: Collector
-  readonly stderr: Collector
+  readonly receiver: Receiver
+  readonly reader: CgiResponseReader
   readonly resolve: (end: { appStatus: number; protocolStatus: number }) => void
   readonly reject: (error: PeerError) => void
 }
 
+/** Section 6.3: what an Authorizer does not get. */
+const NOT_FOR_AUTHORIZER = new Set([
+  'CONTENT_LENGTH',
+  'PATH_INFO',
+  'PATH_TRANSLATED',
+  'SCRIPT_NAME',
+])
+
+/** Section 5.5. */
+const PROTOCOL_STATUS = [
+  'complete',
+  'it cannot serve several requests on a connection',
+  'it is overloaded',
+  'it does not know the role',
+]
+
 class FastcgiConnection {
   /** Resolves when the application has closed the connection. */
   readonly ended: Promise<unknown>
+  readonly timeout: number
   /** True if no further request can be sent. */
   closed = false
+  readonly #address: ConnectTarget
   readonly #socket: Socket
-  readonly #timeout: number
+  readonly #options: FastcgiClientOptions
   readonly #protocol = new WebServerConnection()
   readonly #pending = new Map<number, Pending>()
   #lastId = 0
 
-  static async open(address: ConnectTarget, timeout: number): Promise<FastcgiConnection> {
+  static async open(
+    address: ConnectTarget,
+    options: FastcgiClientOptions,
+    signal?: AbortSignal,
+  ): Promise<FastcgiConnection> {
     const socket = connect(parseAddress(address))
+    const ended = watch(socket, signal)
     try {
-      await within(timeout, 'No connection', once(socket, 'connect'))
+      await within(options.timeout ?? DEFAULT_TIMEOUT, 'No connection', opened(socket))
     } catch (error) {
       socket.destroy()
-      throw disconnected(error)
+      throw ended(disconnected(error))
+    } finally {
+      ended()
     }
-    return new FastcgiConnection(socket, timeout)
+    return new FastcgiConnection(socket, address, options)
   }
 
-  constructor(socket: Socket, timeout: number) {
+  constructor(socket: Socket, address: ConnectTarget, options: FastcgiClientOptions) {
     this.#socket = socket
-    this.#timeout = timeout
+    this.#address = address
+    this.#options = options
+    this.timeout = options.timeout ?? DEFAULT_TIMEOUT
     this.ended = new Promise((resolve) => socket.once('close', resolve))
     socket.on('data', (bytes: Buffer) => {
+      for (const { receiver } of this.#pending.values()) receiver.wire?.('<', bytes)
       this.#protocol.receive(bytes)
       this.#pump()
     })
@@ -109,36 +143,51 @@ class FastcgiConnection {
     })
   }
 
-  async request(request: TestRequest, options: FastcgiClientOptions): Promise<TestResponse> {
+  /** Resolves to the reason why the response is incomplete; to undefined if it is complete. */
+  async exchange(request: TestRequest, receiver: Receiver): Promise<string | undefined> {
+    const { keepConn = false, role } = this.#options
+    receiver.connected?.()
     const id = this.#freeId()
-    const stdout = new Collector()
-    const stderr = new Collector()
+    const reader = new CgiResponseReader(receiver, request.method)
     const end = new Promise<{ appStatus: number; protocolStatus: number }>((resolve, reject) => {
-      this.#pending.set(id, { stdout, stderr, resolve, reject })
+      this.#pending.set(id, { receiver, reader, resolve, reject })
     })
     const protocol = this.#protocol
-    const variables = [
-      ...cgiVariables(request, options),
-      ...Object.entries(options.variables ?? {}),
-    ]
-    this.#write([
-      protocol.begin(id, FCGI_RESPONDER, options.keepConn ?? false),
-      ...protocol.params(id, variables),
-      ...protocol.stdin(id, bodyBytes(request.body)),
-      protocol.endStdin(id),
-    ])
-    const { appStatus, protocolStatus } = await within(this.#timeout, 'No END_REQUEST', end)
+    const variables = variablesFor(request, this.#options, {
+      gateway: 'fastcgi',
+      address: this.#address,
+    })
+    const records =
+      role === 'authorizer'
+        ? [
+            protocol.begin(id, FCGI_AUTHORIZER, keepConn),
+            ...protocol.params(
+              id,
+              variables.filter(([name]) => !NOT_FOR_AUTHORIZER.has(name)),
+            ),
+          ]
+        : [
+            protocol.begin(id, FCGI_RESPONDER, keepConn),
+            ...protocol.params(id, variables),
+            ...protocol.stdin(id, bodyBytes(request.body)),
+            protocol.endStdin(id),
+          ]
+    for (const bytes of records) receiver.wire?.('>', bytes)
+    this.#write(records)
+    const { appStatus, protocolStatus } = await within(this.timeout, 'No END_REQUEST', end)
     if (protocolStatus !== FCGI_REQUEST_COMPLETE) {
-      throw new PeerError('PORTICO_PROTOCOL', `END_REQUEST with protocolStatus ${protocolStatus}`)
+      const what = PROTOCOL_STATUS[protocolStatus] ?? 'unknown'
+      throw new PeerError(
+        'PORTICO_PROTOCOL',
+        `The application refused the request: ${what} (protocolStatus ${protocolStatus})`,
+      )
     }
-    const response = parseCgiResponse(stdout.bytes())
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: response.body,
-      broken: appStatus !== 0 || isTruncated(response, request.method),
-      errors: stderr.bytes().toString(),
-    }
+    const broken = reader.end()
+    return appStatus === BROKEN_OFF
+      ? 'the connection ended without END_REQUEST'
+      : appStatus === 0
+        ? broken
+        : `appStatus is ${appStatus}`
   }
 
   close(): void {
@@ -165,8 +214,10 @@ class FastcgiConnection {
     if (event.type === 'error') {
       this.#failAll(new PeerError('PORTICO_PROTOCOL', event.message))
       this.#socket.destroy()
-    } else if (event.type === 'stdout' || event.type === 'stderr') {
-      this.#pending.get(event.id)?.[event.type].add(event.data)
+    } else if (event.type === 'stdout') {
+      pauseFor(this.#socket, this.#pending.get(event.id)?.reader.add(event.data))
+    } else if (event.type === 'stderr') {
+      this.#pending.get(event.id)?.receiver.log?.(event.data)
     } else if (event.type === 'end') {
       this.#pending.get(event.id)?.resolve(event)
       this.#pending.delete(event.id)
@@ -175,10 +226,10 @@ class FastcgiConnection {
 
   /** An application aborts a response by closing the connection without END_REQUEST. */
   #abortAll(): void {
-    for (const [id, { stdout, resolve }] of this.#pending) {
-      if (stdout.bytes().length === 0) continue
+    for (const [id, { reader, resolve }] of this.#pending) {
+      if (!reader.started) continue
       this.#pending.delete(id)
-      resolve({ appStatus: BROKEN, protocolStatus: FCGI_REQUEST_COMPLETE })
+      resolve({ appStatus: BROKEN_OFF, protocolStatus: FCGI_REQUEST_COMPLETE })
     }
   }
 

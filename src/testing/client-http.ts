@@ -1,42 +1,62 @@
 /** A client for HTTP: for HTTPHandler, and for any web server. */
+import type { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
-import { Collector, mountedTarget, type Client, type ClientOptions } from './client.ts'
+import { mountedTarget, type Client, type ClientOptions } from './client.ts'
+import { collect, type Exchange } from './exchange.ts'
 import { openHttp } from './raw-http-client.ts'
 import type { ConnectTarget } from './server-address.ts'
+import { watch } from './socket-reader.ts'
 
 /** Opens a connection for each request. */
 export function httpClient(address: ConnectTarget, options: ClientOptions = {}): Client {
+  const exchange = httpExchange(address, options)
   return {
-    async request({ method, target, headers = [], body }) {
-      const connection = await openHttp(
-        address,
-        options.timeout === undefined ? {} : { timeout: options.timeout },
-      )
-      try {
-        const { status, reason, chunks, ...head } = await connection.stream({
-          target: mountedTarget(target, options.mount),
-          headers: [...headers],
-          ...(method === undefined ? {} : { method }),
-          ...(body === undefined ? {} : { body }),
-        })
-        const collector = new Collector()
-        let broken = false
-        try {
-          for await (const chunk of chunks()) collector.add(chunk)
-        } catch (error) {
-          if (!(error instanceof PeerError) || error.code === 'PORTICO_TOO_LARGE') throw error
-          broken = true
-        }
-        return {
-          status: `${status} ${reason}`,
-          headers: head.headers,
-          body: collector.bytes(),
-          broken,
-        }
-      } finally {
-        connection.close()
-      }
-    },
+    request: (request) => collect(exchange, request, false),
     close: () => Promise.resolve(),
+  }
+}
+
+/** Sends each request over a connection of its own. */
+export function httpExchange(address: ConnectTarget, options: ClientOptions = {}): Exchange {
+  const { mount, timeout } = options
+  return async ({ method, target, headers = [], body }, receiver, signal) => {
+    const connection = await openHttp(address, timeout === undefined ? {} : { timeout }, signal)
+    const ended = watch({ destroy: () => connection.close() }, signal)
+    try {
+      receiver.connected?.()
+      const { status, reason, chunks, ...head } = await connection.stream({
+        target: mountedTarget(target, mount),
+        headers: [...headers],
+        ...(method === undefined ? {} : { method }),
+        ...(body === undefined ? {} : { body }),
+      })
+      receiver.head({ status: `${status} ${reason}`, headers: head.headers })
+      const broken = await passOn(chunks(), receiver)
+      signal?.throwIfAborted()
+      return broken
+    } catch (error) {
+      throw ended(error)
+    } finally {
+      ended()
+      connection.close()
+    }
+  }
+}
+
+/** Resolves to the reason why the body is incomplete. */
+async function passOn(
+  chunks: AsyncGenerator<Buffer>,
+  receiver: { body(chunk: Buffer): unknown },
+): Promise<string | undefined> {
+  for (;;) {
+    let next: IteratorResult<Buffer, void>
+    try {
+      next = await chunks.next()
+    } catch (error) {
+      if (error instanceof PeerError) return error.message
+      throw error
+    }
+    if (next.done) return undefined
+    await receiver.body(next.value)
   }
 }

@@ -11,7 +11,7 @@ import type { Chunk, HeaderList } from '../types.ts'
 import type { HttpHead, HttpRequest, HttpResponse, HttpStream } from './http-message.ts'
 import { HttpResponseReader } from './http-response-reader.ts'
 import { parseAddress, type ConnectTarget } from './server-address.ts'
-import { disconnected, SocketReader, within } from './socket-reader.ts'
+import { disconnected, opened, SocketReader, watch, within } from './socket-reader.ts'
 
 /** Limits of a connection; all have defaults. */
 export interface HttpOptions {
@@ -55,20 +55,20 @@ export async function httpRequest(
 export async function openHttp(
   address: ConnectTarget,
   options: HttpOptions = {},
+  signal?: AbortSignal,
 ): Promise<HttpConnection> {
   // A server that has ended its side may still read, so only close() ends ours.
   const parsed = parseAddress(address)
   const socket = connect({ ...parsed, allowHalfOpen: true })
   const timeout = options.timeout ?? DEFAULT_TIMEOUT
+  const ended = watch(socket, signal)
   try {
-    const connected = new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve)
-      socket.once('error', reject)
-    })
-    await within(timeout, 'no connection', connected)
+    await within(timeout, 'no connection', opened(socket))
   } catch (error) {
     socket.destroy()
-    throw disconnected(error)
+    throw ended(disconnected(error))
+  } finally {
+    ended()
   }
   const host = 'path' in parsed ? 'localhost' : `${parsed.host}:${parsed.port}`
   return new HttpConnection(socket, host, options)

@@ -120,8 +120,9 @@ export class SocketReader {
   }
 }
 
-/** The value of the promise, unless it takes more than `timeout` milliseconds. */
+/** The value of the promise, unless it takes more than `timeout` milliseconds; Infinity is no limit. */
 export async function within<T>(timeout: number, what: string, promise: Promise<T>): Promise<T> {
+  if (timeout === Infinity) return promise
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
@@ -148,4 +149,30 @@ export function disconnected(error: unknown): PeerError {
   const fault = new PeerError('PORTICO_DISCONNECTED', `The connection failed: ${message}`)
   fault.cause = error
   return fault
+}
+
+/** Resolves when a socket is open. Rejects if it fails, or is destroyed before. */
+export function opened(socket: Socket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once('connect', resolve)
+    socket.once('error', reject)
+    socket.once('close', () => reject(new Error('closed')))
+  })
+}
+
+/**
+ * Destroys `stream` when `signal` aborts. Call what it returns without an argument at the end; with
+ * an error, it returns the one to throw: the reason of the signal, if that is the cause.
+ */
+export function watch(
+  stream: { destroy(): unknown },
+  signal: AbortSignal | undefined,
+): (error?: unknown) => unknown {
+  const abort = () => stream.destroy()
+  signal?.addEventListener('abort', abort)
+  if (signal?.aborted) abort()
+  return (error) => {
+    signal?.removeEventListener('abort', abort)
+    return signal?.aborted ? signal.reason : error
+  }
 }

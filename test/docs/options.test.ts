@@ -159,15 +159,17 @@ test('docs/forms.md has the options, and the defaults of the limits', () => {
 
 test('docs/testing.md names the options of TestApp', () => {
   // The path of a real script, and what only a client over a socket needs.
-  type Left = 'remotePort' | 'scriptFilename' | 'serverProtocol'
+  type Left = 'documentRoot' | 'remotePort' | 'scriptFilename' | 'serverAddr' | 'serverProtocol'
   type Name = Exclude<keyof InProcessOptions | keyof TestSessionOptions, Left>
   const options: Record<Name, true> = {
+    as: true,
     https: true,
     mount: true,
     origin: true,
     remoteAddr: true,
     serverName: true,
     serverPort: true,
+    serverSoftware: true,
     validate: true,
     variables: true,
   }

@@ -10,7 +10,7 @@ import { SCGIHandler } from '../../handlers/scgi.ts'
 import { BaseCGIHandler } from '../../handlers/simple.ts'
 import { ErrorLog } from '../../src/request/error-log.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
-import { isTruncated, parseCgiResponse } from '../../src/testing/cgi-response.ts'
+import { declaredLength, parseCgiResponse } from '../../src/testing/cgi-response.ts'
 import { cgiVariables } from '../../src/testing/cgi-variables.ts'
 import {
   bodyBytes,
@@ -76,7 +76,13 @@ export async function runCgi(
   await handler.run(application)
   const answer = parseCgiResponse(Buffer.concat(pieces))
   const { status, headers, body } = answer
-  return { status, headers, body, broken: isTruncated(answer, asked.method), errors }
+  return {
+    status,
+    headers,
+    body,
+    broken: body.length < (declaredLength(answer, asked.method) ?? 0),
+    errors,
+  }
 }
 
 function asRequest(request: TestRequest | string): TestRequest {
