@@ -47,6 +47,10 @@ export interface CommandRow {
 }
 
 export const COMMANDS = {
+  request: {
+    help: 'send a request to a gateway, as curl does',
+    load: () => import('./request.ts'),
+  },
   completion: {
     help: 'print completion for bash, zsh or fish',
     load: () => import('./completion.ts'),

@@ -11,6 +11,14 @@ export { scgiClient, type ScgiClientOptions } from '../testing/client-scgi.ts'
 export { parseCgiResponse, type CgiResponse } from '../testing/cgi-response.ts'
 export { cgiVariables, type CgiServer } from '../testing/cgi-variables.ts'
 export {
+  type AllGatewaysOptions,
+  type Passed,
+  throughAllGateways,
+} from '../comparison/all-gateways.ts'
+export { compareGateways, type ComparedRow, type Comparison } from '../comparison/differences.ts'
+export type { VariableOptions } from '../testing/variables.ts'
+export type { ServerName } from '../testing/web-servers/servers.ts'
+export {
   httpRequest,
   HttpConnection,
   type HttpOptions,
