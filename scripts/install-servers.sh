@@ -18,6 +18,10 @@ packages=${*:-'
   spawn-fcgi
   systemd
   php-fpm
+  postgresql
+  redis-server
+  uwsgi-core
+  uwsgi-plugin-python3
   python3
   chromium
 '}

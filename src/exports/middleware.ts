@@ -9,6 +9,8 @@ export { contentLength } from '../middleware/content-length.ts'
 export type { Session, SessionData } from '../middleware/current-session.ts'
 export { errorPage, type ErrorPageOptions } from '../middleware/error-page.ts'
 export { FileStore } from '../middleware/file-store.ts'
+export type { KeyvLike } from '../middleware/keyv-databases.ts'
+export { KeyvStore, type KeyvStoreOptions } from '../middleware/keyv-store.ts'
 export { head } from '../middleware/head.ts'
 export {
   intercept,

@@ -2,11 +2,13 @@
 import { EventEmitter, once } from 'node:events'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { Keyv } from 'keyv'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
 import {
   FileStore,
+  KeyvStore,
   MemoryStore,
   type Session,
   session,
@@ -38,6 +40,7 @@ function withoutUpdate(): SessionStore {
 const stores: [name: string, make: () => SessionStore][] = [
   ['MemoryStore', () => new MemoryStore()],
   ['FileStore', () => new FileStore(join(directory, 'sessions'))],
+  ['KeyvStore over an adapter without atomic commands', () => new KeyvStore(new Keyv())],
   ['a store without update()', withoutUpdate],
 ]
 

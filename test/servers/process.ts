@@ -9,7 +9,7 @@ import { accessSync, constants, openSync, closeSync, readFileSync } from 'node:f
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 
@@ -81,7 +81,7 @@ export function installed(program: string): { available: boolean; hint: string }
 
 /** The path of an executable, or undefined. */
 export function findProgram(program: string): string | undefined {
-  for (const directory of searchPath) {
+  for (const directory of isAbsolute(program) ? [''] : searchPath) {
     const path = join(directory, program)
     try {
       accessSync(path, constants.X_OK)
@@ -109,7 +109,7 @@ export async function openSocket(path: string): Promise<void> {
   await chmod(path, 0o666)
 }
 
-function workerIds(): { uid: number; gid: number } {
+export function workerIds(): { uid: number; gid: number } {
   return { uid: workerId('-u'), gid: workerId('-g') }
 }
 
