@@ -9,20 +9,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { Runnable } from '../../src/application/to-application.ts'
 import { frameworks, loadExample, settings, type Served } from '../bridge/frameworks.ts'
 import { findProgram, installed, makeDirectory } from '../servers/process.ts'
+import { QUIET } from './quiet.ts'
 
 const program = installed('chromium')
-
-/** What a browser for people does by itself, and a test must not: ask anyone but our servers. */
-const QUIET = [
-  '--no-sandbox', // Chromium has none for root.
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-]
 
 const places = settings
   .filter(({ name }) => name === 'HTTPHandler' || name === 'FastCGIHandler behind nginx')

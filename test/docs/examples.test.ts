@@ -115,9 +115,14 @@ const EXAMPLES: Readonly<Record<string, Check>> = {
     expect(numbers.toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9])
     await app.get(page).expect(200, counts(3, 10))
   },
+  async 'echo.mjs'(app) {
+    await app.get('/a?b').expect(200, 'GET /a?b\n')
+  },
   async 'demo.mjs'(app) {
-    await app.get('/').expect(200, /<h1>Base64<\/h1>[^]*<form /)
-    await app.get('/encode?mystring=Zo%C3%AB').expect(200, /Wm\/Dqw==/)
+    const front =
+      /<h1>Portico<\/h1>[^]*GET \/\?a=b[^]*portico\.gateway<td>http<td>cgi<td>fastcgi<td>scgi/
+    await app.get('/?a=b').expect(200, front)
+    await app.get('/base64/encode?mystring=Zo%C3%AB').expect(200, /Wm\/Dqw==/)
     await app
       .post('/form')
       .send(new URLSearchParams({ name: 'Zoë' }))
@@ -130,7 +135,7 @@ const EXAMPLES: Readonly<Record<string, Check>> = {
 const FORM = 'application/x-www-form-urlencoded'
 
 /** Tested elsewhere, with the packages that they need. */
-const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs']
+const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs', 'opentelemetry.mjs']
 
 test('Some test runs every example', async () => {
   const names = await readdir('examples')
