@@ -1,0 +1,95 @@
+/** Runs the command `portico` as a user would. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { join, resolve } from 'node:path'
+import type { Status } from '../../src/master/status.ts'
+import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
+import { start, type Running } from '../server/child.ts'
+
+const PROGRAM = resolve(import.meta.dirname, '../fixtures/portico.mjs')
+
+/** Responds with its pid and the length of the body; some paths misbehave. */
+export const APPLICATION = `
+  export default async (environ, startResponse) => {
+    const path = environ.PATH_INFO
+    if (path === '/block') while (true);
+    if (path === '/wait') await new Promise((resolve) => setTimeout(resolve, 1500))
+    if (path === '/forever') await new Promise(() => setInterval(() => {}, 1000))
+    if (path === '/throw') setTimeout(() => { throw new Error('thrown outside of a request') })
+    let length = 0
+    for await (const chunk of environ['wsgi.input'].chunks()) length += chunk.length
+    startResponse('200 OK', [['Content-Type', 'text/plain']])
+    return [process.pid + ' ' + length + ' ' + environ['wsgi.multiprocess']]
+  }`
+
+/** A running `portico serve`. */
+export interface Served extends Running {
+  readonly file: string
+  readonly socket: string
+  readonly control: string
+}
+
+/** Starts `portico serve` in a directory; does not wait for it. */
+export function serve(
+  directory: string,
+  flags: readonly string[] = [],
+  { source = APPLICATION, gateway = 'fastcgi', workers = 2 } = {},
+): Served {
+  const file = join(directory, 'app.mjs')
+  const socket = join(directory, 'app.sock')
+  const control = join(directory, 'control', 'portico.sock')
+  writeFileSync(file, source)
+  const running = start(process.execPath, [
+    ...[PROGRAM, 'serve', file, '--gateway', gateway, '--listen', `unix:${socket}`],
+    ...['--workers', String(workers), '--control', control, ...flags],
+  ])
+  return { ...running, file, socket, control }
+}
+
+/** Runs another command of portico; resolves to its exit code and output. */
+export async function portico(...args: readonly string[]) {
+  const { code, output } = await start(process.execPath, [PROGRAM, ...args]).ended
+  return { code, output }
+}
+
+export async function statusOf({ control }: Served): Promise<Status> {
+  const { output } = await portico('status', control, '--json')
+  return JSON.parse(output) as Status
+}
+
+/** A client with a connection of its own, kept alive. */
+export function client({ socket }: { readonly socket: string }) {
+  const kept = fastcgiClient({ path: socket }, { keepConn: true })
+  return {
+    /** Resolves to the pid, the length of the body and wsgi.multiprocess, as text. */
+    async post(path: string, body = 'hello'): Promise<string> {
+      const response = await kept.request({ method: 'POST', target: path, body })
+      return Buffer.from(response.body).toString()
+    },
+    close: () => kept.close(),
+  }
+}
+
+/** Whether a process exists; a zombie does not count. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+/** A way to the server that counts connections: none is lost if there was only one. */
+export async function counted({ socket }: Served, directory: string) {
+  const path = join(directory, 'counted.sock')
+  let connections = 0
+  const proxy = createServer((from) => {
+    connections += 1
+    const to = connect(socket)
+    from.on('error', () => to.destroy())
+    to.on('error', () => from.destroy())
+    from.pipe(to).pipe(from)
+  })
+  await new Promise<void>((done) => proxy.listen(path, done))
+  return { socket: path, count: () => connections, close: () => proxy.close() }
+}
