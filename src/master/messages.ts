@@ -37,6 +37,8 @@ export interface Pulse {
   readonly delay: number
   /** Part of the time in which the event loop was busy, from 0 to 1. */
   readonly utilization: number
+  /** Whether a debugger is attached: at a breakpoint nothing is wrong. */
+  readonly debugged: boolean
   /** Whether timers, files or child processes of the application are in use. */
   readonly busy: boolean
 }

@@ -16,7 +16,18 @@ export interface PoolOptions {
   /** The settings of one worker; called for each. */
   readonly settingsOf: () => WorkerSettings
   readonly shutdownTimeout: number
+  /** 0 for no limit. */
+  readonly blockTimeout: number
 }
+
+/**
+ * Milliseconds after `blockTimeout` until the master ends a blocked worker whose watchdog has not: it
+ * may be inside of native code.
+ */
+const LAST_RESORT = 5_000
+
+/** How often it looks, in milliseconds. It counts: after the machine slept a clock would be wrong. */
+const WATCH_TIME = 1_000
 
 /** The place of one worker, which its successors take. */
 interface Slot {
@@ -38,6 +49,7 @@ export class Pool {
   /** Connections that came when no worker was ready. */
   #homeless: { readonly listener: number; readonly handle: SocketHandle }[] = []
   readonly #backoff = new Backoff()
+  #watch: NodeJS.Timeout | undefined
   #started = false
   #stopping = false
   #reloading: Promise<void> | null = null
@@ -65,6 +77,21 @@ export class Pool {
     await this.#replace(this.#slots[0]!)
     await Promise.all(this.#slots.slice(1).map((slot) => this.#replace(slot)))
     this.#started = true
+    if (this.#options.blockTimeout > 0) {
+      this.#watch = setInterval(() => this.#endBlocked(), WATCH_TIME)
+      this.#watch.unref()
+    }
+  }
+
+  #endBlocked(): void {
+    for (const worker of this.#processes) {
+      if (worker.state !== 'ready' || worker.pulse?.debugged === true) continue
+      worker.silentChecks = worker.lastSign === worker.checkedSign ? worker.silentChecks + 1 : 0
+      worker.checkedSign = worker.lastSign
+      if (worker.silentChecks * WATCH_TIME < this.#options.blockTimeout + LAST_RESORT) continue
+      logEntry(`Worker ${worker.pid} does not respond and is ended`)
+      worker.kill()
+    }
   }
 
   get stopping(): boolean {
@@ -182,9 +209,17 @@ export class Pool {
     if (!slot) return
     slot.worker = null
     if (this.#stopping) return
-    this.#count(worker.end)
-    logEntry(`Worker ${worker.pid} ended unexpectedly (${worker.end})`)
+    const reason = this.#endOf(worker)
+    this.#count(reason)
+    logEntry(`Worker ${worker.pid} ended unexpectedly (${reason})`)
     this.#startAfter(this.#backoff.ended(worker.readyAt), slot)
+  }
+
+  /** Its watchdog ends a worker that is blocked, and so does an administrator. */
+  #endOf({ end, lastSign }: WorkerProcess): string {
+    const { blockTimeout } = this.#options
+    const silent = performance.now() - lastSign >= blockTimeout
+    return end === 'SIGKILL' && blockTimeout > 0 && silent ? 'blocked' : end
   }
 
   #count(reason: string): void {
@@ -266,6 +301,7 @@ export class Pool {
    */
   async stop(takeWaiting: boolean): Promise<void> {
     this.#stopping = true
+    clearInterval(this.#watch)
     for (const { timer } of this.#slots) clearTimeout(timer)
     for (const { handle } of this.#homeless.splice(0)) handle.close()
     const all = this.workers

@@ -59,6 +59,7 @@ class Master implements StatusSource {
       launch: () => launchOf(settings, this.sockets),
       settingsOf: () => workerSettings(settings, this.sockets),
       shutdownTimeout,
+      blockTimeout: settings.blockTimeout ?? DEFAULTS.blockTimeout,
     })
   }
 
@@ -86,6 +87,10 @@ class Master implements StatusSource {
       if (settings.control !== undefined) {
         const control = await ControlServer.open(settings.control, this.#execute)
         cleanups.push(() => control.close())
+      }
+      if (settings.metrics !== undefined) {
+        const { serveMetrics } = await import('./metrics.ts')
+        cleanups.push(await serveMetrics(settings.metrics, () => statusOf(this)))
       }
       const stopRequested = new Promise<Promise<void>>((resolve) => (this.#stopRequested = resolve))
       cleanups.push(onSignals(this))

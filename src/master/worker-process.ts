@@ -54,6 +54,9 @@ export class WorkerProcess {
   pulse: Pulse | null = null
   /** When its last message came, on the clock of `performance.now()`. */
   lastSign = performance.now()
+  /** What the pool saw when it last looked, and how often nothing had come since. */
+  checkedSign = 0
+  silentChecks = 0
   /** How it ended: 'exit code 1', 'SIGKILL'. */
   end = ''
   /** When it was ready; 0 before. */

@@ -67,6 +67,11 @@ export class BodyQueue implements ByteSource {
     this.#wake()
   }
 
+  /** Whether the application waits for more of the body. */
+  get awaited(): boolean {
+    return this.#waiter !== null
+  }
+
   get truncated(): boolean {
     return this.#failure !== null
   }

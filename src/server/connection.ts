@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import type { Expirable } from './deadlines.ts'
+import type { HeldRequest } from './held-request.ts'
 
 /** A connection of a gateway, made from an accepted socket. */
 export interface Connection extends Expirable {
@@ -28,6 +29,8 @@ export interface Connection extends Expirable {
   readonly idle?: boolean
   /** How many requests are running; absent if the connection does not know. */
   readonly active?: number
+  /** The requests that are running. */
+  held?(): HeldRequest[]
   /** Called when the socket has closed. */
   closed?(): void
 }

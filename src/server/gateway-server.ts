@@ -238,11 +238,9 @@ export class GatewayServer {
     return this.#connections.size
   }
 
-  /** How many requests are running. */
-  get active(): number {
-    let count = 0
-    for (const connection of this.#connections.values()) count += connection.active ?? 0
-    return count
+  /** The connections that are open. */
+  get open(): Iterable<Connection> {
+    return this.#connections.values()
   }
 
   /** Takes over a connection that another process has given away. Returns false once closed. */

@@ -1,4 +1,5 @@
 /** The counters that a worker sends to its master once a second. */
+import { url as inspectorUrl } from 'node:inspector'
 import { PULSE_TIME, type WorkerSettings } from '../master/messages.ts'
 import type { Channel } from './channel.ts'
 
@@ -10,6 +11,8 @@ export interface PulseSource {
   requests(): number
   active(): number
   connections(): number
+  /** How many requests were slow. */
+  slow(): number
 }
 
 /**
@@ -47,10 +50,11 @@ export function startPulse(
         requests: source.requests(),
         active: source.active(),
         connections: source.connections(),
-        slow: 0,
+        slow: source.slow(),
         rss: process.memoryUsage.rss(),
         delay: Math.max(0, now - due),
         utilization: performance.eventLoopUtilization(current, load).utilization,
+        debugged: inspectorUrl() !== undefined,
         busy: process.getActiveResourcesInfo().some((kind) => JOBS.has(kind)),
       },
     })

@@ -8,11 +8,14 @@ import type { Runnable } from '../application/to-application.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import { rowOf, type OptionName } from '../options/table.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
+import type { HeldRequest } from '../server/held-request.ts'
 import { show } from '../text.ts'
 import { loadApplication } from './application.ts'
 import type { Channel } from './channel.ts'
 import { explain } from './explain.ts'
 import { startPulse, type PulseSource } from './pulse.ts'
+import { SlowLog } from './slow-log.ts'
+import { startWatchdog } from './watchdog.ts'
 
 /** How long the process may still run after its last connection has closed, in milliseconds. */
 const EXIT_TIME = 1_000
@@ -30,7 +33,7 @@ export class Worker {
   #servers: readonly GatewayServer[] = []
   #leaving = false
   #faults = 0
-  #stopPulse = (): void => {}
+  #stopWatching = (): void => {}
 
   constructor(channel: Channel) {
     this.#channel = channel
@@ -76,10 +79,24 @@ export class Worker {
       return
     }
     this.#channel.send({ portico: 'ready' })
-    this.#stopPulse = startPulse(this.#channel, settings, this.#source())
+    const { slow, blockTimeout } = settings
+    const slowLog = new SlowLog(slow, () => this.#held())
+    const stopPulse = startPulse(this.#channel, settings, this.#source(slowLog))
+    const stopWatchdog = startWatchdog(
+      { slow, blockTimeout },
+      {
+        slow: (ms) => slowLog.blocked(ms),
+        held: () => this.#held().map(({ method, path }) => `${method} ${path}`),
+      },
+    )
+    this.#stopWatching = () => {
+      slowLog.stop()
+      stopPulse()
+      stopWatchdog()
+    }
   }
 
-  #source(): PulseSource {
+  #source(slowLog: SlowLog): PulseSource {
     const sum = (count: (server: GatewayServer) => number): number => {
       let total = 0
       for (const server of this.#servers) total += count(server)
@@ -87,9 +104,22 @@ export class Worker {
     }
     return {
       requests: () => sum((server) => server.requests),
-      active: () => sum((server) => server.active),
       connections: () => sum((server) => server.connections),
+      active: () =>
+        sum(({ open }) => {
+          let active = 0
+          for (const connection of open) active += connection.active ?? 0
+          return active
+        }),
+      slow: () => slowLog.count,
     }
+  }
+
+  /** The requests that are running. */
+  #held(): HeldRequest[] {
+    return this.#servers.flatMap(({ open }) =>
+      Array.from(open, (connection) => connection.held?.() ?? []).flat(),
+    )
   }
 
   /** The application does not start: the master logs why, and decides what follows. */
@@ -138,7 +168,7 @@ export class Worker {
   #exit(code: number): void {
     this.#leaving = true
     process.exitCode = code
-    this.#stopPulse()
+    this.#stopWatching()
     this.#channel.close()
     setTimeout(() => process.exit(), EXIT_TIME).unref()
   }

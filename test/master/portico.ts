@@ -6,7 +6,7 @@ import type { Status } from '../../src/master/status.ts'
 import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
 import { start, type Running } from '../server/child.ts'
 
-const PROGRAM = resolve(import.meta.dirname, '../fixtures/portico.mjs')
+export const PROGRAM = resolve(import.meta.dirname, '../fixtures/portico.mjs')
 
 /** Responds with its pid and the length of the body; some paths misbehave. */
 export const APPLICATION = `
@@ -40,8 +40,14 @@ export function serve(
   const control = join(directory, 'control', 'portico.sock')
   writeFileSync(file, source)
   const running = start(process.execPath, [
-    ...[PROGRAM, 'serve', file, '--gateway', gateway, '--listen', `unix:${socket}`],
-    ...['--workers', String(workers), '--control', control, ...flags],
+    PROGRAM,
+    'serve',
+    file,
+    `--gateway=${gateway}`,
+    `--listen=unix:${socket}`,
+    `--workers=${workers}`,
+    `--control=${control}`,
+    ...flags,
   ])
   return { ...running, file, socket, control }
 }

@@ -27,12 +27,12 @@ async function pids(): Promise<number[]> {
 
 /** Sends POSTs one after another on kept-alive connections until `stop` is called. */
 function load(server: { readonly socket: string }, connections: number) {
-  let stopped = false
+  const state = { stopped: false }
   const seen = new Set<string>()
   const run = async (): Promise<number> => {
     const one = client(server)
     let responses = 0
-    while (!stopped) {
+    while (!state.stopped) {
       const [pid, length] = (await one.post('/', 'x'.repeat(100))).split(' ')
       expect(length).toBe('100')
       seen.add(pid!)
@@ -45,7 +45,7 @@ function load(server: { readonly socket: string }, connections: number) {
   return {
     seen,
     stop: () => {
-      stopped = true
+      state.stopped = true
       return running
     },
   }
@@ -190,11 +190,11 @@ test.each(['http', 'scgi'])('A reload over %s loses no request', async (gateway)
   const { httpClient } = await import('../../src/testing/client-http.ts')
   const { scgiClient } = await import('../../src/testing/client-scgi.ts')
   const make = gateway === 'http' ? httpClient : scgiClient
-  let stopped = false
+  const state = { stopped: false }
   const run = async (): Promise<number> => {
     let responses = 0
     const one = make({ path: server.socket })
-    while (!stopped) {
+    while (!state.stopped) {
       const { body } = await one.request({ method: 'POST', target: '/', body: 'hello' })
       expect(body.toString()).toMatch(/ 5 true$/)
       responses += 1
@@ -204,7 +204,7 @@ test.each(['http', 'scgi'])('A reload over %s loses no request', async (gateway)
   }
   const running = Promise.all([run(), run()])
   await portico('reload', server.control)
-  stopped = true
+  state.stopped = true
   for (const responses of await running) expect(responses).toBeGreaterThan(0)
 })
 

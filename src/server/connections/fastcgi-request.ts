@@ -10,6 +10,7 @@ import type { WriteBatch } from '../write-batch.ts'
 export interface FastCGIRequest {
   readonly id: number
   readonly input: BodyQueue
+  readonly environ: Environ | null
   readonly headersSent: boolean
   /** Set by the connection when the web server no longer wants the response. */
   refused: boolean

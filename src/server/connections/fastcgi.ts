@@ -18,6 +18,7 @@ import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
 import { closeAfterResponse } from '../closing.ts'
 import type { Give } from '../connection.ts'
 import { coarseTime, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
+import { heldRequest, type HeldRequest } from '../held-request.ts'
 import { drained, writeParts } from '../socket-writer.ts'
 import { BatchedWriter } from '../write-batch.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
@@ -111,6 +112,10 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
 
   get active(): number {
     return this.#requests.length
+  }
+
+  held(): HeldRequest[] {
+    return this.#requests.map((request) => heldRequest(request, this.socket, request.input))
   }
 
   get requests(): number {

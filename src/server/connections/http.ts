@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
 import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import type { Connection, Give } from '../connection.ts'
+import { waitOf, withoutQuery, type HeldRequest } from '../held-request.ts'
 import { linger } from '../linger.ts'
 import { boundLinger } from '../closing.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
@@ -228,6 +229,20 @@ export class HTTPConnection implements Connection {
 
   get active(): number {
     return this.#exchanges.length + (this.#upgrade === null ? 0 : 1)
+  }
+
+  /** A WebSocket is open for as long as it likes, and is not among them. */
+  held(): HeldRequest[] {
+    return this.#exchanges.map((exchange) => {
+      const { request } = exchange
+      const awaited = !request.complete && request.readableFlowing === true
+      return {
+        key: exchange,
+        method: request.method ?? '',
+        path: withoutQuery(request.url ?? ''),
+        waitsFor: waitOf(this.#socket, { awaited, queued: request.readableLength }),
+      }
+    })
   }
 
   destroy(): void {

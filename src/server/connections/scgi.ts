@@ -13,11 +13,13 @@ import { abortConnection, closeAfterResponse } from '../closing.ts'
 import { coarseTime, HEADERS_TIMEOUT, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import type { Give } from '../connection.ts'
 import type { ServerOptions } from '../gateway-server.ts'
+import { heldRequest, type HeldRequest } from '../held-request.ts'
 import { drained, writeParts } from '../socket-writer.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
 
 /** The request on a connection, as a handler runs it. */
 export interface SCGIRequest {
+  readonly environ: Environ | null
   start(application: Application): void
   abort(): void
   disconnected(): void
@@ -117,6 +119,11 @@ export class SCGIConnection implements BodyOwner {
 
   get active(): number {
     return this.#request === null ? 0 : 1
+  }
+
+  held(): HeldRequest[] {
+    const request = this.#request
+    return request === null ? [] : [heldRequest(request, this.socket, this.#input)]
   }
 
   destroy(): void {
