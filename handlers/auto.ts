@@ -1,8 +1,10 @@
 /** `run(app)`: the same file as a CGI script, a FastCGI process and a local HTTP server. */
 import { frameworkOf } from '../src/application/detect.ts'
+import { currentHost } from '../src/application/host.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { ConfigurationError } from '../src/errors.ts'
 import { GATEWAYS } from '../src/gateways.ts'
+import { checkOptions } from '../src/options/check.ts'
 import type { Options } from '../src/options/options.ts'
 import { asGateway, detectGateway, type Surroundings } from '../src/process/detect.ts'
 import { settingsFor } from '../src/process/environment.ts'
@@ -49,6 +51,11 @@ interface ServerHandler {
 }
 
 async function start(application: Runnable, options: RunOptions): Promise<GatewayServer | null> {
+  const host = currentHost()
+  if (host) {
+    checkOptions('run', options)
+    return (await host.run(application, options)) as GatewayServer
+  }
   const detected: Surroundings = options.gateway
     ? { gateway: asGateway(options.gateway, 'gateway') }
     : detectGateway()

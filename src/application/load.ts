@@ -17,17 +17,24 @@ const EXPORTS = ['default', 'app', 'application', 'handler'] as const
  *   thrown as it is.
  */
 export async function load(path: string): Promise<Runnable> {
-  const module = (await import(pathToFileURL(resolve(path)).href)) as Readonly<
-    Record<string, unknown>
-  >
-  const inner = module['default']
-  const found = find(module) ?? (typeof inner === 'object' && inner !== null ? find(inner) : null)
-  if (found !== null && found !== undefined) return found
-  const names = Object.keys(module).join(', ') || 'nothing'
+  const module = (await import(pathToFileURL(resolve(path)).href)) as object
+  const found = exportedBy(module)
+  if (found !== null) return found
   throw new ConfigurationError(
     `${path} exports no application. Export it as default, app, application or handler, or as ` +
-      `module.exports (exported: ${names})`,
+      `module.exports (exported: ${exportedNames(module)})`,
   )
+}
+
+/** The application among the exports of a module; null without one. */
+export function exportedBy(module: object): Runnable | null {
+  const { default: inner } = module as { readonly default?: unknown }
+  return find(module) ?? (typeof inner === 'object' && inner !== null ? find(inner) : null)
+}
+
+/** The names of the exports, for messages. */
+export function exportedNames(module: object): string {
+  return Object.keys(module).join(', ') || 'nothing'
 }
 
 function find(exported: object): Runnable | null {

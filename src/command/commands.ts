@@ -47,6 +47,26 @@ export interface CommandRow {
 }
 
 export const COMMANDS = {
+  serve: {
+    help: 'serve an application; with a terminal, for development',
+    load: () => import('./serve.ts'),
+  },
+  status: {
+    help: 'show the workers of a server and their counters',
+    load: async () => ({ command: (await import('./control.ts')).status }),
+  },
+  reload: {
+    help: 'replace the workers of a server without losing a request',
+    load: async () => ({ command: (await import('./control.ts')).reload }),
+  },
+  ping: {
+    help: 'check that a server responds',
+    load: async () => ({ command: (await import('./control.ts')).ping }),
+  },
+  stop: {
+    help: 'stop a server when its requests are complete',
+    load: async () => ({ command: (await import('./control.ts')).stop }),
+  },
   request: {
     help: 'send a request to a gateway, as curl does',
     load: () => import('./request.ts'),

@@ -6,7 +6,7 @@ import { flagName, type Flag, type FlagTable } from './flags.ts'
 const WIDTH = 80
 
 /** Where the second column begins. */
-const COLUMN = 30
+const COLUMN = 28
 
 /** `portico --help`: all commands, on one screen. */
 export function overview(version: string): string {
@@ -35,12 +35,8 @@ export function commandHelp(name: string, command: Command, all: boolean): strin
   const usage = `Usage: portico ${name}${shown.length > 0 ? ' [FLAG...]' : ''}${operands && ` ${operands}`}`
   const lines = [usage, capitalised(commandOf(name)?.help ?? ''), '']
   for (const [key, row] of shown) lines.push(...flagLines(key, row))
-  if (hidden > 0) {
-    const [[key, row]] = Object.entries(flags).filter(([each]) => each === 'helpAll') as [
-      [string, Flag],
-    ]
-    lines.push(...flagLines(key, { ...row, help: `show ${hidden} more flags` }))
-  }
+  if (hidden > 0)
+    lines.push(...flagLines('helpAll', { kind: 'switch', help: `show ${hidden} more` }))
   if (notes.length > 0) lines.push(...(shown.length > 0 ? [''] : []), ...notes)
   return `${lines.join('\n').replace(/\n+$/, '')}\n`
 }

@@ -64,7 +64,7 @@ export function errorPage(
         [
           ['Content-Type', `${type}; charset=utf-8`],
           ['Cache-Control', 'no-store'],
-          ['Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'"],
+          ['Content-Security-Policy', ERROR_PAGE_POLICY],
           ['X-Content-Type-Options', 'nosniff'],
         ],
         error ?? new Error(`The application threw ${String(error)}`),
@@ -81,6 +81,9 @@ export function errorPage(
     }
   }
 }
+
+/** The page has one style sheet, and nothing else. */
+export const ERROR_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 /** Every client of a proxy on this machine has a loopback address, so the address alone proves nothing. */
 function isLocal(environ: Environ): boolean {

@@ -1,27 +1,87 @@
-/** Makes one application of the files that a worker serves. */
-import { load } from '../application/load.ts'
+/** Makes one application of the files that a process serves, for production and for development. */
+import type { AddressInfo } from 'node:net'
+import { loadHosted, type HostedApplication } from '../application/load-hosted.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
-import type { WorkerSettings } from '../master/messages.ts'
+import type { ServerGateway } from '../gateways.ts'
+import type { ListenerSettings, MountSettings } from '../master/settings.ts'
+import type { Options } from '../options/options.ts'
+import { namesOf } from '../options/table.ts'
+import type { GatewayServer } from '../server/gateway-server.ts'
+import { parseListen } from '../server/listen.ts'
 import type { Application } from '../types.ts'
+
+/** What is loaded, and how. */
+export interface ApplicationSettings {
+  readonly file: string
+  readonly mounts: readonly MountSettings[]
+  /** A format of `accessLog()`. */
+  readonly accessLog: string | undefined
+}
+
+/** An application that is ready to be served. */
+export interface LoadedApplication {
+  readonly application: Runnable
+  /** The options that the file gave to `run`; those of the command line replace them. */
+  readonly options: Options
+  /** Call it when the application is served on `listeners`, which `server` is the first of. */
+  readonly started: (server: GatewayServer, listeners: readonly ListenerSettings[]) => void
+}
 
 /**
  * Loads the application, and wraps it in `mount()` and `accessLog()` where the settings say so.
  * Unwrapped, it reaches the handler as it is: over HTTP a framework then gets Node's own requests.
+ *
+ * @param dress changes each application that a file offers.
  */
-export async function loadApplication(settings: WorkerSettings): Promise<Runnable> {
-  const { file, mounts, accessLog: format } = settings
-  let application = await load(file)
+export async function loadApplication(
+  { file, mounts, accessLog: format }: ApplicationSettings,
+  dress: (application: Runnable) => Promise<Runnable> = async (application) => application,
+): Promise<LoadedApplication> {
+  const main = await loadHosted(file)
+  const all: HostedApplication[] = [main]
+  let application = await dress(main.application)
   if (mounts.length > 0) {
     const { mount } = await import('../middleware/mount.ts')
-    const map: Record<string, Application> = { '': await plain(application) }
-    for (const { at, file: mounted } of mounts) map[at] = await plain(await load(mounted))
+    const map: Record<string, Application> = { '/': await plain(application) }
+    for (const { at, file: mounted } of mounts) {
+      const other = await loadHosted(mounted)
+      all.push(other)
+      map[at] = await plain(await dress(other.application))
+    }
     application = mount(map)
   }
-  if (format === undefined) return application
-  const { accessLog } = await import('../middleware/access-log.ts')
-  return accessLog(await plain(application), { format })
+  if (format !== undefined) {
+    const { accessLog } = await import('../middleware/access-log.ts')
+    application = accessLog(await plain(application), { format })
+  }
+  return {
+    application,
+    options: main.options,
+    started: (server, [listener]) => {
+      const address = listener && shownAddress(listener)
+      for (const { started } of all) started(server, address)
+    },
+  }
 }
 
 async function plain(application: Runnable): Promise<Application> {
   return (await toApplication(application)).application
+}
+
+/** The options of `run` that a gateway has; the socket is the master's. */
+export function optionsFor(gateway: ServerGateway, options: Options): object {
+  const names: readonly string[] = namesOf(gateway)
+  const own = Object.entries(options).filter(([name]) => names.includes(name))
+  return Object.fromEntries(own.filter(([name]) => !MASTERS.has(name)))
+}
+
+const MASTERS = new Set(['listen', 'mode', 'owner', 'group'])
+
+/** What `address()` of a server that was caught returns; undefined if only the master knows. */
+function shownAddress({ listen }: ListenerSettings): AddressInfo | string | undefined {
+  const target = parseListen(listen)
+  if (target.kind === 'unix') return target.path
+  if (target.kind !== 'tcp' || target.port === 0) return undefined
+  const { host, port } = target
+  return { address: host === '*' ? '::' : host, family: host.includes(':') ? 'IPv6' : 'IPv4', port }
 }

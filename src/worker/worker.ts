@@ -10,7 +10,7 @@ import { rowOf, type OptionName } from '../options/table.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import type { HeldRequest } from '../server/held-request.ts'
 import { show } from '../text.ts'
-import { loadApplication } from './application.ts'
+import { loadApplication, optionsFor, type LoadedApplication } from './application.ts'
 import type { Channel } from './channel.ts'
 import { explain } from './explain.ts'
 import { startPulse, type PulseSource } from './pulse.ts'
@@ -72,8 +72,9 @@ export class Worker {
       for (const path of settings.envFiles) readEnvironment(path)
       process.title = `portico worker: ${file}`
       process.argv = [process.argv[0]!, file, ...args]
-      const application = await loadApplication(settings)
-      this.#servers = await listenOnAll(settings, application)
+      const loaded = await loadApplication(settings)
+      this.#servers = await listenOnAll(settings, loaded)
+      loaded.started(this.#servers[0]!, settings.listeners)
     } catch (error) {
       this.#fail(explain(error, file))
       return
@@ -212,11 +213,12 @@ export class Worker {
 /** The master's options hold here: a descriptor has neither permissions nor a path. */
 async function listenOnAll(
   settings: WorkerSettings,
-  application: Runnable,
+  { application, options: fromFile }: LoadedApplication,
 ): Promise<GatewayServer[]> {
   const servers: GatewayServer[] = []
   for (const [index, { gateway, options }] of settings.listeners.entries()) {
     const handler = (await GATEWAYS[gateway].load({
+      ...optionsFor(gateway, fromFile),
       ...(options && withInfinity(options)),
       multiprocess: true,
       listen: `fd:${FIRST_DESCRIPTOR + index}`,

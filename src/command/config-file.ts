@@ -1,0 +1,98 @@
+/** portico.config.js: the settings of `portico serve`, by the names of its flags in camelCase. */
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import { suggestion } from '../options/names.ts'
+import { show } from '../text.ts'
+import type { FlagValues } from './flags.ts'
+import { SETTINGS } from './serve-flags.ts'
+import { loaderOf } from './typescript.ts'
+import { UsageError } from './usage-error.ts'
+import { parseValue } from './values.ts'
+
+const FILES = ['js', 'mjs', 'cjs', 'ts', 'mts'].map((extension) => `portico.config.${extension}`)
+
+/** The key for the file of the application, which is no flag. */
+const APPLICATION = 'application'
+
+export interface Configuration {
+  readonly application?: string
+  readonly values: FlagValues
+}
+
+/**
+ * Reads the configuration, if there is one. It exports an object, or a function that returns one.
+ *
+ * @param given the value of --config.
+ * @throws {UsageError} for an unknown key or a wrong value, and if `given` is not there.
+ */
+export async function readConfiguration(
+  directory: string,
+  given: string | undefined,
+): Promise<Configuration> {
+  const file = given === undefined ? defaultFile(directory) : resolve(directory, given)
+  if (file === undefined) return { values: {} }
+  if (!existsSync(file)) throw new UsageError(`--config: no such file: ${given}`)
+  const exported = await importDefault(file)
+  const settings: unknown = typeof exported === 'function' ? await exported() : exported
+  if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
+    throw new UsageError(`${file}: the default export must be an object of settings`)
+  }
+  return check(file, settings)
+}
+
+function defaultFile(directory: string): string | undefined {
+  return FILES.map((name) => resolve(directory, name)).find((path) => existsSync(path))
+}
+
+async function importDefault(file: string): Promise<unknown> {
+  const loader = loaderOf(file)
+  if ('missing' in loader) throw new UsageError(loader.missing)
+  const [, tsx] = loader.execArgv
+  const url = pathToFileURL(file).href
+  try {
+    if (tsx !== undefined) {
+      const api = createRequire(tsx).resolve('tsx/esm/api')
+      const { tsImport } = (await import(pathToFileURL(api).href)) as {
+        tsImport: (specifier: string, parent: string) => Promise<{ readonly default: unknown }>
+      }
+      return (await tsImport(url, url)).default
+    }
+    return ((await import(url)) as { readonly default: unknown }).default
+  } catch (error) {
+    throw new UsageError(`${file}: ${show(error).replace(/\n[^]*/, '')}`, { cause: error })
+  }
+}
+
+function check(file: string, settings: object): Configuration {
+  const names = Object.keys(SETTINGS).filter((name) => SETTINGS[name]!.config)
+  const values: Record<string, unknown> = {}
+  let application: string | undefined
+  for (const [name, value] of Object.entries(settings)) {
+    if (value === undefined) continue
+    if (name === APPLICATION) {
+      if (typeof value !== 'string') throw new UsageError(`${file}: ${name} must be a path`)
+      application = value
+    } else if (names.includes(name)) values[name] = valueOf(file, name, value)
+    else {
+      const near = suggestion(name, [...names, APPLICATION])
+      const hint = near.startsWith('Did you') ? near : 'See portico serve --help-all'
+      throw new UsageError(`${file}: unknown setting '${name}'. ${hint}`)
+    }
+  }
+  return { ...(application !== undefined && { application }), values }
+}
+
+/** A value is written as in JavaScript, or as the text of the flag: 5000 and '5s' are the same. */
+function valueOf(file: string, name: string, value: unknown): unknown {
+  const row = SETTINGS[name]!
+  const one = (each: unknown): unknown => {
+    const isText = typeof each === 'string' || typeof each === 'number' || typeof each === 'boolean'
+    const parsed = isText ? parseValue(row, String(each)) : { refused: `it is a ${typeof each}` }
+    if ('refused' in parsed) throw new UsageError(`${file}: ${name}: ${parsed.refused}`)
+    return parsed.value
+  }
+  if (row.repeatable) return (Array.isArray(value) ? value : [value]).map(one)
+  return one(Array.isArray(value) ? value.join(',') : value)
+}

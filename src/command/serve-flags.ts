@@ -1,0 +1,214 @@
+/**
+ * The flags of `portico serve`: those of the options of handlers, and those of the command. One
+ * table gives the flags, the PORTICO_* variables, the keys of portico.config.js, --help and
+ * docs/command.md.
+ */
+import { GATEWAYS, SERVER_GATEWAYS } from '../gateways.ts'
+import { MAX_TIME, variableOf } from '../options/row.ts'
+import { namesOf, rowOf, type OptionName } from '../options/table.ts'
+import type { Flag, FlagTable } from './flags.ts'
+
+/** A flag that may also come from the environment and from portico.config.js. */
+export interface Setting extends Flag {
+  /** The option of a handler that it sets. */
+  readonly option?: OptionName
+  /** The environment variable; absent for a flag that has none. */
+  readonly variable?: string
+  /** Whether portico.config.js may have it. */
+  readonly config?: boolean
+}
+
+/** The key of an option's flag. `--allowed-clients` would be long for what is typed by hand. */
+const keyOf = (name: OptionName): string =>
+  name === 'allowedClients' ? 'allow' : (rowOf(name).external ?? name)
+
+/** The name of the value in --help. */
+const VALUES: Partial<Record<OptionName, string>> = {
+  allowedClients: 'ADDRESS,...',
+  mode: 'MODE',
+  owner: 'USER',
+  group: 'GROUP',
+  scriptName: 'PATH',
+}
+
+/** Those that the command sets by itself, or that no text can express. */
+const LEFT_OUT: ReadonlySet<OptionName> = new Set([
+  'gateway',
+  'listen',
+  'multiprocess',
+  'exitOnUncaughtError',
+  'osEnviron',
+  'requestHandler',
+  'shutdownTimeout',
+  'validate',
+])
+
+function fromOption(name: OptionName): Setting {
+  const row = rowOf(name)
+  const { kind, range, unlimited, choices, help } = row
+  const value = VALUES[name]
+  const variable = variableOf(name, row)
+  return {
+    kind,
+    help,
+    option: name,
+    config: true,
+    ...(range && { range }),
+    ...(unlimited && { unlimited }),
+    ...(choices && { choices: choices.map(String) }),
+    ...(value && { value }),
+    ...(variable && { variable }),
+    ...(kind === 'switch' && row.default === true && { negative: true }),
+  }
+}
+
+/** Far more than any machine has cores; a typing error must not fill the memory. */
+const MAX_WORKERS = 1024
+
+/** A setting of the command itself; its variable follows from its name. */
+function own<const Key extends string>(
+  rows: Readonly<Record<Key, Omit<Setting, 'variable' | 'config'>>>,
+): Record<Key, Setting> {
+  const entries = Object.entries<Omit<Setting, 'variable' | 'config'>>(rows)
+  const made = entries.map(([key, row]) => [
+    key,
+    { ...row, config: true, variable: variableOf(key, row)! },
+  ])
+  return Object.fromEntries(made) as Record<Key, Setting>
+}
+
+const OWN = own({
+  gateway: {
+    kind: 'choice',
+    choices: SERVER_GATEWAYS,
+    value: 'NAME',
+    common: true,
+    help: 'http (default), fastcgi or scgi',
+  },
+  listen: {
+    kind: 'special',
+    value: 'ADDRESS',
+    repeatable: true,
+    common: true,
+    help: `unix:PATH, HOST:PORT, :PORT, fd:N or systemd, after scgi:// or another gateway if there are several; default: ${GATEWAYS.http.listen}`,
+  },
+  workers: {
+    kind: 'count',
+    range: [1, MAX_WORKERS],
+    word: 'auto',
+    value: 'N|auto',
+    common: true,
+    help: 'processes; auto: one for each core; default: 1',
+  },
+  control: {
+    kind: 'special',
+    value: 'PATH',
+    common: true,
+    help: 'a socket for portico status, ping, reload, stop',
+  },
+  mount: {
+    kind: 'special',
+    value: '[PATH=]FILE',
+    repeatable: true,
+    help: '/path=file.js serves a second application there; /path alone is the mount point of the first',
+  },
+  accessLog: {
+    kind: 'special',
+    value: 'FORMAT',
+    common: true,
+    help: 'common, combined, json, a format of Apache, or off',
+  },
+  log: {
+    kind: 'choice',
+    choices: ['text', 'json'],
+    help: 'the form of the lines on stderr; default: text',
+  },
+  envFile: {
+    kind: 'special',
+    value: 'PATH',
+    repeatable: true,
+    common: true,
+    help: 'read variables from a file; set ones win',
+  },
+  maxRequests: {
+    kind: 'count',
+    value: 'N',
+    common: true,
+    help: 'requests after which a worker is replaced',
+  },
+  maxRequestsJitter: {
+    kind: 'count',
+    value: 'N',
+    help: 'requests that are added to --max-requests at random; default: a tenth of it',
+  },
+  blockTimeout: {
+    kind: 'time',
+    range: [0, MAX_TIME],
+    help: 'for how long JavaScript may block a worker; 0: no limit. Default: 30s',
+  },
+  slow: {
+    kind: 'time',
+    range: [0, MAX_TIME],
+    common: true,
+    help: 'log requests that take longer, and where they stand',
+  },
+  bootTimeout: {
+    kind: 'time',
+    range: [1, MAX_TIME],
+    help: 'for how long a worker may start; default: 60s',
+  },
+  shutdownTimeout: {
+    kind: 'time',
+    range: [0, MAX_TIME],
+    common: true,
+    help: 'for running requests, at a stop or reload; default: 8s',
+  },
+  idleExit: {
+    kind: 'time',
+    range: [0, MAX_TIME],
+    help: 'end after this time without a request, on sockets of systemd or descriptor 0',
+  },
+  user: { kind: 'special', value: 'USER', help: 'the user of the workers; needs root' },
+  group: { kind: 'special', value: 'GROUP', help: 'the group of the workers; needs root' },
+  metrics: { kind: 'special', value: 'HOST:PORT', help: 'serve OpenMetrics there' },
+  dev: {
+    kind: 'switch',
+    common: true,
+    help: 'restart at changes, show errors; the default with a terminal and without --workers',
+  },
+  live: {
+    kind: 'switch',
+    negative: true,
+    help: 'do not let pages reload themselves (development)',
+  },
+  validate: {
+    kind: 'switch',
+    negative: true,
+    help: 'do not check the application (development)',
+  },
+  poll: {
+    kind: 'switch',
+    help: 'look for changes twice a second: for network and Docker mounts (development)',
+  },
+})
+
+/** The flags that are not settings. */
+const ONCE: FlagTable = {
+  config: {
+    kind: 'special',
+    value: 'PATH',
+    help: 'the configuration; default: portico.config.js, .mjs, .cjs or .ts here',
+  },
+  helpAll: { kind: 'switch', help: 'show all flags' },
+}
+
+const OPTIONS_OF_HANDLERS = [
+  ...new Set(SERVER_GATEWAYS.flatMap((gateway) => namesOf(gateway))),
+].filter((name) => !LEFT_OUT.has(name))
+
+export const SETTINGS: Readonly<Record<string, Setting>> = {
+  ...OWN,
+  ...Object.fromEntries(OPTIONS_OF_HANDLERS.map((name) => [keyOf(name), fromOption(name)])),
+}
+
+export const SERVE_FLAGS: FlagTable = { ...SETTINGS, ...ONCE }

@@ -1,0 +1,321 @@
+/**
+ * `portico serve` for development. This process binds the sockets and keeps them; a child runs the
+ * application, and a new one replaces it after each change. Meanwhile connections wait in the
+ * kernel, and none is refused.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ConfigurationError } from '../errors.ts'
+import { GATEWAYS } from '../gateways.ts'
+import { log, logEntry } from '../log.ts'
+import { bindAll, type BoundSocket } from '../master/bind.ts'
+import type { ListenerSettings } from '../master/settings.ts'
+import { parseListen } from '../server/listen.ts'
+import { SETTINGS_VARIABLE, type ChildSettings, type FromChild, type ToChild } from './messages.ts'
+import { escapeControl } from '../text.ts'
+import { paint } from './terminal.ts'
+import { Watcher } from './watcher.ts'
+
+/** What `develop` needs. */
+export interface DevelopmentSettings extends Omit<ChildSettings, 'listeners' | 'fault'> {
+  readonly directory: string
+  /** `asked` is false for a default, in place of which the next free port will do. */
+  readonly listeners: readonly (ListenerSettings & { readonly asked: boolean })[]
+  readonly env: NodeJS.ProcessEnv
+  readonly execArgv: readonly string[]
+  readonly poll: boolean
+}
+
+/** How many ports are tried after the default one. */
+const PORTS_TRIED = 20
+
+/** Milliseconds until a child that does not stop is killed: it may be blocked. */
+const KILL_TIME = 2_000
+
+/** An application that ends within this time after its start, in milliseconds, would do so again. */
+const SHORT_LIFE = 2_000
+
+/** The exit codes of a shell for a program that a signal has ended. */
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
+
+/**
+ * Serves until a signal comes; resolves to the exit code.
+ *
+ * @throws {ConfigurationError} for an address that is in use or cannot be bound.
+ */
+export async function develop(settings: DevelopmentSettings): Promise<number> {
+  for (let after = 0; ; after += 1) {
+    const sockets = await bindSockets(settings, after)
+    try {
+      const code = await new Development(settings, sockets).run()
+      if (code !== TAKEN) return code
+    } finally {
+      for (const socket of sockets) socket.close()
+    }
+  }
+}
+
+/** The result of a run whose default port another process began to listen on in the same moment. */
+const TAKEN = -1
+
+async function bindSockets(
+  { listeners }: DevelopmentSettings,
+  after: number,
+): Promise<BoundSocket[]> {
+  const sockets: BoundSocket[] = []
+  try {
+    for (const { asked, ...listener } of listeners) {
+      sockets.push(...(await (asked ? bindAll([listener]) : bindNextFree(listener, after))))
+    }
+  } catch (error) {
+    for (const socket of sockets) socket.close()
+    throw error
+  }
+  return sockets
+}
+
+/** Binds the first free port after the default one and `after` more. */
+async function bindNextFree(listener: ListenerSettings, after: number): Promise<BoundSocket[]> {
+  const target = parseListen(listener.listen)
+  const first = target.kind === 'tcp' ? target.port : 0
+  for (let port = first + after; ; port += 1) {
+    try {
+      return await bindAll([{ ...listener, listen: `:${port}` }])
+    } catch (error) {
+      const { code } = ((error as ConfigurationError).cause ?? {}) as NodeJS.ErrnoException
+      if (code !== 'EADDRINUSE' || port >= first + PORTS_TRIED) throw error
+    }
+  }
+}
+
+/** The built package: its own files do not change while a developer works. */
+const OWN = `${resolve(fileURLToPath(import.meta.url), '../../..')}/`
+
+const CHILD = fileURLToPath(import.meta.url).replace(/develop(\.[jt]s)$/, 'child$1')
+
+class Development {
+  readonly #settings: DevelopmentSettings
+  readonly #sockets: readonly BoundSocket[]
+  readonly #watcher: Watcher
+  #child: ChildProcess | null = null
+  /** The files of the child that runs, and those that a child without an error had last. */
+  #loaded = new Set<string>()
+  #lastGood: ReadonlySet<string> = new Set()
+  #announced = false
+  #startedAt = 0
+  #wasReady = false
+  /** Set while a child is replaced; further changes wait. */
+  #restarting: Promise<void> | null = null
+  #again: readonly string[] | null = null
+  #reason = ''
+  #crash = ''
+  #stopping: (code: number) => void = () => {}
+  #isStopping = false
+  readonly #cleanups: (() => void)[] = []
+
+  constructor(settings: DevelopmentSettings, sockets: readonly BoundSocket[]) {
+    this.#settings = settings
+    this.#sockets = sockets
+    this.#watcher = new Watcher({
+      poll: settings.poll,
+      onChange: (files) => void this.#restart(files),
+      onFallback: (reason) =>
+        logEntry(`The system reports no changes of files (${reason}): looking twice a second`),
+    })
+  }
+
+  run(): Promise<number> {
+    return new Promise((done) => {
+      this.#stopping = done
+      for (const [signal, code] of Object.entries(SIGNALS)) {
+        const listener = (): void => void this.#stop(code)
+        process.on(signal, listener)
+        this.#cleanups.push(() => process.off(signal, listener))
+      }
+      for (const socket of this.#sockets) socket.publish()
+      this.#start()
+      for (const file of this.#alwaysWatched()) this.#watcher.add(file, Date.now())
+    })
+  }
+
+  #alwaysWatched(): string[] {
+    const { file, mounts, envFiles } = this.#settings
+    const files = [file, ...mounts.map((mounted) => mounted.file)]
+    return [...files, ...envFiles, ...files.map((each) => join(dirname(each), 'package.json'))]
+  }
+
+  #start(fault?: string): void {
+    const { directory, env, execArgv } = this.#settings
+    const { file, args, mounts, envFiles, accessLog, live, validate } = this.#settings
+    const settings: ChildSettings = {
+      file,
+      args,
+      mounts,
+      envFiles,
+      accessLog,
+      live,
+      validate,
+      fault,
+      listeners: this.#sockets.map((socket) => socket.settings),
+    }
+    this.#startedAt = Date.now()
+    this.#wasReady = false
+    this.#crash = ''
+    this.#loaded = new Set()
+    const child = spawn(process.execPath, [...execArgv, CHILD], {
+      cwd: directory,
+      env: {
+        ...env,
+        [SETTINGS_VARIABLE]: JSON.stringify(settings),
+        WATCH_REPORT_DEPENDENCIES: '1',
+      },
+      // The application may read from the terminal.
+      stdio: ['inherit', 'inherit', 'inherit', ...this.#sockets.map(({ fd }) => fd), 'ipc'],
+    })
+    this.#child = child
+    child.on('message', (message) => this.#receive(message))
+    child.once('exit', (code, signal) => this.#ended(child, signal ?? `exit code ${code}`))
+  }
+
+  #receive(message: unknown): void {
+    if (typeof message !== 'object' || message === null) return
+    // What `node --watch` makes Node report; one of the two for each file.
+    const { 'watch:require': paths, 'watch:import': urls } = message as Record<string, unknown>
+    for (const path of strings(paths)) this.#add(path)
+    for (const url of strings(urls)) this.#add(pathOf(url))
+    const own = message as FromChild
+    if (own.portico === 'ready') this.#ready(own)
+    else if (own.portico === 'crashed') this.#crash = own.text
+    else if (own.portico === 'refused') void this.#refused(own)
+  }
+
+  #add(path: string | undefined): void {
+    if (path === undefined || this.#loaded.has(path) || isOwn(path)) return
+    this.#loaded.add(path)
+    this.#watcher.add(path, this.#startedAt)
+  }
+
+  #ready({ failed, missing }: Extract<FromChild, { portico: 'ready' }>): void {
+    this.#wasReady = true
+    for (const path of missing) this.#add(path)
+    if (!failed) this.#lastGood = this.#loaded
+    this.#watcher.retain(
+      new Set([...this.#alwaysWatched(), ...this.#loaded, ...(failed ? this.#lastGood : [])]),
+    )
+    const took = Math.round(this.#announced ? Date.now() - this.#startedAt : performance.now())
+    const what = failed
+      ? paint('red', 'does not load: waiting for a change')
+      : `ready in ${took} ms`
+    if (this.#announced) log(`${paint('dim', escapeControl(this.#reason))} ${what}\n`)
+    else {
+      const watching = paint('dim', `· watching ${countOf(this.#watcher.size)}`)
+      log(`${this.#sockets.map(addressOf).join(' ')} ${what} ${watching}\n`)
+    }
+    this.#announced = true
+  }
+
+  async #refused({ text, inUse }: Extract<FromChild, { portico: 'refused' }>): Promise<void> {
+    const isDefault = this.#settings.listeners.some(({ asked }) => !asked)
+    if (inUse && isDefault) return this.#stop(TAKEN)
+    logEntry(`portico: ${text}`)
+    return this.#stop(1)
+  }
+
+  #restart(files: readonly string[]): Promise<void> {
+    if (this.#restarting) {
+      this.#again = files
+      return this.#restarting
+    }
+    const [first = ''] = files
+    const more = files.length > 1 ? ` and ${files.length - 1} more` : ''
+    this.#reason = `${relativeTo(this.#settings.directory, first)}${more} changed:`
+    this.#restarting = this.#replace().finally(() => {
+      this.#restarting = null
+      const again = this.#again
+      this.#again = null
+      if (again !== null) void this.#restart(again)
+    })
+    return this.#restarting
+  }
+
+  async #replace(): Promise<void> {
+    await this.#end(this.#child)
+    if (!this.#isStopping) this.#start()
+  }
+
+  /** Stops a child: it completes its requests, unless that takes too long. */
+  async #end(child: ChildProcess | null): Promise<void> {
+    if (child === null || child !== this.#child) return
+    this.#child = null // Its end is no surprise.
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const gone = new Promise((settle) => child.once('exit', settle))
+    const message: ToChild = { portico: 'stop' }
+    if (child.connected) child.send(message, () => {})
+    const timer = setTimeout(() => child.kill('SIGKILL'), KILL_TIME)
+    await gone
+    clearTimeout(timer)
+  }
+
+  /** The application has ended by itself, or was killed. */
+  #ended(child: ChildProcess, how: string): void {
+    if (child !== this.#child || this.#isStopping) return
+    this.#child = null
+    this.#reason = `The application has ended (${how}):`
+    if (this.#wasReady && Date.now() - this.#startedAt > SHORT_LIFE) {
+      this.#start()
+      return
+    }
+    const text = this.#crash || `${this.#reason} the terminal shows why`
+    const loaded = this.#loaded
+    this.#start(text)
+    for (const path of loaded) this.#add(path)
+  }
+
+  async #stop(code: number): Promise<void> {
+    if (this.#isStopping) {
+      this.#child?.kill('SIGKILL')
+      return
+    }
+    this.#isStopping = true
+    this.#watcher.close()
+    for (const socket of this.#sockets) socket.withdraw()
+    const child = this.#child
+    const timer = setTimeout(() => child?.kill('SIGKILL'), KILL_TIME)
+    await this.#end(child)
+    clearTimeout(timer)
+    for (const cleanup of this.#cleanups) cleanup()
+    this.#stopping(code)
+  }
+}
+
+function addressOf({ settings, url }: BoundSocket): string {
+  const { gateway } = settings
+  return paint('bold', gateway === 'http' ? url : `${GATEWAYS[gateway].label} on ${url}`)
+}
+
+function pathOf(url: string): string | undefined {
+  if (!url.startsWith('file:')) return undefined
+  try {
+    // Loaders add queries.
+    return fileURLToPath(url.replace(/[?#].*$/, ''))
+  } catch {
+    return undefined
+  }
+}
+
+function strings(value: unknown): string[] {
+  return (Array.isArray(value) ? value : [value]).filter((each) => typeof each === 'string')
+}
+
+function isOwn(path: string): boolean {
+  return path.startsWith(OWN)
+}
+
+function countOf(files: number): string {
+  return files === 1 ? '1 file' : `${files} files`
+}
+
+function relativeTo(directory: string, path: string): string {
+  return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : path
+}

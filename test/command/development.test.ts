@@ -1,0 +1,307 @@
+/** `portico serve` for development, as a developer uses it. */
+import { once } from 'node:events'
+import { rmSync } from 'node:fs'
+import { Agent, get } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it, test } from 'vitest'
+import { fastcgiClient } from '../../src/exports/testing.ts'
+import { portico, project, type Portico } from './portico.ts'
+
+const page = (text: string, type = 'text/html') =>
+  `export default (environ, startResponse) => {
+    startResponse('200 OK', [['Content-Type', '${type}']])
+    return ['${text}']
+  }`
+
+const cleanups: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
+})
+
+function setUp(files: Readonly<Record<string, string>>) {
+  const directory = project(files)
+  cleanups.push(() => directory.remove())
+  return directory
+}
+
+function start(...[args, options]: Parameters<typeof portico>): Portico {
+  const running = portico(['serve', '--dev', ...args], options)
+  cleanups.push(() => running.stop('SIGKILL'))
+  return running
+}
+
+/** A connection of its own for each request. */
+async function textOf(url: string): Promise<string> {
+  const response = await fetch(url, { headers: { Connection: 'close' } })
+  return response.text()
+}
+
+/** What a browser gets from an event stream until it ends. */
+function openStream(
+  url: string,
+): Promise<{ readonly first: string; readonly ended: Promise<void> }> {
+  return new Promise((resolve, reject) => {
+    get(url, { agent: new Agent() }, (response) => {
+      const ended = once(response, 'close').then(() => undefined)
+      response.setEncoding('utf8').once('data', (first: string) => resolve({ first, ended }))
+    }).on('error', reject)
+  })
+}
+
+describe('In development', () => {
+  it('says in the first line where it listens, how long it took, and how many files it watches', async () => {
+    const { path } = setUp({
+      'app.mjs': `import './other.mjs'; ${page('one', 'text/plain')}`,
+      'other.mjs': '',
+      'package.json': '{}',
+    })
+    const running = start(['--listen', ':0'], { cwd: path })
+    const [line] = await running.printed(/.*\n/)
+    expect(line).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/ ready in \d+ ms · watching 3 files\n$/)
+    expect(await running.stop()).toBe(130)
+    expect(running.output).toBe(line)
+  })
+
+  it('refuses no connection while the application is replaced after a change', async () => {
+    const { path, write } = setUp({ 'app.mjs': page('version 0', 'text/plain') })
+    const running = start(['app.mjs', '--listen', ':0'], { cwd: path })
+    const url = await running.url()
+    const seen = new Set([await textOf(url)])
+    for (let version = 1; version <= 3; version += 1) {
+      write('app.mjs', page(`version ${version}`, 'text/plain'))
+      // No request fails: `textOf` rejects if one does.
+      await expect
+        .poll(
+          async () => {
+            const text = await textOf(url)
+            seen.add(text)
+            return text
+          },
+          { interval: 5 },
+        )
+        .toBe(`version ${version}`)
+    }
+    expect([...seen]).toEqual(['version 0', 'version 1', 'version 2', 'version 3'])
+  })
+
+  it('shows a syntax error with its line, and serves again after the next save', async () => {
+    const { path, write } = setUp({ 'app.mjs': page('works'), 'part.mjs': '' })
+    const running = start(['--listen', ':0'], { cwd: path })
+    const url = await running.url()
+    write('app.mjs', `import './part.mjs'\n${page('works')}`)
+    await running.printed(/app\.mjs changed: ready in/)
+    write('part.mjs', '\nconst x = = 5\n')
+    await running.printed(/part\.mjs changed: does not load: waiting for a change/)
+    const response = await fetch(url, { headers: { Accept: 'text/html' } })
+    expect(response.status).toBe(500)
+    const text = await response.text()
+    expect(text).toMatch(/part\.mjs:2\n/)
+    expect(text).toContain('const x = = 5')
+    // The page reloads itself as soon as the file loads.
+    expect(text).toContain('<script src="/.portico/live.js"></script>')
+    expect(response.headers.get('content-security-policy')).toContain("connect-src 'self'")
+    expect(running.output).toContain('const x = = 5')
+    write('part.mjs', '')
+    await expect.poll(() => textOf(url)).toContain('works')
+  })
+
+  it('shows the lines around an error of the file itself', async () => {
+    const { path } = setUp({ 'app.mjs': '// one\n// two\nundefined.three\n// four\n' })
+    const running = start(['--listen', ':0'], { cwd: path })
+    const text = await textOf(await running.url())
+    expect(text).toContain("TypeError: Cannot read properties of undefined (reading 'three')")
+    expect(text).toContain('    2 | // two\n  > 3 | undefined.three\n    4 | // four\n')
+    expect(text).not.toMatch(/node:internal|load-hosted/)
+  })
+
+  it.each([
+    ['import', 'app.mjs', `import './later.mjs'\n${page('works')}`, 'later.mjs', ''],
+    [
+      'require',
+      'app.cjs',
+      `module.exports = require('./later')`,
+      'later.js',
+      `module.exports = (environ, startResponse) => { startResponse('200 OK', [['Content-Type', 'text/plain']]); return ['works'] }`,
+    ],
+  ])(
+    'starts when the file that %s does not find is created',
+    async (_, file, text, later, content) => {
+      const { path, write } = setUp({ [file]: text })
+      const running = start([file, '--listen', ':0'], { cwd: path })
+      const url = await running.url()
+      expect(await textOf(url)).toContain('Cannot find module')
+      write(later, content)
+      await expect.poll(() => textOf(url)).toContain('works')
+    },
+  )
+
+  it('polls the files with --poll', async () => {
+    const { path, write } = setUp({ 'app.mjs': page('one') })
+    const running = start(['--poll', '--listen', ':0'], { cwd: path })
+    const url = await running.url()
+    write('app.mjs', page('another'))
+    await expect.poll(() => textOf(url)).toContain('another')
+  })
+
+  it('starts the application again when it has ended, and shows the error of one that ends at once', async () => {
+    const { path, write } = setUp({
+      'app.mjs': `setTimeout(() => { throw new Error('at once') }, 5); ${page('works')}`,
+    })
+    const running = start(['--listen', ':0'], { cwd: path })
+    const url = await running.url()
+    await expect.poll(() => textOf(url).catch(() => '')).toContain('Error: at once')
+    write('app.mjs', page('works'))
+    await expect.poll(() => textOf(url)).toContain('works')
+  })
+
+  it('takes the next free port if none was asked for, and complains about one that was', async () => {
+    const { path } = setUp({ 'app.mjs': page('one') })
+    const first = start([], { cwd: path })
+    const second = start([], { cwd: path })
+    const urls = [await first.url(), await second.url()]
+    expect(new Set(urls).size).toBe(2)
+    const holder = createServer().listen(0, '127.0.0.1')
+    await once(holder, 'listening')
+    cleanups.push(() => holder.close())
+    const { port } = holder.address() as AddressInfo
+    const third = start(['--listen', `:${port}`], { cwd: path })
+    expect(await third.ended).toBe(1)
+    expect(third.output).toMatch(
+      /^portico: listen: ':\d+': in use by another process \(EADDRINUSE\).*\n$/,
+    )
+  })
+
+  it('serves over several gateways at once', async () => {
+    const { path } = setUp({ 'app.mjs': page('one') })
+    const socket = join(path, 'app.sock')
+    const running = start(['--listen', ':0', '--listen', `fastcgi://unix:${socket}`], { cwd: path })
+    await running.printed(new RegExp(`FastCGI on unix:${socket} `))
+    const { body } = await fastcgiClient({ path: socket }).request({ target: '/' })
+    expect(body.toString()).toContain('one')
+    expect(await textOf(await running.url())).toContain('one')
+    await running.stop()
+    expect(() => rmSync(socket)).toThrow('ENOENT')
+  })
+})
+
+describe('Live reload', () => {
+  test.each([
+    ['an application', 'app.mjs', page('<p>page</p>')],
+    [
+      'Express',
+      'app.mjs',
+      `import express from 'express'
+      const app = express()
+      app.get('/', (req, res) => res.send('<p>page</p>'))
+      export default app`,
+    ],
+    [
+      'a streaming http.Server',
+      'app.mjs',
+      `import { createServer } from 'node:http'
+      createServer((req, res) => {
+        res.writeHead(200, { 'Content-Type': 'text/html', 'Content-Length': 11 })
+        res.write('<p>pa')
+        setTimeout(() => res.end('ge</p>'), 10)
+      }).listen(3000)`,
+    ],
+    [
+      'a generator',
+      'app.mjs',
+      `export default async function* app(environ, startResponse) {
+        startResponse('200 OK', [['Content-Type', 'text/html']])
+        yield '<p>page</p>'
+      }`,
+    ],
+  ])('%s: a page gets the script, whose stream names the process', async (_, file, text) => {
+    const { path, write } = setUp({ [file]: text })
+    const running = start(['--listen', ':0'], { cwd: path })
+    const url = await running.url()
+    expect(await textOf(url)).toBe('<p>page</p><script src="/.portico/live.js"></script>\n')
+    const script = await fetch(`${url}.portico/live.js`)
+    expect(script.headers.get('content-type')).toBe('text/javascript; charset=utf-8')
+    expect(await script.text()).toContain('EventSource')
+    const before = await openStream(`${url}.portico/live`)
+    expect(before.first).toMatch(/^retry: \d+\ndata: [\d-]+\n\n$/)
+    write(file, `${text}\n`)
+    await before.ended
+    // A stream that the old process still accepted has no name, and ends.
+    await expect
+      .poll(async () => (await openStream(`${url}.portico/live`)).first)
+      .toMatch(/^retry: \d+\ndata: /)
+    expect((await openStream(`${url}.portico/live`)).first).not.toBe(before.first)
+  })
+
+  test.each([
+    ['text that is not HTML', "[['Content-Type', 'text/plain']]"],
+    ['encoded HTML', "[['Content-Type', 'text/html'], ['Content-Encoding', 'br']]"],
+    [
+      'HTML whose policy demands a nonce',
+      `[['Content-Type', 'text/html'], ['Content-Security-Policy', "script-src 'nonce-abc'"]]`,
+    ],
+  ])('%s stays as it is', async (_, headers) => {
+    const { path } = setUp({
+      'app.mjs': `export default (environ, startResponse) => { startResponse('200 OK', ${headers}); return ['page'] }`,
+    })
+    const running = start(['--listen', ':0'], { cwd: path })
+    const { port } = new URL(await running.url())
+    const { body } = await raw(Number(port))
+    expect(body).toBe('page')
+  })
+
+  test('--no-live leaves every page as it is', async () => {
+    const { path } = setUp({ 'app.mjs': page('page') })
+    const running = start(['--no-live', '--listen', ':0'], { cwd: path })
+    expect(await textOf(await running.url())).toBe('page')
+  })
+})
+
+/** Fetch would decode the body. */
+async function raw(port: number): Promise<{ readonly body: string }> {
+  return new Promise((resolve, reject) => {
+    get({ port, host: '127.0.0.1', agent: new Agent() }, (response) => {
+      let body = ''
+      response.setEncoding('latin1').on('data', (text: string) => (body += text))
+      response.once('end', () => resolve({ body }))
+    }).on('error', reject)
+  })
+}
+
+/** Runs a program on a terminal of its own, which has 80 columns and 24 lines. */
+const PTY = ['python3', '-c', 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)']
+
+/** A pattern in which ESC[ begins a control sequence. */
+const coloured = (text: string) => new RegExp(text.replaceAll('ESC[', '\\x1b\\['))
+
+describe('On a terminal', () => {
+  it('serves for development, logs in colour, and ends at Ctrl-C', async () => {
+    const { path } = setUp({ 'app.mjs': page('one') })
+    const running = portico(['app.mjs', '--listen', ':0'], {
+      cwd: path,
+      program: PTY,
+      env: { TERM: 'xterm', NO_COLOR: '' },
+    })
+    cleanups.push(() => running.stop('SIGKILL'))
+    const [, url = ''] = await running.printed(coloured('ESC[1m(http:\\S+/)ESC[22m ready in'))
+    await textOf(url)
+    await running.printed(coloured('ESC[32m200ESC[39m GET / '))
+    running.child.stdin!.write('\x03')
+    expect(await running.ended).toBe(130)
+  })
+
+  it('uses no colours if NO_COLOR is set', async () => {
+    const { path } = setUp({ 'app.mjs': page('one') })
+    const running = portico(['app.mjs', '--listen', ':0'], {
+      cwd: path,
+      program: PTY,
+      env: { TERM: 'xterm', NO_COLOR: '1' },
+    })
+    cleanups.push(() => running.stop('SIGKILL'))
+    await textOf(await running.url())
+    await running.printed(/^200 GET \/ /m)
+    expect(running.output).not.toContain('\x1b')
+    running.child.stdin!.write('\x03')
+    expect(await running.ended).toBe(130)
+  })
+})
