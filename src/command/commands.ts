@@ -71,6 +71,10 @@ export const COMMANDS = {
     help: 'send a request to a gateway, as curl does',
     load: () => import('./request.ts'),
   },
+  init: {
+    help: 'write the configuration of a web server',
+    load: () => import('./init.ts'),
+  },
   completion: {
     help: 'print completion for bash, zsh or fish',
     load: () => import('./completion.ts'),

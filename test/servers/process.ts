@@ -39,7 +39,7 @@ export interface Place {
   port: number
 }
 
-export type ServerProgram = 'apache2' | 'nginx' | 'lighttpd' | 'haproxy' | 'caddy'
+export type ServerProgram = 'apache2' | 'nginx' | 'lighttpd' | 'haproxy' | 'caddy' | 'h2o'
 
 /** Each server redirects this path itself, so that a response proves which server it is. */
 export const readyPath = '/portico-test-is-ready'

@@ -1,0 +1,248 @@
+/** `portico init`: configuration files for web servers and supervisors. */
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { basename, join, resolve } from 'node:path'
+import { suggestion } from '../options/names.ts'
+import { descriptions } from '../servers/descriptions.ts'
+import { difference } from '../servers/difference.ts'
+import { findServer, findUser, groupOf } from '../servers/find.ts'
+import { checkSite, type ConfigFile, type ServerDescription, type Site } from '../servers/site.ts'
+import type { Call, Command } from './commands.ts'
+import { EXIT } from './exit-codes.ts'
+import type { FlagValues } from './flags.ts'
+import { UsageError } from './usage-error.ts'
+
+const NAMES = descriptions.map(({ name }) => name)
+
+/** Where the examples of the documentation have the socket. */
+const DEFAULT_SOCKET = 'unix:/run/portico/app.sock'
+
+const GATEWAYS = ['fastcgi', 'scgi', 'http', 'cgi'] as const
+
+export const command: Command = {
+  operands: 'SERVER [FILE]',
+  count: [1, 2],
+  completes: NAMES,
+  flags: {
+    gateway: {
+      kind: 'choice',
+      choices: GATEWAYS,
+      help: 'how the web server reaches the application',
+    },
+    listen: {
+      kind: 'text',
+      value: 'ADDRESS',
+      help: 'where the application listens, unix:PATH or HOST:PORT',
+    },
+    mount: {
+      kind: 'text',
+      value: 'PATH',
+      help: 'the path of the application, such as /app (default: /)',
+    },
+    hostname: {
+      kind: 'text',
+      value: 'NAME',
+      help: 'the host name of the site (default: every name)',
+    },
+    port: {
+      kind: 'text',
+      value: '[ADDRESS:]PORT',
+      help: 'where the web server listens (default: 80, or 443)',
+    },
+    tls: { kind: 'text', value: 'CERT,KEY', help: 'two PEM files, for HTTPS' },
+    auth: { kind: 'text', value: 'FILE', help: 'an htpasswd file, for Basic authentication' },
+    static: { kind: 'text', value: 'PATH=DIR', help: 'files that the web server sends itself' },
+    streaming: {
+      kind: 'switch',
+      negative: true,
+      help: 'let the web server buffer requests and responses',
+    },
+    keepAlive: {
+      kind: 'count',
+      range: [0, 1024],
+      help: 'idle connections to the application (default: 16)',
+    },
+    maxBody: {
+      kind: 'count',
+      range: [1, 1_000_000],
+      value: 'MIB',
+      help: 'the largest request body (default: 64)',
+    },
+    timeout: {
+      kind: 'time',
+      range: [1000, 86_400_000],
+      help: 'how long the application may be silent (default: 60s)',
+    },
+    write: {
+      kind: 'text',
+      value: 'DIR',
+      help: 'write the files into a directory; never overwrites',
+    },
+    force: { kind: 'switch', help: 'overwrite with --write, and keep the old file as FILE.bak' },
+    check: { kind: 'switch', help: 'compare the installed files with what would be written' },
+    try: { kind: 'switch', help: 'start the web server with the files, and send it requests' },
+  },
+  notes: [`SERVER is one of ${NAMES.slice(0, 7).join(', ')},`, `${NAMES.slice(7).join(', ')}.`],
+  run,
+}
+
+async function run(call: Call): Promise<number> {
+  const { operands, values, out, err } = call
+  const [name = '', file = 'app.mjs'] = operands
+  const description = descriptions.find((each) => each.name === name)
+  if (description === undefined) {
+    throw new UsageError(`init: unknown server '${name}'. ${suggestion(name, NAMES)}`)
+  }
+  const site = siteOf(description, file, values)
+  if (values['try'] === true) {
+    const { tryServer } = await import('../servers/try.ts')
+    return (await tryServer(description, site, out)) ? EXIT.done : EXIT.failed
+  }
+  const files = description.configure(site)
+  if (values['check'] === true) return check(description, files, call)
+  if (typeof values['write'] === 'string') {
+    return write(values['write'], files, values['force'] === true, call)
+  }
+  for (const each of files) {
+    if (files.length > 1) out(`### ${each.path}\n`)
+    out(each.text)
+  }
+  err(hints(description, site, files))
+  return EXIT.done
+}
+
+/** The site that the flags describe. */
+function siteOf(description: ServerDescription, file: string, values: FlagValues): Site {
+  const text = (key: string): string | undefined => values[key] as string | undefined
+  const gateway = (values['gateway'] ?? description.gateways[0]) as Site['gateway']
+  if (!description.gateways.includes(gateway)) {
+    throw new UsageError(
+      `init: ${description.title} does not speak ${gateway} here; --gateway is ${description.gateways.join(', ')}`,
+    )
+  }
+  const tls = pair(text('tls'), ',', '--tls', 'CERT,KEY')
+  const files = pair(text('static'), '=', '--static', 'PATH=DIR')
+  const auth = text('auth')
+  const user = findUser(description.program)
+  return checkSite({
+    gateway,
+    to: text('listen') ?? DEFAULT_SOCKET,
+    mount: (text('mount') ?? '').replace(/^\/$/, ''),
+    program: resolve(file),
+    hostname: text('hostname') ?? '_',
+    listen: text('port') ?? (tls ? '443' : '80'),
+    streaming: values['streaming'] !== false,
+    keepAlive: (values['keepAlive'] as number | undefined) ?? 16,
+    maxBody: (values['maxBody'] as number | undefined) ?? 64,
+    timeout: Math.ceil(((values['timeout'] as number | undefined) ?? 60_000) / 1000),
+    user,
+    group: groupOf(user),
+    tls: tls && { certificate: resolve(tls[0]), key: resolve(tls[1]) },
+    files: files && { at: files[0].replace(/\/$/, ''), directory: resolve(files[1]) },
+    auth: auth === undefined ? undefined : { realm: 'Restricted', file: resolve(auth) },
+  })
+}
+
+function pair(
+  text: string | undefined,
+  separator: string,
+  flag: string,
+  form: string,
+): [string, string] | undefined {
+  if (text === undefined) return undefined
+  const [first = '', second = '', ...others] = text.split(separator)
+  if (first === '' || second === '' || others.length > 0) {
+    throw new UsageError(`init: ${flag} must be ${form} (got '${text}')`)
+  }
+  return [first, second]
+}
+
+/** What to do with the files, as comments of a shell. */
+function hints(description: ServerDescription, site: Site, files: readonly ConfigFile[]): string {
+  const found = findServer(description)
+  const lines = [
+    ...(description.program === undefined
+      ? []
+      : [
+          found
+            ? `${description.title} here: ${found.path} ${found.version}`.trim()
+            : `${description.title} is not installed here`,
+        ]),
+    `${files.length > 1 ? 'Files' : 'File'}: ${files.map(({ path }) => path).join(' ')}`,
+    ...(site.mount !== '' && description.needsScriptName?.includes(site.gateway)
+      ? [`the application needs scriptName: '${site.mount}'`]
+      : []),
+    ...description.activate(site).map((line) => `then: ${line}`),
+  ]
+  return lines.map((line) => `# ${line}\n`).join('')
+}
+
+async function write(
+  directory: string,
+  files: readonly ConfigFile[],
+  force: boolean,
+  { out, err }: Call,
+): Promise<number> {
+  await mkdir(directory, { recursive: true })
+  let code: number = EXIT.done
+  for (const { path, text, mode = 0o644 } of files) {
+    const target = join(directory, basename(path))
+    const present = await contentOf(target)
+    if (present === text) {
+      out(`unchanged ${target}\n`)
+      continue
+    }
+    if (present !== undefined && !force) {
+      err(`${target} is there and differs (--force overwrites it and keeps ${target}.bak):\n`)
+      out(difference(present, text))
+      code = EXIT.failed
+      continue
+    }
+    if (present !== undefined) await copyFile(target, `${target}.bak`)
+    // 'wx' where nothing was: what has come meanwhile is not overwritten.
+    await writeFile(target, text, { mode, flag: present === undefined ? 'wx' : 'w' })
+    out(`wrote ${target}\n`)
+  }
+  return code
+}
+
+async function check(
+  { check: program, title }: ServerDescription,
+  files: readonly ConfigFile[],
+  { out, err }: Call,
+): Promise<number> {
+  let code: number = EXIT.done
+  for (const { path, text } of files) {
+    const present = await contentOf(path)
+    if (present === text) {
+      out(`${path}: as it would be written\n`)
+      continue
+    }
+    code = EXIT.failed
+    if (present === undefined) err(`${path}: not there\n`)
+    else out(`${path}: differs\n${difference(present, text)}`)
+  }
+  if (program === undefined) return code
+  const [name = '', ...args] = program
+  const path = ['/usr/sbin', '/usr/bin', '/usr/local/bin']
+    .map((directory) => join(directory, name))
+    .find((each) => existsSync(each))
+  if (path === undefined) return code
+  const { status, stderr, stdout } = spawnSync(path, args, { encoding: 'utf8' })
+  if (status === 0) {
+    out(`${title} accepts its installed configuration\n`)
+    return code
+  }
+  err(`${title} refuses its installed configuration:\n${stderr || stdout}`)
+  return EXIT.failed
+}
+
+async function contentOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}

@@ -1,0 +1,330 @@
+/** Apache httpd: CGI, FastCGI and SCGI through mod_proxy, FastCGI through mod_fcgid, and HTTP. */
+import { existsSync } from 'node:fs'
+import {
+  type ConfigFile,
+  indent,
+  lines,
+  type Place,
+  quoteRegExp,
+  type Quirk,
+  type ServerDescription,
+  type Site,
+  unixPath,
+} from './site.ts'
+
+const CONTENT_LENGTH: Quirk = {
+  versions: '2.4.59 and newer',
+  symptom:
+    'the Content-Length of a response is dropped, so a response that breaks off looks complete',
+  remedy: '`ap_trust_cgilike_cl` keeps it',
+}
+const AUTHORIZATION: Quirk = {
+  versions: 'every version',
+  symptom: 'the application gets no Authorization header',
+  remedy: '`CGIPassAuth On` passes it',
+}
+const ENCODED_SLASHES: Quirk = {
+  versions: 'every version',
+  symptom: 'a path with %2F is a 404',
+  remedy: '`AllowEncodedSlashes On` passes it. A .htaccess file cannot contain it',
+}
+
+export const apache: ServerDescription = {
+  name: 'apache',
+  title: 'Apache',
+  gateways: ['fastcgi', 'scgi', 'http', 'cgi'],
+  needsScriptName: ['http'],
+  program: 'apache2',
+  packages: ['apache2'],
+  configure: (site) => [siteFile(site, application(site))],
+  activate: (site) => activate(modules(site)),
+  check: ['apachectl', '-t'],
+  instance: (site, place) => instance(site, place, modules(site), application(site)),
+  args,
+  quirks: [
+    CONTENT_LENGTH,
+    AUTHORIZATION,
+    ENCODED_SLASHES,
+    {
+      versions: 'every version, mod_proxy_fcgi and mod_proxy_scgi',
+      symptom: 'PATH_INFO is not sent',
+      remedy: '`proxy-fcgi-pathinfo=unescape`, or `proxy-scgi-pathinfo=unescape`, sends it',
+    },
+    {
+      versions: 'every version, mod_proxy_fcgi',
+      symptom: 'parts of a response arrive together at its end',
+      remedy: '`flushpackets=on` sends each at once',
+    },
+  ],
+}
+
+export const apacheFcgid: ServerDescription = {
+  name: 'apache-fcgid',
+  title: 'Apache with mod_fcgid',
+  gateways: ['fastcgi'],
+  program: 'apache2',
+  packages: ['apache2', 'libapache2-mod-fcgid'],
+  configure: (site) => [siteFile(site, fcgid(site))],
+  activate: () => activate(['fcgid', 'setenvif']),
+  check: ['apachectl', '-t'],
+  instance: (site, place) =>
+    instance(
+      site,
+      place,
+      ['fcgid', 'setenvif'],
+      `FcgidIPCDir ${place.directory}\nFcgidProcessTableFile ${place.directory}/fcgid.shm\n${fcgid(site)}`,
+    ),
+  args,
+  quirks: [
+    CONTENT_LENGTH,
+    AUTHORIZATION,
+    ENCODED_SLASHES,
+    {
+      versions: 'every version',
+      symptom: 'each request at a time has a process of its own: sessions in memory do not work',
+      remedy:
+        '`wsgi.multiprocess` is true; use a store that processes share, and limit the processes with `FcgidMaxProcessesPerClass`',
+    },
+    {
+      versions: 'every version',
+      symptom: 'a request body of more than 128 KiB is a 500',
+      remedy: '`FcgidMaxRequestLen` raises the limit',
+    },
+  ],
+}
+
+export const htaccess: ServerDescription = {
+  name: 'htaccess',
+  title: 'Apache on shared hosting, `.htaccess`',
+  gateways: ['cgi'],
+  program: 'apache2',
+  packages: ['apache2'],
+  configure: () => [{ path: '.htaccess', text: HTACCESS }],
+  activate: () => [],
+  quirks: [
+    ENCODED_SLASHES,
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    {
+      versions: 'every version',
+      symptom: 'SCRIPT_NAME is /index.cgi, which no URL contains',
+      remedy: 'Portico recognises the rewrite below and corrects it',
+    },
+  ],
+}
+
+const HTACCESS = `# Every URL of this directory that is not a file reaches index.cgi.
+Options +ExecCGI
+AddHandler cgi-script .cgi
+DirectoryIndex index.cgi
+# Without it scripts get no Authorization header.
+CGIPassAuth On
+# Without it Apache 2.4.59 and newer drop the Content-Length of a response.
+SetEnv ap_trust_cgilike_cl 1
+RewriteEngine On
+RewriteCond %{REQUEST_FILENAME} !-f
+RewriteRule ^(.*)$ index.cgi/$1 [L]
+`
+
+function args(file: string, { directory }: Place): string[] {
+  return ['-d', directory, '-f', file, '-D', 'FOREGROUND']
+}
+
+function activate(names: readonly string[]): string[] {
+  return [
+    `a2enmod ${names.join(' ')}`,
+    'a2ensite portico',
+    'apachectl -t',
+    'systemctl reload apache2',
+  ]
+}
+
+/** Modules that the site needs beside those that every Apache has loaded. */
+function modules(site: Site): string[] {
+  const own = {
+    cgi: ['cgid'],
+    fastcgi: ['proxy', 'proxy_fcgi'],
+    scgi: ['proxy', 'proxy_scgi'],
+    http: ['proxy', 'proxy_http', 'headers'],
+  }[site.gateway]
+  return [...own, 'setenvif', ...(site.tls ? ['ssl'] : [])]
+}
+
+function siteFile(site: Site, body: string): ConfigFile {
+  return {
+    path: '/etc/apache2/sites-available/portico.conf',
+    text: `# One application behind Apache.
+<VirtualHost ${virtualHost(site.listen)}>
+${indent(virtualHostBody(site, body))}
+</VirtualHost>
+`,
+  }
+}
+
+function virtualHost(listen: string): string {
+  return listen.includes(':') ? listen : `*:${listen}`
+}
+
+function virtualHostBody(site: Site, body: string): string {
+  return `${lines(
+    site.hostname !== '_' && `ServerName ${site.hostname}`,
+    site.tls &&
+      `SSLEngine on\nSSLCertificateFile ${site.tls.certificate}\nSSLCertificateKeyFile ${site.tls.key}`,
+    '# Without it a path with %2F is a 404.',
+    'AllowEncodedSlashes On',
+    // Over FastCGI and SCGI it would confuse SCRIPT_NAME; Portico restores slashes from REQUEST_URI.
+    site.gateway === 'http' && '# An application may mean //, as in /fetch/http://example.org/.',
+    site.gateway === 'http' && 'MergeSlashes Off',
+    '# The largest request body, in bytes.',
+    `LimitRequestBody ${site.maxBody * 1024 * 1024}`,
+    `Timeout ${site.timeout}`,
+  )}
+${site.files ? staticFiles(site) : ''}
+${body}`
+}
+
+function staticFiles({ files, gateway }: Site): string {
+  if (!files) return ''
+  return `
+# Files that Apache sends itself.
+${lines(gateway !== 'cgi' && `ProxyPass "${files.at}" "!"`)}
+Alias "${files.at}" "${files.directory}"
+<Directory "${files.directory}">
+    Require all granted
+</Directory>
+`
+}
+
+function location(site: Site, ...directives: (string | false)[]): string {
+  return `<Location "${site.mount || '/'}">
+${indent(
+  lines(
+    ...directives,
+    site.gateway !== 'http' && '# Without it the application gets no Authorization header.',
+    site.gateway !== 'http' && 'CGIPassAuth On',
+    site.auth
+      ? `AuthType Basic
+AuthName "${site.auth.realm}"
+AuthUserFile "${site.auth.file}"
+Require valid-user`
+      : 'Require all granted',
+  ),
+)}
+</Location>`
+}
+
+const TRUST_CONTENT_LENGTH = `# Without it Apache 2.4.59 and newer drop the Content-Length of a response.
+SetEnvIf Request_URI "^" ap_trust_cgilike_cl=1`
+
+function application(site: Site): string {
+  if (site.gateway === 'cgi') return cgi(site)
+  const socket = unixPath(site.to)
+  const scheme = { fastcgi: 'fcgi', scgi: 'scgi', http: 'http' }[site.gateway]
+  // What comes after the host replaces the prefix; HTTP has no other field for the prefix.
+  const path = site.gateway === 'http' ? site.mount || '/' : site.mount === '' ? '/' : ''
+  const target =
+    socket === undefined
+      ? `${scheme}://${site.to}${path}`
+      : `unix:${socket}|${scheme}://portico${path}`
+  const options = lines(
+    site.gateway === 'fastcgi' && site.streaming && ' flushpackets=on',
+    site.gateway === 'http' && ' nocanon upgrade=websocket',
+  )
+  const pass = `ProxyPass "${site.mount || '/'}" "${target}"${options}`
+  if (site.gateway === 'http') {
+    return `ProxyPreserveHost On
+# The application believes these if its proxyFix middleware trusts this web server.
+RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}
+${pass}
+${location(site)}`
+  }
+  return `${lines(
+    site.gateway === 'fastcgi' &&
+      site.streaming &&
+      '# flushpackets sends each part of a response at once. No slash follows the prefix at either end.',
+    pass,
+  )}
+# Without it Apache sends no PATH_INFO.
+SetEnvIf Request_URI "^${quoteRegExp(site.mount)}(/|$)" proxy-${scheme}-pathinfo=unescape
+${TRUST_CONTENT_LENGTH}
+${location(site)}`
+}
+
+function cgi(site: Site): string {
+  const alias = site.mount === '' ? `"/" "${site.program}/"` : `"${site.mount}" "${site.program}"`
+  return `ScriptAlias ${alias}
+${TRUST_CONTENT_LENGTH}
+${location(site, 'Options +ExecCGI')}`
+}
+
+function fcgid(site: Site): string {
+  const alias =
+    site.mount === ''
+      ? `AliasMatch "^/(.*)" "${site.program}/$1"`
+      : `Alias "${site.mount}" "${site.program}"`
+  return `# mod_fcgid starts the program itself, one process for each request at a time.
+${alias}
+${location(site, 'SetHandler fcgid-script', 'Options +ExecCGI')}
+${TRUST_CONTENT_LENGTH}
+# Idle processes end; this many may run at once.
+FcgidMaxProcessesPerClass 8
+# Without it a request body of more than 128 KiB is a 500.
+FcgidMaxRequestLen ${site.maxBody * 1024 * 1024}
+${site.streaming ? '# Sends each part of a response at once.\nFcgidOutputBufferSize 0' : ''}`
+}
+
+/** Where distributions have the modules; others have links in the second. */
+const MODULE_DIRECTORIES = [
+  '/usr/lib/apache2/modules',
+  '/usr/lib64/httpd/modules',
+  '/etc/httpd/modules',
+]
+
+/** What a distribution loads before it reads the site. */
+const USUAL_MODULES = [
+  'mpm_event',
+  'alias',
+  'auth_basic',
+  'authn_core',
+  'authn_file',
+  'authz_core',
+  'authz_user',
+  'dir',
+  'env',
+  'mime',
+  'rewrite',
+]
+
+/** A LoadModule line; a module that is compiled into the server has no file. */
+export function loadModule(name: string): string {
+  const directory = MODULE_DIRECTORIES.find((path) => existsSync(`${path}/mod_${name}.so`))
+  return directory === undefined ? '' : `LoadModule ${name}_module ${directory}/mod_${name}.so`
+}
+
+function instance(site: Site, place: Place, extra: readonly string[], body: string): string {
+  const { directory, port, user } = place
+  const names = new Set([...USUAL_MODULES, ...extra])
+  return `ServerName localhost
+Listen 127.0.0.1:${port}
+${[...names].map(loadModule).join('\n')}
+${user === undefined ? '' : `User ${user}\nGroup ${user}`}
+PidFile ${directory}/apache2.pid
+DefaultRuntimeDir ${directory}
+Mutex file:${directory} default
+ErrorLog ${directory}/error.log
+LogLevel warn
+KeepAliveTimeout 1
+${extra.includes('cgid') ? `ScriptSock ${directory}/cgid.sock` : ''}
+TypesConfig /etc/mime.types
+StartServers 1
+ServerLimit 2
+ThreadsPerChild 32
+MaxRequestWorkers 64
+DocumentRoot "${directory}"
+<Directory "/">
+    AllowOverride None
+    Require all denied
+</Directory>
+${virtualHostBody(site, body)}
+`
+}

@@ -1,0 +1,25 @@
+/** Everything for which `portico init` writes files. */
+import { apache, apacheFcgid, htaccess } from './apache.ts'
+import { caddy } from './caddy.ts'
+import { h2o } from './h2o.ts'
+import { haproxy } from './haproxy.ts'
+import { lighttpd } from './lighttpd.ts'
+import { nginx } from './nginx.ts'
+import { cgi, docker, fcgi, kubernetes, systemd } from './services.ts'
+import type { ServerDescription } from './site.ts'
+
+export const descriptions: readonly ServerDescription[] = [
+  nginx,
+  apache,
+  apacheFcgid,
+  htaccess,
+  lighttpd,
+  caddy,
+  haproxy,
+  h2o,
+  systemd,
+  docker,
+  kubernetes,
+  cgi,
+  fcgi,
+]

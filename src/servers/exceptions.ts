@@ -1,0 +1,203 @@
+/**
+ * What web servers change by themselves: rows of the conformance suite that do not hold behind
+ * them, with the reason and with what holds instead. docs/servers/ shows them.
+ */
+import type { Expectation } from '../testing/row.ts'
+import type { Site } from './site.ts'
+
+export interface Exception {
+  /** `SERVER`, or `SERVER GATEWAY` where it concerns one of its gateways. */
+  readonly places: readonly string[]
+  /** The beginning of a row's name. */
+  readonly row: string
+  readonly reason: string
+  readonly expect: Expectation
+}
+
+const APACHE_GATEWAYS = ['apache fastcgi', 'apache scgi', 'apache cgi', 'apache-fcgid']
+
+/** Responses without Content-Length that end before the application has finished. */
+const TRUNCATED = [
+  'startResponse with an error throws it when the headers are sent',
+  'an error after the first chunk aborts the response',
+  'an iterator that throws on its second item is closed',
+]
+
+/** Responses that end before their Content-Length. */
+const SHORT = [
+  'an array shorter than declared is an aborted response',
+  'a generator shorter than declared is an aborted response',
+]
+
+export const exceptions: readonly Exception[] = [
+  {
+    places: ['apache', 'apache-fcgid', 'caddy fastcgi'],
+    row: 'two Cookie headers are joined with a semicolon',
+    reason: 'it joins the headers of a name with a comma',
+    expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
+  },
+  {
+    places: APACHE_GATEWAYS,
+    row: 'two headers with the same name arrive as two',
+    reason: 'Apache joins the headers of a name',
+    expect: { headers: { 'X-Foo': ['foo, bar, baz'] } },
+  },
+  {
+    places: [
+      'apache-fcgid',
+      'haproxy fastcgi',
+      'lighttpd fastcgi',
+      'lighttpd cgi',
+      'caddy fastcgi',
+    ],
+    row: 'a GET has neither CONTENT_TYPE nor CONTENT_LENGTH',
+    reason: 'it sends a CONTENT_LENGTH of 0 for a request without a body',
+    expect: { body: 'CONTENT_TYPE is absent\nCONTENT_LENGTH=0\n' },
+  },
+  {
+    places: ['apache fastcgi', 'apache scgi'],
+    row: 'PATH_INFO is empty at the mount point',
+    reason: 'mod_proxy adds a slash',
+    expect: { body: ({ mount }) => `SCRIPT_NAME=${mount}\nPATH_INFO=/\n` },
+  },
+  {
+    places: ['lighttpd'],
+    row: 'an empty header is present',
+    reason: 'lighttpd drops empty headers',
+    expect: { body: 'HTTP_X_EMPTY is absent\nHTTP_X_ABSENT is absent\n' },
+  },
+  {
+    places: ['lighttpd'],
+    row: 'an unusual query is not changed',
+    reason: 'lighttpd escapes a % that begins no escape',
+    expect: { body: 'QUERY_STRING=k=aa%2F%2Fbb&//q//p//=//a//b//?c=d&%25zz&+\n' },
+  },
+  {
+    places: ['lighttpd'],
+    row: 'percent-encoded bytes that are not UTF-8 are kept',
+    reason: 'lighttpd refuses them (url-invalid-utf8-reject)',
+    expect: { status: '400 Bad Request', body: undefined },
+  },
+  {
+    places: ['lighttpd', 'caddy'],
+    row: "the reason of a status is the application's",
+    reason: 'it has reason phrases of its own',
+    expect: { status: '403 Forbidden' },
+  },
+  {
+    places: ['haproxy fastcgi'],
+    row: 'a redirect keeps its Location',
+    reason: 'HAProxy 2.6 has reason phrases of its own',
+    expect: { status: '302 Moved Temporarily' },
+  },
+  {
+    places: ['haproxy fastcgi'],
+    row: 'a 304 has no body, and gets no headers',
+    reason: 'HAProxy 2.6 adds a Content-Length of 0',
+    expect: { headers: { 'Content-Length': ['0'] } },
+  },
+  {
+    places: [
+      'nginx http',
+      'apache http',
+      'lighttpd http',
+      'caddy http',
+      'haproxy http',
+      'h2o http',
+    ],
+    row: 'the environ has the method, the path and the server',
+    reason: 'HTTP has no field for the web server; over a Unix socket it is localhost, port 80',
+    expect: { body: undefined },
+  },
+  {
+    places: ['lighttpd http'],
+    row: 'REQUEST_URI is the raw target, mount point included',
+    reason: 'lighttpd decodes what need not be encoded',
+    expect: { body: ({ mount }) => `REQUEST_URI=${mount}/foo/bar%20bazs?x=a\n` },
+  },
+  {
+    places: ['lighttpd http'],
+    row: 'repeated slashes are kept in PATH_INFO',
+    reason: 'lighttpd merges them, and HTTP has no other field for the path',
+    expect: { body: ({ mount }) => `SCRIPT_NAME=${mount}\nPATH_INFO=/foo/bar/baz\n` },
+  },
+  {
+    places: ['apache http'],
+    row: 'repeated slashes are kept in PATH_INFO',
+    reason: 'for an application at /, Apache merges those at the beginning',
+    expect: {
+      body: ({ mount }) =>
+        `SCRIPT_NAME=${mount}\nPATH_INFO=${mount === '' ? '/foo' : '//foo'}///bar/baz\n`,
+    },
+  },
+  {
+    places: ['caddy fastcgi'],
+    row: 'a body without a Content-Type has no CONTENT_TYPE',
+    reason: 'Caddy adds application/x-www-form-urlencoded',
+    expect: { body: 'CONTENT_TYPE=application/x-www-form-urlencoded\nCONTENT_LENGTH=1\n' },
+  },
+  {
+    places: ['h2o fastcgi'],
+    row: 'the environ has the method, the path and the server',
+    reason: 'H2O sends the name of the host in its configuration, such as default, as SERVER_NAME',
+    expect: { body: undefined },
+  },
+  {
+    places: ['h2o fastcgi'],
+    row: 'a percent-encoded letter of the path is decoded, and a repeated header',
+    reason: 'H2O keeps the blanks around the value of a header',
+    expect: { body: undefined },
+  },
+  {
+    places: ['h2o fastcgi'],
+    row: 'two Cookie headers are joined with a semicolon',
+    reason: 'H2O joins them without a blank',
+    expect: { body: 'HTTP_COOKIE=a=1;b=2\n' },
+  },
+  ...TRUNCATED.flatMap((row): Exception[] => [
+    {
+      places: ['nginx fastcgi'],
+      row,
+      reason:
+        'with fastcgi_buffering off nginx takes the end of the connection for the end of the response',
+      expect: { broken: false },
+    },
+    {
+      places: ['apache cgi'],
+      row,
+      reason: 'Apache ignores the exit code, and no length was declared',
+      expect: { broken: false },
+    },
+    {
+      places: ['caddy', 'h2o'],
+      row,
+      reason: 'it takes the end of the connection for the end of the response',
+      expect: { broken: false },
+    },
+    {
+      places: ['lighttpd fastcgi', 'lighttpd http'],
+      row,
+      reason: 'lighttpd notices it only after it has begun to send the response',
+      expect: { broken: null },
+    },
+    {
+      places: ['nginx scgi', 'apache scgi', 'lighttpd scgi'],
+      row,
+      reason: 'SCGI cannot signal it, a Unix socket has no reset, and no length was declared',
+      expect: { broken: false },
+    },
+  ]),
+  ...SHORT.map((row): Exception => ({
+    places: ['apache scgi'],
+    row,
+    reason: 'Apache counts the length again if the response is complete when it begins to send it',
+    expect: { broken: null },
+  })),
+]
+
+/** The exceptions that hold for a server and a gateway. */
+export function exceptionsOf(server: string, gateway: Site['gateway']): Exception[] {
+  return exceptions.filter(
+    ({ places }) => places.includes(server) || places.includes(`${server} ${gateway}`),
+  )
+}

@@ -1,0 +1,148 @@
+/** What every web server's configuration is made of: the wish of an administrator, in one form. */
+import { ConfigurationError } from '../errors.ts'
+
+/** One application at one place behind one web server. */
+export interface Site {
+  /** How the web server reaches the application. */
+  gateway: 'cgi' | 'fastcgi' | 'scgi' | 'http'
+  /** What the application listens on: `unix:PATH` or `HOST:PORT`. Not used with `cgi`. */
+  to: string
+  /** `''` for an application at the root, or a prefix such as `/app`. */
+  mount: string
+  /** The absolute path of the application's file, for servers that start it themselves. */
+  program: string
+  /** The host name of the site, or `_` for every name. */
+  hostname: string
+  /** `PORT` or `ADDRESS:PORT`, on which the web server listens. */
+  listen: string
+  /** Whether the client gets each part of a response as soon as the application has sent it. */
+  streaming: boolean
+  /** Idle connections to the application that the web server keeps; 0 opens one per request. */
+  keepAlive: number
+  /** The largest request body, in MiB. */
+  maxBody: number
+  /** Seconds for which the application may send nothing. */
+  timeout: number
+  /** The web server's user and group, which need access to a Unix socket. */
+  user: string
+  group: string
+  /** A directory of files that the web server sends itself, below a path such as `/static`. */
+  files?: { at: string; directory: string } | undefined
+  /** The certificate and its key, as PEM files. */
+  tls?: { certificate: string; key: string } | undefined
+  /** Basic authentication by an htpasswd file. */
+  auth?: { realm: string; file: string } | undefined
+}
+
+/** A file of configuration. */
+export interface ConfigFile {
+  /** Where it belongs: absolute, or relative to the directory of the application. */
+  path: string
+  text: string
+  /** Permissions other than the usual 0644. */
+  mode?: number
+}
+
+/** Where a temporary instance of a web server lives. */
+export interface Place {
+  directory: string
+  port: number
+  /** The user of its workers, or undefined where one user runs everything. */
+  user: string | undefined
+}
+
+/** A workaround that an administrator has to know about. */
+export interface Quirk {
+  /** Such as `nginx 1.22` or `Apache 2.4.59 and newer`. */
+  versions: string
+  /** What one sees. */
+  symptom: string
+  /** What the configuration, or the application, does about it. */
+  remedy: string
+}
+
+/** All that Portico knows of a web server's configuration. */
+export interface ServerDescription {
+  /** As `portico init` and the documentation have it. */
+  name: string
+  title: string
+  /** Gateways that it speaks. */
+  gateways: readonly Site['gateway'][]
+  /** The executable, and the packages of Debian and Ubuntu that bring it. */
+  program?: string
+  packages?: readonly string[]
+  /** Complete files. */
+  configure(site: Site): ConfigFile[]
+  /** Commands, in their order, that put the files into use. The last one loads them. */
+  activate(site: Site): string[]
+  /** A command that checks the installed configuration. */
+  check?: readonly string[]
+  /** One file with the text of `configure` in it, for an instance that disturbs no other. */
+  instance?(site: Site, place: Place): string
+  /** The arguments that run an instance in the foreground. */
+  args?(file: string, place: Place): string[]
+  /** Gateways over which it cannot tell the mount point, so that the application has to know it. */
+  needsScriptName?: readonly Site['gateway'][]
+  quirks: readonly Quirk[]
+}
+
+/** The path of a `unix:PATH` address, or undefined. */
+export function unixPath(address: string): string | undefined {
+  return address.startsWith('unix:') ? address.slice('unix:'.length) : undefined
+}
+
+/** `HOST:PORT` in its two parts. An IPv6 address keeps its brackets. */
+export function hostAndPort(address: string): { host: string; port: string } {
+  const colon = address.lastIndexOf(':')
+  return { host: address.slice(0, colon), port: address.slice(colon + 1) }
+}
+
+/** The text as it stands in a regular expression (PCRE). */
+export function quoteRegExp(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
+}
+
+/** Joins lines; what is undefined, false or `''` is left out. A text may have lines of its own. */
+export function lines(...parts: readonly (string | false | undefined)[]): string {
+  return parts.filter((part) => part !== undefined && part !== false && part !== '').join('\n')
+}
+
+/** Indents each line that is not empty. */
+export function indent(text: string, by = '    '): string {
+  return text.replaceAll(/^(?=.)/gm, by)
+}
+
+/** Whether a path can stand in every configuration language: no quotes, blanks, braces, `$`. */
+const PLAIN = /^[\w./:@%+,~-]*$/
+
+/**
+ * Checks what comes from a command line before it gets into a configuration file.
+ *
+ * @throws {ConfigurationError} for a value that a configuration language could take for its own
+ */
+export function checkSite(site: Site): Site {
+  const texts: [name: string, value: string | undefined][] = [
+    ['--listen', site.to],
+    ['--mount', site.mount],
+    ['FILE', site.program],
+    ['--hostname', site.hostname],
+    ['--port', site.listen],
+    ['--static', site.files?.at],
+    ['--static', site.files?.directory],
+    ['--tls', site.tls?.certificate],
+    ['--tls', site.tls?.key],
+    ['--auth', site.auth?.file],
+  ]
+  for (const [name, value = ''] of texts) {
+    if (PLAIN.test(value)) continue
+    throw new ConfigurationError(
+      `${name}: ${JSON.stringify(value)} has a character that configuration files cannot hold everywhere; use letters, digits and . / : @ % + , ~ _ -`,
+    )
+  }
+  if (site.mount !== '' && !/^\/.*[^/]$/.test(site.mount)) {
+    throw new ConfigurationError(
+      `--mount: ${JSON.stringify(site.mount)} must begin with a slash and not end with one`,
+    )
+  }
+  return site
+}
