@@ -12,6 +12,7 @@ packages=${*:-'
   lighttpd
   haproxy
   caddy
+  h2o
   fcgiwrap
   busybox
   libfcgi-bin

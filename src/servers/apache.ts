@@ -4,7 +4,7 @@ import {
   type ConfigFile,
   indent,
   lines,
-  type Place,
+  type InstanceSettings,
   quoteRegExp,
   type Quirk,
   type ServerDescription,
@@ -14,8 +14,7 @@ import {
 
 const CONTENT_LENGTH: Quirk = {
   versions: '2.4.59 and newer',
-  symptom:
-    'the Content-Length of a response is dropped, so a response that breaks off looks complete',
+  symptom: 'the Content-Length of a response is dropped, so a truncated response looks complete',
   remedy: '`ap_trust_cgilike_cl` keeps it',
 }
 const AUTHORIZATION: Quirk = {
@@ -126,7 +125,7 @@ RewriteCond %{REQUEST_FILENAME} !-f
 RewriteRule ^(.*)$ index.cgi/$1 [L]
 `
 
-function args(file: string, { directory }: Place): string[] {
+function args(file: string, { directory }: InstanceSettings): string[] {
   return ['-d', directory, '-f', file, '-D', 'FOREGROUND']
 }
 
@@ -301,7 +300,12 @@ export function loadModule(name: string): string {
   return directory === undefined ? '' : `LoadModule ${name}_module ${directory}/mod_${name}.so`
 }
 
-function instance(site: Site, place: Place, extra: readonly string[], body: string): string {
+function instance(
+  site: Site,
+  place: InstanceSettings,
+  extra: readonly string[],
+  body: string,
+): string {
   const { directory, port, user } = place
   const names = new Set([...USUAL_MODULES, ...extra])
   return `ServerName localhost

@@ -1,6 +1,6 @@
 /**
- * What web servers change by themselves: rows of the conformance suite that do not hold behind
- * them, with the reason and with what holds instead. docs/servers/ shows them.
+ * What web servers change by themselves: rows of the conformance suite that do not hold
+ * through them, with the reason and with what holds instead. docs/servers/ shows them.
  */
 import type { Expectation } from '../testing/row.ts'
 import type { Site } from './site.ts'

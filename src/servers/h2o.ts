@@ -11,7 +11,7 @@ export const h2o: ServerDescription = {
   configure: (site) => [
     {
       path: '/etc/h2o/h2o.conf',
-      text: `# One application behind H2O.
+      text: `# One application, through H2O.
 user: www-data
 access-log: /var/log/h2o/access.log
 error-log: /var/log/h2o/error.log

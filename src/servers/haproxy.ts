@@ -2,7 +2,7 @@
 import {
   indent,
   lines,
-  type Place,
+  type InstanceSettings,
   quoteRegExp,
   type ServerDescription,
   type Site,
@@ -37,11 +37,12 @@ ${configuration(site, bind(site))}`,
 ${user === undefined ? '' : `    user ${user}\n    group ${user}\n`}
 ${configuration(site, `bind 127.0.0.1:${port}`)}`,
   // -db: neither daemon nor master, and so one process.
-  args: (file: string, _place: Place) => ['-db', '-f', file],
+  args: (file: string, _place: InstanceSettings) => ['-db', '-f', file],
   quirks: [
     {
       versions: '2.6',
-      symptom: 'REMOTE_USER is the name in the Authorization header, whose password nobody checked',
+      symptom:
+        'REMOTE_USER is the name in the Authorization header, whose password has not been checked',
       remedy: 'the `set-param` lines replace it by variables that are not set',
     },
     {

@@ -3,7 +3,7 @@ import {
   hostAndPort,
   indent,
   lines,
-  type Place,
+  type InstanceSettings,
   quoteRegExp,
   type ServerDescription,
   type Site,
@@ -140,7 +140,7 @@ function commas(settings: readonly (string | false)[]): string {
     .join('\n')
 }
 
-function instance(site: Site, { directory, port, user }: Place): string {
+function instance(site: Site, { directory, port, user }: InstanceSettings): string {
   return `${modules(site, '=')}
 server.bind = "127.0.0.1"
 server.port = ${port}

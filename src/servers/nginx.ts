@@ -2,7 +2,7 @@
 import {
   indent,
   lines,
-  type Place,
+  type InstanceSettings,
   quoteRegExp,
   type ServerDescription,
   type Site,
@@ -38,7 +38,7 @@ export const nginx: ServerDescription = {
     },
     {
       versions: 'every version, with `fastcgi_buffering off`',
-      symptom: 'a response that breaks off looks complete',
+      symptom: 'a truncated response looks complete',
       remedy: '`--no-streaming` keeps buffering on; send Content-Length where it matters',
     },
     {
@@ -178,12 +178,12 @@ function fastcgi(site: Site): string {
     '',
     'fastcgi_pass portico;',
     '# Asks the application to keep the connection open after a response. With it, and with buffering,',
-    '# nginx notices a response that breaks off.',
+    '# nginx notices a truncated response.',
     `fastcgi_keep_conn ${site.keepAlive > 0 ? 'on' : 'off'};`,
     ...(site.streaming
       ? [
           '# Sends responses as the application produces them: event streams, progress, long reports. The',
-          '# price: without buffering, nginx takes a response that breaks off for a complete one.',
+          '# price: without buffering, nginx takes a truncated response for a complete one.',
           'fastcgi_buffering off;',
           '# Forwards uploads as the client sends them, instead of storing them in a file first. A chunked',
           '# upload then has no CONTENT_LENGTH, because its length is not known.',
@@ -225,7 +225,7 @@ function http(site: Site): string {
   )
 }
 
-function instance(site: Site, { directory, port, user }: Place): string {
+function instance(site: Site, { directory, port, user }: InstanceSettings): string {
   const temporary = ['client_body', 'fastcgi', 'scgi', 'proxy', 'uwsgi']
   return `daemon off;
 pid ${directory}/nginx.pid;

@@ -44,7 +44,7 @@ export interface ConfigFile {
 }
 
 /** Where a temporary instance of a web server lives. */
-export interface Place {
+export interface InstanceSettings {
   directory: string
   port: number
   /** The user of its workers, or undefined where one user runs everything. */
@@ -78,10 +78,10 @@ export interface ServerDescription {
   /** A command that checks the installed configuration. */
   check?: readonly string[]
   /** One file with the text of `configure` in it, for an instance that disturbs no other. */
-  instance?(site: Site, place: Place): string
+  instance?(site: Site, place: InstanceSettings): string
   /** The arguments that run an instance in the foreground. */
-  args?(file: string, place: Place): string[]
-  /** Gateways over which it cannot tell the mount point, so that the application has to know it. */
+  args?(file: string, place: InstanceSettings): string[]
+  /** Gateways over which it cannot send the mount point, so that the application has to have it as scriptName. */
   needsScriptName?: readonly Site['gateway'][]
   quirks: readonly Quirk[]
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ConfigurationError } from '../errors.ts'
 import type { Found } from './find.ts'
-import type { Place, ServerDescription, Site } from './site.ts'
+import type { InstanceSettings, ServerDescription, Site } from './site.ts'
 
 /** How long a server may take until it accepts connections; Apache on a busy machine takes 2 s. */
 const START_TIMEOUT = 20_000
@@ -48,9 +48,9 @@ export async function startTrial(
   description: ServerDescription,
   site: Site,
   found: Found,
-  { directory, user }: Omit<Place, 'port'>,
+  { directory, user }: Omit<InstanceSettings, 'port'>,
 ): Promise<Trial> {
-  const place: Place = { directory, user, port: await freePort() }
+  const place: InstanceSettings = { directory, user, port: await freePort() }
   const file = join(directory, `${description.name}.conf`)
   await writeFile(file, description.instance!(site, place))
   const child = spawn(found.path, description.args!(file, place), {

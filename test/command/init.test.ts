@@ -1,0 +1,150 @@
+/** `portico init`: what it prints, writes and refuses. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it, test } from 'vitest'
+import { main } from '../../src/command/main.ts'
+import { descriptions } from '../../src/servers/descriptions.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'portico-init-'))
+afterAll(() => rmSync(directory, { recursive: true }))
+
+async function portico(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  let out = ''
+  let err = ''
+  const code = await main(args, { out: (text) => (out += text), err: (text) => (err += text) })
+  return { code, out, err }
+}
+
+describe('portico init prints complete files for', () => {
+  it.each(descriptions.map(({ name }) => name))('%s', async (name) => {
+    const { code, out } = await portico('init', name, 'app.mjs')
+    expect(code).toBe(0)
+    expect(out).toContain('\n')
+    expect(out).not.toMatch(/undefined|\[object|NaN|\n\n\n/)
+  })
+})
+
+describe('portico init puts what it is given into the configuration:', () => {
+  it.each<[flags: string[], texts: string[]]>([
+    [
+      ['nginx', '--listen', '127.0.0.1:9000'],
+      ['server 127.0.0.1:9000;', 'fastcgi_pass portico;'],
+    ],
+    [
+      ['nginx', '--mount', '/a.b'],
+      ['location ~ "(?s)^/a\\.b(?<portico_path>|/.*)\\z"', 'SCRIPT_NAME "/a.b"'],
+    ],
+    [['nginx', '--mount', '/'], ['SCRIPT_NAME ""']],
+    [['nginx', '--no-streaming'], ['fastcgi_keep_conn on;']],
+    [['nginx', '--keep-alive', '0'], ['fastcgi_keep_conn off;']],
+    [['nginx', '--gateway', 'scgi'], ['scgi_pass portico;']],
+    [
+      ['nginx', '--auth', '/etc/users'],
+      ['auth_basic_user_file /etc/users;', 'REMOTE_USER $remote_user'],
+    ],
+    [
+      ['nginx', '--tls', '/c.pem,/k.pem'],
+      ['listen 443 ssl;', 'ssl_certificate_key /k.pem;'],
+    ],
+    [
+      ['nginx', '--static', '/static=/srv/www'],
+      ['location ^~ /static/ {', 'alias /srv/www/;'],
+    ],
+    [
+      ['nginx', '--max-body', '7', '--timeout', '90s'],
+      ['client_max_body_size 7m;', 'fastcgi_read_timeout 90s;'],
+    ],
+    [['apache'], ['<VirtualHost *:80>', 'flushpackets=on', 'CGIPassAuth On']],
+    [['apache', '--gateway', 'cgi', '/srv/x.cgi'], ['ScriptAlias "/" "/srv/x.cgi/"']],
+    [['caddy', '--hostname', 'example.org', '--port', '443'], ['example.org {']],
+    [['haproxy'], ['set-param REMOTE_USER %[var(txn.user)]']],
+    [
+      ['systemd', '/srv/app.mjs'],
+      ['portico serve /srv/app.mjs', 'Restart=on-failure'],
+    ],
+    [
+      ['cgi', '/srv/app.mjs'],
+      [`#!${process.execPath}\n`, 'import("/srv/app.mjs")'],
+    ],
+  ])('%j', async (flags, texts) => {
+    const { code, out } = await portico('init', ...flags)
+    expect(code).toBe(0)
+    for (const text of texts) expect(out).toContain(text)
+  })
+})
+
+test('portico init nginx passes REMOTE_USER only with Basic authentication', async () => {
+  const { out } = await portico('init', 'nginx')
+  expect(out).not.toMatch(/^[^#]*REMOTE_USER/m)
+})
+
+describe('portico init refuses, in one line and with exit code 2,', () => {
+  it.each([
+    [['ngnix'], "unknown server 'ngnix'. Did you mean 'nginx'?"],
+    [['caddy', '--gateway', 'scgi'], 'init: Caddy does not speak scgi here'],
+    [['nginx', '--tls', 'one.pem'], "init: --tls must be CERT,KEY (got 'one.pem')"],
+    [['nginx', '--static', '/x'], "init: --static must be PATH=DIR (got '/x')"],
+    [['nginx', '--keep-alive', 'many'], '--keep-alive:'],
+    [['nginx', '--wirte', 'x'], "unknown flag --wirte. Did you mean '--write'?"],
+  ])('%j', async (args, message) => {
+    const { code, out, err } = await portico('init', ...args)
+    expect([code, out]).toEqual([2, ''])
+    expect(err).toContain(message)
+    expect(err.split('\n')).toHaveLength(2)
+  })
+})
+
+describe('portico init refuses a value that would end a directive:', () => {
+  it.each([
+    ['--mount', '/a"; deny all; #'],
+    ['--mount', 'app'],
+    ['--mount', '/app/'],
+    ['--listen', 'unix:/run/a b.sock'],
+    ['--hostname', 'a;b'],
+    ['--port', '80;'],
+    ['--static', '/a=/b{c'],
+  ])('%s %s', async (flag, value) => {
+    const { code, out, err } = await portico('init', 'nginx', flag, value)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toMatch(/^portico: --\w+: /)
+  })
+})
+
+test('portico init --write writes a file, leaves a different one alone, and overwrites with --force', async () => {
+  const place = join(directory, 'new')
+  const target = join(place, 'portico')
+  const first = await portico('init', 'nginx', '--write', place)
+  expect(first).toEqual({ code: 0, out: `wrote ${target}\n`, err: '' })
+  expect(await portico('init', 'nginx', '--write', place)).toMatchObject({
+    code: 0,
+    out: `unchanged ${target}\n`,
+  })
+
+  const written = readFileSync(target, 'utf8')
+  writeFileSync(target, `# mine\n${written}`)
+  const second = await portico('init', 'nginx', '--write', place)
+  expect(second.code).toBe(1)
+  expect(second.err).toContain('--force')
+  expect(second.out).toMatch(/^-# mine\n # One application/)
+  expect(readFileSync(target, 'utf8')).toBe(`# mine\n${written}`)
+
+  expect((await portico('init', 'nginx', '--write', place, '--force')).code).toBe(0)
+  expect(readFileSync(target, 'utf8')).toBe(written)
+  expect(readFileSync(`${target}.bak`, 'utf8')).toBe(`# mine\n${written}`)
+})
+
+test('portico init cgi --write makes the script executable', async () => {
+  await portico('init', 'cgi', '/srv/app.mjs', '--write', directory)
+  expect(statSync(join(directory, 'index.cgi')).mode & 0o777).toBe(0o755)
+  expect(readFileSync(join(directory, 'package.json'), 'utf8')).toBe('{ "type": "commonjs" }\n')
+})
+
+test('the command portico prints the same as main() of its module', async () => {
+  const out = execFileSync(process.execPath, ['bin/portico.mjs', 'init', 'lighttpd'], {
+    encoding: 'utf8',
+    stdio: 'pipe',
+  })
+  expect(out).toBe((await portico('init', 'lighttpd')).out)
+})

@@ -1,0 +1,51 @@
+/**
+ * `portico init SERVER --try`: the conformance suite through a temporary instance of each web
+ * server, with the configuration that the command writes, at the root and at a prefix.
+ */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { descriptions } from '../../src/servers/descriptions.ts'
+import { installed } from './process.ts'
+
+const run = promisify(execFile)
+
+/** A CGI script is started 125 times; a machine that is busy takes a second for each. */
+const TRY_TIMEOUT = 180_000
+
+const cases = descriptions.flatMap((description) =>
+  description.instance === undefined
+    ? []
+    : description.gateways.flatMap((gateway) =>
+        ['/', '/app'].map((mount) => ({
+          name: description.name,
+          program: description.program!,
+          gateway,
+          mount,
+        })),
+      ),
+)
+
+describe.each(cases)('portico init $name --gateway $gateway --mount $mount --try', (each) => {
+  const { available, hint } = installed(each.program)
+  it.skipIf(!available)(
+    `passes the conformance suite${hint}`,
+    async () => {
+      const flags = ['--gateway', each.gateway, '--mount', each.mount, '--try']
+      const { stdout } = await run(process.execPath, [
+        'bin/portico.mjs',
+        'init',
+        each.name,
+        ...flags,
+      ]).catch((error: { stdout: string; stderr: string }) => ({
+        stdout: `${error.stdout}${error.stderr}`,
+      }))
+      expect(stdout.split('\n').filter((line) => !line.startsWith('!'))).toEqual([
+        expect.stringContaining(`${each.gateway} at ${each.mount}`),
+        expect.stringMatching(/^✓ \d+ of \d+ rows hold, \d+ hold in the server's own way, 0 fail$/),
+        '',
+      ])
+    },
+    TRY_TIMEOUT,
+  )
+})
