@@ -1,4 +1,5 @@
 /** `portico request`: sends a request to a gateway, a CGI script or an application, as curl does. */
+import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { ConfigurationError } from '../errors.ts'
 import type { TestRequest } from '../testing/client.ts'
@@ -10,6 +11,7 @@ import { REQUEST_FLAGS } from './request/flags.ts'
 import { BodyOutput } from './request/output.ts'
 import { parseTarget, type Target } from './request/target.ts'
 import { transfer, type Transfer } from './request/transfer.ts'
+import { loaderOf } from './typescript.ts'
 import { UsageError } from './usage-error.ts'
 
 export const command: Command = {
@@ -29,6 +31,10 @@ async function run(call: Call): Promise<number> {
   const target = parseTarget(operands[0]!)
   checkFlags(values, target)
   try {
+    if (target.kind === 'app') {
+      const exit = runWithLoader(target.file)
+      if (exit !== null) return exit
+    }
     const request = await requestOf(call, target)
     if (values['all'] === true) return await compare(call, target, request)
     const host = request.headers?.find(([name]) => name.toLowerCase() === 'host')?.[1]
@@ -46,6 +52,21 @@ async function run(call: Call): Promise<number> {
     }
     return error.exit
   }
+}
+
+/**
+ * Runs this command once more with the project's tsx, if this Node does not load TypeScript. Returns
+ * its exit code; null if nothing more is needed.
+ *
+ * @throws {TransferError} 7, without tsx.
+ */
+function runWithLoader(file: string): number | null {
+  const loader = loaderOf(file)
+  if ('missing' in loader) throw new TransferError(CURL_EXIT.notConnected, loader.missing)
+  if (loader.execArgv.length === 0) return null
+  const args = [...process.execArgv, ...loader.execArgv, ...process.argv.slice(1)]
+  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' })
+  return status ?? CURL_EXIT.notConnected
 }
 
 async function carryOut(transferCall: Transfer, request: TestRequest, call: Call): Promise<number> {

@@ -39,10 +39,15 @@ export function fastcgiClient(address: ConnectTarget, options: FastcgiClientOpti
   }
 }
 
-/** Sends each request over a connection of its own. */
+/**
+ * Sends each request over a connection of its own.
+ *
+ * @param waits whether an application that does not close the connection is an error.
+ */
 export function fastcgiExchange(
   address: ConnectTarget,
   options: FastcgiClientOptions = {},
+  waits = true,
 ): Exchange {
   return async (request, receiver, signal) => {
     const connection = await FastcgiConnection.open(address, options, signal)
@@ -50,6 +55,7 @@ export function fastcgiExchange(
     try {
       const broken = await connection.exchange(request, receiver)
       const { timeout } = connection
+      if (!waits) return broken
       await within(timeout, 'The application did not close the connection', connection.ended)
       return broken
     } catch (error) {

@@ -43,6 +43,9 @@ import('${resolve('dist/src/exports/cgi.js')}').then(({ CGIHandler }) =>
 `,
   )
   chmodSync(script, 0o755)
+  // Here, because the tests run at the same time.
+  writeFileSync(join(directory, 'lines'), 'one\ntwo\n')
+  writeFileSync(join(directory, 'throws.mjs'), "throw new Error('at the top')\n")
   Object.assign(at, {
     fastcgi: `fastcgi://${fastcgi}:`,
     'fastcgi without the colon': `fastcgi://${fastcgi}`,
@@ -98,7 +101,8 @@ describe.concurrent('portico request', () => {
     'app',
   ])('prints the body of the response: %s', async (target) => {
     const ran = await run(filled([`{${target}}/a%20b?c=d`, '-X', 'POST', '-d', 'hello']))
-    expect(ran).toEqual({ code: 0, stdout: `POST |/a b?c=d ${FORM} hello\n`, stderr: '' })
+    const mount = target === 'cgi' ? '/cgi-bin/echo.cgi' : ''
+    expect(ran).toEqual({ code: 0, stdout: `POST ${mount}|/a b?c=d ${FORM} hello\n`, stderr: '' })
   })
 
   it.each<[what: string, args: string[], stdout: string]>([
@@ -125,7 +129,7 @@ describe.concurrent('portico request', () => {
       `POST |/? ${FORM} a=b%20c%26%C3%A9\n`,
     ],
     ['--json sends JSON', ['{http}/', '--json', '{"a":1}'], 'POST |/? application/json {"a":1}\n'],
-    ['-G puts the data into the query', ['{cgi}/x?y', '-G', '-d', 'a=1'], 'GET |/x?y&a=1 - \n'],
+    ['-G puts the data into the query', ['{app}/x?y', '-G', '-d', 'a=1'], 'GET |/x?y&a=1 - \n'],
     ['-T sends a file by PUT', ['{fastcgi}/', '-T', 'lines'], 'PUT |/? - one\ntwo\n\n'],
     [
       '-I sends HEAD',
@@ -139,6 +143,11 @@ describe.concurrent('portico request', () => {
     ],
     ['--mount is SCRIPT_NAME', ['{fastcgi}/echo', '--mount', '/app'], 'GET /app|/echo? - \n'],
     ['-L follows 303 with GET', ['{scgi}/see-other', '-L', '-d', 'x'], 'GET |/echo?after - \n'],
+    [
+      '-L stays below --mount',
+      ['{fastcgi}/see-other', '-L', '--mount', '/app'],
+      'GET /app|/echo?after - \n',
+    ],
     ['-L repeats a body for 307', ['{app}/same', '-L', '-d', 'x'], `POST |/echo?again ${FORM} x\n`],
     ['-L stays on the host', ['{http}/elsewhere', '-L'], 'elsewhere\n'],
     ['-f lets a 200 pass', ['{fastcgi}/echo', '-f'], 'GET |/echo? - \n'],
@@ -149,7 +158,6 @@ describe.concurrent('portico request', () => {
       String.fromCharCode(...Array.from({ length: 256 }, (_, code) => code)),
     ],
   ])('%s', async (_, args, stdout) => {
-    writeFileSync(join(directory, 'lines'), 'one\ntwo\n')
     expect(await run(filled(args))).toMatchObject({ stdout })
   })
 
@@ -224,7 +232,6 @@ describe.concurrent('portico request', () => {
     ['nothing on stderr with -s', ['fastcgi://127.0.0.1:1/', '-s'], 7, /^$/],
     ['the message with -sS', ['fastcgi://127.0.0.1:1/', '-sS'], 7, /ECONNREFUSED/],
   ])('exits with %s', async (_, args, code, stderr) => {
-    writeFileSync(join(directory, 'throws.mjs'), "throw new Error('at the top')\n")
     const ran = await run(filled(args))
     expect(ran.stderr).toMatch(stderr)
     expect(ran.code).toBe(code)
@@ -269,6 +276,11 @@ describe.concurrent('portico request', () => {
     expect((await run(filled(['{http}/echo', '-v']))).stderr).toContain(
       '> GET /echo HTTP/1.1\n> Host: ',
     )
+  })
+
+  it('-o has the last response of a chain that -L followed', async () => {
+    await run(filled(['{fastcgi}/see-other', '-L', '-o', 'last.txt']))
+    expect(readFileSync(join(directory, 'last.txt'), 'utf8')).toBe('GET |/echo?after - \n')
   })
 
   it('-F sends multipart/form-data with files', async () => {
@@ -355,6 +367,24 @@ run((environ, startResponse) => {
     const { code, stdout } = await run([`${file}/a`])
     expect(stdout).toMatch(/^(?:listens|runs): \/a\n$/)
     expect(code).toBe(0)
+  })
+
+  it('loads TypeScript, or says what is missing', async () => {
+    const file = join(directory, 'typed.ts')
+    writeFileSync(
+      file,
+      `export default (environ: Record<string, unknown>, startResponse: Function): string[] => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return ['typed ', String(environ['PATH_INFO'])]
+}\n`,
+    )
+    const ran = await run([`${file}/a`])
+    if ((process.features as { typescript?: unknown }).typescript) {
+      expect(ran).toMatchObject({ code: 0, stdout: 'typed /a' })
+    } else {
+      expect(ran.stderr).toContain('is TypeScript, which Node')
+      expect(ran.code).toBe(7)
+    }
   })
 
   it('exits with 52 for an empty response and 8 for one that is not FastCGI', async () => {

@@ -1,6 +1,6 @@
 /** The client for a target: those of `portico/testing`. */
 import { Buffer } from 'node:buffer'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { cgiExchange } from '../../testing/client-cgi.ts'
 import { fastcgiExchange } from '../../testing/client-fastcgi.ts'
 import { httpExchange } from '../../testing/client-http.ts'
@@ -17,6 +17,7 @@ import type { SocketAddress, Target } from './target.ts'
 export interface Chosen {
   readonly exchange: Exchange
   readonly place: string
+  readonly mount: string
   readonly statusLine: 'HTTP/1.1 ' | 'Status: '
   readonly gateway: 'fastcgi' | 'scgi' | null
   /** The lines that -v shows of a request. */
@@ -36,7 +37,9 @@ export async function exchangeOf(
   host: string,
 ): Promise<Chosen> {
   refuseMisplaced(target, values)
-  const options = { ...variableOptions(values, host), ...NO_TIMEOUT }
+  const usualMount = target.kind === 'cgi' ? `/cgi-bin/${basename(target.file)}` : ''
+  const mount = (values['mount'] as string | undefined) ?? usualMount
+  const options = { ...variableOptions(values, host, mount), ...NO_TIMEOUT }
   const variables = (gateway: VariableGateway, address?: SocketAddress, more = {}) => ({
     sent: (request: TestRequest) =>
       variablesFor(request, { ...options, ...more }, { gateway, address }).map(
@@ -49,6 +52,7 @@ export async function exchangeOf(
       return {
         exchange: httpExchange(address, NO_TIMEOUT),
         place: placeOf(address),
+        mount,
         statusLine: 'HTTP/1.1 ',
         gateway: null,
         sent: ({ method = 'GET', target: path, headers = [] }) => [
@@ -61,8 +65,9 @@ export async function exchangeOf(
       const { address } = target
       const role = values['role'] as 'authorizer' | 'responder' | undefined
       return {
-        exchange: fastcgiExchange(address, { ...options, role }),
+        exchange: fastcgiExchange(address, { ...options, role }, false),
         place: `${placeOf(address)} (FastCGI)`,
+        mount,
         statusLine: 'Status: ',
         gateway: 'fastcgi',
         ...variables('fastcgi', address),
@@ -73,6 +78,7 @@ export async function exchangeOf(
       return {
         exchange: scgiExchange(address, options),
         place: `${placeOf(address)} (SCGI)`,
+        mount,
         statusLine: 'Status: ',
         gateway: 'scgi',
         ...variables('scgi', address),
@@ -86,6 +92,7 @@ export async function exchangeOf(
       return {
         exchange: cgiExchange({ ...cgi, command: [file], cwd: dirname(file) }),
         place: `${file} (CGI)`,
+        mount,
         statusLine: 'Status: ',
         gateway: null,
         ...variables('cgi', undefined, own),
@@ -99,6 +106,7 @@ export async function exchangeOf(
       return {
         exchange,
         place: `${target.file} (in process)`,
+        mount,
         statusLine: 'Status: ',
         gateway: null,
         ...variables('fastcgi'),
@@ -127,9 +135,8 @@ function placeOf(address: SocketAddress): string {
   return 'path' in address ? `unix:${address.path}` : `${address.host}:${address.port}`
 }
 
-function variableOptions(values: FlagValues, host: string): VariableOptions {
-  const mount = values['mount'] as string | undefined
-  if (mount !== undefined && !/^(?:\/[^?#\s]*[^/?#\s])?$/.test(mount)) {
+function variableOptions(values: FlagValues, host: string, mount: string): VariableOptions {
+  if (!/^(?:\/[^?#\s]*[^/?#\s])?$/.test(mount)) {
     throw new UsageError(`request: --mount takes a path such as /app (got '${mount}')`)
   }
   const variables: Record<string, string | undefined> = {}

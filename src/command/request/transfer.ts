@@ -14,6 +14,8 @@ export interface Transfer {
   readonly values: FlagValues
   /** 'HTTP/1.1 ' for HTTP; the others have a Status header. */
   readonly statusLine: 'HTTP/1.1 ' | 'Status: '
+  /** SCRIPT_NAME, which is not part of the target. */
+  readonly mount: string
   /** Where it goes, for -v: 'unix:/run/app.sock (FastCGI)'. */
   readonly place: string
   /** The lines that -v shows of a request. */
@@ -45,13 +47,22 @@ export async function transfer(call: Transfer, request: TestRequest): Promise<nu
   let current = request
   for (let redirects = 0; ; redirects += 1) {
     const result = await send(call, current)
-    const next = values['location'] === true ? redirected(current, result.head) : null
-    if (next === null || result.exit !== CURL_EXIT.done) return report(call, result)
+    const next = values['location'] === true ? redirected(call, current, result.head) : null
+    if (next === null || result.exit !== CURL_EXIT.done) return finish(call, result)
     if (redirects === most) {
       const message = `more than ${most} redirects followed`
-      return report(call, { ...result, exit: CURL_EXIT.tooManyRedirects, message })
+      return finish(call, { ...result, exit: CURL_EXIT.tooManyRedirects, message })
     }
     current = next
+  }
+}
+
+async function finish(call: Transfer, result: Result): Promise<number> {
+  try {
+    await call.output.end()
+    return report(call, result)
+  } catch (error) {
+    return report(call, { ...result, ...failureOf(error, null) })
   }
 }
 
@@ -82,7 +93,7 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
       seen.head = head
       const lines = headLines(call.statusLine, head)
       if (verbose) err(`${lines.map((line) => `< ${escapeControl(line)}`).join('\n')}\n<\n`)
-      const follows = values['location'] === true && redirected(request, head) !== null
+      const follows = values['location'] === true && redirected(call, request, head) !== null
       discards.body = follows || (values['fail'] === true && isError(head))
       // Byte strings, as they came.
       if (values['include'] || values['head']) {
@@ -108,11 +119,6 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
   }
   limits.clear()
   log.end()
-  try {
-    await output.end()
-  } catch (error) {
-    failure = failureOf(error, seen)
-  }
   const milliseconds = performance.now() - started
   if (verbose) err(`* ${seen.size} bytes in ${milliseconds.toFixed(1)} ms\n`)
   const result = { head: seen.head, size: seen.size, milliseconds }
@@ -135,10 +141,10 @@ function headLines(statusLine: string, { status, headers }: ResponseHead): strin
 /** curl's exit code for an error. */
 function failureOf(
   error: unknown,
-  seen: { head: ResponseHead | null; connected: boolean; bytes: boolean },
+  seen: { head: ResponseHead | null; connected: boolean; bytes: boolean } | null,
 ): { exit: number; message: string } {
   if (error instanceof TransferError) return { exit: error.exit, message: error.message }
-  if (!(error instanceof PorticoError)) throw error
+  if (!(error instanceof PorticoError) || seen === null) throw error
   const { message } = error
   if (!(error instanceof PeerError)) return { exit: CURL_EXIT.usage, message }
   if (!seen.connected) return { exit: CURL_EXIT.notConnected, message }
@@ -194,17 +200,23 @@ function logLines(err: (text: string) => void) {
 }
 
 /** What curl -L sends next; null without a redirect, or for one to another host. */
-function redirected(request: TestRequest, head: ResponseHead | null): TestRequest | null {
+function redirected(
+  { mount }: Transfer,
+  request: TestRequest,
+  head: ResponseHead | null,
+): TestRequest | null {
   const [, location] = head?.headers.find(([name]) => name.toLowerCase() === 'location') ?? []
   if (head === null || location === undefined) return null
   const code = Number(head.status.slice(0, 3))
   // A CGI script's `Location: /path` without a status is for the web server (RFC 3875, 6.2.2).
   if (code !== 200 && ![301, 302, 303, 307, 308].includes(code)) return null
   const [, host = 'localhost'] = request.headers?.find(([name]) => /^host$/i.test(name)) ?? []
-  const base = new URL(request.target, `http://${host}`)
+  const base = new URL(mount + request.target, `http://${host}`)
   const url = URL.canParse(location, base.href) ? new URL(location, base) : null
   if (url === null || url.host !== base.host || !/^https?:$/.test(url.protocol)) return null
-  const target = url.pathname + url.search
+  // Other paths of the web server belong to other applications.
+  if (url.pathname !== mount && !url.pathname.startsWith(`${mount}/`)) return null
+  const target = url.pathname.slice(mount.length) + url.search
   const { method = 'GET' } = request
   if (code >= 307 || method === 'HEAD' || method === 'GET') return { ...request, target }
   const headers = (request.headers ?? []).filter(([name]) => !/^content-/i.test(name))
