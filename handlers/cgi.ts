@@ -107,7 +107,9 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   override _flush(): MaybePromise {
-    if (!this.#ending) this.#listenForSigterm()
+    // lighttpd ends a script as soon as it has Content-Length bytes of its response.
+    const early = this.environ?.['SERVER_SOFTWARE']?.startsWith('lighttpd')
+    if (!this.#ending || early) this.#listenForSigterm()
     try {
       return super._flush()?.catch((error: unknown) => this.#outputFailed(error))
     } catch (error) {
@@ -137,18 +139,15 @@ export class CGIHandler extends BaseCGIHandler {
     }
   }
 
-  /** Called when the script first waits or has more to write. Other scripts need no listener. */
+  /** Called when the script first waits or has more to write. SIGTERM lets it clean up. */
   #listenForSigterm(): void {
     if (this.#listening) return
     this.#listening = true
-    process.on('SIGTERM', () => this.#terminate())
-  }
-
-  /** SIGTERM: aborts the request, and lets the application clean up. */
-  #terminate(): void {
-    this.#terminated = true
-    this.abort(terminated())
-    setTimeout(() => process.exit(), TERMINATE_AFTER).unref()
+    process.on('SIGTERM', () => {
+      this.#terminated = true
+      this.abort(terminated())
+      setTimeout(() => process.exit(), TERMINATE_AFTER).unref()
+    })
   }
 
   /**

@@ -15,6 +15,8 @@ packages=${*:-'
   h2o
   fcgiwrap
   busybox
+  mini-httpd
+  uwsgi-core
   libfcgi-bin
   spawn-fcgi
   systemd
