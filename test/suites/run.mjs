@@ -96,13 +96,15 @@ async function runSuite(checkout, gateway) {
 /** Runs the suite's own runner, and reads its report. */
 async function runTests(checkout, env) {
   const { scripts } = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8'))
-  const words = scripts.test.split(/\s+/)
+  const commands = scripts.test.split('&&').map((command) => command.trim())
+  const words = (commands.find((it) => /^(?:mocha|vitest)\b/.test(it)) ?? commands[0]).split(/\s+/)
   const [runner] = words
   const report = join(mkdtempSync(join(tmpdir(), 'portico-suite-')), 'report')
   if (runner === 'mocha') {
     const rest = words
       .slice(1)
       .filter((word, i) => word !== '--reporter' && words[i] !== '--reporter')
+      .filter((word) => word !== '--bail' && word !== '--no-exit')
     const args = [...(further ?? rest), '--exit', '--reporter', 'json', '-O', `output=${report}`]
     await execute(checkout, join(checkout, 'node_modules/.bin/mocha'), args, env)
     return mochaResult(report)
