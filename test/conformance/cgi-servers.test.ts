@@ -117,8 +117,8 @@ describe.skipIf(miniHttpd === undefined)('mini_httpd', () => {
   it('does not show a client the errors of a script', async () => {
     const user = workerUser === undefined ? [] : ['-u', workerUser]
     const port = await startSmall(miniHttpd!, (chosen) => [
-      '-D',
-      ...['-h', '127.0.0.1', '-p', String(chosen), '-d', directory, '-c', 'cgi-bin/*', ...user],
+      ...`-D -h 127.0.0.1 -p ${chosen} -d ${directory} -c cgi-bin/*`.split(' '),
+      ...user,
     ])
     const response = await ask(port, '/throw')
     expect(response.status).toBe(500)
@@ -130,11 +130,11 @@ const small: [string, (port: number) => string[]][] = [
   ['busybox', (port) => ['httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', directory]],
   [
     'uwsgi',
-    (port) => [
-      ...['--plugins', 'http,cgi', '--http-socket', `127.0.0.1:${port}`],
-      ...['--http-socket-modifier1', '9', '--cgi', `/cgi-bin=${cgiBin}`],
-      ...['--cgi-allowed-ext', '.cgi'],
-    ],
+    (port) =>
+      (
+        `--plugins http,cgi --http-socket 127.0.0.1:${port} --http-socket-modifier1 9 ` +
+        `--cgi /cgi-bin=${cgiBin} --cgi-allowed-ext .cgi`
+      ).split(' '),
   ],
 ]
 
