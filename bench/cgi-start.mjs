@@ -2,8 +2,8 @@
 /**
  * Measures a CGI request: the time in which a process starts, responds and exits.
  *
- * No script in Node can be faster than `node empty.js`; the others are ratios to it. With `--check`
- * it exits with 1 if Portico misses a bar.
+ * No script in Node can be faster than `node empty.js`, so all results are ratios to it. With
+ * `--check` it exits with 1 if Portico exceeds a limit.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ import {
 
 const options = readOptions('Measures the start and end of CGI scripts that say hello.', {
   rounds: [60, 'processes of each kind'],
-  check: [false, 'fail if a bar is missed'],
+  check: [false, 'fail if a limit is exceeded'],
 })
 
 /** The ratios to `node empty.js` that Portico promises not to exceed. */

@@ -1,5 +1,5 @@
 /**
- * What the benchmarks share: options, a clean environment, statistics, turns and tables.
+ * Shared by the benchmarks: options, a clean environment, statistics, turns and tables.
  *
  * The absolute speed of a machine changes every minute. So the candidates take turns, each of them
  * once per round, and the figures that count are ratios to a candidate of the same rounds.

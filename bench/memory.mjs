@@ -20,7 +20,7 @@ const options = readOptions('Measures the growth of memory by large bodies, for 
   'slow-size': [512, 'MiB of an upload that the application does not read for a while'],
   'slow-time': [10, 'seconds for which it is not read'],
   quick: [false, 'leave out the upload that is not read'],
-  check: [false, 'fail if a bar is missed'],
+  check: [false, 'fail if a limit is exceeded'],
 })
 if (!existsSync(join(root, 'dist/src/protocol/fastcgi-web-server.js'))) {
   throw new Error('There is no dist/: run `npm run build` first')

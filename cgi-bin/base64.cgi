@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A tool of two pages: `/` asks for a text, `/encode?mystring=…` shows it in base64.
+// A tool with two pages: `/` asks for a text, `/encode?mystring=…` shows it in base64.
 
 'use strict'
 
@@ -37,7 +37,7 @@ function respond(environ) {
   const show = PAGES.get(environ.PATH_INFO)
   if (!show) return ['404 Not Found', '<p>There is no such page.</p>\n']
   if (!['GET', 'HEAD'].includes(environ.REQUEST_METHOD)) {
-    return ['400 Bad Request', '<p>This page can only be read.</p>\n']
+    return ['400 Bad Request', '<p>This page accepts only GET and HEAD.</p>\n']
   }
   return show(environ)
 }

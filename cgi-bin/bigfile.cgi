@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Sends a file of any size block by block: PORTICO_BIGFILE, or else Node's own executable, which
-// is always there and about 100 MB.
+// Sends a file of any size block by block: PORTICO_BIGFILE, or by default Node's own executable, which
+// always exists and has about 100 MB.
 
 'use strict'
 

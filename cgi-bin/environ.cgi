@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Everything that an application learns about a request from the web server and the gateway.
 //
-// That includes cookies and passwords: a tool for setting a server up, not for leaving on one.
+// That includes cookies and passwords. Use it to set up a server, and remove it afterwards.
 
 'use strict'
 
@@ -9,20 +9,20 @@ const { isUtf8 } = require('node:buffer')
 const { inspect } = require('node:util')
 const { decodeText, markup, page } = require('./html.cjs')
 
-/** Control characters, and those that turn the direction of the text around them. */
+/** Control characters, and characters that change the direction of the text around them. */
 const INVISIBLE = /[\p{Cc}\p{Bidi_Control}]/gu
 
 const escapeCharacter = (character) => `\\u{${character.codePointAt(0).toString(16)}}`
 const escapeByte = (byte) => `\\x${byte.charCodeAt(0).toString(16).padStart(2, '0')}`
 
-/** A byte string for the eye: read as UTF-8 if it is that, otherwise with its bytes spelled out. */
+/** A readable form of a byte string: decoded if it is UTF-8, otherwise with its bytes escaped. */
 function readable(value) {
   return isUtf8(Buffer.from(value, 'latin1'))
     ? decodeText(value).replace(INVISIBLE, escapeCharacter)
     : value.replace(/[^\x20-\x7e]/g, escapeByte)
 }
 
-/** The gateway's objects by their class only: what is inside them is not the reader's business. */
+/** Shows only the class of the gateway's objects. */
 function describe(value) {
   return inspect(value, { depth: Array.isArray(value) ? 0 : -1, breakLength: Infinity })
 }

@@ -8,7 +8,7 @@ const express = require('express')
 
 const app = express()
 
-// A path that a browser is to follow begins with the mount point, which is `req.baseUrl` here.
+// Links and form targets must begin with the mount point, which is `req.baseUrl` here.
 app.get('/', (req, res) => {
   res.type('html').send(`<!DOCTYPE html>
 <html lang="en">
@@ -24,12 +24,12 @@ app.get('/', (req, res) => {
 
 app.post('/greet', express.urlencoded({ extended: false }), (req, res) => {
   const { name } = req.body ?? {}
-  if (typeof name !== 'string') res.status(400).json({ error: 'There was no name in that' })
+  if (typeof name !== 'string') res.status(400).json({ error: 'The name is missing' })
   else res.redirect(303, `${req.baseUrl}/hello/${encodeURIComponent(name)}`)
 })
 
 app.get('/hello/:name', (req, res) => {
-  // Under Portico `req.environ` is everything that the web server sends.
+  // Under Portico, `req.environ` has everything that the web server sends.
   const { params, path, baseUrl: mount, environ } = req
   res.json({ hello: params.name, path, mount, user: environ.REMOTE_USER || null })
 })

@@ -5,7 +5,7 @@
 
 const { markup, page } = require('./html.cjs')
 
-/** In bytes. Room for any name, and nothing to fill the memory with. */
+/** In bytes: enough for any name, and too little to fill the memory. */
 const MAX_BODY = 8192
 
 const FORM_TYPE = /^application\/x-www-form-urlencoded\s*(;|$)/i
@@ -18,15 +18,15 @@ const FORM = `<form method="post">
 
 async function greet(environ) {
   if (!FORM_TYPE.test(environ.CONTENT_TYPE ?? '')) {
-    return ['415 Unsupported Media Type', '<p>Only a form can be posted here.</p>\n' + FORM]
+    return ['415 Unsupported Media Type', '<p>This page accepts only forms.</p>\n' + FORM]
   }
   // One byte more than is allowed distinguishes a body that is too large from one that fits.
   const body = await environ['wsgi.input'].read(MAX_BODY + 1)
   if (body.length > MAX_BODY) {
-    return ['413 Content Too Large', '<p>Is there a shorter form of your name?</p>\n' + FORM]
+    return ['413 Content Too Large', '<p>The name is too long.</p>\n' + FORM]
   }
   const name = new URLSearchParams(body.toString()).get('name')?.trim()
-  if (!name) return ['400 Bad Request', '<p>There was no name in that.</p>\n' + FORM]
+  if (!name) return ['400 Bad Request', '<p>The name is missing.</p>\n' + FORM]
   return ['200 OK', markup`<p>Hello, ${name}!</p>\n`]
 }
 
@@ -40,7 +40,7 @@ async function respond(environ) {
     default:
       return [
         '405 Method Not Allowed',
-        '<p>A form is fetched or posted.</p>\n' + FORM,
+        '<p>This page accepts GET, HEAD and POST.</p>\n' + FORM,
         ['Allow', 'GET, HEAD, POST'],
       ]
   }

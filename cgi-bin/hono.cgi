@@ -25,11 +25,11 @@ app.get('/', (c) =>
 
 app.post('/greet', async (c) => {
   const { name } = await c.req.parseBody()
-  if (typeof name !== 'string') return c.json({ error: 'There was no name in that' }, 400)
+  if (typeof name !== 'string') return c.json({ error: 'The name is missing' }, 400)
   return c.redirect(`${c.env.SCRIPT_NAME}/hello/${encodeURIComponent(name)}`, 303)
 })
 
-// Under Portico `c.env` is everything that the web server sends.
+// Under Portico, `c.env` has everything that the web server sends.
 app.get('/hello/:name', (c) => {
   const { SCRIPT_NAME: mount, REMOTE_USER: user } = c.env
   return c.json({ hello: c.req.param('name'), path: c.req.path, mount, user: user || null })

@@ -1,29 +1,29 @@
-// What the scripts in this directory share: bytes from the web server into text, text into HTML.
+// Shared by the scripts in this directory: decodes bytes from the web server, and escapes text for HTML.
 
 'use strict'
 
-/** A CGI value as text: each of its characters is a byte (PEP 3333), and most bytes are UTF-8. */
+/** A CGI value as text. Each of its characters is a byte (PEP 3333), usually of UTF-8. */
 const decodeText = (value) => Buffer.from(value, 'latin1').toString()
 
 const ENTITIES = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 
 const escapeHtml = (text) => text.replace(/[&<>"']/g, (character) => ENTITIES[character])
 
-/** A template tag: whatever is put in is escaped, whatever is written out is HTML. */
+/** A template tag that escapes the inserted values. */
 const markup = (strings, ...values) => String.raw({ raw: strings }, ...values.map(escapeHtml))
 
 const percent = (byte) => '%' + byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')
 
 /**
- * A URL within the application, right wherever that is mounted.
+ * A URL within the application that works wherever the application is mounted.
  *
- * The '/.' keeps a mount point that begins with '//' from being read as another host's name
+ * The '/.' prevents a mount point that begins with '//' from being read as the name of another host
  * (RFC 3986, section 4.2).
  */
 const link = (environ, path) =>
   environ.SCRIPT_NAME.replace(/[^\w.~/-]/g, percent).replace(/^\/\//, '/.//') + path
 
-/** The beginning of a document. HTML needs no closing tags for it: more can always follow. */
+/** The beginning of a document. HTML needs no closing tags for it, so anything can follow. */
 const page = (title, content) =>
   markup`<!DOCTYPE html>
 <html lang="en">

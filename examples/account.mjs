@@ -1,5 +1,5 @@
-// What signing in needs in the framework examples: the pages, a password that is kept hashed, and
-// a session that lives in its cookie, for a CGI script forgets everything else after each request.
+// Signing in, for the framework examples: the pages, a hashed password, and a session that is kept in
+// its cookie, because a CGI script keeps nothing else from one request to the next.
 import { createHmac, randomBytes, scryptSync, timingSafeEqual } from 'node:crypto'
 
 const page = (title, content) =>
@@ -14,7 +14,7 @@ const FORM = `<form method="post">
 `
 
 export const signInPage = page('Sign in', FORM)
-export const refusedPage = page('Sign in', `<p>That was not right.</p>\n${FORM}`)
+export const refusedPage = page('Sign in', `<p>The name or the password is wrong.</p>\n${FORM}`)
 export const uploadPage = page(
   'Upload',
   `<form method="post" enctype="multipart/form-data">
@@ -28,7 +28,7 @@ export const uploadPage = page(
 /** @param {string} user one that `userOf` has returned */
 export const welcomePage = (user) => page('Signed in', `<p>Hello, ${user}!</p>\n`)
 
-/** What is kept of a password, here 'lovelace': a salt, and what scrypt makes of the two. */
+/** A password, here 'lovelace', is stored as a salt and the hash that scrypt makes from both. */
 const users = new Map([
   [
     'ada',
@@ -39,18 +39,18 @@ const users = new Map([
   ],
 ])
 /** Compared if the user does not exist, so that the response time does not reveal who does. */
-const nobody = { salt: randomBytes(16), hash: randomBytes(32) }
+const dummy = { salt: randomBytes(16), hash: randomBytes(32) }
 
-/** Whether a form's fields, which may be anything, are a user and the right password. */
+/** Whether the fields of a form, which may have any value, are a user and the right password. */
 export function isPassword(user, password) {
-  const { salt, hash } = users.get(user) ?? nobody
+  const { salt, hash } = users.get(user) ?? dummy
   return timingSafeEqual(hash, scryptSync(String(password), salt, 32))
 }
 
-// Several processes, and so CGI, need one secret for all of them.
+// Several processes (and CGI) need a common secret.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
 
-/** The session's cookie: who it is, and the proof that this came from here. */
+/** The value of the session's cookie: the user, and a signature. */
 function sign(user) {
   return `${user}.${createHmac('sha256', secret).update(user).digest('base64url')}`
 }
@@ -67,7 +67,7 @@ export function userOf(header) {
   return isOurs && users.has(user) ? user : undefined
 }
 
-/** The header Set-Cookie: sent back below the mount point only, and never shown to a script. */
+/** The header Set-Cookie. The cookie is only sent below the mount point, and hidden from scripts. */
 export function sessionCookie(user, mount = '') {
   return `session=${sign(user)}; Path=${mount}/; HttpOnly; SameSite=Lax`
 }

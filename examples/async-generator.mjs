@@ -6,7 +6,7 @@ import { run } from 'portico'
 async function* clock(environ, startResponse) {
   startResponse('200 OK', [
     ['Content-Type', 'text/plain; charset=utf-8'],
-    ['X-Accel-Buffering', 'no'], // nginx would keep the ticks back until there are many
+    ['X-Accel-Buffering', 'no'], // otherwise nginx would buffer the ticks
   ])
   for (let tick = 0; tick < 10; tick++) {
     if (tick > 0) await setTimeout(100)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A class is an application: made anew for each request, iterated, and closed at the end.
+// A class is an application: it is constructed for each request, iterated, and closed at the end.
 import { run } from 'portico'
 
 class Letters {

@@ -23,7 +23,7 @@ app.get('/', (req, res) => {
   res.type('text').send('Hello from Express!\n')
 })
 
-// Under Portico `req.environ` is everything that the web server sends.
+// Under Portico, `req.environ` has everything that the web server sends.
 app.get('/who/:name', (req, res) => {
   res.json({
     name: req.params.name,
@@ -56,7 +56,7 @@ app.get('/signin', (req, res) => {
   res.send(user ? welcomePage(user) : signInPage)
 })
 
-// 303: the browser goes there with GET, and reloading the page sends no form again.
+// 303: the browser follows with a GET, so reloading the page does not send the form again.
 app.post('/signin', express.urlencoded({ extended: false }), (req, res) => {
   const { user, password } = req.body ?? {}
   if (isPassword(user, password)) {
@@ -66,7 +66,7 @@ app.post('/signin', express.urlencoded({ extended: false }), (req, res) => {
   }
 })
 
-// A directory without a slash at its end is a redirect that includes the mount point.
+// A directory without a trailing slash gives a redirect that includes the mount point.
 app.use('/files', express.static(import.meta.dirname))
 
 app.get('/cookies', (req, res) => {
@@ -75,7 +75,7 @@ app.get('/cookies', (req, res) => {
   res.json({ sent: req.get('cookie') ?? null })
 })
 
-// A path in a redirect is the browser's: it begins with the mount point.
+// The browser follows a redirect, so its path includes the mount point.
 app.get('/redirect', (req, res) => {
   res.redirect(`${req.baseUrl}/who/redirected`)
 })
@@ -92,7 +92,7 @@ async function* pieces() {
   }
 }
 
-// Ends after ?count=…, else when the client goes away.
+// Ends after ?count=… events, or when the client disconnects.
 app.get('/events', (req, res) => {
   res.set({ 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' }).flushHeaders()
   const count = Number(req.query.count ?? Infinity)
@@ -105,14 +105,14 @@ app.get('/events', (req, res) => {
 })
 
 app.get('/fail', () => {
-  throw new Error('This was to be expected')
+  throw new Error('This error is intended')
 })
 
 app.use((req, res) => {
   res.status(404).json({ error: 'Nothing is here' })
 })
 
-// eslint-disable-next-line no-unused-vars -- Express knows an error handler by its four parameters.
+// eslint-disable-next-line no-unused-vars -- Express recognises an error handler by its four parameters.
 app.use((error, req, res, next) => {
   res.status(error.status ?? 500).json({ error: error.message })
 })

@@ -25,7 +25,7 @@ const form = 'application/x-www-form-urlencoded'
 app.addContentTypeParser(form, { parseAs: 'string' }, async (request, body) =>
   Object.fromEntries(new URLSearchParams(body)),
 )
-// The upload's own route reads it.
+// The route for uploads reads the body.
 app.addContentTypeParser('multipart/form-data', async () => undefined)
 
 app.get('/', async (request, reply) => {
@@ -33,7 +33,7 @@ app.get('/', async (request, reply) => {
   return 'Hello from Fastify!\n'
 })
 
-// Under Portico `request.raw.environ` is everything that the web server sends.
+// Under Portico, `request.raw.environ` has everything that the web server sends.
 app.get('/who/:name', (request, reply) => {
   reply.send({
     name: request.params.name,
@@ -55,7 +55,7 @@ const html = 'text/html; charset=utf-8'
 
 app.get('/upload', (request, reply) => reply.type(html).send(uploadPage))
 
-// Middleware of Express takes Fastify's raw request and response as well.
+// Express middleware works with Fastify's raw request and response as well.
 app.post('/upload', async ({ raw }, reply) => {
   await upload(raw, reply.raw)
   const { originalname: name, mimetype: type, size } = raw.file
@@ -67,7 +67,7 @@ app.get('/signin', (request, reply) => {
   reply.type(html).send(user ? welcomePage(user) : signInPage)
 })
 
-// 303: the browser goes there with GET, and reloading the page sends no form again.
+// 303: the browser follows with a GET, so reloading the page does not send the form again.
 app.post('/signin', (request, reply) => {
   const { user, password } = request.body ?? {}
   if (isPassword(user, password)) {
@@ -88,7 +88,7 @@ app.get('/cookies', async (request, reply) => {
   return { sent: request.headers.cookie ?? null }
 })
 
-// A path in a redirect is the browser's: it begins with the mount point.
+// The browser follows a redirect, so its path includes the mount point.
 app.get('/redirect', async (request, reply) =>
   reply.redirect(`${request.raw.baseUrl ?? ''}/who/redirected`),
 )
@@ -105,7 +105,7 @@ async function* pieces() {
   }
 }
 
-// Ends after ?count=…, else when the client goes away.
+// Ends after ?count=… events, or when the client disconnects.
 app.get('/events', async (request, reply) => {
   reply.headers({ 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
   return Readable.from(events(Number(request.query.count ?? Infinity)))
@@ -119,7 +119,7 @@ async function* events(count) {
 }
 
 app.get('/fail', async () => {
-  throw new Error('This was to be expected')
+  throw new Error('This error is intended')
 })
 
 app.setNotFoundHandler(async (request, reply) => {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A generator is an application: its chunks are sent one by one, at the pace of the client.
+// A generator is an application: its chunks are sent one by one, as fast as the client reads them.
 import { run } from 'portico'
 
 function* countdown(environ, startResponse) {

@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-// A guestbook of two pages, routed by hand: `/` shows who was there, `/sign` asks for a name.
+// A guestbook with two pages, routed by hand: `/` shows all visitors, `/sign` asks for a name.
 import { appendFile, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run } from 'portico'
 import { escapeHtml, FieldStorage } from 'portico/forms'
 
-// A file, since under CGI each request is a process of its own.
+// A file, because under CGI each request is a separate process.
 const book = process.env.GUESTBOOK ?? join(tmpdir(), 'guestbook.txt')
 
 function page(startResponse, status, content, headers = []) {
@@ -18,7 +18,7 @@ async function show(environ, startResponse) {
   const text = await readFile(book, 'utf8').catch(() => '')
   const names = text.split('\n').filter((name) => name !== '')
   const list = names.map((name) => `<li>${escapeHtml(name)}\n`).join('')
-  // Links are relative, so that they are right wherever the application is mounted.
+  // Links are relative, so they work wherever the application is mounted.
   return page(startResponse, '200 OK', `<ul>\n${list}</ul>\n<p><a href="sign">Sign</a></p>\n`)
 }
 

@@ -22,7 +22,7 @@ export const app = new Hono()
 
 app.get('/', (c) => c.text('Hello from Hono!\n'))
 
-// Under Portico `c.env` is everything that the web server sends.
+// Under Portico, `c.env` has everything that the web server sends.
 app.get('/who/:name', (c) =>
   c.json({
     name: c.req.param('name'),
@@ -49,7 +49,7 @@ app.get('/signin', (c) => {
   return c.html(user ? welcomePage(user) : signInPage)
 })
 
-// 303: the browser goes there with GET, and reloading the page sends no form again.
+// 303: the browser follows with a GET, so reloading the page does not send the form again.
 app.post('/signin', async (c) => {
   const { user, password } = await c.req.parseBody()
   if (!isPassword(user, password)) return c.html(refusedPage, 403)
@@ -70,7 +70,7 @@ app.get('/cookies', (c) => {
   return c.json({ sent: c.req.header('cookie') ?? null })
 })
 
-// A path in a redirect is the browser's: it begins with the mount point.
+// The browser follows a redirect, so its path includes the mount point.
 app.get('/redirect', (c) => c.redirect(`${c.env?.SCRIPT_NAME ?? ''}/who/redirected`))
 
 app.get('/stream', (c) => {
@@ -83,7 +83,7 @@ app.get('/stream', (c) => {
   })
 })
 
-// Ends after ?count=…, else when the client goes away.
+// Ends after ?count=… events, or when the client disconnects.
 app.get('/events', (c) => {
   c.header('Cache-Control', 'no-store')
   return streamSSE(c, async (out) => {
@@ -96,7 +96,7 @@ app.get('/events', (c) => {
 })
 
 app.get('/fail', () => {
-  throw new Error('This was to be expected')
+  throw new Error('This error is intended')
 })
 
 app.notFound((c) => c.json({ error: 'Nothing is here' }, 404))

@@ -40,7 +40,7 @@ const routes = {
     ctx.body = uploadPage
   },
 
-  // Middleware of Express takes Koa's request and response as well.
+  // Express middleware works with Koa's request and response as well.
   async 'POST /upload'(ctx) {
     await upload(ctx.req, ctx.res)
     const { originalname: name, mimetype: type, size } = ctx.req.file
@@ -52,7 +52,7 @@ const routes = {
     ctx.body = user ? welcomePage(user) : signInPage
   },
 
-  // 303: the browser goes there with GET, and reloading the page sends no form again.
+  // 303: the browser follows with a GET, so reloading the page does not send the form again.
   async 'POST /signin'(ctx) {
     const { user, password } = Object.fromEntries(new URLSearchParams(await readText(ctx.req)))
     if (isPassword(user, password)) {
@@ -72,7 +72,7 @@ const routes = {
     ctx.body = { sent: ctx.get('cookie') || null }
   },
 
-  // A path in a redirect is the browser's: it begins with the mount point.
+  // The browser follows a redirect, so its path includes the mount point.
   'GET /redirect'(ctx) {
     ctx.redirect(`${ctx.req.baseUrl ?? ''}/who/redirected`)
   },
@@ -82,7 +82,7 @@ const routes = {
     ctx.body = Readable.from(pieces())
   },
 
-  // Ends after ?count=…, else when the client goes away.
+  // Ends after ?count=… events, or when the client disconnects.
   'GET /events'(ctx) {
     ctx.set({ 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
     ctx.status = 200
@@ -91,7 +91,7 @@ const routes = {
   },
 
   'GET /fail'() {
-    throw new Error('This was to be expected')
+    throw new Error('This error is intended')
   },
 }
 
@@ -124,7 +124,7 @@ app.use(async (ctx) => {
   if (route) {
     await route(ctx)
   } else if (folder === 'who') {
-    // Under Portico `ctx.req.environ` is everything that the web server sends.
+    // Under Portico, `ctx.req.environ` has everything that the web server sends.
     const user = ctx.req.environ?.REMOTE_USER || null
     const { ip: address, path, query } = ctx
     ctx.body = { name: decodeURIComponent(name), user, address, path, query }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Routes by hand: a table of methods, patterns and functions is all that a small application needs.
+// Routes by hand: a small application only needs a table of methods, patterns and functions.
 import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// The sandwich: a pool of SQLite connections, a session, and between them and the client an
-// application that counts visits. Each middleware takes what it needs before, and gives it back after.
-// The database is the package node-sqlite3-wasm's, which is SQLite without a compiler. Its lock is
-// the directory visits.db.lock. Remove it by hand if a process is killed at the wrong moment.
+// Two middleware around an application that counts visits: a pool of SQLite connections, and a session.
+// Each middleware acquires a resource before the application runs and releases it afterwards.
+// The database is the package node-sqlite3-wasm, SQLite without a compiler. Its lock is the directory
+// visits.db.lock: remove it by hand if a process was killed while it held the lock.
 import { randomBytes } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import sqlite from 'node-sqlite3-wasm'
 import { session } from 'portico/middleware'
 
-/** Lends out at most `size` connections; who comes when all are out waits in a queue. */
+/** Lends out at most `size` connections. Further requests wait in a queue. */
 export class Pool {
   #free
   #connect
@@ -29,7 +29,7 @@ export class Pool {
 
   async take() {
     if (this.#free === 0) return new Promise((resolve) => this.#waiting.push(resolve))
-    // Under CGI there will be but one request, so connections are made when they are needed.
+    // Connections are opened on demand, because under CGI there is only one request.
     const connection = this.#idle.pop() ?? this.#connect()
     this.#free -= 1
     return connection
@@ -43,7 +43,7 @@ export class Pool {
   }
 }
 
-/** Middleware: the application has a connection until its body is closed, whatever happens. */
+/** Middleware that lends the application a connection until its body is closed, whatever happens. */
 export function withConnection(app, pool) {
   return async function* (environ, startResponse) {
     const connection = (environ['example.connection'] = await pool.take())
@@ -58,7 +58,7 @@ export function withConnection(app, pool) {
   }
 }
 
-// One statement, so that processes which count at the same time lose nothing.
+// One statement, so that no visit is lost if processes count at the same time.
 const COUNT = `
   INSERT INTO visits VALUES (?, 1)
   ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number`
@@ -69,7 +69,7 @@ function* visits(environ, startResponse) {
   const { number } = environ['example.connection'].get(COUNT, [environ.PATH_INFO])
   startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
   yield `You were here ${data.visits} times, `
-  yield `everybody together ${number} times.\n`
+  yield `everyone together ${number} times.\n`
 }
 
 function openDatabase() {
@@ -82,7 +82,7 @@ function openDatabase() {
 
 export const pool = new Pool(4, openDatabase)
 
-// Several processes, and so CGI, need one secret for all of them.
+// Several processes (and CGI) need a common secret.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
 export const application = withConnection(session(visits, { secret }), pool)
 

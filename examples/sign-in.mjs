@@ -6,17 +6,17 @@ import { fileURLToPath } from 'node:url'
 import { escapeHtml, parseQs } from 'portico/forms'
 import { bodyLimit, session } from 'portico/middleware'
 
-/** What is kept of a password: the salt, and what scrypt makes of the two. */
+/** A password is stored as a salt and the hash that scrypt makes from both. */
 function hashed(password, salt = randomBytes(16)) {
   return { salt, hash: scryptSync(password, salt, 32) }
 }
 
 const users = new Map([['ada', hashed('lovelace')]])
 /** Compared if the user does not exist, so that the response time does not reveal who does. */
-const nobody = hashed(randomBytes(16))
+const dummy = hashed(randomBytes(16))
 
 function isPassword(user, password) {
-  const { salt, hash } = users.get(user) ?? nobody
+  const { salt, hash } = users.get(user) ?? dummy
   return timingSafeEqual(hash, hashed(password, salt).hash) && users.has(user)
 }
 
@@ -28,7 +28,7 @@ function page(startResponse, status, content) {
   return [`<!DOCTYPE html>\n<html lang="en">\n<title>Sign in</title>\n${content}</html>\n`]
 }
 
-/** 303: the client goes there with GET, and reloading the page sends no form again. */
+/** 303: the client follows with a GET, so reloading the page does not send the form again. */
 function back(environ, startResponse) {
   const headers = [
     ['Content-Type', 'text/plain; charset=utf-8'],
@@ -57,9 +57,13 @@ async function signIn(environ, startResponse) {
     const [user = ''] = form.user ?? []
     const [password = ''] = form.password ?? []
     if (!isPassword(user, password)) {
-      return page(startResponse, '403 Forbidden', `<p>That was not right.</p>\n${FORM}`)
+      return page(
+        startResponse,
+        '403 Forbidden',
+        `<p>The name or the password is wrong.</p>\n${FORM}`,
+      )
     }
-    // Who knew the session's id before must not be signed in with it.
+    // Anyone who knew the old session id must not be signed in with it.
     current.regenerate()
     current.data.user = user
     return back(environ, startResponse)
@@ -73,7 +77,7 @@ async function signIn(environ, startResponse) {
   )
 }
 
-// As a CGI script it needs SESSION_SECRET: each request is a process, with a secret of its own.
+// A CGI script needs SESSION_SECRET: each request is a process, and would have its own secret.
 const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
 export const application = bodyLimit(session(signIn, { secret }), 10_000)
 

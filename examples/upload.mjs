@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Takes an upload of any size through without keeping it: curl --data-binary @FILE URL
+// Hashes an upload of any size without keeping it in memory: curl --data-binary @FILE URL
 import { createHash } from 'node:crypto'
 import { run } from 'portico'
 

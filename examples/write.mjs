@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// startResponse() returns a function that sends: for code that would rather push than be pulled.
+// startResponse() returns write(), for code that pushes chunks instead of returning a body.
 import { run } from 'portico'
 
 async function squares(environ, startResponse) {

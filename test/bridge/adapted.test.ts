@@ -33,7 +33,7 @@ describe('A conversion back returns the original:', () => {
   })
 })
 
-/** Everything that stands for one of the three, under the text that it must respond with. */
+/** All adapted applications by name, each with the text that it must respond with. */
 const made = {
   'fromNode(listener)': [fromNode(listener), 'listener'],
   'fromFetch(handler)': [fromFetch(handler), 'handler'],

@@ -277,7 +277,7 @@ describe('form.cgi', () => {
     async (body) => {
       expect(await content(post(body))).toMatchObject({
         status: '400 Bad Request',
-        html: `<p>There was no name in that.</p>\n${FORM}`,
+        html: `<p>The name is missing.</p>\n${FORM}`,
       })
     },
   )
@@ -378,8 +378,8 @@ describe.each(MOUNT_POINTS)('base64.cgi at %j', (SCRIPT_NAME, url) => {
   test.each([
     ['400 Bad Request', '/encode', '', 'GET', 'The parameter mystring is missing.'],
     ['400 Bad Request', '/encode', 'mystrings=a', 'GET', 'The parameter mystring is missing.'],
-    ['400 Bad Request', '/', '', 'POST', 'This page can only be read.'],
-    ['400 Bad Request', '/encode', 'mystring=a', 'DELETE', 'This page can only be read.'],
+    ['400 Bad Request', '/', '', 'POST', 'This page accepts only GET and HEAD.'],
+    ['400 Bad Request', '/encode', 'mystring=a', 'DELETE', 'This page accepts only GET and HEAD.'],
     ['404 Not Found', '/encode/', 'mystring=a', 'GET', 'There is no such page.'],
     ['404 Not Found', '//', '', 'GET', 'There is no such page.'],
     ['404 Not Found', '//encode', 'mystring=a', 'GET', 'There is no such page.'],

@@ -1,5 +1,5 @@
 /**
- * A client that goes away before the response: what a node:http listener notices is the same over
+ * A client that disconnects before the response: what a node:http listener notices is the same over
  * each gateway as on node:http itself.
  */
 import { Buffer } from 'node:buffer'

@@ -39,7 +39,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true })
 })
 
-/** What keeps a process busy, by kind. */
+/** The resources that keep the process alive, by kind. */
 function resources(): Record<string, number> {
   const counts: Record<string, number> = {}
   for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1
@@ -61,7 +61,7 @@ function overFastcgi(): (string | Uint8Array)[] {
   ]
 }
 
-/** A client that has got its first event and goes away. */
+/** A client that disconnects after its first event. */
 async function visit(place: ReturnType<typeof addressOf>, request: (string | Uint8Array)[]) {
   const socket: Socket = connect('path' in place ? { path: place.path } : { port: place.port })
   let text = ''
@@ -93,7 +93,7 @@ const gateways = [
   },
 ]
 
-/** Waits until `state` counts nothing, and whatever ticks has had time to stop. */
+/** Waits until `state` counts nothing, and until timers have had time to stop. */
 async function settled(state: { open: number }): Promise<void> {
   while (state.open > 0) await turns(1)
   await new Promise((resolve) => setTimeout(resolve, 50))

@@ -285,7 +285,7 @@ async function serveListener(listener: NodeListener, mount: string): Promise<Ser
   }
 }
 
-/** The framework as its own manual runs it, which every gateway has to equal. */
+/** The framework on its own server. Every gateway has to give the same responses. */
 export async function serveBare(app: Runnable): Promise<Served> {
   if (frameworkOf(app)?.bridge === 'fetch') {
     return serveFetch((app as { fetch: FetchHandler }).fetch)
@@ -329,7 +329,7 @@ export interface Row {
   /** The body as text. */
   readonly body: (framework: string, mount: string) => string
   readonly headers?: (mount: string) => readonly (readonly [name: string, values: RegExp[]])[]
-  /** Left out for a framework that has it otherwise. */
+  /** A framework that is skipped, because it behaves differently. */
   readonly not?: string
   /** What only this framework does. */
   readonly only?: string
@@ -549,7 +549,7 @@ export const rows: readonly Row[] = [
     request: { target: '/fail' },
     status: 500,
     type: JSON_TYPE,
-    body: json({ error: 'This was to be expected' }),
+    body: json({ error: 'This error is intended' }),
   },
   {
     name: 'a body that is sent in chunks',

@@ -62,7 +62,7 @@ export async function respond(application: Application, request: Request = {}): 
   return { out, err }
 }
 
-/** Lets everything that is due happen. */
+/** Waits for pending callbacks. */
 export async function turns(count = 5): Promise<void> {
   for (let i = 0; i < count; i += 1) await new Promise((resolve) => setImmediate(resolve))
 }

@@ -27,7 +27,7 @@ class Ours {
   }
 }
 
-/** Connect, which Express was made of, has no `set`. */
+/** Connect, from which Express was derived, has no `set`. */
 const connect = Object.assign(
   (_: unknown, res: { end(text: string): void }) => res.end('connect'),
   {
@@ -39,7 +39,7 @@ const connect = Object.assign(
 
 const fetch = () => new Response('fetched')
 
-/** itty-router's object makes a route of whatever is asked of it. */
+/** itty-router's object returns a route for any property. */
 const itty = new Proxy({ fetch }, { get: (it, name) => (name === 'fetch' ? it.fetch : () => {}) })
 
 test.each<[string, unknown]>([

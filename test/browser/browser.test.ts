@@ -71,7 +71,7 @@ describe.skipIf(!program.available)(`In Chromium${program.hint}`, () => {
         await page.getByLabel('Name').fill('ada')
         await page.getByLabel('Password').fill('byron')
         expect(await send('Sign in')).toBe(403)
-        expect(await page.textContent('p')).toBe('That was not right.')
+        expect(await page.textContent('p')).toBe('The name or the password is wrong.')
         expect(await context.cookies()).toEqual([])
 
         await page.getByLabel('Name').fill('ada')

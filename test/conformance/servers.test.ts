@@ -39,7 +39,7 @@ interface Setting {
   readonly program: ServerProgram
   readonly name: string
   readonly gateway: Gateway
-  /** What the server says in SERVER_NAME. */
+  /** The server's SERVER_NAME. */
   readonly serverName: string
   readonly mounts: readonly string[]
   /** Serves the suite from this directory; bodies that are closed are reported to `report`. */
@@ -189,7 +189,7 @@ async function program(directory: string, report: string): Promise<string> {
   return file
 }
 
-/** What a server does of its own accord to the rows of which this is the name's beginning. */
+/** How a server's own policy changes the rows whose names begin with `row`. */
 interface Policy {
   /** The settings, by their names. */
   readonly places: readonly string[]

@@ -156,7 +156,7 @@ const QUESTIONS: Question[] = [
       type: FORM,
       body: 'nam=x',
       status: 400,
-      contains: /^{"error":"There was no name in that"}$/,
+      contains: /^{"error":"The name is missing"}$/,
     },
     {
       name: `${script} responds with a 404 to an unknown path`,

@@ -78,7 +78,7 @@ const WRITE_AND_CLOSE = `
     return { *[Symbol.iterator]() { yield 'b' }, close: () => environ['wsgi.errors'].write('closed') }
   }`
 
-/** Node 20 cannot run TypeScript: makes a program of it, beside it. */
+/** Compiles a script to a program next to it, because Node 20 cannot run TypeScript. */
 async function compile(script: string): Promise<string> {
   const build = await rolldown({ input: script, platform: 'node', external: /^portico/ })
   const file = script.replace(/ts$/, 'mjs')

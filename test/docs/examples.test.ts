@@ -32,7 +32,7 @@ const text = 'text/plain; charset=utf-8'
 const count = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
 
 const counts = (mine: number, all: number) =>
-  `You were here ${mine} times, everybody together ${all} times.\n`
+  `You were here ${mine} times, everyone together ${all} times.\n`
 
 /** @param other another browser at the same program. */
 type Check = (app: TestSession, gateway: Gateway, other: TestSession) => Promise<void>
@@ -134,7 +134,7 @@ const EXAMPLES: Readonly<Record<string, Check>> = {
 
 const FORM = 'application/x-www-form-urlencoded'
 
-/** Tested elsewhere, with the packages that they need. */
+/** Other tests run these, with the packages that they need. */
 const ELSEWHERE = ['express.mjs', 'fastify.mjs', 'hono.mjs', 'koa.mjs', 'opentelemetry.mjs']
 
 test('Some test runs every example', async () => {

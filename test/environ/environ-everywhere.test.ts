@@ -145,7 +145,7 @@ const asked: readonly Asked[] = [
   },
 ]
 
-/** What a server does with a request of its own accord. */
+/** How a server's own policy changes a request. */
 interface Policy {
   readonly where: readonly string[]
   /** Left out: every request. */

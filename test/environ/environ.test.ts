@@ -91,13 +91,13 @@ describe('A complete environ', () => {
 
 describe('A variable that the peer sends twice', () => {
   test.each([
-    ['HTTP_X_FOO', ['bar', 'baz'], 'bar, baz'], // Fact 120.
-    ['HTTP_COOKIE', ['a=1', 'b=2', 'c=3'], 'a=1; b=2; c=3'], // Fact 192; RFC 6265, section 5.4.
+    ['HTTP_X_FOO', ['bar', 'baz'], 'bar, baz'],
+    ['HTTP_COOKIE', ['a=1', 'b=2', 'c=3'], 'a=1; b=2; c=3'], // RFC 6265, section 5.4.
     ['HTTP_X_FOO', ['', 'a', ''], ', a, '],
     ['HTTP_ACCEPT', ['text/html,text/plain', '*/*'], 'text/html,text/plain, */*'],
     ['REMOTE_USER', ['first', 'last'], 'last'],
     ['REMOTE_USER', ['forged', ''], ''],
-    // `include fastcgi_params` and a line of one's own after it.
+    // `include fastcgi_params`, followed by another line.
     ['HTTP_HOST', ['example.org', 'example.org:8080'], 'example.org:8080'],
     ['HTTP_X_FORWARDED_PROTO', ['http', 'https'], 'https'],
     ['HTTP_X_FORWARDED_HOST', ['a', 'b'], 'b'],

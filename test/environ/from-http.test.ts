@@ -13,7 +13,7 @@ beforeEach(async () => {
 })
 afterEach(() => vi.restoreAllMocks())
 
-/** Whatever was put into a map and looks like one of our names. */
+/** The names of this test that the maps contain. */
 function remembered(): string[] {
   const keys = set.mock.calls.map(([key]) => String(key))
   return keys.filter((key) => key.startsWith('X-') || key.startsWith('X_'))

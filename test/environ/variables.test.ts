@@ -59,7 +59,7 @@ const KNOWN = [
   'HTTP_UPGRADE_INSECURE_REQUESTS',
 ]
 
-/** A known name, and what it is taken for when a byte of it is not looked at. */
+/** A known name with one byte changed, which a lookup that skips bytes would mistake for it. */
 const nearMiss = fc
   .tuple(fc.constantFrom(...KNOWN), fc.nat(), fc.integer({ min: 1, max: 255 }))
   .chain(([known, place, byte]) => {

@@ -9,7 +9,7 @@ import {
 } from '../../src/exports/forms.ts'
 import type { Environ, InputStream } from '../../src/types.ts'
 
-/** An input that knows only `chunks()`: whatever else a form asks of it is a fault of the form. */
+/** An input that has only `chunks()`: a form must not use any other method. */
 export class MemoryInput implements InputStream {
   readonly #pieces: Iterable<Buffer> | AsyncIterable<Buffer>
   /** Bytes that were taken. */

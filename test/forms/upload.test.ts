@@ -13,7 +13,7 @@ import { bundle, type Running, start, temporaryDirectory } from '../server/child
 
 const MiB = 1024 * 1024
 
-/** What it may add to the most that 32 MiB took; up to 25 MiB were seen, of 2048. */
+/** How much more memory it may take than an upload of 32 MiB. Up to 25 MiB were measured. */
 const SLACK = 64 * MiB
 
 const SOURCE = `
@@ -81,7 +81,7 @@ const field = (name: string, more = '') =>
 const HEAD = Buffer.from(`${field('before')}first${field('file', '; filename="large.bin"')}`)
 const TAIL = Buffer.from(`${field('after')}last\r\n--X-X--\r\n`)
 
-/** Almost a boundary in each line; a record holds 65,535 bytes at most. */
+/** Each line resembles a boundary. A record holds at most 65,535 bytes. */
 const PIECE = Buffer.alloc(
   65_520,
   '\r\n--X-Y\r\n--X-\r\n\n-X-X\r\n0123456789abcdef\0\x80\xff',

@@ -47,7 +47,7 @@ describe('The environ of BaseHandler', () => {
     })
     expect(seen).toMatchObject({
       'wsgi.version': [1, 0],
-      'wsgi.url_scheme': 'https', // Fact 77.
+      'wsgi.url_scheme': 'https',
       'wsgi.multithread': false,
       'wsgi.multiprocess': true,
       'wsgi.run_once': true,

@@ -45,7 +45,7 @@ function client(port: number, bytes: string): { socket: Socket; text: () => stri
   return { socket, text: () => Buffer.concat(pieces).toString('latin1') }
 }
 
-/** What the server says to `bytes` until it closes. */
+/** What the server sends in response to `bytes` until it closes. */
 async function ask(port: number, bytes: string): Promise<string> {
   const { socket: open, text } = client(port, bytes)
   await new Promise((resolve) => open.once('close', resolve))

@@ -1,4 +1,4 @@
-/** `makeServer`, `demoApp` and `HTTPRequestHandler`: wsgiref.simple_server, asked over sockets. */
+/** `makeServer`, `demoApp` and `HTTPRequestHandler` over real sockets, as in wsgiref.simple_server. */
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -51,7 +51,7 @@ async function ask(application: Application, target = '/', headers: HeaderList =
   return httpRequest(await serve(application, { validate: false }), { target, headers })
 }
 
-/** What the server says to bytes, until it closes. */
+/** What the server sends in response to bytes until it closes. */
 async function raw(place: { host: string; port: number }, bytes: string): Promise<string> {
   const socket = connect(place)
   let answer = ''

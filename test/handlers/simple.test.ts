@@ -19,7 +19,7 @@ afterEach(async () => {
   expect(problems.splice(0)).toEqual([])
 })
 
-/** Takes everything. */
+/** An output that keeps everything in memory. */
 class Memory implements Output {
   text = ''
 

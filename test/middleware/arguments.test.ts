@@ -5,7 +5,7 @@ import * as middleware from '../../src/exports/middleware.ts'
 import type { Application } from '../../src/types.ts'
 
 const app: Application = () => []
-/** As JavaScript calls it, without types. */
+/** The functions without their types, as JavaScript calls them. */
 const functions = middleware as unknown as Record<string, (...args: unknown[]) => unknown>
 const { FileStore } = middleware as unknown as Record<string, new (...args: unknown[]) => unknown>
 const SECRET =

@@ -329,7 +329,7 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
   })
 })
 
-/** What each file may load of Node, itself or by way of others. */
+/** The built-in modules that each file may load, directly or indirectly. */
 const BUILTINS: Record<string, string[]> = {
   'basic-auth': ['node:crypto'],
   'error-page': ['node:util'],

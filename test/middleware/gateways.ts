@@ -1,5 +1,5 @@
 /**
- * One application over each gateway, since middleware has to behave alike over all of them.
+ * One application over each gateway, because middleware has to behave the same over all of them.
  * The first is SimpleHandler in CGI's form, in this process; the others listen on 127.0.0.1.
  */
 import { Buffer } from 'node:buffer'

@@ -198,7 +198,7 @@ describe('The pool of sandwich.mjs', () => {
         for (let n = 1; n <= 2; n += 1) {
           expect(brief(await ask(`/${gateway}`))).toEqual([
             '200 OK',
-            `You were here 1 times, everybody together ${n} times.\n`,
+            `You were here 1 times, everyone together ${n} times.\n`,
           ])
         }
       })

@@ -1,4 +1,4 @@
-/** The message of `run` where its port is in use. */
+/** The message of `run` if its port is in use. */
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -16,7 +16,7 @@ afterEach(() => {
   other.close()
 })
 
-/** What is logged where nothing catches the error. */
+/** What is logged if nothing catches the error. */
 async function complaint(options: RunOptions): Promise<string> {
   const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   const before = process.listeners('uncaughtException')

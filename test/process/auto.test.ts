@@ -43,7 +43,7 @@ const listeners = process.listenerCount('uncaughtException')
 const CGI = { REQUEST_METHOD: 'GET', GATEWAY_INTERFACE: 'CGI/1.1' }
 const OWN = { LISTEN_PID: String(process.pid), LISTEN_FDS: '1' }
 
-/** What a process says it is with this descriptor for its stdin. */
+/** The gateway that a process detects with this descriptor as its stdin. */
 async function detected(stdin: 'ignore' | 'pipe' | number, env: NodeJS.ProcessEnv = {}) {
   const { output } = await start(process.execPath, [detecting], { stdio: [stdin], env }).ended
   return JSON.parse(output) as unknown

@@ -456,7 +456,7 @@ describe('A FastCGI response', () => {
     ])
   })
 
-  it('is possible after an abort and after the end of the connection (security 28)', () => {
+  it('is possible after an abort and after the end of the connection', () => {
     const connection = connectionWith(head(1), head(2), record(2, 1))
     connection.receiveEof()
     expect(drain(connection)).toEqual([aborted(2, 'disconnected')])
@@ -505,7 +505,7 @@ describe('A FastCGI connection', () => {
     expect(connection.closing).toBe(true)
   })
 
-  it('keeps nothing of a request for the next one with its id (security 31)', () => {
+  it('keeps nothing of a request for the next one with its id', () => {
     const connection = connectionWith(head(1))
     connection.stderr(1, 'x')
     connection.end(1)

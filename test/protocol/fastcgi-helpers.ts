@@ -1,4 +1,4 @@
-/** Feeding a FastCGI connection in every division, and looking at what comes out of it. */
+/** Feeds a FastCGI connection with bytes that are split in every way, and collects its events. */
 import { Buffer } from 'node:buffer'
 import type { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
 import { decodePairs } from '../../src/protocol/fastcgi-pairs.ts'
@@ -115,7 +115,7 @@ export function cut(bytes: Buffer, offsets: Iterable<number>): Buffer[] {
   return [...chunks, bytes.subarray(from)]
 }
 
-/** Whole, byte by byte, and cut in two at every offset. */
+/** Whole, byte by byte, and split in two at every offset. */
 export function* divisions(bytes: Buffer): Generator<[name: string, chunks: Buffer[]]> {
   const offsets = Array.from(bytes, (_, i) => i)
   yield ['whole', [bytes]]

@@ -303,7 +303,7 @@ describe('The work of the FastCGI reader', () => {
     ],
   ]
   for (const [name, chunks] of STREAMS) {
-    it(`for ${name} grows no faster than the stream (security 34)`, () => {
+    it(`for ${name} grows no faster than the stream`, () => {
       const few = bytesCopied(chunks(5000))
       expect(few).toBeGreaterThanOrEqual(5000)
       // Four times as much, with slack for the doubling; quadratic work would be sixteen times.

@@ -231,13 +231,13 @@ describe('checkStatus()', () => {
   )
 
   test.each([
-    ['200', 'Status must be at least 4 characters'], // Fact 7.
+    ['200', 'Status must be at least 4 characters'],
     ['', 'Status must be at least 4 characters'],
-    ['20X OK', 'Status message must begin w/3-digit code'], // Fact 8.
+    ['20X OK', 'Status message must begin w/3-digit code'],
     ['099 Low', 'Status message must begin w/3-digit code'],
     [' 200 OK', 'Status message must begin w/3-digit code'],
     ['٢٠٠ OK', 'Status message must begin w/3-digit code'],
-    ['200OK', 'Status message must have a space after code'], // Fact 9.
+    ['200OK', 'Status message must have a space after code'],
     ['2000 OK', 'Status message must have a space after code'],
     ['200\tOK', 'Status message must have a space after code'],
     ['200 OK\r\nSet-Cookie: a=b', 'Control characters are not allowed in a status'],

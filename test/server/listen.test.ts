@@ -66,7 +66,7 @@ function descriptor(server: Server): number {
   return fd
 }
 
-/** A listening socket, the name by which it is reached, and what lets go of it here. */
+/** A listening socket, its address, and a function that closes it in this process. */
 async function opened(kind: 'unix' | 'tcp') {
   const server = createServer()
   const path = inDirectory(`parent-${++count}`)

@@ -18,7 +18,7 @@ afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy()
 })
 
-/** Our end, and the web server's, which reads nothing yet. */
+/** Both ends of a connection. The peer does not read yet. */
 async function pair(): Promise<{ ours: Socket; peer: Socket }> {
   const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
   await once(server, 'listening')

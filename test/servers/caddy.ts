@@ -1,4 +1,4 @@
-/** Caddy in front of FastCGI applications. It speaks no SCGI. */
+/** Caddy in front of FastCGI applications. It does not support SCGI. */
 import { type Mount, scriptName, unixPath } from './mount.ts'
 import { type Place, readyPath, startServer, type WebServer } from './process.ts'
 

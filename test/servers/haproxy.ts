@@ -1,4 +1,4 @@
-/** HAProxy in front of FastCGI and HTTP applications. It speaks no SCGI. */
+/** HAProxy in front of FastCGI and HTTP applications. It does not support SCGI. */
 import { type Mount, quoteRegExp, scriptName, unixPath } from './mount.ts'
 import { type Place, readyPath, startServer, type WebServer, workerUser } from './process.ts'
 

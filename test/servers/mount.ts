@@ -1,4 +1,4 @@
-/** Where a web server hands requests to an application process. */
+/** Where a web server passes requests to an application process. */
 export interface Mount {
   /** '/', or a prefix with no slash at its end: '/app'. */
   at: string

@@ -53,7 +53,7 @@ const STOP_TIMEOUT = 10_000
 /** A free port can be taken before the server binds it; twice in a row is rare already. */
 const PORT_ATTEMPTS = 5
 
-/** Servers complain about a port in their own words: nginx, Apache; lighttpd; HAProxy. */
+/** The messages of servers whose port is in use: nginx, Apache; lighttpd; HAProxy. */
 const PORT_TAKEN = /address already in use|could not bind|cannot bind socket/i
 
 /** Debian keeps servers in /usr/sbin, which an ordinary user's PATH leaves out. */
@@ -160,7 +160,7 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0
 }
 
-/** Those to end when a test forgot to, or when its hook did not get to it. */
+/** Servers that are stopped at the end if a test has not stopped them. */
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
   for (const child of running) child.kill('SIGTERM')

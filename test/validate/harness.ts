@@ -1,4 +1,4 @@
-/** Applications that follow the contract, and gateways driven by hand, for tests of the validator. */
+/** Applications that follow the contract, and hand-driven gateways, for tests of the validator. */
 import type {
   Application,
   ApplicationClass,

@@ -220,7 +220,7 @@ describe.skipIf(!available)(`The output of Portico and wsgiref${hint}`, () => {
   })
 })
 
-/** What no two languages show alike, or only one of them has; wsgi.url_scheme is text. */
+/** Keys that the two languages show differently, or that only one has. wsgi.url_scheme is text. */
 const OBJECTS = /^(?:portico\.\w+|wsgi\.(?!url_scheme)\w+) = .*\n/gm
 
 describe.skipIf(!available)(`demoApp()${hint}`, () => {
@@ -314,7 +314,7 @@ describe.skipIf(!available)(`CGIHandler prints the same as in wsgiref${hint}`, (
   })
 })
 
-/** Node gives a child an environment of text; how bytes come through is tested with CGI itself. */
+/** Node encodes the environment of a child as text. The tests of CGI cover other bytes. */
 function withoutBytes(environ: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(environ).filter(([, value]) => !/[^ -~]/.test(value)))
 }

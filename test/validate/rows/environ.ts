@@ -1,4 +1,4 @@
-/** Environs, each of which breaks one rule of what a gateway has to give. */
+/** Environs, each of which breaks one rule for gateways. */
 import type { Environ } from '../../../src/types.ts'
 import { environs, makeEnviron, type Row } from '../harness.ts'
 

@@ -1,4 +1,4 @@
-/** What applications do wrong with `wsgi.input` and `wsgi.errors`, and what gateways make of them. */
+/** Violations in the use of `wsgi.input` and `wsgi.errors`, by applications and by gateways. */
 import { Readable } from 'node:stream'
 import type { Environ } from '../../../src/types.ts'
 import { answer, app, applications, makeEnviron, OK, PLAIN, refusal, type Row } from '../harness.ts'
