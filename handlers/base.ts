@@ -16,7 +16,7 @@
  *     ended     any                       ended     nothing is sent; an error is logged
  *
  * The server calls `start` or `run` once. It may call `abort` (the client is gone) and `disconnected`
- * (the client closed its half) at any time, more than once. `fail` takes errors from outside of
+ * (the client closed its half) at any time, more than once. `fail` takes errors from outside
  * `run`, such as uncaught exceptions. `_end` is called once, after the last `_write`. The body is
  * closed once.
  *
@@ -145,7 +145,7 @@ export class BaseHandler extends HandlerDefaults {
    * The client is gone, or the server gives up: aborts `portico.signal`, closes the body, and
    * discards what the application still sends. No effect once the response has ended.
    */
-  abort(reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away')): void {
+  abort(reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client disconnected')): void {
     if (this.#ended) return
     this.#ended = true
     this.disconnected(reason)
@@ -166,7 +166,7 @@ export class BaseHandler extends HandlerDefaults {
    * sent, because the client may have closed only its half of the connection.
    */
   disconnected(
-    reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client went away'),
+    reason: Error = new PeerError('PORTICO_DISCONNECTED', 'The client disconnected'),
   ): void {
     this.#lifetime.abort(reason)
   }

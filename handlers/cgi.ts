@@ -23,11 +23,11 @@ import { BaseCGIHandler } from './simple.ts'
  */
 const DETACH_AFTER = 20
 
-/** How long, in ms, such a script may go on after its response before it is ended. */
+/** How long, in ms, such a script may keep running after its response before it is ended. */
 const EXIT_AFTER = 30_000
 
 /**
- * How long, in ms, a script may go on after SIGTERM, which a web server sends if the client is gone.
+ * How long, in ms, a script may keep running after SIGTERM, which a web server sends if the client is gone.
  * Apache kills the script after 3 s.
  */
 const TERMINATE_AFTER = 2_000
@@ -152,7 +152,7 @@ export class CGIHandler extends BaseCGIHandler {
 
   /**
    * A script that has nothing left to do ends by itself. One that has left timers or connections
-   * must neither keep the client waiting nor run for ever.
+   * must neither keep the client waiting nor run forever.
    */
   #leave(): void {
     if (this.#left) return

@@ -139,7 +139,7 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
   /** Called after ABORT_REQUEST, and when the connection has closed. */
   lost(): void {
     this.abort()
-    this.message.destroy(new PeerError('PORTICO_DISCONNECTED', 'The web server went away'))
+    this.message.destroy(new PeerError('PORTICO_DISCONNECTED', 'The web server disconnected'))
   }
 
   override addCgiVars(): void {

@@ -97,7 +97,7 @@ export class NodeExchange implements SocketOwner {
   }
 
   /**
-   * The client went away. As in node:http, the socket is destroyed before the request, and has an
+   * The client disconnected. As in node:http, the socket is destroyed before the request, and has an
    * error if the request body is incomplete.
    */
   readonly #abort = () => {
@@ -218,7 +218,7 @@ export class NodeExchange implements SocketOwner {
   closed(): void {
     if (this.#settled || this.#readTimer !== null) return
     if (this.#aborted) {
-      this.#fail(new PeerError('PORTICO_DISCONNECTED', 'The client went away'))
+      this.#fail(new PeerError('PORTICO_DISCONNECTED', 'The client disconnected'))
     } else {
       const error = new ApplicationError('The application destroyed its response')
       this.#fail(this.#socket.errored ?? error)
@@ -262,7 +262,7 @@ function disconnected(): Error {
   return Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
 }
 
-/** Whether the client went away in the middle of the request body. */
+/** Whether the client disconnected in the middle of the request body. */
 function isTruncated(environ: Environ): boolean {
   return (environ['wsgi.input'] as { readonly truncated?: boolean }).truncated === true
 }

@@ -76,7 +76,7 @@ function isEscape(raw: string, at: number): boolean {
 
 /** A path in which nothing has to be encoded. */
 const PLAIN = /^[\w.~!$&'()*+,;=:@/-]*$/
-/** What may not stand in a path (RFC 3986, section 3.3). */
+/** What a path must not contain (RFC 3986, section 3.3). */
 const NOT_IN_PATH = /[^\w.~!$&'()*+,;=:@/-]/g
 /** The same in a path that is encoded already. Printable characters stay, as in node:http. */
 const NOT_IN_RAW_PATH = /[^!-~]/g

@@ -43,7 +43,7 @@ function streamed(
       yield* ready
       for (let step = await next; !step.done; step = await reader.read()) yield step.value
       // A cancelled stream looks like one that has ended.
-      if (signal.aborted) throw new PeerError('PORTICO_DISCONNECTED', 'The client went away')
+      if (signal.aborted) throw new PeerError('PORTICO_DISCONNECTED', 'The client disconnected')
     },
     close() {
       signal.removeEventListener('abort', cancel)

@@ -1,4 +1,4 @@
-/** A request body that a handler may go on reading after it has returned its Response. */
+/** A request body that a handler may keep reading after it has returned its Response. */
 import type { Buffer } from 'node:buffer'
 import type { Body } from '../types.ts'
 

@@ -2,8 +2,8 @@
  * `withCodeCache`: a CommonJS program as one file that loads from a V8 code cache, if there is one.
  *
  * V8 parses a whole file before it runs the first line, and compiles each function at its first
- * call. Together that is most of what a CGI request costs above the start of Node. A cache that was
- * made after a request contains what a request needs, and V8 parses nothing.
+ * call. Together that is most of the cost of a CGI request on top of Node's start. A cache that was
+ * written after a request contains everything that a request needs, so V8 parses nothing.
  *
  * The program is in a comment, which V8 skips without parsing it. The loader compiles the comment
  * under the file's own name and line numbers, so stack traces point at its lines.
@@ -15,11 +15,11 @@ export interface CachedProgram {
   readonly source: string
   /** The first lines of the file: `#!` and comments. Ends with a newline, or is empty. */
   readonly head?: string
-  /** The exports that `import { … } from` finds. */
+  /** The names that `import { … } from` can import. */
   readonly names?: readonly string[]
   /**
-   * What makes the cache: 'command', which is `node FILE --code-cache`, or 'first-run', which is a
-   * request that found none and has sent its response.
+   * When the cache is written: by the 'command' `node FILE --code-cache`, or at the 'first-run': after
+   * the response to a request that found no cache.
    */
   readonly madeBy: 'command' | 'first-run'
 }
@@ -31,7 +31,7 @@ const OPEN = '(function (exports, require, module, __filename, __dirname) {\n'
 const CLOSE = '\n})'
 const END = '\n*/}'
 
-/** Not in a program, because bundlers escape control characters. */
+/** A character that no program contains, because bundlers escape control characters. */
 const CONTROL = '\u0001'
 
 /** Characters of the hash that binds a cache to its program. V8 compares only lengths. */
@@ -120,7 +120,7 @@ const CACHE_NAME = {
 const RULE = {
   command: `
   if (making()) {
-    // Descriptor 1 is for the response, which is thrown away.
+    // Descriptor 1 is for the response, which is discarded.
     fs.closeSync(1)
     fs.openSync(require('node:os').devNull, 'w')
     Object.assign(process.env, {

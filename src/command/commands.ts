@@ -4,7 +4,7 @@
  */
 import type { FlagTable, FlagValues } from './flags.ts'
 
-/** Where a command writes. Both write the text as it is. */
+/** Where a command writes. Both functions write the text unchanged. */
 export interface Output {
   readonly out: (text: string) => void
   readonly err: (text: string) => void
@@ -32,7 +32,7 @@ export interface Command {
   /** Completes file names, or words. Default: file names. */
   readonly completes?: 'files' | readonly string[]
   /**
-   * Carries it out; resolves to the exit code.
+   * Runs the command; resolves to the exit code.
    *
    * @throws {UsageError} for a command line that makes no sense: one line, exit code 2.
    */

@@ -13,7 +13,7 @@ interface Completed {
   readonly name: string
   readonly help: string
   readonly flags: readonly (readonly [flag: string, row: Flag])[]
-  /** Undefined for names of files. */
+  /** Undefined for file names. */
   readonly words: readonly string[] | undefined
 }
 
@@ -58,7 +58,7 @@ function flagsOf(table: FlagTable): Completed['flags'] {
   return entries.map(([key, row]) => [`--${row.negative ? 'no-' : ''}${flagName(key)}`, row])
 }
 
-/** The words of a flag's value; undefined for a name of a file. */
+/** The words of a flag's value; undefined for a file name. */
 function wordsOf({ choices, word }: Flag): readonly string[] | undefined {
   return choices ?? (word === undefined ? undefined : [word])
 }
@@ -163,7 +163,7 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`
 }
 
-/** In a specification of zsh's _arguments these end the description. */
+/** Escapes the characters that end the description in a specification of zsh's _arguments. */
 function escaped(text: string): string {
   return text.replace(/[[\]:]/g, String.raw`\$&`)
 }

@@ -3,8 +3,8 @@ export const EXIT = {
   done: 0,
   /** The work failed. */
   failed: 1,
-  /** Unknown command or flag, wrong value. Docker reserves 2 in a health check for the same. */
+  /** Unknown command or flag, or invalid value. */
   usage: 2,
-  /** The application does not start or is not there; gunicorn uses 3, too. */
+  /** The application does not exist or does not start. The same as in gunicorn. */
   noApplication: 3,
 } as const

@@ -1,4 +1,4 @@
-/** Flags: what a row says about one, and how an argument list is read with a table of them. */
+/** Flags: their tables, and how the arguments are parsed. */
 import { parseArgs } from 'node:util'
 import { UsageError } from './usage-error.ts'
 import { suggestion } from '../options/names.ts'
@@ -41,8 +41,8 @@ export interface Arguments {
 }
 
 /**
- * Reads arguments. A flag may stand anywhere before `--`; the last of several counts unless the
- * flag is repeatable.
+ * Parses arguments. Flags may be anywhere before `--`. If a flag is given more than once, the last
+ * value counts, unless it is repeatable.
  *
  * @throws {UsageError} for an unknown flag, with the nearest name, and for a wrong value.
  */
@@ -119,7 +119,7 @@ function example({ value, choices }: Flag): string {
 function unknown(rawName: string, names: readonly string[]): string {
   const given = rawName.replace(/^--?(?:no-)?/, '')
   const hint = rawName.startsWith('--') || given.length > 1 ? suggestion(given, names) : undefined
-  // A list of forty names would not be one line.
+  // A list of forty names would not fit on one line.
   const near = hint?.startsWith('Did you mean') ? hint.replace("'", "'--") : 'See --help'
   return `unknown flag ${rawName}. ${near}`
 }

@@ -2,7 +2,7 @@
 import { COMMAND_NAMES, commandOf, type Command } from './commands.ts'
 import { flagName, type Flag, type FlagTable } from './flags.ts'
 
-/** Columns of a terminal that has not been made wider. */
+/** The usual width of a terminal in columns. */
 const WIDTH = 80
 
 /** Where the second column begins. */
@@ -26,7 +26,8 @@ export function overview(version: string): string {
 }
 
 /**
- * The help of one command. With `all` false only the common flags are listed if some are marked so.
+ * The help of one command. If `all` is false and some flags are marked as common, only those are
+ * listed.
  */
 export function commandHelp(name: string, command: Command, all: boolean): string {
   const { operands, flags, notes = [] } = command

@@ -1,4 +1,4 @@
-/** `portico`: finds the sub-command, loads it, and turns what goes wrong into one line. */
+/** `portico`: finds the sub-command, loads it, and reports errors in one line. */
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { ConfigurationError } from '../errors.ts'
@@ -15,7 +15,7 @@ const STREAMS: Output = {
 }
 
 /**
- * Carries out a command line; resolves to the exit code.
+ * Runs a command line; resolves to the exit code.
  *
  * @param args the arguments after the name of the program.
  */
@@ -78,7 +78,7 @@ async function runCommand(name: string, args: readonly string[], output: Output)
   return command.run({ values, operands, rest, ...output })
 }
 
-/** Of the package that this file belongs to. */
+/** The version of the package that this file belongs to. */
 function version(): string {
   const manifest = createRequire(import.meta.url)('portico/package.json') as { version: string }
   return manifest.version

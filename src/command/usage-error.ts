@@ -1,4 +1,4 @@
-/** A command line that cannot be carried out: one line on stderr, exit code 2. */
+/** An invalid command line: one line on stderr, exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }

@@ -3,7 +3,7 @@ import { suggestion } from '../options/names.ts'
 import { MAX_SIZE, type Kind } from '../options/row.ts'
 import { quote } from '../text.ts'
 
-/** What a row says about its value: the part of an option's row that decides about a text. */
+/** The part of an option's row that describes its value. */
 export interface ValueRow {
   readonly kind: Kind
   readonly range?: readonly [min: number, max: number]

@@ -36,7 +36,7 @@ export function addHTTPVariables(
   environ.SERVER_PROTOCOL = `HTTP/${request.httpVersion}`
   environ.SERVER_NAME = plainAddress(socket.localAddress) || 'localhost'
   environ.SERVER_PORT = String(socket.localPort ?? '80')
-  if (isGone(socket)) throw new PeerError('PORTICO_DISCONNECTED', 'The client went away')
+  if (isGone(socket)) throw new PeerError('PORTICO_DISCONNECTED', 'The client disconnected')
   if (socket.remoteAddress !== undefined) {
     environ['REMOTE_ADDR'] = plainAddress(socket.remoteAddress)
     environ['REMOTE_PORT'] = String(socket.remotePort)

@@ -115,7 +115,7 @@ export class IncomingFile implements FileDescription, AsyncIterable<Buffer> {
   /**
    * Iterates the content in the chunks in which it arrives, without a copy.
    *
-   * @throws {PeerError} if the client goes away, or the body is malformed.
+   * @throws {PeerError} if the client disconnects, or the body is malformed.
    * @throws {ApplicationError} once the callback has settled, because the rest is gone then.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
@@ -133,7 +133,7 @@ export class IncomingFile implements FileDescription, AsyncIterable<Buffer> {
     }
   }
 
-  /** Returns the content as a stream. If the client goes away it is destroyed with the error. */
+  /** Returns the content as a stream. If the client disconnects, it is destroyed with the error. */
   stream(): Readable {
     const stream = withoutCrash(Readable.from(this, { objectMode: false }))
     this.#streams.push(stream)

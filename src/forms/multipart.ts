@@ -118,7 +118,7 @@ export class MultipartReader {
     else this.#pending.append(chunk)
   }
 
-  /** What the match at `at` is: if the line goes on, it is not a delimiter. */
+  /** Classifies the match at `at`: if the line continues, it is not a delimiter. */
   #delimiterAt(bytes: Buffer, at: number): Delimiter | 'none' | 'unclear' {
     let i = at + this.#needle.length
     const isFinal = bytes[i] === DASH && bytes[i + 1] === DASH

@@ -1,13 +1,13 @@
 /** How long to wait before a worker is started again. */
 
-/** A worker that was ready for less has failed; in milliseconds. */
+/** A worker that was ready for a shorter time has failed; in milliseconds. */
 const MIN_UPTIME = 1_000
 
 /** The first wait, and the longest, in milliseconds. */
 const FIRST_DELAY = 500
 const MAX_DELAY = 30_000
 
-/** A worker that has served starts again at once; one that fails at once waits longer each time. */
+/** Restarts a worker that has served at once, and one that keeps failing after longer and longer delays. */
 export class Backoff {
   #failures = 0
 

@@ -1,4 +1,4 @@
-/** Binds the sockets of a master: it neither listens on them nor accepts. */
+/** Binds the sockets of a master, which neither listens on them nor accepts. */
 import { isIPv6 } from 'node:net'
 import { checkOptions } from '../options/check.ts'
 import { ConfigurationError } from '../errors.ts'
@@ -21,10 +21,10 @@ export interface BoundSocket {
   readonly settings: ListenerSettings
   /** Where clients connect: 'unix:PATH', 'HOST:PORT', 'http://HOST:PORT/' or 'fd:N'. */
   readonly url: string
-  /** Whether another process opened it, which holds it when this one ends. */
+  /** Whether another process has opened it and keeps it open when this one ends. */
   readonly inherited: boolean
   /**
-   * Makes it reachable: before, a client would be refused until a worker listens. Returns a
+   * Makes it reachable. Earlier, clients would be refused, because no worker listens yet. Returns a
    * description for the log.
    */
   publish(): string

@@ -14,15 +14,15 @@ import type { Status } from './status.ts'
 export const COMMANDS = ['status', 'ping', 'reload', 'stop'] as const
 export type Command = (typeof COMMANDS)[number]
 
-/** Bytes of a command: more than any has. */
+/** The largest size of a command in bytes: more than any command needs. */
 const MAX_COMMAND = 1024
 
 /** Milliseconds that a client may take to send its command. */
 const COMMAND_TIME = 5_000
 
-/** What a command has come to. */
+/** The result of a command. */
 export interface Result {
-  /** 0 or 1: what the command line exits with. */
+  /** 0 or 1: the exit code of the command line. */
   readonly code: number
   /** Why, if it failed. */
   readonly error?: string

@@ -9,9 +9,9 @@ export interface Identity {
 }
 
 /**
- * Looks names up. Without a group it is the user's own.
+ * Looks up the names. The default group is that of the user.
  *
- * @throws {ConfigurationError} for an unknown name, and if this process is not root's.
+ * @throws {ConfigurationError} for an unknown name, and if this process does not run as root.
  */
 export function identityOf(
   user: string | number | undefined,

@@ -1,6 +1,6 @@
 /**
- * What master and worker say to each other over IPC. Each message is in the property `portico`, so
- * that the application may use `process.send` for its own.
+ * The messages of master and worker over IPC. Each has a property `portico`, so that the application
+ * can use `process.send` for its own messages.
  */
 import type { ListenerSettings, MountSettings } from './settings.ts'
 
@@ -48,11 +48,11 @@ export type Reason = 'max-requests' | 'uncaught error' | 'signal'
 
 export type ToWorker =
   | { readonly portico: 'start'; readonly settings: WorkerSettings }
-  /** Other workers go on: stop accepting, give idle connections away, complete running requests. */
+  /** Other workers continue: stop accepting, pass on idle connections, complete running requests. */
   | { readonly portico: 'retire'; readonly timeout: number }
-  /** The last workers: with `takeWaiting` connections that wait in the kernel's queue are served. */
+  /** Portico stops. With `takeWaiting`, connections in the kernel's queue are still served. */
   | { readonly portico: 'close'; readonly timeout: number; readonly takeWaiting: boolean }
-  /** Comes with the handle of a connection. */
+  /** Sent together with the handle of a connection. */
   | { readonly portico: 'connection'; readonly listener: number }
   | { readonly portico: 'ping' }
 
@@ -63,7 +63,7 @@ export type FromWorker =
   | { readonly portico: 'pulse'; readonly pulse: Pulse }
   | { readonly portico: 'pong' }
   | { readonly portico: 'replace'; readonly reason: Reason }
-  /** Comes with the handle of a connection. */
+  /** Sent together with the handle of a connection. */
   | { readonly portico: 'connection'; readonly listener: number }
 
 /** How often a worker sends its pulse, in milliseconds. */

@@ -6,8 +6,8 @@ import type { Reason, WorkerSettings } from './messages.ts'
 import { BootError, WorkerProcess, type Launch } from './worker-process.ts'
 
 /**
- * Milliseconds that a reload waits for a retired worker until it starts the next one, so that memory
- * holds few workers more than usual, and a long response does not stop the reload.
+ * Milliseconds that a reload waits for a retired worker before it starts the next one. So only a few
+ * more workers than usual are in memory, and a long response does not stop the reload.
  */
 const NEXT_AFTER = 1_000
 
@@ -22,19 +22,19 @@ export interface PoolOptions {
 
 /**
  * Milliseconds after `blockTimeout` until the master ends a blocked worker whose watchdog has not: it
- * may be inside of native code.
+ * may be inside native code.
  */
 const LAST_RESORT = 5_000
 
 /** How often it looks, in milliseconds. It counts: after the machine slept a clock would be wrong. */
 const WATCH_TIME = 1_000
 
-/** The place of one worker, which its successors take. */
+/** A slot for one worker and its successors. */
 interface Slot {
   worker: WorkerProcess | null
   /** A successor is starting. */
   replacing: Promise<WorkerProcess | null> | null
-  /** A start that waits for its time. */
+  /** A delayed start. */
   timer: NodeJS.Timeout | undefined
 }
 
@@ -44,9 +44,9 @@ export type Report = (step: string) => void
 export class Pool {
   readonly #options: PoolOptions
   readonly #slots: Slot[] = []
-  /** Those that run, and those that complete their last requests. */
+  /** The workers that run, and those that complete their last requests. */
   readonly #processes = new Set<WorkerProcess>()
-  /** Connections that came when no worker was ready. */
+  /** Connections that arrived while no worker was ready. */
   #homeless: { readonly listener: number; readonly handle: SocketHandle }[] = []
   readonly #backoff = new Backoff()
   #watch: NodeJS.Timeout | undefined
@@ -67,8 +67,8 @@ export class Pool {
   }
 
   /**
-   * Starts `count` workers: one, and when it is ready the others, so that an application that does
-   * not start reports its error once.
+   * Starts `count` workers: one first, and the others when it is ready, so that an application that
+   * does not start reports its error only once.
    *
    * @throws {BootError} if a worker does not start.
    */
@@ -126,8 +126,8 @@ export class Pool {
   }
 
   /**
-   * Starts a worker for `slot`, and retires the one that it replaces, which it returns. If a start is
-   * under way it returns that one.
+   * Starts a worker for `slot`, retires the one that it replaces, and returns that. If a start is in
+   * progress, it returns the result of that start.
    *
    * @throws {BootError} if the new worker does not start; the old one stays.
    */
@@ -146,7 +146,7 @@ export class Pool {
       throw error
     }
     if (this.#stopping) throw new BootError('Portico is stopping')
-    // While it started, the slot may have been given up.
+    // The slot may have been removed during the start.
     if (!this.#slots.includes(slot)) {
       next.retire(null, this.#options.shutdownTimeout)
       return null
@@ -185,7 +185,7 @@ export class Pool {
     const slot = this.#slots.find((each) => each.worker === worker)
     if (!slot || this.#stopping) return
     if (reason === 'uncaught error') {
-      // It serves no longer.
+      // It no longer serves.
       slot.worker = null
       worker.retire(null, this.#options.shutdownTimeout)
       this.#count(reason)
@@ -237,10 +237,10 @@ export class Pool {
   }
 
   /**
-   * Replaces all workers, one by one. A call during a reload waits for it and reloads once more; so
-   * do all other calls in that time.
+   * Replaces all workers, one by one. Calls during a reload wait for it, and then share one further
+   * reload.
    *
-   * @throws {BootError} if a new worker does not start; those that were not replaced stay.
+   * @throws {BootError} if a new worker does not start; the workers not replaced yet stay.
    */
   reload(report: Report): Promise<void> {
     if (this.#reloading === null) return this.#begin(report)
@@ -282,7 +282,7 @@ export class Pool {
     this.reloads += 1
   }
 
-  /** One worker more or less, but never none. Returns how many there are to be. */
+  /** Adds or removes one worker, but not the last one. Returns the new number. */
   scale(change: 1 | -1): number {
     if (change === 1) {
       this.#startAfter(0, this.#addSlot())

@@ -1,6 +1,6 @@
 /**
- * `serve`: the master of `portico serve`. It binds the sockets and never accepts, loads nothing of
- * the application, and keeps the workers running.
+ * `serve`: the master of `portico serve`. It binds the sockets, never accepts, does not load the
+ * application, and keeps the workers running.
  */
 import { existsSync } from 'node:fs'
 import { ConfigurationError } from '../errors.ts'
@@ -22,14 +22,14 @@ const EXIT_OK = 0
 const EXIT_ERROR = 1
 const EXIT_NOT_STARTED = 3
 
-/** How often the master looks whether it is idle, in milliseconds. */
+/** How often the master checks whether it is idle, in milliseconds. */
 const IDLE_CHECK_TIME = 1_000
 
 /**
  * Serves an application with several workers until it is stopped.
  *
  * Resolves to the exit code: 0 if it was asked to stop or was idle, 1 for an error such as an address
- * in use, 3 if the application is not there or does not start.
+ * in use, 3 if the application does not exist or does not start.
  */
 export async function serve(settings: ServeSettings): Promise<number> {
   try {
@@ -177,7 +177,7 @@ class Master implements StatusSource {
    */
   stop(takeWaiting = true): Promise<void> {
     if (this.#stopped === null) {
-      // From here on the workers alone hold the sockets, so that these close with the last of them.
+      // From now on only the workers hold the sockets, which close with the last worker.
       this.#closeSockets()
       this.#stopped = this.pool.stop(takeWaiting)
       this.#stopRequested(this.#stopped)

@@ -29,7 +29,7 @@ export interface ServeSettings {
    * reload after `ln -sfn releases/2 current` loads the new release.
    */
   readonly file: string
-  /** The working directory, with its links not resolved; each worker enters it anew. */
+  /** The working directory, with its links not resolved; each worker enters it again. */
   readonly directory: string
   readonly listeners: readonly ListenerSettings[]
   /** How many workers run; at least 1. */
@@ -39,7 +39,7 @@ export interface ServeSettings {
   readonly accessLog?: string
   /** How the log lines of master and workers look. */
   readonly log?: 'text' | 'json'
-  /** Files of environment variables; each worker reads them anew, after `env`. */
+  /** Files of environment variables; each worker reads them again, after `env`. */
   readonly envFiles?: readonly string[]
   /** The environment of the workers. Default: that of the master. */
   readonly env?: NodeJS.ProcessEnv

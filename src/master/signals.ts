@@ -1,4 +1,4 @@
-/** What signals mean to a master. Workers are in other process groups and do not get them. */
+/** The signals of a master. Workers are in other process groups and do not get them. */
 import { logEntry } from '../log.ts'
 import { hasTerminal } from './terminal.ts'
 

@@ -1,4 +1,4 @@
-/** What a master knows of itself and its workers. */
+/** What a master knows about itself and its workers. */
 import { PULSE_TIME } from './messages.ts'
 import type { Pool } from './pool.ts'
 import type { BoundSocket } from './bind.ts'
@@ -48,7 +48,7 @@ export interface Status {
     readonly ready: number
     readonly blocked: number
   }
-  /** Since the start, ended workers included; `active`, `connections` and `idle` are of now. */
+  /** Since the start, ended workers included; `active`, `connections` and `idle` are current. */
   readonly totals: {
     readonly requests: number
     readonly active: number
@@ -72,7 +72,7 @@ export interface StatusSource {
   readonly state: Status['state']
 }
 
-/** Asks all workers whether they respond, so that it is true of this moment. */
+/** The current status. Asks all workers whether they respond. */
 export async function statusOf(source: StatusSource): Promise<Status> {
   const { pool } = source
   const processes = await Promise.all(pool.workers.map(processStatus))

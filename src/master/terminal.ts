@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * A terminal that is closed sends SIGHUP to its processes, which should end then. Without one SIGHUP
- * is a message of an administrator. Where the system has no /proc, a descriptor decides.
+ * A terminal that is closed sends SIGHUP to its processes, which should then end. Without a terminal,
+ * SIGHUP comes from an administrator. On a system without /proc, a descriptor decides.
  */
 export function hasTerminal(): boolean {
   try {

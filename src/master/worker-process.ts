@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import type { FromWorker, Pulse, Reason, ToWorker, WorkerSettings } from './messages.ts'
 
-/** Milliseconds after the grace time until a worker that has not ended is killed. */
+/** Milliseconds after the grace period after which a worker that still runs is killed. */
 const KILL_AFTER = 1_000
 
-/** Descriptors that a worker may not have: systemd's protocol is for the master alone. */
+/** Variables that a worker must not have: systemd's protocol is only for the master. */
 const MASTERS_VARIABLES = [
   'LISTEN_PID',
   'LISTEN_PIDFDID',
@@ -38,7 +38,7 @@ export class BootError extends Error {}
 export interface WorkerEvents {
   /** A connection without a process. */
   onConnection(from: WorkerProcess, listener: number, handle: SocketHandle): void
-  /** It wants a successor. */
+  /** The worker asks for a successor. */
   onReplace(worker: WorkerProcess, reason: Reason): void
   onExit(worker: WorkerProcess): void
 }
@@ -65,7 +65,7 @@ export class WorkerProcess {
   readonly #events: WorkerEvents
   #failure = ''
   #pongs: (() => void)[] = []
-  /** What to call for connections that have not left for the worker yet. */
+  /** Callbacks for connections that have not been sent to the worker yet. */
   readonly #passing = new Set<() => void>()
   #killTimer: NodeJS.Timeout | undefined
   #onGone = (): void => {}
@@ -133,7 +133,7 @@ export class WorkerProcess {
         this.#events.onReplace(this, message.reason)
         break
       case 'connection':
-        // Without a handle it has closed on its way.
+        // Without a handle, the connection has closed on its way.
         if (handle) this.#events.onConnection(this, message.listener, handle)
         break
       default: // The application's own message.
@@ -163,13 +163,13 @@ export class WorkerProcess {
       sent(new Error('The worker is gone'))
       return
     }
-    // Node passes the handles of libuv as they are; its types know those of sockets only.
+    // Node passes on libuv handles, but its types allow only sockets.
     this.#child.send(message, handle as never, {}, sent)
   }
 
   /** Passes a connection on; `failed` is called if the worker cannot take it. */
   take(listener: number, handle: SocketHandle, failed: () => void): void {
-    // Node forgets the handles that wait for a process which ends.
+    // Node drops handles that wait for a process if it ends.
     this.#passing.add(failed)
     this.#send({ portico: 'connection', listener }, handle, (error) => {
       if (!this.#passing.delete(failed)) return
@@ -224,8 +224,8 @@ export class WorkerProcess {
 }
 
 /**
- * In a process group of its own: a terminal sends Ctrl-C to the whole group, and the workers have to
- * end one after another.
+ * Starts a worker in its own process group: a terminal sends Ctrl-C to the whole group, but the
+ * workers have to end in order.
  */
 function start(launch: Launch): ChildProcess {
   const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', ...launch.descriptors, 'ipc']
@@ -243,7 +243,7 @@ function start(launch: Launch): ChildProcess {
   })
 }
 
-/** The master has the debugger's usual port. */
+/** Gives the worker another inspector port, because the master has the usual one. */
 function ownInspector({ execArgv, env }: Launch): string[] {
   const debugs = [...execArgv, env['NODE_OPTIONS'] ?? ''].some((text) => text.includes('--inspect'))
   return debugs ? ['--inspect-port=0'] : []

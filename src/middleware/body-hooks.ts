@@ -11,7 +11,7 @@ import { chain, guard, type MaybePromise } from './maybe-promise.ts'
 
 /** What middleware wants to know about a body. All are optional. */
 export interface BodyHooks {
-  /** Called with each chunk before it goes on to the gateway. */
+  /** Called with each chunk before the gateway gets it. */
   readonly onChunk?: ((chunk: Chunk) => void) | undefined
   /**
    * Called when the body throws. It throws `error` or another error, or returns the last chunk to send.

@@ -27,7 +27,7 @@ export interface ErrorPageOptions {
  *
  * @param app the application.
  * @param options `development`.
- * @returns the application. In all other cases, and for errors of the peer, the error goes on to the
+ * @returns the application. In all other cases, and for errors of the peer, the error is passed on to the
  *   handler, which sends no details. HTML is sent only to clients that accept it. The error is
  *   written to `wsgi.errors` in any case.
  * @throws {ConfigurationError} for an unknown option.

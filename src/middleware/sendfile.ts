@@ -20,7 +20,7 @@ export interface SendfileOptions {
   /**
    * Only for nginx, which takes a URL instead of a path: directories and the `internal` locations
    * that serve them, `{ '/srv/files': '/files' }`. The longest matching directory counts. Files
-   * outside of all are sent by the application.
+   * outside all of them are sent by the application.
    */
   readonly map?: Readonly<Record<string, string>> | undefined
   /**

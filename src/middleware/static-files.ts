@@ -32,7 +32,7 @@ export interface StaticFilesOptions {
 /**
  * Serves the files of a directory.
  *
- * Nothing outside of the directory is served, whatever the path and wherever a symbolic link leads,
+ * Nothing outside the directory is served, whatever the path and wherever a symbolic link leads,
  * even if others change the directory at the same time.
  *
  * @param root the path of the directory. It is resolved for each request, so that it may be a symbolic

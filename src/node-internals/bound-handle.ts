@@ -1,5 +1,5 @@
 /**
- * Sockets that are bound and neither listen nor accept: a master binds them, and its workers inherit
+ * Sockets that are bound, but neither listen nor accept. A master binds them, and its workers inherit
  * the descriptor, listen and accept.
  *
  * A `net.Server` of the master would accept as well, because libuv polls each listening handle. So
@@ -39,7 +39,7 @@ export function bindPort(
 ): { readonly handle: BoundHandle; readonly host: string; readonly port: number } {
   const handle = made(create!(host, port, family))
   const bound: { address?: string; port?: number } = {}
-  // libuv reports an address in use only when it is asked for something else (`delayed_error`).
+  // libuv reports an address in use only at a later call (`delayed_error`).
   const error = handle.getsockname!(bound)
   if (error !== 0) {
     handle.close()

@@ -1,6 +1,6 @@
 /**
- * Connections that move to another process: the handle is sent over IPC, which duplicates the
- * descriptor, and enters the other server through the same door as an accepted one.
+ * Connections that move to another process. The handle is sent over IPC, which duplicates the
+ * descriptor, and the other server handles it like an accepted connection.
  */
 import { Server, type Socket } from 'node:net'
 import { INTERNALS_ALLOWED } from './allowed.ts'
@@ -12,8 +12,8 @@ export interface SocketHandle {
 }
 
 /**
- * Stops reading from `socket` and returns its handle; null where that is not possible. What the peer
- * sends from now on stays in the kernel. The caller destroys the socket when the handle was sent.
+ * Stops reading from `socket` and returns its handle; null if that is not possible. Bytes that the
+ * peer sends from now on stay in the kernel. The caller destroys the socket when the handle was sent.
  */
 export function detach(socket: Socket): SocketHandle | null {
   if (!INTERNALS_ALLOWED) return null
@@ -36,8 +36,8 @@ export function adopt(server: Server, handle: SocketHandle): boolean {
 }
 
 /**
- * Stops listening and leaves all connections alone. `close()` of an HTTP server closes the idle ones
- * as well.
+ * Stops listening without closing any connection. `close()` of an HTTP server would close the idle
+ * ones as well.
  */
 export function stopListening(server: Server): void {
   Server.prototype.close.call(server)

@@ -1,4 +1,4 @@
-/** What a row of a table of options says, and what follows from it: variable, flag and text. */
+/** A row of a table of options, and what is derived from it: variable, flag and text. */
 
 /**
  * The type of a value. A 'time' is in milliseconds. The code that uses a 'special' option parses it.
@@ -22,7 +22,7 @@ export interface OptionRow<Value = unknown> {
   readonly more?: string
 }
 
-/** 24.8 days. For a longer time Node's timers fire at once. */
+/** 24.8 days. With a longer time, Node's timers fire at once. */
 export const MAX_TIME = 2 ** 31 - 1
 export const MAX_SIZE = Number.MAX_SAFE_INTEGER
 

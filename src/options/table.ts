@@ -46,7 +46,7 @@ export const OPTIONS = {
   mode: {
     kind: 'special',
     of: SERVERS,
-    // The web server's group can connect, others cannot. (php-fpm had 0666: CVE-2014-0185.)
+    // The web server's group can connect, and others cannot. (php-fpm used 0666: CVE-2014-0185.)
     default: 0o660,
     external: 'socketMode',
     help: 'permissions of a Unix socket, such as 0660',
@@ -154,7 +154,7 @@ export const OPTIONS = {
   idleTimeout: {
     kind: 'time',
     of: ENGINES,
-    // nginx keeps an idle connection to an upstream for as long, so nginx closes it first.
+    // nginx also keeps idle connections to an upstream for 60 s, and closes them first.
     default: 60_000,
     range: [1, MAX_TIME],
     unlimited: true,

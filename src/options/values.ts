@@ -1,4 +1,4 @@
-/** Refuses values of options, with one form of message. For middleware and forms. */
+/** Refuses values of options of middleware and forms, always with the same kind of message. */
 import { ConfigurationError } from '../errors.ts'
 import { quote } from '../text.ts'
 

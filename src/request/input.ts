@@ -73,7 +73,7 @@ export class Input implements InputStream {
     return this.#owed
   }
 
-  /** True if the client went away before the whole body had arrived. */
+  /** True if the client disconnected before the whole body had arrived. */
   get truncated(): boolean {
     return this.#source.truncated === true && this.#owed > 0
   }

@@ -160,7 +160,7 @@ export class OutputWriter {
 export function disconnection(error: unknown): PeerError | undefined {
   const code = (error as NodeJS.ErrnoException | null)?.code ?? ''
   if (!GONE.has(code)) return undefined
-  return new PeerError('PORTICO_DISCONNECTED', `The client went away (${code})`)
+  return new PeerError('PORTICO_DISCONNECTED', `The client disconnected (${code})`)
 }
 
 /** The parts as bytes: in one Buffer if they are small. */

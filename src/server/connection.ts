@@ -1,4 +1,4 @@
-/** What a server needs of its connections. */
+/** What a server needs from its connections. */
 import type { Socket } from 'node:net'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import type { Expirable } from './deadlines.ts'
@@ -12,8 +12,8 @@ export interface Connection extends Expirable {
    */
   end(): void
   /**
-   * As `end()`, but an idle connection stays open: it serves one more request, which may be on its
-   * way. `end()` follows. Absent for connections that carry one request.
+   * Like `end()`, but an idle connection stays open and serves one more request, which may be on its
+   * way. `end()` is called later. Absent for connections that carry only one request.
    */
   endAfterNext?(): void
   /**
@@ -35,12 +35,12 @@ export interface Connection extends Expirable {
   closed?(): void
 }
 
-/** Takes a connection that is at rest. */
+/** Takes an idle connection. */
 export type Give = (socket: Socket) => void
 
 /**
- * Sends the handle of a connection to another process, and calls `sent` when the handle has left, or
- * could not.
+ * Sends the handle of a connection to another process, and calls `sent` when it was sent or has
+ * failed.
  */
 export type SendHandle = (handle: SocketHandle, sent: (error: Error | null) => void) => void
 

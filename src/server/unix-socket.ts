@@ -43,7 +43,7 @@ export async function bindSocketFile(
  * Binds a socket at a temporary path through `bind`, with its permissions. The returned function
  * gives it its final path, and returns another one that removes this path.
  *
- * `bind` must bind synchronously, as `server.listen` does outside of cluster workers: the umask
+ * `bind` must bind synchronously, as `server.listen` does outside cluster workers: the umask
  * belongs to the whole process, and changes only while `bind` runs.
  *
  * @throws {ConfigurationError} if a process listens at `path`, or if it is not a socket.

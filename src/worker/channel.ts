@@ -4,7 +4,7 @@ import type { SocketHandle } from '../node-internals/hand-over.ts'
 
 /** The channel to the master. The application may use the same channel for its own messages. */
 export interface Channel {
-  /** Sends a message; with a handle, `sent` is called when it has left. */
+  /** Sends a message. With a handle, `sent` is called when the handle has been sent. */
   send(message: FromWorker, handle?: SocketHandle, sent?: (error: Error | null) => void): void
   /** Calls `take` for each message of the master. */
   receive(take: (message: ToWorker, handle: SocketHandle | undefined) => void): void
@@ -23,7 +23,7 @@ export function openChannel(): Channel | null {
         sent(new Error('The master is gone'))
         return
       }
-      // Node passes the handles of libuv as they are; its types know those of sockets only.
+      // Node passes on libuv handles, but its types allow only sockets.
       process.send!(message, handle as never, {}, sent)
     },
     receive(take) {

@@ -21,9 +21,9 @@ export function explain(error: unknown, file: string): string {
 }
 
 /**
- * Where a syntax error is. For an ES module that was imported dynamically Node names neither the
- * file nor the line, except when the error ends the process. So other processes look for it: one
- * parses only this file; the other one links it with its imports, which runs nothing of them.
+ * The location of a syntax error. For a dynamically imported ES module, Node names neither the file
+ * nor the line, unless the error ends the process. So other processes look for it: one parses only
+ * this file, and the other one links it with its imports, without running them.
  */
 function whereSyntaxFails(file: string): string | undefined {
   const { href } = pathToFileURL(file)

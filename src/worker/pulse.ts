@@ -6,7 +6,7 @@ import type { Channel } from './channel.ts'
 /** How often the number of requests is compared with `maxRequests`, in milliseconds. */
 const COUNT_TIME = 100
 
-/** Where the numbers come from. */
+/** The source of the numbers. */
 export interface PulseSource {
   requests(): number
   active(): number
@@ -16,8 +16,8 @@ export interface PulseSource {
 }
 
 /**
- * What of a process's resources is a job of the application that has not ended. Servers, connections
- * and pipes may be open for ever.
+ * The kinds of resources that mean that a job of the application is running. Servers, connections and
+ * pipes do not count, because they may be open forever.
  */
 const JOBS = new Set([
   'Timeout',
@@ -31,7 +31,7 @@ const JOBS = new Set([
 ])
 
 /**
- * Sends a pulse now and each second, and asks for a successor after `maxRequests`. The returned
+ * Sends a pulse now and every second, and asks for a successor after `maxRequests`. The returned
  * function sends the last one.
  */
 export function startPulse(

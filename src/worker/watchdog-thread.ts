@@ -6,7 +6,7 @@ import { asLogEntry } from '../text.ts'
 import { BEATS, BEAT_TIME, DEBUGGED, QUESTIONS, type WatchdogData } from './watchdog.ts'
 
 /**
- * Milliseconds for the main thread to stop at a statement. If it does not, it is inside of a system
+ * Milliseconds for the main thread to stop at a statement. If it does not, it is inside a system
  * call or of native code.
  */
 const PAUSE_TIME = 2_000

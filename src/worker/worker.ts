@@ -20,7 +20,7 @@ import { startWatchdog } from './watchdog.ts'
 /** How long the process may still run after its last connection has closed, in milliseconds. */
 const EXIT_TIME = 1_000
 
-/** How many uncaught errors are logged: a timer that throws each time would fill the log. */
+/** How many uncaught errors are logged: a timer that always throws would fill the log. */
 const MAX_LOGGED = 10
 
 interface ServerHandler {
@@ -41,7 +41,7 @@ export class Worker {
     // The master ends its workers over IPC. A signal comes from an administrator.
     process.once('SIGTERM', () => this.#askForSuccessor())
     process.once('SIGINT', () => this.#askForSuccessor())
-    // A group of processes may get it with the master, which knows what it means.
+    // A whole group of processes may get it. The master decides what it means.
     process.on('SIGHUP', () => {})
     process.on('uncaughtException', (error, origin) => this.#uncaught(error, origin))
   }
@@ -133,7 +133,7 @@ export class Worker {
     if (handle === undefined) return // The connection was closed on its way.
     const server = this.#servers[listener]
     if (!this.#leaving && server?.adopt(handle)) return
-    // The master sent it before it knew that this worker is leaving.
+    // The master sent it before it knew that this worker is retiring.
     this.#give(listener, handle, () => handle.close())
   }
 
@@ -210,7 +210,7 @@ export class Worker {
   }
 }
 
-/** The master's options hold here: a descriptor has neither permissions nor a path. */
+/** Listens on the inherited descriptors, which have neither permissions nor a path. */
 async function listenOnAll(
   settings: WorkerSettings,
   { application, options: fromFile }: LoadedApplication,
@@ -237,7 +237,7 @@ function withInfinity(options: object): object {
   return Object.fromEntries(restored)
 }
 
-/** A variable that is set already wins, as with `node --env-file`. */
+/** Reads variables from a file. As with `node --env-file`, variables that are already set win. */
 function readEnvironment(path: string): void {
   try {
     process.loadEnvFile(isAbsolute(path) ? path : resolve(path))

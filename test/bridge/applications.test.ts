@@ -529,7 +529,7 @@ async function runExample(file: string): Promise<Application | ApplicationClass>
   return application
 }
 
-/** A copy of both directories, beside stand-ins for what the build makes of Portico. */
+/** A copy of both directories, next to stand-ins for the built package. */
 describe('In another directory', () => {
   let directory: string
 

@@ -67,7 +67,7 @@ const rows: [what: string, body: Body, noticed: Noticed][] = [
   ],
 ]
 
-/** A running server; `send` sends a request, and resolves to a function that goes away. */
+/** A running server. `send` sends a request, and resolves to a function that disconnects. */
 interface Place {
   send(body: Body): Promise<() => void>
   close(): Promise<unknown>
@@ -161,7 +161,7 @@ function variablesOf({ length }: Body): [string, string][] {
   ]
 }
 
-describe.each(Object.keys(places))('A client of %s that goes away', (name) => {
+describe.each(Object.keys(places))('A client of %s that disconnects', (name) => {
   test.each(rows)('after %s is noticed as on node:http', async (_, body, noticed) => {
     let notice: (it: Noticed) => void
     const heard = new Promise<Noticed>((resolve) => (notice = resolve))

@@ -31,7 +31,7 @@ beforeAll(async () => {
   directory = await makeDirectory()
   setFlagsFromString('--expose-gc')
   collect = runInNewContext('gc') as () => void
-  // Koa logs every stream that a client has left.
+  // Koa logs every stream whose client has disconnected.
   vi.spyOn(console, 'error').mockReturnValue()
 })
 afterAll(async () => {

@@ -183,7 +183,7 @@ class OwnResponse extends Response {}
 
 const bytes = () => new TextEncoder().encode('Hello')
 
-describe('The body of a Response made of', () => {
+describe('The body of a Response made from', () => {
   test.each<[string, () => Response | Promise<Response>, string]>([
     ['a string', () => new Response('J\xfcrgen \u20ac'), 'J\xc3\xbcrgen \xe2\x82\xac'],
     ['an empty string', () => new Response(''), ''],
@@ -452,7 +452,7 @@ test('A client that disconnects aborts the signal with a reason and cancels the 
   const { stream, state, controller } = pushed()
   const signals: AbortSignal[] = []
   const application = fromFetch((request) => {
-    // As a framework hands on the request that it got: Hono's mount() makes the third of them.
+    // As a framework passes on the request that it got: Hono's mount() makes the third of them.
     const copies = [request, request.clone(), new Request('http://other.example/', request)]
     for (const copy of copies) signals.push(copy.signal)
     return new Response(stream)

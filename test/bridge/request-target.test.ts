@@ -52,7 +52,7 @@ function targetFor(variables: Readonly<Record<string, string>>): string[] {
   return [base, url, original]
 }
 
-describe('A target with characters that may not stand in one', () => {
+describe('A target with characters that a target must not contain', () => {
   test.each([
     ['UTF-8 in the path', '/caf\xc3\xa9', '', '/caf\xc3\xa9', '/caf%C3%A9'],
     ['UTF-8 in the query', '/x', 'q=\xc3\xa9', '/x?q=\xc3\xa9', '/x?q=%C3%A9'],

@@ -211,11 +211,12 @@ const LIGHTTPD_FASTCGI = [
 const LIGHTTPD = [LIGHTTPD_SCGI, ...LIGHTTPD_FASTCGI]
 const HAPROXY = 'FastCGI behind HAProxy'
 
-const MERGED = 'Apache joins the headers of a name, in requests and in responses'
-const EXIT_CODE = 'Apache looks at no exit code, and no length was declared'
-const NO_WORD = 'SCGI has no word for it, a Unix socket no reset, and no length was declared'
-const BUFFERED = 'mod_fcgid holds 64 KiB of a response back, and can still say 500'
-const COUNTED = 'Apache counts anew what has come to its end when it begins to send it'
+const MERGED = 'Apache joins repeated headers, in requests and in responses'
+const EXIT_CODE = 'Apache ignores the exit code, and no length was declared'
+const NO_WORD = 'SCGI cannot signal it, a Unix socket has no reset, and no length was declared'
+const BUFFERED = 'mod_fcgid buffers 64 KiB of a response, and can still send a 500'
+const COUNTED =
+  'Apache computes the length again if the response has ended before it begins to send it'
 const LENIENT = 'lighttpd 1.4.69 takes the end of the connection for the end of the response'
 
 const SHORT = [
@@ -239,7 +240,7 @@ const policies: readonly Policy[] = [
   {
     places: [FCGID, HAPROXY, ...LIGHTTPD_FASTCGI],
     row: 'a GET has neither CONTENT_TYPE nor CONTENT_LENGTH',
-    reason: 'they say 0 where there is no body',
+    reason: 'they send 0 if there is no body',
     expect: { body: 'CONTENT_TYPE is absent\nCONTENT_LENGTH=0\n' },
   },
   {
@@ -257,7 +258,7 @@ const policies: readonly Policy[] = [
   {
     places: LIGHTTPD,
     row: 'an unusual query is not changed',
-    reason: 'lighttpd escapes a % that begins no escape',
+    reason: 'lighttpd escapes a % that does not begin an escape',
     expect: { body: 'QUERY_STRING=k=aa%2F%2Fbb&//q//p//=//a//b//?c=d&%25zz&+\n' },
   },
   {
@@ -269,19 +270,19 @@ const policies: readonly Policy[] = [
   {
     places: LIGHTTPD,
     row: "the reason of a status is the application's",
-    reason: 'lighttpd has words of its own',
+    reason: 'lighttpd sends its own reason phrase',
     expect: { status: '403 Forbidden' },
   },
   {
     places: [HAPROXY],
     row: 'a redirect keeps its Location',
-    reason: 'HAProxy 2.6 has words of its own',
+    reason: 'HAProxy 2.6 sends its own reason phrase',
     expect: { status: '302 Moved Temporarily' },
   },
   {
     places: [HAPROXY],
     row: 'a 304 has no body, and gets no headers',
-    reason: 'HAProxy 2.6 adds the length of nothing',
+    reason: 'HAProxy 2.6 adds Content-Length: 0',
     expect: { headers: { 'Content-Length': ['0'] } },
   },
   {

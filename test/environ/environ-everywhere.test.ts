@@ -64,9 +64,9 @@ const asked: readonly Asked[] = [
   path('repeated slashes', '//a///b//', '//a///b//'),
   path('a slash at the end', '/a/b/', '/a/b/'),
   path('escaped UTF-8', '/%E3%81%82', '/\xe3\x81\x82'),
-  path('escaped bytes that are no UTF-8', '/%80%ff', '/\x80\xff'),
+  path('escaped bytes that are not UTF-8', '/%80%ff', '/\x80\xff'),
   path('raw UTF-8', '/\xe3\x81\x82', '/\xe3\x81\x82'),
-  path('raw bytes that are no UTF-8', '/\x80\xff', '/\x80\xff'),
+  path('raw bytes that are not UTF-8', '/\x80\xff', '/\x80\xff'),
   path('dot segments', '/a/../b/./c', '/b/c'),
   path('dots that are no segments', '/a../.b/...', '/a../.b/...'),
   path('an empty query', '/a?', '/a'),
@@ -84,7 +84,7 @@ const asked: readonly Asked[] = [
     }),
   },
   headers('an empty header', [['X-Empty', '']], { HTTP_X_EMPTY: '' }),
-  headers('blanks around a value', [['X-Blank', '  a b\t ']], { HTTP_X_BLANK: 'a b' }),
+  headers('spaces around a value', [['X-Blank', '  a b\t ']], { HTTP_X_BLANK: 'a b' }),
   headers(
     'a header twice',
     [
@@ -159,16 +159,16 @@ function lossy(name: string, variables: (mount: string) => Variables): Policy {
   return { where: ['node-fastcgi'], asked: name, reason: LOSSY, variables }
 }
 
-const ASCII = 'node:http refuses raw bytes in a target, as RFC 9112, section 3.2 has it'
+const ASCII = 'node:http refuses raw bytes in a target, as RFC 9112, section 3.2, demands'
 
 const policies: readonly Policy[] = [
   {
     where: ['SCGI'],
-    reason: 'CONTENT_LENGTH has to be there, even without a body',
+    reason: 'CONTENT_LENGTH is required, even without a body',
     variables: (_, { body }) => (body === undefined ? { CONTENT_LENGTH: '0' } : {}),
   },
-  lossy('escaped bytes that are no UTF-8', () => ({ PATH_INFO: `/${LOST}${LOST}` })),
-  lossy('raw bytes that are no UTF-8', (mount) => ({
+  lossy('escaped bytes that are not UTF-8', () => ({ PATH_INFO: `/${LOST}${LOST}` })),
+  lossy('raw bytes that are not UTF-8', (mount) => ({
     PATH_INFO: `/${LOST}${LOST}`,
     REQUEST_URI: `${mount}/${LOST}${LOST}`,
   })),
@@ -178,18 +178,18 @@ const policies: readonly Policy[] = [
   })),
   lossy('bytes in a header', () => ({ HTTP_X_BYTES: `${LOST} \xc3\xa9 ${LOST}` })),
   { where: ['HTTP'], asked: 'raw UTF-8', reason: ASCII, variables: 400 },
-  { where: ['HTTP'], asked: 'raw bytes that are no UTF-8', reason: ASCII, variables: 400 },
+  { where: ['HTTP'], asked: 'raw bytes that are not UTF-8', reason: ASCII, variables: 400 },
   { where: ['HTTP'], asked: 'a query with escaped and raw bytes', reason: ASCII, variables: 400 },
   {
     where: ['HTTP'],
     asked: 'dot segments',
-    reason: 'there is no web server that resolves them, and for us a path is data',
+    reason: 'no web server resolves them, and Portico treats a path as data',
     variables: () => ({ PATH_INFO: '/a/../b/./c' }),
   },
   {
     where: ['Apache'],
     asked: 'two cookies',
-    reason: 'Apache joins the headers of a name with a comma, Cookie like any other',
+    reason: 'Apache joins repeated headers with a comma, even Cookie',
     variables: () => ({ HTTP_COOKIE: 'a=1, b=2' }),
   },
   {
@@ -212,8 +212,8 @@ const policies: readonly Policy[] = [
   },
   {
     where: ['nginx'],
-    asked: 'blanks around a value',
-    reason: 'nginx takes spaces away, but no tab',
+    asked: 'spaces around a value',
+    reason: 'nginx removes spaces, but not tabs',
     variables: () => ({ HTTP_X_BLANK: 'a b\t' }),
   },
 ]

@@ -70,7 +70,7 @@ describe('The PARAMS of FastCGI', () => {
   })
 })
 
-/** The inside of the netstring. */
+/** The content of the netstring. */
 function headers(pairs: readonly (readonly [string, string])[]): Buffer {
   const netstring = encodeRequest(pairs.flat(), 0)
   return netstring.subarray(netstring.indexOf(':') + 1, -1)

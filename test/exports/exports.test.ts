@@ -104,7 +104,7 @@ test('portico/gateway exports what a gateway is built from', () => {
   )
 })
 
-/** Prints what loading every export path changes outside of the package. */
+/** Prints what loading every export path changes outside the package. */
 const EFFECTS = `
 const before = Object.getOwnPropertyDescriptors(globalThis)
 const listeners = process.eventNames().length

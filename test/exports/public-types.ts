@@ -36,7 +36,7 @@ import { demoApp, setupTestingDefaults } from 'portico/wsgiref'
 
 declare module 'portico' {
   interface Environ {
-    /** A key of a middleware of one's own. */
+    /** A key of custom middleware. */
     'example.user'?: { readonly name: string }
   }
 }
@@ -159,7 +159,7 @@ export function misspelt(): void {
   void new FastCGIHandler({ shutdownTimeout: '5s' })
 }
 
-// A gateway of one's own.
+// A custom gateway.
 
 export class Gateway extends BaseHandler {
   override gateway = 'example'

@@ -96,7 +96,7 @@ export function post(body: string | Buffer, options: PostOptions = {}): Promise<
 /** The first file of that name. */
 export const fileOf = (form: FieldStorage, name: string): UploadedFile => {
   const file = form.getFirst(name)
-  if (file === undefined || typeof file === 'string') throw new Error(`${name} is no file`)
+  if (file === undefined || typeof file === 'string') throw new Error(`${name} is not a file`)
   return file
 }
 

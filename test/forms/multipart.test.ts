@@ -289,7 +289,7 @@ describe('FieldStorage reads multipart/form-data:', () => {
 
   it('it passes on the error of the input, and leaves no file', async () => {
     const body = bytes(FOUR_PARTS)
-    const cut = new PeerError('PORTICO_BODY_CUT_SHORT', 'the client went away')
+    const cut = new PeerError('PORTICO_BODY_CUT_SHORT', 'the client disconnected')
     for (let length = 0; length <= body.length; length += 3) {
       const input = new MemoryInput(
         (function* () {

@@ -129,7 +129,7 @@ it.each([
   await expect(parsing).rejects.toThrow(message)
 })
 
-/** A body whose client leaves before its end. */
+/** A body whose client disconnects before its end. */
 async function* leaving() {
   yield bytes(file.slice(0, -5))
   await new Promise((resolve) => setTimeout(resolve, 10))

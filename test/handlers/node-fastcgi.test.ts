@@ -51,7 +51,7 @@ function newDirectory(): string {
   return folder.path
 }
 
-/** What a web server has got from one connection. */
+/** What a web server has received on one connection. */
 interface Answer {
   stdout: string
   stderr: string

@@ -15,7 +15,7 @@ export const APPLICATION = `
     if (path === '/block') while (true);
     if (path === '/wait') await new Promise((resolve) => setTimeout(resolve, 1500))
     if (path === '/forever') await new Promise(() => setInterval(() => {}, 1000))
-    if (path === '/throw') setTimeout(() => { throw new Error('thrown outside of a request') })
+    if (path === '/throw') setTimeout(() => { throw new Error('thrown outside a request') })
     let length = 0
     for await (const chunk of environ['wsgi.input'].chunks()) length += chunk.length
     startResponse('200 OK', [['Content-Type', 'text/plain']])

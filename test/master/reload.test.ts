@@ -167,7 +167,7 @@ test('An uncaught error replaces the worker: it completes its requests and takes
   await expect.poll(async () => (await statusOf(server)).totals.active).toBe(1)
   const old = (await pids())[0]!
   await client(server).post('/throw')
-  await server.printed('thrown outside of a request')
+  await server.printed('thrown outside a request')
   expect(await client(server).post('/')).not.toContain(`${old} `)
   expect(await running).toContain(`${old} 5`)
 })

@@ -225,7 +225,7 @@ describe('The line of an access log', () => {
       '200 5',
     ],
     [
-      'a client that leaves in the middle of write()',
+      'a client that disconnects in the middle of write()',
       async (_environ, startResponse) => {
         await startResponse(OK, [])('hello')
         throw new PeerError('PORTICO_DISCONNECTED', 'gone')

@@ -27,7 +27,7 @@ afterAll(() => {
 
 let copies = 0
 
-/** A fresh copy of an example: its state begins anew. */
+/** A fresh copy of an example: its state is empty. */
 async function load<T = object>(name: string): Promise<T & { application: Application }> {
   const bundle = await rolldown({
     input: join(ROOT, 'examples', name),

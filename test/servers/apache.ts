@@ -23,7 +23,7 @@ export interface ApacheOptions {
   /** FastCGI programs that mod_fcgid starts: `at` as in a Mount, `script` an executable file. */
   fcgid?: { at: string; script: string; extra?: string }[]
   mounts?: Mount[]
-  /** Modules besides: `xsendfile`. */
+  /** Further modules, such as `xsendfile`. */
   modules?: string[]
   /** Directives for the server: `AllowEncodedSlashes NoDecode`. */
   extra?: string

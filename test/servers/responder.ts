@@ -50,7 +50,7 @@ async function start(
   const server = createServer((socket) => {
     connections += 1
     sockets.add(socket)
-    // A web server that goes away is no fault of the test.
+    // A web server may disconnect; the test does not fail because of that.
     serve(socket).catch(() => socket.destroy())
   })
   const path = typeof listen === 'string' ? listen.slice('unix:'.length) : undefined

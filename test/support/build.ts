@@ -5,7 +5,7 @@ import { join } from 'node:path'
 
 const SOURCES = ['src', 'handlers', 'scripts/build.mjs', 'tsconfig.json', 'package-lock.json']
 
-// Each vitest project that needs the build loads this file anew.
+// Each vitest project that needs the build loads its own copy of this file.
 const built = Symbol.for('portico.test.built')
 const state = globalThis as { [built]?: true }
 

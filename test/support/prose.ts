@@ -1,8 +1,8 @@
-/** Finds the words that CONTRIBUTING's glossary replaces, in comments, messages, titles and pages. */
+/** Finds words that CONTRIBUTING's glossary replaces, and some phrases, in comments, messages, titles and pages. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** A word of the glossary's right column: where it was found, and what to write instead. */
+/** A word or phrase to replace: where it was found, and what to write instead. */
 export interface Finding {
   readonly at: string
   readonly found: string
@@ -40,7 +40,20 @@ const GLOSSARY: readonly (readonly [words: string, use: string])[] = [
   ['lest', 'so that, because'],
 ]
 
-const PATTERNS = GLOSSARY.map(([words, use]) => ({
+/** Phrases that are translated from another language, or have a plainer form. */
+const PHRASES: typeof GLOSSARY = [
+  ['for ever', 'forever'],
+  ["one['’]s own", 'custom, your own'],
+  ['anew', 'again'],
+  ['at the (?:most|least)', 'at most, at least'],
+  ['(?:comes?|came) twice', 'appears twice, is repeated'],
+  ['let(?:s|ting)? go of', 'release'],
+  ['nothing but', 'only'],
+  ['thrown? away|throws away', 'discard'],
+  ['(?:two|second) readings?', 'ambiguous'],
+]
+
+const PATTERNS = [...GLOSSARY, ...PHRASES].map(([words, use]) => ({
   pattern: new RegExp(`\\b(?:${words})\\b`, 'gi'),
   use,
 }))

@@ -17,7 +17,7 @@ afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close()
 })
 
-/** Listens on TCP, or on the given path, and hands over each connection. */
+/** Listens on TCP, or on the given path, and passes on each connection. */
 async function serve(onSocket: (socket: Socket) => unknown, path?: string) {
   const sockets = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -237,7 +237,7 @@ describe.each([
     ['a bare LF', 'HTTP/1.1 200 OK\nA: b\r\n\r\n', 'PORTICO_PROTOCOL', /line end/],
     ['a CR within a line', `${ok}A: b\rc\r\n\r\n`, 'PORTICO_PROTOCOL', /header line/],
     ['a header without a name', `${ok}: b\r\n\r\n`, 'PORTICO_PROTOCOL', /header line/],
-    ['a blank before the colon', `${ok}A : b\r\n\r\n`, 'PORTICO_PROTOCOL', /header line/],
+    ['a space before the colon', `${ok}A : b\r\n\r\n`, 'PORTICO_PROTOCOL', /header line/],
     ['a folded header', `${ok}A: b\r\n c\r\n\r\n`, 'PORTICO_PROTOCOL', /header line/],
     [
       'two kinds of framing',

@@ -95,7 +95,7 @@ const withoutLength = (head: string[]) => head.filter((line) => !/^content-lengt
 
 const DIFFERENCES: readonly Difference[] = [
   {
-    reason: 'an array of several chunks has a length as well, and a client of HTTP can rely on it',
+    reason: 'an array of several chunks also has a length, on which an HTTP client can rely',
     applies: ({ app }) => /^(?:two chunks|an empty chunk and another)$/.test(app),
     change: ({ head, body }) => void head.push(`Content-Length: ${body.length}`),
   },
@@ -116,7 +116,7 @@ const DIFFERENCES: readonly Difference[] = [
     change: (parts) => (parts.body = parts.body.slice(0, 2)),
   },
   {
-    reason: 'nothing to send for a HEAD need not mean an empty page, so no length is added',
+    reason: 'an empty body for HEAD does not mean an empty page, so no length is added',
     applies: (given, { body }) => isHead(given) && body === '' && given.app !== '204',
     change: (parts, { app }) => {
       if (!app.startsWith('a length')) parts.head = withoutLength(parts.head)

@@ -16,7 +16,7 @@ function hash(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-/** An application that responds with what `use` makes of the input. */
+/** An application that responds with the result of `use` for the input. */
 function reading(
   use: (input: InputStream, environ: Environ) => Promise<string | Uint8Array>,
 ): Application {

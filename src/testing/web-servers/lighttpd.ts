@@ -1,6 +1,6 @@
 /**
  * lighttpd 1.4 with fastcgi.server, scgi.server or cgi.assign, and `"check-local" => "disable"`
- * where the application is no file.
+ * where the application is not a file.
  */
 import { percentEncode } from '../../text.ts'
 import { joined, variableOf } from './sent-request.ts'

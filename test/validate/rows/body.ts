@@ -92,7 +92,7 @@ const shapeRows: Row[] = [
         'that returns one: fromFetch(handler)',
     ],
     [
-      'a close that is no function',
+      'a close that is not a function',
       returning(Object.assign([], { close: 1 })),
       'body: close must be a function, not 1',
     ],
@@ -165,7 +165,7 @@ const chunkRows = applications([
     'body chunk 1: came before startResponse; call startResponse first',
   ],
   [
-    'an iterator whose step is no object',
+    'an iterator whose step is not an object',
     returning({ [Symbol.iterator]: () => ({ next: () => undefined }) }),
     'body: next() call 1 must return an object { done, value }, not undefined',
   ],

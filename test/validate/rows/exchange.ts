@@ -23,7 +23,7 @@ function afterTheHead(crafted: Application): Promise<string> {
       return async () => {}
     }
     const body = await validator(crafted, silent)(makeEnviron(), gateway)
-    for await (const chunk of body) if (chunk === 'never') throw new Error('it went on')
+    for await (const chunk of body) if (chunk === 'never') throw new Error('it continued')
   })
 }
 

@@ -40,7 +40,7 @@ const statusRows = applications([
     `${FIRST}: Status message must begin w/3-digit code, not "20 OK"`,
   ],
   [
-    'a status code that is no number',
+    'a status code that is not a number',
     withStatus('20X OK'),
     `${FIRST}: Status message must begin w/3-digit code, not "20X OK"`,
   ],
