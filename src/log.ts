@@ -24,9 +24,20 @@ export function log(text: string): void {
   }
 }
 
+let asJson = false
+
+/** Makes entries JSON objects with `time`, `pid` and `message`, one in a line. */
+export function logAsJson(): void {
+  asJson = true
+}
+
 /** Logs one entry; see `asLogEntry`. */
 export function logEntry(text: string): void {
-  log(asLogEntry(text))
+  if (!asJson) log(asLogEntry(text))
+  else {
+    const entry = { time: new Date().toISOString(), pid: process.pid, message: text }
+    log(`${JSON.stringify(entry)}\n`)
+  }
 }
 
 /**

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
-import { logEntry } from '../log.ts'
+import { logAsJson, logEntry } from '../log.ts'
 import { OPTIONS } from '../options/table.ts'
 import { bindAll, type BoundSocket } from './bind.ts'
 import { ControlServer, type Command, type Result } from './control.ts'
@@ -32,6 +32,7 @@ const IDLE_CHECK_TIME = 1_000
  * in use, 3 if the application does not exist or does not start.
  */
 export async function serve(settings: ServeSettings): Promise<number> {
+  if (settings.log === 'json') logAsJson()
   try {
     return await new Master(settings).run()
   } catch (error) {

@@ -2,7 +2,7 @@
 import { isAbsolute, resolve } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
-import { logEntry } from '../log.ts'
+import { logAsJson, logEntry } from '../log.ts'
 import { FIRST_DESCRIPTOR, type ToWorker, type WorkerSettings } from '../master/messages.ts'
 import type { Runnable } from '../application/to-application.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
@@ -68,6 +68,7 @@ export class Worker {
   async #start(settings: WorkerSettings): Promise<void> {
     this.#settings = settings
     const { file, args } = settings
+    if (settings.log === 'json') logAsJson()
     try {
       for (const path of settings.envFiles) readEnvironment(path)
       process.title = `portico worker: ${file}`
