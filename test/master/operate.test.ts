@@ -44,7 +44,7 @@ describe('The exit code is', () => {
   test('3 if the application is not there', async () => {
     const file = join(directory.path, 'missing.mjs')
     const { code, output } = await portico('serve', file, '--listen', ':0')
-    expect(output).toBe(`The application '${file}' does not exist\n`)
+    expect(output).toBe(`portico: no such file: ${file}\n`)
     expect(code).toBe(3)
   })
 
