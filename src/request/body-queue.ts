@@ -28,6 +28,12 @@ const SHORT = 4096
 /** Bytes of memory that short chunks share. */
 const SHARED = 16_384
 
+/**
+ * While fewer chunks wait, a short one has its own memory: most bodies end with one, and allocating
+ * memory to share for it would cost more than the chunk.
+ */
+const FEW = 4
+
 const NO_CHUNKS: Buffer[] = []
 const NO_MEMORY = Buffer.alloc(0)
 
@@ -56,7 +62,7 @@ export class BodyQueue implements ByteSource {
   /** @param borrowed true if the caller reuses the memory of `chunk` after this returns */
   push(chunk: Buffer, borrowed = false): void {
     const { length } = chunk
-    if (length >= SHORT || this.queued === 0) {
+    if (length >= SHORT || this.#chunks.length - this.#first < FEW) {
       this.#add(borrowed ? Buffer.from(chunk) : chunk)
     } else {
       if (length > this.#memory.length - this.#end) this.#share()
