@@ -123,6 +123,7 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
   application: Application | null = null
   readonly #maxHeaders: number
   readonly #highWaterMark: number
+  #input: Input | null = null
   #pending: Chunk | null = null
 
   constructor(request: IncomingMessage, response: ServerResponse, options: HTTPOptions = {}) {
@@ -168,10 +169,10 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     const source = queueFromStream(request, this.#highWaterMark, () => {
       return request.socket.destroyed && !request.complete
     })
-    return new Input(
+    return (this.#input = new Input(
       this.clientWaits ? afterContinue(source, () => this.#continue()) : source,
       contentLength(this.environ!) ?? Infinity,
-    )
+    ))
   }
 
   override getStderr(): ErrorStream {
@@ -216,18 +217,17 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
 
   override _end(complete: boolean): void {
     const { request, response } = this
-    const { socket } = request
-    const unread = !request.complete && hasBody(request)
+    // The parser may not have noticed yet that a body which has been read is complete.
+    const unread = !request.complete && hasBody(request) && this.#input?.unread !== 0
     if (unread) discardBody(request, response)
     if (complete) {
-      if (this.#pending === null) response.end()
-      else response.end(this.#pending, 'latin1')
+      response.end(this.#pending ?? '', 'latin1')
     } else {
       if (this.#pending !== null) response.write(this.#pending, 'latin1')
       else if (this.headersSent) flushHead(response)
       // Closing before the end of the body shows the client that the response is incomplete. It must
       // wait for the responses to earlier requests, and Node 26 sends writes at the end of a turn.
-      const close = () => setImmediate(() => socket.destroySoon())
+      const close = () => setImmediate(() => request.socket.destroySoon())
       if (response.socket !== null) close()
       else response.once('socket', close)
     }

@@ -21,7 +21,10 @@ export function linger(socket: Socket): () => void {
     if (left <= 0 || socket.bytesRead === read) socket.destroy()
     read = socket.bytesRead
   }, LINGER_SILENCE)
-  const stop = () => clearInterval(timer)
+  const stop = () => {
+    clearInterval(timer)
+    socket.off('close', stop)
+  }
   socket.once('close', stop)
   return stop
 }

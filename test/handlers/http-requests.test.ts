@@ -423,3 +423,35 @@ test('a request whose client has reset the connection never reaches the applicat
   expect(write.mock.calls).toEqual([])
   write.mockRestore()
 })
+
+test('A kept-alive connection keeps no listeners of requests whose bodies were read, or not read', async () => {
+  const sockets = new Set<Socket>()
+  class Handler extends HTTPRequestHandler {
+    override finished(): void {
+      sockets.add(this.request.socket)
+    }
+  }
+  let served = 0
+  const port = await serve(
+    async (environ, startResponse) => {
+      served += 1
+      if (environ.PATH_INFO === '/read') await environ['wsgi.input'].read()
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['ok']
+    },
+    { requestHandler: Handler },
+  )
+  const body = 'x'.repeat(100_000)
+  const { socket: open, text } = client(port, '')
+  for (let i = 0; i < 10; i += 1) {
+    for (const path of ['/read', '/unread']) {
+      open.write(
+        `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      )
+    }
+    await until(() => text().split('HTTP/1.1 200 OK').length === 2 * (i + 1) + 1)
+  }
+  const [connection] = sockets
+  expect(served).toBe(20)
+  expect(connection!.listenerCount('close')).toBeLessThan(10)
+})

@@ -75,6 +75,7 @@ export function discardBody(request: IncomingMessage, response: ServerResponse):
   request.removeAllListeners('data').resume()
   // Waits for the end of the response: a slow client may read all of it before it sends the rest.
   response.once('finish', () => {
+    if (request.complete && !isLast) return
     const stop = linger(socket)
     request.once('close', () => {
       if (!isLast) stop()
