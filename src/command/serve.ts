@@ -13,8 +13,8 @@ export const command: Command = {
   count: [0, 1],
   flags: SERVE_FLAGS,
   notes: [
-    'FILE exports an application, or calls run() or listen(). Default: app.js, server.js …',
-    'Flags are also variables (PORTICO_WORKERS) and keys of portico.config.js (workers).',
+    'FILE exports an application, or calls run() or listen(). Default: app.js, …',
+    'Flags are also variables (PORTICO_SLOW) and keys of portico.config.js (slow).',
   ],
   run: serve,
 }

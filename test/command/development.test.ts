@@ -6,7 +6,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it, test } from 'vitest'
 import { fastcgiClient } from '../../src/exports/testing.ts'
-import { portico, project, type Portico } from './portico.ts'
+import { portico, project, PTY, type Portico } from './portico.ts'
 
 const page = (text: string, type = 'text/html') =>
   `export default (environ, startResponse) => {
@@ -267,9 +267,6 @@ async function raw(port: number): Promise<{ readonly body: string }> {
     }).on('error', reject)
   })
 }
-
-/** Runs a program on a terminal of its own, which has 80 columns and 24 lines. */
-const PTY = ['python3', '-c', 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)']
 
 /** A pattern in which ESC[ begins a control sequence. */
 const coloured = (text: string) => new RegExp(text.replaceAll('ESC[', '\\x1b\\['))

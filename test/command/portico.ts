@@ -10,6 +10,9 @@ const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as 
 }
 export const BIN = join(ROOT, bin.portico)
 
+/** Runs a program on a terminal of its own. */
+export const PTY = ['python3', '-c', 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)']
+
 /** Packages that the applications of the tests import. */
 const PACKAGES = ['express', 'fastify', 'hono', '@hono/node-server', 'koa']
 

@@ -8,6 +8,7 @@ import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { portico, PTY } from '../command/portico.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
@@ -55,6 +56,23 @@ test("README's script is an HTTP server that prints its URL", async () => {
   const [, port] = /^Serving an application on http:\/\/127\.0\.0\.1:(\d+)\/$/.exec(line) ?? []
   expect(await body(Number(port), '/a/b')).toBe(`${shown('http')}\n`)
   await stop(child)
+})
+
+test("README's first command serves the script, and prints the line that README shows", async () => {
+  await writeFile(join(directory, 'package.json'), '{}') // `npm install` has made one.
+  const [, command = '', transcript = ''] = /\$ npx portico (.*)\n(http:.*)\n/.exec(readme) ?? []
+  const running = portico([...command.split(' '), '--listen', ':0'], {
+    cwd: directory,
+    program: PTY,
+    env: { NO_COLOR: '1' },
+  })
+  const url = await running.url()
+  await running.printed(/files/)
+  const digits = /:\d+|\d+ ms/g
+  expect(running.output.trim().replaceAll(digits, 'N')).toBe(transcript.replaceAll(digits, 'N'))
+  expect(await body(Number(new URL(url).port), '/a/b')).toBe(`${shown('http')}\n`)
+  running.child.stdin!.write('\x03')
+  expect(await running.ended).toBe(130)
 })
 
 const apache = installed('apache2')
