@@ -1,0 +1,83 @@
+/**
+ * How much later than `node app.mjs` the development server gives its first response:
+ *
+ *     node bench/development-start.mjs [--node PATH] [--runs N]
+ *
+ * Both run the same file, an Express application that listens; the runs alternate.
+ */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+
+const { values } = parseArgs({
+  options: {
+    node: { type: 'string', default: process.execPath },
+    runs: { type: 'string', default: '15' },
+  },
+})
+const root = resolve(import.meta.dirname, '..')
+const directory = mkdtempSync(join(tmpdir(), 'portico-bench-'))
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
+writeFileSync(
+  join(directory, 'app.mjs'),
+  `import express from 'express'
+const app = express()
+app.get('/', (request, response) => response.send('<p>Hello</p>'))
+app.listen(process.env.PORT, '127.0.0.1')
+`,
+)
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((listening) => server.once('listening', listening))
+  const { port } = server.address()
+  await new Promise((closed) => server.close(closed))
+  return port
+}
+
+async function firstResponse(args) {
+  const port = await freePort()
+  const began = performance.now()
+  const child = spawn(values.node, args(port), {
+    cwd: directory,
+    env: { ...process.env, PORT: String(port) },
+    stdio: 'ignore',
+  })
+  for (;;) {
+    try {
+      await (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } })).text()
+      break
+    } catch {
+      await new Promise((later) => setTimeout(later, 1))
+    }
+  }
+  const took = performance.now() - began
+  child.kill('SIGTERM')
+  await new Promise((gone) => child.once('exit', gone))
+  return took
+}
+
+const bare = []
+const served = []
+for (let run = 0; run < Number(values.runs); run += 1) {
+  bare.push(await firstResponse(() => ['app.mjs']))
+  served.push(
+    await firstResponse((port) => [
+      join(root, 'bin/portico.mjs'),
+      'serve',
+      'app.mjs',
+      '--dev',
+      '--listen',
+      `127.0.0.1:${port}`,
+    ]),
+  )
+}
+const [first, second] = [median(bare), median(served)]
+console.log(`node app.mjs ${first.toFixed(0)} ms, portico serve --dev ${second.toFixed(0)} ms`)
+console.log(`difference ${(second - first).toFixed(0)} ms (medians of ${values.runs} runs)`)
