@@ -1,0 +1,98 @@
+/** The command as a process: exit codes, completion in a shell, TypeScript. */
+import { execFile } from 'node:child_process'
+import { afterAll, describe, expect, it, test } from 'vitest'
+import { BIN, portico, project } from './portico.ts'
+
+const HELLO = `(environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return ['hello']
+}`
+
+const directory = project({
+  'app.ts': `const app: unknown = ${HELLO}\nexport default app\n`,
+  'empty/readme.txt': '',
+  // What tsx does for this file, which is all that a test needs.
+  'with-tsx/node_modules/tsx/package.json': '{ "type": "module", "exports": "./loader.js" }',
+  'with-tsx/node_modules/tsx/loader.js': `import { register } from 'node:module'
+    register('./hooks.js', import.meta.url)`,
+  'with-tsx/node_modules/tsx/hooks.js': `export async function load(url, context, next) {
+      if (!url.endsWith('.ts')) return next(url, context)
+      const { source } = await next(url, { ...context, format: 'module' })
+      return { format: 'module', shortCircuit: true, source: String(source).replace(': unknown', '') }
+    }`,
+  'with-tsx/app.ts': `const app: unknown = ${HELLO}\nexport default app\n`,
+})
+afterAll(() => directory.remove())
+const cwd = directory.path
+
+test.each([
+  [['serve', 'nope.js'], 3, 'portico: no such file: nope.js\n'],
+  [['nope.js'], 3, 'portico: no such file: nope.js\n'],
+  [
+    ['serve', 'empty'],
+    3,
+    /^portico: no application in empty\. Name its file: portico serve FILE\. .*\n$/,
+  ],
+  [['serv'], 2, "portico: unknown command 'serv'. Did you mean 'serve'?\n"],
+  [['serve', '--wrokers', '2'], 2, "portico: unknown flag --wrokers. Did you mean '--workers'?\n"],
+  [['serve', '--listen', 'x'], 2, /^portico: --listen: "x" .*\n$/],
+  [
+    ['ping', '/nope/control.sock'],
+    1,
+    /^The control socket \/nope\/control\.sock does not exist.*\n$/,
+  ],
+] as const)('portico %j ends with code %i and one line', async (args, code, output) => {
+  const running = portico(args, { cwd })
+  expect(await running.ended).toBe(code)
+  expect(running.output).toEqual(
+    typeof output === 'string' ? output : expect.stringMatching(output),
+  )
+})
+
+/** What bash completes for a line whose last word is being typed. */
+function completed(...words: readonly string[]): Promise<string[]> {
+  const script = `source <("$0" "$1" completion bash)
+    COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}) COMP_CWORD=${words.length - 1}
+    _portico; printf '%s\\n' "\${COMPREPLY[@]}"`
+  return new Promise((resolve, reject) => {
+    execFile('bash', ['-c', script, process.execPath, BIN], { cwd }, (error, stdout) => {
+      if (error) reject(new Error(error.message))
+      else resolve(stdout.trim().split('\n').toSorted())
+    })
+  })
+}
+
+describe('bash completes', () => {
+  it.each([
+    ['commands', ['portico', 're'], ['reload', 'request']],
+    ['files of an application', ['portico', 'app'], ['app.ts']],
+    ['flags', ['portico', 'serve', '--soc'], ['--socket-group', '--socket-mode', '--socket-owner']],
+    ['values', ['portico', 'serve', '--gateway', 'f'], ['fastcgi']],
+    ['the words that a command takes', ['portico', 'completion', 'z'], ['zsh']],
+  ])('%s', async (_, words, expected) => {
+    expect(await completed(...words)).toEqual(expected)
+  })
+})
+
+const { typescript } = process.features as { readonly typescript?: unknown }
+
+describe('TypeScript', () => {
+  it('is served natively, or a line says what to install', async () => {
+    const running = portico(['app.ts', '--dev', '--listen', ':0'], { cwd })
+    if (typescript) {
+      expect(await (await fetch(await running.url())).text()).toBe('hello')
+      await running.stop()
+    } else {
+      expect(await running.ended).toBe(3)
+      expect(running.output).toMatch(
+        /^portico: .*app\.ts is TypeScript, which Node .* Install tsx .*\n$/,
+      )
+    }
+  })
+
+  it("is served through the project's own tsx where Node cannot", async () => {
+    const running = portico(['app.ts', '--dev', '--listen', ':0'], { cwd: `${cwd}/with-tsx` })
+    expect(await (await fetch(await running.url())).text()).toBe('hello')
+    await running.stop()
+  })
+})
