@@ -7,7 +7,7 @@ import { GATEWAYS } from '../src/gateways.ts'
 import { checkOptions } from '../src/options/check.ts'
 import type { Options } from '../src/options/options.ts'
 import { asGateway, detectGateway, type Surroundings } from '../src/process/detect.ts'
-import { settingsFor } from '../src/process/environment.ts'
+import { settingsFor, withoutUnusedRights } from '../src/process/environment.ts'
 import { reportIfUncaught } from '../src/process/report.ts'
 import type { GatewayServer } from '../src/server/gateway-server.ts'
 
@@ -64,17 +64,18 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
   if (gateway === 'cgi') {
     const { application: app } = await toApplication(application, settings)
     const { CGIHandler } = await import('./cgi.ts')
-    await new CGIHandler(settings).run(app)
+    await new CGIHandler({ ...settings, validate: false }).run(app) // Done by toApplication.
     return null
   }
-  const { label, load } = GATEWAYS[gateway]
+  const { label, load, listen: fallback } = GATEWAYS[gateway]
+  // An inherited socket takes precedence: it is the one that the web server connects to.
+  const listen = detected.listen ?? settings.listen
   const { isWorker } = (await import('node:cluster')).default
   const shutdown = await import('../src/process/shutdown.ts')
   const starting = load({
     multiprocess: isWorker || detected.multiprocess === true,
-    ...settings,
-    // An inherited socket takes precedence: it is the one that the web server connects to.
-    listen: detected.listen ?? settings.listen,
+    ...withoutUnusedRights(settings, listen ?? fallback, options.gateway !== undefined),
+    listen,
   }).then((handler) => (handler as ServerHandler).run(application))
   shutdown.closeOnSignals(starting)
   const server = await starting

@@ -5,16 +5,25 @@
  * Node has loaded at its own start. The command line is ignored, because a query without '=' can
  * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
-import { closeSync, fstatSync, openSync } from 'node:fs'
+import { fstatSync } from 'node:fs'
 import { contentLength } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
-import { fdSource, FdOutput, redirectWrites, writeFd } from '../src/request/fd-io.ts'
+import {
+  detach,
+  fdSource,
+  FdOutput,
+  redirectWrites,
+  replaceByNull,
+  samePipe,
+  writeFd,
+} from '../src/request/fd-io.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
-import type { Runnable } from '../src/application/to-application.ts'
+import { toApplication, type Runnable } from '../src/application/to-application.ts'
+import type { OptionsOf } from '../src/options/table.ts'
 import type { Environ, InputStream } from '../src/types.ts'
-import type { HandlerOptions, MaybePromise } from './base.ts'
+import type { MaybePromise } from './base.ts'
 import { BaseCGIHandler } from './simple.ts'
 
 /**
@@ -39,13 +48,14 @@ const TERMINATE_AFTER = 2_000
  */
 export class CGIHandler extends BaseCGIHandler {
   override wsgiRunOnce = true
+  readonly #options: OptionsOf<'cgi'>
   #input = new Input(emptySource, 0)
   #left = false
   #ending = false
   #listening = false
   #terminated = false
 
-  constructor(options: HandlerOptions = {}) {
+  constructor(options: OptionsOf<'cgi'> = {}) {
     super(
       new Input(emptySource),
       new FdOutput(1),
@@ -53,9 +63,14 @@ export class CGIHandler extends BaseCGIHandler {
       {},
       { ...options, multiprocess: true },
     )
+    this.#options = options
   }
 
-  /** Resolves when the response has been written; the process then ends by itself. */
+  /**
+   * Resolves when the response has been written; the process then ends by itself.
+   *
+   * @throws {ConfigurationError} if the options cannot work. The response is then a 500.
+   */
   override async run(application: Runnable): Promise<void> {
     // Descriptor 1 is for the response only: `console.log` writes to the log.
     const standardError = { configurable: true, get: () => process.stderr }
@@ -71,10 +86,14 @@ export class CGIHandler extends BaseCGIHandler {
     // back, so respond with a 500.
     process.on('beforeExit', () => {
       if (this.#left || this.#terminated) return
-      void this.#giveUp(new ApplicationError('The application never responded'))
+      void this.#giveUp(
+        new ApplicationError('The application never responded', 'PORTICO_NO_RESPONSE'),
+      )
     })
     try {
-      const response = super.run(application)
+      // Scripts seldom have options, and then nothing is loaded to check them.
+      const plain = Object.keys(this.#options).length === 0
+      const response = plain ? super.run(application) : this.#runWithOptions(application)
       // Not for an application that responds in this turn: an immediate takes a tenth of its time.
       if (!this.#ending) setImmediate(() => this.#listenForSigterm()).unref()
       await response
@@ -82,6 +101,23 @@ export class CGIHandler extends BaseCGIHandler {
     } finally {
       this.#leave()
     }
+  }
+
+  /** Checks the options first; if they are refused, the response is a 500. */
+  async #runWithOptions(application: Runnable): Promise<void> {
+    const { checkCommonOptions } = await import('../src/options/common.ts')
+    try {
+      checkCommonOptions('CGI', this.#options)
+    } catch (error) {
+      await super.run(() => {
+        throw error
+      })
+      throw error
+    }
+    const { validate } = this.#options
+    await super.run(
+      validate ? (await toApplication(application, { validate })).application : application,
+    )
   }
 
   override addCgiVars(): void {
@@ -209,41 +245,5 @@ async function discard(body: Input): Promise<void> {
     while (!(await chunks.next()).done);
   } catch {
     // Incomplete, closed, or still being read by the application: nothing can be done.
-  }
-}
-
-/** `os.devNull`; loading node:os takes a tenth of a millisecond. */
-const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
-
-/** Replaces stdin and stdout by the null device. */
-function detach(): void {
-  replaceByNull(0, 'r')
-  replaceByNull(1, 'w')
-}
-
-function replaceByNull(fd: number, flags: 'r' | 'w'): void {
-  try {
-    closeSync(fd)
-    openSync(NULL_DEVICE, flags) // Gets the lowest free number, which is fd.
-  } catch {
-    // The script has closed it itself.
-  }
-}
-
-/** Web servers that are known to give a script two descriptors; `fstat` is a slow first call. */
-const SEPARATE_LOGS = /^(?:Apache|nginx|lighttpd)\b/
-
-/**
- * Whether both descriptors are one pipe or socket. mini_httpd (1.30) sends a script's stderr to the
- * client, so that an error would become part of the response.
- */
-function samePipe(a: number, b: number): boolean {
-  if (SEPARATE_LOGS.test(process.env['SERVER_SOFTWARE'] ?? '')) return false
-  try {
-    const [first, second] = [fstatSync(a), fstatSync(b)]
-    const shared = first.dev === second.dev && first.ino === second.ino
-    return shared && (first.isFIFO() || first.isSocket())
-  } catch {
-    return false // One of them is closed.
   }
 }

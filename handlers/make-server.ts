@@ -5,6 +5,9 @@
 import type { Runnable } from '../src/application/to-application.ts'
 import type { Address } from '../src/server/listen.ts'
 import type { GatewayServer } from '../src/server/gateway-server.ts'
+import { ConfigurationError } from '../src/errors.ts'
+import { checkOptions } from '../src/options/check.ts'
+import { isInteger, refuse } from '../src/options/values.ts'
 import { HTTPHandler, type HTTPOptions } from './http.ts'
 
 /** Reports the end of each request. */
@@ -92,6 +95,8 @@ export class WSGIServer {
  *
  *     await makeServer('127.0.0.1', 8000, application).serveForever()
  *
+ * @throws {ConfigurationError} for arguments of another type, and for an unknown option. Where the
+ *   server cannot listen, `start()` and `serveForever()` reject.
  * @param host an address; '' for every address of the machine.
  * @param port 0 picks one that is free.
  */
@@ -101,6 +106,14 @@ export function makeServer(
   application: Runnable,
   options: HTTPOptions = {},
 ): WSGIServer {
+  // JavaScript programs call it with fewer arguments.
+  const where = 'makeServer(host, port, application, options)'
+  if (typeof host !== 'string') refuse(where, 'host', host, "a string, such as '127.0.0.1'")
+  if (!isInteger(port, 0, 65_535)) refuse(where, 'port', port, 'a whole number from 0 to 65535')
+  if (options?.listen !== undefined) {
+    throw new ConfigurationError(`${where}: listen is not an option here; it has host and port`)
+  }
+  checkOptions('http', options)
   const name = host.includes(':') ? `[${host}]` : host || '*'
   const validate = options.validate ?? process.env['NODE_ENV'] !== 'production'
   return new WSGIServer(application, { ...options, validate, listen: `${name}:${port}` })

@@ -52,6 +52,7 @@ const bundle = await rolldown({
 await bundle.write({
   file: `${out}/cgi.cjs`,
   format: 'cjs',
+  codeSplitting: false,
   comments: false,
   minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } },
   sourcemap: true,

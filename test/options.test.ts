@@ -1,11 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { FastCGIHandler } from '../handlers/fastcgi.ts'
-import { HTTPHandler, type HTTPOptions } from '../handlers/http.ts'
+import { HTTPHandler } from '../handlers/http.ts'
 import { makeServer } from '../handlers/make-server.ts'
 import { SCGIHandler } from '../handlers/scgi.ts'
-import { checkOptions, optionsFromEnvironment } from '../src/options/check.ts'
+import { toFetch } from '../src/embedded/to-fetch.ts'
+import { toNode } from '../src/embedded/to-node.ts'
+import { checkOptions, ineffectiveVariables, optionsFromEnvironment } from '../src/options/check.ts'
 import { ConfigurationError } from '../src/errors.ts'
-import { checkNames } from '../src/options/names.ts'
+import { parseQs, parseQsl } from '../src/forms/query.ts'
+import { intercept } from '../src/middleware/intercept.ts'
+import { TestApp } from '../src/embedded/test-app.ts'
+import { validator } from '../src/validate/validator.ts'
+import { checkNames, suggestion } from '../src/options/names.ts'
 import { flagOf, variableOf } from '../src/options/row.ts'
 import {
   defaultOf,
@@ -37,7 +43,7 @@ describe('checkNames()', () => {
     'lists all names for %j, which is near none of them',
     (given) => {
       expect(() => checkNames('f()', Object.fromEntries([[given, 1]]), names)).toThrow(
-        `f(): unknown option '${given}'. The names are ${names.join(', ')}`,
+        `f(): unknown option '${given}'. Known names: ${names.join(', ')}`,
       )
     },
   )
@@ -70,35 +76,52 @@ describe('checkOptions()', () => {
       'a negative time',
       'shutdownTimeout',
       -1,
-      `-1 is not accepted; it is a whole number from 0 to ${MAX_TIME}`,
+      `must be a whole number from 0 to ${MAX_TIME} (got -1)`,
     ],
-    ['a fraction', 'shutdownTimeout', 0.5, '0.5 is not accepted; it is a whole number'],
-    ['NaN', 'maxConnections', Number.NaN, 'NaN is not accepted; it is a whole number from 1 to '],
+    ['a fraction', 'shutdownTimeout', 0.5, 'must be a whole number from 0 to 2147483647 (got 0.5)'],
+    [
+      'NaN',
+      'maxConnections',
+      Number.NaN,
+      'must be a whole number from 1 to 9007199254740991 (got NaN)',
+    ],
     [
       'text',
       'headersTimeout',
       '5s',
-      `"5s" is not accepted; it is a whole number from 1 to ${MAX_TIME}, or Infinity for no limit`,
+      `must be a whole number from 1 to ${MAX_TIME}, or Infinity for no limit (got "5s")`,
     ],
-    ['Infinity without that meaning', 'responseTimeout', Infinity, 'Infinity is not accepted'],
-    ['a time that a timer cannot hold', 'idleTimeout', MAX_TIME + 1, '2147483648 is not accepted'],
-    ['no number', 'backlog', 0, '0 is not accepted; it is a whole number from 1 to '],
-    ['a word for a switch', 'validate', 'yes', '"yes" is not accepted; it is true or false'],
-    ['null for a switch', 'validate', null, 'null is not accepted; it is true or false'],
+    [
+      'Infinity without that meaning',
+      'responseTimeout',
+      Infinity,
+      'must be a whole number from 0 to 2147483647 (got Infinity)',
+    ],
+    [
+      'a time that a timer cannot hold',
+      'idleTimeout',
+      MAX_TIME + 1,
+      'must be a whole number from 1 to 2147483647, or Infinity for no limit (got 2147483648)',
+    ],
+    ['no number', 'backlog', 0, 'must be a whole number from 1 to 2147483647 (got 0)'],
+    ['a word for a switch', 'validate', 'yes', 'must be true or false (got "yes")'],
+    ['null for a switch', 'validate', null, 'must be true or false (got null)'],
     [
       'an unknown choice',
       'pathInfo',
       'asis',
-      `"asis" is not accepted; it is one of auto, as-is, from-uri. Did you mean 'as-is'?`,
+      `must be one of auto, as-is, from-uri (got "asis"). Did you mean 'as-is'?`,
     ],
-    ['a number for text', 'scriptName', 5, '5 is not accepted; it is a string'],
+    ['a number for text', 'scriptName', 5, 'must be a string (got 5)'],
   ])('refuses %s', (_, name, value, message) => {
     expect(() => checkOptions('http', { [name]: value })).toThrow(ConfigurationError)
-    expect(() => checkOptions('http', { [name]: value })).toThrow(`${name}: ${message}`)
+    expect(() => checkOptions('http', { [name]: value })).toThrow(`${name} ${message}`)
   })
 
   test.each([0, -1, 1.5, Number.NaN])('refuses a backlog of %d', (backlog) => {
-    expect(() => checkOptions('scgi', { backlog })).toThrow('backlog: ')
+    expect(() => checkOptions('scgi', { backlog })).toThrow(
+      'backlog must be a whole number from 1 to 2147483647',
+    )
   })
 
   test.each([
@@ -109,6 +132,47 @@ describe('checkOptions()', () => {
     ['maxHeaders', undefined],
   ])('accepts %s: %s', (name, value) => {
     checkOptions('http', { [name]: value })
+  })
+})
+
+describe('A name from another server or an earlier version', () => {
+  test.each<[OptionSet, string, string]>([
+    ['http', 'port', 'listen'],
+    ['http', 'host', 'listen'],
+    ['scgi', 'graceTime', 'shutdownTimeout'],
+    ['http', 'answerTimeout', 'responseTimeout'],
+    ['http', 'headTimeout', 'headersTimeout'],
+    ['http', 'sendTimeout', 'writeTimeout'],
+    ['http', 'keepAliveTimeout', 'idleTimeout'],
+    ['fastcgi', 'socketMode', 'mode'],
+    ['cgi', 'timeout', 'responseTimeout'],
+  ])('in the options of %s: %s suggests %s', (set, given, meant) => {
+    expect(() => checkOptions(set, { [given]: 1 })).toThrow(
+      `unknown option '${given}'. Did you mean '${meant}'?`,
+    )
+  })
+
+  test('is no suggestion for a gateway without that option', () => {
+    expect(() => checkOptions('cgi', { port: 1 })).toThrow(
+      "CGI: unknown option 'port'. Known names: responseTimeout, scriptName, ",
+    )
+  })
+})
+
+describe('suggestion()', () => {
+  const gateways = ['cgi', 'fastcgi', 'scgi', 'http']
+  test.each([
+    ['fcgi', 'fastcgi'],
+    ['fast-cgi', 'fastcgi'],
+    ['HTTP', 'http'],
+    ['https', 'http'],
+    ['scg', 'scgi'],
+  ])('gives %s the name %s', (given, name) => {
+    expect(suggestion(given, gateways)).toBe(`Did you mean '${name}'?`)
+  })
+
+  test.each(['uwsgi', 'f', 'tcp', ''])('lists all names for %j', (given) => {
+    expect(suggestion(given, gateways)).toBe('Known names: cgi, fastcgi, scgi, http')
   })
 })
 
@@ -133,11 +197,95 @@ test.each([
   await expect(new Handler(options).run(() => [])).rejects.toThrow(`${name} is an option of `)
 })
 
-test('makeServer refuses a misspelt option', async () => {
-  const options = { maxConections: 1 } as HTTPOptions
-  await expect(makeServer('127.0.0.1', 0, () => [], options).start()).rejects.toThrow(
-    "HTTP: unknown option 'maxConections'. Did you mean 'maxConnections'?",
-  )
+describe.each([
+  ['toFetch()', toFetch],
+  ['toNode()', toNode],
+])('%s', (name, adapt: (application: () => [], options?: object) => unknown) => {
+  test.each([
+    [{ validat: true }, `${name}: unknown option 'validat'. Did you mean 'validate'?`],
+    [{ validate: 'yes' }, 'validate must be true or false (got "yes")'],
+    [{ responseTimeout: '5s' }, 'responseTimeout must be a whole number from 0 to '],
+    [{ pathInfo: 'asis' }, 'pathInfo must be one of auto, as-is, from-uri (got "asis"). Did you'],
+    [{ listen: ':8000' }, `${name}: unknown option 'listen'. Known names: `],
+  ])('refuses the options %j', (options, message) => {
+    expect(() => adapt(() => [], options)).toThrow(message)
+  })
+})
+
+describe('makeServer()', () => {
+  const make = makeServer as (...args: unknown[]) => unknown
+  const app = () => []
+
+  test.each([
+    [
+      ['127.0.0.1', 0, app, { maxConections: 1 }],
+      "HTTP: unknown option 'maxConections'. Did you mean 'maxConnections'?",
+    ],
+    [
+      ['127.0.0.1', 0, app, { maxConnections: 0 }],
+      'maxConnections must be a whole number from 1 to',
+    ],
+    [
+      ['127.0.0.1', 0, app, { listen: ':80' }],
+      'listen is not an option here; it has host and port',
+    ],
+    [['127.0.0.1', 0, app, null], 'The options of HTTP must be an object, got null'],
+    [
+      [0, app],
+      "makeServer(host, port, application, options): host must be a string, such as '127.0.0.1' (got 0)",
+    ],
+    [['', app], 'port must be a whole number from 0 to 65535 (got '],
+    [['', '8000', app], 'port must be a whole number from 0 to 65535 (got "8000")'],
+  ])('refuses the arguments %o', (args, message) => {
+    expect(() => make(...args)).toThrow(ConfigurationError)
+    expect(() => make(...args)).toThrow(message)
+  })
+})
+
+test.each([
+  [
+    'validator',
+    () => validator(() => [], { wran: () => {} } as object),
+    "validator: unknown option 'wran'. Did you mean 'warn'?",
+  ],
+  [
+    'validator',
+    () => validator(() => [], { warn: true } as object),
+    'validator: warn must be a function (got true)',
+  ],
+  [
+    'intercept',
+    () => intercept(() => [], { onResponce() {} } as never),
+    "intercept: unknown option 'onResponce'. Did you mean 'onResponse'?",
+  ],
+  [
+    'intercept',
+    () => intercept(() => [], {} as never),
+    'intercept: onResponse must be a function (got undefined)',
+  ],
+  [
+    'TestApp',
+    () => new TestApp(() => [], { validat: false } as object),
+    "TestApp: unknown option 'validat'. Did you mean 'validate'?",
+  ],
+  [
+    'TestApp.over',
+    () => TestApp.over({} as never, { mout: '' } as object),
+    "TestApp.over: unknown option 'mout'. Did you mean 'mount'?",
+  ],
+  [
+    'parseQs',
+    () => parseQs('', { seperator: ';' } as object),
+    "parseQs: unknown option 'seperator'. Did you mean 'separator'?",
+  ],
+  [
+    'parseQsl',
+    () => parseQsl('', { seperator: ';' } as object),
+    "parseQsl: unknown option 'seperator'. Did you mean 'separator'?",
+  ],
+  ['parseQsl', () => parseQsl('\u0142'), 'parseQsl: the query string must be a byte string'],
+])('%s refuses options and values that it does not have, and names itself', (_, call, message) => {
+  expect(call).toThrow(message)
 })
 
 const derived = (name: OptionName) => [variableOf(name, rowOf(name)), flagOf(name, rowOf(name))]
@@ -184,8 +332,37 @@ describe('Environment variables', () => {
   ])('%s=%s is refused, and the error names the variable', (name, text) => {
     expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(ConfigurationError)
     expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(
-      `${name}: "${text}" is not accepted; it is `,
+      new RegExp(`^${name} must be .* \\(got "?${text}"?\\)`),
     )
+  })
+})
+
+describe('ineffectiveVariables()', () => {
+  const unknown = (name: string, hint = '') =>
+    `${name} is not a variable of Portico, and has no effect${hint && `. Did you mean ${hint}?`}`
+
+  test.each<[string, string[]]>([
+    ['PORTICO_SHUTDWN_TIMEOUT', [unknown('PORTICO_SHUTDWN_TIMEOUT', 'PORTICO_SHUTDOWN_TIMEOUT')]],
+    ['PORTICO_GRACE_TIME', [unknown('PORTICO_GRACE_TIME', 'PORTICO_SHUTDOWN_TIMEOUT')]],
+    ['PORTICO_PORT', [unknown('PORTICO_PORT', 'PORTICO_LISTEN')]],
+    ['PORTICO_MODE', [unknown('PORTICO_MODE', 'PORTICO_SOCKET_MODE')]],
+    ['PORTICO_NO_INTERNAL', [unknown('PORTICO_NO_INTERNAL', 'PORTICO_NO_INTERNALS')]],
+    ['PORTICO_QUITE_ANOTHER', [unknown('PORTICO_QUITE_ANOTHER')]],
+    [
+      'PORTICO_MULTIPLEX',
+      [
+        'PORTICO_MULTIPLEX: multiplex is an option of FastCGI, not of HTTP. ' +
+          'It has no effect in this process',
+      ],
+    ],
+    ['PORTICO_NO_INTERNALS', []],
+    ['PORTICO_GATEWAY', []],
+    ['PORTICO_EXIT_ON_UNCAUGHT_ERROR', []],
+    ['PORTICO_MAX_HEADERS', []],
+    ['PORT', []],
+  ])('gives HTTP with %s the lines %j', (variable, lines) => {
+    expect(ineffectiveVariables('http', { [variable]: '1' })).toEqual(lines)
+    expect(ineffectiveVariables('http', { [variable]: '' })).toEqual([])
   })
 })
 
@@ -199,7 +376,7 @@ describe('checkOptions(), for values that no number describes', () => {
     ['serverSoftware', 'a\r\nb', 'a header value, or null for no header'],
     ['serverSoftware', 'ł', 'a header value, or null for no header'],
   ])('refuses %s: %j', (name, value, expected) => {
-    expect(() => checkOptions('http', { [name]: value })).toThrow(`it is ${expected}`)
+    expect(() => checkOptions('http', { [name]: value })).toThrow(`must be ${expected} (got `)
   })
 
   test.each([null, 8000])('refuses %j in place of the options', (options) => {
@@ -211,7 +388,7 @@ describe('checkOptions(), for values that no number describes', () => {
     checkOptions('node-fastcgi', { headersTimeout: 3 }, 'uwsgi', ['headersTimeout'])
     expect(() =>
       checkOptions('node-fastcgi', { headersTimeout: 0 }, 'uwsgi', ['headersTimeout']),
-    ).toThrow('headersTimeout: 0 is not accepted')
+    ).toThrow('headersTimeout must be a whole number')
     expect(() =>
       checkOptions('node-fastcgi', { packetTimeot: 3 }, 'uwsgi', ['packetTimeout']),
     ).toThrow("Did you mean 'packetTimeout'?")

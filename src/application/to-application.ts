@@ -100,6 +100,13 @@ export async function bridged(candidate: unknown, framework: Framework): Promise
   }
 }
 
+/** The same for a function that cannot wait: loads the validator at the first request. */
+export function validatedOnDemand(application: Application): Application {
+  let loading: Promise<Application> | undefined
+  return async (environ, startResponse) =>
+    (await (loading ??= validated(application)))(environ, startResponse)
+}
+
 async function validated(application: Application): Promise<Application> {
   const { validator } = await import('../validate/validator.ts')
   return validator(application)

@@ -80,7 +80,10 @@ function send(
   }
   if (!isResponse(response)) {
     const type = response === null ? 'null' : typeof response
-    throw new ApplicationError(`The fetch handler must return a Response (got ${type})`)
+    throw new ApplicationError(
+      `The fetch handler must return a Response (got ${type})`,
+      'PORTICO_INVALID_BODY',
+    )
   }
   const { status, statusText, body } = response
   const write = startResponse(statusLine(status, statusText), headersOf(response, environ))

@@ -220,7 +220,10 @@ export class NodeExchange implements SocketOwner {
     if (this.#aborted) {
       this.#fail(new PeerError('PORTICO_DISCONNECTED', 'The client disconnected'))
     } else {
-      const error = new ApplicationError('The application destroyed its response')
+      const error = new ApplicationError(
+        'The application destroyed its response',
+        'PORTICO_NO_RESPONSE',
+      )
       this.#fail(this.#socket.errored ?? error)
     }
   }

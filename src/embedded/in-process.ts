@@ -19,6 +19,20 @@ export interface InProcessOptions extends VariableOptions {
 
 publishRequests(diagnostics)
 
+/** The names of `InProcessOptions`. */
+export const IN_PROCESS_OPTIONS = Object.keys({
+  https: true,
+  mount: true,
+  remoteAddr: true,
+  remotePort: true,
+  scriptFilename: true,
+  serverName: true,
+  serverPort: true,
+  serverProtocol: true,
+  validate: true,
+  variables: true,
+} satisfies Record<keyof InProcessOptions, true>)
+
 /**
  * A client whose gateway is in this process. `portico.gateway` is 'http', or with `as` 'fastcgi', and
  * `errors` of the response is what was written to `wsgi.errors`. The application is wrapped in

@@ -3,6 +3,9 @@ import diagnostics from 'node:diagnostics_channel'
 import { Buffer } from 'node:buffer'
 import { applicationOf, fetchOriginOf, linkApplication } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
+import { validatedOnDemand } from '../application/to-application.ts'
+import { checkCommonOptions } from '../options/common.ts'
+import type { OptionsOf } from '../options/table.ts'
 import { contentLength, setVariable } from '../environ/environ.ts'
 import { log } from '../log.ts'
 import { ErrorLog } from '../request/error-log.ts'
@@ -28,19 +31,21 @@ export type FetchFunction = (
  *
  * The promise rejects with the request's abort reason if it is aborted before there is a head.
  *
- * @throws {ConfigurationError} if `application` is not an application.
+ * @throws {ConfigurationError} if `application` is not an application, or the options cannot work.
  */
 export function toFetch(
   application: Application | ApplicationClass,
-  options: HandlerOptions = {},
+  options: OptionsOf<'cgi'> = {},
 ): FetchFunction {
+  checkCommonOptions('toFetch()', options)
   const run = applicationOf(application) ?? asApplication(application)
   const origin = fetchOriginOf(run)
   if (origin !== undefined) return origin as FetchFunction
+  const served = options.validate ? validatedOnDemand(run) : run
   const handler: FetchFunction = (request, variables = {}) =>
     new Promise((resolve, reject) => {
       new FetchRequestHandler(request, variables, options, { resolve, reject })
-        .run(run)
+        .run(served)
         .catch(reject)
     })
   linkApplication(handler, run)
@@ -226,6 +231,9 @@ function readerSource(stream: ReadableStream<Uint8Array>): ByteSource {
 
 const spent: ByteSource = {
   read() {
-    throw new ApplicationError('The body of this Request has already been read')
+    throw new ApplicationError(
+      'The body of this Request has already been read',
+      'PORTICO_BODY_ALREADY_READ',
+    )
   },
 }

@@ -6,6 +6,9 @@ import diagnostics from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { applicationOf, linkApplication, nodeOriginOf } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
+import { validatedOnDemand } from '../application/to-application.ts'
+import { checkCommonOptions } from '../options/common.ts'
+import type { OptionsOf } from '../options/table.ts'
 import type { NodeListener } from '../bridge/from-node.ts'
 import { ApplicationError } from '../errors.ts'
 import { Input, type ByteSource } from '../request/input.ts'
@@ -24,21 +27,23 @@ publishRequests(diagnostics)
  * A body cannot be read twice: mount the application before `express.json()` and other body
  * parsers, or `wsgi.input` throws an ApplicationError. A server of node:http2 is not supported.
  *
- * @throws {ConfigurationError} if `application` is not an application.
+ * @throws {ConfigurationError} if `application` is not an application, or the options cannot work.
  */
 export function toNode(
   application: Application | ApplicationClass,
-  options: HandlerOptions = {},
+  options: OptionsOf<'cgi'> = {},
 ): NodeListener {
+  checkCommonOptions('toNode()', options)
   const run = applicationOf(application) ?? asApplication(application)
   const origin = nodeOriginOf(run)
   if (origin !== undefined) return origin.listener
+  const served = options.validate ? validatedOnDemand(run) : run
   const listener: NodeListener = (request, response) => {
     const handler = new MountedHandler(request, response, options)
     response.on('close', () => {
       if (!response.writableFinished) handler.abort()
     })
-    handler.start(run)
+    handler.start(served)
   }
   linkApplication(listener, run)
   return listener
@@ -109,6 +114,7 @@ const spent: ByteSource = {
   read() {
     throw new ApplicationError(
       'The body of this request has been read already: toNode() has to come before body parsers',
+      'PORTICO_BODY_ALREADY_READ',
     )
   },
 }

@@ -17,7 +17,7 @@ export {
   type InterceptedResponse,
   type InterceptOptions,
 } from '../middleware/intercept.ts'
-export type { MaybePromise } from '../middleware/maybe-promise.ts'
+export type { MaybePromise } from '../types.ts'
 export { mount } from '../middleware/mount.ts'
 export { proxyFix, type ProxyField, type ProxyFixOptions } from '../middleware/proxy-fix.ts'
 export { ranges } from '../middleware/ranges.ts'

@@ -33,17 +33,21 @@ export interface QueryOptions {
  */
 export function parseQs(text: string, options: QueryOptions = {}): Record<string, string[]> {
   const fields: Record<string, string[]> = Object.create(null)
-  for (const [name, value] of parseQsl(text, options)) (fields[name] ??= []).push(value)
+  for (const [name, value] of pairsOf('parseQs', text, options)) (fields[name] ??= []).push(value)
   return fields
 }
 
 /** Parses a query string, as `parseQs` does, into a list of pairs. */
 export function parseQsl(text: string, options: QueryOptions = {}): [string, string][] {
-  checkNames('parseQs', options ?? {}, QUERY_OPTIONS)
-  checkQueryOptions('parseQs', options)
-  const decode = requireDecoder('parseQs', options.charset)
-  checkLimits('parseQs', { maxNumFields: options.maxNumFields ?? MAX_NUM_FIELDS })
-  return splitQuery(text, options).map(([name, value]) => [decode(name), decode(value)])
+  return pairsOf('parseQsl', text, options)
+}
+
+function pairsOf(where: string, text: string, options: QueryOptions): [string, string][] {
+  checkNames(where, options ?? {}, QUERY_OPTIONS)
+  checkQueryOptions(where, options)
+  const decode = requireDecoder(where, options.charset)
+  checkLimits(where, { maxNumFields: options.maxNumFields ?? MAX_NUM_FIELDS })
+  return splitQuery(where, text, options).map(([name, value]) => [decode(name), decode(value)])
 }
 
 export const QUERY_OPTIONS = [
@@ -67,11 +71,12 @@ export function checkQueryOptions(where: string, options: QueryOptions): void {
 }
 
 /** The pairs with `+` and `%XX` decoded, but still in bytes: a field may name their charset. */
-export function splitQuery(text: string, options: QueryOptions): [string, string][] {
+export function splitQuery(where: string, text: string, options: QueryOptions): [string, string][] {
   const { separator = '&', maxNumFields = MAX_NUM_FIELDS } = options
   if (/[\u0100-\uffff]/.test(text)) {
     throw new ApplicationError(
-      'parseQs: the query string must be a byte string, without characters above U+00FF',
+      `${where}: the query string must be a byte string, without characters above U+00FF`,
+      'PORTICO_INVALID_ARGUMENT',
     )
   }
   if (text === '') return []

@@ -37,7 +37,7 @@ export class FormReader {
 
   readQuery(text: string): RawField[] {
     const maxNumFields = this.#options.maxNumFields - this.#numFields
-    const pairs = splitQuery(text, { ...this.#options, maxNumFields })
+    const pairs = splitQuery('FieldStorage.parse', text, { ...this.#options, maxNumFields })
     this.#numFields += pairs.length
     return pairs.map(([name, value]) => rawText(name, value))
   }

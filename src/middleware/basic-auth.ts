@@ -5,8 +5,8 @@ import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
 import { decodeText, encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
-import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { chain, type MaybePromise } from './maybe-promise.ts'
+import type { Application, ApplicationClass, Environ, MaybePromise } from '../types.ts'
+import { chain } from './maybe-promise.ts'
 import { plain } from './plain-response.ts'
 
 /** Either `users` or `verify` is required. */

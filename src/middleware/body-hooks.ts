@@ -5,9 +5,9 @@
  * can send it itself. A synchronous application stays synchronous.
  */
 import { bodyLength, closeBody, isChunk, isPromise, iteratorOf } from '../response/body.ts'
-import type { Body, Chunk } from '../types.ts'
+import type { Body, Chunk, MaybePromise } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
-import { chain, guard, type MaybePromise } from './maybe-promise.ts'
+import { chain, guard } from './maybe-promise.ts'
 
 /** What middleware wants to know about a body. All are optional. */
 export interface BodyHooks {

@@ -1,10 +1,10 @@
 /** Content-Length where it is known, for middleware that looks at it (Rack::ContentLength). */
 import { bodyLength } from '../response/body.ts'
 import { whenOpen } from '../response/file-part.ts'
-import type { Application, ApplicationClass, Environ } from '../types.ts'
+import type { Application, ApplicationClass, Environ, MaybePromise } from '../types.ts'
 import { isFileWrapper } from '../wsgiref/util.ts'
 import { type InterceptedResponse, intercept } from './intercept.ts'
-import { chain, type MaybePromise } from './maybe-promise.ts'
+import { chain } from './maybe-promise.ts'
 
 /**
  * Adds Content-Length to responses whose body is an array or a regular file.

@@ -1,6 +1,7 @@
 /** The session of one request: what has changed, and what is saved when. */
+import type { MaybePromise } from '../types.ts'
 import { ApplicationError } from '../errors.ts'
-import { chain, type MaybePromise } from './maybe-promise.ts'
+import { chain } from './maybe-promise.ts'
 import type { Keeper } from './session-keepers.ts'
 import type { Signed } from './signed-cookie.ts'
 
@@ -113,7 +114,7 @@ export class CurrentSession implements Session {
   }
 
   /** Saves what has changed since the head was sent, if that needs no new cookie. */
-  saveLate(): MaybePromise {
+  saveLate(): MaybePromise<unknown> {
     const text = JSON.stringify(this.#data)
     const ends = this.#replaced === 'destroyed'
     if (!this.#committed || (text === this.#saved && !ends)) return

@@ -5,6 +5,8 @@
  * it calls `write`. `intercept` hides the difference: it calls `onResponse` once for each response.
  */
 import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
 import { closeBody, isChunk, isPromise } from '../response/body.ts'
 import { checkStatus, Headers } from '../response/headers.ts'
@@ -16,9 +18,10 @@ import type {
   Environ,
   StartResponse,
   Write,
+  MaybePromise,
 } from '../types.ts'
 import { type BodyHooks, hook } from './body-hooks.ts'
-import { chain, type MaybePromise } from './maybe-promise.ts'
+import { chain } from './maybe-promise.ts'
 
 /** A response whose head has not been sent yet. */
 export interface InterceptedResponse {
@@ -78,7 +81,9 @@ export function intercept(
   options: InterceptOptions,
 ): Application {
   const application = asApplication(app)
-  const { onResponse } = options
+  checkNames('intercept', options ?? {}, ['onResponse'])
+  const { onResponse } = options ?? {}
+  if (typeof onResponse !== 'function') refuse('intercept', 'onResponse', onResponse, 'a function')
   return (environ, startResponse) => {
     const interception = new Interception(environ, startResponse, onResponse)
     return chain(application(environ, interception.startResponse), (body) =>

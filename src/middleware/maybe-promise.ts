@@ -1,8 +1,6 @@
 /** Continues at once with a value, or later with a promise of one. */
 import { isPromise } from '../response/body.ts'
-
-/** A value, or a promise of it. */
-export type MaybePromise<T = unknown> = T | Promise<T>
+import type { MaybePromise } from '../types.ts'
 
 /** Calls `then` with the value: synchronously, unless `value` is a promise. */
 export function chain<T, U>(

@@ -1,6 +1,7 @@
 /** The two ways to keep a session's data: in the cookie, and in a store. */
+import type { MaybePromise } from '../types.ts'
 import { randomBytes } from 'node:crypto'
-import { chain, type MaybePromise } from './maybe-promise.ts'
+import { chain } from './maybe-promise.ts'
 import type { SessionStore } from './session-store.ts'
 
 /** Keeps data under a token that the client has: either the data itself, or an id in the store. */

@@ -1,6 +1,6 @@
 /** The interface of session stores, and the store in memory. */
 import { isInteger, refuse } from '../options/values.ts'
-import type { MaybePromise } from './maybe-promise.ts'
+import type { MaybePromise } from '../types.ts'
 
 /**
  * A store of sessions. Every method may return a promise; the response waits for it. `data` is JSON,
@@ -14,7 +14,7 @@ export interface SessionStore {
   /** Returns what was saved last under `id`; undefined if there is nothing, or it has expired. */
   load(id: string): MaybePromise<string | undefined>
   /** Creates the session `id`, or replaces it. */
-  save(id: string, data: string, expires: number): MaybePromise
+  save(id: string, data: string, expires: number): MaybePromise<unknown>
   /**
    * Replaces the session `id` if it exists and has not expired, and returns whether it does. Without
    * this method, `load` is called before each `save`, and a removal between the two is undone.

@@ -1,11 +1,11 @@
 /** Checks options against the table, and reads them from the environment. */
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
-import { checkNames, suggestion } from './names.ts'
+import { checkValue, valueOf } from './check-row.ts'
+import { checkNames, nearest } from './names.ts'
 import type { Options } from './options.ts'
-import { MAX_SIZE, variableOf, type Kind, type OptionRow } from './row.ts'
-import { namesOf, OPTION_NAMES, rowOf, type OptionName, type OptionSet } from './table.ts'
-import { quote } from '../text.ts'
+import { PREFIX, variableFor, variableOf } from './row.ts'
+import { namesOf, OPTION_NAMES, rowOf, SYNONYMS, type OptionName, type OptionSet } from './table.ts'
 
 /**
  * Checks the options of a handler.
@@ -21,20 +21,18 @@ export function checkOptions(
   label = labelOf(set),
   more: readonly string[] = [],
 ): void {
-  if (typeof options !== 'object' || options === null) {
-    throw new ConfigurationError(`The options of ${label} are an object; got ${String(options)}`)
-  }
   // `run` takes the options of all gateways.
   const names: readonly string[] = [...(set === 'run' ? OPTION_NAMES : namesOf(set)), ...more]
+  checkNames(label, options, [...names, ...OPTION_NAMES], names, SYNONYMS)
   for (const [name, value] of Object.entries(options)) {
-    if (!OPTION_NAMES.includes(name as OptionName)) {
-      checkNames(label, { [name]: value }, names)
-      continue
-    }
-    if (value === undefined) continue
-    if (!names.includes(name)) throw new ConfigurationError(misplaced(name as OptionName, label))
-    checkValue(name as OptionName, value)
+    if (value === undefined || !isOption(name)) continue
+    if (!names.includes(name)) throw new ConfigurationError(misplaced(name, label))
+    checkValue(name, rowOf(name), value)
   }
+}
+
+function isOption(name: string): name is OptionName {
+  return OPTION_NAMES.includes(name as OptionName)
 }
 
 /** "serverSoftware is an option of HTTP, not of FastCGI" */
@@ -48,90 +46,58 @@ function labelOf(set: OptionSet): string {
   return set === 'node-fastcgi' ? 'node-fastcgi' : GATEWAYS[set].label
 }
 
-/** @throws {ConfigurationError} if a value is of the wrong kind or out of range. */
-export function checkValue(name: OptionName, value: unknown): void {
-  const expected = expectation(rowOf(name), value)
-  if (expected === undefined) return
-  const shown = typeof value === 'string' ? quote(value) : String(value)
-  throw new ConfigurationError(`${name}: ${shown} is not accepted; it is ${expected}`)
-}
-
-/** A description of what the option accepts, if it does not accept this value. */
-function expectation(row: OptionRow, value: unknown): string | undefined {
-  const { kind, range: [min, max] = [0, MAX_SIZE], unlimited, choices = [] } = row
-  switch (kind) {
-    case 'time':
-    case 'bytes':
-    case 'count': {
-      if (value === Infinity && unlimited) return undefined
-      if (Number.isInteger(value) && Number(value) >= min && Number(value) <= max) return undefined
-      return `a whole number from ${min} to ${max}${unlimited ? ', or Infinity for no limit' : ''}`
-    }
-    case 'switch':
-      return typeof value === 'boolean' ? undefined : 'true or false'
-    case 'choice': {
-      if (choices.includes(value)) return undefined
-      const names = choices.map(String)
-      return `one of ${names.join(', ')}. ${suggestion(String(value), names)}`
-    }
-    case 'text':
-      return typeof value === 'string' ? undefined : 'a string'
-    case 'header': {
-      const sendable = typeof value === 'string' && HEADER_VALUE.test(value)
-      return sendable || value === null ? undefined : 'a header value, or null for no header'
-    }
-    case 'class':
-      return typeof value === 'function' ? undefined : 'a class'
-    case 'variables':
-      return isVariables(value) ? undefined : 'an object whose values are strings'
-    default:
-      return undefined
-  }
-}
-
-/** RFC 9110, section 5.5. */
-const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
-
-function isVariables(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
-  return Object.values(value).every((variable) => typeof variable === 'string')
-}
-
 /**
- * The options of one gateway that PORTICO_* variables set, such as PORTICO_SHUTDOWN_TIMEOUT.
+ * The options of `run` on one gateway that PORTICO_* variables set, such as
+ * PORTICO_SHUTDOWN_TIMEOUT. PORTICO_GATEWAY is not among them.
  *
  * @throws {ConfigurationError} if a value is of the wrong kind or out of range; the message names
  *   the variable.
  */
 export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): Partial<Options> {
   const options: Partial<Record<OptionName, unknown>> = {}
-  for (const name of namesOf(set)) {
+  for (const name of [...namesOf(set), ...namesOf('run')]) {
     const variable = variableOf(name, rowOf(name))
     const text = variable && env[variable]
-    if (!text) continue
-    options[name] = valueOf(rowOf(name), text, variable)
+    if (text && name !== 'gateway') options[name] = valueOf(rowOf(name), text, variable)
   }
   return options as Partial<Options>
 }
 
 /**
- * The value that a variable or a flag sets.
- *
- * @param where the variable or the flag, for the message.
- * @throws {ConfigurationError} if the value is of the wrong kind or out of range.
+ * Variables that are not options of handlers. The command reads its own options from variables, too,
+ * and a worker inherits these.
  */
-export function valueOf(row: OptionRow, text: string, where: string): unknown {
-  const value = parse(row.kind, text)
-  const expected = expectation(row, value)
-  if (expected === undefined) return value
-  throw new ConfigurationError(`${where}: ${quote(text)} is not accepted; it is ${expected}`)
+const OTHER_VARIABLES: readonly string[] = ['PORTICO_NO_INTERNALS']
+
+/**
+ * One line for each PORTICO_* variable that has no effect, because it is misspelt, or is an option
+ * of another gateway.
+ */
+export function ineffectiveVariables(set: OptionSet, env: NodeJS.ProcessEnv): string[] {
+  const options = new Map(OPTION_NAMES.map((name) => [variableOf(name, rowOf(name)), name]))
+  // PORTICO_MODE is no variable: it is PORTICO_SOCKET_MODE.
+  const others = [...Object.entries(SYNONYMS), ...OPTION_NAMES.map((name) => [name, name] as const)]
+  const synonyms = new Map(others.map(([name, option]) => [variableFor(name), option]))
+  const lines: string[] = []
+  for (const [variable, text] of Object.entries(env)) {
+    if (!variable.startsWith(PREFIX) || !text || OTHER_VARIABLES.includes(variable)) continue
+    const name = options.get(variable)
+    if (name === undefined) {
+      const meant = synonyms.get(variable)
+      const near = meant ? variableOf(meant, rowOf(meant)) : nearestVariable(variable)
+      const hint = near === undefined ? '' : `. Did you mean ${near}?`
+      lines.push(`${variable} is not a variable of Portico, and has no effect${hint}`)
+    } else if (![...namesOf(set), ...namesOf('run')].includes(name)) {
+      lines.push(`${variable}: ${misplaced(name, labelOf(set))}. It has no effect in this process`)
+    }
+  }
+  return lines
 }
 
-/** Reads a value from text. Returns text of another format unchanged; `expectation` refuses it. */
-function parse(kind: Kind, text: string): unknown {
-  if (kind === 'time' || kind === 'bytes' || kind === 'count') {
-    return /^(?:\d+|Infinity)$/.test(text) ? Number(text) : text
-  }
-  if (kind === 'switch' && (text === 'true' || text === 'false')) return text === 'true'
-  return text
+/** The nearest name, found without the prefix that all have. */
+function nearestVariable(variable: string): string | undefined {
+  const names = OPTION_NAMES.map((name) => variableOf(name, rowOf(name)))
+  const known = [...names, ...OTHER_VARIABLES].flatMap((name) => name?.slice(PREFIX.length) ?? [])
+  const near = nearest(variable.slice(PREFIX.length), known)
+  return near && PREFIX + near
 }

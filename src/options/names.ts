@@ -1,36 +1,65 @@
 /** Refuses unknown names of options, and suggests the nearest known one. */
 import { ConfigurationError } from '../errors.ts'
 
+/** Names from other servers and earlier versions, each with the option that is meant. */
+export type Synonyms = Readonly<Record<string, string>>
+
 /**
  * Refuses an option that is not one of `names`.
  *
  * @param where the function with these options, such as 'session()'.
- * @throws {ConfigurationError} with the nearest name, or all names, in the message.
+ * @param suggested the names that a message may suggest, if they are not all of `names`.
+ * @throws {ConfigurationError} with the nearest name, or all names, in the message; and if `options`
+ *   is not an object.
  */
-export function checkNames(where: string, options: object, names: readonly string[]): void {
+export function checkNames(
+  where: string,
+  options: object,
+  names: readonly string[],
+  suggested = names,
+  synonyms: Synonyms = {},
+): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ConfigurationError(
+      `The options of ${where} must be an object, got ${String(options)}`,
+    )
+  }
   for (const name of Object.keys(options)) {
-    if (!names.includes(name)) {
-      throw new ConfigurationError(`${where}: unknown option '${name}'. ${suggestion(name, names)}`)
-    }
+    if (names.includes(name)) continue
+    const meant = Object.hasOwn(synonyms, name) ? synonyms[name]! : name
+    throw new ConfigurationError(
+      `${where}: unknown option '${name}'. ${suggestion(meant, suggested)}`,
+    )
   }
 }
 
 /** "Did you mean 'listen'?", or all names if no name is near. */
 export function suggestion(given: string, names: readonly string[]): string {
   const near = nearest(given, names)
-  return near === undefined ? `The names are ${names.join(', ')}` : `Did you mean '${near}'?`
+  return near === undefined ? `Known names: ${names.join(', ')}` : `Did you mean '${near}'?`
 }
 
-/** The name with the fewest changes, if they are few enough to be a typing error. */
-function nearest(given: string, names: readonly string[]): string | undefined {
+/** The name that needs the fewest changes, if they are few enough for a typo or a short form. */
+export function nearest(given: string, names: readonly string[]): string | undefined {
+  const asked = given.toLowerCase()
   let best: string | undefined
   // A third of the letters may differ.
   let least = Math.floor(given.length / 3) + 1
   for (const name of names) {
-    const changes = distance(given.toLowerCase(), name.toLowerCase())
+    const changes = distance(asked, name.toLowerCase())
     if (changes < least) [best, least] = [name, changes]
   }
-  return best
+  // 'fcgi' is one change from 'cgi', but a typo seldom loses the first letter.
+  if (best?.[0]?.toLowerCase() === asked[0]) return best
+  return names.find((name) => isShortFormOf(asked, name.toLowerCase())) ?? best
+}
+
+/** 'fcgi' for 'fastcgi': the first letter and at least half of the others, in order. */
+function isShortFormOf(short: string, name: string): boolean {
+  if (short[0] !== name[0] || short.length * 2 < name.length || short.length < 3) return false
+  let at = 0
+  for (const letter of name) if (letter === short[at]) at += 1
+  return at === short.length
 }
 
 /** Letters to insert, remove, replace or swap (optimal string alignment distance). */

@@ -26,14 +26,23 @@ export interface OptionRow<Value = unknown> {
 export const MAX_TIME = 2 ** 31 - 1
 export const MAX_SIZE = Number.MAX_SAFE_INTEGER
 
+/** What the name of each environment variable begins with. */
+export const PREFIX = 'PORTICO_'
+
 /** The environment variable of an option, such as PORTICO_IDLE_TIMEOUT; undefined if it has none. */
 export function variableOf(name: string, row: OptionRow): string | undefined {
-  return isText(row) ? `PORTICO_${words(name, row, '_').toUpperCase()}` : undefined
+  return isText(row) ? variableFor(row.external ?? name) : undefined
+}
+
+/** 'idleTimeout' gives 'PORTICO_IDLE_TIMEOUT'. */
+export function variableFor(name: string): string {
+  return `${PREFIX}${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`
 }
 
 /** The flag of an option on a command line, such as --idle-timeout; undefined if it has none. */
 export function flagOf(name: string, row: OptionRow): string | undefined {
-  return isText(row) ? `--${words(name, row, '-').toLowerCase()}` : undefined
+  const { external = name } = row
+  return isText(row) ? `--${external.replace(/[A-Z]/g, '-$&').toLowerCase()}` : undefined
 }
 
 /** The text of an option, for docs/ and the doc comment. */
@@ -44,9 +53,4 @@ export function textOf({ help, more }: OptionRow): string {
 
 function isText({ kind }: OptionRow): boolean {
   return kind !== 'class' && kind !== 'variables'
-}
-
-/** 'idleTimeout' gives 'idle-Timeout'. */
-function words(name: string, { external = name }: OptionRow, separator: string): string {
-  return external.replace(/[A-Z]/g, `${separator}$&`)
 }

@@ -9,6 +9,7 @@ import {
   type Gateway,
   type ServerGateway,
 } from '../gateways.ts'
+import { COMMON } from './common.ts'
 import type { Options } from './options.ts'
 import { MAX_SIZE, MAX_TIME, type OptionRow } from './row.ts'
 
@@ -173,14 +174,7 @@ export const OPTIONS = {
     help: 'milliseconds in which the peer reads nothing; Infinity for no limit',
     more: 'It runs while a part of a response waits to be sent',
   },
-  responseTimeout: {
-    kind: 'time',
-    of: ALL,
-    default: 0,
-    range: [0, MAX_TIME],
-    help: 'milliseconds for the whole response; 0 for no limit',
-    more: 'After that the response is a 504, or the connection closes if the headers were sent',
-  },
+  responseTimeout: { ...COMMON.responseTimeout, of: ALL },
   shutdownTimeout: {
     kind: 'time',
     of: SERVERS,
@@ -189,33 +183,10 @@ export const OPTIONS = {
     range: [0, MAX_TIME],
     help: 'milliseconds for running requests to complete when the server closes',
   },
-  scriptName: {
-    kind: 'text',
-    of: ALL,
-    help: 'the mount point, such as /app, if the web server does not send it',
-    more: 'Over HTTP it is removed from the front of the path',
-  },
-  pathInfo: {
-    kind: 'choice',
-    of: ALL,
-    default: 'auto',
-    choices: ['auto', 'as-is', 'from-uri'],
-    help: 'where SCRIPT_NAME and PATH_INFO come from',
-    more: '`auto` corrects known bugs of web servers, `as-is` trusts the server, and `from-uri` decodes REQUEST_URI',
-  },
-  osEnviron: {
-    kind: 'variables',
-    of: ALL,
-    help: 'variables for every request',
-    more: 'A variable of the request with the same name wins',
-  },
-  multiprocess: {
-    kind: 'switch',
-    of: ALL,
-    default: false,
-    help: 'whether several processes run the application',
-    more: 'It is `wsgi.multiprocess` of the environ',
-  },
+  scriptName: { ...COMMON.scriptName, of: ALL },
+  pathInfo: { ...COMMON.pathInfo, of: ALL },
+  osEnviron: { ...COMMON.osEnviron, of: ALL },
+  multiprocess: { ...COMMON.multiprocess, of: ALL },
   serverSoftware: {
     kind: 'header',
     of: ['http'],
@@ -223,13 +194,7 @@ export const OPTIONS = {
     help: 'the Server header',
     more: "The application's own header replaces it. Null sends none. HTTP only",
   },
-  validate: {
-    kind: 'switch',
-    of: ALL,
-    default: false,
-    help: 'whether the validator checks the application, for development',
-    more: 'It logs each violation of the contract, and the response is a 500. It does not check applications of frameworks',
-  },
+  validate: { ...COMMON.validate, of: ALL },
   exitOnUncaughtError: {
     kind: 'switch',
     of: ['run'],
@@ -245,6 +210,30 @@ export const OPTIONS = {
   },
 } as const satisfies {
   readonly [Name in keyof Options]-?: HandlerOptionRow<NonNullable<Options[Name]>>
+}
+
+/** Names from other servers and from earlier versions, for suggestions. */
+export const SYNONYMS: Readonly<Record<string, OptionName>> = {
+  address: 'listen',
+  answerTimeout: 'responseTimeout',
+  env: 'osEnviron',
+  graceTime: 'shutdownTimeout',
+  headTimeout: 'headersTimeout',
+  host: 'listen',
+  hostname: 'listen',
+  keepAliveTimeout: 'idleTimeout',
+  maxHeaderSize: 'maxHeaderBytes',
+  maxHeadersCount: 'maxHeaders',
+  maxRequestsPerSocket: 'maxRequestsPerConnection',
+  path: 'listen',
+  port: 'listen',
+  sendTimeout: 'writeTimeout',
+  server: 'serverSoftware',
+  socket: 'listen',
+  socketGroup: 'group',
+  socketMode: 'mode',
+  socketOwner: 'owner',
+  timeout: 'responseTimeout',
 }
 
 type Table = typeof OPTIONS

@@ -1,4 +1,4 @@
-/** Refuses values of options of middleware and forms, always with the same kind of message. */
+/** Refuses values of options, with the same kind of message everywhere. */
 import { ConfigurationError } from '../errors.ts'
 import { quote } from '../text.ts'
 
@@ -12,7 +12,8 @@ export function isInteger(value: unknown, min: number, max = Number.MAX_SAFE_INT
   return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
 }
 
-function show(value: unknown): string {
+/** A short description of a value, for messages. */
+export function show(value: unknown): string {
   if (typeof value === 'string') return quote(value)
   if (typeof value !== 'object' || value === null) return String(value)
   return Array.isArray(value) ? 'an array' : 'an object'

@@ -1,5 +1,10 @@
 /** The options of `run`, from the program and from the environment. */
-import { checkOptions, misplaced, optionsFromEnvironment } from '../options/check.ts'
+import {
+  checkOptions,
+  ineffectiveVariables,
+  misplaced,
+  optionsFromEnvironment,
+} from '../options/check.ts'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS, type Gateway } from '../gateways.ts'
 import { logEntry } from '../log.ts'
@@ -33,7 +38,30 @@ export function settingsFor(
       if (gateway !== 'cgi') logEntry(`${message}. It has no effect in this process`)
     }
   }
+  if (gateway !== 'cgi') for (const line of ineffectiveVariables(gateway, env)) logEntry(line)
   const { listen, ...others } = optionsFromEnvironment(gateway, env)
   if (listen !== undefined && options.gateway === undefined) settings['listen'] = listen
   return Object.assign(settings, others)
 }
+
+/**
+ * The settings without mode, owner and group, if the program does not choose where it runs and the
+ * server will not open a Unix socket: the same program may do so elsewhere. For TCP it logs that. The
+ * permissions of an inherited socket belong to the process that has opened it.
+ */
+export function withoutUnusedRights(
+  settings: Options,
+  listen: string | number,
+  chosen: boolean,
+): Options {
+  const unused = RIGHTS.filter((name) => settings[name] !== undefined)
+  if (unused.length === 0 || chosen || String(listen).startsWith('unix:')) return settings
+  if (!/^(?:fd:|systemd)/.test(String(listen))) {
+    logEntry(`${unused.join(', ')}: only for listen: 'unix:PATH'. No effect in this process`)
+  }
+  const rest: Record<string, unknown> = { ...settings }
+  for (const name of unused) delete rest[name]
+  return rest
+}
+
+const RIGHTS = ['mode', 'owner', 'group'] as const

@@ -5,7 +5,7 @@
  * millisecond or more, and `process.exit()` loses output of stdout that waits for a pipe.
  */
 import { Buffer } from 'node:buffer'
-import { readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { PeerError } from '../errors.ts'
 import type { ByteSource } from './input.ts'
 
@@ -116,6 +116,43 @@ export function redirectWrites(from: number, to: number): void {
     // Includes the property that `util.promisify` uses.
     Object.defineProperties(redirected, Object.getOwnPropertyDescriptors(original))
     Object.assign(fs, { [name]: redirected })
+  }
+}
+
+/** `os.devNull`; loading node:os takes a tenth of a millisecond. */
+const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
+
+/** Replaces stdin and stdout by the null device. */
+export function detach(): void {
+  replaceByNull(0, 'r')
+  replaceByNull(1, 'w')
+}
+
+/** Replaces a descriptor by the null device. */
+export function replaceByNull(fd: number, flags: 'r' | 'w'): void {
+  try {
+    closeSync(fd)
+    openSync(NULL_DEVICE, flags) // Gets the lowest free number, which is fd.
+  } catch {
+    // The script has closed it itself.
+  }
+}
+
+/** Web servers that are known to give a script two descriptors; `fstat` is a slow first call. */
+const SEPARATE_LOGS = /^(?:Apache|nginx|lighttpd)\b/
+
+/**
+ * Whether both descriptors are one pipe or socket. mini_httpd (1.30) sends a script's stderr to the
+ * client, so that an error would become part of the response.
+ */
+export function samePipe(a: number, b: number): boolean {
+  if (SEPARATE_LOGS.test(process.env['SERVER_SOFTWARE'] ?? '')) return false
+  try {
+    const [first, second] = [fstatSync(a), fstatSync(b)]
+    const shared = first.dev === second.dev && first.ino === second.ino
+    return shared && (first.isFIFO() || first.isSocket())
+  } catch {
+    return false // One of them is closed.
   }
 }
 

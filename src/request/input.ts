@@ -164,7 +164,8 @@ export class Input implements InputStream {
   }
 
   #enter(): void {
-    if (this.#reading) throw new ApplicationError('wsgi.input is already being read')
+    if (this.#reading)
+      throw new ApplicationError('wsgi.input is already being read', 'PORTICO_INPUT_BUSY')
     this.#reading = true
   }
 
@@ -208,7 +209,10 @@ function handled<T>(promise: Promise<T>): Promise<T> {
 function limitOf(size: number | null | undefined): number {
   if (size === undefined || size === null || size < 0) return Infinity
   if (Number.isInteger(size) || size === Infinity) return size
-  throw new ApplicationError(`The size to read must be a whole number (got ${String(size)})`)
+  throw new ApplicationError(
+    `The size to read must be a whole number (got ${String(size)})`,
+    'PORTICO_INVALID_ARGUMENT',
+  )
 }
 
 function join(parts: Buffer[], total: number): Buffer {

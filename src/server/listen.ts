@@ -102,6 +102,7 @@ export async function listen(
   policy: ListenPolicy,
 ): Promise<Address> {
   const target = parseListen(options.listen ?? policy.fallback)
+  if (target.kind !== 'unix') refuseRights(target, options)
   const { backlog = OPTIONS.backlog.default } = options
   try {
     return await start(server, target, { ...options, backlog }, policy)
@@ -122,6 +123,17 @@ export function listenError(error: unknown, listenOn: string | number, target: T
       (low ? '. A port below 1024 needs root or CAP_NET_BIND_SERVICE' : ''),
     { cause: error },
   )
+}
+
+/** Rights that nothing would apply must not look as if they did. */
+function refuseRights({ kind }: Target, options: ListenOptions): void {
+  const name = (['mode', 'owner', 'group'] as const).find((each) => options[each] !== undefined)
+  if (name === undefined) return
+  const why =
+    kind === 'tcp'
+      ? 'allowedClients decides who may connect over TCP'
+      : 'the process that opened an inherited socket has set its permissions'
+  throw new ConfigurationError(`${name} is for listen: 'unix:PATH'; ${why}`)
 }
 
 async function start(

@@ -17,6 +17,12 @@ export interface TestSessionOptions {
   readonly origin?: string | undefined
 }
 
+/** The names of `TestSessionOptions`. */
+export const SESSION_OPTIONS = Object.keys({
+  mount: true,
+  origin: true,
+} satisfies Record<keyof TestSessionOptions, true>)
+
 /** Sends requests through a client, with the cookies of earlier responses. */
 export class TestSession {
   readonly #client: Client

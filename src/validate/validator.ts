@@ -6,6 +6,8 @@
  * this directory into SPEC.md, so that the rules and the checks stay together.
  */
 import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../options/names.ts'
+import { refuse } from '../options/values.ts'
 import type { Application, ApplicationClass, Body, Environ, StartResponse } from '../types.ts'
 import { checkBody } from './body-source.ts'
 import { type Flow, wrapBody } from './body.ts'
@@ -53,7 +55,7 @@ export interface ValidatorOptions {
  * Use it for development and tests. It hides the length of a body and the file of a FileWrapper, so
  * a gateway adds no Content-Length and cannot send a file by itself.
  *
- * @throws {ConfigurationError} if `app` cannot be an application.
+ * @throws {ConfigurationError} if `app` cannot be an application, or the options cannot work.
  */
 export function validator(
   app: Application | ApplicationClass,
@@ -66,6 +68,10 @@ export function validator(
   /// - Or an application is a class. It is constructed with the same arguments for each request, and
   ///   the instance is the body.
   const application = asApplication(app)
+  checkNames('validator', options ?? {}, ['warn'])
+  if (options?.warn !== undefined && typeof options.warn !== 'function') {
+    refuse('validator', 'warn', options.warn, 'a function')
+  }
   return (...args: unknown[]) => {
     /// ## The gateway's duties
     /// - It calls the application with `(environ, startResponse)`, once for each request.

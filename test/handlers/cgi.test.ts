@@ -54,6 +54,38 @@ const ERROR_PAGE =
 const bodyOf = (response: { stdout: string }) =>
   response.stdout.slice(response.stdout.indexOf('\r\n\r\n') + 4)
 
+describe('The options of CGIHandler', () => {
+  const withOptions = (options: string, kind = 'CGIHandler') =>
+    run(`new ${kind}(${options}).run(${HELLO})`)
+
+  test.each([
+    ['{ validat: true }', "CGI: unknown option 'validat'. Did you mean 'validate'?"],
+    ['{ listen: ":8000" }', "CGI: unknown option 'listen'. Known names: responseTimeout, "],
+    ['{ responseTimeout: "5s" }', 'responseTimeout must be a whole number from 0 to 2147483647'],
+    ['{ pathInfo: "asis" }', '(got "asis"). Did you mean \'as-is\'?'],
+  ])('%s are refused with a 500, and the log names the fault', async (options, message) => {
+    const { code, stdout, stderr } = await withOptions(options)
+    expect(stdout).toBe(ERROR_PAGE)
+    expect(stderr).toContain(message)
+    expect(code).toBe(1)
+  })
+
+  test.each(['CGIHandler', 'IISCGIHandler'])(
+    'of %s are refused also from a subclass',
+    async (kind) => {
+      const { stdout, stderr } = await withOptions('{ osEnvirn: {} }', kind)
+      expect(stdout).toBe(ERROR_PAGE)
+      expect(stderr).toContain("Did you mean 'osEnviron'?")
+    },
+  )
+
+  test('that are right have their effect', async () => {
+    const options = '{ osEnviron: { A: "b" }, responseTimeout: 0, pathInfo: "auto" }'
+    const { stdout } = await run(`new CGIHandler(${options}).run(${report(['A'])})`)
+    expect(stdout.endsWith('\r\n\r\n["b"]')).toBe(true)
+  })
+})
+
 describe('A CGI script', () => {
   test('writes a CGI head and a body, and nothing else', async () => {
     expect(await run(HELLO)).toEqual({

@@ -56,6 +56,19 @@ function descriptor(socket: Server | Socket): number {
   return fd
 }
 
+/** A program that sets `mode`, and closes its server at once. */
+const withMode = () =>
+  bundle(
+    directory.path,
+    'with-mode',
+    `import { run } from '#src/../handlers/auto.ts'
+    const server = await run((environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['ok']
+    }, { mode: 0o600 })
+    await server?.close()`,
+  )
+
 let sockets = 0
 
 async function listening(kind: 'unix' | 'tcp'): Promise<Server> {
@@ -213,6 +226,59 @@ describe('run(app)', () => {
     expect((await child.ended).output).toContain('owner: "no-such-user" is not in /etc/passwd')
   })
 
+  test.each([
+    [
+      'mode for TCP, if the program does not name its gateway',
+      {},
+      'http',
+      /^mode: only for listen: 'unix:PATH'\. No effect/m,
+    ],
+    [
+      'a misspelt variable',
+      { PORTICO_SHUTDWN_TIMEOUT: '1' },
+      'http',
+      /^PORTICO_SHUTDWN_TIMEOUT is not a variable of Portico, and has no effect\. Did you mean PORTICO_SHUTDOWN_TIMEOUT\?$/m,
+    ],
+    [
+      'a variable of another gateway',
+      { PORTICO_MULTIPLEX: 'false' },
+      'http',
+      /^PORTICO_MULTIPLEX: multiplex is an option of FastCGI, not of HTTP\. It has no effect in this process$/m,
+    ],
+  ])('logs %s', async (_, variables, gateway, expected) => {
+    const env = { ...variables, PORTICO_GATEWAY: gateway, PORTICO_LISTEN: '127.0.0.1:0' }
+    const { code, output } = await start(process.execPath, [await withMode()], { env }).ended
+    expect(output).toMatch(expected)
+    expect(code).toBe(0)
+  })
+
+  test('logs no variable in a CGI script, because each request would', async () => {
+    const env = { ...CGI, PORTICO_GATEWAY: 'cgi', PORTICO_SHUTDWN_TIMEOUT: '1' }
+    const { output } = await start(process.execPath, [await withMode()], { env }).ended
+    expect(output).toMatch(/^Status: 200 OK\r\n/)
+    expect(output).not.toContain('PORTICO_')
+  })
+
+  test('leaves the rights of an inherited socket to the process that opened it', async () => {
+    const server = await listening('unix')
+    const child = start(process.execPath, [await withMode()], { stdio: [descriptor(server)] })
+    const { code, output } = await child.ended
+    expect(output).toBe('')
+    expect(code).toBe(0)
+    server.close()
+  })
+
+  test('refuses mode for TCP if the program names its gateway', async () => {
+    await expect(
+      run(() => [], { gateway: 'scgi', listen: '127.0.0.1:0', mode: 0o600 }),
+    ).rejects.toThrow("mode is for listen: 'unix:PATH'; allowedClients decides")
+  })
+
+  test('takes exitOnUncaughtError from the environment', () => {
+    const env = { PORTICO_EXIT_ON_UNCAUGHT_ERROR: 'false' }
+    expect(settingsFor('http', {}, env)).toEqual({ exitOnUncaughtError: false })
+  })
+
   test('serves FastCGI on an inherited socket, whatever the options say, and logs no line for it', async () => {
     const server = await listening('unix')
     const child = start(process.execPath, [running], {
@@ -230,7 +296,7 @@ describe('run(app)', () => {
     for (const [env, message] of [
       [
         { PORTICO_GATEWAY: 'gopher' },
-        "PORTICO_GATEWAY: unknown gateway 'gopher'. The names are cgi, fastcgi, scgi, http",
+        "PORTICO_GATEWAY: unknown gateway 'gopher'. Known names: cgi, fastcgi, scgi, http",
       ],
       [{ PORTICO_GATEWAY: 'scgi', LISTEN: 'nowhere' }, 'listen: "nowhere" is not an address'],
     ] as const) {
@@ -246,7 +312,7 @@ describe('run(app)', () => {
     try {
       await expect(run(() => [], { gateway: 'gopher' as Gateway })).rejects.toThrow(
         new ConfigurationError(
-          "gateway: unknown gateway 'gopher'. The names are cgi, fastcgi, scgi, http",
+          "gateway: unknown gateway 'gopher'. Known names: cgi, fastcgi, scgi, http",
         ),
       )
       await new Promise(setImmediate)
@@ -346,6 +412,32 @@ describe('run(app)', () => {
     const { code, output } = await start(process.execPath, [script], { env }).ended
     expect(output).toMatch(expected)
     expect(code).toBe(0)
+  })
+
+  test.each([
+    ['true', 500, 'header 1: the name must'],
+    ['false', 200, ''],
+  ])('of a CGIHandler with validate: %s responds with %i', async (validate, status, logged) => {
+    const script = await bundle(
+      directory.path,
+      'cgi-validated',
+      `import { CGIHandler } from '#src/../handlers/cgi.ts'
+      new CGIHandler({ validate: ${validate} }).run((environ, startResponse) => {
+        startResponse('200 OK', [['X-Underscored_', '1']])
+        return 'text'
+      })`,
+    )
+    const { output } = await start(process.execPath, [script], {
+      env: {
+        ...CGI,
+        SCRIPT_NAME: '/x',
+        SERVER_NAME: 'a',
+        SERVER_PORT: '80',
+        SERVER_PROTOCOL: 'HTTP/1.0',
+      },
+    }).ended
+    expect(output).toMatch(new RegExp(`^Status: ${status} `, 'm'))
+    expect(output).toContain(logged)
   })
 
   test.each(['fastcgi', 'scgi', 'http', 'cgi'] as const)(

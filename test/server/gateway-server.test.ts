@@ -282,12 +282,12 @@ describe('A limit of a server', () => {
   })
 
   test.each<[ServerOptions, string]>([
-    [{ maxConnections: 0 }, 'maxConnections: 0 '],
-    [{ maxConnections: 1.5 }, 'maxConnections: 1.5 '],
-    [{ maxConnections: Number.POSITIVE_INFINITY }, 'maxConnections: Infinity '],
-    [{ shutdownTimeout: -1 }, 'shutdownTimeout: -1 '],
-    [{ shutdownTimeout: Number.NaN }, 'shutdownTimeout: NaN '],
-    [{ shutdownTimeout: 2 ** 31 }, 'shutdownTimeout: 2147483648 '],
+    [{ maxConnections: 0 }, '(got 0)'],
+    [{ maxConnections: 1.5 }, '(got 1.5)'],
+    [{ maxConnections: Number.POSITIVE_INFINITY }, '(got Infinity)'],
+    [{ shutdownTimeout: -1 }, '(got -1)'],
+    [{ shutdownTimeout: Number.NaN }, '(got NaN)'],
+    [{ shutdownTimeout: 2 ** 31 }, '(got 2147483648)'],
     ...(
       [
         'responseTimeout',
@@ -299,15 +299,18 @@ describe('A limit of a server', () => {
         'maxRequestsPerConnection',
       ] as const
     ).flatMap((name): [ServerOptions, string][] => [
-      [{ [name]: Number.NaN }, `${name}: NaN is not accepted; it is a whole number from `],
-      [{ [name]: -1 }, `${name}: -1 `],
-      [{ [name]: '5' }, `${name}: "5" `],
+      [{ [name]: Number.NaN }, `${name} must be a whole number from `],
+      [{ [name]: -1 }, '(got -1)'],
+      [{ [name]: '5' }, '(got "5")'],
     ]),
     [
       { headersTimeout: 0 },
-      'headersTimeout: 0 is not accepted; it is a whole number from 1 to 2147483647, or Infinity',
+      'headersTimeout must be a whole number from 1 to 2147483647, or Infinity',
     ],
-    [{ highWaterMark: Number.POSITIVE_INFINITY }, 'highWaterMark: Infinity '],
+    [
+      { highWaterMark: Number.POSITIVE_INFINITY },
+      'highWaterMark must be a whole number from 1 to 9007199254740991 (got Infinity)',
+    ],
     [{ allowedClients: 'localhost' }, 'allowedClients: "localhost" '],
   ])('of %j is refused', async (options, message) => {
     const error: unknown = await serve(options).catch((reason: unknown) => reason)
@@ -328,7 +331,9 @@ test.each([
 
 test('HTTPHandler names its own option in an error, not the one of Node', async () => {
   const handler = new HTTPHandler({ listen: '127.0.0.1:0', maxHeaderBytes: Number.NaN })
-  await expect(handler.run(() => [])).rejects.toThrow('maxHeaderBytes: NaN is not accepted')
+  await expect(handler.run(() => [])).rejects.toThrow(
+    'maxHeaderBytes must be a whole number from 1 to 9007199254740991 (got NaN)',
+  )
 })
 
 describe('A server process', () => {

@@ -234,6 +234,21 @@ describe('A Unix socket', () => {
   })
 
   test.each<[ListenOptions, string]>([
+    [
+      { listen: '127.0.0.1:0', mode: 0o660 },
+      "mode is for listen: 'unix:PATH'; allowedClients decides who may connect over TCP",
+    ],
+    [{ listen: 0, group: 'www-data' }, "group is for listen: 'unix:PATH'; allowedClients decides"],
+    [
+      { listen: 'fd:0', owner: 0 },
+      "owner is for listen: 'unix:PATH'; the process that opened an inherited socket has set its",
+    ],
+  ])('only has rights: %j is refused', async (options, message) => {
+    const error = await failure(listen(hello(), options, policy))
+    expect(error.message).toContain(message)
+  })
+
+  test.each<[ListenOptions, string]>([
     [{ mode: 660 }, 'mode: 660 is not a file mode'],
     [{ mode: -1 }, 'mode: -1'],
     [{ mode: '0999' }, 'mode: "0999"'],

@@ -34,7 +34,7 @@ export async function bundleCGI(directory: string): Promise<void> {
     logLevel: 'silent',
     plugins: [onDemand],
   })
-  const { output } = await build.generate({ format: 'cjs' })
+  const { output } = await build.generate({ format: 'cjs', codeSplitting: false })
   await build.close()
   writeFileSync(join(directory, 'portico.cjs'), output[0].code)
   // A build that ends sooner if the script leaves something running.
@@ -54,7 +54,7 @@ export function writeScript(
   build = 'portico',
 ) {
   const path = join(directory, `${name}.cgi`)
-  const whole = build === '' || application.includes('Handler()')
+  const whole = build === '' || /new \w+Handler\(/.test(application)
   const head = `const { CGIHandler, IISCGIHandler } = require('./${build}.cjs')\n`
   const code = whole ? application : `new CGIHandler().run(${application})`
   writeFileSync(path, `${build && head}const fs = require('node:fs')\n${code}\n`)
