@@ -212,9 +212,10 @@ describe.each([
   })
 })
 
+const app = () => []
+
 describe('makeServer()', () => {
   const make = makeServer as (...args: unknown[]) => unknown
-  const app = () => []
 
   test.each([
     [
@@ -337,17 +338,17 @@ describe('Environment variables', () => {
   })
 })
 
-describe('ineffectiveVariables()', () => {
-  const unknown = (name: string, hint = '') =>
-    `${name} is not a variable of Portico, and has no effect${hint && `. Did you mean ${hint}?`}`
+const notKnown = (name: string, hint = '') =>
+  `${name} is not a variable of Portico, and has no effect${hint && `. Did you mean ${hint}?`}`
 
+describe('ineffectiveVariables()', () => {
   test.each<[string, string[]]>([
-    ['PORTICO_SHUTDWN_TIMEOUT', [unknown('PORTICO_SHUTDWN_TIMEOUT', 'PORTICO_SHUTDOWN_TIMEOUT')]],
-    ['PORTICO_GRACE_TIME', [unknown('PORTICO_GRACE_TIME', 'PORTICO_SHUTDOWN_TIMEOUT')]],
-    ['PORTICO_PORT', [unknown('PORTICO_PORT', 'PORTICO_LISTEN')]],
-    ['PORTICO_MODE', [unknown('PORTICO_MODE', 'PORTICO_SOCKET_MODE')]],
-    ['PORTICO_NO_INTERNAL', [unknown('PORTICO_NO_INTERNAL', 'PORTICO_NO_INTERNALS')]],
-    ['PORTICO_QUITE_ANOTHER', [unknown('PORTICO_QUITE_ANOTHER')]],
+    ['PORTICO_SHUTDWN_TIMEOUT', [notKnown('PORTICO_SHUTDWN_TIMEOUT', 'PORTICO_SHUTDOWN_TIMEOUT')]],
+    ['PORTICO_GRACE_TIME', [notKnown('PORTICO_GRACE_TIME', 'PORTICO_SHUTDOWN_TIMEOUT')]],
+    ['PORTICO_PORT', [notKnown('PORTICO_PORT', 'PORTICO_LISTEN')]],
+    ['PORTICO_MODE', [notKnown('PORTICO_MODE', 'PORTICO_SOCKET_MODE')]],
+    ['PORTICO_NO_INTERNAL', [notKnown('PORTICO_NO_INTERNAL', 'PORTICO_NO_INTERNALS')]],
+    ['PORTICO_QUITE_ANOTHER', [notKnown('PORTICO_QUITE_ANOTHER')]],
     [
       'PORTICO_MULTIPLEX',
       [

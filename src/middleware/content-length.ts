@@ -33,7 +33,7 @@ export function contentLength(app: Application | ApplicationClass): Application 
 export function addLength(
   { status, headers, body }: InterceptedResponse,
   environ: Environ,
-): MaybePromise<void> {
+): MaybePromise {
   if (headers.has('Content-Length') || /^(?:1|204|304)/.test(status)) return
   return chain(isFileWrapper(body) ? whenOpen(body) : undefined, () => {
     const length = bodyLength(body)

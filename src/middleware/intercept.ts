@@ -100,7 +100,7 @@ class Interception {
   #response: PendingResponse | null = null
   #error: unknown
   /** Set when `onResponse` has been called; a promise while it is awaited. */
-  #decision: MaybePromise<void> | null = null
+  #decision: MaybePromise | null = null
   #instead: Application | null = null
   /** The gateway's, once the head has been passed on. */
   #write: Write | null = null
@@ -141,7 +141,7 @@ class Interception {
       chain(closeBody(body, null), (): never => {
         throw error
       })
-    let decided: MaybePromise<void>
+    let decided: MaybePromise
     try {
       decided = this.#decide(body)
       if (isPromise(decided)) decided = decided.catch(failed)
@@ -167,7 +167,7 @@ class Interception {
     }
   }
 
-  #decide(body: Body | undefined): MaybePromise<void> {
+  #decide(body: Body | undefined): MaybePromise {
     if (this.#decision !== null) return this.#decision
     const response = this.#response!
     response.body = body

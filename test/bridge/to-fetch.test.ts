@@ -178,15 +178,17 @@ test('toFetch mounted in Hono sees the client of the gateway', async () => {
   })
 })
 
+/** Breaks the contract: a body is not a string. */
+const respondWithText: Application = (_, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return 'text' as never
+}
+
 test.each([
   [true, 500],
   [false, 200],
 ])('toFetch with validate: %s responds with %i to a broken contract', async (validate, status) => {
   vi.spyOn(process.stderr, 'write').mockReturnValue(true)
-  const respondWithText: Application = (_, startResponse) => {
-    startResponse('200 OK', [['Content-Type', 'text/plain']])
-    return 'text' as never
-  }
   const handler = toFetch(respondWithText, { validate })
   for (let round = 0; round < 2; round += 1) {
     expect((await handler(new Request('http://a.example/'))).status).toBe(status)

@@ -174,14 +174,16 @@ test('toNode refuses null', () => {
   expect(() => toNode(null as never)).toThrow('An application is a function')
 })
 
+/** Breaks the contract: a body is not a string. */
+const respondWithText: Application = (_, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return 'text' as never
+}
+
 test.each([
   [true, 500],
   [false, 200],
 ])('toNode with validate: %s responds with %i to a broken contract', async (validate, status) => {
-  const respondWithText: Application = (_, startResponse) => {
-    startResponse('200 OK', [['Content-Type', 'text/plain']])
-    return 'text' as never
-  }
   const response = await ask(toNode(respondWithText, { validate }), { target: '/' })
   expect(response.status).toBe(status)
 })

@@ -54,10 +54,10 @@ const ERROR_PAGE =
 const bodyOf = (response: { stdout: string }) =>
   response.stdout.slice(response.stdout.indexOf('\r\n\r\n') + 4)
 
-describe('The options of CGIHandler', () => {
-  const withOptions = (options: string, kind = 'CGIHandler') =>
-    run(`new ${kind}(${options}).run(${HELLO})`)
+const withOptions = (options: string, kind = 'CGIHandler') =>
+  run(`new ${kind}(${options}).run(${HELLO})`)
 
+describe('The options of CGIHandler', () => {
   test.each([
     ['{ validat: true }', "CGI: unknown option 'validat'. Did you mean 'validate'?"],
     ['{ listen: ":8000" }', "CGI: unknown option 'listen'. Known names: responseTimeout, "],
