@@ -11,6 +11,7 @@ import { parseQs, parseQsl } from '../src/forms/query.ts'
 import { intercept } from '../src/middleware/intercept.ts'
 import { TestApp } from '../src/embedded/test-app.ts'
 import { validator } from '../src/validate/validator.ts'
+import { SETTINGS } from '../src/command/serve-flags.ts'
 import { checkNames, suggestion } from '../src/options/names.ts'
 import { flagOf, variableOf } from '../src/options/row.ts'
 import {
@@ -336,6 +337,15 @@ describe('Environment variables', () => {
       new RegExp(`^${name} must be .* \\(got "?${text}"?\\)`),
     )
   })
+})
+
+test('The variables of portico serve are known, so that run() under it logs none of them', () => {
+  const variables = Object.values(SETTINGS).flatMap(({ variable }) => variable ?? [])
+  const env = Object.fromEntries(variables.map((name) => [name, '1']))
+  expect(variables.length).toBeGreaterThan(20)
+  expect(
+    ineffectiveVariables('fastcgi', env).filter((line) => line.includes('not a variable')),
+  ).toEqual([])
 })
 
 const notKnown = (name: string, hint = '') =>

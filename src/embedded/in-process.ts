@@ -21,6 +21,10 @@ publishRequests(diagnostics)
 
 /** The names of `InProcessOptions`. */
 export const IN_PROCESS_OPTIONS = Object.keys({
+  as: true,
+  documentRoot: true,
+  serverAddr: true,
+  serverSoftware: true,
   https: true,
   mount: true,
   remoteAddr: true,

@@ -64,10 +64,15 @@ export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): 
 }
 
 /**
- * Variables that are not options of handlers. The command reads its own options from variables, too,
- * and a worker inherits these.
+ * Variables that are not options of handlers: those of `portico serve`, which a program that it runs
+ * inherits (a test compares them with its flags), and the switch of src/node-internals/.
  */
-const OTHER_VARIABLES: readonly string[] = ['PORTICO_NO_INTERNALS']
+// oxfmt-ignore
+const OTHER_VARIABLES: readonly string[] = [
+  'ACCESS_LOG', 'BLOCK_TIMEOUT', 'BOOT_TIMEOUT', 'CONTROL', 'DEV', 'DEVELOPMENT', 'ENV_FILE', 'GROUP',
+  'IDLE_EXIT', 'LIVE', 'LOG', 'MAX_REQUESTS', 'MAX_REQUESTS_JITTER', 'METRICS', 'MOUNT',
+  'NO_INTERNALS', 'POLL', 'SLOW', 'USER', 'WORKERS',
+].map((name) => PREFIX + name)
 
 /**
  * One line for each PORTICO_* variable that has no effect, because it is misspelt, or is an option
