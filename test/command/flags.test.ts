@@ -51,7 +51,7 @@ describe('parseFlags refuses, in one line,', () => {
     ],
     [
       ['--gateway', 'fcgi'],
-      `--gateway: "fcgi" is not accepted; it is one of fastcgi, http. ` + "Did you mean 'fastcgi'?",
+      `--gateway: "fcgi" is not accepted; it is one of fastcgi, http. Did you mean 'fastcgi'?`,
     ],
   ])('%j', (args, message) => {
     expect(() => parseFlags(args, TABLE)).toThrow(new UsageError(message))
