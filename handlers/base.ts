@@ -52,7 +52,7 @@ import { whenOpen } from '../src/response/file-part.ts'
 import { isFileWrapper } from '../src/response/file-wrapper.ts'
 import { frame, isBodiless, isHopByHop, lengthToAdd, UNFRAMED } from '../src/response/head.ts'
 import { checkPairs, checkStatus } from '../src/response/headers.ts'
-import { LazyAbortController } from '../src/request/lazy-abort-controller.ts'
+import { LazyAbortController } from '../src/environ/lazy-abort-controller.ts'
 
 export type { HandlerOptions, MaybePromise, RequestState }
 

@@ -114,7 +114,7 @@ export class FastCGIRequestHandler extends BaseHandler {
     this.input = input
   }
 
-  /** Nothing to add: `environ` was made from PARAMS (see `environ/from-params.ts`). */
+  /** Nothing to add: `environ` was made from PARAMS (see `server/from-params.ts`). */
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {

@@ -99,7 +99,7 @@ export class HTTPHandler {
 
   async #serveDirectly(server: Server, origin: NodeOrigin): Promise<void> {
     const { options } = this
-    const { targetOf } = await import('../src/application/node-target.ts')
+    const { targetOf } = await import('../src/environ/request-target.ts')
     serveDirectly(server, origin, {
       maxHeaders: options.maxHeaders ?? OPTIONS.maxHeaders.default.http,
       highWaterMark: options.highWaterMark ?? HIGH_WATER_MARK,

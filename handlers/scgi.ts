@@ -80,7 +80,7 @@ export class SCGIRequestHandler extends BaseHandler {
     this.#input = input
   }
 
-  /** Nothing to add: `environ` was made from the headers (see `environ/from-params.ts`). */
+  /** Nothing to add: `environ` was made from the headers (see `server/from-params.ts`). */
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {

@@ -6,7 +6,7 @@ import { LightRequest, pairsOf } from './light-request.ts'
 import { realRequest } from './real-request.ts'
 import type { RequestBody } from './request-body.ts'
 import { headerLines } from './request-headers.ts'
-import { targetOf } from './request-target.ts'
+import { targetOf } from '../environ/request-target.ts'
 
 /** Methods that the constructor of Request refuses (Fetch Standard, section 2.2.1). */
 const FORBIDDEN_METHOD = /^(?:CONNECT|TRACE|TRACK)$/i

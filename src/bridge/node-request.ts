@@ -5,7 +5,7 @@ import type { Environ } from '../types.ts'
 import type { GatewaySocket } from './gateway-socket.ts'
 import type { RequestBody } from './request-body.ts'
 import { headerLines } from './request-headers.ts'
-import { targetOf } from './request-target.ts'
+import { targetOf } from '../environ/request-target.ts'
 
 /** `import 'portico/node'` adds these to the requests of every framework that uses node:http. */
 declare module 'http' {

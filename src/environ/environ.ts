@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { PeerError } from '../errors.ts'
-import type { LazyAbortController } from '../request/lazy-abort-controller.ts'
+import type { LazyAbortController } from './lazy-abort-controller.ts'
 import { repairPath, type PathOptions } from './path.ts'
 import { repairVariables } from './quirks.ts'
 

@@ -25,16 +25,6 @@ export interface RawField {
   toField(decode: Decode): FormField
 }
 
-/** A file in bytes, before the charset of the form is known. */
-export interface RawFile {
-  readonly name: string
-  readonly filename: string
-  /** The charset that the filename names itself. */
-  readonly decodeFilename?: Decode | undefined
-  readonly type: string
-  readonly headers: PartHeaders
-}
-
 const NO_HEADERS: PartHeaders = Object.freeze(Object.create(null))
 
 /** An urlencoded field, or a part with `headers` and perhaps a charset of its own. */

@@ -6,7 +6,7 @@ import { copyFile, readFile, rename, rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { ApplicationError } from '../errors.ts'
 import type { Decode } from './charset.ts'
-import type { RawFile } from './field.ts'
+import type { RawFile } from './raw-file.ts'
 import type { PartHeaders } from './header.ts'
 import type { Pull } from './multipart.ts'
 

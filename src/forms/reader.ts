@@ -1,7 +1,8 @@
 /** Reads the fields of a form as bytes, because their charset is known only after the last one. */
 import { TextBudget } from './form-body.ts'
 import type { Decode } from './charset.ts'
-import { charsetOf, type RawField, type RawFile, rawText } from './field.ts'
+import { charsetOf, type RawField, rawText } from './field.ts'
+import type { RawFile } from './raw-file.ts'
 import { parseHeader, type PartHeaders } from './header.ts'
 import { type FormLimits, malformed, tooLarge } from './limits.ts'
 import type { Pull } from './multipart.ts'

@@ -1,5 +1,6 @@
 /** Logs one line instead of a stack trace if a program cannot start. */
 import { logEntry } from '../log.ts'
+import { show } from '../text.ts'
 
 /**
  * Call it before a promise rejects with `error`. If the program does not catch the error, this logs
@@ -12,7 +13,7 @@ import { logEntry } from '../log.ts'
 export function reportIfUncaught(error: Error, text: string): void {
   const listener = (uncaught: unknown): void => {
     process.exitCode = 1
-    logEntry(uncaught === error ? text : String(uncaught))
+    logEntry(uncaught === error ? text : show(uncaught))
   }
   process.on('uncaughtException', listener)
   setImmediate(() => process.off('uncaughtException', listener))

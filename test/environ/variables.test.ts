@@ -10,7 +10,7 @@ import { createEnviron } from '../../src/environ/environ.ts'
 import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
 import { addHeaders } from '../../src/environ/from-http.ts'
-import { environFromHeaders, environFromPairs } from '../../src/environ/from-params.ts'
+import { environFromHeaders, environFromPairs } from '../../src/server/from-params.ts'
 
 type Pair = readonly [name: string, value: string]
 type Variables = Record<string, string>

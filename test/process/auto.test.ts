@@ -353,6 +353,18 @@ describe('run(app)', () => {
     expect(code).toBe(1)
   })
 
+  test('logs the stack of another error that is uncaught in the same turn', async () => {
+    const script = await bundle(
+      directory.path,
+      'two-errors',
+      `import { run } from '#src/../handlers/auto.ts'
+      run(() => [], { gateway: 'gopher' }).catch(() => { throw new TypeError('another') })`,
+    )
+    const { code, output } = await start(process.execPath, [script]).ended
+    expect(output).toMatch(/TypeError: another\n    at /)
+    expect(code).toBe(1)
+  })
+
   test('returns a server with its url, its requests and close({ timeout })', async () => {
     vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     const server = await run(

@@ -7,7 +7,7 @@ import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
 import { encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
-import { environFromPairs } from '../../src/environ/from-params.ts'
+import { environFromPairs } from '../../src/server/from-params.ts'
 import { begin, cut, merged, record } from './fastcgi-helpers.ts'
 
 const bytes = fc.uint8Array({ maxLength: 40 }).map((list) => Buffer.from(list))

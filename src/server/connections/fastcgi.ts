@@ -6,7 +6,7 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
-import { environFromPairs } from '../../environ/from-params.ts'
+import { environFromPairs } from '../from-params.ts'
 import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import { OPTIONS } from '../../options/table.ts'
@@ -24,15 +24,13 @@ import { BatchedWriter } from '../write-batch.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
 import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi-request.ts'
 import { ReadDeadline } from './read-deadline.ts'
+import { endStalled } from './stalled-request.ts'
 
 /**
  * The high-water mark while several requests share the connection. Pausing it for one request that
  * does not read its body stops the others as well, so more bytes are held before that.
  */
 const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
-
-/** How long, in ms, a request with an unread body may hold up the others. */
-const MAX_STALL = 10_000
 
 const NO_REQUESTS: FastCGIRequest[] = []
 
@@ -130,7 +128,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const { socket } = this
     if (socket.writableLength > 0) this.#deadline.postpone()
     if (!socket.isPaused() || this.#throttled) return
-    this.#endStalled()
+    endStalled(this.#requests)
     if (this.#unread() < MAX_PROBE_FACTOR * this.#highWaterMark()) socket.resume()
   }
 
@@ -305,16 +303,6 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   #highWaterMark(): number {
     const { highWaterMark: mark = HIGH_WATER_MARK } = this.#context.options
     return this.#requests.length > 1 ? Math.max(mark, MULTIPLEXED_HIGH_WATER_MARK) : mark
-  }
-
-  /** Ends the request with the most unread bytes if it has not read for long and holds up others. */
-  #endStalled(): void {
-    const [most, second] = this.#requests.toSorted((a, b) => b.input.queued - a.input.queued)
-    if (!most || !second || coarseTime() - most.input.lastRead < MAX_STALL) return
-    const message = `The body was not read for ${MAX_STALL} ms and held up other requests`
-    const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
-    most.disconnected(error)
-    void most.fail(error)
   }
 
   /**

@@ -1,7 +1,7 @@
 /** One SCGI connection: reads the one request on it, runs it, and writes the response. */
 import type { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
-import { environFromHeaders } from '../../environ/from-params.ts'
+import { environFromHeaders } from '../from-params.ts'
 import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import { OPTIONS } from '../../options/table.ts'

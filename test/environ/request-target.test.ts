@@ -1,7 +1,7 @@
 /** `targetOf`: the URL that a framework sees. */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { targetOf } from '../../src/bridge/request-target.ts'
+import { targetOf } from '../../src/environ/request-target.ts'
 import { createEnviron } from '../../src/environ/environ.ts'
 import { decodePath } from '../../src/environ/decode-path.ts'
 

@@ -2,7 +2,7 @@
  * The request target that an application below a mount point sees: PATH_INFO and QUERY_STRING, with
  * the client's own percent-encoding where REQUEST_URI has it.
  */
-import { decodePath } from '../environ/decode-path.ts'
+import { decodePath } from './decode-path.ts'
 import { percentEncode } from '../text.ts'
 import type { Environ } from '../types.ts'
 

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { createEnviron, setVariable } from '../../src/environ/environ.ts'
 import { decodePairs, encodePairs } from '../../src/protocol/fastcgi-pairs.ts'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
-import { environFromHeaders, environFromPairs } from '../../src/environ/from-params.ts'
+import { environFromHeaders, environFromPairs } from '../../src/server/from-params.ts'
 import type { Environ } from '../../src/types.ts'
 
 function expected(pairs: readonly (readonly [string, string])[]): Environ {

@@ -6,13 +6,13 @@ import type { Buffer } from 'node:buffer'
 import { walkPairs, type PairsFault } from '../protocol/fastcgi-pairs.ts'
 import { walkHeaders, type SCGIFault } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
-import { putVariable, ruleFor, setVariable } from './environ.ts'
+import { putVariable, ruleFor, setVariable } from '../environ/environ.ts'
 import {
   createPreallocatedEnviron,
   knownVariable,
   memoryOf,
   type KnownVariable,
-} from './known-variables.ts'
+} from '../environ/known-variables.ts'
 
 /** The environ of FastCGI's PARAMS: the pairs in `block` from `start` to `end`. */
 export function environFromPairs(
