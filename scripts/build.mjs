@@ -58,7 +58,12 @@ await bundle.write({
   sourcemap: true,
 })
 // `require('./portico.cjs')`. It is read as it is, and loads from a code cache, without parsing.
-const { output } = await bundle.generate({ format: 'cjs', comments: false, minify: false })
+const { output } = await bundle.generate({
+  format: 'cjs',
+  codeSplitting: false,
+  comments: false,
+  minify: false,
+})
 await bundle.close()
 const { withCodeCache } = await import(pathToFileURL(`${out}/src/bundle/code-cache.js`).href)
 const source = output[0].code
