@@ -8,6 +8,8 @@ import type { DevelopmentSettings } from '../development/develop.ts'
 import type { ListenerSettings, MountSettings, ServeSettings } from '../master/settings.ts'
 import type { Options } from '../options/options.ts'
 import { namesOf, rowOf, type OptionName } from '../options/table.ts'
+import { suggestion } from '../options/names.ts'
+import { asLogEntry } from '../text.ts'
 import type { Call } from './commands.ts'
 import { readConfiguration } from './config-file.ts'
 import { logicalDirectory } from './entry.ts'
@@ -36,12 +38,16 @@ export interface Settings {
 }
 
 /** @throws {UsageError} for settings that are wrong or make no sense together. */
-export async function readSettings({ values: flags, operands }: Call): Promise<Settings> {
+export async function readSettings({ values: flags, operands, err }: Call): Promise<Settings> {
   const directory = logicalDirectory()
   const configuration = await readConfiguration(directory, flags['config'] as string | undefined)
-  const files = (flags['envFile'] ?? configuration.values['envFile'] ?? []) as string[]
+  const files = (flags['envFile'] ??
+    fromVariables(process.env)['envFile'] ??
+    configuration.values['envFile'] ??
+    []) as string[]
   const envFiles = files.map((file) => resolve(directory, file))
   const env = { ...variablesIn(envFiles), ...process.env }
+  for (const line of misspelt(env)) err(asLogEntry(line))
   const values: Record<string, unknown> = {
     ...configuration.values,
     ...fromVariables(env),
@@ -195,6 +201,23 @@ function fromVariables(env: NodeJS.ProcessEnv): FlagValues {
   }
   return values
 }
+
+/** A line for each variable whose name is nearly that of a setting. Others belong to the application. */
+function misspelt(env: NodeJS.ProcessEnv): string[] {
+  const known = Object.values(SETTINGS).flatMap(
+    ({ variable }) => variable?.slice(PREFIX.length) ?? [],
+  )
+  return Object.keys(env)
+    .filter((name) => name.startsWith(PREFIX) && !known.includes(name.slice(PREFIX.length)))
+    .map((name) => ({ name, hint: suggestion(name.slice(PREFIX.length), known) }))
+    .filter(({ hint }) => hint.startsWith('Did you mean'))
+    .map(
+      ({ name, hint }) =>
+        `portico: the variable ${name} has no effect. ${hint.replace("'", `'${PREFIX}`)}`,
+    )
+}
+
+const PREFIX = 'PORTICO_'
 
 function workersOf(given: unknown, env: NodeJS.ProcessEnv): number | undefined {
   if (given === 'auto') return availableParallelism()

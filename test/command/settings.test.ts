@@ -25,11 +25,15 @@ function file(text: string, extension = 'mjs'): string {
 }
 
 /** The settings for these arguments and variables. */
-async function settingsFor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+async function settingsFor(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  err: (text: string) => void = () => {},
+) {
   const before = { ...process.env }
   Object.assign(process.env, env)
   try {
-    const call = { ...parseFlags(args, SERVE_FLAGS), out: () => {}, err: () => {} }
+    const call = { ...parseFlags(args, SERVE_FLAGS), out: () => {}, err }
     return await readSettings(call)
   } finally {
     for (const name of Object.keys(env)) {
@@ -78,6 +82,14 @@ describe('A setting', () => {
       'fastcgi unix:/run/a.sock',
     ])
   })
+})
+
+test('A variable whose name is nearly that of a setting is reported with the nearest name', async () => {
+  const lines: string[] = []
+  await settingsFor([], { PORTICO_WROKERS: '2', PORTICO_TEST: 'x' }, (line) => lines.push(line))
+  expect(lines).toEqual([
+    "portico: the variable PORTICO_WROKERS has no effect. Did you mean 'PORTICO_WORKERS'?\n",
+  ])
 })
 
 test.each([
