@@ -75,6 +75,10 @@ export const COMMANDS = {
     help: 'write the configuration of a web server',
     load: () => import('./init.ts'),
   },
+  doctor: {
+    help: 'find out why a server and an application fail',
+    load: () => import('./doctor.ts'),
+  },
   completion: {
     help: 'print completion for bash, zsh or fish',
     load: () => import('./completion.ts'),

@@ -1,0 +1,226 @@
+/** Looks at the address of an application: the file, its permissions, who listens, the protocol. */
+import { lstatSync, type Stats } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { dirname } from 'node:path'
+import { execFileSync } from 'node:child_process'
+import type { Gateway } from '../gateways.ts'
+import { failure, type Finding, ok, warning } from './finding.ts'
+
+export interface Address {
+  readonly path?: string
+  readonly host?: string
+  readonly port?: number
+}
+
+/** How long an application may take to accept, and then to respond to a probe. */
+const PROBE_TIMEOUT = 2_000
+
+/** FastCGI 1.0, section 4.1: GET_VALUES for FCGI_MPXS_CONNS, version 1, request 0. */
+const FASTCGI_PROBE = Buffer.concat([
+  Buffer.from([1, 9, 0, 0, 0, 17, 0, 0, 15, 0]),
+  Buffer.from('FCGI_MPXS_CONNS'),
+])
+
+const HTTP_PROBE = Buffer.from('OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+
+const SCGI_HEADERS =
+  'CONTENT_LENGTH\x000\x00SCGI\x001\x00REQUEST_METHOD\0OPTIONS\0REQUEST_URI\0*\0SCRIPT_NAME\0\0'
+const SCGI_PROBE = Buffer.from(`${SCGI_HEADERS.length}:${SCGI_HEADERS},`)
+
+/** Each protocol's first message, and how its response begins. */
+const PROBES: readonly (readonly [Gateway, Buffer, (reply: Buffer) => boolean])[] = [
+  ['fastcgi', FASTCGI_PROBE, (reply) => reply[0] === 1 && reply[1] === 10],
+  ['http', HTTP_PROBE, (reply) => reply.toString('latin1', 0, 5) === 'HTTP/'],
+  ['scgi', SCGI_PROBE, (reply) => /^(?:Status|Content-)/i.test(reply.toString('latin1'))],
+]
+
+/** @param user whom the web server's workers run as; undefined to look only at the application. */
+export async function examineSocket(
+  address: Address,
+  user: string | undefined,
+  expected: Gateway | undefined,
+): Promise<Finding[]> {
+  const findings: Finding[] = []
+  if (address.path !== undefined) {
+    findings.push(...examineFile(address.path))
+    if (findings.some(({ level }) => level === 'failure')) return findings
+    if (user !== undefined) findings.push(examineAccess(address.path, user))
+  }
+  const refused = await knock(address)
+  if (refused !== undefined) return [...findings, refused]
+  findings.push(ok('listening', 'a process accepts connections'))
+  return [...findings, await examineProtocol(address, expected)]
+}
+
+function examineFile(path: string): Finding[] {
+  let stats: Stats
+  try {
+    stats = lstatSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EACCES') {
+      return [
+        failure(
+          'socket',
+          `${path} cannot be reached by this user`,
+          `sudo portico doctor unix:${path}`,
+        ),
+      ]
+    }
+    const directory = firstMissing(path)
+    return directory === path
+      ? [
+          failure(
+            'socket',
+            `${path} does not exist: the application is not running, or listens elsewhere`,
+            `portico serve app.mjs --gateway fastcgi --listen unix:${path}`,
+          ),
+        ]
+      : [failure('socket', `the directory ${directory} does not exist`, `install -d ${directory}`)]
+  }
+  if (stats.isSymbolicLink()) {
+    return [warning('socket', `${path} is a symbolic link; its target counts`)]
+  }
+  if (!stats.isSocket()) {
+    return [failure('socket', `${path} is not a socket`, 'give --listen another path')]
+  }
+  return [ok('socket', `${path} is a socket, mode 0${(stats.mode & 0o777).toString(8)}`)]
+}
+
+/** The topmost part of a path that does not exist. */
+function firstMissing(path: string): string {
+  const parent = dirname(path)
+  if (parent === path) return path
+  try {
+    lstatSync(parent)
+    return path
+  } catch {
+    return firstMissing(parent)
+  }
+}
+
+/** Identity as the kernel compares it. */
+interface Identity {
+  readonly uid: number
+  readonly gids: readonly number[]
+}
+
+function identityOf(user: string): Identity | undefined {
+  try {
+    const id = (flag: string): string =>
+      execFileSync('id', [flag, user], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim()
+    return { uid: Number(id('-u')), gids: id('-G').split(' ').map(Number) }
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether a user may pass each directory of the path, and write to the socket. */
+function examineAccess(path: string, user: string): Finding {
+  const identity = identityOf(user)
+  if (identity === undefined) return warning('access', `there is no user ${user} here`)
+  if (identity.uid === 0) return ok('access', 'root may connect')
+  const directories: string[] = []
+  for (let each = dirname(path); ; each = dirname(each)) {
+    directories.unshift(each)
+    if (each === dirname(each)) break
+  }
+  for (const directory of directories) {
+    if (!permits(lstatSync(directory), identity, 1)) {
+      return failure(
+        'access',
+        `${user} cannot enter ${directory}, so the web server cannot reach the socket`,
+        `chmod o+x ${directory}`,
+      )
+    }
+  }
+  if (permits(lstatSync(path), identity, 2)) return ok('access', `${user} may connect`)
+  return failure(
+    'access',
+    `${user} has no write permission on ${path}, so the web server responds with a 502`,
+    `portico serve … --socket-group ${user} --socket-mode 0660`,
+  )
+}
+
+/** @param bit 4 read, 2 write, 1 enter */
+function permits({ mode, uid, gid }: Stats, { uid: own, gids }: Identity, bit: number): boolean {
+  const shift = uid === own ? 6 : gids.includes(gid) ? 3 : 0
+  return ((mode >> shift) & bit) !== 0
+}
+
+async function knock(address: Address): Promise<Finding | undefined> {
+  const where = address.path ?? `${address.host}:${address.port}`
+  const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+    const socket = connect(address as { port: number })
+    const timer = setTimeout(() => {
+      socket.destroy()
+      resolve(Object.assign(new Error('no response'), { code: 'ETIMEDOUT' }))
+    }, PROBE_TIMEOUT)
+    socket.once('connect', () => {
+      clearTimeout(timer)
+      socket.destroy()
+      resolve(undefined)
+    })
+    socket.once('error', (caught) => {
+      clearTimeout(timer)
+      resolve(caught)
+    })
+  })
+  if (error === undefined) return undefined
+  const reasons: Readonly<Record<string, string>> = {
+    ECONNREFUSED: `nothing listens on ${where}: the process has ended`,
+    EACCES: `this user may not connect to ${where}`,
+    ETIMEDOUT: `nothing accepts on ${where} within ${PROBE_TIMEOUT} ms: the process is blocked or a firewall drops packets`,
+    ENOTFOUND: `the name ${address.host} is not known`,
+  }
+  const message = reasons[error.code ?? ''] ?? `${where}: ${error.message}`
+  return failure('listening', message, 'start the application, and look at its log')
+}
+
+async function examineProtocol(address: Address, expected: Gateway | undefined): Promise<Finding> {
+  const found = await protocolOf(address)
+  if (found === undefined) {
+    return failure(
+      'protocol',
+      'the process speaks neither FastCGI nor HTTP nor SCGI, or does not respond',
+      'portico status CONTROL shows whether its workers are blocked',
+    )
+  }
+  if (expected !== undefined && found !== expected) {
+    return failure(
+      'protocol',
+      `the process speaks ${found}, and the web server expects ${expected}`,
+      `portico serve … --gateway ${expected}`,
+    )
+  }
+  return ok('protocol', `the process speaks ${found}`)
+}
+
+/** Which protocol the process speaks. Each probe has a connection of its own. */
+export async function protocolOf(address: Address): Promise<Gateway | undefined> {
+  for (const [gateway, probe, matches] of PROBES) {
+    const reply = await ask(address, probe)
+    if (reply.length > 0 && matches(reply)) return gateway
+  }
+  return undefined
+}
+
+/** The first bytes of the response; none if the connection ends or nothing comes. */
+async function ask(address: Address, bytes: Buffer): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const socket: Socket = connect(address as { port: number })
+    const finish = (reply: Buffer): void => {
+      clearTimeout(timer)
+      socket.destroy()
+      resolve(reply)
+    }
+    const timer = setTimeout(() => finish(Buffer.alloc(0)), PROBE_TIMEOUT)
+    socket.once('connect', () => socket.write(bytes))
+    socket.once('data', finish)
+    socket.once('error', () => finish(Buffer.alloc(0)))
+    socket.once('close', () => finish(Buffer.alloc(0)))
+  })
+}

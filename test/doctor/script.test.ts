@@ -1,0 +1,205 @@
+/** The doctor on scripts and sockets that are broken on purpose, one fault each. */
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, describe, expect, it, test } from 'vitest'
+import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { HTTPHandler } from '../../handlers/http.ts'
+import { SCGIHandler } from '../../handlers/scgi.ts'
+import { main } from '../../src/command/main.ts'
+import type { Application } from '../../src/types.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'portico-doctor-'))
+chmodSync(directory, 0o755)
+afterAll(() => rmSync(directory, { recursive: true }))
+
+const closers: (() => unknown)[] = []
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close()
+})
+
+interface Report {
+  failures: number
+  findings: { level: string; check: string; message: string; fix?: string }[]
+}
+
+async function doctor(...args: string[]): Promise<{ code: number; report: Report }> {
+  let out = ''
+  const code = await main(['doctor', '--json', ...args], {
+    out: (text) => (out += text),
+    err: () => {},
+  })
+  return { code, report: JSON.parse(out) as Report }
+}
+
+let count = 0
+function script(text: string, { mode = 0o755, name = 'x.cgi', manifest = '{}' } = {}): string {
+  const place = join(directory, String(count++))
+  mkdirSync(place)
+  writeFileSync(join(place, 'package.json'), manifest)
+  const file = join(place, name)
+  writeFileSync(file, text)
+  chmodSync(file, mode)
+  return file
+}
+
+const GOOD = `#!${process.execPath}\n`
+
+test('portico doctor finds nothing wrong with a script that works', async () => {
+  const { code, report } = await doctor(script(GOOD))
+  expect(report.findings.filter(({ level }) => level === 'failure')).toEqual([])
+  expect(code).toBe(0)
+})
+
+describe('portico doctor names the fault of a script:', () => {
+  it.each<[fault: string, text: string, options: object, check: string, message: RegExp]>([
+    ['not executable', GOOD, { mode: 0o644 }, 'mode', /not executable/],
+    ['writable for others', GOOD, { mode: 0o777 }, 'mode', /others may write/],
+    ['no shebang', 'import()\n', {}, 'shebang', /not #!/],
+    ['a carriage return', `#!${process.execPath}\r\n`, {}, 'shebang', /carriage return/],
+    ['a byte order mark', `\ufeff${GOOD}`, {}, 'shebang', /byte order mark/],
+    ['a relative interpreter', '#!node\n', {}, 'shebang', /not an absolute path/],
+    ['an interpreter that is not there', '#!/opt/none/node\n', {}, 'shebang', /does not exist/],
+    ['env of a program outside the PATH', '#!/usr/bin/env no-such-node\n', {}, 'shebang', /PATH/],
+    ['a module above it', GOOD, { manifest: '{"type":"module"}' }, 'module', /"type": "module"/],
+    ['a package.json that is not JSON', GOOD, { manifest: '{' }, 'module', /package\.json/],
+  ])('%s', async (_, text, options, check, message) => {
+    const { code, report } = await doctor(script(text, options))
+    const failures = report.findings.filter(({ level }) => level === 'failure')
+    expect(failures).toEqual([
+      expect.objectContaining({ check, message: expect.stringMatching(message) }),
+    ])
+    expect(code).toBe(1)
+  })
+})
+
+test('the command that portico doctor shows for a carriage return fixes the script', async () => {
+  const file = script(`#!${process.execPath}\r\nprocess.exit(7)\r\n`)
+  const { report } = await doctor(file)
+  execFileSync('sh', ['-c', report.findings.find(({ check }) => check === 'shebang')!.fix!])
+  expect((await doctor(file)).code).toBe(0)
+})
+
+const hello: Application = (_environ, startResponse) => {
+  startResponse('200 OK', [])
+  return ['hello']
+}
+
+describe('portico doctor finds the protocol of a socket:', () => {
+  it.each([
+    ['fastcgi', FastCGIHandler],
+    ['scgi', SCGIHandler],
+    ['http', HTTPHandler],
+  ] as const)('%s', async (gateway, Handler) => {
+    const path = join(directory, `${gateway}.sock`)
+    const server = await new Handler({ listen: `unix:${path}`, mode: 0o666 }).run(hello)
+    closers.push(() => server.close())
+    const { code, report } = await doctor(`unix:${path}`, '--gateway', gateway)
+    expect(report.findings.at(-1)).toMatchObject({
+      level: 'ok',
+      message: `the process speaks ${gateway}`,
+    })
+    expect(code).toBe(0)
+
+    const other = gateway === 'http' ? 'fastcgi' : 'http'
+    const wrong = await doctor(`unix:${path}`, '--gateway', other)
+    expect(wrong.report.findings.at(-1)).toMatchObject({
+      level: 'failure',
+      check: 'protocol',
+      message: `the process speaks ${gateway}, and the web server expects ${other}`,
+    })
+    expect(wrong.code).toBe(1)
+  })
+})
+
+describe('portico doctor names the fault of a socket:', () => {
+  it('the file is not there', async () => {
+    const { report } = await doctor(`unix:${join(directory, 'none.sock')}`)
+    expect(report.findings).toMatchObject([
+      { level: 'failure', check: 'socket', message: expect.stringContaining('does not exist') },
+    ])
+  })
+
+  it('its directory is not there', async () => {
+    const { report } = await doctor(`unix:${join(directory, 'gone/deep/x.sock')}`)
+    expect(report.findings[0]).toMatchObject({
+      message: `the directory ${join(directory, 'gone')} does not exist`,
+      fix: `install -d ${join(directory, 'gone')}`,
+    })
+  })
+
+  it('it is a file', async () => {
+    const path = join(directory, 'file.sock')
+    writeFileSync(path, '')
+    const { report } = await doctor(`unix:${path}`)
+    expect(report.findings[0]).toMatchObject({
+      level: 'failure',
+      message: `${path} is not a socket`,
+    })
+  })
+
+  it('its process has been killed', async () => {
+    const path = join(directory, 'stale.sock')
+    const child = spawn(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(path)}, () => console.log(1))`,
+    ])
+    await once(child.stdout, 'data')
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    const { report } = await doctor(`unix:${path}`)
+    expect(report.findings.at(-1)).toMatchObject({
+      check: 'listening',
+      message: `nothing listens on ${path}: the process has ended`,
+    })
+  })
+
+  it('no process listens on a port', async () => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as { port: number }
+    server.close()
+    await once(server, 'close')
+    const { code, report } = await doctor(`127.0.0.1:${port}`)
+    expect(report.findings[0]).toMatchObject({ check: 'listening', level: 'failure' })
+    expect(code).toBe(1)
+  })
+
+  it('the process does not respond', async () => {
+    const path = join(directory, 'silent.sock')
+    const server = createServer(() => {}).listen(path)
+    closers.push(() => server.close())
+    await once(server, 'listening')
+    const { report } = await doctor(`unix:${path}`, '--user', 'root')
+    expect(report.findings.at(-1)).toMatchObject({
+      check: 'protocol',
+      message: expect.stringContaining('does not respond'),
+    })
+  })
+
+  it.skipIf(process.getuid?.() !== 0)(
+    'its mode, and a directory that the user cannot enter',
+    async () => {
+      const place = join(directory, 'closed')
+      mkdirSync(place)
+      const path = join(place, 'app.sock')
+      const server = await new FastCGIHandler({ listen: `unix:${path}`, mode: 0o600 }).run(hello)
+      closers.push(() => server.close())
+      const mode = await doctor(`unix:${path}`, '--user', 'www-data')
+      expect(mode.report.findings[1]).toMatchObject({
+        level: 'failure',
+        check: 'access',
+        message: expect.stringContaining('www-data has no write permission'),
+      })
+      chmodSync(place, 0o700)
+      const entry = await doctor(`unix:${path}`, '--user', 'www-data')
+      expect(entry.report.findings[1]).toMatchObject({
+        message: `www-data cannot enter ${place}, so the web server cannot reach the socket`,
+        fix: `chmod o+x ${place}`,
+      })
+    },
+  )
+})
