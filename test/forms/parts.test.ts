@@ -1,4 +1,5 @@
 /** Parts of a multipart body: which ones are files, their names, and forms that are read twice. */
+import { EventEmitter, once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -129,10 +130,11 @@ it.each([
   await expect(parsing).rejects.toThrow(message)
 })
 
-/** A body whose client disconnects before its end. */
-async function* leaving() {
+/** A body whose client disconnects before its end, and emits 'gone' then. */
+async function* leaving(client: EventEmitter) {
   yield bytes(file.slice(0, -5))
   await new Promise((resolve) => setTimeout(resolve, 10))
+  setImmediate(() => client.emit('gone'))
   throw new PeerError('PORTICO_DISCONNECTED', 'gone')
 }
 
@@ -145,10 +147,12 @@ describe('A file that is piped without an error listener', () => {
     const faults: unknown[] = []
     const onFault = (error: unknown) => void faults.push(error)
     process.on('uncaughtException', onFault)
-    const parsing = FieldStorage.parse(environOf(new MemoryInput(leaving()), MULTIPART), {
+    const client = new EventEmitter()
+    const left = once(client, 'gone')
+    const parsing = FieldStorage.parse(environOf(new MemoryInput(leaving(client)), MULTIPART), {
       onFile: async (upload) => {
         upload.stream().pipe(new PassThrough()).resume()
-        await new Promise((resolve) => setTimeout(resolve, 50))
+        await left
       },
     })
     await expect(parsing).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
