@@ -15,7 +15,7 @@ export function statusText(status: Status): string[] {
     `reloads      ${totals.reloads}`,
     `restarts     ${ends.length === 0 ? 'none' : ends.join(', ')}`,
     `limits       ${Object.entries(status.limits)
-      .map(([name, value]) => `${name} ${value}`)
+      .map(([name, value]) => `${name} ${showLimit(name, value)}`)
       .join(', ')}`,
     '',
     ...table(status.processes),
@@ -50,6 +50,15 @@ function table(processes: readonly ProcessStatus[]): string[] {
       .join('  ')
       .trimEnd(),
   )
+}
+
+/** The limits that are times. */
+const TIMES = new Set(['blockTimeout', 'slow', 'shutdownTimeout', 'idleExit'])
+
+/** '30 s', 'none' for no limit; a shutdown without a wait is '0 s'. */
+function showLimit(name: string, value: number): string {
+  if (value === 0 && name !== 'shutdownTimeout') return 'none'
+  return TIMES.has(name) ? `${value / 1000} s` : String(value)
 }
 
 function mib(bytes: number): string {
