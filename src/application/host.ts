@@ -12,9 +12,10 @@ export interface Host {
   run(application: Runnable, options: object): Promise<object>
 }
 
-const globals = globalThis as { [HOST]?: Host }
+const globals = globalThis as { [HOST]?: Host | undefined }
 
-export function setHost(host: Host): void {
+/** Undefined lets the program run by itself again. */
+export function setHost(host: Host | undefined): void {
   globals[HOST] = host
 }
 

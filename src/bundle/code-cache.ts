@@ -31,23 +31,16 @@ const OPEN = '(function (exports, require, module, __filename, __dirname) {\n'
 const CLOSE = '\n})'
 const END = '\n*/}'
 
-/** A character that no program contains, because bundlers escape control characters. */
-const CONTROL = '\u0001'
-
 /** Characters of the hash that binds a cache to its program. V8 compares only lengths. */
 const ID_LENGTH = 16
 
-/**
- * The text of the file.
- *
- * @throws {TypeError} if the program contains the control character U+0001.
- */
+/** The text of the file. */
 export function withCodeCache({ source, head = '', names = [], madeBy }: CachedProgram): string {
-  if (source.includes(CONTROL)) throw new TypeError('The program contains U+0001')
-  const hidden = source.replaceAll('*/', `*${CONTROL}/`)
+  const mark = markFor(source)
+  const hidden = source.replaceAll('*/', mark)
   const loader = loaderOf({
     id: createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH),
-    escaped: hidden !== source,
+    mark: hidden === source ? undefined : mark,
     names,
     madeBy,
   })
@@ -56,12 +49,18 @@ export function withCodeCache({ source, head = '', names = [], madeBy }: CachedP
   return before.replace('LINE', String(line)) + BEGIN + OPEN + hidden + CLOSE + END + '\n'
 }
 
-interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
-  readonly id: string
-  readonly escaped: boolean
+/** A text that the program does not contain. */
+function markFor(source: string): string {
+  for (let i = 0; ; i += 1) if (!source.includes(`*@${i}@/`)) return `*@${i}@/`
 }
 
-function loaderOf({ id, escaped, names, madeBy }: Loader): string {
+interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
+  readonly id: string
+  /** Stands for the end of a comment; undefined if the program has none. */
+  readonly mark: string | undefined
+}
+
+function loaderOf({ id, mark, names, madeBy }: Loader): string {
   return `'use strict'
 ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
   const fs = require('node:fs')
@@ -76,7 +75,7 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
       if (bytes.latin1Slice(0, ${ID_LENGTH}) === '${id}') cachedData = bytes.subarray(${ID_LENGTH})
     } catch {}
   }
-  const script = new Script(program.toString().slice(${BEGIN.length}, -${END.length})${escaped ? ".replaceAll('*\\x01/', '*' + '/')" : ''}, {
+  const script = new Script(program.toString().slice(${BEGIN.length}, -${END.length})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}, {
     filename: __filename,
     lineOffset: LINE,
     cachedData,

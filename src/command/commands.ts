@@ -79,6 +79,10 @@ export const COMMANDS = {
     help: 'find out why a server and an application fail',
     load: () => import('./doctor.ts'),
   },
+  bundle: {
+    help: 'make one file for a host without npm',
+    load: () => import('./bundle.ts'),
+  },
   completion: {
     help: 'print completion for bash, zsh or fish',
     load: () => import('./completion.ts'),

@@ -1,0 +1,246 @@
+/** `bundle`: an application as one executable file for a host without npm. */
+import { Buffer } from 'node:buffer'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { ConfigurationError } from '../errors.ts'
+import { type Bundled, type BundlerName, type BundleRequest, findBundler } from './bundlers.ts'
+import { withCodeCache } from './code-cache.ts'
+import {
+  BANNER,
+  BINARIES,
+  type Findings,
+  noFindings,
+  packageOf,
+  refuseBinary,
+  REQUIRE,
+  transform,
+} from './sources.ts'
+import { residentFile } from './stub.ts'
+
+export type Target = 'node20' | 'node22' | 'node24' | 'bun'
+
+export interface BundleOptions {
+  readonly file: string
+  readonly output: string
+  readonly kind: 'cgi' | 'resident' | 'fcgi'
+  readonly target?: Target | undefined
+  readonly bundler?: BundlerName | undefined
+  /** Packages that stay outside, to be uploaded beside the file. */
+  readonly external?: readonly string[] | undefined
+  /** The runtime's path on the host; default: `node` or `bun`, found in PATH. */
+  readonly runtime?: string | undefined
+  readonly resident?: ResidentOptions | undefined
+}
+
+export interface ResidentOptions {
+  /** Seconds without a request after which the process ends. */
+  readonly idle?: number | undefined
+  /** MiB of V8's heap. */
+  readonly memory?: number | undefined
+  /** Variables that the process keeps of the environment of the request that starts it. */
+  readonly environment?: readonly string[] | undefined
+  /** A script of `sh` in place of Perl. */
+  readonly shell?: boolean | undefined
+}
+
+export interface BundleReport {
+  readonly output: string
+  readonly bytes: number
+  readonly bundler: string
+  /** Whether it is an ES module inside, which starts slower and has no code cache. */
+  readonly esm: boolean
+  /** Bytes by package, the largest first; '' is the project. */
+  readonly packages: readonly (readonly [name: string, bytes: number])[]
+  /** What was copied beside the file. */
+  readonly copied: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+/** Seconds. Shared hosts end idle processes after minutes. */
+const IDLE = 180
+/** Seconds after which the resident process is replaced: it may have leaks. */
+const LIFETIME = 3600
+/** MiB of V8's heap. Hosts often allow 1 GiB of memory for all processes of a user. */
+const HEAP = 192
+/** How much more resident memory than V8's heap the process may use. */
+const OVERHEAD = 128
+
+/**
+ * Bundles `file`.
+ *
+ * @throws {ConfigurationError} if there is no bundler, or the program has something that cannot be
+ *   in a bundle; the message names it.
+ */
+export async function bundle(options: BundleOptions): Promise<BundleReport> {
+  const file = resolve(options.file)
+  if (!existsSync(file)) throw new ConfigurationError(`There is no ${options.file}`)
+  const bundler = await findBundler(dirname(file), options.bundler)
+  const attempt = async (format: 'cjs' | 'esm', findings: Findings): Promise<Bundled> => {
+    const before = { listens: findings.listens, engines: findings.engines.size }
+    const made = await bundler.bundle(requestFor(options, file, format, findings))
+    // The entry depends on what the files of the program contain.
+    const same = before.listens === findings.listens && before.engines === findings.engines.size
+    return same ? made : bundler.bundle(requestFor(options, file, format, findings))
+  }
+  const findings = noFindings()
+  let esm = false
+  let made: Bundled
+  try {
+    made = await attempt('cjs', findings)
+  } catch (error) {
+    if (!needsEsm(error)) throw asConfigurationError(error, options.file)
+    esm = true
+    made = await attempt('esm', findings).catch((second: unknown) => {
+      throw asConfigurationError(second, options.file)
+    })
+  }
+  const program = esm ? asCommonJs(made.code, basename(options.output)) : made.code
+  write(options.output, textOf(options, program, esm))
+  return {
+    output: options.output,
+    bytes: statSync(options.output).size,
+    bundler: bundler.name,
+    esm,
+    packages: byPackage(made.sizes),
+    copied: copyAssets(dirname(file), dirname(resolve(options.output)), findings.assets),
+    warnings: [...findings.readers].map(
+      (name) => `${name} reads files of its own, which are not in the bundle: try the file alone`,
+    ),
+  }
+}
+
+function requestFor(
+  options: BundleOptions,
+  file: string,
+  format: 'cjs' | 'esm',
+  findings: Findings,
+): BundleRequest {
+  const base = dirname(file)
+  return {
+    entry: entryFor(options, file, findings),
+    directory: base,
+    format,
+    external: options.external ?? [],
+    target: options.target === 'bun' ? 'esnext' : (options.target ?? 'node20'),
+    banner: `${format === 'cjs' ? '' : ESM_BANNER}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
+    transform: (path, text) => transform(path, text, base, findings),
+    assets: { filter: BINARIES, load: refuseBinary },
+  }
+}
+
+/** A module of this directory, as a string literal. */
+function ownModule(name: string): string {
+  const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
+  return JSON.stringify(join(import.meta.dirname, name + extension))
+}
+
+/** The module that the bundler starts with. Imports run in their order: what catches comes first. */
+function entryFor({ kind, resident }: BundleOptions, file: string, findings: Findings): string {
+  const settings = [
+    ...(findings.listens ? ['listening'] : []),
+    ...(kind === 'resident'
+      ? [
+          `idle: ${resident?.idle ?? IDLE}`,
+          `lifetime: ${LIFETIME}`,
+          `maxMemory: ${((resident?.memory ?? HEAP) + OVERHEAD) * 2 ** 20}`,
+        ]
+      : []),
+  ]
+  return [
+    `import { serve } from ${ownModule(`run-${kind}`)}`,
+    ...(findings.listens ? [`import { listening } from ${ownModule('capture-listen')}`] : []),
+    `import * as program from ${JSON.stringify(file)}`,
+    ...[...findings.engines].map(
+      (name) =>
+        `__portico_modules[${JSON.stringify(name)}] = () => require(${JSON.stringify(name)})`,
+    ),
+    `serve(program, { ${settings.join(', ')} })`,
+  ].join('\n')
+}
+
+function textOf(options: BundleOptions, program: string, esm: boolean): string {
+  const { kind, target = 'node20', resident = {} } = options
+  if (kind === 'resident') {
+    return residentFile({
+      program,
+      shell: resident.shell ?? false,
+      node: options.runtime ?? 'node',
+      flags: [`--max-old-space-size=${resident.memory ?? HEAP}`],
+      environment: resident.environment ?? [],
+    })
+  }
+  const runtime = options.runtime ?? `/usr/bin/env ${target === 'bun' ? 'bun' : 'node'}`
+  const head = `#!${runtime}\n`
+  return target === 'bun' || esm || kind === 'fcgi'
+    ? `${head}${program}\n`
+    : withCodeCache({ source: program, head, madeBy: 'first-run' })
+}
+
+/** Top-level await exists in ES modules only. */
+function needsEsm(error: unknown): boolean {
+  return /top-level await/i.test((error as Error).message)
+}
+
+const FILE = "Symbol.for('portico.file')"
+const ESM_BANNER = `let { require, __filename, __dirname } = globalThis[${FILE}];`
+
+/** A CommonJS program that imports an ES module which it contains. */
+function asCommonJs(code: string, name: string): string {
+  // Without a name, each line of a stack trace would contain the whole program.
+  const named = Buffer.from(`${code}\n//# sourceURL=${encodeURI(name)}\n`)
+  const url = `data:text/javascript;base64,${named.toString('base64')}`
+  return `globalThis[${FILE}] = { require, __filename, __dirname }
+import('${url}').catch((error) => { process.nextTick(() => { throw error }) })`
+}
+
+/** What a bundler says about a program, in the words of Portico; other errors as they are. */
+function asConfigurationError(error: unknown, file: string): unknown {
+  if (error instanceof ConfigurationError) return error
+  const { errors, message } = error as {
+    errors?: { text?: string; detail?: unknown }[]
+    message?: string
+  }
+  const own = errors?.map(({ detail }) => detail).find((each) => each instanceof ConfigurationError)
+  if (own !== undefined) return own
+  if (!errors) return error
+  return new ConfigurationError(`${file} cannot be bundled: ${message}`, { cause: error })
+}
+
+/** Writes a file in one step, so that a web server never runs half of it. */
+function write(path: string, text: string): void {
+  mkdirSync(dirname(resolve(path)), { recursive: true })
+  const part = join(dirname(resolve(path)), `.${basename(path)}.${process.pid}`)
+  writeFileSync(part, text)
+  // Not writable by a group: suEXEC refuses such a file.
+  chmodSync(part, 0o755)
+  renameSync(part, path)
+}
+
+function copyAssets(from: string, to: string, assets: ReadonlySet<string>): string[] {
+  const copied: string[] = []
+  for (const name of assets) {
+    if (from !== to) cpSync(join(from, name), join(to, name), { recursive: true })
+    const isDirectory = statSync(join(from, name)).isDirectory()
+    const files = isDirectory ? readdirSync(join(from, name), { recursive: true }).length : 1
+    copied.push(isDirectory ? `${name}/ (${files} files)` : name)
+  }
+  return copied
+}
+
+function byPackage(sizes: ReadonlyMap<string, number>): [string, number][] {
+  const sums = new Map<string, number>()
+  for (const [path, bytes] of sizes) {
+    const name = packageOf(path) ?? ''
+    sums.set(name, (sums.get(name) ?? 0) + bytes)
+  }
+  return [...sums].filter(([, bytes]) => bytes > 0).toSorted((a, b) => b[1] - a[1])
+}

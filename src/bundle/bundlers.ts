@@ -1,0 +1,191 @@
+/**
+ * The bundlers that `portico bundle` can use: esbuild or rolldown, whichever the project has. Both
+ * take the same plugin: a text for some modules, and a check of others.
+ */
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { ConfigurationError } from '../errors.ts'
+
+export interface BundleRequest {
+  /** The text of the entry, and the directory for its imports. */
+  readonly entry: string
+  readonly directory: string
+  readonly format: 'cjs' | 'esm'
+  /** Package names that stay outside. */
+  readonly external: readonly string[]
+  /** Names of the language level: 'node20'. */
+  readonly target: string
+  /** Text before the program. */
+  readonly banner: string
+  /** Called for each JavaScript or TypeScript file with its text; returns the text to use. */
+  readonly transform: (path: string, text: string) => string
+  /** Called for each file with one of these endings. Throws, or returns JavaScript. */
+  readonly assets: { readonly filter: RegExp; readonly load: (path: string) => string }
+}
+
+export interface Bundled {
+  readonly code: string
+  /** Bytes of the program that come from each file. */
+  readonly sizes: ReadonlyMap<string, number>
+}
+
+export interface Bundler {
+  readonly name: string
+  bundle(request: BundleRequest): Promise<Bundled>
+}
+
+const NAMES = ['esbuild', 'rolldown'] as const
+export type BundlerName = (typeof NAMES)[number]
+
+/**
+ * The bundler of the project in `directory`.
+ *
+ * @throws {ConfigurationError} if neither is installed; the message says what to install.
+ */
+export async function findBundler(directory: string, name?: BundlerName): Promise<Bundler> {
+  const tried = name === undefined ? NAMES : [name]
+  for (const each of tried) {
+    for (const from of [join(directory, 'x'), import.meta.url]) {
+      let path: string
+      try {
+        path = createRequire(from).resolve(each)
+      } catch {
+        continue
+      }
+      const module = (await import(path)) as { default?: unknown }
+      return BUNDLERS[each](module.default ?? module)
+    }
+  }
+  throw new ConfigurationError(
+    `bundle needs ${tried.join(' or ')}, which ${tried.length === 1 ? 'is' : 'are'} not installed ` +
+      `in ${directory}. Run: npm install --save-dev ${tried[0]}`,
+  )
+}
+
+const BUNDLERS: Readonly<Record<BundlerName, (module: unknown) => Bundler>> = {
+  esbuild: (module) => ({ name: 'esbuild', bundle: (request) => byEsbuild(module, request) }),
+  rolldown: (module) => ({ name: 'rolldown', bundle: (request) => byRolldown(module, request) }),
+}
+
+const SCRIPT = /\.[cm]?[jt]sx?$/
+
+/** What is used of esbuild. */
+interface Esbuild {
+  build(options: object): Promise<{
+    outputFiles: { text: string }[]
+    metafile: { outputs: Record<string, { inputs: Record<string, { bytesInOutput: number }> }> }
+  }>
+}
+
+interface EsbuildHooks {
+  onLoad(
+    options: { filter: RegExp },
+    load: (file: { path: string }) => Promise<{ contents: string; loader: string } | undefined>,
+  ): void
+}
+
+async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundled> {
+  const esbuild = module as Esbuild
+  const { readFile } = await import('node:fs/promises')
+  const plugin = {
+    name: 'portico',
+    setup(hooks: EsbuildHooks) {
+      hooks.onLoad({ filter: request.assets.filter }, async ({ path }) => ({
+        contents: request.assets.load(path),
+        loader: 'js',
+      }))
+      hooks.onLoad({ filter: SCRIPT }, async ({ path }) => {
+        const text = await readFile(path, 'utf8')
+        const contents = request.transform(path, text)
+        if (contents === text) return undefined
+        const extension = /[^.]*$/.exec(path)![0]
+        return { contents, loader: extension.replace(/^[cm]/, '') }
+      })
+    },
+  }
+  const result = await esbuild.build({
+    stdin: {
+      contents: request.entry,
+      resolveDir: request.directory,
+      sourcefile: 'portico:entry',
+      loader: 'js',
+    },
+    absWorkingDir: request.directory,
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: 'node',
+    format: request.format,
+    target: request.target,
+    external: request.external,
+    banner: { js: request.banner },
+    // Names stay, for stack traces and for frameworks that look at them; V8 reads no comments.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'none',
+    logLevel: 'silent',
+    logOverride: { 'empty-import-meta': 'silent' },
+    plugins: [plugin],
+  })
+  const sizes = new Map<string, number>()
+  for (const { inputs } of Object.values(result.metafile.outputs)) {
+    for (const [path, { bytesInOutput }] of Object.entries(inputs)) {
+      sizes.set(join(request.directory, path), bytesInOutput)
+    }
+  }
+  return { code: result.outputFiles[0]!.text, sizes }
+}
+
+/** What is used of rolldown. */
+interface Rolldown {
+  rolldown(options: object): Promise<{
+    generate(options: object): Promise<{
+      output: { code: string; modules: Record<string, { renderedLength: number }> }[]
+    }>
+    close(): Promise<void>
+  }>
+}
+
+const ENTRY = '\0portico:entry'
+
+async function byRolldown(module: unknown, request: BundleRequest): Promise<Bundled> {
+  const plugin = {
+    name: 'portico',
+    resolveId(id: string): string | undefined {
+      return id === ENTRY ? id : undefined
+    },
+    load(id: string): string | undefined {
+      if (id === ENTRY) return request.entry
+      return request.assets.filter.test(id) ? request.assets.load(id) : undefined
+    },
+    transform(text: string, id: string): string | undefined {
+      if (!SCRIPT.test(id) || id === ENTRY) return undefined
+      const changed = request.transform(id, text)
+      return changed === text ? undefined : changed
+    },
+  }
+  const build = await (module as Rolldown).rolldown({
+    input: ENTRY,
+    cwd: request.directory,
+    platform: 'node',
+    external: request.external,
+    logLevel: 'silent',
+    plugins: [plugin],
+  })
+  try {
+    const { output } = await build.generate({
+      format: request.format,
+      banner: request.banner,
+      codeSplitting: false,
+      comments: false,
+      minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+    })
+    const [chunk] = output
+    const sizes = new Map(
+      Object.entries(chunk!.modules).map(([path, { renderedLength }]) => [path, renderedLength]),
+    )
+    return { code: chunk!.code, sizes }
+  } finally {
+    await build.close()
+  }
+}

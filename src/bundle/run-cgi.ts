@@ -1,0 +1,17 @@
+/** The start of a CGI bundle: one request, then the process ends. */
+import { CGIHandler } from '../../handlers/cgi.ts'
+import { printToLog } from './quiet.ts'
+import { applicationOf, later } from './find.ts'
+
+printToLog()
+
+export interface Program {
+  /** Resolves to the first server that the program lets listen; absent if it never does. */
+  readonly listening?: Promise<unknown>
+}
+
+/** Runs the program for the request of this process. */
+export function serve(loaded: object, { listening }: Program): void {
+  const { application, options } = applicationOf(loaded, listening)
+  void new CGIHandler(options).run(later(application))
+}

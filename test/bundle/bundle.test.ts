@@ -1,0 +1,230 @@
+/** `portico bundle`: applications as one file, run in an empty directory. */
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { bundle } from '../../src/bundle/bundle.ts'
+import { main } from '../../src/command/main.ts'
+import { temporaryDirectory } from '../server/child.ts'
+import { callScript } from './cgi.ts'
+
+const project = temporaryDirectory()
+const empty = temporaryDirectory()
+afterAll(() => {
+  project.remove()
+  empty.remove()
+})
+
+const FILES: Readonly<Record<string, string>> = {
+  'express.mjs': `import express from 'express'
+    const app = express()
+    app.get('/', (req, res) => res.send('Hello, Express'))
+    app.post('/', express.text(), (req, res) => res.send(req.body))
+    export default app`,
+  'listens.cjs': `const app = require('express')()
+    console.log('printed while it loads')
+    app.get('/', (req, res) => res.send('Hello, listener'))
+    const server = app.listen(3000, () => console.log('port', server.address().port))`,
+  'fastify.mjs': `import Fastify from 'fastify'
+    export const app = Fastify()
+    app.get('/', async () => 'Hello, Fastify')`,
+  'koa.mjs': `import Koa from 'koa'
+    const app = new Koa()
+    app.use((ctx) => { ctx.body = 'Hello, Koa' })
+    export default app`,
+  'hono.ts': `import { Hono } from 'hono'
+    const app: Hono = new Hono()
+    app.get('/', (c) => c.text('Hello, Hono'))
+    export default app`,
+  'plain.cjs': `module.exports = (environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['Hello, environ']
+    }`,
+  'listener.mjs': `export const handler = (req, res) => { res.end('Hello, listener') }`,
+  'runs.mjs': `import { run } from 'portico'
+    run((environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return [environ.SCRIPT_NAME]
+    }, { scriptName: '/mounted' })`,
+  'await.mjs': `const { greeting } = await import('./lib/greeting.mjs')
+    export default (environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return [greeting]
+    }`,
+  'lib/greeting.mjs': `import { readFile } from 'node:fs/promises'
+    export const greeting = await readFile(new URL('./hello.txt', import.meta.url), 'utf8')`,
+  'lib/hello.txt': 'Hello, file',
+  'directory.cjs': `const { readFileSync } = require('node:fs')
+    module.exports = (environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return [require('./lib/reader.cjs').text]
+    }`,
+  'lib/reader.cjs': `const { join } = require('node:path')
+    exports.text = require('node:fs').readFileSync(join(__dirname, 'hello.txt'), 'utf8')`,
+  'engine.mjs': `import express from 'express'
+    const app = express()
+    app.set('view engine', 'fake-engine')
+    app.get('/', (req, res) => res.render('page', { name: 'engine' }))
+    export default app`,
+  'views/page.fake-engine': 'Hello, NAME',
+  'node_modules/fake-engine/index.js': `const fs = require('fs')
+    exports.__express = (file, options, done) =>
+      fs.readFile(file, 'utf8', (error, text) => done(error, text && text.replace('NAME', options.name)))`,
+  'addon.cjs': `module.exports = require('native-thing')`,
+  'node_modules/native-thing/index.js': `module.exports = require('./build/thing.node')`,
+  'node_modules/native-thing/build/thing.node': 'ELF',
+  'wasm.mjs': `import * as m from './m.wasm'
+    export default m`,
+  'm.wasm': 'wasm',
+  'outside/app.mjs': `import { readFileSync } from 'node:fs'
+    export default readFileSync(new URL('../lib/hello.txt', import.meta.url))`,
+  'nothing.mjs': 'export const x = 1',
+  'syntax.mjs': 'export default (',
+}
+
+beforeAll(() => {
+  for (const [name, text] of Object.entries(FILES)) {
+    mkdirSync(dirname(join(project.path, name)), { recursive: true })
+    writeFileSync(join(project.path, name), text)
+  }
+  for (const name of ['express', 'fastify', 'koa', 'hono', 'rolldown']) {
+    symlinkSync(resolve('node_modules', name), join(project.path, 'node_modules', name))
+  }
+  symlinkSync(resolve('.'), join(project.path, 'node_modules/portico'))
+})
+
+let count = 0
+/** Bundles a file into a directory of its own. */
+async function bundled(name: string, kind: 'cgi' | 'fcgi' = 'cgi') {
+  const output = join(empty.path, `${(count += 1)}`, 'app.cgi')
+  const report = await bundle({ file: join(project.path, name), output, kind })
+  return { output, report }
+}
+
+describe('A bundle in a directory without node_modules serves', () => {
+  test.each([
+    ['express.mjs', 'Hello, Express'],
+    ['listens.cjs', 'Hello, listener'],
+    ['fastify.mjs', 'Hello, Fastify'],
+    ['koa.mjs', 'Hello, Koa'],
+    ['hono.ts', 'Hello, Hono'],
+    ['plain.cjs', 'Hello, environ'],
+    ['listener.mjs', 'Hello, listener'],
+    ['runs.mjs', '/mounted'],
+    ['await.mjs', 'Hello, file'],
+    ['directory.cjs', 'Hello, file'],
+    ['engine.mjs', 'Hello, engine'],
+  ])('%s', async (name, body) => {
+    const { output } = await bundled(name)
+    expect(statSync(output).mode & 0o777).toBe(0o755)
+    const first = await callScript(output)
+    expect(first).toMatchObject({ code: 0, body })
+    // Once more, from the code cache that the first request has made.
+    expect(await callScript(output)).toMatchObject({ code: 0, head: first.head, body })
+  })
+})
+
+test('the first request makes a code cache that only its owner can read', async () => {
+  const { output } = await bundled('express.mjs')
+  const cache = `.ht-app.cgi-${process.version}-${process.platform}-${process.arch}.cache`
+  await callScript(output)
+  const path = join(dirname(output), cache)
+  expect(statSync(path).mode & 0o777).toBe(0o600)
+  const { ino } = statSync(path)
+  await callScript(output)
+  expect(statSync(path).ino).toBe(ino)
+  // A new upload: the cache of the old program is replaced.
+  await bundle({ file: join(project.path, 'koa.mjs'), output, kind: 'cgi' })
+  expect(await callScript(output)).toMatchObject({ body: 'Hello, Koa' })
+  expect(statSync(path).ino).not.toBe(ino)
+})
+
+test('a bundle works in a directory that it cannot write', async () => {
+  const { output } = await bundled('plain.cjs')
+  chmodSync(dirname(output), 0o555)
+  try {
+    expect(await callScript(output)).toMatchObject({ code: 0, body: 'Hello, environ' })
+  } finally {
+    chmodSync(dirname(output), 0o755)
+  }
+})
+
+test('a bundle reads the body of a request', async () => {
+  const { output } = await bundled('express.mjs')
+  const call = { method: 'POST', body: 'Zoë' }
+  expect(await callScript(output, call)).toMatchObject({ code: 0, body: 'Zoë' })
+})
+
+test('a bundle for mod_fcgid is a CGI script where the server starts it as one', async () => {
+  const { output } = await bundled('hono.ts', 'fcgi')
+  expect(await callScript(output)).toMatchObject({ code: 0, body: 'Hello, Hono' })
+})
+
+test('files that the program reads are copied, and reported', async () => {
+  const { output, report } = await bundled('await.mjs')
+  expect(report.copied).toEqual(['lib/hello.txt'])
+  expect(report.esm).toBe(true)
+  expect(readdirSync(join(dirname(output), 'lib'))).toEqual(['hello.txt'])
+})
+
+test('the report has the bytes of each package', async () => {
+  const { output, report } = await bundled('koa.mjs')
+  expect(report.bytes).toBe(readFileSync(output).length)
+  expect(report.packages.map(([name]) => name)).toEqual(
+    expect.arrayContaining(['koa', 'portico', '']),
+  )
+})
+
+describe('bundle refuses', () => {
+  test.each([
+    ['addon.cjs', /thing\.node of the package native-thing is a native addon/],
+    ['wasm.mjs', /m\.wasm is imported as a module/],
+    ['outside/app.mjs', /hello\.txt, which is outside of/],
+    ['missing.mjs', /There is no .*missing\.mjs/],
+    ['syntax.mjs', /syntax\.mjs cannot be bundled/],
+  ])('%s', async (name, message) => {
+    await expect(bundled(name)).rejects.toThrow(message)
+  })
+})
+
+test('a program without an application responds with a 500 and says what to export', async () => {
+  const { output } = await bundled('nothing.mjs')
+  const result = await callScript(output)
+  expect(result.head).toMatch(/^Status: 500/)
+  expect(result.stderr).toContain('exports no application. Export it as default')
+})
+
+describe('the command', () => {
+  test('portico bundle writes the file and a report', async () => {
+    const output = join(empty.path, 'command', 'x.cgi')
+    let out = ''
+    const code = await main(['bundle', join(project.path, 'engine.mjs'), '-o', output], {
+      out: (text) => (out += text),
+      err: () => {},
+    })
+    expect(code).toBe(0)
+    expect(out).toMatch(/^\S+x\.cgi: \d+(?: KiB|\.\d MiB), by rolldown\n {2}\S.*express \d+ KiB/)
+    expect(out).toContain('with views/ (1 files): upload it beside the file\n')
+  })
+
+  test.each([
+    [['--resident', '--fcgi'], 'bundle: --resident and --fcgi exclude each other'],
+    [['--idle', '1m'], 'bundle: --idle belongs to --resident'],
+    [['--resident', '--target', 'bun'], 'bundle: --resident runs on Node; leave out --target bun'],
+    [['--residnt'], "unknown flag --residnt. Did you mean '--resident'?"],
+  ])('portico bundle x.js %j is refused in one line', async (flags, message) => {
+    let err = ''
+    const code = await main(['bundle', 'x.js', ...flags], {
+      out: () => {},
+      err: (text) => (err += text),
+    })
+    expect([code, err]).toEqual([2, `portico: ${message}\n`])
+  })
+})
