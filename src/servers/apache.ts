@@ -86,6 +86,12 @@ export const apacheFcgid: ServerDescription = {
     },
     {
       versions: 'every version',
+      symptom: 'parts of a response arrive together',
+      remedy:
+        '`FcgidOutputBufferSize 0` sends each at once, but then a truncated response gets an error page appended and looks complete',
+    },
+    {
+      versions: 'every version',
       symptom: 'a request body of more than 128 KiB is a 500',
       remedy: '`FcgidMaxRequestLen` raises the limit',
     },
@@ -256,6 +262,10 @@ ${TRUST_CONTENT_LENGTH}
 ${location(site, 'Options +ExecCGI')}`
 }
 
+const FCGID_STREAMING = `# Would send each part of a response at once. But then Apache appends an error page to a truncated
+# response, which looks complete. Use it only for event streams.
+# FcgidOutputBufferSize 0`
+
 function fcgid(site: Site): string {
   const alias =
     site.mount === ''
@@ -269,7 +279,7 @@ ${TRUST_CONTENT_LENGTH}
 FcgidMaxProcessesPerClass 8
 # Without it a request body of more than 128 KiB is a 500.
 FcgidMaxRequestLen ${site.maxBody * 1024 * 1024}
-${site.streaming ? '# Sends each part of a response at once.\nFcgidOutputBufferSize 0' : ''}`
+${site.streaming ? FCGID_STREAMING : ''}`
 }
 
 /** Where distributions have the modules; others have links in the second. */
