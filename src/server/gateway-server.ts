@@ -278,8 +278,8 @@ export class GatewayServer {
   }
 
   #abortAll(): void {
-    this.#abortedConnections = this.#connections.size
     for (const [socket, connection] of this.#connections) {
+      if (!connection.idle) this.#abortedConnections += 1
       connection.destroy()
       socket.destroy()
     }

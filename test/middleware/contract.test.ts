@@ -335,6 +335,7 @@ const BUILTINS: Record<string, string[]> = {
   'error-page': ['node:util'],
   'proxy-fix': ['node:net'],
   sendfile: ['node:path'],
+  'keyv-store': ['node:crypto'],
   'file-store': ['node:crypto', 'node:fs/promises', 'node:path'],
   session: ['node:crypto'],
   'session-keepers': ['node:crypto'],
