@@ -99,7 +99,7 @@ const FASTCGI_TO_SCGI = swap(
 )
 const TLS_TO_HTTP =
   'Received TLS, but this server speaks HTTP without TLS. Use http:// instead of https://, or put ' +
-  'a web server that speaks TLS in front. (Logged once.)\n'
+  'a web server that terminates TLS in front of it. (Logged once.)\n'
 
 describe('A server logs once that it receives another protocol:', () => {
   test.each<[Gateway, string, string | Buffer, string]>([

@@ -1,6 +1,6 @@
 /**
  * `portico init SERVER --try`: the conformance suite through a temporary instance of each web
- * server, with the configuration that the command writes, at the root and at a prefix.
+ * server, with the configuration that the command writes.
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -13,26 +13,18 @@ const run = promisify(execFile)
 /** A CGI script is started 125 times; a machine that is busy takes a second for each. */
 const TRY_TIMEOUT = 180_000
 
-const cases = descriptions.flatMap((description) =>
-  description.instance === undefined
-    ? []
-    : description.gateways.flatMap((gateway) =>
-        // The root is what differs between protocols least; one of them is enough there.
-        (gateway === 'fastcgi' ? ['/', '/app'] : ['/app']).map((mount) => ({
-          name: description.name,
-          program: description.program!,
-          gateway,
-          mount,
-        })),
-      ),
-)
+const cases = descriptions
+  .filter(({ instance }) => instance !== undefined)
+  .flatMap(({ name, program, gateways }) =>
+    gateways.map((gateway) => ({ name, program: program!, gateway })),
+  )
 
-describe.each(cases)('portico init $name --gateway $gateway --mount $mount --try', (each) => {
+describe.each(cases)('portico init $name --gateway $gateway --mount /app --try', (each) => {
   const { available, hint } = installed(each.program)
   it.skipIf(!available)(
     `passes the conformance suite${hint}`,
     async () => {
-      const flags = ['--gateway', each.gateway, '--mount', each.mount, '--try']
+      const flags = ['--gateway', each.gateway, '--mount', '/app', '--try']
       const { stdout } = await run(process.execPath, [
         'bin/portico.mjs',
         'init',
@@ -42,7 +34,7 @@ describe.each(cases)('portico init $name --gateway $gateway --mount $mount --try
         stdout: `${error.stdout}${error.stderr}`,
       }))
       expect(stdout.split('\n').filter((line) => !line.startsWith('!'))).toEqual([
-        expect.stringContaining(`${each.gateway} at ${each.mount}`),
+        expect.stringContaining(`${each.gateway} at /app`),
         expect.stringMatching(/^✓ \d+ of \d+ rows hold, \d+ hold in the server's own way, 0 fail$/),
         '',
       ])
