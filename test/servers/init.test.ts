@@ -14,7 +14,7 @@ const run = promisify(execFile)
 const TRY_TIMEOUT = 180_000
 
 const cases = descriptions
-  .filter(({ instance }) => instance !== undefined)
+  .filter((each) => each.instance !== undefined)
   .flatMap(({ name, program, gateways }) =>
     gateways.map((gateway) => ({ name, program: program!, gateway })),
   )
