@@ -1,12 +1,11 @@
 /** `portico init`: configuration files for web servers and supervisors. */
-import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { spawnSync } from 'node:child_process'
 import { basename, join, resolve } from 'node:path'
 import { suggestion } from '../options/names.ts'
 import { descriptions } from '../servers/descriptions.ts'
 import { difference } from '../servers/difference.ts'
-import { findServer, findUser, groupOf } from '../servers/find.ts'
+import { findProgram, findServer, findUser, groupOf } from '../servers/find.ts'
 import { checkSite, type ConfigFile, type ServerDescription, type Site } from '../servers/site.ts'
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
@@ -225,9 +224,7 @@ async function check(
   }
   if (program === undefined) return code
   const [name = '', ...args] = program
-  const path = ['/usr/sbin', '/usr/bin', '/usr/local/bin']
-    .map((directory) => join(directory, name))
-    .find((each) => existsSync(each))
+  const path = findProgram(name)
   if (path === undefined) return code
   const { status, stderr, stdout } = spawnSync(path, args, { encoding: 'utf8' })
   if (status === 0) {

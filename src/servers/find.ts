@@ -1,7 +1,7 @@
 /** Finds a web server on this machine: its program, version, user and directories. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter, isAbsolute, join } from 'node:path'
 import type { ServerDescription } from './site.ts'
 
 /** A web server that is installed here. */
@@ -20,9 +20,11 @@ const OTHER_NAMES: Readonly<Record<string, string>> = { apache2: 'httpd' }
 /** How long a program may take to state its version. */
 const VERSION_TIMEOUT = 5_000
 
-/** The path of an executable, or undefined. */
+/** Finds an executable by its name or absolute path; returns its path, or undefined. */
 export function findProgram(program: string): string | undefined {
-  const directories = [...(process.env['PATH'] ?? '').split(delimiter), ...EXTRA_PATH]
+  const directories = isAbsolute(program)
+    ? ['']
+    : [...(process.env['PATH'] ?? '').split(delimiter), ...EXTRA_PATH]
   for (const name of [program, OTHER_NAMES[program]]) {
     if (name === undefined) continue
     const found = directories.map((directory) => join(directory, name)).find(isExecutable)

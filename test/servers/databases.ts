@@ -14,6 +14,9 @@ export interface DatabaseServer {
   stop(): Promise<void>
 }
 
+/** How long the clients of PostgreSQL may take to disconnect. */
+const DISCONNECT_TIME = 5_000
+
 /** Milliseconds to start, or to end after SIGTERM. */
 const TIMEOUT = 30_000
 
@@ -70,11 +73,15 @@ async function started(
   const ended = once(child, 'close')
   const stop = async () => {
     if (child.exitCode === null && child.signalCode === null) {
-      // PostgreSQL ends its connections on SIGINT ("fast shutdown").
-      child.kill('SIGINT')
-      const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT)
+      // PostgreSQL waits for its clients on SIGTERM, and ends their connections on SIGINT: a client
+      // that is about to disconnect would report that as an error.
+      child.kill('SIGTERM')
+      const timers = [
+        setTimeout(() => child.kill('SIGINT'), DISCONNECT_TIME),
+        setTimeout(() => child.kill('SIGKILL'), TIMEOUT),
+      ]
       await ended
-      clearTimeout(timer)
+      for (const timer of timers) clearTimeout(timer)
     }
     await rm(directory, { recursive: true, force: true })
   }

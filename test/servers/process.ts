@@ -5,13 +5,16 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, openSync, closeSync, readFileSync } from 'node:fs'
+import { openSync, closeSync, readFileSync } from 'node:fs'
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, dirname, isAbsolute, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { findProgram } from '../../src/servers/find.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
+
+export { findProgram }
 
 /** A running web server. */
 export interface WebServer {
@@ -56,9 +59,6 @@ const PORT_ATTEMPTS = 5
 /** The messages of servers whose port is in use: nginx, Apache; lighttpd; HAProxy. */
 const PORT_TAKEN = /address already in use|could not bind|cannot bind socket/i
 
-/** Debian keeps servers in /usr/sbin, which an ordinary user's PATH leaves out. */
-const searchPath = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
-
 /** Scripts say `#!/usr/bin/env node` and are to get the Node that runs the tests. */
 export const serverPath = [dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter)
 
@@ -77,20 +77,6 @@ export function installed(program: string): { available: boolean; hint: string }
   const hint = `${program} is not installed: run scripts/install-servers.sh`
   if (process.env['CI'] === 'true') throw new Error(hint)
   return { available: false, hint: ` (${hint})` }
-}
-
-/** The path of an executable, or undefined. */
-export function findProgram(program: string): string | undefined {
-  for (const directory of isAbsolute(program) ? [''] : searchPath) {
-    const path = join(directory, program)
-    try {
-      accessSync(path, constants.X_OK)
-      return path
-    } catch {
-      // Not in this one.
-    }
-  }
-  return undefined
 }
 
 /** A new temporary directory that the workers' user can use; what a test puts there it can reach. */
