@@ -14,7 +14,7 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http'
 import type { HeaderList } from '../types.ts'
-import { isHopByHop } from '../response/head.ts'
+import { isHopByHop, isTrailer } from '../response/head.ts'
 
 /** Called when a write is done or has failed. */
 export type Done = (error?: Error | null) => void
@@ -82,69 +82,75 @@ export function headOf(response: ServerResponse): ResponseHead | null {
 }
 
 /**
- * Notes the head instead of writing it as text. Headers about the connection are dropped, because
- * the gateway decides those (RFC 9110, section 7.6.1), and so is Trailer: no gateway can send any.
+ * Notes the head instead of writing it as text. `headers` is what `writeHead` got, unless the response
+ * has headers of its own: Node has then merged them into those, which it has checked.
  */
 function storeHeader(
   this: GatewayResponse,
   firstLine: string,
   headers: OutgoingHttpHeaders | unknown[] | undefined,
 ): void {
-  const list: HeaderList = []
+  const head = new NotedHead(firstLine.slice('HTTP/1.1 '.length, -2), this._removedContLen)
   const names = prototype.getRawHeaderNames.call(this)
-  let hasLength = false
-  // A Transfer-Encoding may be set and read, but the body is never written in chunks.
-  let hidesLength = this._removedContLen
-  const add = (name: string, value: unknown): void => {
-    if (name.length === 14 && name.toLowerCase() === 'content-length') {
-      hasLength = true
-      this._contentLength = Number(value)
-    } else if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') {
-      hidesLength = true
-    }
-    if (isHopByHop(name) || isTrailer(name)) return
-    if (!Array.isArray(value)) list.push([name, String(value)])
-    else for (const each of value) list.push([name, String(each)])
-  }
   if (names.length > 0) {
-    for (const name of names) add(name, prototype.getHeader.call(this, name))
+    for (const name of names) head.add(name, prototype.getHeader.call(this, name))
   } else if (headers !== undefined) {
-    addUnchecked(headers, add)
+    addUnchecked(headers, head)
   }
-  const length = hasLength || hidesLength || !this._hasBody ? null : this._contentLength
-  if (length !== null) list.push(['Content-Length', String(length)])
-  this[HEAD] = {
-    status: firstLine.slice('HTTP/1.1 '.length, -2),
-    headers: list,
-    hidesLength: hidesLength && !hasLength,
+  if (head.length === null && !head.hidesLength && this._hasBody && this._contentLength !== null) {
+    head.add('Content-Length', this._contentLength)
   }
+  if (head.length !== null) this._contentLength = Number(head.length)
+  this[HEAD] = head
   this._header = `${firstLine}\r\n`
   this._headerSent = false
 }
 
+class NotedHead implements ResponseHead {
+  readonly status: string
+  readonly headers: HeaderList = []
+  length: unknown = null
+  /** The application has set Transfer-Encoding, although the body is never written in chunks. */
+  #coded: boolean
+
+  constructor(status: string, hidesLength: boolean) {
+    this.status = status
+    this.#coded = hidesLength
+  }
+
+  get hidesLength(): boolean {
+    return this.#coded && this.length === null
+  }
+
+  /**
+   * Adds a header, or several of one name. Those about the connection are dropped, because the
+   * gateway decides them (RFC 9110, section 7.6.1), and so is Trailer: no gateway can send any.
+   */
+  add(name: string, value: unknown): void {
+    if (name.length === 14 && name.toLowerCase() === 'content-length') this.length = value
+    if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') this.#coded = true
+    if (isHopByHop(name) || isTrailer(name)) return
+    if (!Array.isArray(value)) this.headers.push([name, String(value)])
+    else for (const each of value) this.headers.push([name, String(each)])
+  }
+}
+
 /** Headers that were given to `writeHead` only, which nothing has checked. */
-function addUnchecked(
-  headers: OutgoingHttpHeaders | unknown[],
-  add: (name: string, value: unknown) => void,
-): void {
-  const check = (name: unknown, value: unknown): void => {
+function addUnchecked(headers: OutgoingHttpHeaders | unknown[], head: NotedHead): void {
+  const add = (name: unknown, value: unknown): void => {
     validateHeaderName(name as string)
     for (const each of Array.isArray(value) ? value : [value]) {
       validateHeaderValue(name as string, each as string)
     }
-    add(name as string, value)
+    head.add(name as string, value)
   }
   if (!Array.isArray(headers)) {
-    for (const name of Object.keys(headers)) check(name, headers[name])
+    for (const name of Object.keys(headers)) add(name, headers[name])
   } else if (Array.isArray(headers[0])) {
-    for (const [name, value] of headers as unknown[][]) check(name, value)
+    for (const [name, value] of headers as unknown[][]) add(name, value)
   } else {
-    for (let i = 0; i < headers.length; i += 2) check(headers[i], headers[i + 1])
+    for (let i = 0; i < headers.length; i += 2) add(headers[i], headers[i + 1])
   }
-}
-
-function isTrailer(name: string): boolean {
-  return name.length === 7 && name.toLowerCase() === 'trailer'
 }
 
 function send(
