@@ -139,7 +139,21 @@ export class HTTPConnection implements Connection {
   upgrade(exchange: Pick<HTTPExchange, 'abort'>): void {
     this.#begun += 1
     this.#upgrade = exchange
-    if (this.#ending) exchange.abort()
+    if (this.#ending || this.#give !== null) this.#endUpgrade()
+  }
+
+  /** Asks the application to end the other protocol. If the client has left, no one waits for that. */
+  #endUpgrade(): void {
+    if (this.#upgrade === null) return
+    this.#upgrade.abort()
+    const socket = this.#socket
+    const end = (): void => socket.destroySoon()
+    if (socket.readableEnded) end()
+    else {
+      socket.once('end', end)
+      // Of a connection that the application does not read, the end is noticed only by a read.
+      if (socket.readableLength === 0) socket.read(0)
+    }
   }
 
   get receivesBody(): boolean {
@@ -201,8 +215,8 @@ export class HTTPConnection implements Connection {
   }
 
   endAfterNext(): void {
+    if (!this.#ending) this.#endUpgrade()
     this.#ending = true
-    this.#upgrade?.abort()
     for (const { response } of this.#exchanges) response.shouldKeepAlive = false
   }
 
@@ -221,6 +235,7 @@ export class HTTPConnection implements Connection {
    */
   retire(give: Give): void {
     const socket = this.#socket
+    if (this.#give === null) this.#endUpgrade()
     this.#give = give
     if (!this.idle || socket.bytesRead !== this.#read || !socket.writable) return
     this.#give = null
