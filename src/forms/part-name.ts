@@ -1,4 +1,5 @@
 /** The names of a part: of its field, and of its file. */
+import { percentEncode } from '../text.ts'
 import { type Decode, decoderFor } from './charset.ts'
 
 type Parameters = Readonly<Record<string, string>>
@@ -7,7 +8,7 @@ type Parameters = Readonly<Record<string, string>>
  * Undoes what browsers do to a name: they write `"`, CR and LF as %22, %0D and %0A, and leave '%' as it
  * is (HTML, "multipart form data"). undici's parser does the same.
  */
-export function unescapeName(name: string): string {
+function unescapeName(name: string): string {
   return name.replace(/%(22|0D|0A)/gi, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   )
@@ -26,12 +27,35 @@ export interface FileName {
  * or with an encoded word in `filename`: it wins, as in RFC 6266, section 4.3.
  */
 export function fileNameOf(parameters: Parameters): FileName | undefined {
-  const { filename, 'filename*': extended } = parameters
+  const { filename } = parameters
+  const extended = parameters['filename*'] ?? joined(parameters, 'filename')
   const [, charset = '', text] = EXTENDED.exec(extended ?? '') ?? []
   const decodeFilename = decoderFor(charset)
   if (text !== undefined && decodeFilename) return { filename: percentDecode(text), decodeFilename }
   const plain = filename ?? extended
   return plain === undefined ? undefined : { filename: unescapeName(plain) }
+}
+
+/** The bytes of the field's name. urllib3 before 1.25 writes a name that is not ASCII as `name*`. */
+export function fieldNameOf(parameters: Parameters): string | undefined {
+  const { name } = parameters
+  if (name !== undefined) return unescapeName(name)
+  const extended = parameters['name*'] ?? joined(parameters, 'name')
+  const [, , text] = EXTENDED.exec(extended ?? '') ?? []
+  return text === undefined ? extended : percentDecode(text)
+}
+
+/** A value in several parameters, `name*0="a"; name*1*=%C3%A9` (RFC 2231, sections 3 and 4.1). */
+function joined(parameters: Parameters, name: string): string | undefined {
+  let value = ''
+  let encoded = false
+  for (let i = 0; ; i++) {
+    const plain = parameters[`${name}*${i}`]
+    const part = plain ?? parameters[`${name}*${i}*`]
+    if (part === undefined) return i === 0 ? undefined : value
+    if (i === 0) encoded = plain === undefined
+    value += encoded && plain !== undefined ? percentEncode(part, /[^\w!#$&+.^`|~-]/g) : part
+  }
 }
 
 const EXTENDED = /^([\w!#$%&+^`{}~-]+)'[^']*'((?:%[\da-f]{2}|[\w!#$&+.^`|~-])*)$/i

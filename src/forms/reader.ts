@@ -6,7 +6,7 @@ import type { RawFile } from './raw-file.ts'
 import { parseHeader, type PartHeaders } from './header.ts'
 import { type FormLimits, malformed, tooLarge } from './limits.ts'
 import type { Pull } from './multipart.ts'
-import { fileNameOf, isText, unescapeName } from './part-name.ts'
+import { fieldNameOf, fileNameOf, isText } from './part-name.ts'
 import { type QueryOptions, splitQuery } from './query.ts'
 
 export const URLENCODED = 'application/x-www-form-urlencoded'
@@ -86,8 +86,7 @@ export class FormReader {
     const type = mediaType.toLowerCase()
     // Files that share one field are parts of a multipart/mixed (RFC 7578, section 4.3); their
     // name is the field's, so that a form is a flat list however it was sent.
-    const own = disposition['name']
-    const name = outerName ?? (own === undefined ? undefined : unescapeName(own))
+    const name = outerName ?? fieldNameOf(disposition)
     const fileName = fileNameOf(disposition)
     const isFile = fileName !== undefined || !isText(type, params)
     if (name === undefined) {

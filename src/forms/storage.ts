@@ -3,6 +3,7 @@ import type { Buffer } from 'node:buffer'
 import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
+import { unwrapInput } from '../request/wrapped-input.ts'
 import type { Environ, InputStream } from '../types.ts'
 import type { Decode } from './charset.ts'
 import { charsetOf, type FormField, type RawField } from './field.ts'
@@ -87,11 +88,12 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
       const reader = new FormReader({ ...options, ...limitsOf(options), decode, sink: noFiles })
       return new FieldStorage(toFields(reader.readQuery(environ.QUERY_STRING), decode), undefined)
     }
-    const input = environ['wsgi.input']
+    const input = unwrapInput(environ['wsgi.input'])
     const earlier = parsed.get(input)
     if (earlier) return FieldStorage.#again(earlier, options)
     const form = FieldStorage.#read(environ, type, params['boundary'], options)
-    parsed.set(input, { options, form })
+    const isGone = (each: FieldStorage) => each.#closed && each.#files !== undefined
+    parsed.set(input, { options, form, isGone })
     return form
   }
 
@@ -105,7 +107,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
       )
     }
     const form = await earlier.form
-    if (form.#closed && form.#files !== undefined) {
+    if (earlier.isGone(form)) {
       throw new ApplicationError(
         'FieldStorage.parse: the form of this request has been closed already, and its files have ' +
           'been removed. Close it after its last use',
@@ -228,9 +230,14 @@ const WHERE = 'FieldStorage.parse'
 interface Parsed {
   readonly options: FieldStorageOptions
   readonly form: Promise<FieldStorage>
+  /** Whether the files of the form have been removed. */
+  readonly isGone: (form: FieldStorage) => boolean
 }
 
-const parsed = new WeakMap<InputStream, Parsed>()
+/** Shared with other copies of this file: middleware may have been installed with its own. */
+const PARSED = Symbol.for('portico.forms')
+const shared = globalThis as { [PARSED]?: WeakMap<InputStream, Parsed> }
+const parsed = (shared[PARSED] ??= new WeakMap())
 
 /** The options that decide what is read, and not how much. */
 const READING = ['keepBlankValues', 'strictParsing', 'separator', 'charset', 'onFile'] as const

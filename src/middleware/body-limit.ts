@@ -4,6 +4,7 @@ import { isInteger, refuse } from '../options/values.ts'
 import { contentLength } from '../environ/environ.ts'
 import { PeerError } from '../errors.ts'
 import { type ByteSource, Input } from '../request/input.ts'
+import { wrapInput } from '../request/wrapped-input.ts'
 import type { Application, ApplicationClass, InputStream } from '../types.ts'
 import { plain } from './plain-response.ts'
 
@@ -36,7 +37,8 @@ export function bodyLimit(app: Application | ApplicationClass, limit: number): A
     const length = contentLength(environ)
     if (length !== undefined && length > limit) return tooLarge(environ, startResponse)
     if (length === undefined) {
-      environ['wsgi.input'] = new Input(limitedSource(environ['wsgi.input'], limit))
+      const input = environ['wsgi.input']
+      environ['wsgi.input'] = wrapInput(new Input(limitedSource(input, limit)), input)
     }
     return application(environ, startResponse)
   }

@@ -8,6 +8,7 @@
 import { asApplication } from '../application/detect.ts'
 import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
+import { wrapInput } from '../request/wrapped-input.ts'
 import type { Application, ApplicationClass, Body, Environ, StartResponse } from '../types.ts'
 import { checkBody } from './body-source.ts'
 import { type Flow, wrapBody } from './body.ts'
@@ -115,7 +116,7 @@ function validate(
   const flow: Flow = { taken: 0 }
   flows.set(environ, flow)
   const { 'wsgi.input': input, CONTENT_LENGTH: length } = environ
-  environ['wsgi.input'] = new CheckedInput(input, length, open.warn)
+  environ['wsgi.input'] = wrapInput(new CheckedInput(input, length, open.warn), input)
   environ['wsgi.errors'] = new CheckedErrors(environ['wsgi.errors'])
 
   const wrap = (body: unknown): Body => {

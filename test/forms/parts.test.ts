@@ -6,6 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ApplicationError, ConfigurationError, PeerError } from '../../src/errors.ts'
+import { setupTestingDefaults } from '../../src/exports/wsgiref.ts'
+import { bodyLimit } from '../../src/exports/middleware.ts'
+import { validator } from '../../src/validate/validator.ts'
+import type { Application } from '../../src/types.ts'
 import { FieldStorage, type FieldStorageOptions } from '../../src/exports/forms.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
 import { bytes, environOf, fileOf, FINAL, MemoryInput, part, post } from './helper.ts'
@@ -26,6 +30,14 @@ describe('A part is a file', () => {
     [`name="f"; filename="=?utf-8?B?0YQucG5n?="; filename*=utf-8''%D1%84.png`, undefined, 'ф.png'],
     [`name="f"; filename="a.png"; filename*=klingon''x`, undefined, 'a.png'],
     [`name="f"; filename*=nonsense`, 'image/png', 'nonsense'],
+    [`name="f"; filename*0="a"; filename*1=".png"`, undefined, 'a.png'],
+    [
+      `name="f"; filename*0*=utf-8''%D1%84; filename*1=" 1"; filename*2*=.png`,
+      undefined,
+      'ф 1.png',
+    ],
+    [`name="f"; filename*0*=%D1%84.png`, undefined, '%D1%84.png'],
+    [`name*=utf-8''f; filename="a"`, undefined, 'a'],
     [`name="f"`, 'application/octet-stream', ''],
     [`name="f"`, 'image/png', ''],
     [`name="f"`, 'application/pdf', ''],
@@ -55,6 +67,14 @@ describe('A part is a file', () => {
   it('under a name in which %22 is a quote', async () => {
     expect((await post(part('a%22b', '1') + FINAL)).getFirst('a"b')).toBe('1')
   })
+
+  it.each([`name*=utf-8''%C3%BC`, `name*0*=utf-8''%C3%BC`, `name*0="\xc3"; name*1="\xbc"`])(
+    'under the name ü, which a client sends as %s',
+    async (disposition) => {
+      const body = `--X\r\nContent-Disposition: form-data; ${disposition}\r\n\r\n1\r\n${FINAL}`
+      expect((await post(body)).getFirst('ü')).toBe('1')
+    },
+  )
 })
 
 const MULTIPART = { CONTENT_TYPE: 'multipart/form-data; boundary=X' }
@@ -77,6 +97,29 @@ describe('FieldStorage.parse called twice for a request', () => {
     await first.close()
     expect(await FieldStorage.parse(request, { maxTotalSize: 1000 })).toBe(first)
     expect((await FieldStorage.parse({ ...request })).getFirst('a')).toBe('1')
+  })
+
+  it.each([
+    ['bodyLimit', (app: Application) => bodyLimit(app, 1000)],
+    ['validator', (app: Application) => validator(app)],
+  ])('gives the same form before and inside %s', async (_, wrap) => {
+    const forms: FieldStorage[] = []
+    const application: Application = async (inner, startResponse) => {
+      forms.push(await FieldStorage.parse(inner))
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['ok']
+    }
+    const outside: Application = async (outer, startResponse) => {
+      forms.push(await FieldStorage.parse(outer))
+      return wrap(application)(outer, startResponse)
+    }
+    const request = environOf(new Input(bytesSource(bytes('a=1'))), {
+      REQUEST_METHOD: 'POST',
+      CONTENT_TYPE: URLENCODED,
+    })
+    setupTestingDefaults(request)
+    await outside(request, () => () => Promise.resolve())
+    expect(forms.map((form) => form.getFirst('a'))).toEqual(['1', '1'])
   })
 
   it('gives the files as well, until the form is closed', async () => {
