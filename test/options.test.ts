@@ -153,7 +153,7 @@ describe('A name from another server or an earlier version', () => {
     )
   })
 
-  test('is no suggestion for a gateway without that option', () => {
+  test('suggest nothing for a gateway without that option', () => {
     expect(() => checkOptions('cgi', { port: 1 })).toThrow(
       "CGI: unknown option 'port'. Known names: responseTimeout, scriptName, ",
     )

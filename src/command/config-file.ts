@@ -13,7 +13,7 @@ import { parseValue } from './values.ts'
 
 const FILES = ['js', 'mjs', 'cjs', 'ts', 'mts'].map((extension) => `portico.config.${extension}`)
 
-/** The key for the file of the application, which is no flag. */
+/** The key for the file of the application, which is not a flag. */
 const APPLICATION = 'application'
 
 export interface Configuration {

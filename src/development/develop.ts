@@ -247,7 +247,7 @@ class Development {
   /** Stops a child: it completes its requests, unless that takes too long. */
   async #end(child: ChildProcess | null): Promise<void> {
     if (child === null || child !== this.#child) return
-    this.#child = null // Its end is no surprise.
+    this.#child = null // Its end is expected.
     if (child.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise((settle) => child.once('exit', settle))
     const message: ToChild = { portico: 'stop' }

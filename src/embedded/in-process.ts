@@ -124,6 +124,7 @@ class InProcessHandler extends BaseHandler {
     return new ErrorLog((text) => this.#receiver.log?.(Buffer.from(text)))
   }
 
+  // Each chunk reaches the reader at once: no transport gains from joining it with others.
   override _write(chunk: Chunk): void {
     // Copied, because the application may change a chunk after this returns.
     const wait = this.#reader.add(Buffer.from(bodyBytes(chunk)))

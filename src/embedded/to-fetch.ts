@@ -75,6 +75,7 @@ class FetchRequestHandler extends BaseHandler {
   readonly #variables: Readonly<Record<string, unknown>>
   readonly #promised: Promised
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null
+  /** Bytes only: a web stream takes no strings, and the head is not among them as in FastCGI. */
   #chunks: Uint8Array[] = []
   /** Resolves what `_flush` waits for. */
   #wanted: () => void = () => {}

@@ -80,7 +80,7 @@ const OTHER_VARIABLES: readonly string[] = [
  */
 export function ineffectiveVariables(set: OptionSet, env: NodeJS.ProcessEnv): string[] {
   const options = new Map(OPTION_NAMES.map((name) => [variableOf(name, rowOf(name)), name]))
-  // PORTICO_MODE is no variable: it is PORTICO_SOCKET_MODE.
+  // PORTICO_MODE is not a variable: the name is PORTICO_SOCKET_MODE.
   const others = [...Object.entries(SYNONYMS), ...OPTION_NAMES.map((name) => [name, name] as const)]
   const synonyms = new Map(others.map(([name, option]) => [variableFor(name), option]))
   const lines: string[] = []

@@ -75,6 +75,7 @@ export class HandlerDefaults {
 
   // State: for subclasses to read, not to set
 
+  /** Null before `setupEnviron`, unless the gateway has created it, and after `close`. */
   environ: Environ | null = null
   status: string | null = null
   headers: Headers | null = null

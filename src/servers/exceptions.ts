@@ -145,7 +145,7 @@ export const exceptions: readonly Exception[] = [
   {
     places: ['h2o fastcgi'],
     row: 'a percent-encoded letter of the path is decoded, and a repeated header',
-    reason: 'H2O keeps the blanks around the value of a header',
+    reason: 'H2O keeps the spaces around the value of a header',
     expect: { body: undefined },
   },
   {

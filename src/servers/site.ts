@@ -112,7 +112,7 @@ export function indent(text: string, by = '    '): string {
   return text.replaceAll(/^(?=.)/gm, by)
 }
 
-/** Whether a path can stand in every configuration language: no quotes, blanks, braces, `$`. */
+/** Whether a path can stand in every configuration language: no quotes, spaces, braces, `$`. */
 const PLAIN = /^[\w./:@%+,~-]*$/
 
 /**

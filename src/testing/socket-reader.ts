@@ -120,7 +120,7 @@ export class SocketReader {
   }
 }
 
-/** The value of the promise, unless it takes more than `timeout` milliseconds; Infinity is no limit. */
+/** The value of the promise, unless it takes more than `timeout` milliseconds; Infinity means no limit. */
 export async function within<T>(timeout: number, what: string, promise: Promise<T>): Promise<T> {
   if (timeout === Infinity) return promise
   let timer: NodeJS.Timeout | undefined

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { closedAgain, REPORT, runRow, suite, suiteApplication } from '../../src/exports/testing.ts'
+import { GATEWAY_NAMES, GATEWAYS } from '../../src/gateways.ts'
 import { gateways, type Served } from '../fixtures/gateways.ts'
 import { buildScript } from '../fixtures/script.ts'
 
@@ -20,6 +21,12 @@ beforeAll(async () => {
 afterAll(async () => {
   vi.restoreAllMocks()
   await rm(directory, { recursive: true, force: true })
+})
+
+it('The conformance suite runs over each gateway of src/gateways.ts', () => {
+  const labels = GATEWAY_NAMES.map((name) => GATEWAYS[name].label)
+  const untested = labels.filter((label) => !gateways.some(({ name }) => name.startsWith(label)))
+  expect(untested).toEqual([])
 })
 
 const places = gateways.flatMap((gateway, index) =>

@@ -1,7 +1,8 @@
 /** Files stay short. The linter checks who imports whom (.oxlintrc.json). */
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { GATEWAY_NAMES, SERVER_GATEWAYS } from '../../src/gateways.ts'
 
 function limitOf(file: string): number {
   if (file === 'handlers/base.ts') return 450
@@ -17,4 +18,12 @@ it('No file of src/ has more than 350 lines, no gateway more than 250 and base.t
     .map((file) => ({ file, lines: readFileSync(file, 'utf8').split('\n').length - 1 }))
     .filter(({ file, lines }) => lines > limitOf(file))
   expect(tooLong).toEqual([])
+})
+
+it('Each gateway of src/gateways.ts has the files where the layout and the linter expect them', () => {
+  const files = [
+    ...GATEWAY_NAMES.map((name) => `handlers/${name}.ts`),
+    ...SERVER_GATEWAYS.map((name) => `src/server/connections/${name}.ts`),
+  ]
+  expect(files.filter((file) => !existsSync(file))).toEqual([])
 })

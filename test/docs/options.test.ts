@@ -33,7 +33,7 @@ const quoted = (text: string) => [...text.matchAll(/`(\w+)/g)].map(([, name = ''
 
 /** The first table after `## Options`: each option with its default and its text. */
 function tableOf(name: string): Record<string, string[]> {
-  const table = /\n## Options\n\n((?:\|.*\n)+)/.exec(page(name))?.[1] ?? ''
+  const table = /\n## Options\n\n(?:[^|#]+\n\n)?((?:\|.*\n)+)/.exec(page(name))?.[1] ?? ''
   const rows = table.trimEnd().split('\n').slice(2)
   return Object.fromEntries(
     rows.map((row) => {
@@ -51,9 +51,10 @@ const bytes = (size: number) =>
       : `${size / 2 ** 30} GiB`
 const count = (number: number) => number.toLocaleString('en')
 
-/** Defaults that a table words in its own way. */
+/** Defaults that a table words in its own way. Each CGI request has its own process. */
 const WORDED: Partial<Record<OptionName, Partial<Record<OptionSet, string>>>> = {
   listen: { fastcgi: '`fd:0`', http: '`:8000`' },
+  multiprocess: { cgi: 'true' },
   requestHandler: { fastcgi: '`FastCGIRequestHandler`', http: '`HTTPRequestHandler`' },
 }
 
@@ -80,7 +81,7 @@ function written(name: OptionName, set: OptionSet): string {
   }
 }
 
-test.each(['fastcgi', 'http'] as const)(
+test.each(['cgi', 'fastcgi', 'http'] as const)(
   'docs/%s.md has the options, their defaults and their texts',
   (set) => {
     expect(tableOf(set)).toEqual(

@@ -6,7 +6,6 @@ import { compileConsumer, makeConsumer } from '../support/consumer.ts'
 
 /** What short examples leave to the reader, and packages without types. */
 const DECLARATIONS = `
-declare module 'express'
 declare module 'koa'
 declare module 'verdaccio'
 declare module 'keyv' {
@@ -29,13 +28,15 @@ declare const application: import('portico').Application
 declare const listener: import('portico/node').NodeListener
 `
 
+/** Only TypeScript can give a parameter its type: the errors TS7000 to TS7099, in JavaScript. */
+const UNTYPED_PARAMETER = /^\S+\.mjs\(.*: error TS70\d\d: .*\n(?: .*\n)*/gm
+
 let directory: string
 beforeAll(async () => {
   directory = await makeConsumer({
     noEmit: true,
     allowJs: true,
     checkJs: true,
-    noImplicitAny: false,
     noUncheckedIndexedAccess: false,
     lib: ['es2023'],
     skipLibCheck: true,
@@ -65,5 +66,6 @@ test('Every JavaScript and TypeScript example of the docs compiles', async () =>
     }
   }
   expect(count).toBeGreaterThan(20)
-  expect(await compileConsumer(directory)).toBe('')
+  const errors = await compileConsumer(directory)
+  expect(errors.replaceAll(UNTYPED_PARAMETER, '')).toBe('')
 })

@@ -313,7 +313,7 @@ export const ROWS: readonly Row[] = [
     name: 'less STDIN and the end of the connection',
     php: '1: 200 "0", 1: complete, closed',
     ours: '1: complete, closed',
-    why: 'a body that is cut short is no shorter body; php-fpm runs the script with none',
+    why: 'a truncated body is not a shorter body; php-fpm runs the script with none',
     eof: true,
     send: () => request(1, false, 'hello', '9').slice(0, -1),
   },

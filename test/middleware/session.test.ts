@@ -399,7 +399,7 @@ it('session starts a new session if its data cannot be read', async () => {
   const browser = new Browser({ store: new FileStore(directoryOf) })
   expect(await browser.run(count)).toBe('{"visits":1}')
   const { cookie } = browser
-  // In a cookie, where the id of a session is no data.
+  // In a cookie, whose data does not include the id of a session.
   expect(await browser.run(count, { store: undefined })).toBe('{"visits":1}')
   // In a file that a crash has emptied.
   browser.cookie = cookie

@@ -51,6 +51,16 @@ const PHRASES: typeof GLOSSARY = [
   ['nothing but', 'only'],
   ['thrown? away|throws away', 'discard'],
   ['(?:two|second) readings?', 'ambiguous'],
+  ['inside of', 'inside'],
+  // A connection that changes its process is handed over; text and control are passed.
+  ['hand(?:s|ed|ing)? (?:\\w+ )?on(?= (?:the|a|an|to|it|its|what|all|each|every)\\b)', 'pass on'],
+  [
+    'hand(?:s|ed|ing)? over (?:control|text|bytes|chunks|errors?|arguments?|options?|values?)',
+    'pass',
+  ],
+  ['blanks', 'spaces'],
+  ['(?<!\\bthere )is no (?!longer|more|less)(?=\\w)', 'is not a'],
+  ['(?:go|goes|went|gone|going) away', 'disconnect, end, disappear'],
 ]
 
 const PATTERNS = [...GLOSSARY, ...PHRASES].map(([words, use]) => ({
