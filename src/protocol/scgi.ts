@@ -199,21 +199,33 @@ function readContentLength(block: Buffer, start: number, comma: number): number 
 }
 
 const CLIENT_LENGTH_NAME = Buffer.from('\0HTTP_CONTENT_LENGTH\0', 'latin1')
+const SOFTWARE_NAME = Buffer.from('\0SERVER_SOFTWARE\0', 'latin1')
 
 /**
  * The number in HTTP_CONTENT_LENGTH, or 0. Without `scgi_request_buffering`, nginx's CONTENT_LENGTH
  * counts only the part of the body that it had when it sent the headers, although it sends all of
- * the body (nginx/nginx#1118). The client's own header has the true length.
+ * the body (nginx/nginx#1118). The client's own header has the true length. Other web servers have a
+ * right CONTENT_LENGTH, and lighttpd sends a header `Content_Length` under this name.
  */
 function lengthOfClient(block: Buffer, start: number, end: number): number {
-  const at = block.indexOf(CLIENT_LENGTH_NAME, start)
-  if (at < 0 || at >= end) return 0
+  const digits = valueOf(CLIENT_LENGTH_NAME, block, start, end)
+  if (digits === undefined || !CONTENT_LENGTH.test(digits)) return 0
+  // nginx's own scgi_params have no SERVER_SOFTWARE.
+  const software = valueOf(SOFTWARE_NAME, block, start, end) ?? 'nginx'
+  return software.startsWith('nginx') ? Number(digits) : 0
+}
+
+/** The first value of the header whose name `name` has between two NULs. */
+function valueOf(name: Buffer, block: Buffer, start: number, end: number): string | undefined {
   let nuls = 0
-  for (let i = start; i <= at; i++) if (block[i] === NUL) nuls++
-  if (nuls % 2 !== 0) return 0 // It is the value of another header.
-  const value = at + CLIENT_LENGTH_NAME.length
-  const digits = block.toString('latin1', value, block.indexOf(NUL, value))
-  return CONTENT_LENGTH.test(digits) ? Number(digits) : 0
+  let counted = start
+  for (let at = block.indexOf(name, start); at >= 0 && at < end; at = block.indexOf(name, at + 1)) {
+    for (; counted <= at; counted++) if (block[counted] === NUL) nuls++
+    if (nuls % 2 !== 0) continue // It is the value of another header.
+    const value = at + name.length
+    return block.toString('latin1', value, block.indexOf(NUL, value))
+  }
+  return undefined
 }
 
 /**

@@ -1,4 +1,5 @@
 /** H2O: FastCGI and HTTP. */
+import { ConfigurationError } from '../errors.ts'
 import { indent, lines, type ServerDescription, type Site, hostAndPort, unixPath } from './site.ts'
 
 export const h2o: ServerDescription = {
@@ -43,6 +44,11 @@ ${configuration(site, '127.0.0.1', String(port))}`,
 }
 
 function configuration(site: Site, host: string | undefined, listen: string): string {
+  if (site.auth) {
+    throw new ConfigurationError(
+      '--auth: H2O has Basic authentication only through mruby; let another web server authenticate',
+    )
+  }
   const port = listen.includes(':') ? hostAndPort(listen).port : listen
   const socket = unixPath(site.to)
   const address =

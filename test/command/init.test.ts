@@ -75,6 +75,16 @@ describe('portico init puts what it is given into the configuration:', () => {
   })
 })
 
+test.each(['caddy', 'h2o'])(
+  'portico init %s refuses --auth, because it cannot write a configuration that authenticates',
+  async (name) => {
+    expect(await portico('init', name, '--auth', '/etc/users')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('--auth: '),
+    })
+  },
+)
+
 test('portico init nginx passes REMOTE_USER only with Basic authentication', async () => {
   const { out } = await portico('init', 'nginx')
   expect(out).not.toMatch(/^[^#]*REMOTE_USER/m)

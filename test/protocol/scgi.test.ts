@@ -195,6 +195,16 @@ describe('The SCGI reader', () => {
       ['CONTENT_LENGTH', '2', 'A', '', 'HTTP_CONTENT_LENGTH', '5'],
       5,
     ],
+    [
+      'a longer one of lighttpd, which sends a header Content_Length under this name',
+      ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '9', 'SERVER_SOFTWARE', 'lighttpd/1.4.69'],
+      5,
+    ],
+    [
+      'a longer one of nginx with SERVER_SOFTWARE',
+      ['CONTENT_LENGTH', '2', 'HTTP_CONTENT_LENGTH', '5', 'SERVER_SOFTWARE', 'nginx/1.22.1'],
+      5,
+    ],
     ['a shorter one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '3'], 5],
     ['an empty one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', ''], 5],
     ['one that is not a number', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '+9'], 5],
