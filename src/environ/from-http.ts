@@ -50,11 +50,11 @@ export function addHTTPVariables(
   addHeaders(environ, request, maxHeaders)
   const authority = target.startsWith('/') ? undefined : AUTHORITY.exec(target)?.[1]
   if (authority === undefined) return
-  // RFC 9110, sections 4.2.1 and 4.2.4.
-  if (authority === '' || authority.includes('@')) {
+  // RFC 9110, sections 4.2.1, 4.2.2 and 4.2.4.
+  if (!/^https?:/i.test(target) || authority === '' || !isHost(authority)) {
     throw new PeerError(
       'PORTICO_BAD_REQUEST',
-      'Invalid absolute request target: it must have a host, and no user',
+      'Invalid absolute request target: it must be an http or https URI with a host, and no user',
     )
   }
   // The host of the target replaces Host (RFC 9112, section 3.2.2).
@@ -70,6 +70,22 @@ function pathOf(method: string, target: string): string {
   if (path !== '') return path
   if (AUTHORITY.test(target) || (target === '*' && method === 'OPTIONS')) return '/'
   throw new PeerError('PORTICO_BAD_REQUEST', "Invalid request target: it must begin with '/'")
+}
+
+/**
+ * A host, and perhaps a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2). Empty if the client's
+ * URI has no host.
+ */
+const HOST = /^(?:\[[\da-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})*)(?::\d*)?$/i
+
+/** The latest valid one: most requests of a server have the same. */
+let latestHost = ''
+
+function isHost(value: string): boolean {
+  if (value === latestHost) return true
+  if (!HOST.test(value)) return false
+  latestHost = value
+  return true
 }
 
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
@@ -88,7 +104,7 @@ export function isGone(socket: Socket): boolean {
  * is dropped: two different headers could become one variable ('X_User', 'X-User').
  *
  * @throws {PeerError} 400 for a second Host, Content-Type or Content-Length, because it is unclear
- *   which one counts; 431 for more than `max` headers; and see `checkCoding`.
+ *   which one counts, and for an invalid Host (RFC 9112, section 3.2); 431 for more than `max` headers; and see `checkCoding`.
  */
 export function addHeaders(environ: Environ, request: IncomingMessage, max: number): void {
   // `headers` is slower: Node builds that object on first use.
@@ -112,6 +128,9 @@ export function addHeaders(environ: Environ, request: IncomingMessage, max: numb
     }
     if (known.single && known.name in environ) {
       throw new PeerError('PORTICO_BAD_REQUEST', `The request has two headers ${raw[i]}`)
+    }
+    if (known.name === 'HTTP_HOST' && !isHost(value)) {
+      throw new PeerError('PORTICO_BAD_REQUEST', 'The value of the header Host is not a host')
     }
     putVariable(environ, known.name, known.rule, value)
   }
@@ -180,7 +199,8 @@ function checkCoding(coding: string, httpVersion: string): void {
 
 /**
  * Whether a request can be accepted without the checks of `addHeaders`: HTTP/1, a path as target, at
- * most `max` headers, no second Host, Content-Type or Content-Length, and no transfer coding.
+ * most `max` headers, a valid Host, no second Host, Content-Type or Content-Length, and no transfer
+ * coding.
  */
 export function isOrdinary(request: IncomingMessage, max: number): boolean {
   const { rawHeaders: raw, url = '' } = request
@@ -193,7 +213,9 @@ export function isOrdinary(request: IncomingMessage, max: number): boolean {
     const name = raw[i]!.toLowerCase()
     if (name === 'transfer-encoding') return false
     if (name !== 'host' && name !== 'content-type' && name !== 'content-length') continue
-    if ((seen & bit) !== 0 || (name === 'content-length' && raw[i + 1]!.length > 15)) return false
+    const value = raw[i + 1]!
+    if ((seen & bit) !== 0 || (name === 'content-length' && value.length > 15)) return false
+    if (name === 'host' && !isHost(value)) return false
     seen |= bit
   }
   return true

@@ -88,6 +88,7 @@ test.each([
   ],
   ['a NUL in the path', get('/%00'), '400'],
   ['a user in the target', get('http://u@h/'), '400'],
+  ['an invalid Host', get('/').replace('Host: a', 'Host: a/b'), '400'],
   ['another version', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', '505'],
   ['a path that is a star', 'PUT * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', '400'],
 ])('a direct request with %s is refused', async (_, bytes, status) => {
@@ -96,6 +97,16 @@ test.each([
   const port = await serve(fromNode(listener))
   expect(await ask(port, bytes)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   expect(listener).not.toHaveBeenCalled()
+})
+
+test('bytes after the last request do not replace its response', async () => {
+  const port = await serve(
+    fromNode((request, response) => {
+      request.resume().once('end', () => setImmediate(() => response.end('late')))
+    }),
+  )
+  const last = 'POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc'
+  expect(await ask(port, `${last}GET / HTTP/1.1\r\n\r\n`)).toMatch(/^HTTP\/1\.1 200 [^]*late$/)
 })
 
 test.each<[string, NodeListener]>([

@@ -75,6 +75,35 @@ describe('HTTPHandler refuses a request with', () => {
       `Content-Length: ${length}`,
       post(`Content-Length: ${length}\r\n`, smuggled),
     ]),
+    ...[
+      'a b',
+      'a/b',
+      'u@a',
+      'a?b',
+      'a#b',
+      'a:b',
+      '[::1',
+      '::1',
+      '\xc3\xa9',
+      'a, b',
+      'a%zz',
+      '"a"',
+    ].map((host) => [
+      `Host: ${host}`,
+      `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+    ]),
+    ...[
+      'ftp://a/',
+      'ws://a/',
+      'http://a b/',
+      'http://a:b/',
+      'http://u@a/',
+      'http://[/',
+      'http://?x',
+    ].map((uri) => [
+      `the target ${uri}`,
+      `GET ${uri} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`,
+    ]),
     ['no target', 'GET HTTP/1.1\r\nHost: a\r\n\r\n'],
     ['another version', 'GET / HTTP/111\r\nHost: a\r\n\r\n'],
     ['another protocol', 'GET / FTP/1.1\r\nHost: a\r\n\r\n'],
@@ -121,6 +150,17 @@ describe('A request body over HTTP', () => {
     expect(response).not.toContain('REQUEST_METHOD')
   })
 
+  it.each([
+    ['a line break', '\r\n'],
+    ['a second request', second],
+    ['bytes that are not a request', '\0\xff'],
+  ])('that is followed by %s after Connection: close gets its response', async (_, more) => {
+    const request = post('Content-Length: 3\r\nConnection: close\r\n', `abc${more}`)
+    const response = await exchange(request)
+    expect(response).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*abc/)
+    expect(response.match(/HTTP\/1\.1 /g)).toHaveLength(1)
+  })
+
   it('that ends early gets no complete response', async () => {
     const response = await exchange(post('Content-Length: 10\r\n', 'abc'))
     expect(response).not.toMatch(/\r\n0\r\n\r\n$/)
@@ -136,6 +176,16 @@ describe('A request body over HTTP', () => {
 })
 
 describe('The environ over HTTP', () => {
+  it.each(['', 'a', 'a.b:80', 'a:', '[::1]:80', 'a_b', 'a%2Fb', '1.2.3.4', 'x-1.example'])(
+    'has the host %j as it was sent',
+    async (host) => {
+      const response = await exchange(
+        `GET /environ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+      )
+      expect(response).toContain(`"HTTP_HOST":${JSON.stringify(host)}`)
+    },
+  )
+
   it.each([
     ['X_User: evil\r\nX-User: good\r\n', { HTTP_X_USER: 'good' }],
     ['X-User: good\r\nX.User: evil\r\nX+User: evil\r\n', { HTTP_X_USER: 'good' }],

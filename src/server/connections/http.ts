@@ -283,6 +283,8 @@ export class HTTPConnection implements Connection {
   /** Called when Node's parser or its timeout has given up, and again after each further read. */
   refuse(error: ParserError): void {
     const socket = this.#socket
+    // Bytes after the last request (RFC 9112, section 9.6). Its response is not complete yet.
+    if (error.code === 'HPE_CLOSED_CONNECTION' && this.#exchanges.length > 0) return
     if (socket.bytesRead >= this.#refused + MAX_DISCARDED) socket.destroy()
     if (this.#refused !== Infinity) return
     this.#refused = socket.bytesRead
