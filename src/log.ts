@@ -13,7 +13,7 @@ const MAX_WAITING = 1_048_576
  * With a closed pipe (EPIPE), a terminal that is gone (EIO) or a full disk (ENOSPC) the text is
  * lost: a request must not fail because it cannot be logged. `console` ignores these errors, too.
  */
-export function log(text: string): void {
+export function writeLog(text: string): void {
   try {
     const { stderr } = process
     if (stderr.writableLength > MAX_WAITING) return
@@ -24,20 +24,24 @@ export function log(text: string): void {
   }
 }
 
-let asJson = false
+/** How much an entry matters. */
+export type Level = 'info' | 'warn' | 'error'
 
-/** Makes entries JSON objects with `time`, `pid` and `message`, one in a line. */
-export function logAsJson(): void {
-  asJson = true
+let toLine: ((text: string, level: Level) => string) | null = null
+
+/** Gives all entries another form than text; `form` returns a line with its line break. */
+export function formLog(form: (text: string, level: Level) => string): void {
+  toLine = form
+}
+
+/** Logs text that is formed already, such as that of `wsgi.errors`. */
+export function log(text: string): void {
+  writeLog(toLine === null ? text : toLine(text, 'error'))
 }
 
 /** Logs one entry; see `asLogEntry`. */
-export function logEntry(text: string): void {
-  if (!asJson) log(asLogEntry(text))
-  else {
-    const entry = { time: new Date().toISOString(), pid: process.pid, message: text }
-    log(`${JSON.stringify(entry)}\n`)
-  }
+export function logEntry(text: string, level: Level = 'info'): void {
+  writeLog(toLine === null ? asLogEntry(text) : toLine(text, level))
 }
 
 /**

@@ -44,3 +44,9 @@ export function percentEncode(bytes: string, unsafe: RegExp): string {
 function hex(character: string, digits: number): string {
   return character.charCodeAt(0).toString(16).padStart(digits, '0')
 }
+
+/** An object as a line of JSON. JSON escapes only ASCII control characters, but terminals obey others. */
+export function asJsonLine(value: object): string {
+  const text = JSON.stringify(value)
+  return `${text.replace(/[\x7f-\x9f\u2028\u2029]/g, (c) => `\\u${hex(c, 4)}`)}\n`
+}

@@ -61,7 +61,7 @@ export const COMMANDS = {
   },
   ping: {
     help: 'check that a server responds',
-    load: async () => ({ command: (await import('./control.ts')).ping }),
+    load: () => import('./ping.ts'),
   },
   stop: {
     help: 'stop a server when its requests are complete',

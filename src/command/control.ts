@@ -1,4 +1,4 @@
-/** `portico status`, `ping`, `reload` and `stop`: they talk to the control socket of a master. */
+/** `portico status`, `reload` and `stop`: they talk to the control socket of a master. */
 import type { Call, Command } from './commands.ts'
 import type { FlagTable } from './flags.ts'
 
@@ -6,7 +6,7 @@ const JSON_FLAG: FlagTable = {
   json: { kind: 'switch', help: 'print one JSON object' },
 }
 
-type Name = 'ping' | 'reload' | 'status' | 'stop'
+type Name = 'reload' | 'status' | 'stop'
 
 function controlCommand(name: Name, notes: readonly string[]): Command {
   return {
@@ -26,9 +26,6 @@ function controlCommand(name: Name, notes: readonly string[]): Command {
 }
 
 export const status = controlCommand('status', [])
-export const ping = controlCommand('ping', [
-  'Exit code 0 if the server responds, 1 if not: for health checks. No application code runs.',
-])
 export const reload = controlCommand('reload', [
   'Returns when the new workers have replaced the old ones. If the application does not start,',
   'the old workers stay and the exit code is 1.',

@@ -1,12 +1,15 @@
 /** `portico serve`: for development with a terminal, else the production server. */
 import { existsSync } from 'node:fs'
-import { asLogEntry } from '../text.ts'
+import { logAsJson } from '../json-log.ts'
+import { logEntry } from '../log.ts'
 import type { Call, Command } from './commands.ts'
 import { findEntry } from './entry.ts'
 import { EXIT } from './exit-codes.ts'
+import { flagName } from './flags.ts'
 import { SERVE_FLAGS } from './serve-flags.ts'
 import { developmentSettings, readSettings, serveSettings, type Settings } from './settings.ts'
 import { loaderOf } from './typescript.ts'
+import { UsageError } from './usage-error.ts'
 
 export const command: Command = {
   operands: '[FILE] [-- ARGUMENT...]',
@@ -21,17 +24,19 @@ export const command: Command = {
 
 async function serve(call: Call): Promise<number> {
   const settings = await readSettings(call)
+  if (settings.values['log'] === 'json') logAsJson({ master: process.pid })
   const entry = findEntry(settings.directory, settings.given)
-  if ('missing' in entry) return noApplication(call, entry.missing)
+  if ('missing' in entry) return noApplication(entry.missing)
   const { file } = entry
   const gone = settings.mounts.find((mounted) => !existsSync(mounted.file))
-  if (gone !== undefined) return noApplication(call, `--mount: no such file: ${gone.file}`)
+  if (gone !== undefined) return noApplication(`--mount: no such file: ${gone.file}`)
   const loader = [file, ...settings.mounts.map((mounted) => mounted.file)]
     .map(loaderOf)
     .find((each) => 'missing' in each || each.execArgv.length > 0) ?? { execArgv: [] }
-  if ('missing' in loader) return noApplication(call, loader.missing)
+  if ('missing' in loader) return noApplication(loader.missing)
   const execArgv = [...process.execArgv, ...loader.execArgv]
   if (isDevelopment(settings)) {
+    refuseUnused(call)
     const { develop } = await import('../development/develop.ts')
     return develop({ ...developmentSettings(settings), file, args: call.rest, execArgv })
   }
@@ -39,15 +44,42 @@ async function serve(call: Call): Promise<number> {
   return production({ ...serveSettings(settings), file, args: call.rest, execArgv })
 }
 
-function noApplication({ err }: Call, message: string): number {
-  err(asLogEntry(`portico: ${message}`))
+function noApplication(message: string): number {
+  logEntry(`portico: ${message}`, 'error')
   return EXIT.noApplication
+}
+
+/** Flags of the production server, which has workers. Variables and the configuration serve both. */
+const PRODUCTION = [
+  'workers',
+  'control',
+  'user',
+  'group',
+  'log',
+  'metrics',
+  'maxRequests',
+  'maxRequestsJitter',
+  'blockTimeout',
+  'slow',
+  'bootTimeout',
+  'idleExit',
+]
+
+/** @throws {UsageError} for a flag that would have no effect. */
+function refuseUnused({ values }: Call): void {
+  const unused = PRODUCTION.find((key) => values[key] !== undefined)
+  if (unused === undefined) return
+  const name = `--${flagName(unused)}`
+  throw new UsageError(
+    `${name} has no effect in development. Add --no-dev, or --workers, for the production server`,
+  )
 }
 
 /** With a terminal, unless workers are asked for: what people do on their own machine. */
 function isDevelopment({ values, workers, env }: Settings): boolean {
   const { dev } = values
   if (dev !== undefined) return Boolean(dev)
-  if (workers !== undefined || values['control'] !== undefined) return false
+  const asksForWorkers = ['control', 'user', 'group'].some((key) => values[key] !== undefined)
+  if (workers !== undefined || asksForWorkers) return false
   return process.stderr.isTTY && env['NODE_ENV'] !== 'production'
 }

@@ -12,7 +12,12 @@ import { errorPage } from '../middleware/error-page.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
 import type { Application } from '../types.ts'
-import { loadApplication, optionsFor, type LoadedApplication } from '../worker/application.ts'
+import {
+  forDescriptor,
+  loadApplication,
+  optionsFor,
+  type LoadedApplication,
+} from '../worker/application.ts'
 import { explain } from '../worker/explain.ts'
 import { logged } from './access-line.ts'
 import { faultPage, withSource } from './fault.ts'
@@ -150,15 +155,6 @@ async function serve({ application, options, started, failed, missing }: Loaded)
   started(servers[0]!, listeners)
   report({ portico: 'ready', failed, missing })
   if (stopping) await stop()
-}
-
-/** The parent's options hold here: a descriptor has neither permissions nor a path. */
-function forDescriptor(options: object): object {
-  const others = Object.entries(options).filter(([name]) => !/^(?:mode|owner|group)$/.test(name))
-  return Object.fromEntries(
-    // JSON has null for Infinity.
-    others.map(([name, value]): [string, unknown] => [name, value === null ? Infinity : value]),
-  )
 }
 
 function report(message: FromChild): void {

@@ -14,6 +14,7 @@ import type { ListenerSettings } from '../master/settings.ts'
 import { parseListen } from '../server/listen.ts'
 import { SETTINGS_VARIABLE, type ChildSettings, type FromChild, type ToChild } from './messages.ts'
 import { escapeControl } from '../text.ts'
+import { canReadKeys, KEYS_HINT, readKeys } from './keys.ts'
 import { paint } from './terminal.ts'
 import { Watcher } from './watcher.ts'
 
@@ -98,6 +99,8 @@ class Development {
   readonly #settings: DevelopmentSettings
   readonly #sockets: readonly BoundSocket[]
   readonly #watcher: Watcher
+  /** The lines that are typed are commands, and this process reads them. */
+  readonly #hasKeys = canReadKeys()
   #child: ChildProcess | null = null
   /** The files of the child that runs, and those that a child without an error had last. */
   #loaded = new Set<string>()
@@ -107,7 +110,8 @@ class Development {
   #wasReady = false
   /** Set while a child is replaced; further changes wait. */
   #restarting: Promise<void> | null = null
-  #again: readonly string[] | null = null
+  /** Why. */
+  #again: string | null = null
   #reason = ''
   #crash = ''
   #stopping: (code: number) => void = () => {}
@@ -119,7 +123,7 @@ class Development {
     this.#sockets = sockets
     this.#watcher = new Watcher({
       poll: settings.poll,
-      onChange: (files) => void this.#restart(files),
+      onChange: (files) => void this.#restart(this.#changed(files)),
       onFallback: (reason) =>
         logEntry(`The system reports no changes of files (${reason}): looking twice a second`),
     })
@@ -135,7 +139,18 @@ class Development {
       }
       for (const socket of this.#sockets) socket.publish()
       this.#start()
+      if (this.#hasKeys) this.#cleanups.push(this.#readKeys())
       for (const file of this.#alwaysWatched()) this.#watcher.add(file, Date.now())
+    })
+  }
+
+  #readKeys(): () => void {
+    const http = this.#sockets.find(({ settings }) => settings.gateway === 'http')
+    return readKeys({
+      url: http?.url.startsWith('http:') ? http.url : undefined,
+      restart: () => void this.#restart('Restart:'),
+      quit: () => void this.#stop(0),
+      pass: (line) => void this.#child?.stdin?.write(`${line}\n`),
     })
   }
 
@@ -171,8 +186,15 @@ class Development {
         WATCH_REPORT_DEPENDENCIES: '1',
       },
       // The application may read from the terminal.
-      stdio: ['inherit', 'inherit', 'inherit', ...this.#sockets.map(({ fd }) => fd), 'ipc'],
+      stdio: [
+        this.#hasKeys ? 'pipe' : 'inherit',
+        'inherit',
+        'inherit',
+        ...this.#sockets.map(({ fd }) => fd),
+        'ipc',
+      ],
     })
+    child.stdin?.on('error', () => {}) // It has ended.
     this.#child = child
     child.on('message', (message) => this.#receive(message))
     child.once('exit', (code, signal) => this.#ended(child, signal ?? `exit code ${code}`))
@@ -209,7 +231,8 @@ class Development {
       : `ready in ${took} ms`
     if (this.#announced) log(`${paint('dim', escapeControl(this.#reason))} ${what}\n`)
     else {
-      const watching = paint('dim', `· watching ${countOf(this.#watcher.size)}`)
+      const keys = this.#hasKeys ? ` · ${KEYS_HINT}` : ''
+      const watching = paint('dim', `· watching ${countOf(this.#watcher.size)}${keys}`)
       log(`${this.#sockets.map(addressOf).join(' ')} ${what} ${watching}\n`)
     }
     this.#announced = true
@@ -222,14 +245,17 @@ class Development {
     return this.#stop(1)
   }
 
-  #restart(files: readonly string[]): Promise<void> {
+  #changed([first = '', ...others]: readonly string[]): string {
+    const more = others.length > 0 ? ` and ${others.length} more` : ''
+    return `${relativeTo(this.#settings.directory, first)}${more} changed:`
+  }
+
+  #restart(reason: string): Promise<void> {
     if (this.#restarting) {
-      this.#again = files
+      this.#again = reason
       return this.#restarting
     }
-    const [first = ''] = files
-    const more = files.length > 1 ? ` and ${files.length - 1} more` : ''
-    this.#reason = `${relativeTo(this.#settings.directory, first)}${more} changed:`
+    this.#reason = reason
     this.#restarting = this.#replace().finally(() => {
       this.#restarting = null
       const again = this.#again

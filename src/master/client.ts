@@ -17,9 +17,9 @@ export async function status(path: string, output: Output): Promise<number> {
   return result.code
 }
 
-/** Checks that at least one worker responds. Resolves to the exit code, for health checks. */
-export function ping(path: string, output: Output): Promise<number> {
-  return simple(path, 'ping', 'pong', output)
+/** Checks within `timeout` ms that at least one worker responds. Resolves to the exit code, for health checks. */
+export function ping(path: string, output: Output & { readonly timeout: number }): Promise<number> {
+  return simple(path, 'ping', 'pong', output, output.timeout)
 }
 
 /** Replaces all workers, and shows each step. Resolves to the exit code when it is complete. */
@@ -37,12 +37,14 @@ async function simple(
   command: Command,
   success: string,
   output: Output,
+  timeout = 0,
 ): Promise<number> {
   const steps: string[] = []
-  const result = await execute(path, command, (step) => {
+  const onStep = (step: string): void => {
     steps.push(step)
     if (!output.json) output.out(step)
-  })
+  }
+  const result = await execute(path, command, onStep, timeout)
   if (output.json) {
     output.out(JSON.stringify({ ok: result.code === 0, steps, error: result.error ?? null }))
   } else if (result.code === 0) {
@@ -60,8 +62,13 @@ async function execute(
   path: string,
   command: Command,
   onStep: (step: string) => void = () => {},
+  timeout = 0,
 ): Promise<Result> {
   const socket = connect(resolve(path.replace(/^unix:/, '')))
+  if (timeout > 0) {
+    const error = new Error(`it has not responded for ${timeout / 1000} s. ${NOT_CONTROL}`)
+    socket.setTimeout(timeout, () => socket.destroy(error))
+  }
   try {
     socket.write(`${command}\n`)
     for await (const line of linesOf(socket)) {
@@ -82,7 +89,18 @@ async function* linesOf(socket: Socket): AsyncGenerator<Line> {
   for await (const chunk of socket) {
     const lines = (rest + String(chunk)).split('\n')
     rest = lines.pop()!
-    for (const line of lines) yield JSON.parse(line) as Line
+    for (const line of lines) yield parse(line)
+  }
+}
+
+/** A common mistake. */
+const NOT_CONTROL = "For an application's own socket: portico ping fastcgi://unix:PATH"
+
+function parse(line: string): Line {
+  try {
+    return JSON.parse(line) as Line
+  } catch {
+    throw new Error(`it is not a control socket. ${NOT_CONTROL}`)
   }
 }
 

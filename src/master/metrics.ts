@@ -24,16 +24,21 @@ export async function serveMetrics(
     throw new ConfigurationError(`metrics: '${listenOn}' is not HOST:PORT or :PORT`)
   }
   const server = createServer({ requestTimeout: REQUEST_TIME }, (request, response) => {
-    const found = /^\/metrics(?:\?|$)/.test(request.url ?? '')
+    const [, found] = /^\/(metrics|ping)(?:\?|$)/.exec(request.url ?? '') ?? []
     const allowed = request.method === 'GET' || request.method === 'HEAD'
-    if (!found || !allowed) {
+    if (found === undefined || !allowed) {
       response.writeHead(found ? 405 : 404, { 'Content-Type': 'text/plain', Allow: 'GET, HEAD' })
-      response.end(found ? 'Method Not Allowed\n' : 'The metrics are at /metrics\n')
+      response.end(found ? 'Method Not Allowed\n' : 'Here are /metrics and /ping\n')
       return
     }
     void statusOf().then((status) => {
-      response.writeHead(200, { 'Content-Type': TYPE })
-      return response.end(openMetrics(status))
+      if (found === 'metrics') {
+        return response.writeHead(200, { 'Content-Type': TYPE }).end(openMetrics(status))
+      }
+      // For the probes of Kubernetes.
+      const ok = status.workers.ready > 0
+      response.writeHead(ok ? 200 : 503, { 'Content-Type': 'text/plain' })
+      return response.end(ok ? 'pong\n' : 'No worker responds\n')
     })
   })
   await new Promise<void>((resolve, reject) => {

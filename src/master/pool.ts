@@ -89,7 +89,7 @@ export class Pool {
       worker.silentChecks = worker.lastSign === worker.checkedSign ? worker.silentChecks + 1 : 0
       worker.checkedSign = worker.lastSign
       if (worker.silentChecks * WATCH_TIME < this.#options.blockTimeout + LAST_RESORT) continue
-      logEntry(`Worker ${worker.pid} does not respond and is ended`)
+      logEntry(`Worker ${worker.pid} does not respond and is ended`, 'error')
       worker.kill()
     }
   }
@@ -161,7 +161,7 @@ export class Pool {
   /** A slot that has had a worker never stays empty. */
   #startFailed(slot: Slot, error: unknown): void {
     if (this.#stopping) return
-    logEntry(show(error))
+    logEntry(show(error), 'error')
     if (this.#started && slot.worker === null) this.#startAfter(this.#backoff.failed(), slot)
   }
 
@@ -196,7 +196,7 @@ export class Pool {
     this.#count(reason)
     this.#replace(slot).catch(() => {
       if (this.#stopping || slot.worker !== worker) return
-      logEntry(`Worker ${worker.pid} stays, because its successor does not start`)
+      logEntry(`Worker ${worker.pid} stays, because its successor does not start`, 'error')
       slot.timer = setTimeout(() => this.#onReplace(worker, reason), this.#backoff.failed())
     })
   }
@@ -211,7 +211,7 @@ export class Pool {
     if (this.#stopping) return
     const reason = this.#endOf(worker)
     this.#count(reason)
-    logEntry(`Worker ${worker.pid} ended unexpectedly (${reason})`)
+    logEntry(`Worker ${worker.pid} ended unexpectedly (${reason})`, 'error')
     this.#startAfter(this.#backoff.ended(worker.readyAt), slot)
   }
 
@@ -229,7 +229,7 @@ export class Pool {
   /** Fills a slot whose worker has ended, after `delay` ms. */
   #startAfter(delay: number, slot: Slot): void {
     clearTimeout(slot.timer)
-    if (delay > 0) logEntry(`The next worker starts in ${delay / 1000} s`)
+    if (delay > 0) logEntry(`The next worker starts in ${delay / 1000} s`, 'warn')
     slot.timer = setTimeout(() => {
       if (this.#stopping || slot.worker !== null || !this.#slots.includes(slot)) return
       this.#replace(slot).catch(() => {}) // `#startFailed` goes on.

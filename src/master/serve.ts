@@ -5,11 +5,11 @@
 import { existsSync } from 'node:fs'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
-import { logAsJson, logEntry } from '../log.ts'
+import { logEntry } from '../log.ts'
 import { OPTIONS } from '../options/table.ts'
 import { bindAll, type BoundSocket } from './bind.ts'
 import { ControlServer, type Command, type Result } from './control.ts'
-import { identityOf } from './identity.ts'
+import { identityOf, ownedBy, type Identity } from './identity.ts'
 import type { WorkerSettings } from './messages.ts'
 import { Pool } from './pool.ts'
 import { DEFAULTS, type ServeSettings } from './settings.ts'
@@ -32,12 +32,11 @@ const IDLE_CHECK_TIME = 1_000
  * in use, 3 if the application does not exist or does not start.
  */
 export async function serve(settings: ServeSettings): Promise<number> {
-  if (settings.log === 'json') logAsJson()
   try {
-    return await new Master(settings).run()
+    return await new Master(settings, identityOf(settings.user, settings.group)).run()
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error
-    logEntry(error.message)
+    logEntry(error.message, 'error')
     return EXIT_ERROR
   }
 }
@@ -47,17 +46,19 @@ class Master implements StatusSource {
   readonly limits: Readonly<Record<string, number>>
   sockets: readonly BoundSocket[] = []
   readonly #settings: ServeSettings
+  readonly #identity: Identity
   #started = false
   #reloads = 0
   #stopped: Promise<void> | null = null
   #stopRequested: (stopped: Promise<void>) => void = () => {}
 
-  constructor(settings: ServeSettings) {
+  constructor(settings: ServeSettings, identity: Identity) {
     this.#settings = settings
+    this.#identity = identity
     const shutdownTimeout = settings.shutdownTimeout ?? OPTIONS.shutdownTimeout.default
     this.limits = limitsOf(settings, shutdownTimeout)
     this.pool = new Pool({
-      launch: () => launchOf(settings, this.sockets),
+      launch: () => launchOf(settings, identity, this.sockets),
       settingsOf: () => workerSettings(settings, this.sockets),
       shutdownTimeout,
       blockTimeout: settings.blockTimeout ?? DEFAULTS.blockTimeout,
@@ -77,11 +78,10 @@ class Master implements StatusSource {
   async run(): Promise<number> {
     const settings = this.#settings
     if (!existsSync(settings.file)) {
-      logEntry(`The application '${settings.file}' does not exist`)
+      logEntry(`The application '${settings.file}' does not exist`, 'error')
       return EXIT_NOT_STARTED
     }
-    identityOf(settings.user, settings.group) // Before anything is bound.
-    this.sockets = await bindAll(settings.listeners)
+    this.sockets = await bindAll(ownedBy(this.#identity, settings.listeners))
     const cleanups: (() => void)[] = [() => this.#closeSockets()]
     try {
       this.#checkIdleExit()
@@ -100,7 +100,7 @@ class Master implements StatusSource {
       } catch (error) {
         if (this.#stopped) return await this.#end()
         if (!(error instanceof BootError)) throw error
-        logEntry(`The application does not start: ${settings.file}`)
+        logEntry(`The application does not start: ${settings.file}`, 'error')
         return EXIT_NOT_STARTED
       }
       this.#announce()
@@ -164,7 +164,7 @@ class Master implements StatusSource {
         report(step)
       })
     } catch (error) {
-      logEntry('Reload: aborted; workers that were not replaced go on')
+      logEntry('Reload: aborted; workers that were not replaced go on', 'error')
       throw error
     } finally {
       this.#reloads -= 1
@@ -234,13 +234,19 @@ class Master implements StatusSource {
   }
 }
 
-function launchOf(settings: ServeSettings, sockets: readonly BoundSocket[]): Launch {
+function launchOf(
+  settings: ServeSettings,
+  { uid, gid, env }: Identity,
+  sockets: readonly BoundSocket[],
+): Launch {
   return {
     descriptors: sockets.map(({ fd }) => fd),
     directory: settings.directory,
-    env: settings.env ?? process.env,
+    env: { ...(settings.env ?? process.env), ...env },
     execArgv: settings.execArgv ?? process.execArgv,
-    ...identityOf(settings.user, settings.group),
+    uid,
+    gid,
+    log: settings.log ?? 'text',
     bootTimeout: settings.bootTimeout ?? DEFAULTS.bootTimeout,
   }
 }

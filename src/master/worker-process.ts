@@ -1,6 +1,7 @@
 /** `WorkerProcess`: one worker, as its master sees it. */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { forwardLog } from '../json-log.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import type { FromWorker, Pulse, Reason, ToWorker, WorkerSettings } from './messages.ts'
 
@@ -26,6 +27,7 @@ export interface Launch {
   readonly execArgv: readonly string[]
   readonly uid: number | undefined
   readonly gid: number | undefined
+  readonly log: 'text' | 'json'
   readonly bootTimeout: number
 }
 
@@ -74,6 +76,7 @@ export class WorkerProcess {
     this.#events = events
     const child = start(launch)
     this.#child = child
+    if (child.stderr !== null) forwardLog(child.stderr, this.pid)
     this.exited = new Promise((resolve) => {
       child.once('error', (error) => this.#ended(`cannot start: ${error.message}`, resolve))
       child.once('exit', (code, signal) =>
@@ -228,7 +231,8 @@ export class WorkerProcess {
  * workers have to end in order.
  */
 function start(launch: Launch): ChildProcess {
-  const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', ...launch.descriptors, 'ipc']
+  const stderr = launch.log === 'json' ? 'pipe' : 'inherit'
+  const stdio: StdioOptions = ['ignore', 'inherit', stderr, ...launch.descriptors, 'ipc']
   const env = { ...launch.env }
   for (const name of MASTERS_VARIABLES) delete env[name]
   const { uid, gid } = launch

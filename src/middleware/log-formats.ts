@@ -1,6 +1,7 @@
 /** The formats of a line in the access log. */
 import { decodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
+import { asJsonLine } from '../text.ts'
 import type { Headers } from '../response/headers.ts'
 import type { Environ } from '../types.ts'
 
@@ -122,7 +123,7 @@ function text(value: string | undefined): string | undefined {
 
 /** One JSON object a line, in UTF-8. */
 export function jsonLine({ environ, ...entry }: LogEntry): string {
-  const line = JSON.stringify({
+  return asJsonLine({
     time: entry.began.toISOString(),
     remoteAddr: text(environ['REMOTE_ADDR']),
     remoteUser: text(environ['REMOTE_USER']),
@@ -136,6 +137,4 @@ export function jsonLine({ environ, ...entry }: LogEntry): string {
     referer: text(environ['HTTP_REFERER']),
     userAgent: text(environ['HTTP_USER_AGENT']),
   })
-  // JSON escapes only ASCII control characters, but terminals obey others as well.
-  return `${line.replace(/[\x7f-\x9f\u2028\u2029]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`
 }

@@ -2,10 +2,11 @@
 import type { AddressInfo } from 'node:net'
 import { loadHosted, type HostedApplication } from '../application/load-hosted.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
+import { writeLog } from '../log.ts'
 import type { ServerGateway } from '../gateways.ts'
 import type { ListenerSettings, MountSettings } from '../master/settings.ts'
 import type { Options } from '../options/options.ts'
-import { namesOf } from '../options/table.ts'
+import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { parseListen } from '../server/listen.ts'
 import type { Application } from '../types.ts'
@@ -16,6 +17,8 @@ export interface ApplicationSettings {
   readonly mounts: readonly MountSettings[]
   /** A format of `accessLog()`. */
   readonly accessLog: string | undefined
+  /** Whether the log is JSON; the access log then is, whatever its format. */
+  readonly log?: 'text' | 'json'
 }
 
 /** An application that is ready to be served. */
@@ -34,7 +37,7 @@ export interface LoadedApplication {
  * @param dress changes each application that a file offers.
  */
 export async function loadApplication(
-  { file, mounts, accessLog: format }: ApplicationSettings,
+  { file, mounts, accessLog: format, log }: ApplicationSettings,
   dress: (application: Runnable) => Promise<Runnable> = async (application) => application,
 ): Promise<LoadedApplication> {
   const main = await loadHosted(file)
@@ -52,7 +55,9 @@ export async function loadApplication(
   }
   if (format !== undefined) {
     const { accessLog } = await import('../middleware/access-log.ts')
-    application = accessLog(await plain(application), { format })
+    // Over FastCGI, `wsgi.errors` would be the log of the web server, which has an access log itself.
+    const logged = log === 'json' ? await jsonAccessLog() : { format, write: writeLog }
+    application = accessLog(await plain(application), logged)
   }
   return {
     application,
@@ -62,6 +67,11 @@ export async function loadApplication(
       for (const { started } of all) started(server, address)
     },
   }
+}
+
+async function jsonAccessLog(): Promise<{ format: string; write: (line: string) => void }> {
+  const { accessEntry } = await import('../json-log.ts')
+  return { format: 'json', write: (line) => writeLog(accessEntry(line, process.pid)) }
 }
 
 async function plain(application: Runnable): Promise<Application> {
@@ -75,6 +85,21 @@ export function optionsFor(gateway: ServerGateway, options: Options): object {
   return Object.fromEntries(own.filter(([name]) => !MASTERS.has(name)))
 }
 
+/**
+ * The options of a listener for a descriptor that this process has inherited: it has neither
+ * permissions nor a path. They have come as JSON, which has null for Infinity.
+ */
+export function forDescriptor(options: object): object {
+  const others = Object.entries(options).filter(([name]) => !MASTERS.has(name))
+  return Object.fromEntries(
+    others.map(([name, value]): [string, unknown] => {
+      const unlimited = value === null && rowOf(name as OptionName).unlimited
+      return [name, unlimited ? Infinity : value]
+    }),
+  )
+}
+
+/** What only the process that binds the socket needs. */
 const MASTERS = new Set(['listen', 'mode', 'owner', 'group'])
 
 /** What `address()` of a server that was caught returns; undefined if only the master knows. */

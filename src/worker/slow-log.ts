@@ -1,5 +1,5 @@
 /** Logs requests that take longer than `slow`, when the limit passes. */
-import { log } from '../log.ts'
+import { writeLog } from '../log.ts'
 import type { HeldRequest } from '../server/held-request.ts'
 
 /** How often the requests are looked at, in milliseconds, or a quarter of the limit. */
@@ -8,7 +8,8 @@ const LOOK_TIME = 100
 /** A line of the log: one JSON object. */
 interface SlowLine {
   readonly time: string
-  readonly event: 'slow request'
+  readonly level: 'warn'
+  readonly message: 'slow request'
   /** The pid of the worker. */
   readonly worker: number
   /** Which request of this worker's slow ones it is. */
@@ -55,7 +56,7 @@ export class SlowLog {
       seen.set(request.key, entry)
       if (entry.logged || now - entry.since < this.#limit) continue
       entry.logged = true
-      log(`${this.#line(request, now - entry.since, `waiting for ${request.waitsFor}`)}\n`)
+      writeLog(`${this.#line(request, now - entry.since, `waiting for ${request.waitsFor}`)}\n`)
     }
     this.#seen = seen
   }
@@ -81,7 +82,8 @@ export class SlowLog {
     this.count += 1
     const line: SlowLine = {
       time: new Date().toISOString(),
-      event: 'slow request',
+      level: 'warn',
+      message: 'slow request',
       worker: process.pid,
       id: this.count,
       method,

@@ -2,6 +2,7 @@
 import { writeSync } from 'node:fs'
 import { Session, type Debugger } from 'node:inspector'
 import { workerData } from 'node:worker_threads'
+import { jsonEntry } from '../json-log.ts'
 import { asLogEntry } from '../text.ts'
 import { BEATS, BEAT_TIME, DEBUGGED, QUESTIONS, type WatchdogData } from './watchdog.ts'
 
@@ -23,7 +24,7 @@ interface Finding {
 
 const NOT_FOUND: Finding = { stack: ['in native code or a system call'], lines: [] }
 
-const { shared, blockTimeout, slow } = workerData as WatchdogData
+const { shared, blockTimeout, slow, json } = workerData as WatchdogData
 
 // Counts its own ticks: after the process was stopped, a clock would show a long silence.
 let last = -1
@@ -62,13 +63,11 @@ async function end(): Promise<void> {
     busy = false
     return
   }
+  const what = `Worker ${process.pid} was blocked for ${silent / 1000} s and is ended`
   const requests = lines.length === 0 ? [] : ['Requests that it held:', ...lines]
-  const text = [
-    `Worker ${process.pid} was blocked for ${silent / 1000} s and is ended. Its main thread was at:`,
-    ...stack,
-    ...requests,
-  ]
-  write(asLogEntry(text.join('\n')))
+  const text = [`${what}. Its main thread was at:`, ...stack, ...requests].join('\n')
+  const origin = { worker: process.pid }
+  write(json ? jsonEntry(what, 'error', origin, { stack, requests: lines }) : asLogEntry(text))
   process.kill(process.pid, 'SIGKILL')
 }
 

@@ -17,6 +17,8 @@ export interface WatchdogData {
   readonly shared: Int32Array
   readonly blockTimeout: number
   readonly slow: number
+  /** Whether the log is JSON. */
+  readonly json: boolean
 }
 
 /** The name under which the thread finds what it asks the main thread while that is paused. */

@@ -2,15 +2,19 @@
 import { isAbsolute, resolve } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
-import { logAsJson, logEntry } from '../log.ts'
+import { ignoreOutputErrors, logEntry } from '../log.ts'
 import { FIRST_DESCRIPTOR, type ToWorker, type WorkerSettings } from '../master/messages.ts'
 import type { Runnable } from '../application/to-application.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
-import { rowOf, type OptionName } from '../options/table.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import type { HeldRequest } from '../server/held-request.ts'
 import { show } from '../text.ts'
-import { loadApplication, optionsFor, type LoadedApplication } from './application.ts'
+import {
+  forDescriptor,
+  loadApplication,
+  optionsFor,
+  type LoadedApplication,
+} from './application.ts'
 import type { Channel } from './channel.ts'
 import { explain } from './explain.ts'
 import { startPulse, type PulseSource } from './pulse.ts'
@@ -37,6 +41,7 @@ export class Worker {
 
   constructor(channel: Channel) {
     this.#channel = channel
+    ignoreOutputErrors() // The terminal may close, and the reader of the log may end.
     channel.onGone(() => this.#masterIsGone())
     // The master ends its workers over IPC. A signal comes from an administrator.
     process.once('SIGTERM', () => this.#askForSuccessor())
@@ -68,8 +73,11 @@ export class Worker {
   async #start(settings: WorkerSettings): Promise<void> {
     this.#settings = settings
     const { file, args } = settings
-    if (settings.log === 'json') logAsJson()
     try {
+      if (settings.log === 'json') {
+        const { logAsJson } = await import('../json-log.ts')
+        logAsJson({ worker: process.pid })
+      }
       for (const path of settings.envFiles) readEnvironment(path)
       process.title = `portico worker: ${file}`
       process.argv = [process.argv[0]!, file, ...args]
@@ -85,7 +93,7 @@ export class Worker {
     const slowLog = new SlowLog(slow, () => this.#held())
     const stopPulse = startPulse(this.#channel, settings, this.#source(slowLog))
     const stopWatchdog = startWatchdog(
-      { slow, blockTimeout },
+      { slow, blockTimeout, json: settings.log === 'json' },
       {
         slow: (ms) => slowLog.blocked(ms),
         held: () => this.#held().map(({ method, path }) => `${method} ${path}`),
@@ -161,7 +169,7 @@ export class Worker {
     for (const { abortedConnections } of this.#servers) aborted += abortedConnections
     if (aborted > 0) {
       const connections = aborted === 1 ? '1 connection' : `${aborted} connections`
-      logEntry(`Worker ${process.pid} closed ${connections} whose requests had not ended`)
+      logEntry(`Worker ${process.pid} closed ${connections} whose requests had not ended`, 'warn')
     }
     this.#exit(this.#faults > 0 ? 1 : 0)
   }
@@ -182,7 +190,7 @@ export class Worker {
   /** A worker without its master completes its requests and ends. */
   #masterIsGone(): void {
     if (this.#leaving) return
-    logEntry(`Worker ${process.pid} has lost its master, completes its requests and ends`)
+    logEntry(`Worker ${process.pid} has lost its master, completes its requests and ends`, 'error')
     if (this.#settings === null) this.#exit(1)
     else void this.#close(this.#servers[0]?.shutdownTimeout ?? 0, true)
   }
@@ -202,8 +210,8 @@ export class Worker {
       return
     }
     if (this.#faults <= MAX_LOGGED) {
-      logEntry(`${what}: worker ${process.pid} completes its requests, and a new one replaces it`)
-      logEntry(show(error))
+      const next = `worker ${process.pid} completes its requests, and a new one replaces it`
+      logEntry(`${what}: ${next}\n${show(error)}`, 'error')
     }
     if (this.#leaving) return
     this.#channel.send({ portico: 'replace', reason: 'uncaught error' })
@@ -220,22 +228,13 @@ async function listenOnAll(
   for (const [index, { gateway, options }] of settings.listeners.entries()) {
     const handler = (await GATEWAYS[gateway].load({
       ...optionsFor(gateway, fromFile),
-      ...(options && withInfinity(options)),
+      ...forDescriptor(options ?? {}),
       multiprocess: true,
       listen: `fd:${FIRST_DESCRIPTOR + index}`,
     })) as ServerHandler
     servers.push(await handler.run(application))
   }
   return servers
-}
-
-/** IPC is JSON, which has null for Infinity. */
-function withInfinity(options: object): object {
-  const restored = Object.entries(options).map(([name, value]): [string, unknown] => {
-    const unlimited = value === null && rowOf(name as OptionName).unlimited
-    return [name, unlimited ? Infinity : value]
-  })
-  return Object.fromEntries(restored)
 }
 
 /** Reads variables from a file. As with `node --env-file`, variables that are already set win. */

@@ -1,6 +1,6 @@
 /** `portico serve` for development, as a developer uses it. */
 import { once } from 'node:events'
-import { rmSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { Agent, get } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -271,6 +271,17 @@ async function raw(port: number): Promise<{ readonly body: string }> {
 /** A pattern in which ESC[ begins a control sequence. */
 const coloured = (text: string) => new RegExp(text.replaceAll('ESC[', '\\x1b\\['))
 
+/** On a terminal, without colours. */
+function onTerminal(path: string, env: NodeJS.ProcessEnv = {}): Portico {
+  const running = portico(['app.mjs', '--listen', ':0'], {
+    cwd: path,
+    program: PTY,
+    env: { TERM: 'xterm', NO_COLOR: '1', ...env },
+  })
+  cleanups.push(() => running.stop('SIGKILL'))
+  return running
+}
+
 describe('On a terminal', () => {
   it('serves for development, logs in colour, and ends at Ctrl-C', async () => {
     const { path } = setUp({ 'app.mjs': page('one') })
@@ -300,5 +311,60 @@ describe('On a terminal', () => {
     expect(running.output).not.toContain('\x1b')
     running.child.stdin!.write('\x03')
     expect(await running.ended).toBe(130)
+  })
+
+  it('takes keys: h shows them, r restarts the application, q ends with code 0', async () => {
+    const { path } = setUp({ 'app.mjs': page('one') })
+    const running = onTerminal(path)
+    const url = await running.url()
+    await running.printed(/ · watching \d+ files · h \+ Enter shows the keys\r\n/)
+    running.child.stdin!.write('h\n')
+    await running.printed(
+      /  r \+ Enter  restart the application\r\n  o \+ Enter .*\r\n  q \+ Enter  quit\r\n  h \+ Enter .*\r\n/,
+    )
+    const stream = await openStream(`${url}.portico/live`)
+    running.child.stdin!.write('r\n')
+    await running.printed(/Restart: ready in \d+ ms\r\n/)
+    await stream.ended
+    expect(await textOf(url)).toContain('one')
+    running.child.stdin!.write('q\n')
+    expect(await running.ended).toBe(0)
+  })
+
+  it('opens the URL with o, or says what is missing', async () => {
+    const { path, write } = setUp({ 'app.mjs': page('one'), 'bin/empty': '' })
+    const bin = join(path, 'bin')
+    // The terminal's own program.
+    symlinkSync('/usr/bin/python3', join(bin, 'python3'))
+    const running = onTerminal(path, { PATH: bin })
+    const url = await running.url()
+    running.child.stdin!.write('o\n')
+    await running.printed(/xdg-open is not there\. Open http:\S+ yourself/)
+    write('bin/xdg-open', `#!/bin/sh\necho "$1" > "${path}/opened"\n`)
+    chmodSync(join(bin, 'xdg-open'), 0o755)
+    running.child.stdin!.write('o\n')
+    await expect
+      .poll(() => readFileSync(join(path, 'opened'), { encoding: 'utf8', flag: 'a+' }))
+      .toBe(`${url}\n`)
+  })
+
+  it('passes other lines to the application', async () => {
+    const { path } = setUp({
+      'app.mjs': `process.stdin.on('data', (text) => console.log('application got ' + text))
+        ${page('one')}`,
+    })
+    const running = onTerminal(path)
+    await running.url()
+    running.child.stdin!.write('hello\n')
+    await running.printed(/application got hello/)
+  })
+
+  it('reads no keys if its stdin is not a terminal', async () => {
+    const { path } = setUp({ 'app.mjs': page('one') })
+    const running = start(['--listen', ':0'], { cwd: path })
+    await running.url()
+    running.child.stdin!.write('q\n')
+    expect(await textOf(await running.url())).toContain('one')
+    expect(running.output).not.toContain('Enter')
   })
 })
