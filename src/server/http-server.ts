@@ -5,6 +5,9 @@ import { OPTIONS, type OptionsOf } from '../options/table.ts'
 import { connectionOf } from './connections/http.ts'
 import { HEADERS_TIMEOUT, IDLE_TIMEOUT, SWEEP_TIME } from './deadlines.ts'
 
+/** Only proxies implement CONNECT (RFC 9110, section 9.3.6). */
+const CONNECT_RESPONSE = 'HTTP/1.1 501 Not Implemented\r\nConnection: close\r\n\r\n'
+
 /** Creates the server, with Node's limits set as `options` say; it does not listen yet. */
 export function createHTTPServer(options: OptionsOf<'http'>): Server {
   const server = createServer({
@@ -21,6 +24,8 @@ export function createHTTPServer(options: OptionsOf<'http'>): Server {
   server.maxHeadersCount = 0 // Node would drop further headers; `addHeaders` refuses them.
   // `GatewayServer.close()` closes them later: a request may be on its way.
   server.closeIdleConnections = () => {}
+  // Node would close the connection without a response.
+  server.on('connect', (_, socket) => socket.end(CONNECT_RESPONSE))
   server.on('clientError', (error, socket) => connectionOf(socket as Socket)?.refuse(error))
   return server
 }

@@ -150,6 +150,8 @@ describe('An ambiguous request:', () => {
     ['another version', '505 HTTP Version Not Supported', request('GET / HTTP/2.0')],
     ['a user in the target', '400 Bad Request', request('GET http://me:pw@a/ HTTP/1.1')],
     ['a target without a host', '400 Bad Request', request('GET http:///a HTTP/1.1')],
+    ['a target whose host is invalid', '400 Bad Request', request('GET http://a\\b/ HTTP/1.1')],
+    ['CONNECT', '501 Not Implemented', request('CONNECT a:80 HTTP/1.1')],
   ])('%s is refused, and its connection closed', async (_, status, bytes) => {
     const port = await serve(reader)
     const answer = await ask(port, bytes)
@@ -182,6 +184,25 @@ describe('An ambiguous request:', () => {
 const silence = { next: () => new Promise<never>(() => {}) }
 
 describe('Pipelined requests', () => {
+  test.each([
+    ['a request line', 'GET / HTTP/1.1 \x00\r\n\r\n'],
+    ['a Content-Length', request('POST / HTTP/1.1', 'Content-Length: x')],
+  ])('before one with an invalid %s get their responses', async (_, refused) => {
+    const port = await serve(async (environ, startResponse) => {
+      await sleep(20)
+      startResponse('200 OK', [])
+      return [`response to ${environ.PATH_INFO}.`]
+    })
+    const answers = await ask(
+      port,
+      request('GET /1 HTTP/1.1') + request('GET /2 HTTP/1.1') + refused,
+    )
+    const [first, second, third, ...more] = answers.split(/(?=HTTP\/1\.1 )/)
+    expect(first).toMatch(/response to \/1\.$/)
+    expect(second).toMatch(/response to \/2\.$/)
+    expect([third, ...more]).toEqual(['HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'])
+  })
+
   test('get their responses in order, HEAD without a body', async () => {
     const port = await serve(async (environ, startResponse) => {
       if (environ.PATH_INFO === '/1') await sleep(20)

@@ -104,6 +104,8 @@ export class HTTPConnection implements Connection {
   #upgrade: Pick<HTTPExchange, 'abort'> | null = null
   /** The value of `bytesRead` when the parser gave up; Infinity before that. */
   #refused = Infinity
+  /** The error of a refused request, while responses to requests before it are unsent. */
+  #refusal: ParserError | null = null
 
   constructor(socket: Socket, limits: HTTPLimits, onFinished: () => void) {
     this.#onFinished = onFinished
@@ -188,7 +190,8 @@ export class HTTPConnection implements Connection {
       this.#socket.resume()
     }
     if (this.#waiting.size > 0) this.#beginNext(exchange)
-    if (this.#ending && this.#exchanges.length === 0) this.#socket.end()
+    if (this.#refusal !== null && this.#exchanges.length === 0) this.#respondRefusal(this.#refusal)
+    else if (this.#ending && this.#exchanges.length === 0) this.#socket.end()
     else if (this.#give !== null) this.retire(this.#give)
   }
 
@@ -290,18 +293,34 @@ export class HTTPConnection implements Connection {
     this.#refused = socket.bytesRead
     const { rawPacket } = error
     if (rawPacket?.length === socket.bytesRead) logWrongProtocol('http', rawPacket)
-    const responding = this.#exchanges.some(({ response }) => response.headersSent)
-    if (socket.writable && !responding) {
-      socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
+    const last = this.#exchanges.at(-1)
+    if (last === undefined) {
+      this.#respondRefusal(error)
+    } else if (last.request.complete) {
+      // It was a pipelined request. Those before it get their responses first.
+      this.#refusal = error
+    } else {
+      // A request with an invalid body is aborted, and its socket has the error, as in Node.
+      if (this.#exchanges.length === 1 && !last.response.headersSent) this.#writeRefusal(error)
+      socket.destroy(error)
     }
-    // A request with an invalid body is aborted, and its socket has the error, as with Node's own
-    // handling. Otherwise the client may still be sending.
-    if (this.#exchanges.length > 0) socket.destroy(error)
-    else if (!socket.writable) socket.destroy()
-    else {
-      socket.once('finish', () => linger(socket))
-      socket.end()
-      socket.resume()
+  }
+
+  #respondRefusal(error: ParserError): void {
+    const socket = this.#socket
+    if (!socket.writable) {
+      socket.destroy()
+      return
     }
+    this.#writeRefusal(error)
+    // The client may still be sending.
+    socket.once('finish', () => linger(socket))
+    socket.end()
+    socket.resume()
+  }
+
+  #writeRefusal(error: ParserError): void {
+    if (!this.#socket.writable) return
+    this.#socket.write(`HTTP/1.1 ${refusalStatus(error)}\r\nConnection: close\r\n\r\n`)
   }
 }
