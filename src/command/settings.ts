@@ -58,6 +58,7 @@ export async function readSettings({ values: flags, operands, err }: Call): Prom
     values['gateway'] as ServerGateway | undefined,
     env,
   )
+  refuseSharedAddresses(values, listeners, directory)
   const options: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(values)) {
     const { option } = SETTINGS[key]!
@@ -115,7 +116,7 @@ export function serveSettings(
     workers: settings.workers ?? 1,
     ...(mounts.length > 0 && { mounts }),
     ...(envFiles.length > 0 && { envFiles }),
-    ...(path !== undefined && { control: resolve(directory, path.replace(/^unix:/, '')) }),
+    ...(path !== undefined && { control: unixPath(path, directory) }),
     ...(Object.fromEntries(taken) as Partial<ServeSettings>),
   }
 }
@@ -159,6 +160,24 @@ function fits(name: OptionName, gateway: ServerGateway, listen: string): boolean
   if (!namesOf(gateway).includes(name)) return false
   if (name === 'mode' || name === 'owner' || name === 'group') return listen.startsWith('unix:')
   return name === 'allowedClients' ? !listen.startsWith('unix:') : true
+}
+
+/** @throws {UsageError} if --control or --metrics has the address of the application. */
+function refuseSharedAddresses(
+  { control, metrics }: FlagValues,
+  listeners: readonly Listener[],
+  directory: string,
+): void {
+  const path = typeof control === 'string' ? unixPath(control, directory) : undefined
+  for (const { listen } of listeners) {
+    if (listen === metrics) throw new UsageError(`--metrics: ${listen} is named by --listen, too`)
+    if (!listen.startsWith('unix:') || unixPath(listen, directory) !== path) continue
+    throw new UsageError(`--control: ${path} is named by --listen, too; it needs a path of its own`)
+  }
+}
+
+function unixPath(text: string, directory: string): string {
+  return resolve(directory, text.replace(/^unix:/, ''))
 }
 
 function checkUsed(key: string, option: OptionName, listeners: readonly Listener[]): void {

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
 import { log, logEntry } from '../log.ts'
-import { bindAll, type BoundSocket } from '../master/bind.ts'
+import { bindAll, refuseSharedPorts, type BoundSocket } from '../master/bind.ts'
 import type { ListenerSettings } from '../master/settings.ts'
 import { parseListen } from '../server/listen.ts'
 import { SETTINGS_VARIABLE, type ChildSettings, type FromChild, type ToChild } from './messages.ts'
@@ -69,6 +69,7 @@ async function bindSockets(
     for (const { asked, ...listener } of listeners) {
       sockets.push(...(await (asked ? bindAll([listener]) : bindNextFree(listener, after))))
     }
+    refuseSharedPorts(sockets)
   } catch (error) {
     for (const socket of sockets) socket.close()
     throw error

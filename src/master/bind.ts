@@ -23,6 +23,8 @@ export interface BoundSocket {
   readonly url: string
   /** Whether another process has opened it and keeps it open when this one ends. */
   readonly inherited: boolean
+  /** The address of a TCP socket that this process has bound. */
+  readonly address?: { readonly host: string; readonly port: number }
   /**
    * Makes it reachable. Earlier, clients would be refused, because no worker listens yet. Returns a
    * description for the log.
@@ -44,11 +46,36 @@ export async function bindAll(listeners: readonly ListenerSettings[]): Promise<B
   const bound: BoundSocket[] = []
   try {
     for (const settings of listeners) bound.push(...(await bindOne(settings)))
+    refuseSharedPorts(bound)
   } catch (error) {
     for (const socket of bound) socket.close()
     throw error
   }
   return bound
+}
+
+/**
+ * Refuses two sockets for the same connections. The system does that only when the second one
+ * listens, which is in a worker.
+ *
+ * @throws {ConfigurationError} that names both.
+ */
+export function refuseSharedPorts(sockets: readonly BoundSocket[]): void {
+  for (const [index, { address: own, settings }] of sockets.entries()) {
+    const other = sockets.slice(0, index).find(({ address }) => overlap(address, own))
+    if (other === undefined) continue
+    throw new ConfigurationError(
+      `listen: '${other.settings.listen}' and '${settings.listen}' are the same port. ` +
+        'Give each gateway a port of its own',
+    )
+  }
+}
+
+function overlap(a: BoundSocket['address'], b: BoundSocket['address']): boolean {
+  if (a === undefined || b === undefined || a.port !== b.port) return false
+  // '::' takes connections of IPv4 as well.
+  if (a.host === b.host || a.host === '::' || b.host === '::') return true
+  return isIPv6(a.host) === isIPv6(b.host) && (a.host === '0.0.0.0' || b.host === '0.0.0.0')
 }
 
 async function bindOne(settings: ListenerSettings): Promise<BoundSocket[]> {
@@ -126,6 +153,7 @@ function tcpSocket(
     settings,
     url,
     inherited: false,
+    address: { host: bound.host, port: bound.port },
     publish: () => url,
     withdraw: () => {},
     close: () => bound.handle.close(),

@@ -30,20 +30,32 @@ const JOBS = new Set([
   'ZLIB',
 ])
 
-/**
- * Sends a pulse now and every second, and asks for a successor after `maxRequests`. The returned
- * function sends the last one.
- */
+export interface PulseSender {
+  /** Sends the counters as they are. */
+  readonly send: () => void
+  /** Sends them for the last time. */
+  readonly stop: () => void
+}
+
+/** Sends a pulse now and every second, and asks for a successor after `maxRequests`. */
 export function startPulse(
   channel: Channel,
   settings: WorkerSettings,
   source: PulseSource,
-): () => void {
+): PulseSender {
   let due = performance.now()
   let load = performance.eventLoopUtilization()
-  const send = (): void => {
+  let delay = 0
+  let utilization = 0
+  const measure = (): void => {
     const now = performance.now()
     const current = performance.eventLoopUtilization()
+    delay = Math.max(0, now - due)
+    utilization = performance.eventLoopUtilization(current, load).utilization
+    load = current
+    due = now + PULSE_TIME
+  }
+  const send = (): void => {
     channel.send({
       portico: 'pulse',
       pulse: {
@@ -52,17 +64,19 @@ export function startPulse(
         connections: source.connections(),
         slow: source.slow(),
         rss: process.memoryUsage.rss(),
-        delay: Math.max(0, now - due),
-        utilization: performance.eventLoopUtilization(current, load).utilization,
+        delay,
+        utilization,
         debugged: inspectorUrl() !== undefined,
         busy: process.getActiveResourcesInfo().some((kind) => JOBS.has(kind)),
       },
     })
-    load = current
-    due = now + PULSE_TIME
   }
-  send()
-  const timers = [setInterval(send, PULSE_TIME)]
+  const beat = (): void => {
+    measure()
+    send()
+  }
+  beat()
+  const timers = [setInterval(beat, PULSE_TIME)]
   const { maxRequests } = settings
   if (maxRequests > 0) {
     const counting = setInterval(() => {
@@ -73,8 +87,11 @@ export function startPulse(
     timers.push(counting)
   }
   for (const timer of timers) timer.unref()
-  return () => {
-    for (const timer of timers) clearInterval(timer)
-    send()
+  return {
+    send,
+    stop: () => {
+      for (const timer of timers) clearInterval(timer)
+      send()
+    },
   }
 }

@@ -38,6 +38,7 @@ export class Worker {
   #leaving = false
   #faults = 0
   #stopWatching = (): void => {}
+  #sendPulse = (): void => {}
 
   constructor(channel: Channel) {
     this.#channel = channel
@@ -66,6 +67,7 @@ export class Worker {
         this.#adopt(message.listener, handle)
         break
       case 'ping':
+        this.#sendPulse()
         this.#channel.send({ portico: 'pong' })
     }
   }
@@ -91,7 +93,7 @@ export class Worker {
     this.#channel.send({ portico: 'ready' })
     const { slow, blockTimeout } = settings
     const slowLog = new SlowLog(slow, () => this.#held())
-    const stopPulse = startPulse(this.#channel, settings, this.#source(slowLog))
+    const pulse = startPulse(this.#channel, settings, this.#source(slowLog))
     const stopWatchdog = startWatchdog(
       { slow, blockTimeout, json: settings.log === 'json' },
       {
@@ -99,9 +101,10 @@ export class Worker {
         held: () => this.#held().map(({ method, path }) => `${method} ${path}`),
       },
     )
+    this.#sendPulse = pulse.send
     this.#stopWatching = () => {
       slowLog.stop()
-      stopPulse()
+      pulse.stop()
       stopWatchdog()
     }
   }
