@@ -27,10 +27,23 @@ function unknownContentLength(environ: Environ): void {
 }
 
 /**
- * Apache renames variables at an internal redirect, so that HTTP_AUTHORIZATION, which a RewriteRule
- * has set for a CGI script, arrives as REDIRECT_HTTP_AUTHORIZATION. No client can send that name.
+ * Apache renames variables at each internal redirect, so that HTTP_AUTHORIZATION, which a RewriteRule
+ * has set for a CGI script, arrives as REDIRECT_HTTP_AUTHORIZATION, or with the prefix repeated: a
+ * RewriteRule in .htaccess and a FallbackResource redirect once each. No client can send these names.
  */
 function redirectedAuthorization(environ: Environ): void {
-  const value = environ['REDIRECT_HTTP_AUTHORIZATION']
-  if (typeof value === 'string' && value !== '') environ['HTTP_AUTHORIZATION'] ??= value
+  if (environ['HTTP_AUTHORIZATION']) return
+  for (const name of REDIRECTED) {
+    const value = environ[name]
+    if (!value) continue
+    environ['HTTP_AUTHORIZATION'] = value
+    return
+  }
 }
+
+/** Three internal redirects: each further name costs every request a lookup. */
+const REDIRECTED = [
+  'REDIRECT_HTTP_AUTHORIZATION',
+  'REDIRECT_REDIRECT_HTTP_AUTHORIZATION',
+  'REDIRECT_REDIRECT_REDIRECT_HTTP_AUTHORIZATION',
+] as const

@@ -110,7 +110,15 @@ export function writeFd(fd: number, text: string): void {
  */
 export function redirectWrites(from: number, to: number): void {
   const fs = process.getBuiltinModule('node:fs')
-  for (const name of ['write', 'writeSync', 'writev', 'writevSync'] as const) {
+  const names = [
+    'write',
+    'writeSync',
+    'writev',
+    'writevSync',
+    'writeFile',
+    'writeFileSync',
+  ] as const
+  for (const name of names) {
     const original = fs[name] as (fd: number, ...rest: unknown[]) => unknown
     const redirected = (fd: number, ...rest: unknown[]) => original(fd === from ? to : fd, ...rest)
     // Includes the property that `util.promisify` uses.

@@ -72,14 +72,20 @@ function badHeader(message: string): ApplicationError {
   return new ApplicationError(message, 'PORTICO_INVALID_HEADER')
 }
 
-/** One parameter of `addHeader`. */
-function parameterText(name: string, value: string | null): string {
+/** One parameter of `addHeader`. `isPlain`: its extended form is another parameter. */
+function parameterText(name: string, value: unknown, isPlain: boolean): string {
+  if (typeof value !== 'string' && value !== null && value !== undefined) {
+    throw badHeader(
+      `The parameter ${quote(name)} must be a string or null (got ${describe(value)})`,
+    )
+  }
   if (!value) return name
   const quoted = (text: string) => `${name}="${text.replace(/["\\]/g, '\\$&')}"`
   if (name.endsWith('*')) return `${name}=${EXTENDED.test(value) ? value : extended(value)}`
   if (NOT_FIELD_VALUE.test(value.replace(/[\u0100-\uffff]/g, ''))) return quoted(value)
   if (!/[^\t -~]/.test(value)) return quoted(value)
-  return `${quoted(value.replace(/[^\t -~]/gu, '_'))}; ${name}*=${extended(value)}`
+  const plain = quoted(value.replace(/[^\t -~]/gu, '_'))
+  return isPlain ? plain : `${plain}; ${name}*=${extended(value)}`
 }
 
 /** An ext-value: a charset, a language, and percent-encoded text (RFC 8187, section 3.2.1). */
@@ -176,7 +182,10 @@ export class Headers {
   addHeader(name: string, value: string | null, parameters: HeaderParameters = {}): void {
     const parts = value === null ? [] : [value]
     for (const [key, parameter] of Object.entries(parameters)) {
-      parts.push(parameterText(key.replaceAll('_', '-'), parameter))
+      const parameterName = key.replaceAll('_', '-')
+      // The caller's own extended value wins.
+      const isPlain = `${key}*` in parameters
+      parts.push(parameterText(parameterName, parameter, isPlain))
     }
     this.append(name, parts.join('; '))
   }

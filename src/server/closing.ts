@@ -1,14 +1,13 @@
 /** Closes connections so that the peer receives everything that was written. */
 import type { Socket } from 'node:net'
+import { linger } from './linger.ts'
 
-/**
- * How long, in ms, the server reads and discards bytes after the last response. Closing with unread
- * bytes would send a reset, which can destroy the response on its way.
- */
+/** How long, in ms, a peer that has sent all it wants to send may keep its half of a connection open. */
 const LINGER = 2_000
 
 /**
- * Closes the connection when the peer has read everything that was written, however slow it is.
+ * Closes the connection when the peer has read everything that was written, however slow it is. What
+ * the peer still sends is read and discarded, as long as `linger` says.
  *
  * @param exhausted true if the peer has nothing more to send, so that nothing is left unread
  */
@@ -19,7 +18,7 @@ export function closeAfterResponse(socket: Socket, exhausted: boolean): void {
     else socket.destroySoon()
     return
   }
-  boundLinger(socket)
+  socket.once('finish', () => linger(socket))
   socket.end()
   socket.resume()
 }

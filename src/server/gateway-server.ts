@@ -70,8 +70,8 @@ const QUIET_TURNS = 3
 const LAST_REQUEST_TIME = 500
 
 /**
- * Milliseconds that `close()` waits for the rest of a request's head: longer than a connection
- * lingers after its last response.
+ * Milliseconds that `close()` waits for the rest of a request's head, and for a peer that is still
+ * sending to receive its last response.
  */
 const HEAD_TIME = 3_000
 

@@ -510,6 +510,18 @@ test.each<[string, Variables, string, string | undefined]>([
   ['Apache', { REDIRECT_HTTP_AUTHORIZATION: '' }, 'HTTP_AUTHORIZATION', undefined],
   [
     'Apache',
+    { REDIRECT_REDIRECT_HTTP_AUTHORIZATION: 'Basic YTpi' },
+    'HTTP_AUTHORIZATION',
+    'Basic YTpi',
+  ],
+  [
+    'Apache',
+    { HTTP_AUTHORIZATION: '', REDIRECT_HTTP_AUTHORIZATION: 'Basic YTpi' },
+    'HTTP_AUTHORIZATION',
+    'Basic YTpi',
+  ],
+  [
+    'Apache',
     { REDIRECT_HTTP_AUTHORIZATION: 'Basic old', HTTP_AUTHORIZATION: 'Basic new' },
     'HTTP_AUTHORIZATION',
     'Basic new',

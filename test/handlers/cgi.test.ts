@@ -394,6 +394,9 @@ describe('The response of a CGI script', () => {
     ['fs.writevSync(1, [Buffer.from("log\\n")])', 'log\n'],
     ['await new Promise((resolve) => fs.write(1, "log\\n", resolve))', 'log\n'],
     ['await require("node:util").promisify(fs.write)(1, "log\\n")', 'log\n'],
+    ['fs.writeFileSync(1, "log\\n")', 'log\n'],
+    ['fs.appendFileSync(1, "log\\n")', 'log\n'],
+    ['await new Promise((resolve) => fs.appendFile(1, "log\\n", resolve))', 'log\n'],
     ['fs.createWriteStream(null, { fd: 1, autoClose: false }).end("log\\n")', 'log\n'],
   ])('does not contain what a logger writes to descriptor 1 by %s', async (code, log) => {
     const response = await run(`async (environ, startResponse) => {

@@ -149,6 +149,21 @@ describe('Headers', () => {
     expect(headers.get('Content-Disposition')).toBe(`attachment; ${value}`)
   })
 
+  test('addHeader() sends one filename* if both forms are given', () => {
+    const headers = new Headers()
+    const parameters = { filename: 'ф.txt', 'filename*': "UTF-8''%D1%84.txt" }
+    headers.addHeader('Content-Disposition', 'attachment', parameters)
+    const expected = `attachment; filename="_.txt"; filename*=UTF-8''%D1%84.txt`
+    expect(headers.get('Content-Disposition')).toBe(expected)
+  })
+
+  test('addHeader() refuses a parameter that is not a string', () => {
+    const parameters = { size: 5 } as unknown as Record<string, string>
+    expect(() => new Headers().addHeader('A', 'b', parameters)).toThrow(
+      'The parameter "size" must be a string or null (got number)',
+    )
+  })
+
   test('contain only the parameters after addHeader() without a value', () => {
     const headers = new Headers()
     headers.addHeader('foo', null, { a: '1', b: '2' })

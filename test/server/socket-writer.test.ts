@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { abortConnection, closeAfterResponse } from '../../src/server/closing.ts'
+import { LINGER_SILENCE, LINGER_TIME } from '../../src/server/linger.ts'
 import { drained } from '../../src/server/socket-writer.ts'
 
 /** More than the kernel holds for both ends together. */
@@ -11,7 +12,12 @@ const LARGE = Buffer.alloc(16 * 1024 * 1024, 'x')
 
 const sockets: Socket[] = []
 
-beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+beforeEach(
+  () =>
+    void vi.useFakeTimers({
+      toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'],
+    }),
+)
 
 afterEach(() => {
   vi.useRealTimers()
@@ -98,16 +104,34 @@ describe('closeAfterResponse()', () => {
     expect(await count(peer)).toBe(6)
   })
 
-  it('keeps reading for two more seconds', async () => {
+  it('keeps reading while the peer sends, until it has been silent for five seconds', async () => {
     const { ours, peer } = await pair()
     ours.write('result')
     closeAfterResponse(ours, false)
     expect(await count(peer)).toBe(6)
-    peer.write(LARGE)
-    await once(peer, 'drain')
-    vi.advanceTimersByTime(1_999)
-    expect(ours.destroyed).toBe(false)
-    vi.advanceTimersByTime(1)
+    for (let part = 0; part < 4; part += 1) {
+      const read = ours.bytesRead
+      peer.write('more')
+      await vi.waitFor(() => expect(ours.bytesRead).toBe(read + 4))
+      vi.advanceTimersByTime(LINGER_SILENCE)
+      expect(ours.destroyed).toBe(false)
+    }
+    vi.advanceTimersByTime(LINGER_SILENCE)
+    expect(ours.destroyed).toBe(true)
+  })
+
+  it('keeps reading for 30 s from a peer that does not stop', async () => {
+    const { ours, peer } = await pair()
+    closeAfterResponse(ours, false)
+    await count(peer)
+    for (let time = LINGER_SILENCE; time < LINGER_TIME; time += LINGER_SILENCE) {
+      const read = ours.bytesRead
+      peer.write('more')
+      await vi.waitFor(() => expect(ours.bytesRead).toBe(read + 4))
+      vi.advanceTimersByTime(LINGER_SILENCE)
+      expect(ours.destroyed).toBe(false)
+    }
+    vi.advanceTimersByTime(LINGER_SILENCE)
     expect(ours.destroyed).toBe(true)
   })
 
