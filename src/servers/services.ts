@@ -1,15 +1,19 @@
-/** What starts the application: systemd, Docker, Kubernetes, and scripts for CGI and mod_fcgid. */
-import { basename, dirname } from 'node:path'
+/** What starts the application: systemd, and scripts for CGI and mod_fcgid. */
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { lines, type ServerDescription, type Site, unixPath } from './site.ts'
 
-/** Where containers keep the socket that the web server's container shares. */
-const SHARED = '/run/portico'
-
-/** The port of the application in a container; not privileged, so no root is needed. */
-const CONTAINER_PORT = 9000
-
 /** Seconds that a supervisor waits before it kills. Portico's own limit is 8 s, `shutdownTimeout`. */
-const STOP_SECONDS = 15
+export const STOP_SECONDS = 15
+
+/** The command's file in the package. */
+const COMMAND = 'bin/portico.mjs'
+
+/**
+ * systemd removes this directory when the service stops, and gives it to the user of the service
+ * alone. So it is not the directory of the web server's socket, which outlives the service.
+ */
+const CONTROL_DIRECTORY = 'portico-control'
 
 export const systemd: ServerDescription = {
   name: 'systemd',
@@ -33,6 +37,21 @@ export const systemd: ServerDescription = {
     },
     {
       versions: 'every version',
+      symptom: 'a service with DynamicUser has no home directory, so that npx and nvm do not work in it',
+      remedy: 'the unit names the Node that ran `portico init` and the command in the `node_modules` of the application',
+    },
+    {
+      versions: 'every version',
+      symptom: 'the user of the service may not enter /root or a home directory: status 203/EXEC or 200/CHDIR',
+      remedy: 'install Node and the application elsewhere, such as /usr and /srv, and run `portico init` with that Node',
+    },
+    {
+      versions: 'every version',
+      symptom: '`systemctl stop` sends SIGTERM to the workers as well',
+      remedy: '`KillMode=mixed` sends it to the master, which completes active requests',
+    },
+    {
+      versions: 'every version',
       symptom: 'with `Restart=always` a service that has exited because it was idle starts again',
       remedy: '`Restart=on-failure`',
     },
@@ -46,7 +65,7 @@ function socketUnit(site: Site): string {
 Description=Socket of the Portico application
 
 [Socket]
-ListenStream=${path ?? site.to}
+ListenStream=${escapeUnit(path ?? site.to)}
 ${lines(
   path !== undefined && '# The group of the web server, which needs write permission to connect.',
   path !== undefined && `SocketGroup=${site.group}`,
@@ -59,6 +78,8 @@ WantedBy=sockets.target
 }
 
 function serviceUnit({ gateway, program }: Site): string {
+  const portico = [process.execPath, porticoOf(program)].map(escapeUnit).join(' ')
+  const control = `/run/${CONTROL_DIRECTORY}/control`
   return `# The application, on every core.
 [Unit]
 Description=Portico application
@@ -67,14 +88,16 @@ After=network.target
 
 [Service]
 Type=exec
-WorkingDirectory=${dirname(program)}
+WorkingDirectory=${escapeUnit(dirname(program))}
 Environment=NODE_ENV=production
-ExecStart=/usr/bin/env npx portico serve ${program} --gateway ${gateway} --listen systemd --workers auto --control /run/portico/control
-ExecReload=/usr/bin/env npx portico reload /run/portico/control
-RuntimeDirectory=portico
+ExecStart=${portico} serve ${escapeUnit(program)} --gateway ${gateway} --listen systemd --workers auto --control ${control}
+ExecReload=${portico} reload ${control}
+RuntimeDirectory=${CONTROL_DIRECTORY}
 RuntimeDirectoryMode=0700
+# A user of its own, without a home directory, that exists while the service runs.
 DynamicUser=yes
-# Portico completes active requests before it exits.
+# SIGTERM goes to the master alone, which completes active requests.
+KillMode=mixed
 TimeoutStopSec=${STOP_SECONDS}
 Restart=on-failure
 NoNewPrivileges=yes
@@ -87,153 +110,26 @@ WantedBy=multi-user.target
 `
 }
 
-export const docker: ServerDescription = {
-  name: 'docker',
-  title: 'Docker',
-  gateways: ['fastcgi', 'scgi', 'http'],
-  configure: (site) => [
-    { path: 'Dockerfile', text: dockerfile(site) },
-    { path: '.dockerignore', text: 'node_modules\n.git\n.env\n' },
-  ],
-  activate: () => [
-    'docker build -t portico-app .',
-    `docker run --init --stop-timeout ${STOP_SECONDS} portico-app`,
-  ],
-  quirks: [
-    {
-      versions: 'every version',
-      symptom: 'a process with PID 1 does not reap children that it did not start',
-      remedy: '`docker run --init`',
-    },
-    {
-      versions: 'every version',
-      symptom: '`docker stop` kills after 10 s',
-      remedy: 'active requests have 8 s (`--shutdown-timeout`)',
-    },
-  ],
+/**
+ * The command: in the nearest `node_modules` of the application that has it, else the one that runs.
+ * A path, because a service has no npm cache, and its PATH need not contain Node.
+ */
+function porticoOf(program: string): string {
+  const installed = nearest(dirname(program), join('node_modules/portico', COMMAND))
+  return installed ?? nearest(import.meta.dirname, COMMAND)!
 }
 
-/** What serves in a container: every address, since another container connects. */
-function containerCommand({ gateway, program }: Site): string[] {
-  return [
-    'npx',
-    'portico',
-    'serve',
-    basename(program),
-    '--gateway',
-    gateway,
-    '--listen',
-    `0.0.0.0:${CONTAINER_PORT}`,
-    // FastCGI and SCGI peers are believed, REMOTE_USER included: only private networks may connect.
-    ...(gateway === 'http' ? [] : ['--allow', '10.0.0.0/8,172.16.0.0/12,192.168.0.0/16']),
-    '--workers',
-    'auto',
-    '--control',
-    `${SHARED}/control`,
-  ]
+/** The first existing `directory/name`, from a directory up to the root. */
+function nearest(directory: string, name: string): string | undefined {
+  const file = join(directory, name)
+  if (existsSync(file)) return file
+  const parent = dirname(directory)
+  return parent === directory ? undefined : nearest(parent, name)
 }
 
-function dockerfile(site: Site): string {
-  return `# The application over ${site.gateway}, on port ${CONTAINER_PORT}, as an ordinary user.
-FROM node:24-slim
-ENV NODE_ENV=production
-WORKDIR /app
-COPY package*.json ./
-RUN npm ci --omit=dev
-COPY . .
-RUN install -d -m 700 -o node ${SHARED}
-USER node
-EXPOSE ${CONTAINER_PORT}
-HEALTHCHECK CMD ["npx", "portico", "ping", "${SHARED}/control"]
-# An array, so that SIGTERM reaches Portico and not a shell.
-CMD ${JSON.stringify(containerCommand(site))}
-`
-}
-
-export const kubernetes: ServerDescription = {
-  name: 'kubernetes',
-  title: 'Kubernetes',
-  gateways: ['fastcgi', 'scgi', 'http'],
-  configure: (site) => [{ path: 'kubernetes.yaml', text: manifest(site) }],
-  activate: () => [
-    'kubectl apply --dry-run=server -f kubernetes.yaml',
-    'kubectl apply -f kubernetes.yaml',
-  ],
-  quirks: [
-    {
-      versions: 'every version',
-      symptom: 'a pod gets requests for a moment after SIGTERM',
-      remedy: '`preStop` sleeps until the endpoints have been updated',
-    },
-  ],
-}
-
-function manifest(site: Site): string {
-  const command = JSON.stringify(containerCommand(site))
-  return `# The application in pods, with probes that run no code of the application.
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: portico
-spec:
-  replicas: 2
-  selector:
-    matchLabels: { app: portico }
-  template:
-    metadata:
-      labels: { app: portico }
-    spec:
-      # preStop, 8 s for active requests, and a reserve.
-      terminationGracePeriodSeconds: ${STOP_SECONDS + 5}
-      securityContext: { runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000 }
-      containers:
-        - name: app
-          image: portico-app
-          command: ${command}
-          ports:
-            - { name: ${site.gateway}, containerPort: ${CONTAINER_PORT} }
-          volumeMounts:
-            - { name: run, mountPath: ${SHARED} }
-          lifecycle:
-            preStop:
-              exec: { command: ["sleep", "5"] }
-          startupProbe:
-            exec: { command: ["npx", "portico", "ping", "${SHARED}/control"] }
-            periodSeconds: 2
-            failureThreshold: 30
-          readinessProbe:
-            exec: { command: ["npx", "portico", "ping", "${SHARED}/control"] }
-            periodSeconds: 5
-            timeoutSeconds: 5
-          livenessProbe:
-            exec: { command: ["npx", "portico", "ping", "${SHARED}/control"] }
-            periodSeconds: 20
-            timeoutSeconds: 10
-            failureThreshold: 3
-      volumes:
-        - { name: run, emptyDir: { medium: Memory } }
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: portico
-spec:
-  selector: { app: portico }
-  ports:
-    - { name: ${site.gateway}, port: ${CONTAINER_PORT} }
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: portico
-spec:
-  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: portico }
-  minReplicas: 2
-  maxReplicas: 10
-  metrics:
-    - type: Resource
-      resource: { name: cpu, target: { type: Utilization, averageUtilization: 70 } }
-`
+/** A percent sign begins a specifier in a unit (systemd.unit(5)), and a blank ends a word. */
+function escapeUnit(text: string): string {
+  return text.replaceAll('%', '%%').replaceAll(' ', String.raw`\x20`)
 }
 
 export const cgi: ServerDescription = {

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it, test } from 'vitest'
 import { main } from '../../src/command/main.ts'
 import { descriptions } from '../../src/servers/descriptions.ts'
@@ -62,7 +62,7 @@ describe('portico init puts what it is given into the configuration:', () => {
     [['haproxy'], ['set-param REMOTE_USER %[var(txn.user)]']],
     [
       ['systemd', '/srv/app.mjs'],
-      ['portico serve /srv/app.mjs', 'Restart=on-failure'],
+      [`ExecStart=${process.execPath} ${resolve('bin/portico.mjs')} serve /srv/app.mjs`, 'KillMode=mixed'],
     ],
     [
       ['cgi', '/srv/app.mjs'],

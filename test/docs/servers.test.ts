@@ -3,7 +3,7 @@
  * with `npx vitest run test/docs/servers.test.ts -u`.
  */
 import { readFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { describe, expect, it, test } from 'vitest'
 import { descriptions } from '../../src/servers/descriptions.ts'
 import { exceptionsOf } from '../../src/servers/exceptions.ts'
@@ -42,6 +42,12 @@ const LANGUAGES: Readonly<Record<string, string>> = {
 const code = (text: string, language = 'text'): string =>
   `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``
 
+/** Paths as they are on a server. */
+const withoutThisMachine = (text: string): string =>
+  text
+    .replaceAll(process.execPath, '/usr/bin/node')
+    .replaceAll(resolve('bin/portico.mjs'), '/srv/app/node_modules/portico/bin/portico.mjs')
+
 function page(description: ServerDescription): string {
   const { name, title, gateways, quirks, packages } = description
   const site = siteOf(description)
@@ -49,7 +55,7 @@ function page(description: ServerDescription): string {
     .configure(site)
     .map(
       ({ path, text }) =>
-        `\`${path}\`:\n\n${code(text.replaceAll(process.execPath, '/usr/bin/node'), LANGUAGES[name])}`,
+        `\`${path}\`:\n\n${code(withoutThisMachine(text), LANGUAGES[name])}`,
     )
   const activate = description.activate(site)
   const mount = name === 'cgi' || name === 'fcgi' || name === 'htaccess' ? '' : ' --mount /app'
