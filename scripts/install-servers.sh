@@ -23,6 +23,7 @@ packages=${*:-'
   php-fpm
   postgresql
   redis-server
+  wrk
   uwsgi-core
   uwsgi-plugin-python3
   python3
