@@ -12,10 +12,10 @@ const [url, sessions] = process.argv.slice(2)
 const agent = new Agent({ keepAlive: true })
 
 const counts = { posts: 0, postsFailed: 0, gets: 0, getsFailed: 0, sessionsLost: 0, statuses: {} }
-let ended = false
-process.stdin.on('end', () => (ended = true)).resume()
+const end = new AbortController()
+process.stdin.on('end', () => end.abort()).resume()
 
-/** The status and the JSON of a response; status 0 if there is none. */
+/** The status and the JSON of a response; status 0 without one. */
 function send(method, headers) {
   return new Promise((resolve) => {
     const message = request(`${url}count`, { method, agent, headers }, (response) => {
@@ -41,7 +41,7 @@ function send(method, headers) {
 async function visitor() {
   let cookie
   let acknowledged = 0
-  while (!ended) {
+  while (!end.signal.aborted) {
     const headers = { ...(cookie && { cookie }), 'content-length': '0' }
     const post = await send('POST', headers)
     counts.posts += 1

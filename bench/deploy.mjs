@@ -1,7 +1,7 @@
 /**
  * Counts what clients lose while hosts fail: a balancer with a configuration of examples/deploy/, three
  * hosts with the application, and a Redis for their sessions. Under load one host is stopped and
- * started, one is cut off, and one dies and is replaced.
+ * started, one becomes unreachable, and one dies and is replaced.
  *
  * Needs nginx, HAProxy, redis-server and wrk; as root the hosts are network namespaces.
  */
@@ -26,7 +26,7 @@ const options = readOptions('Requests and sessions that are lost while hosts fai
 const SCHEDULE = [
   [0.1, 'stop', 'app1'],
   [0.2, 'start', 'app1'],
-  [0.3, 'cutOff', 'app2'],
+  [0.3, 'isolate', 'app2'],
   [0.6, 'restore', 'app2'],
   [0.7, 'destroy', 'app3'],
   [0.8, 'replace', 'app3'],
@@ -47,7 +47,7 @@ const appPort = namespaces ? 9000 : await freePort()
 const databasePort = namespaces ? 6379 : await freePort()
 const env = {
   REDIS_URL: `redis://${fleet.address('database')}:${databasePort}`,
-  SESSION_SECRET: 'a secret of the hosts that nobody else knows',
+  SESSION_SECRET: 'a secret of the hosts that is known to them alone',
 }
 
 const controlOf = (host) => join(directory, host, 'control')
@@ -75,7 +75,7 @@ const events = {
     await startHost(host)
     await control('ping', host)
   },
-  cutOff: (host) => fleet.cutOff(host),
+  isolate: (host) => fleet.isolate(host),
   restore: (host) => fleet.restore(host),
   destroy: (host) => fleet.destroy(host),
   async replace(host) {

@@ -84,7 +84,7 @@ export class NamespaceFleet {
   }
 
   /** Nothing from or to `host` arrives until `restore`. */
-  async cutOff(host) {
+  async isolate(host) {
     await this.#ip('balancer', 'link', 'set', `to-${host}`, 'down')
   }
 
@@ -94,7 +94,7 @@ export class NamespaceFleet {
 
   /** Ends `host` as a power failure does: no process says goodbye, and its network is gone. */
   async destroy(host) {
-    await this.cutOff(host)
+    await this.isolate(host)
     await this.#kill(this.#name(host))
     await this.#ip('balancer', 'link', 'delete', `to-${host}`)
     await this.#delete(this.#name(host))
@@ -122,7 +122,7 @@ export class NamespaceFleet {
   }
 }
 
-/** Hosts that are loopback addresses. A host is cut off when its processes are stopped. */
+/** Hosts that are loopback addresses. A host is unreachable when its processes are stopped. */
 export class LoopbackFleet {
   kind = 'loopback addresses'
   prefix = '127.0.1.'
@@ -155,7 +155,7 @@ export class LoopbackFleet {
     for (const pid of await this.#pids(host)) signalIfRunning(pid, signal)
   }
 
-  cutOff(host) {
+  isolate(host) {
     return this.#signal(host, 'SIGSTOP')
   }
 
@@ -181,8 +181,13 @@ export class LoopbackFleet {
   }
 }
 
-/** Starts a program on a host. `ready` is text of its output, or undefined. */
-export async function startOn(fleet, host, command, { ready, env = {}, stdin = 'ignore' } = {}) {
+/** Starts a program on a host. `ready` is text of its output. */
+export async function startOn(
+  fleet,
+  host,
+  command,
+  { ready = '', env = {}, stdin = 'ignore' } = {},
+) {
   const [program, ...args] = fleet.command(host, command)
   const child = spawn(program, args, {
     stdio: [stdin, 'pipe', 'pipe'],
@@ -197,7 +202,7 @@ export async function startOn(fleet, host, command, { ready, env = {}, stdin = '
       child.emit('output')
     })
   }
-  while (ready !== undefined && !child.output.includes(ready)) {
+  while (!child.output.includes(ready)) {
     await Promise.race([once(child, 'output'), child.closed])
     if (!isRunning(child)) {
       throw new Error(`${command.join(' ')} ended on ${host}: ${child.output}`)

@@ -1,5 +1,5 @@
 /**
- * An application for several hosts: everything that a request leaves behind is in the session store.
+ * An application for several hosts: everything that a request changes is in the session store.
  *
  * SESSION_SECRET and REDIS_URL are the same on every host.
  */
@@ -10,7 +10,7 @@ import { KeyvStore, session } from 'portico/middleware'
 
 const { REDIS_URL = 'redis://127.0.0.1:6379', SESSION_SECRET = '', HOST = hostname() } = process.env
 
-// A connection that was cut off does not end by itself: a ping each second finds it, and a new one is made.
+// A connection to a host that has become unreachable does not end by itself: a ping each second finds it, and a new one is made.
 const store = new KeyvRedis({
   url: REDIS_URL,
   pingInterval: 1000,

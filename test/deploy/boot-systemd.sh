@@ -33,10 +33,10 @@ if [ "$BOOT_STAGE" = cgroup ]; then
 fi
 
 root=$directory/root
-mkdir "$root" "$directory/layer"
-mount -t tmpfs tmpfs "$directory/layer"
-mkdir "$directory/layer/upper" "$directory/layer/work"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$directory/layer/upper,workdir=$directory/layer/work" "$root"
+mkdir "$root" "$directory/changes"
+mount -t tmpfs tmpfs "$directory/changes"
+mkdir "$directory/changes/upper" "$directory/changes/work"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$directory/changes/upper,workdir=$directory/changes/work" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t sysfs sysfs "$root/sys"

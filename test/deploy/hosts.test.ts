@@ -1,5 +1,5 @@
 /**
- * The balancers of examples/deploy/ with three hosts, of which one is stopped, one cut off and one
+ * The balancers of examples/deploy/ with three hosts, of which one is stopped, one unreachable and one
  * replaced under load. docs/deploy.md has the figures of the long run of the same program.
  */
 import { execFile } from 'node:child_process'
@@ -31,7 +31,7 @@ describe.skipIf(!available)(`While one of three hosts fails${hint}`, () => {
     results = (JSON.parse(stdout) as { results: Result[] }).results
   }, 120_000)
 
-  it.each(['nginx', 'haproxy'])('no GET and no session is lost behind %s', (balancer) => {
+  it.each(['nginx', 'haproxy'])('no GET and no session is lost with %s', (balancer) => {
     const result = results.find((each) => each.balancer === balancer)
     expect(result).toMatchObject({ lost: 0, getsFailed: 0, sessionsLost: 0 })
     for (const count of [result!.requests, result!.gets, result!.posts]) {
