@@ -4,14 +4,23 @@
  * line of JSON when its stdin ends.
  *
  * Each session alternates between POST /count, which adds one, and GET /count, which shows the sum. A
- * session is lost if it shows less than the POSTs that were acknowledged.
+ * session is lost if its data is gone. It is overwritten if it shows less than the POSTs that were
+ * acknowledged: the write of a request that got no response may arrive late, and the last write wins.
  */
 import { Agent, request } from 'node:http'
 
 const [url, sessions] = process.argv.slice(2)
 const agent = new Agent({ keepAlive: true })
 
-const counts = { posts: 0, postsFailed: 0, gets: 0, getsFailed: 0, sessionsLost: 0, statuses: {} }
+const counts = {
+  posts: 0,
+  postsFailed: 0,
+  gets: 0,
+  getsFailed: 0,
+  sessionsLost: 0,
+  overwritten: 0,
+  statuses: {},
+}
 const end = new AbortController()
 process.stdin.on('end', () => end.abort()).resume()
 
@@ -48,7 +57,7 @@ async function visitor() {
     if (post.status === 200) {
       cookie = post.cookie ?? cookie
       // A repeated or unacknowledged POST may have counted, too: more is not a loss.
-      if (post.count <= acknowledged) counts.sessionsLost += 1
+      if (post.count <= acknowledged) counts[post.count === 1 ? 'sessionsLost' : 'overwritten'] += 1
       acknowledged = post.count
     } else {
       counts.postsFailed += 1
@@ -60,7 +69,10 @@ async function visitor() {
     if (get.status !== 200) {
       counts.getsFailed += 1
       counts.statuses[`GET ${get.status}`] = (counts.statuses[`GET ${get.status}`] ?? 0) + 1
-    } else if (get.count < acknowledged) counts.sessionsLost += 1
+    } else if (get.count < acknowledged) {
+      counts[get.count === 0 ? 'sessionsLost' : 'overwritten'] += 1
+      acknowledged = get.count
+    }
   }
 }
 

@@ -195,6 +195,7 @@ else {
     'lost',
     'session POST',
     'refused',
+    'overwritten',
     'sessions lost',
   ]
   const rows = results.map((row) =>
@@ -206,6 +207,7 @@ else {
       row.getsFailed,
       row.posts,
       row.postsFailed,
+      row.overwritten,
       row.sessionsLost,
     ].map(String),
   )

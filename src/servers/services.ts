@@ -37,13 +37,17 @@ export const systemd: ServerDescription = {
     },
     {
       versions: 'every version',
-      symptom: 'a service with DynamicUser has no home directory, so that npx and nvm do not work in it',
-      remedy: 'the unit names the Node that ran `portico init` and the command in the `node_modules` of the application',
+      symptom:
+        'a service with DynamicUser has no home directory, so that npx and nvm do not work in it',
+      remedy:
+        'the unit names the Node that ran `portico init` and the command in the `node_modules` of the application',
     },
     {
       versions: 'every version',
-      symptom: 'the user of the service may not enter /root or a home directory: status 203/EXEC or 200/CHDIR',
-      remedy: 'install Node and the application elsewhere, such as /usr and /srv, and run `portico init` with that Node',
+      symptom:
+        'the user of the service may not enter /root or a home directory: status 203/EXEC or 200/CHDIR',
+      remedy:
+        'install Node and the application elsewhere, such as /usr and /srv, and run `portico init` with that Node',
     },
     {
       versions: 'every version',

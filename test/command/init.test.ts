@@ -62,7 +62,10 @@ describe('portico init puts what it is given into the configuration:', () => {
     [['haproxy'], ['set-param REMOTE_USER %[var(txn.user)]']],
     [
       ['systemd', '/srv/app.mjs'],
-      [`ExecStart=${process.execPath} ${resolve('bin/portico.mjs')} serve /srv/app.mjs`, 'KillMode=mixed'],
+      [
+        `ExecStart=${process.execPath} ${resolve('bin/portico.mjs')} serve /srv/app.mjs`,
+        'KillMode=mixed',
+      ],
     ],
     [
       ['cgi', '/srv/app.mjs'],

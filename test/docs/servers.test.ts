@@ -53,10 +53,7 @@ function page(description: ServerDescription): string {
   const site = siteOf(description)
   const files = description
     .configure(site)
-    .map(
-      ({ path, text }) =>
-        `\`${path}\`:\n\n${code(withoutThisMachine(text), LANGUAGES[name])}`,
-    )
+    .map(({ path, text }) => `\`${path}\`:\n\n${code(withoutThisMachine(text), LANGUAGES[name])}`)
   const activate = description.activate(site)
   const mount = name === 'cgi' || name === 'fcgi' || name === 'htaccess' ? '' : ' --mount /app'
   const parts = [
