@@ -33,6 +33,7 @@ const options = readOptions('Measures this checkout of Portico beside another on
   rounds: [7, 'turns of each server'],
   seconds: [1, 'for each turn'],
   connections: [32, 'requests at a time'],
+  only: ['', 'a regular expression for the names of the servers'],
 })
 if (options.with === '') throw new Error('Say which checkout: --with DIR')
 const other = resolve(options.with)
@@ -114,6 +115,7 @@ async function compare({ name, protocol, kept = false, workloads, start }, node)
 for (const node of options.node) {
   printTitle(`CPU time of a request in µs, Node ${versionOf(node)}`, options)
   const rows = []
-  for (const server of SERVERS) rows.push(...(await compare(server, node)))
+  const chosen = SERVERS.filter(({ name }) => new RegExp(options.only, 'i').test(name))
+  for (const server of chosen) rows.push(...(await compare(server, node)))
   printTable(['server', 'workload', 'other', 'this', 'ratio'], rows, options)
 }

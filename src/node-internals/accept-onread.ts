@@ -20,18 +20,18 @@ export interface Receiver {
   receive(memory: Buffer, size: number, borrowed: boolean): void
   /** The peer has ended its half. */
   receiveEof(): void
-  /** Whether the next bytes are probably a body, most of which will be kept. */
-  readonly receivesBody: boolean
+  /** Whether the next bytes are probably a body that will be kept in the memory that it is read into. */
+  readonly keepsBody: boolean
 }
 
-/** All connections read into this memory, unless they receive a body. It has room for several heads. */
-const SHARED = Buffer.allocUnsafeSlow(16_384)
+/** As many bytes as Node reads at once. */
+const READ_SIZE = 65_536
 
-/** Bytes of memory for a chunk of a body: as much as Node reads at once. */
-const BODY_SIZE = 65_536
+/** All connections read into this memory, unless they keep a body. */
+const SHARED = Buffer.allocUnsafeSlow(READ_SIZE)
 
 /** Smaller reads are copied, so that a few bytes do not keep all of this memory alive. */
-const LEND_FROM = BODY_SIZE / 2
+const LEND_FROM = READ_SIZE / 2
 
 interface ServerInternals {
   _handle?: { onconnection?: Accept } | null
@@ -82,11 +82,11 @@ class Reading {
 
   /** Node calls this before the first read and after each one. Undefined means the same memory again. */
   readonly buffer = (): Buffer | undefined => {
-    const body = this.receiver !== undefined && this.receiver.receivesBody
+    const body = this.receiver !== undefined && this.receiver.keepsBody
     const fits = body ? this.#current !== SHARED && !this.#lent : this.#current === SHARED
     if (fits) return undefined
     this.#lent = false
-    this.#current = body ? Buffer.allocUnsafeSlow(BODY_SIZE) : SHARED
+    this.#current = body ? Buffer.allocUnsafeSlow(READ_SIZE) : SHARED
     return this.#current
   }
 

@@ -29,6 +29,12 @@ const SHORT = 4096
 const SHARED = 16_384
 
 /**
+ * A body of at most so many bytes is copied into memory of its own length as it arrives, so that
+ * `read()` need not join its chunks. A longer one keeps the memory that the connection has read into.
+ */
+const GATHERED = 65_536
+
+/**
  * While fewer chunks wait, a short one has its own memory: most bodies end with one, and allocating
  * memory to share for it would cost more than the chunk.
  */
@@ -48,27 +54,39 @@ export class BodyQueue implements ByteSource {
   readonly #owner: BodyOwner
   #chunks = NO_CHUNKS
   #first = 0
-  // The chunk to which short chunks are added: the bytes of `#memory` from `#start` to `#end`.
+  // The chunk to which others are added: the bytes of `#memory` from `#start` to `#end`.
   #memory = NO_MEMORY
   #start = 0
   #end = 0
+  /** Bytes of a body to gather that have not arrived. */
+  #missing: number
   #failure: PeerError | null = null
   #waiter: Waiter | null = null
 
-  constructor(owner: BodyOwner) {
+  /** @param announced CONTENT_LENGTH in bytes; NaN or Infinity if it is unknown. */
+  constructor(owner: BodyOwner, announced = Infinity) {
     this.#owner = owner
+    this.#missing = announced <= GATHERED ? announced : 0
+  }
+
+  /** Whether the queue copies the next bytes. */
+  get gathers(): boolean {
+    return this.#missing > 0
   }
 
   /** @param borrowed true if the caller reuses the memory of `chunk` after this returns */
   push(chunk: Buffer, borrowed = false): void {
     const { length } = chunk
-    if (length >= SHORT || this.#chunks.length - this.#first < FEW) {
+    const missing = borrowed ? this.#missing : 0
+    const isShort = length < SHORT && this.#chunks.length - this.#first >= FEW
+    if (missing === 0 && !isShort) {
       this.#add(borrowed ? Buffer.from(chunk) : chunk)
     } else {
-      if (length > this.#memory.length - this.#end) this.#share()
+      if (length > this.#memory.length - this.#end) this.#share(Math.max(length, missing || SHARED))
       this.#memory.set(chunk, this.#end)
       this.#end += length
     }
+    this.#missing = Math.max(0, this.#missing - length)
     this.queued += length
     this.#wake()
   }
@@ -109,14 +127,14 @@ export class BodyQueue implements ByteSource {
     else this.#chunks.push(chunk)
   }
 
-  /** Allocates new memory for short chunks. */
-  #share(): void {
+  /** Allocates new memory for chunks to share. */
+  #share(size: number): void {
     this.#closeShared()
-    this.#memory = Buffer.allocUnsafeSlow(SHARED)
+    this.#memory = Buffer.allocUnsafe(size)
     this.#start = this.#end = 0
   }
 
-  /** Adds the short chunks so far to the queue, as one chunk. */
+  /** Adds what is in the shared memory to the queue, as one chunk. */
   #closeShared(): void {
     if (this.#start === this.#end) return
     const chunk = this.#memory.subarray(this.#start, this.#end)

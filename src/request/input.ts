@@ -216,7 +216,15 @@ function limitOf(size: number | null | undefined): number {
 }
 
 function join(parts: Buffer[], total: number): Buffer {
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts, total)
+  const [first] = parts
+  if (first === undefined) return Buffer.alloc(0)
+  let end = first.byteOffset
+  for (const part of parts) {
+    if (part.buffer !== first.buffer || part.byteOffset !== end) return Buffer.concat(parts, total)
+    end += part.length
+  }
+  // They are neighbours in one block of memory.
+  return parts.length === 1 ? first : Buffer.from(first.buffer, first.byteOffset, total)
 }
 
 /**

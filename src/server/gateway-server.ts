@@ -15,6 +15,7 @@ import { defaultOf, OPTIONS, type OptionsOf } from '../options/table.ts'
 import { publishRequests } from '../request/trace.ts'
 import type { CloseOptions, Connection, SendHandle } from './connection.ts'
 import { sweep } from './deadlines.ts'
+import { keepFreedMemory } from './freed-memory.ts'
 import { otherSystemdSockets } from './inherited-sockets.ts'
 import { listen, type Address } from './listen.ts'
 import { releaseSocketFile } from './unix-socket.ts'
@@ -108,6 +109,7 @@ export class GatewayServer {
     const { gateway } = policy
     if (typeof gateway === 'string') checkOptions(gateway, options)
     else checkOptions('node-fastcgi', options, gateway.label, gateway.options)
+    keepFreedMemory()
     const listenOn = options.listen ?? listenDefault(gateway)
     const { allowedClients } = options
     const allows = allowedClients === undefined ? undefined : allowClients(allowedClients)

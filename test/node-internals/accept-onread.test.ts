@@ -19,7 +19,7 @@ afterEach(() => {
 
 /** What one connection has received. */
 class Collector implements Receiver {
-  receivesBody = true
+  keepsBody = true
   chunks: Buffer[] = []
   borrowed = 0
   ended = false
@@ -81,7 +81,7 @@ describe('Connections that takeConnections() has taken over', () => {
     const { path, collectors } = await taking()
     const clients = await Promise.all(Array.from({ length: 8 }, () => open(path)))
     await expect.poll(() => collectors.length).toBe(8)
-    for (const [i, collector] of collectors.entries()) collector.receivesBody = i % 2 === 0
+    for (const [i, collector] of collectors.entries()) collector.keepsBody = i % 2 === 0
     const bodies = clients.map((_, i) => Buffer.alloc(3_000_000 + i, `body ${i} of eight `))
     for (let at = 0; at < 3_000_100;) {
       const size = at % 3 === 0 ? 70_001 : 1_003

@@ -9,12 +9,13 @@ import { BodyQueue } from '../../src/request/body-queue.ts'
 
 const gone = () => new PeerError('PORTICO_DISCONNECTED', 'gone')
 
-function source() {
+function source(announced?: number) {
   const read: number[] = []
   let pushed = 0
-  const queue = new BodyQueue({
+  const owner = {
     bodyTaken: () => read.push(pushed - queue.queued - read.reduce((sum, bytes) => sum + bytes, 0)),
-  })
+  }
+  const queue = new BodyQueue(owner, announced)
   const push = queue.push.bind(queue)
   queue.push = (chunk, borrowed) => {
     pushed += chunk.length
@@ -155,11 +156,13 @@ test('A body in chunks of one byte takes about its size in memory, and is read i
   expect(chunks).toBeLessThan(100)
 })
 
-test('Chunks of any size keep their order and bytes, though short ones share memory', () => {
+test('Chunks of any size keep their order and bytes, though some share memory', () => {
   const sizes = fc.array(fc.constantFrom(1, 2, 100, 4_095, 4_096, 5_000, 16_384), { maxLength: 30 })
+  const announcements = fc.constantFrom(NaN, 0, 1, 5_000, 65_536, 65_537)
+  const readSizes = fc.array(fc.nat(6_000), { maxLength: 30 })
   fc.assert(
-    fc.property(sizes, fc.array(fc.nat(6_000), { maxLength: 30 }), (pushes, reads) => {
-      const { source: pushed } = source()
+    fc.property(sizes, readSizes, announcements, (pushes, reads, announced) => {
+      const { source: pushed } = source(announced)
       let sent = ''
       let got = ''
       for (const [i, size] of pushes.entries()) {
@@ -175,4 +178,25 @@ test('Chunks of any size keep their order and bytes, though short ones share mem
       expect(got).toBe(sent)
     }),
   )
+})
+
+test('A body of up to 64 KiB is copied once: read() returns the memory that it was gathered in', async () => {
+  const chunks = [20_000, 1, 45_535].map((size, i) => Buffer.alloc(size, i))
+  const { source: pushed } = source(65_536)
+  pushed.push(chunks[0]!, true)
+  const whole = new Input(pushed, 65_536).read()
+  for (const chunk of chunks.slice(1)) pushed.push(chunk, true)
+  pushed.end()
+  const body = await whole
+  expect(body).toEqual(Buffer.concat(chunks))
+  expect(body.buffer.byteLength).toBe(65_536)
+})
+
+test.each([
+  ['a body of 64 KiB', 65_536, true],
+  ['a longer body', 65_537, false],
+  ['a body of unknown length', NaN, false],
+  ['no body', 0, false],
+])('Whether the queue copies what arrives of %s (%s bytes): %s', (_, length, gathers) => {
+  expect(source(length).source.gathers).toBe(gathers)
 })

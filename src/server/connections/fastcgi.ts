@@ -86,6 +86,10 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     return this.#requests.some(({ input }) => !input.ended)
   }
 
+  get keepsBody(): boolean {
+    return this.#requests.some(({ input }) => !input.ended && !input.gathers)
+  }
+
   end(): void {
     this.#ending = true
     this.#closeIfDone()
@@ -237,12 +241,8 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   #begin(event: ApplicationEvent & { type: 'request' }): FastCGIRequest | null {
     const { id, role, block, start, end } = event
     const { options, requestHandler } = this.#context
-    const environ = environFromPairs(
-      block,
-      start,
-      end,
-      options.maxHeaders ?? OPTIONS.maxHeaders.default.fastcgi,
-    )
+    const maxHeaders = options.maxHeaders ?? OPTIONS.maxHeaders.default.fastcgi
+    const environ = environFromPairs(block, start, end, maxHeaders)
     if (typeof environ === 'string') {
       if (environ === 'malformed') this.#protocol.rejectParams(id)
       else writeParts(this.socket, [this.#protocol.refuse(id)])
@@ -250,7 +250,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     }
     // As in libfcgi, for an application that serves both roles.
     if (role === FCGI_AUTHORIZER) environ['FCGI_ROLE'] = 'AUTHORIZER'
-    const input = new BodyQueue(this)
+    const input = new BodyQueue(this, Number(environ['CONTENT_LENGTH']))
     input.lastRead = coarseTime()
     const request = new requestHandler(this, id, environ, input, options)
     if (this.#requests === NO_REQUESTS) this.#requests = [request]

@@ -107,6 +107,10 @@ export class SCGIConnection implements BodyOwner {
     return this.#input !== null && !this.#complete
   }
 
+  get keepsBody(): boolean {
+    return this.receivesBody && !this.#input!.gathers
+  }
+
   /** A request that has begun closes the connection when it is done. */
   end(): void {
     if (this.#reader.untouched) this.socket.destroy()
@@ -205,7 +209,7 @@ export class SCGIConnection implements BodyOwner {
       if (Number(environ['CONTENT_LENGTH']) < contentLength) {
         environ['CONTENT_LENGTH'] = String(contentLength)
       }
-      this.#input = new BodyQueue(this)
+      this.#input = new BodyQueue(this, contentLength)
     }
     this.#request = new requestHandler(this, environ, this.#input, options)
     return this.#request
