@@ -2,13 +2,15 @@
 import { existsSync } from 'node:fs'
 import type { Gateway } from '../gateways.ts'
 import type { Finding } from '../doctor/finding.ts'
+import type { Front } from '../doctor/front.ts'
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
 import { UsageError } from './usage-error.ts'
 
 export const command: Command = {
-  operands: 'URL|SOCKET|FILE',
+  operands: 'URL|SOCKET|FILE|cgi',
   count: [1, 1],
+  completes: ['cgi'],
   flags: {
     user: { kind: 'text', value: 'NAME', help: "the web server's user (default: found out)" },
     gateway: {
@@ -16,13 +18,15 @@ export const command: Command = {
       choices: ['fastcgi', 'scgi', 'http'],
       help: 'the protocol that the web server expects',
     },
+    run: { kind: 'switch', negative: true, help: 'do not run FILE, only look at it' },
     json: { kind: 'switch', help: 'print the findings as JSON' },
     verbose: { kind: 'switch', short: 'v', help: 'print what is right, too' },
   },
   notes: [
     'URL: where the application of portico/doctor is mounted, such as',
-    '  http://localhost/doctor. SOCKET: unix:PATH or HOST:PORT. FILE: a CGI script or',
-    '  FastCGI program. Exit code 1: something does not work.',
+    '  http://localhost/doctor. SOCKET: unix:PATH or HOST:PORT. FILE: a CGI script, a',
+    '  FastCGI program, or the module of an application. cgi: whether this host runs',
+    '  CGI scripts. Exit code 1: something does not work.',
   ],
   run,
 }
@@ -43,29 +47,52 @@ async function run({ operands, values, out }: Call): Promise<number> {
 }
 
 async function examine(target: string, values: Call['values']): Promise<Finding[]> {
+  const given = values['user'] as string | undefined
   if (/^https?:\/\//.test(target)) {
     if (!URL.canParse(target)) throw new UsageError(`doctor: ${target} is not a URL`)
     const { examineUrl } = await import('../doctor/url.ts')
     return examineUrl(target)
   }
-  const { findUser } = await import('../servers/find.ts')
-  const user =
-    (values['user'] as string | undefined) ??
-    (process.getuid?.() === 0 ? findUser('nginx') : undefined)
+  if (target === 'cgi' && !existsSync(target)) {
+    const { examineHost } = await import('../doctor/cgi.ts')
+    return examineHost(given)
+  }
+  const { frontsHere } = await import('../doctor/front.ts')
+  const fronts = frontsHere()
   const [, path, host, port] = /^unix:(.+)$|^(\[[^\]]+\]|[^:/]*):(\d+)$/.exec(target) ?? []
   if (path !== undefined || port !== undefined) {
-    const { examineSocket } = await import('../doctor/socket.ts')
+    const { examineAddress } = await import('../doctor/socket-and-servers.ts')
     const address =
       path === undefined
         ? { host: host?.replace(/^\[|\]$/g, '') || '127.0.0.1', port: Number(port) }
         : { path }
-    return examineSocket(address, user, values['gateway'] as Gateway | undefined)
+    return examineAddress(address, given, values['gateway'] as Gateway | undefined, fronts)
   }
   if (!existsSync(target) && !/[./]/.test(target)) {
-    throw new UsageError(`doctor: ${target} is not a URL, unix:PATH, HOST:PORT or a file`)
+    throw new UsageError(`doctor: ${target} is not a URL, unix:PATH, HOST:PORT, a file or cgi`)
   }
-  const { examineScript } = await import('../doctor/script.ts')
-  return examineScript(target, user)
+  return examineFile(target, given, fronts, values['run'] !== false)
+}
+
+/** Looks at a script or the module of an application; runs it if nothing else is wrong. */
+async function examineFile(
+  target: string,
+  given: string | undefined,
+  fronts: readonly Front[],
+  runs: boolean,
+): Promise<Finding[]> {
+  const { examineScript, isScript, pathOf } = await import('../doctor/script.ts')
+  if (!isScript(target)) {
+    const { loadModule } = await import('../doctor/run-script.ts')
+    return runs ? loadModule(target) : []
+  }
+  const front = fronts.find(({ name }) => name === 'apache' || name === 'lighttpd')
+  const user = given ?? (process.getuid?.() === 0 ? front?.user : undefined)
+  const findings = examineScript(target, user, front)
+  const failed = findings.some(({ level }) => level === 'failure')
+  if (failed || !runs || target.endsWith('.fcgi')) return findings
+  const { runScript } = await import('../doctor/run-script.ts')
+  return [...findings, ...(await runScript(target, user, pathOf(front)))]
 }
 
 const MARKS = { ok: '✓', warning: '!', failure: '✗' }

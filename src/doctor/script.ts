@@ -1,49 +1,51 @@
 /** Looks at a CGI script or a FastCGI program: what makes a web server refuse it. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readSync, statSync, type Stats } from 'node:fs'
-import { delimiter, dirname, extname, isAbsolute, join, resolve } from 'node:path'
+import { basename, dirname, extname, resolve } from 'node:path'
+import { findProgram, groupOf } from '../servers/find.ts'
+import { closedDirectory, identityOf, permits } from './access.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
+import type { Front } from './front.ts'
+import { environmentOf, textOf } from './processes.ts'
+import { examineModule, examineShebang, SERVER_PATH } from './shebang.ts'
 
 /** Bytes that are read of a script; a shebang is at most 256 (Linux). */
 const HEAD = 512
 
-/** What Apache and suEXEC give scripts. */
-const SERVER_PATH = '/usr/local/bin:/usr/bin:/bin'
-
 /** Address space that Node 20 needs to start, in KiB (measured). */
-const LEAST_ADDRESS_SPACE = 730_000
+export const LEAST_ADDRESS_SPACE = 730_000
 
-/** A start that is slower has a reason beside Node itself, in ms. */
-const SLOW_START = 150
+/** Where Debian has suEXEC, which no PATH contains. */
+const SUEXEC = '/usr/lib/apache2/suexec'
 
-/** The oldest Node that Portico runs on. */
-const LEAST_NODE = [20, 19] as const
-
-/** How long `node --version` may take. */
-const NODE_TIMEOUT = 10_000
-
-export function examineScript(file: string, user: string | undefined): Finding[] {
+/** @param front the web server that runs it, with its user, limits and suEXEC, if it is known */
+export function examineScript(file: string, user: string | undefined, front?: Front): Finding[] {
   const path = resolve(file)
   let stats: Stats
   try {
     stats = statSync(path)
   } catch (error) {
-    return [
-      failure(
-        'file',
-        `${path}: ${(error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message}`,
-      ),
-    ]
+    const { code, message } = error as NodeJS.ErrnoException
+    return [failure('file', `${path}: ${code === 'ENOENT' ? 'no such file' : message}`)]
   }
   if (!stats.isFile()) return [failure('file', `${path} is not a file`)]
-  const head = headOf(path)
+  const suexec = front?.setup?.suexec
   return [
-    ...examineMode(path, stats, user),
-    ...examineShebang(path, head),
+    ...examineMode(path, stats),
+    ...(suexec === undefined
+      ? examineAccess(path, stats, user)
+      : examineSuexec(path, stats, suexec)),
+    ...examineShebang(path, headOf(path), pathOf(front)),
     ...examineModule(path),
     ...examineMount(path),
-    ...examineLimits(),
+    ...examineLimits(front),
   ]
+}
+
+/** The PATH that the web server gives scripts, as far as it is known. */
+export function pathOf(front: Front | undefined): string {
+  if (front?.process === undefined || front.setup?.suexec !== undefined) return SERVER_PATH
+  return environmentOf(front.process.pid)['PATH'] ?? SERVER_PATH
 }
 
 function headOf(path: string): Buffer {
@@ -56,223 +58,125 @@ function headOf(path: string): Buffer {
   }
 }
 
-function examineMode(path: string, { mode, uid }: Stats, user: string | undefined): Finding[] {
+function octal(mode: number): string {
+  return `0${(mode & 0o777).toString(8)}`
+}
+
+function examineMode(path: string, { mode }: Stats): Finding[] {
   const findings: Finding[] = []
   if ((mode & 0o111) === 0) {
-    findings.push(
-      failure(
-        'mode',
-        `${path} is not executable (mode 0${(mode & 0o777).toString(8)})`,
-        `chmod 755 ${path}`,
-      ),
-    )
-  } else if ((mode & 0o001) === 0 && user !== undefined && uid !== 0) {
-    findings.push(
-      warning(
-        'mode',
-        `only its owner and group may run ${path}, unless suEXEC is used`,
-        `chmod 755 ${path}`,
-      ),
-    )
+    const message = `${path} is not executable (mode ${octal(mode)})`
+    findings.push(failure('mode', message, `chmod 755 ${path}`))
   } else findings.push(ok('mode', `${path} is executable`))
   if ((mode & 0o022) !== 0) {
-    findings.push(
-      failure('mode', `others may write to ${path}: suEXEC refuses it`, `chmod go-w ${path}`),
-    )
+    const message = `others may write to ${path}: suEXEC refuses it`
+    findings.push(failure('mode', message, `chmod go-w ${path}`))
   }
-  if ((statSync(dirname(path)).mode & 0o022) !== 0 && dirname(path) !== '/tmp') {
-    findings.push(
-      warning(
-        'mode',
-        `others may write to ${dirname(path)}: suEXEC refuses its scripts`,
-        `chmod go-w ${dirname(path)}`,
-      ),
-    )
+  const directory = dirname(path)
+  if ((statSync(directory).mode & 0o022) !== 0 && directory !== '/tmp') {
+    const message = `others may write to ${directory}: suEXEC refuses its scripts`
+    findings.push(warning('mode', message, `chmod go-w ${directory}`))
   }
   return findings
 }
 
-function examineShebang(path: string, head: Buffer): Finding[] {
-  if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) {
-    return [
-      failure(
-        'shebang',
-        'a byte order mark is before #!, so the kernel does not see it',
-        `sed -i '1s/^\\xef\\xbb\\xbf//' ${path}`,
-      ),
-    ]
+/** Whether the web server's user may reach, read and run the script. */
+function examineAccess(path: string, stats: Stats, user: string | undefined): Finding[] {
+  const identity = user === undefined ? undefined : identityOf(user)
+  if (user === undefined || identity === undefined || identity.uid === 0) return []
+  const closed = closedDirectory(path, identity)
+  if (closed !== undefined) {
+    return [failure('access', `${user} cannot enter ${closed}`, `chmod o+x ${closed}`)]
   }
-  const line = head.toString('latin1').split('\n', 1)[0]!
-  if (!line.startsWith('#!')) {
-    return [
-      failure(
-        'shebang',
-        'the first line is not #!, so the kernel cannot run the file',
-        `sed -i '1i #!${process.execPath}' ${path}`,
-      ),
-    ]
-  }
-  if (line.endsWith('\r')) {
-    return [
-      failure(
-        'shebang',
-        'the first line ends with a carriage return, which becomes part of the name',
-        `sed -i 's/\\r$//' ${path}`,
-      ),
-    ]
-  }
-  const [interpreter = '', argument = ''] = line.slice(2).trim().split(/\s+/)
-  if (!isAbsolute(interpreter)) {
-    return [
-      failure(
-        'shebang',
-        `${interpreter} is not an absolute path`,
-        `sed -i '1s|.*|#!${process.execPath}|' ${path}`,
-      ),
-    ]
-  }
-  const program = interpreter.endsWith('/env') ? inPath(argument, SERVER_PATH) : interpreter
-  if (program === undefined) {
-    return [
-      failure(
-        'shebang',
-        `${argument} is not in the PATH that web servers have (${SERVER_PATH})`,
-        `sed -i '1s|.*|#!${inPath(argument, process.env['PATH'] ?? '') ?? process.execPath}|' ${path}`,
-      ),
-    ]
-  }
-  try {
-    statSync(program)
-  } catch {
-    return [
-      failure(
-        'shebang',
-        `${program} does not exist`,
-        `sed -i '1s|.*|#!${process.execPath}|' ${path}`,
-      ),
-    ]
+  if ((stats.mode & 0o111) === 0) return []
+  if (permits(stats, identity, 1) && permits(stats, identity, 4)) {
+    return [ok('access', `${user} may run ${path}`)]
   }
   return [
-    ok('shebang', `${program} runs it`),
-    ...(/node/.test(program) ? examineNode(program) : []),
+    failure(
+      'access',
+      `${user} may not read and run ${path} (mode ${octal(stats.mode)})`,
+      `chgrp ${groupOf(user)} ${path} && chmod 750 ${path}`,
+    ),
   ]
 }
 
-function inPath(name: string, path: string): string | undefined {
-  return path
-    .split(delimiter)
-    .map((directory) => join(directory, name))
-    .find((each) => {
-      try {
-        return statSync(each).isFile()
-      } catch {
-        return false
-      }
-    })
-}
-
-function examineNode(program: string): Finding[] {
-  const started = performance.now()
-  const { stdout, status } = spawnSync(program, ['--version'], {
-    encoding: 'utf8',
-    timeout: NODE_TIMEOUT,
-  })
-  const took = Math.round(performance.now() - started)
-  const [, major = '0', minor = '0'] = /^v(\d+)\.(\d+)/.exec(stdout ?? '') ?? []
-  if (status !== 0) return [failure('node', `${program} does not run here`, `${program} --version`)]
+/** What suEXEC wants: the owner of SuexecUserGroup, below its document root. */
+function examineSuexec(
+  path: string,
+  stats: Stats,
+  suexec: { user: string; group: string },
+): Finding[] {
+  const identity = identityOf(suexec.user.replace(/^#/, ''))
+  if (identity === undefined) {
+    return [failure('suexec', `SuexecUserGroup names ${suexec.user}, an unknown user`)]
+  }
   const findings: Finding[] = []
-  if (
-    Number(major) < LEAST_NODE[0] ||
-    (Number(major) === LEAST_NODE[0] && Number(minor) < LEAST_NODE[1])
-  ) {
-    findings.push(
-      failure(
-        'node',
-        `${program} is Node ${major}.${minor}; Portico needs ${LEAST_NODE.join('.')} or newer`,
-      ),
-    )
-  } else findings.push(ok('node', `Node ${stdout.trim()}`))
-  if (process.env['NODE_EXTRA_CA_CERTS'] !== undefined) {
-    findings.push(
-      warning(
-        'node',
-        'NODE_EXTRA_CA_CERTS makes each start slower by some 30 ms',
-        'unset NODE_EXTRA_CA_CERTS for the web server',
-      ),
-    )
-  } else if (took > SLOW_START)
-    findings.push(warning('node', `Node takes ${took} ms to print its version: this host is slow`))
+  const directory = dirname(path)
+  for (const [name, { uid }] of [
+    [path, stats],
+    [directory, statSync(directory)],
+  ] as const) {
+    if (uid === identity.uid) continue
+    const message = `suEXEC refuses ${name}: it belongs to another user than ${suexec.user}, which SuexecUserGroup names`
+    findings.push(failure('suexec', message, `chown ${suexec.user}:${suexec.group} ${name}`))
+  }
+  const root = suexecRoot()
+  if (root !== undefined && !path.startsWith(`${root}/`)) {
+    const message = `suEXEC refuses ${path}: it is outside of ${root}, its document root`
+    findings.push(failure('suexec', message, `move the script below ${root}`))
+  }
   return findings
 }
 
-/** A `.cgi` file is CommonJS; Node refuses it below a package.json that says otherwise. */
-function examineModule(path: string): Finding[] {
-  if (extname(path) === '.mjs' || extname(path) === '.js') return []
-  for (let directory = dirname(path); ; directory = dirname(directory)) {
-    try {
-      const manifest = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')) as {
-        type?: string
-      }
-      if (manifest.type !== 'module')
-        return [
-          ok(
-            'module',
-            `${join(directory, 'package.json')} leaves ${extname(path) || 'the file'} CommonJS`,
-          ),
-        ]
-      return [
-        failure(
-          'module',
-          `${join(directory, 'package.json')} says "type": "module", so Node refuses ${extname(path) || 'a file without extension'}`,
-          `echo '{ "type": "commonjs" }' > ${join(dirname(path), 'package.json')}`,
-        ),
-      ]
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        return [
-          failure('module', `${join(directory, 'package.json')}: ${(error as Error).message}`),
-        ]
-      }
-    }
-    if (directory === dirname(directory)) return []
-  }
+/** The directory that was compiled into suEXEC, or that Debian's variant reads from a file. */
+function suexecRoot(): string | undefined {
+  const program = findProgram('suexec') ?? findProgram(SUEXEC)
+  if (program === undefined) return undefined
+  const { stderr, stdout } = spawnSync(program, ['-V'], { encoding: 'utf8' })
+  return /AP_DOC_ROOT="([^"]+)"/.exec(`${stdout}${stderr}`)?.[1]
 }
 
 /** A file system that is mounted noexec refuses every script (Linux). */
-function examineMount(path: string): Finding[] {
-  let mounts: string
-  try {
-    mounts = readFileSync('/proc/self/mounts', 'utf8')
-  } catch {
-    return []
-  }
-  const [best] = mounts
+export function examineMount(path: string): Finding[] {
+  const [best] = textOf('/proc/self/mounts')
     .split('\n')
     .map((line) => line.split(' '))
     .filter(([, at = '']) => at !== '' && `${path}/`.startsWith(at === '/' ? '/' : `${at}/`))
     .toSorted(([, a = ''], [, b = '']) => b.length - a.length)
   if (best === undefined || !best[3]?.split(',').includes('noexec')) return []
-  return [
-    failure(
-      'mount',
-      `${best[1]} is mounted noexec, so nothing there can be run`,
-      `mount -o remount,exec ${best[1]}`,
-    ),
-  ]
+  const message = `${best[1]} is mounted noexec, so nothing there can be run`
+  return [failure('mount point', message, `mount -o remount,exec ${best[1]}`)]
 }
 
-function examineLimits(): Finding[] {
+/** The address space of the web server's process, or of this one. */
+export function examineLimits(front: Front | undefined): Finding[] {
+  const kib = front?.process === undefined ? ownLimit() : limitOf(front.process.pid)
+  if (kib === undefined || kib >= LEAST_ADDRESS_SPACE) return []
+  const message = `ulimit -v ${kib} is below the ${LEAST_ADDRESS_SPACE} KiB that Node needs`
+  return [failure('limits', message, 'ask the host to raise the limit of address space (PMEM)')]
+}
+
+function ownLimit(): number | undefined {
   try {
     const limit = execFileSync('sh', ['-c', 'ulimit -v'], { encoding: 'utf8' }).trim()
-    if (limit === 'unlimited' || Number(limit) >= LEAST_ADDRESS_SPACE) return []
-    return [
-      failure(
-        'limits',
-        `ulimit -v ${limit} is below the ${LEAST_ADDRESS_SPACE} KiB that Node needs`,
-        'ask the host to raise the limit of address space (PMEM)',
-      ),
-    ]
+    return limit === 'unlimited' ? undefined : Number(limit)
   } catch {
-    return []
+    return undefined
+  }
+}
+
+function limitOf(pid: number): number | undefined {
+  const [, limit] = /^Max address space\s+(\d+)/m.exec(textOf(`/proc/${pid}/limits`)) ?? []
+  return limit === undefined ? undefined : Number(limit) / 1024
+}
+
+/** Whether a file is a script or a FastCGI program, and not the module of an application. */
+export function isScript(file: string): boolean {
+  if (!/^\.(?:[cm]?js|[cm]?ts)$/.test(extname(basename(file)))) return true
+  try {
+    return (statSync(file).mode & 0o111) !== 0 || readFileSync(file, 'latin1').startsWith('#!')
+  } catch {
+    return true
   }
 }

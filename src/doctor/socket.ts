@@ -2,15 +2,14 @@
 import { lstatSync, type Stats } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { execFileSync } from 'node:child_process'
 import type { Gateway } from '../gateways.ts'
+import { groupOf } from '../servers/find.ts'
+import { closedDirectory, identityOf, permits } from './access.ts'
+import { type Address, formatAddress } from './address.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
-
-export interface Address {
-  readonly path?: string
-  readonly host?: string
-  readonly port?: number
-}
+import { fixFor } from './fixes.ts'
+import type { ServerName } from './front.ts'
+import { isLocal, listenerOnPath, listenerOnPort } from './processes.ts'
 
 /** How long an application may take to accept, and then to respond to a probe. */
 const PROBE_TIMEOUT = 2_000
@@ -34,11 +33,16 @@ const PROBES: readonly (readonly [Gateway, Buffer, (reply: Buffer) => boolean])[
   ['scgi', SCGI_PROBE, (reply) => /^(?:Status|Content-)/i.test(reply.toString('latin1'))],
 ]
 
-/** @param user whom the web server's workers run as; undefined to look only at the application. */
+/**
+ * @param user whom the web server's workers run as; undefined to look only at the application
+ * @param expected the protocol that the web server speaks, if it is known
+ * @param server the web server in front, for which the fixes are
+ */
 export async function examineSocket(
   address: Address,
   user: string | undefined,
   expected: Gateway | undefined,
+  server?: ServerName,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   if (address.path !== undefined) {
@@ -49,7 +53,7 @@ export async function examineSocket(
   const refused = await knock(address)
   if (refused !== undefined) return [...findings, refused]
   findings.push(ok('listening', 'a process accepts connections'))
-  return [...findings, await examineProtocol(address, expected)]
+  return [...findings, await examineProtocol(address, expected, server)]
 }
 
 function examineFile(path: string): Finding[] {
@@ -99,56 +103,25 @@ function firstMissing(path: string): string {
   }
 }
 
-/** Identity as the kernel compares it. */
-interface Identity {
-  readonly uid: number
-  readonly gids: readonly number[]
-}
-
-function identityOf(user: string): Identity | undefined {
-  try {
-    const id = (flag: string): string =>
-      execFileSync('id', [flag, user], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      }).trim()
-    return { uid: Number(id('-u')), gids: id('-G').split(' ').map(Number) }
-  } catch {
-    return undefined
-  }
-}
-
 /** Whether a user may pass each directory of the path, and write to the socket. */
 function examineAccess(path: string, user: string): Finding {
   const identity = identityOf(user)
   if (identity === undefined) return warning('access', `there is no user ${user} here`)
   if (identity.uid === 0) return ok('access', 'root may connect')
-  const directories: string[] = []
-  for (let each = dirname(path); ; each = dirname(each)) {
-    directories.unshift(each)
-    if (each === dirname(each)) break
-  }
-  for (const directory of directories) {
-    if (!permits(lstatSync(directory), identity, 1)) {
-      return failure(
-        'access',
-        `${user} cannot enter ${directory}, so the web server cannot reach the socket`,
-        `chmod o+x ${directory}`,
-      )
-    }
+  const closed = closedDirectory(path, identity)
+  if (closed !== undefined) {
+    return failure(
+      'access',
+      `${user} cannot enter ${closed}, so the web server cannot reach the socket`,
+      `chmod o+x ${closed}`,
+    )
   }
   if (permits(lstatSync(path), identity, 2)) return ok('access', `${user} may connect`)
   return failure(
     'access',
     `${user} has no write permission on ${path}, so the web server responds with a 502`,
-    `portico serve … --socket-group ${user} --socket-mode 0660`,
+    `portico serve … --socket-group ${groupOf(user)} --socket-mode 0660`,
   )
-}
-
-/** @param bit 4 read, 2 write, 1 enter */
-function permits({ mode, uid, gid }: Stats, { uid: own, gids }: Identity, bit: number): boolean {
-  const shift = uid === own ? 6 : gids.includes(gid) ? 3 : 0
-  return ((mode >> shift) & bit) !== 0
 }
 
 async function knock(address: Address): Promise<Finding | undefined> {
@@ -180,32 +153,54 @@ async function knock(address: Address): Promise<Finding | undefined> {
   return failure('listening', message, 'start the application, and look at its log')
 }
 
-async function examineProtocol(address: Address, expected: Gateway | undefined): Promise<Finding> {
+async function examineProtocol(
+  address: Address,
+  expected: Gateway | undefined,
+  server: ServerName | undefined,
+): Promise<Finding> {
   const found = await protocolOf(address)
+  const owner = ownerOf(address)
+  const process = owner === undefined ? 'the process' : `the process (${owner})`
   if (found === undefined) {
     return failure(
       'protocol',
-      'the process speaks neither FastCGI nor HTTP nor SCGI, or does not respond',
+      `${process} speaks neither FastCGI nor HTTP nor SCGI, or does not respond`,
       'portico status CONTROL shows whether its workers are blocked',
     )
   }
   if (expected !== undefined && found !== expected) {
     return failure(
       'protocol',
-      `the process speaks ${found}, and the web server expects ${expected}`,
-      `portico serve … --gateway ${expected}`,
+      `${process} speaks ${found}, and the web server expects ${expected}`,
+      server !== undefined && found !== 'scgi'
+        ? fixFor(found === 'http' ? 'speak HTTP' : 'speak FastCGI', server).replace(
+            'ADDRESS',
+            formatAddress(address),
+          )
+        : `portico serve … --gateway ${expected}`,
     )
   }
   return ok('protocol', `the process speaks ${found}`)
 }
 
-/** Which protocol the process speaks. Each probe has a connection of its own. */
-export async function protocolOf(address: Address): Promise<Gateway | undefined> {
-  for (const [gateway, probe, matches] of PROBES) {
-    const reply = await ask(address, probe)
-    if (reply.length > 0 && matches(reply)) return gateway
-  }
-  return undefined
+/** The name and number of the process that listens, where it is not this one. */
+function ownerOf({ path, host, port }: Address): string | undefined {
+  const owner =
+    path === undefined
+      ? isLocal(host ?? '')
+        ? listenerOnPort(port ?? 0)
+        : undefined
+      : listenerOnPath(path)
+  if (owner === undefined || owner.pid === process.pid) return undefined
+  return `${owner.name}, pid ${owner.pid}`
+}
+
+/** Which protocol the process speaks. Each probe has a connection of its own, all at the same time. */
+async function protocolOf(address: Address): Promise<Gateway | undefined> {
+  const replies = await Promise.all(PROBES.map(([, probe]) => ask(address, probe)))
+  return PROBES.find(
+    ([, , matches], index) => replies[index]!.length > 0 && matches(replies[index]!),
+  )?.[0]
 }
 
 /** The first bytes of the response; none if the connection ends or nothing comes. */

@@ -46,13 +46,22 @@ function script(text: string, { mode = 0o755, name = 'x.cgi', manifest = '{}' } 
   return file
 }
 
-const GOOD = `#!${process.execPath}\n`
+const SHEBANG = `#!${process.execPath}\n`
+const GOOD = `#!${process.execPath}\nconsole.log('Content-Type: text/plain\\n\\nhello')\n`
 
 test('portico doctor finds nothing wrong with a script that works', async () => {
   const { code, report } = await doctor(script(GOOD))
   expect(report.findings.filter(({ level }) => level === 'failure')).toEqual([])
   expect(code).toBe(0)
 })
+
+/** A directory with a program that says that it is Node 16. */
+function oldNode(): string {
+  const place = join(directory, 'old')
+  mkdirSync(place, { recursive: true })
+  writeFileSync(join(place, 'node'), '#!/bin/sh\necho v16.20.2\n', { mode: 0o755 })
+  return place
+}
 
 describe('portico doctor names the fault of a script:', () => {
   it.each<[fault: string, text: string, options: object, check: string, message: RegExp]>([
@@ -64,10 +73,42 @@ describe('portico doctor names the fault of a script:', () => {
     ['a relative interpreter', '#!node\n', {}, 'shebang', /not an absolute path/],
     ['an interpreter that is not there', '#!/opt/none/node\n', {}, 'shebang', /does not exist/],
     ['env of a program outside the PATH', '#!/usr/bin/env no-such-node\n', {}, 'shebang', /PATH/],
+    ['an old Node', '#!OLD/node\n', {}, 'node', /is Node 16\.20; Portico needs 20\.19/],
+    [
+      'a word before its headers',
+      `${SHEBANG}console.log('listening')\n`,
+      {},
+      'output',
+      /"listening" before/,
+    ],
+    [
+      'no empty line after its headers',
+      `${SHEBANG}console.log('Status: 200 OK')`,
+      {},
+      'output',
+      /no empty line/,
+    ],
+    [
+      'no Content-Type',
+      `${SHEBANG}console.log('X-A: b\\n\\nhello')`,
+      {},
+      'output',
+      /neither Content-Type/,
+    ],
+    [
+      'a package that is not there',
+      `${SHEBANG}require('no-such')`,
+      {},
+      'run',
+      /Cannot find module 'no-such'/,
+    ],
+    ['an error', `${SHEBANG}throw new TypeError('broken')`, {}, 'run', /TypeError: broken/],
+    ['no response', SHEBANG, {}, 'run', /without a response: exit code 0/],
+    ['a 500', `${SHEBANG}console.log('Status: 500 No\\n\\n')`, {}, 'run', /responds with a 500/],
     ['a module above it', GOOD, { manifest: '{"type":"module"}' }, 'module', /"type": "module"/],
     ['a package.json that is not JSON', GOOD, { manifest: '{' }, 'module', /package\.json/],
   ])('%s', async (_, text, options, check, message) => {
-    const { code, report } = await doctor(script(text, options))
+    const { code, report } = await doctor(script(text.replace('OLD', oldNode()), options))
     const failures = report.findings.filter(({ level }) => level === 'failure')
     expect(failures).toEqual([
       expect.objectContaining({ check, message: expect.stringMatching(message) }),
@@ -77,7 +118,7 @@ describe('portico doctor names the fault of a script:', () => {
 })
 
 test('the command that portico doctor shows for a carriage return fixes the script', async () => {
-  const file = script(`#!${process.execPath}\r\nprocess.exit(7)\r\n`)
+  const file = script(GOOD.replaceAll('\n', '\r\n'))
   const { report } = await doctor(file)
   execFileSync('sh', ['-c', report.findings.find(({ check }) => check === 'shebang')!.fix!])
   expect((await doctor(file)).code).toBe(0)

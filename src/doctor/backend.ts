@@ -1,0 +1,159 @@
+/** Looks at the applications that a web server's configuration names. */
+import { basename } from 'node:path'
+import type { Address } from './address.ts'
+import type { Backend } from './configurations/setup.ts'
+import { failure, type Finding, warning } from './finding.ts'
+import type { Front } from './front.ts'
+import {
+  environmentOf,
+  existsFor,
+  hasOtherFiles,
+  isLocal,
+  listenerOnPath,
+  listenerOnPort,
+  textOf,
+} from './processes.ts'
+import { examineSocket } from './socket.ts'
+
+/** The idle time of Portico's servers without an option, in ms; src/options/table.ts. */
+const IDLE_TIMEOUT = 60_000
+
+/** The directories that systemd's PrivateTmp replaces. */
+const PRIVATE = /^\/(?:tmp|var\/tmp)\//
+
+/** What is wrong with the applications of a web server; each finding says where it stands. */
+export async function examineBackends(front: Front): Promise<Finding[]> {
+  const findings: Finding[] = []
+  for (const backend of front.setup?.backends ?? []) {
+    if (backend.address === undefined) continue
+    const found = await examineSocket(backend.address, front.user, backend.gateway, front.name)
+    const failed = found.filter(({ level }) => level !== 'ok')
+    findings.push(...failed.map((each) => exactly(each, backend)))
+    findings.push(...examineView(backend.address, front), ...examineTimes(backend.address, front))
+  }
+  return findings
+}
+
+/** Adds the line of the configuration, and the address that may be meant. */
+function exactly(finding: Finding, { address, text }: Backend): Finding {
+  const message = `${finding.message} (${text})`
+  const other = finding.check === 'socket' ? otherSocket(address?.path) : undefined
+  if (other === undefined) return { ...finding, message }
+  return {
+    ...finding,
+    message: `${message}; an application listens on unix:${other}`,
+    fix: text.replace(address?.path ?? '', other),
+  }
+}
+
+/** The only socket beside a missing one, or of its name, on which something listens. */
+function otherSocket(wanted: string | undefined): string | undefined {
+  if (wanted === undefined) return undefined
+  const paths = textOf('/proc/net/unix')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/)[7] ?? '')
+    .filter((path) => path.startsWith('/') && path !== wanted)
+    .filter((path) => basename(path) === basename(wanted) || nearby(path, wanted))
+  const [other, ...others] = new Set(paths)
+  if (other === undefined || others.length > 0) return undefined
+  return listenerOnPath(other) === undefined ? undefined : other
+}
+
+function nearby(path: string, wanted: string): boolean {
+  return path.slice(0, path.lastIndexOf('/')) === wanted.slice(0, wanted.lastIndexOf('/'))
+}
+
+/** A socket that exists here, and not for the web server; and what else may refuse it. */
+export function examineView({ path }: Address, { process, name }: Front): Finding[] {
+  if (path === undefined || process === undefined) return []
+  const findings: Finding[] = []
+  if (hasOtherFiles(process.pid) && listenerOnPath(path) && !existsFor(process.pid, path)) {
+    const reason = PRIVATE.test(path)
+      ? 'PrivateTmp gives it a /tmp of its own'
+      : 'it has file systems of its own (a container or a chroot)'
+    findings.push(
+      failure(
+        'socket',
+        `${path} does not exist for ${name}: ${reason}`,
+        'portico serve … --listen unix:/run/portico/app.sock # and the same path in the web server',
+      ),
+    )
+  }
+  const confined = textOf(`/proc/${process.pid}/attr/current`).replace(/\0/g, '').trim()
+  if (confined.endsWith('(enforce)')) {
+    findings.push(
+      warning(
+        'AppArmor',
+        `${name} is confined by ${confined}; a profile without ${path} refuses the connection`,
+        `journalctl -k | grep 'apparmor="DENIED"'`,
+      ),
+    )
+  }
+  if (textOf('/sys/fs/selinux/enforce').trim() === '1') {
+    findings.push(
+      warning(
+        'SELinux',
+        'SELinux is enforcing; it may refuse the connection, whatever the modes are',
+        'ausearch -m avc -ts recent',
+      ),
+    )
+  }
+  return findings
+}
+
+/** Times of the web server, beside those of the application, which are in its command line. */
+function examineTimes({ path, host, port }: Address, { setup }: Front): Finding[] {
+  const owner =
+    path === undefined
+      ? isLocal(host ?? '')
+        ? listenerOnPort(port ?? 0)
+        : undefined
+      : listenerOnPath(path)
+  if (owner === undefined || owner.pid === process.pid) return []
+  const settings = { args: owner.args, environment: environmentOf(owner.pid) }
+  const findings: Finding[] = []
+  const { waits, keepsIdle } = setup ?? {}
+  const response = timeIn(settings, 'response-timeout', 'PORTICO_RESPONSE_TIMEOUT')
+  if (waits !== undefined && response !== undefined && response > waits.time) {
+    findings.push(
+      warning(
+        'timeout',
+        `the web server waits ${seconds(waits.time)}, and the application may take ${seconds(response)}`,
+        waits.line.replace(/TIME|SECONDS|MILLISECONDS/, String(Math.ceil(response / 1000) + 1)),
+      ),
+    )
+  }
+  const idle = timeIn(settings, 'idle-timeout', 'PORTICO_IDLE_TIMEOUT') ?? IDLE_TIMEOUT
+  if (keepsIdle !== undefined && keepsIdle.time > idle) {
+    findings.push(
+      warning(
+        'keep-alive',
+        `the web server keeps idle connections ${seconds(keepsIdle.time)}, and the application closes them after ${seconds(idle)}: a request may meet a closed connection`,
+        keepsIdle.time === Number.POSITIVE_INFINITY
+          ? keepsIdle.line
+          : `portico serve … --idle-timeout ${Math.ceil(keepsIdle.time / 1000) + 5}s`,
+      ),
+    )
+  }
+  return findings
+}
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+/** A time that a process has got as a flag or a variable, in ms. */
+function timeIn(
+  { args, environment }: { args: readonly string[]; environment: Record<string, string> },
+  flag: string,
+  variable: string,
+): number | undefined {
+  const joined = args.find((each) => each.startsWith(`--${flag}=`))?.slice(flag.length + 3)
+  const at = args.indexOf(`--${flag}`)
+  const text = joined ?? (at < 0 ? undefined : args[at + 1]) ?? environment[variable]
+  if (text === 'none' || text === 'Infinity') return Number.POSITIVE_INFINITY
+  const [, number, unit = 'ms'] = /^(\d+)(ms|s|m|h)?$/.exec(text ?? '') ?? []
+  return number === undefined ? undefined : Number(number) * (UNITS[unit] ?? 1)
+}
+
+function seconds(time: number): string {
+  return time === Number.POSITIVE_INFINITY ? 'forever' : `${time / 1000} s`
+}

@@ -1,0 +1,167 @@
+/** The first line of a script, the Node that it names, and how Node reads the file. */
+import { spawnSync } from 'node:child_process'
+import { readFileSync, statSync } from 'node:fs'
+import { delimiter, dirname, extname, isAbsolute, join } from 'node:path'
+import { failure, type Finding, ok, warning } from './finding.ts'
+
+/** What Apache and suEXEC give scripts. */
+export const SERVER_PATH = '/usr/local/bin:/usr/bin:/bin'
+
+/** A start that is slower has a reason beside Node itself, in ms. */
+const SLOW_START = 150
+
+/** The oldest Node that Portico runs on. */
+const LEAST_NODE = [20, 19] as const
+
+/** How long `node --version` may take. */
+const NODE_TIMEOUT = 10_000
+
+/** @param searched the PATH in which `env` looks */
+export function examineShebang(path: string, head: Buffer, searched: string): Finding[] {
+  if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) {
+    return [
+      failure(
+        'shebang',
+        'a byte order mark is before #!, so the kernel does not see it',
+        `sed -i '1s/^\\xef\\xbb\\xbf//' ${path}`,
+      ),
+    ]
+  }
+  const line = head.toString('latin1').split('\n', 1)[0]!
+  if (!line.startsWith('#!')) {
+    return [
+      failure(
+        'shebang',
+        'the first line is not #!, so the kernel cannot run the file',
+        `sed -i '1i #!${process.execPath}' ${path}`,
+      ),
+    ]
+  }
+  if (line.endsWith('\r')) {
+    return [
+      failure(
+        'shebang',
+        'the first line ends with a carriage return, which becomes part of the name',
+        `sed -i 's/\\r$//' ${path}`,
+      ),
+    ]
+  }
+  const [interpreter = '', ...words] = line.slice(2).trim().split(/\s+/)
+  // env -S NAME=VALUE node --flag
+  const argument = words.find((word) => !/^-|=/.test(word)) ?? ''
+  if (!isAbsolute(interpreter)) {
+    return [
+      failure(
+        'shebang',
+        `${interpreter} is not an absolute path`,
+        `sed -i '1s|.*|#!${process.execPath}|' ${path}`,
+      ),
+    ]
+  }
+  const program = interpreter.endsWith('/env') ? inPath(argument, searched) : interpreter
+  if (program === undefined) {
+    return [
+      failure(
+        'shebang',
+        `${argument} is not in the PATH that scripts have (${searched})`,
+        `sed -i '1s|.*|#!${inPath(argument, process.env['PATH'] ?? '') ?? process.execPath}|' ${path}`,
+      ),
+    ]
+  }
+  try {
+    statSync(program)
+  } catch {
+    return [
+      failure(
+        'shebang',
+        `${program} does not exist`,
+        `sed -i '1s|.*|#!${process.execPath}|' ${path}`,
+      ),
+    ]
+  }
+  return [
+    ok('shebang', `${program} runs it`),
+    ...(/node/.test(program) ? examineNode(program) : []),
+  ]
+}
+
+export function inPath(name: string, path: string): string | undefined {
+  return path
+    .split(delimiter)
+    .map((directory) => join(directory, name))
+    .find((each) => {
+      try {
+        return statSync(each).isFile()
+      } catch {
+        return false
+      }
+    })
+}
+
+export function examineNode(program: string): Finding[] {
+  const started = performance.now()
+  const { stdout, status } = spawnSync(program, ['--version'], {
+    encoding: 'utf8',
+    // NODE_OPTIONS of this process may load more.
+    env: { PATH: SERVER_PATH },
+    timeout: NODE_TIMEOUT,
+  })
+  const took = Math.round(performance.now() - started)
+  const [, major = '0', minor = '0'] = /^v(\d+)\.(\d+)/.exec(stdout ?? '') ?? []
+  if (status !== 0) return [failure('node', `${program} does not run here`, `${program} --version`)]
+  const findings: Finding[] = []
+  if (
+    Number(major) < LEAST_NODE[0] ||
+    (Number(major) === LEAST_NODE[0] && Number(minor) < LEAST_NODE[1])
+  ) {
+    findings.push(
+      failure(
+        'node',
+        `${program} is Node ${major}.${minor}; Portico needs ${LEAST_NODE.join('.')} or newer`,
+        `name a newer Node in the first line: #!${process.execPath}`,
+      ),
+    )
+  } else findings.push(ok('node', `Node ${stdout.trim()}`))
+  if (took > SLOW_START) {
+    const message = `Node takes ${took} ms to print its version: this host is slow`
+    findings.push(
+      warning('start', message, 'portico bundle --resident # one process for all requests'),
+    )
+  }
+  return findings
+}
+
+/** A `.cgi` file is CommonJS; Node refuses it below a package.json that says otherwise. */
+export function examineModule(path: string): Finding[] {
+  if (extname(path) === '.mjs' || extname(path) === '.js') return []
+  for (let directory = dirname(path); ; directory = dirname(directory)) {
+    try {
+      const manifest = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')) as {
+        type?: string
+      }
+      if (manifest.type !== 'module')
+        return [
+          ok(
+            'module',
+            `${join(directory, 'package.json')} leaves ${extname(path) || 'the file'} CommonJS`,
+          ),
+        ]
+      return [
+        failure(
+          'module',
+          `${join(directory, 'package.json')} says "type": "module", so Node refuses ${extname(path) || 'a file without extension'}`,
+          directory === dirname(path)
+            ? 'move the script into a directory of its own, with { "type": "commonjs" } in its package.json'
+            : `echo '{ "type": "commonjs" }' > ${join(dirname(path), 'package.json')}`,
+        ),
+      ]
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+        return [
+          failure('module', `${join(directory, 'package.json')}: ${(error as Error).message}`),
+        ]
+      }
+    }
+    if (directory === dirname(directory)) return []
+  }
+}
