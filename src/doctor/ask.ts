@@ -114,7 +114,7 @@ export class Asker {
     if (report !== undefined) return { report, server, status }
     if (status >= 400) {
       await new Promise((resolve) => setTimeout(resolve, LOG_DELAY))
-      const logged = explainLog(addedTo(marks), this.front?.name)
+      const logged = explainLog(addedTo(marks), this.front?.name, status)
       if (logged !== undefined) {
         const message = `${status}: ${logged.message}`
         return { finding: { ...logged, message }, server, status }

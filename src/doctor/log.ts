@@ -228,8 +228,15 @@ const MEANINGS: readonly (readonly [
   ],
 ]
 
-/** Explains what a log got; undefined if it got nothing. */
-export function explainLog(text: string, server: ServerName | undefined): Finding | undefined {
+/**
+ * Explains what a log got; undefined if it got nothing. Below 500, an unknown line may be about
+ * another request.
+ */
+export function explainLog(
+  text: string,
+  server: ServerName | undefined,
+  status: number,
+): Finding | undefined {
   for (const [pattern, check, message, problem] of MEANINGS) {
     const match = pattern.exec(text)
     if (match === null) continue
@@ -239,7 +246,7 @@ export function explainLog(text: string, server: ServerName | undefined): Findin
     return failure(check, filled, fixFor(problem, server))
   }
   const last = text.trim().split('\n').at(-1) ?? ''
-  if (last === '') return undefined
+  if (last === '' || status < 500) return undefined
   return failure('log', `the error log says: ${printable(last)}`)
 }
 
