@@ -69,7 +69,7 @@ for (let run = 0; run < Number(values.runs); run += 1) {
   bare.push(await firstResponse(() => ['app.mjs']))
   served.push(
     await firstResponse((port) => [
-      join(root, 'bin/portico.mjs'),
+      join(root, 'bin/portico.cjs'),
       'serve',
       'app.mjs',
       '--dev',

@@ -17,7 +17,7 @@ const { only, program, seconds } = readOptions(
   {
     seconds: [60, 'how long each run takes'],
     only: ['', 'the name of one run'],
-    program: [join(root, 'bin/portico.mjs'), 'the command'],
+    program: [join(root, 'bin/portico.cjs'), 'the command'],
   },
 )
 const directory = temporaryDirectory()

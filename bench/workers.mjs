@@ -64,7 +64,7 @@ const WORKLOADS = [
 function serve(workers) {
   const flags = ['--gateway', 'fastcgi', '--workers', `${workers}`]
   return (listen) => [
-    join(root, 'bin/portico.mjs'),
+    join(root, 'bin/portico.cjs'),
     'serve',
     application,
     ...flags,

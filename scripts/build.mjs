@@ -21,7 +21,7 @@ import { createRequire } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { rolldown } from 'rolldown'
-import { onDemand } from './on-demand.mjs'
+import { commandsOnDemand, onDemand } from './on-demand.mjs'
 
 process.chdir(resolve(import.meta.dirname, '..'))
 const started = new Date()
@@ -74,6 +74,22 @@ writeFileSync(
   `${out}/portico.cjs`,
   withCodeCache({ source, names: output[0].exports, madeBy: 'command' }),
 )
+
+// The command up to its servers. As one CommonJS file it keeps 6 MiB less in memory than as modules,
+// which need Node's loader for them. Other commands are modules, loaded on demand.
+const command = await rolldown({
+  input: 'src/command/main.ts',
+  platform: 'node',
+  logLevel: 'warn',
+  plugins: [commandsOnDemand],
+})
+await command.write({
+  file: `${out}/src/command/portico.cjs`,
+  format: 'cjs',
+  codeSplitting: false,
+  comments: false,
+})
+await command.close()
 
 // Its declarations once more, where TypeScript reads them as those of a CommonJS file.
 const declarations = new Set(['src/exports/cgi.d.ts'])

@@ -1,3 +1,5 @@
+import { dirname, relative, resolve } from 'node:path'
+
 /** A rolldown plugin for portico.cjs: what it loads on demand is found in the package, by name. */
 const MODULES = {
   '../bridge/from-node.ts': 'portico/node',
@@ -11,5 +13,23 @@ export const onDemand = {
   resolveId(source) {
     const id = MODULES[source]
     return id === undefined ? undefined : { id, external: true }
+  },
+}
+
+/** What `portico serve` needs. */
+const SERVERS = new Set(['./serve.ts', '../development/develop.ts', '../master/serve.ts'])
+
+/** A rolldown plugin for the file of the command: all that is imported on demand is a module beside it. */
+export const commandsOnDemand = {
+  name: 'commands-on-demand',
+  /**
+   * @param {string} source
+   * @param {string | undefined} importer
+   * @param {{ readonly kind: string }} how
+   */
+  resolveId(source, importer, { kind }) {
+    if (kind !== 'dynamic-import' || SERVERS.has(source)) return undefined
+    const file = resolve(dirname(importer ?? ''), source.replace(/\.ts$/, '.js'))
+    return { id: relative('src/command', file).replace(/^(?!\.)/, './'), external: true }
   },
 }

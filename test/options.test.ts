@@ -310,9 +310,13 @@ describe('Environment variables', () => {
 
   test.each<[string, string, unknown]>([
     ['PORTICO_SHUTDOWN_TIMEOUT', '500', { shutdownTimeout: 500 }],
+    ['PORTICO_SHUTDOWN_TIMEOUT', '5s', { shutdownTimeout: 5000 }],
+    ['PORTICO_HIGH_WATER_MARK', '64k', { highWaterMark: 65_536 }],
+    ['PORTICO_HEADERS_TIMEOUT', 'none', { headersTimeout: Infinity }],
     ['PORTICO_HEADERS_TIMEOUT', 'Infinity', { headersTimeout: Infinity }],
     ['PORTICO_VALIDATE', 'true', { validate: true }],
     ['PORTICO_VALIDATE', 'false', { validate: false }],
+    ['PORTICO_VALIDATE', '1', { validate: true }],
     ['PORTICO_PATH_INFO', 'as-is', { pathInfo: 'as-is' }],
     ['PORTICO_SOCKET_GROUP', 'www-data', { group: 'www-data' }],
     ['PORTICO_ALLOWED_CLIENTS', '::1, 10.0.0.0/8', { allowedClients: '::1, 10.0.0.0/8' }],
@@ -324,12 +328,12 @@ describe('Environment variables', () => {
   })
 
   test.each([
-    ['PORTICO_SHUTDOWN_TIMEOUT', '5s'],
+    ['PORTICO_SHUTDOWN_TIMEOUT', '5 s'],
     ['PORTICO_SHUTDOWN_TIMEOUT', '-1'],
     ['PORTICO_SHUTDOWN_TIMEOUT', '0x10'],
     ['PORTICO_SHUTDOWN_TIMEOUT', '1e3'],
     ['PORTICO_RESPONSE_TIMEOUT', 'Infinity'],
-    ['PORTICO_VALIDATE', '1'],
+    ['PORTICO_VALIDATE', 'yes'],
     ['PORTICO_PATH_INFO', 'AUTO'],
   ])('%s=%s is refused, and the error names the variable', (name, text) => {
     expect(() => optionsFromEnvironment('http', { [name]: text })).toThrow(ConfigurationError)

@@ -3,13 +3,13 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
+import { parseValue } from '../options/check-row.ts'
 import { suggestion } from '../options/names.ts'
 import { show } from '../text.ts'
 import type { FlagValues } from './flags.ts'
 import { SETTINGS } from './serve-flags.ts'
 import { loaderOf } from './typescript.ts'
 import { UsageError } from './usage-error.ts'
-import { parseValue } from './values.ts'
 
 const FILES = ['js', 'mjs', 'cjs', 'ts', 'mts'].map((extension) => `portico.config.${extension}`)
 
@@ -89,8 +89,10 @@ function valueOf(file: string, name: string, value: unknown): unknown {
   const row = SETTINGS[name]!
   const one = (each: unknown): unknown => {
     const isText = typeof each === 'string' || typeof each === 'number' || typeof each === 'boolean'
-    const parsed = isText ? parseValue(row, String(each)) : { refused: `it is a ${typeof each}` }
-    if ('refused' in parsed) throw new UsageError(`${file}: ${name}: ${parsed.refused}`)
+    const parsed = isText
+      ? parseValue(row, String(each))
+      : { refused: `must not be ${each === null ? 'null' : `of the type ${typeof each}`}` }
+    if ('refused' in parsed) throw new UsageError(`${file}: ${name} ${parsed.refused}`)
     return parsed.value
   }
   if (row.repeatable) return (Array.isArray(value) ? value : [value]).map(one)

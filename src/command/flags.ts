@@ -1,12 +1,13 @@
 /** Flags: their tables, and how the arguments are parsed. */
 import { parseArgs } from 'node:util'
 import { UsageError } from './usage-error.ts'
+import { parseValue, type ValueRow } from '../options/check-row.ts'
 import { suggestion } from '../options/names.ts'
 import { quote } from '../text.ts'
-import { parseValue, type ValueRow } from './values.ts'
 
 /** A flag. Its key in the table is its name in camelCase: `socketMode` is --socket-mode. */
 export interface Flag extends ValueRow {
+  readonly choices?: readonly string[]
   /** One line for --help, without a capital or a full stop. */
   readonly help: string
   /** A letter: 'o' for -o. */
@@ -107,7 +108,7 @@ function valueOf({ rawName, value, inlineValue }: OptionToken, row: Flag, negati
     )
   }
   const parsed = parseValue(row, value)
-  if ('refused' in parsed) throw new UsageError(`${rawName}: ${parsed.refused}`)
+  if ('refused' in parsed) throw new UsageError(`${rawName} ${parsed.refused}`)
   return parsed.value
 }
 

@@ -7,6 +7,7 @@ import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import type { DevelopmentSettings } from '../development/develop.ts'
 import type { ListenerSettings, MountSettings, ServeSettings } from '../master/settings.ts'
 import type { Options } from '../options/options.ts'
+import { parseValue } from '../options/check-row.ts'
 import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry } from '../text.ts'
@@ -17,7 +18,6 @@ import { flagName, type FlagValues } from './flags.ts'
 import { listenersOf, type Listener } from './listeners.ts'
 import { SETTINGS } from './serve-flags.ts'
 import { UsageError } from './usage-error.ts'
-import { parseValue } from './values.ts'
 
 /** Everything that a command line, the environment and portico.config.js say. */
 export interface Settings {
@@ -213,7 +213,7 @@ function fromVariables(env: NodeJS.ProcessEnv): FlagValues {
     const texts = row.repeatable ? text.split(',') : [text]
     const parsed = texts.map((each) => {
       const one = parseValue(row, each.trim())
-      if ('refused' in one) throw new UsageError(`${row.variable}: ${one.refused}`)
+      if ('refused' in one) throw new UsageError(`${row.variable} ${one.refused}`)
       return one.value
     })
     values[key] = row.repeatable ? parsed : parsed[0]
@@ -244,7 +244,7 @@ function workersOf(given: unknown, env: NodeJS.ProcessEnv): number | undefined {
   const { WEB_CONCURRENCY: text } = env
   if (!text) return undefined
   const parsed = parseValue(SETTINGS['workers']!, text)
-  if ('refused' in parsed) throw new UsageError(`WEB_CONCURRENCY: ${parsed.refused}`)
+  if ('refused' in parsed) throw new UsageError(`WEB_CONCURRENCY ${parsed.refused}`)
   return workersOf(parsed.value, {})
 }
 

@@ -1,4 +1,5 @@
 /** How long to wait before a worker is started again. */
+import { now } from './clock.ts'
 
 /** A worker that was ready for a shorter time has failed; in milliseconds. */
 const MIN_UPTIME = 1_000
@@ -13,7 +14,7 @@ export class Backoff {
 
   /** A worker has ended; returns the milliseconds until the next one starts. */
   ended(readyAt: number): number {
-    if (readyAt > 0 && performance.now() - readyAt >= MIN_UPTIME) {
+    if (readyAt > 0 && now() - readyAt >= MIN_UPTIME) {
       this.#failures = 0
       return 0
     }

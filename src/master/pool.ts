@@ -4,6 +4,7 @@ import type { SocketHandle } from '../node-internals/hand-over.ts'
 import { Backoff } from './backoff.ts'
 import type { Reason, WorkerSettings } from './messages.ts'
 import { BootError, WorkerProcess, type Launch } from './worker-process.ts'
+import { now } from './clock.ts'
 
 /**
  * Milliseconds that a reload waits for a retired worker before it starts the next one. So only a few
@@ -218,7 +219,7 @@ export class Pool {
   /** Its watchdog ends a worker that is blocked, and so does an administrator. */
   #endOf({ end, lastSign }: WorkerProcess): string {
     const { blockTimeout } = this.#options
-    const silent = performance.now() - lastSign >= blockTimeout
+    const silent = now() - lastSign >= blockTimeout
     return end === 'SIGKILL' && blockTimeout > 0 && silent ? 'blocked' : end
   }
 

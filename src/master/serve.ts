@@ -16,6 +16,7 @@ import { DEFAULTS, type ServeSettings } from './settings.ts'
 import { onSignals } from './signals.ts'
 import { statusOf, type Status, type StatusSource } from './status.ts'
 import { BootError, type Launch } from './worker-process.ts'
+import { now } from './clock.ts'
 
 /** What `serve` resolves to; docs/operate.md lists them. */
 const EXIT_OK = 0
@@ -210,7 +211,7 @@ class Master implements StatusSource {
   /** Stops when there was no request, no connection and no job of the application for `idleExit`. */
   #watchIdleness(): () => void {
     const { idleExit = DEFAULTS.idleExit } = this.#settings
-    let idleSince = performance.now()
+    let idleSince = now()
     let requests = -1
     const timer = setInterval(() => {
       const { pool } = this
@@ -221,9 +222,9 @@ class Master implements StatusSource {
         const busy = pulse === null || pulse.connections > 0 || pulse.busy
         if (state !== 'ready' || busy) quiet = false
       }
-      if (!quiet || count !== requests) idleSince = performance.now()
+      if (!quiet || count !== requests) idleSince = now()
       requests = count
-      if (performance.now() - idleSince < idleExit) return
+      if (now() - idleSince < idleExit) return
       clearInterval(timer)
       logEntry(`Idle for ${idleExit / 1000} s: ending until the next connection`)
       // What has arrived since waits in the kernel for the process that starts next.

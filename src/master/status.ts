@@ -3,6 +3,7 @@ import { PULSE_TIME } from './messages.ts'
 import type { Pool } from './pool.ts'
 import type { BoundSocket } from './bind.ts'
 import type { WorkerProcess } from './worker-process.ts'
+import { now } from './clock.ts'
 
 /**
  * Milliseconds in which a worker has to respond, or it counts as blocked: enough for a busy one, and
@@ -107,7 +108,7 @@ export async function statusOf(source: StatusSource): Promise<Status> {
 
 async function isBlocked(worker: WorkerProcess): Promise<boolean> {
   if (worker.state !== 'ready' && worker.state !== 'retiring') return false
-  return performance.now() - worker.lastSign > SILENT || !(await worker.responds(RESPONSE_TIME))
+  return now() - worker.lastSign > SILENT || !(await worker.responds(RESPONSE_TIME))
 }
 
 async function processStatus(worker: WorkerProcess): Promise<ProcessStatus> {
@@ -127,6 +128,6 @@ async function processStatus(worker: WorkerProcess): Promise<ProcessStatus> {
     rssBytes: pulse?.rss ?? 0,
     loopDelayMs: Math.round(pulse?.delay ?? 0),
     utilization: Math.round((pulse?.utilization ?? 0) * 100) / 100,
-    silentMs: Math.round(performance.now() - worker.lastSign),
+    silentMs: Math.round(now() - worker.lastSign),
   }
 }

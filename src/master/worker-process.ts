@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { forwardLog } from '../json-log.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import type { FromWorker, Pulse, Reason, ToWorker, WorkerSettings } from './messages.ts'
+import { now } from './clock.ts'
 
 /** Milliseconds after the grace period after which a worker that still runs is killed. */
 const KILL_AFTER = 1_000
@@ -54,8 +55,8 @@ export class WorkerProcess {
   /** Takes the connections that this worker gives away. */
   heir: WorkerProcess | null = null
   pulse: Pulse | null = null
-  /** When its last message came, on the clock of `performance.now()`. */
-  lastSign = performance.now()
+  /** When its last message came, on the clock of `now()`. */
+  lastSign = now()
   /** What the pool saw when it last looked, and how often nothing had come since. */
   checkedSign = 0
   silentChecks = 0
@@ -107,7 +108,7 @@ export class WorkerProcess {
         if (message?.portico === 'ready') {
           clearTimeout(timer)
           this.state = 'ready'
-          this.readyAt = performance.now()
+          this.readyAt = now()
           resolve()
         }
         this.#receive(message, handle as SocketHandle | undefined)
@@ -121,7 +122,7 @@ export class WorkerProcess {
   }
 
   #receive(message: FromWorker | null, handle: SocketHandle | undefined): void {
-    this.lastSign = performance.now()
+    this.lastSign = now()
     switch (message?.portico) {
       case 'failed':
         this.#failure = message.text

@@ -1,5 +1,6 @@
-/** Checks options against rows of a table, without knowing the table. */
+/** Checks options against rows of a table, and reads them from text, without knowing the table. */
 import { ConfigurationError } from '../errors.ts'
+import { quote } from '../text.ts'
 import { checkNames, nearest } from './names.ts'
 import { MAX_SIZE, type Kind, type OptionRow } from './row.ts'
 import { show } from './values.ts'
@@ -23,26 +24,94 @@ export function checkRows(
 export function checkValue(name: string, row: OptionRow, value: unknown): void {
   const expected = value === undefined ? undefined : expectation(row, value)
   if (expected === undefined) return
-  const choices = row.choices?.map(String) ?? []
-  const near = row.kind === 'choice' ? nearest(String(value), choices) : undefined
-  const hint = near === undefined ? '' : `. Did you mean '${near}'?`
-  throw new ConfigurationError(`${name} must be ${expected} (got ${show(value)})${hint}`)
+  throw new ConfigurationError(
+    `${name} must be ${expected} (got ${show(value)})${hint(row, value)}`,
+  )
+}
+
+function hint({ kind, choices = [] }: ValueRow, value: unknown): string {
+  const near = kind === 'choice' ? nearest(String(value), choices.map(String)) : undefined
+  return near === undefined ? '' : `. Did you mean '${near}'?`
+}
+
+/** The part of a row that describes its value. */
+export interface ValueRow extends Pick<OptionRow, 'kind' | 'range' | 'unlimited' | 'choices'> {
+  /** A word that is accepted in place of a number, such as 'auto'. */
+  readonly word?: string
+}
+
+export type Parsed = { readonly value: unknown } | { readonly refused: string }
+
+const TIME: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+const SIZE: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 }
+
+/**
+ * Reads the text of a variable, of a flag or of portico.config.js: '30s' and '64k' besides numbers,
+ * and 'none' for no limit. `refused` follows the name of what was set.
+ */
+export function parseValue(row: ValueRow, text: string): Parsed {
+  const { kind, word } = row
+  if (text === word) return { value: word }
+  const value = read(row, text)
+  // An empty path or address is a mistake; an empty text may be meant.
+  const empty = text === '' && (kind === 'special' || kind === 'header')
+  const expected = empty ? 'given' : expectation(row, value)
+  if (expected === undefined) return { value }
+  return { refused: `must be ${textual(row) ?? expected} (got ${quote(text)})${hint(row, text)}` }
 }
 
 /**
- * The value that a variable or a flag sets.
+ * The value that a variable sets.
  *
- * @param where the variable or the flag, for the message.
+ * @param where the variable, for the message.
  * @throws {ConfigurationError} if the value is of the wrong kind or out of range.
  */
 export function valueOf(row: OptionRow, text: string, where: string): unknown {
-  const value = parse(row.kind, text)
-  checkValue(where, row, value)
-  return value
+  const parsed = parseValue(row, text)
+  if ('refused' in parsed) throw new ConfigurationError(`${where} ${parsed.refused}`)
+  return parsed.value
+}
+
+/** Text of another format is NaN, or stays as it is; `expectation` refuses both. */
+function read({ kind, unlimited }: ValueRow, text: string): unknown {
+  if (unlimited && /^(?:infinity|none)$/i.test(text)) return Infinity
+  switch (kind) {
+    case 'time': {
+      const [, digits = 'x', unit = 'ms'] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? []
+      return Math.round(Number(digits) * TIME[unit]!)
+    }
+    case 'bytes': {
+      const [, digits = 'x', unit = ''] = /^(\d+)([kmg]?)(?:i?b)?$/i.exec(text) ?? []
+      return Number(digits) * SIZE[unit.toLowerCase()]!
+    }
+    case 'count':
+      return /^\d+$/.test(text) ? Number(text) : NaN
+    case 'switch':
+      return /^(?:true|1)$/.test(text) ? true : /^(?:false|0)$/.test(text) ? false : text
+    default:
+      return text
+  }
+}
+
+/** What a number looks like as text. */
+const FORMS: Partial<Readonly<Record<Kind, string>>> = {
+  time: 'a time such as 500ms, 30s, 10m or 1h',
+  bytes: 'a size such as 4096, 64k or 1m',
+  count: 'a whole number',
+}
+
+function textual({ kind, range: [min, max] = [0, MAX_SIZE], unlimited, word }: ValueRow) {
+  const form = FORMS[kind]
+  if (form === undefined) return undefined
+  const comma = kind === 'count' ? '' : ','
+  const bounds = max === MAX_SIZE && min === 0 ? '' : `${comma} from ${min} to ${max}`
+  const unit = kind === 'time' && bounds !== '' ? ' ms' : ''
+  const words = [...(unlimited ? ["'none' for no limit"] : []), ...(word ? [`'${word}'`] : [])]
+  return [`${form}${bounds}${unit}`, ...words].join(', or ')
 }
 
 /** A description of what the option accepts, if it does not accept this value. */
-function expectation(row: OptionRow, value: unknown): string | undefined {
+function expectation(row: ValueRow, value: unknown): string | undefined {
   const { kind, range: [min, max] = [0, MAX_SIZE], unlimited, choices = [] } = row
   switch (kind) {
     case 'time':
@@ -77,13 +146,4 @@ const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 function isVariables(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   return Object.values(value).every((variable) => typeof variable === 'string')
-}
-
-/** Reads a value from text. Returns text of another format unchanged; `expectation` refuses it. */
-function parse(kind: Kind, text: string): unknown {
-  if (kind === 'time' || kind === 'bytes' || kind === 'count') {
-    return /^(?:\d+|Infinity)$/.test(text) ? Number(text) : text
-  }
-  if (kind === 'switch' && (text === 'true' || text === 'false')) return text === 'true'
-  return text
 }

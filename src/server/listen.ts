@@ -1,6 +1,5 @@
 /** Where a server listens: the option `listen` of FastCGI, SCGI and HTTP. */
 import cluster from 'node:cluster'
-import { lookup } from 'node:dns/promises'
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { Server } from 'node:net'
 import { ConfigurationError, PorticoError } from '../errors.ts'
@@ -184,10 +183,16 @@ const WILDCARDS = new BlockList()
 WILDCARDS.addAddress('0.0.0.0')
 WILDCARDS.addAddress('::', 'ipv6')
 
+async function addressOf(name: string): Promise<string> {
+  // Loaded on demand: a quarter of a megabyte that few servers need.
+  const { address } = await process.getBuiltinModule('node:dns/promises').lookup(name)
+  return address
+}
+
 /** Resolves the name before the check: '0', '0x0' and names in a hosts file may be wildcards. */
 export async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
   const everywhere = host === '*'
-  const address = everywhere || isIP(host) ? host : (await lookup(host)).address
+  const address = everywhere || isIP(host) ? host : await addressOf(host)
   const family = isIPv6(address) ? 'ipv6' : 'ipv4'
   if (policy.wildcard === 'refuse' && (everywhere || WILDCARDS.check(address, family))) {
     throw new ConfigurationError(

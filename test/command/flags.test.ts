@@ -3,7 +3,7 @@ import { describe, expect, it, test } from 'vitest'
 import { parseFlags, type FlagTable } from '../../src/command/flags.ts'
 import { main } from '../../src/command/main.ts'
 import { UsageError } from '../../src/command/usage-error.ts'
-import { parseValue } from '../../src/command/values.ts'
+import { parseValue } from '../../src/options/check-row.ts'
 
 const TABLE: FlagTable = {
   socketMode: { kind: 'special', value: 'MODE', help: '' },
@@ -40,18 +40,12 @@ describe('parseFlags refuses, in one line,', () => {
     ],
     [['--no-listen'], '--no-listen: --listen cannot be negated'],
     [['--verbose=maybe'], '--verbose takes no value (got "maybe")'],
-    [
-      ['--workers', '9'],
-      `--workers: "9" is not accepted; it is a whole number from 1 to 8, or 'auto'`,
-    ],
-    [['-w', 'x'], `-w: "x" is not accepted; it is a whole number, or 'auto'`],
-    [
-      ['--slow', '5 s'],
-      '--slow: "5 s" is not accepted; it is a time such as 500ms, 30s, 10m or 1h',
-    ],
+    [['--workers', '9'], `--workers must be a whole number from 1 to 8, or 'auto' (got "9")`],
+    [['-w', 'x'], `-w must be a whole number from 1 to 8, or 'auto' (got "x")`],
+    [['--slow', '5 s'], '--slow must be a time such as 500ms, 30s, 10m or 1h (got "5 s")'],
     [
       ['--gateway', 'fcgi'],
-      `--gateway: "fcgi" is not accepted; it is one of fastcgi, http. Did you mean 'fastcgi'?`,
+      `--gateway must be one of fastcgi, http (got "fcgi"). Did you mean 'fastcgi'?`,
     ],
   ])('%j', (args, message) => {
     expect(() => parseFlags(args, TABLE)).toThrow(new UsageError(message))

@@ -155,7 +155,7 @@ test('portico init cgi --write makes the script executable', async () => {
 })
 
 test('the command portico prints the same as main() of its module', async () => {
-  const out = execFileSync(process.execPath, ['bin/portico.mjs', 'init', 'lighttpd'], {
+  const out = execFileSync(process.execPath, ['bin/portico.cjs', 'init', 'lighttpd'], {
     encoding: 'utf8',
     stdio: 'pipe',
   })

@@ -12,7 +12,7 @@ import { SCGIHandler } from '../../handlers/scgi.ts'
 import { load } from '../../src/application/load.ts'
 
 /** The command is the one that `npm run build` makes, from 'dist/'. */
-const BIN = resolve('bin/portico.mjs')
+const BIN = resolve('bin/portico.cjs')
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
 const FILE = resolve('test/fixtures/request-application.mjs')
 

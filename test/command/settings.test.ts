@@ -154,9 +154,17 @@ describe('A usage error in one line follows from', () => {
     [['--env-file', '/nope.env'], {}, /^--env-file: no such file: \/nope\.env$/],
     [['--config', '/nope.js'], {}, /^--config: no such file: \/nope\.js$/],
     [['--config', config], {}, /: unknown setting 'wrokers'\. Did you mean 'workers'\?$/],
-    [[], { PORTICO_SLOW: 'x' }, /^PORTICO_SLOW: "x" is not accepted; it is a time such as /],
-    [[], { WEB_CONCURRENCY: '0' }, /^WEB_CONCURRENCY: "0" is not accepted; it is a whole number /],
-    [[], { PORTICO_GATEWAY: 'fcgi' }, /^PORTICO_GATEWAY: "fcgi" is not accepted; it is one of /],
+    [[], { PORTICO_SLOW: 'x' }, /^PORTICO_SLOW must be a time such as .* ms \(got "x"\)$/],
+    [
+      [],
+      { WEB_CONCURRENCY: '0' },
+      /^WEB_CONCURRENCY must be a whole number from 1 to 1024, or 'auto' \(got "0"\)$/,
+    ],
+    [
+      [],
+      { PORTICO_GATEWAY: 'fcgi' },
+      /^PORTICO_GATEWAY must be one of .* \(got "fcgi"\)\. Did you mean 'fastcgi'\?$/,
+    ],
   ])('%j with %j', async (args, env, message) => {
     const failed = settingsFor(args, env)
     await expect(failed).rejects.toThrow(UsageError)

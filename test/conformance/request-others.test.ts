@@ -11,7 +11,7 @@ import { phpFpmProgram, startPhpFpm, type PhpFpm } from '../servers/php-fpm.ts'
 import { findProgram, installed, makeDirectory } from '../servers/process.ts'
 
 /** The command of 'dist/'. */
-const BIN = resolve('bin/portico.mjs')
+const BIN = resolve('bin/portico.cjs')
 
 function portico(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((done) => {

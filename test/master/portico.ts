@@ -6,7 +6,7 @@ import type { Status } from '../../src/master/status.ts'
 import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
 import { start, type Running } from '../server/child.ts'
 
-export const PROGRAM = resolve(import.meta.dirname, '../../bin/portico.mjs')
+export const PROGRAM = resolve(import.meta.dirname, '../../bin/portico.cjs')
 
 /** Responds with its pid and the length of the body; some paths misbehave. */
 export const APPLICATION = `

@@ -26,7 +26,7 @@ describe.each(cases)('portico init $name --gateway $gateway --mount /app --try',
     async () => {
       const flags = ['--gateway', each.gateway, '--mount', '/app', '--try']
       const { stdout } = await run(process.execPath, [
-        'bin/portico.mjs',
+        'bin/portico.cjs',
         'init',
         each.name,
         ...flags,
