@@ -38,7 +38,7 @@ const DONE = `done = function(summary)
     summary.requests, e.status, e.connect + e.read + e.write + e.timeout))
 end\n`
 
-const portico = join(root, 'bin/portico.mjs')
+const portico = join(root, 'bin/portico.cjs')
 const directory = temporaryDirectory()
 const fleet =
   !options.loopback && (await canMakeNetworks()) ? new NamespaceFleet() : new LoopbackFleet()

@@ -179,12 +179,12 @@ const OWN = own({
   live: {
     kind: 'switch',
     negative: true,
-    help: 'do not let pages reload themselves (development)',
+    help: 'whether pages reload themselves after a change (development)',
   },
   validate: {
     kind: 'switch',
     negative: true,
-    help: 'do not check the application (development)',
+    help: 'whether the validator checks the application (development)',
   },
   poll: {
     kind: 'switch',

@@ -7,7 +7,7 @@ import { lines, type ServerDescription, type Site, unixPath } from './site.ts'
 export const STOP_SECONDS = 15
 
 /** The command's file in the package. */
-const COMMAND = 'bin/portico.mjs'
+const COMMAND = 'bin/portico.cjs'
 
 /**
  * systemd removes this directory when the service stops, and gives it to the user of the service

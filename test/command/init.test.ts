@@ -63,7 +63,7 @@ describe('portico init puts what it is given into the configuration:', () => {
     [
       ['systemd', '/srv/app.mjs'],
       [
-        `ExecStart=${process.execPath} ${resolve('bin/portico.mjs')} serve /srv/app.mjs`,
+        `ExecStart=${process.execPath} ${resolve('bin/portico.cjs')} serve /srv/app.mjs`,
         'KillMode=mixed',
       ],
     ],

@@ -37,7 +37,7 @@ describe('examples/deploy/ has the files of', () => {
     for (const { path, text } of description.configure(SITE)) {
       const onAServer = text
         .replaceAll(process.execPath, '/usr/bin/node')
-        .replaceAll(resolve('bin/portico.mjs'), '/srv/app/node_modules/portico/bin/portico.mjs')
+        .replaceAll(resolve('bin/portico.cjs'), '/srv/app/node_modules/portico/bin/portico.cjs')
       const file = `../../examples/deploy/${directory}${basename(path)}`
       await expect(onAServer).toMatchFileSnapshot(file)
     }

@@ -29,7 +29,7 @@ const APPLICATION = `export default (environ, startResponse) => {
 // Each step prints its name, its output and its exit code.
 const SCRIPT = `
 step() { echo "# $1"; shift; "$@" 2>&1; echo "= $?"; }
-portico='/opt/node/node /srv/app/node_modules/portico/bin/portico.mjs'
+portico='/opt/node/node /srv/app/node_modules/portico/bin/portico.cjs'
 until_ready() { until $portico status "$1" 2>&1 | grep -q 'workers .* 2 of 2 ready'; do sleep 0.1; done; }
 cd /srv/app
 step init $portico init systemd app.mjs --write /etc/systemd/system

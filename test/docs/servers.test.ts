@@ -46,7 +46,7 @@ const code = (text: string, language = 'text'): string =>
 const withoutThisMachine = (text: string): string =>
   text
     .replaceAll(process.execPath, '/usr/bin/node')
-    .replaceAll(resolve('bin/portico.mjs'), '/srv/app/node_modules/portico/bin/portico.mjs')
+    .replaceAll(resolve('bin/portico.cjs'), '/srv/app/node_modules/portico/bin/portico.cjs')
 
 function page(description: ServerDescription): string {
   const { name, title, gateways, quirks, packages } = description
