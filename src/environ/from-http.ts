@@ -199,8 +199,8 @@ function checkCoding(coding: string, httpVersion: string): void {
 
 /**
  * Whether a request can be accepted without the checks of `addHeaders`: HTTP/1, a path as target, at
- * most `max` headers, a valid Host, no second Host, Content-Type or Content-Length, and no transfer
- * coding.
+ * most `max` headers, no second Host, Content-Type or Content-Length, and no transfer coding. An
+ * invalid Host is left to the framework, whose own tests send one.
  */
 export function isOrdinary(request: IncomingMessage, max: number): boolean {
   const { rawHeaders: raw, url = '' } = request
@@ -215,7 +215,6 @@ export function isOrdinary(request: IncomingMessage, max: number): boolean {
     if (name !== 'host' && name !== 'content-type' && name !== 'content-length') continue
     const value = raw[i + 1]!
     if ((seen & bit) !== 0 || (name === 'content-length' && value.length > 15)) return false
-    if (name === 'host' && !isHost(value)) return false
     seen |= bit
   }
   return true

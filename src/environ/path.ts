@@ -7,7 +7,7 @@ import { divideCorrectly, redirectedFrom, respellPath } from './path-quirks.ts'
 /** Where SCRIPT_NAME ends and PATH_INFO begins, if the web server sends them wrong. */
 export type PathOptions = Pick<Options, 'scriptName' | 'pathInfo'>
 
-/** Sets SCRIPT_NAME and PATH_INFO: each is '' or '/…', and SCRIPT_NAME is never '/'. */
+/** Sets SCRIPT_NAME and PATH_INFO: each is '' or '/…', not both are '', and SCRIPT_NAME is never '/'. */
 export function repairPath(environ: Environ, options: PathOptions, gateway?: string): void {
   const strategy = options.pathInfo ?? 'auto'
   if (strategy !== 'as-is') divideCorrectly(environ, gateway)
@@ -22,6 +22,8 @@ export function repairPath(environ: Environ, options: PathOptions, gateway?: str
     environ.PATH_INFO = decodePath(uri)
   }
   if (mount !== undefined) mountAt(environ, mount)
+  // 'OPTIONS *' (RFC 9112, section 3.2.4), or a web server that sends no path at all.
+  if (environ.PATH_INFO === '' && environ.SCRIPT_NAME === '') environ.PATH_INFO = '/'
 }
 
 function requestedPath(environ: Environ, mount: string): string {
@@ -32,7 +34,7 @@ function requestedPath(environ: Environ, mount: string): string {
     : script + info
 }
 
-/** Adds a missing leading slash. The target of `OPTIONS *` is not a path and becomes ''. */
+/** Adds a missing leading slash. The target of `OPTIONS *` is not a path. */
 function absolute(path: string | undefined): string {
   if (!path || path === '*') return ''
   return path.charCodeAt(0) === 0x2f ? path : `/${path}`

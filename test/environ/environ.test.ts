@@ -24,7 +24,7 @@ function seen(...list: string[]): Environ {
 const DEFAULTS = {
   REQUEST_METHOD: 'GET',
   SCRIPT_NAME: '',
-  PATH_INFO: '',
+  PATH_INFO: '/',
   QUERY_STRING: '',
   SERVER_NAME: 'localhost',
   SERVER_PORT: '80',

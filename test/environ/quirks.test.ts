@@ -254,7 +254,7 @@ const asSent: Row[] = [
   ['IIS', iis('/app.js', '/x', '/app.js/x'), '/app.js', '/x'],
   ['a server that says / for the mount point', { SCRIPT_NAME: '/', PATH_INFO: '/x' }, '', '/x'],
   ['a server that forgets slashes', { SCRIPT_NAME: 'app', PATH_INFO: 'x' }, '/app', '/x'],
-  ['OPTIONS *', { ...nginx('*', '*'), REQUEST_METHOD: 'OPTIONS' }, '', ''],
+  ['OPTIONS *', { ...nginx('*', '*'), REQUEST_METHOD: 'OPTIONS' }, '', '/'],
   ['nginx, PATH_INFO $fastcgi_script_name', nginxTwice('/a/b'), '', '/a/b'],
   ['nginx, PATH_INFO $fastcgi_script_name, at /', nginxTwice('/'), '', '/'],
   [
@@ -493,6 +493,20 @@ test.each<[string, Variables, string, string]>([
   ],
 ])('Under CGI, SCRIPT_NAME names the script: %s', (_, variables, script, path) => {
   expect(paths(variables, {}, 'cgi')).toEqual([script, path])
+})
+
+test.each([
+  [{}],
+  [{ SCRIPT_NAME: '', PATH_INFO: '' }],
+  [{ SCRIPT_NAME: '/', PATH_INFO: '' }],
+  [{ SCRIPT_NAME: '', PATH_INFO: '*', REQUEST_URI: '*' }],
+  [{ REQUEST_URI: '' }],
+] as Variables[][])('SCRIPT_NAME and PATH_INFO are not both empty for %j', (variables) => {
+  for (const pathInfo of ['auto', 'as-is', 'from-uri'] as const) {
+    for (const scriptName of [undefined, '', '/']) {
+      expect(paths(variables, { pathInfo, scriptName })).toEqual(['', '/'])
+    }
+  }
 })
 
 test('A mount point of 100,000 slashes and a letter is cut in linear time', () => {

@@ -88,7 +88,6 @@ test.each([
   ],
   ['a NUL in the path', get('/%00'), '400'],
   ['a user in the target', get('http://u@h/'), '400'],
-  ['an invalid Host', get('/').replace('Host: a', 'Host: a/b'), '400'],
   ['another version', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', '505'],
   ['a path that is a star', 'PUT * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', '400'],
 ])('a direct request with %s is refused', async (_, bytes, status) => {
@@ -97,6 +96,21 @@ test.each([
   const port = await serve(fromNode(listener))
   expect(await ask(port, bytes)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   expect(listener).not.toHaveBeenCalled()
+})
+
+test('an invalid Host is passed to the application as by node:http, but makes no environ', async () => {
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+  const invalid = get('/').replace('Host: a', 'Host: a/b')
+  const port = await serve(
+    fromNode((request, response) => {
+      if (request.headers['x-environ']) response.end(seen(request).PATH_INFO)
+      else response.end(request.headers.host)
+    }),
+  )
+  expect(await ask(port, invalid)).toMatch(/a\/b$/)
+  expect(await ask(port, invalid.replace('\r\n', '\r\nX-Environ: 1\r\n'))).toMatch(
+    /^HTTP\/1\.1 400 /,
+  )
 })
 
 test('bytes after the last request do not replace its response', async () => {
