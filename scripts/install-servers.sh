@@ -27,6 +27,8 @@ packages=${*:-'
   uwsgi-core
   uwsgi-plugin-python3
   python3
+  libcgi-pm-perl
+  libplack-perl
   chromium
 '}
 

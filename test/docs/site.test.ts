@@ -1,0 +1,126 @@
+/**
+ * The pages of docs/: their order, their links, and the commands and programs of the pages for
+ * newcomers, which are run.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
+import { temporaryDirectory } from '../server/child.ts'
+
+const PAGES = readdirSync('docs', { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => join('docs', name))
+const TOP = ['README.md', 'SPEC.md', 'SECURITY.md', 'CONTRIBUTING.md', 'CHANGELOG.md']
+
+/** The text without code, in which brackets are no links. */
+const prose = (text: string): string =>
+  text.replaceAll(/^```[^]*?^```$/gm, '').replaceAll(/`[^`\n]*`(?!\])/g, '')
+
+/** The anchors of a page, as GitHub makes them from its headings. */
+function anchorsOf(page: string): Set<string> {
+  const text = readFileSync(page, 'utf8').replaceAll(/^```[^]*?^```$/gm, '')
+  const anchors = new Set<string>()
+  for (const [, heading = ''] of text.matchAll(/^#+ (.*)$/gm)) {
+    const words = heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+    anchors.add(words.replaceAll(/\s/g, '-'))
+  }
+  return anchors
+}
+
+test('Every link between the pages leads to a file that exists, and to a heading in it', () => {
+  const wrong: string[] = []
+  for (const page of [...TOP, ...PAGES]) {
+    for (const [, target = ''] of prose(readFileSync(page, 'utf8')).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [path = '', anchor] = target.split('#')
+      const file = path === '' ? page : join(dirname(page), path)
+      if (!existsSync(file)) wrong.push(`${page}: ${target}`)
+      else if (anchor && !anchorsOf(file).has(anchor)) wrong.push(`${page}: ${target}`)
+    }
+  }
+  expect(wrong).toEqual([])
+})
+
+test('docs/README.md links every page once, apart from those of web servers', () => {
+  const text = readFileSync('docs/README.md', 'utf8')
+  const linked = [...text.matchAll(/\]\(([\w-]+\.md)\)/g)].map(([, name]) => join('docs', name!))
+  const pages = PAGES.filter((page) => dirname(page) === 'docs' && page !== 'docs/README.md')
+  expect(linked.toSorted()).toEqual(pages.toSorted())
+})
+
+test('README.md has at most 150 lines', () => {
+  expect(readFileSync('README.md', 'utf8').split('\n').length).toBeLessThanOrEqual(151)
+})
+
+test('docs/which-gateway.md has the figures of docs/performance.md', () => {
+  const rowsOf = (page: string): string[][] =>
+    readFileSync(`docs/${page}.md`, 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('|'))
+      .map((line) => line.split('|').map((cell) => cell.trim()))
+  const measured = rowsOf('performance')
+  const shown = rowsOf('which-gateway').filter((row) => /^\d{5}$/.test(row[2]!))
+  expect(shown).toHaveLength(4)
+  for (const [, name, requests, cpu, memory] of shown) {
+    // The first table: behind nginx, kept-alive connections.
+    const found = measured.find((row) => row[1] === 'hello' && row[2] === name)
+    expect([name, requests, cpu, memory]).toEqual([found?.[2], found?.[3], found?.[5], found?.[9]])
+  }
+})
+
+/** Programs in other languages that a page compares with; without one, its command is not run. */
+const OTHERS: Readonly<Record<string, string[]>> = {
+  python3: ['-c', 'import wsgiref'],
+  perl: ['-MCGI', '-MPlack', '-e', '1'],
+}
+
+describe.each(['start', 'write', 'migrate', 'reference'])('docs/%s.md', (name) => {
+  const { path, remove } = temporaryDirectory()
+  const text = readFileSync(`docs/${name}.md`, 'utf8')
+  const env = {
+    PATH: [join(path, 'node_modules/.bin'), dirname(process.execPath), process.env['PATH']].join(
+      delimiter,
+    ),
+  }
+  const bash = (script: string) =>
+    promisify(execFile)('bash', ['--norc', '-c', `npx() { "$@"; }\n${script}`], { cwd: path, env })
+
+  beforeAll(async () => {
+    await mkdir(join(path, 'node_modules/.bin'), { recursive: true })
+    await symlink(resolve('.'), join(path, 'node_modules/portico'))
+    await symlink(resolve('node_modules/express'), join(path, 'node_modules/express'))
+    await symlink(resolve('bin/portico.mjs'), join(path, 'node_modules/.bin/portico'))
+    await writeFile(join(path, 'package.json'), '{}')
+    for (const [, code = '', file = ''] of text.matchAll(
+      /```\w+\n((?:\/\/|#) (\S+\.\w+)\n[^]*?)```/g,
+    )) {
+      await writeFile(join(path, file), code)
+    }
+  })
+  afterAll(() => rm(path, { recursive: true, force: true }).finally(remove))
+
+  const commands = [...text.matchAll(/^```console\n([^]*?)^```$/gm)].flatMap(([, block = '']) =>
+    [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)].map(([, command, output]) => ({
+      command: command!,
+      output: output!,
+    })),
+  )
+
+  it.each(commands)('shows the output of $command', async ({ command, output }) => {
+    for (const [program, args] of Object.entries(OTHERS)) {
+      if (!new RegExp(`\\b${program} `).test(command)) continue
+      const found = await promisify(execFile)(program, args).then(
+        () => true,
+        () => false,
+      )
+      if (!found && process.env['CI'] !== 'true') return
+    }
+    const { stdout, stderr } = await bash(command)
+    expect(stdout.replaceAll('\r\n', '\n') + stderr).toBe(output)
+  })
+
+  it('has programs and commands', () => expect(commands.length).toBeGreaterThan(0))
+})
