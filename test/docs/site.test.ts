@@ -67,12 +67,14 @@ test('README.md has at most 150 lines', () => {
   expect(readFileSync('README.md', 'utf8').split('\n').length).toBeLessThanOrEqual(151)
 })
 
+/** The rows of all tables of a page. */
+const rowsOf = (page: string): string[][] =>
+  readFileSync(`docs/${page}.md`, 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('|'))
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+
 test('docs/which-gateway.md has the figures of docs/performance.md', () => {
-  const rowsOf = (page: string): string[][] =>
-    readFileSync(`docs/${page}.md`, 'utf8')
-      .split('\n')
-      .filter((line) => line.startsWith('|'))
-      .map((line) => line.split('|').map((cell) => cell.trim()))
   const measured = rowsOf('performance')
   const shown = rowsOf('which-gateway').filter((row) => /^\d{5}$/.test(row[2]!))
   expect(shown).toHaveLength(4)
