@@ -53,6 +53,8 @@ async function examine(target: string, values: Call['values']): Promise<Finding[
     const { examineUrl } = await import('../doctor/url.ts')
     return examineUrl(target)
   }
+  if (/^\w+:\/\//.test(target))
+    throw new UsageError(`doctor: ${target} is not an http or https URL`)
   if (target === 'cgi' && !existsSync(target)) {
     const { examineHost } = await import('../doctor/cgi.ts')
     return examineHost(given)

@@ -50,10 +50,7 @@ const STATUSES: Readonly<Record<number, readonly [reason: string, fix: string]>>
 
 /** Why there is no response, by the code of the error. */
 const UNREACHABLE: Readonly<Record<string, readonly [reason: string, fix: string]>> = {
-  ECONNREFUSED: [
-    'no web server listens there',
-    'systemctl start the web server, or correct the port',
-  ],
+  ECONNREFUSED: ['no web server listens there', 'start the web server, or correct the port'],
   ENOTFOUND: ['the name is not known', 'correct the host name, or add it to /etc/hosts'],
   EAI_AGAIN: ['the name cannot be looked up', 'correct the host name, or add it to /etc/hosts'],
   ECONNRESET: ['the web server closed the connection without a response', 'look at its error log'],
@@ -61,6 +58,7 @@ const UNREACHABLE: Readonly<Record<string, readonly [reason: string, fix: string
     'the web server closed the connection without a response',
     'look at its error log',
   ],
+  'bad port': ['fetch refuses this port, which belongs to another protocol', 'use another port'],
   EPROTO: ['the port does not speak TLS', 'use http:// for this port'],
   ERR_SSL_WRONG_VERSION_NUMBER: ['the port does not speak TLS', 'use http:// for this port'],
   DEPTH_ZERO_SELF_SIGNED_CERT: [
@@ -130,8 +128,8 @@ export class Asker {
 }
 
 function unreachable(target: string, error: unknown): Finding {
-  const { cause, name } = error as { cause?: { code?: string }; name: string }
-  const code = cause?.code ?? name
+  const { cause, name } = error as { cause?: { code?: string; message?: string }; name: string }
+  const code = cause?.code ?? cause?.message ?? name
   if (code === 'TimeoutError') {
     const message = `${target}: no response within ${TIMEOUT / 1000} s`
     return failure('web server', message, 'portico status CONTROL # shows blocked workers')

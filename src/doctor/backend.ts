@@ -12,6 +12,7 @@ import {
   listenerOnPath,
   listenerOnPort,
   textOf,
+  unixListeners,
 } from './processes.ts'
 import { examineSocket } from './socket.ts'
 
@@ -49,14 +50,13 @@ function exactly(finding: Finding, { address, text }: Backend): Finding {
 /** The only socket beside a missing one, or of its name, on which something listens. */
 function otherSocket(wanted: string | undefined): string | undefined {
   if (wanted === undefined) return undefined
-  const paths = textOf('/proc/net/unix')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/)[7] ?? '')
-    .filter((path) => path.startsWith('/') && path !== wanted)
+  const paths = unixListeners()
+    .map(({ path }) => path)
+    .filter((path) => path !== wanted)
     .filter((path) => basename(path) === basename(wanted) || nearby(path, wanted))
   const [other, ...others] = new Set(paths)
   if (other === undefined || others.length > 0) return undefined
-  return listenerOnPath(other) === undefined ? undefined : other
+  return other
 }
 
 function nearby(path: string, wanted: string): boolean {

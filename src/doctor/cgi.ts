@@ -59,10 +59,12 @@ function examineServers(fronts: readonly Front[]): Finding[] {
       ),
     ]
   }
-  return able.flatMap((front) => examineServer(front))
+  const runs = able.some(({ setup }) => setup?.runsScripts === true)
+  return able.flatMap((front) => examineServer(front, runs))
 }
 
-function examineServer({ name, process, file, setup }: Front): Finding[] {
+/** @param others whether any web server here runs scripts */
+function examineServer({ name, process, file, setup }: Front, others: boolean): Finding[] {
   const findings: Finding[] = []
   findings.push(
     process === undefined
@@ -86,6 +88,8 @@ function examineServer({ name, process, file, setup }: Front): Finding[] {
   if (setup.runsScripts === true) {
     const where = setup.scripts.join(', ') || 'files with a handler'
     findings.push(ok('configuration', `${name} runs ${where} as scripts`))
+  } else if (others) {
+    findings.push(ok('configuration', `${name} runs no scripts`))
   } else {
     const message = `${file} and its includes have no ${MEANS[name]}, so nothing is a CGI script`
     findings.push(failure('configuration', message, RUNS_CGI[name]))

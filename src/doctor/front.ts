@@ -192,7 +192,7 @@ function argumentOf(args: readonly string[], flags: readonly string[]): string |
 }
 
 /** Debian's Apache gets its variables from a shell script. */
-function envvars(): Record<string, string> {
+export function envvars(): Record<string, string> {
   const found: Record<string, string> = { APACHE_LOG_DIR: '/var/log/apache2' }
   for (const [, name = '', value = ''] of textOf('/etc/apache2/envvars').matchAll(
     /^export (\w+)=(.*)$/gm,

@@ -95,14 +95,21 @@ export function listenerOnPort(port: number): Process | undefined {
   return ownerOf(new Set(tcpListeners(port).map(({ inode }) => inode)))
 }
 
-/** The process that listens on a Unix socket. */
-export function listenerOnPath(path: string): Process | undefined {
-  const inodes = textOf('/proc/net/unix')
+/** Unix sockets that listen. Portico binds PATH.PID and renames it, which the kernel does not show. */
+export function unixListeners(): { path: string; inode: string }[] {
+  return textOf('/proc/net/unix')
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
-    .filter((columns) => columns[7] === path && (Number.parseInt(columns[3]!, 16) & ACCEPTS) !== 0)
-    .map((columns) => columns[6]!)
-  return ownerOf(new Set(inodes))
+    .filter(([, , , flags = '', , , , path = '']) => {
+      return path.startsWith('/') && (Number.parseInt(flags, 16) & ACCEPTS) !== 0
+    })
+    .map((columns) => ({ path: columns[7]!.replace(/\.\d+$/, ''), inode: columns[6]! }))
+}
+
+/** The process that listens on a Unix socket. */
+export function listenerOnPath(wanted: string): Process | undefined {
+  const found = unixListeners().filter(({ path }) => path === wanted.replace(/\.\d+$/, ''))
+  return ownerOf(new Set(found.map(({ inode }) => inode)))
 }
 
 function ownerOf(inodes: ReadonlySet<string>): Process | undefined {

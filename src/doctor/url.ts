@@ -3,11 +3,19 @@ import { type Answer, Asker, type Report } from './ask.ts'
 import { examineBackends } from './backend.ts'
 import { failure, type Finding, ok } from './finding.ts'
 import { fixFor } from './fixes.ts'
-import { type Front, frontOfSoftware, frontOfUrl, serverNamed, type ServerName } from './front.ts'
+import {
+  type Front,
+  frontOfSoftware,
+  frontOfUrl,
+  frontsHere,
+  serverNamed,
+  type ServerName,
+} from './front.ts'
 import { familiesOf, isLocal, listenerOnPort } from './processes.ts'
 import { examineScript } from './script.ts'
 import { examineTransfers } from './transfers.ts'
 import { examineForging } from './forging.ts'
+import { examineConfigurations } from './validate.ts'
 
 export async function examineUrl(address: string): Promise<Finding[]> {
   const url = new URL(address)
@@ -27,7 +35,9 @@ export async function examineUrl(address: string): Promise<Finding[]> {
     const { finding, status } = first
     // A log shows what follows from a fault; the fault itself is known.
     const rest = status >= 500 && configured.some(explains) ? [] : [finding]
-    return mostExact([...configured, ...rest, ...examineListening(url, first)])
+    // Nothing responds: a web server may have refused its configuration.
+    const refused = status === 0 && isLocal(url.hostname) ? examineConfigurations(frontsHere()) : []
+    return mostExact([...configured, ...refused, ...rest, ...examineListening(url, first)])
   }
   const { report } = first
   return mostExact([

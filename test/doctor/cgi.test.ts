@@ -10,6 +10,8 @@ import { readApache } from '../../src/doctor/configurations/apache.ts'
 import { readNginx } from '../../src/doctor/configurations/nginx.ts'
 import type { Front } from '../../src/doctor/front.ts'
 import { processOf, textOf } from '../../src/doctor/processes.ts'
+import { examineConfigurations } from '../../src/doctor/validate.ts'
+import { installed } from '../servers/process.ts'
 import { diagnose } from './staging.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'portico-doctor-cgi-'))
@@ -195,6 +197,26 @@ describe.skipIf(process.platform !== 'linux')('portico doctor cgi names', () => 
       )
     },
   )
+
+  it.skipIf(!installed('nginx').available)('a web server that refuses its configuration', () => {
+    const file = join(directory, 'broken.conf')
+    writeFileSync(file, 'events {} http { server { fastcgi_psas unix:/x; } }')
+    const host: Front = {
+      name: 'nginx',
+      process: undefined,
+      user: undefined,
+      file,
+      setup: undefined,
+    }
+    expect(examineConfigurations([host])).toEqual([
+      {
+        level: 'failure',
+        check: 'configuration',
+        message: expect.stringMatching(/^nginx refuses .*unknown directive "fastcgi_psas"/),
+        fix: `nginx -t -c ${file}`,
+      },
+    ])
+  })
 
   it('a web server that runs no scripts', () => {
     const file = join(directory, 'nginx.conf')

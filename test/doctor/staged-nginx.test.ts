@@ -436,7 +436,7 @@ http {
     expect(code).toBe(0)
   })
 
-  it.concurrent.each(stagings.map((staging, index) => [staging.fault, staging, index] as const))(
+  it.each(stagings.map((staging, index) => [staging.fault, staging, index] as const))(
     'names %s',
     async (_, staging, index) => {
       await expectNamed(staging, ports[index]!)

@@ -281,8 +281,12 @@ ${sites.join('\n')}
 
 it('portico doctor names a port on which no web server listens', async () => {
   const { code, findings } = await diagnose(`http://127.0.0.1:${apps.unused}/doctor`)
-  expect(findings).toMatchObject([
-    { level: 'failure', check: 'web server', message: expect.stringContaining('ECONNREFUSED') },
-  ])
+  expect(findings).toContainEqual(
+    expect.objectContaining({
+      level: 'failure',
+      check: 'web server',
+      message: expect.stringContaining('ECONNREFUSED'),
+    }),
+  )
   expect(code).toBe(1)
 })

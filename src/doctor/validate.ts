@@ -1,0 +1,50 @@
+/** Whether web servers that do not run accept their configuration. */
+import { spawnSync } from 'node:child_process'
+import { findProgram } from '../servers/find.ts'
+import { failure, type Finding } from './finding.ts'
+import { envvars, type Front, type ServerName } from './front.ts'
+
+/** How long a web server may take to read its configuration, in ms. */
+const CHECK_TIMEOUT = 10_000
+
+/** How much of a line is shown. */
+const SHOWN = 300
+
+const CHECKS: Readonly<Record<ServerName, (file: string) => string[]>> = {
+  nginx: (file) => ['nginx', '-t', '-c', file],
+  apache: (file) => ['apache2', '-t', '-f', file],
+  lighttpd: (file) => ['lighttpd', '-tt', '-f', file],
+  caddy: (file) => ['caddy', 'validate', '--config', file, '--adapter', 'caddyfile'],
+  haproxy: (file) => ['haproxy', '-c', '-f', file],
+  h2o: (file) => ['h2o', '-t', '-c', file],
+}
+
+/** What the web servers that are installed and do not run say against their configuration. */
+export function examineConfigurations(fronts: readonly Front[]): Finding[] {
+  return fronts.flatMap(({ name, file, process: running }) => {
+    if (file === undefined || running !== undefined) return []
+    const [program = '', ...args] = CHECKS[name](file)
+    const path = findProgram(program)
+    if (path === undefined) return []
+    const { status, stdout, stderr } = spawnSync(path, args, {
+      encoding: 'utf8',
+      timeout: CHECK_TIMEOUT,
+      env: { ...process.env, ...(name === 'apache' ? envvars() : {}) },
+    })
+    if (status === 0 || status === null) return []
+    const message = `${name} refuses ${file}: ${reasonIn(`${stderr}\n${stdout}`)}`
+    return [failure('configuration', message, [program, ...args].join(' '))]
+  })
+}
+
+function reasonIn(text: string): string {
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
+  const at = lines.findIndex((line) => /error|emerg|alert|invalid|unknown|parser/i.test(line))
+  // Apache says on the next line what is wrong.
+  const found =
+    at < 0 ? lines.slice(-1) : lines.slice(at, /line \d+ of/.test(lines[at]!) ? at + 2 : at + 1)
+  return found.join(' ').slice(0, SHOWN)
+}
