@@ -208,15 +208,15 @@ it.skipIf(process.getuid?.() !== 0)(
     const file = join(apps.directory, 'suexec.cgi')
     writeFileSync(file, `#!${process.execPath}\n`, { mode: 0o755 })
     const front = {
-      ...withSetup({ suexec: { user: 'nobody', group: 'nogroup' } }),
+      ...withSetup({ suexec: { user: 'daemon', group: 'daemon' } }),
       name: 'apache',
     } as const
     const found = examineScript(file, undefined, front).filter(({ check }) => check === 'suexec')
     expect(found).toContainEqual({
       level: 'failure',
       check: 'suexec',
-      message: `suEXEC refuses ${file}: it belongs to another user than nobody, which SuexecUserGroup names`,
-      fix: `chown nobody:nogroup ${file}`,
+      message: `suEXEC refuses ${file}: it belongs to another user than daemon, which SuexecUserGroup names`,
+      fix: `chown daemon:daemon ${file}`,
     })
   },
 )
