@@ -14,6 +14,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { type Bundled, type BundlerName, type BundleRequest, findBundler } from './bundlers.ts'
 import { withCodeCache } from './code-cache.ts'
+import { DataFiles } from './data.ts'
 import {
   BANNER,
   BINARIES,
@@ -84,12 +85,14 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
   const file = resolve(options.file)
   if (!existsSync(file)) throw new ConfigurationError(`There is no ${options.file}`)
   const bundler = await findBundler(dirname(file), options.bundler)
+  let data: DataFiles | undefined
   const attempt = async (format: 'cjs' | 'esm', findings: Findings): Promise<Bundled> => {
+    data = hasCodeCache(options, format) ? new DataFiles() : undefined
     const before = { listens: findings.listens, engines: findings.engines.size }
-    const made = await bundler.bundle(requestFor(options, file, format, findings))
+    const made = await bundler.bundle(requestFor(options, file, format, findings, data))
     // The entry depends on what the files of the program contain.
     const same = before.listens === findings.listens && before.engines === findings.engines.size
-    return same ? made : bundler.bundle(requestFor(options, file, format, findings))
+    return same ? made : bundler.bundle(requestFor(options, file, format, findings, data))
   }
   const findings = noFindings()
   let esm = false
@@ -104,13 +107,13 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
     })
   }
   const program = esm ? asCommonJs(made.code, basename(options.output)) : made.code
-  write(options.output, textOf(options, program, esm))
+  write(options.output, textOf(options, program, data))
   return {
     output: options.output,
     bytes: statSync(options.output).size,
     bundler: bundler.name,
     esm,
-    packages: byPackage(made.sizes),
+    packages: byPackage([...made.sizes, ...(data?.sizes ?? [])]),
     copied: copyAssets(dirname(file), dirname(resolve(options.output)), findings.assets),
     warnings: [...findings.readers].map(
       (name) => `${name} reads files of its own, which are not in the bundle: try the file alone`,
@@ -123,6 +126,7 @@ function requestFor(
   file: string,
   format: 'cjs' | 'esm',
   findings: Findings,
+  data: DataFiles | undefined,
 ): BundleRequest {
   const base = dirname(file)
   return {
@@ -134,6 +138,7 @@ function requestFor(
     banner: `${format === 'cjs' ? '' : ESM_BANNER}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
     transform: (path, text) => transform(path, text, base, findings),
     assets: { filter: BINARIES, load: refuseBinary },
+    json: (path, text) => data?.replace(path, text),
   }
 }
 
@@ -167,7 +172,12 @@ function entryFor({ kind, resident }: BundleOptions, file: string, findings: Fin
   ].join('\n')
 }
 
-function textOf(options: BundleOptions, program: string, esm: boolean): string {
+/** A code cache is for programs that start at each request, and V8 has none for ES modules. */
+function hasCodeCache({ kind, target }: BundleOptions, format: 'cjs' | 'esm'): boolean {
+  return kind === 'cgi' && target !== 'bun' && format === 'cjs'
+}
+
+function textOf(options: BundleOptions, program: string, data: DataFiles | undefined): string {
   const { kind, target = 'node20', resident = {} } = options
   if (kind === 'resident') {
     return residentFile({
@@ -180,9 +190,9 @@ function textOf(options: BundleOptions, program: string, esm: boolean): string {
   }
   const runtime = options.runtime ?? `/usr/bin/env ${target === 'bun' ? 'bun' : 'node'}`
   const head = `#!${runtime}\n`
-  return target === 'bun' || esm || kind === 'fcgi'
+  return data === undefined
     ? `${head}${program}\n`
-    : withCodeCache({ source: program, head, madeBy: 'first-run' })
+    : withCodeCache({ source: program, head, data: data.texts, madeBy: 'first-run' })
 }
 
 /** Top-level await exists in ES modules only. */
@@ -236,7 +246,7 @@ function copyAssets(from: string, to: string, assets: ReadonlySet<string>): stri
   return copied
 }
 
-function byPackage(sizes: ReadonlyMap<string, number>): [string, number][] {
+function byPackage(sizes: readonly (readonly [path: string, bytes: number])[]): [string, number][] {
   const sums = new Map<string, number>()
   for (const [path, bytes] of sizes) {
     const name = packageOf(path) ?? ''

@@ -21,6 +21,8 @@ export interface BundleRequest {
   readonly transform: (path: string, text: string) => string
   /** Called for each file with one of these endings. Throws, or returns JavaScript. */
   readonly assets: { readonly filter: RegExp; readonly load: (path: string) => string }
+  /** Called for each JSON file with its text. Returns JavaScript, or undefined to leave it as it is. */
+  readonly json: (path: string, text: string) => string | undefined
 }
 
 export interface Bundled {
@@ -44,8 +46,8 @@ export type BundlerName = (typeof NAMES)[number]
  */
 export async function findBundler(directory: string, name?: BundlerName): Promise<Bundler> {
   const tried = name === undefined ? NAMES : [name]
-  for (const each of tried) {
-    for (const from of [join(directory, 'x'), import.meta.url]) {
+  for (const from of [join(directory, 'x'), import.meta.url]) {
+    for (const each of tried) {
       let path: string
       try {
         path = createRequire(from).resolve(each)
@@ -68,6 +70,7 @@ const BUNDLERS: Readonly<Record<BundlerName, (module: unknown) => Bundler>> = {
 }
 
 const SCRIPT = /\.[cm]?[jt]sx?$/
+const JSON_FILE = /\.json$/
 
 /** What is used of esbuild. */
 interface Esbuild {
@@ -94,6 +97,10 @@ async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundl
         contents: request.assets.load(path),
         loader: 'js',
       }))
+      hooks.onLoad({ filter: JSON_FILE }, async ({ path }) => {
+        const contents = request.json(path, await readFile(path, 'utf8'))
+        return contents === undefined ? undefined : { contents, loader: 'js' }
+      })
       hooks.onLoad({ filter: SCRIPT }, async ({ path }) => {
         const text = await readFile(path, 'utf8')
         const contents = request.transform(path, text)
@@ -158,7 +165,11 @@ async function byRolldown(module: unknown, request: BundleRequest): Promise<Bund
       if (id === ENTRY) return request.entry
       return request.assets.filter.test(id) ? request.assets.load(id) : undefined
     },
-    transform(text: string, id: string): string | undefined {
+    transform(text: string, id: string): object | string | undefined {
+      if (JSON_FILE.test(id)) {
+        const code = request.json(id, text)
+        return code === undefined ? undefined : { code, moduleType: 'js' }
+      }
       if (!SCRIPT.test(id) || id === ENTRY) return undefined
       const changed = request.transform(id, text)
       return changed === text ? undefined : changed

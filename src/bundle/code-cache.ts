@@ -17,9 +17,11 @@ export interface CachedProgram {
   readonly head?: string
   /** The names that `import { … } from` can import. */
   readonly names?: readonly string[]
+  /** Compressed JSON in base64. The program's `__portico_data(i)` parses one of these. */
+  readonly data?: readonly string[]
   /**
    * When the cache is written: by the 'command' `node FILE --code-cache`, or at the 'first-run': after
-   * the response to a request that found no cache.
+   * the response to a request that found no cache. The next requests add what they have compiled.
    */
   readonly madeBy: 'command' | 'first-run'
 }
@@ -27,26 +29,42 @@ export interface CachedProgram {
 // The comment is the body of a function, because `toString()` then gives its text without reading the
 // file a second time.
 const BEGIN = 'function program() {/*\n'
-const OPEN = '(function (exports, require, module, __filename, __dirname) {\n'
 const CLOSE = '\n})'
 const END = '\n*/}'
 
 /** Characters of the hash that binds a cache to its program. V8 compares only lengths. */
-const ID_LENGTH = 16
+const ID_LENGTH = 15
+
+/**
+ * Bytes before the cache: the hash, and a digit that counts how often the cache was made again. A
+ * multiple of 8, because V8 copies a cache that is not aligned.
+ */
+const HEADER = ID_LENGTH + 1
+
+/**
+ * How often a cache is made again. The first request may be a 404 or a HEAD, and V8 compiles a function at
+ * its first call, so later requests have more to keep. The nth time comes after about 2^n requests.
+ */
+const GENERATIONS = 8
 
 /** The text of the file. */
-export function withCodeCache({ source, head = '', names = [], madeBy }: CachedProgram): string {
+export function withCodeCache(program: CachedProgram): string {
+  const { source, head = '', names = [], data = [], madeBy } = program
   const mark = markFor(source)
   const hidden = source.replaceAll('*/', mark)
+  const open = `(function (exports, require, module, __filename, __dirname${data.length > 0 ? ', __portico_data' : ''}) {\n`
+  const text = open + hidden + CLOSE
   const loader = loaderOf({
     id: createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH),
     mark: hidden === source ? undefined : mark,
+    end: BEGIN.length + text.length,
+    lengths: data.map((each) => each.length),
     names,
     madeBy,
   })
   const before = head + loader
   const line = before.split('\n').length // Of BEGIN, counted from 1, so of OPEN, counted from 0.
-  return before.replace('LINE', String(line)) + BEGIN + OPEN + hidden + CLOSE + END + '\n'
+  return before.replace('LINE', String(line)) + BEGIN + text + data.join('') + END + '\n'
 }
 
 /** A text that the program does not contain. */
@@ -58,40 +76,47 @@ interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
   readonly id: string
   /** Stands for the end of a comment; undefined if the program has none. */
   readonly mark: string | undefined
+  /** Where the program ends in the text of the function that hides it. */
+  readonly end: number
+  /** The lengths of the data after it. */
+  readonly lengths: readonly number[]
 }
 
-function loaderOf({ id, mark, names, madeBy }: Loader): string {
+function loaderOf({ id, mark, end, lengths, names, madeBy }: Loader): string {
   return `'use strict'
 ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
   const fs = require('node:fs')
   const { Script, constants } = require('node:vm')
   const name = ${CACHE_NAME[madeBy]}
-  let cachedData
+  let cachedData${madeBy === 'command' ? '' : ', generation'}
   // existsSync, because an error that is thrown costs more than the rest of this loader.
   if (${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
     try {
       const bytes = fs.readFileSync(name)
       // V8 checks its version and flags, but of the program only the length.
-      if (bytes.latin1Slice(0, ${ID_LENGTH}) === '${id}') cachedData = bytes.subarray(${ID_LENGTH})
+      if (bytes.latin1Slice(0, ${ID_LENGTH}) === '${id}') {
+        cachedData = bytes.subarray(${HEADER})${madeBy === 'command' ? '' : `\n        generation = bytes[${ID_LENGTH}] - 48`}
+      }
     } catch {}
   }
-  const script = new Script(program.toString().slice(${BEGIN.length}, -${END.length})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}, {
+  const text = program.toString()
+  const script = new Script(text.slice(${BEGIN.length}, ${end})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}, {
     filename: __filename,
     lineOffset: LINE,
     cachedData,
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   })
   const run = script.runInThisContext()
-  run.call(exports, exports, require, module, __filename, __dirname)
-${RULE[madeBy]}
-  function write(to) {
+  run.call(exports, exports, require, module, __filename, __dirname${lengths.length > 0 ? ', data' : ''})
+${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
+  function write(to, count) {
     const part = to + '.part'
     try {
       // Another process may be writing. A file that is a minute old was left by one that was killed.
       if (Date.now() - fs.statSync(part, { throwIfNoEntry: false })?.mtimeMs > 60_000) fs.rmSync(part)
       const fd = fs.openSync(part, 'wx', ${madeBy === 'command' ? '0o644' : '0o600'})
       try {
-        fs.writeFileSync(fd, Buffer.concat([Buffer.from('${id}'), script.createCachedData()]))
+        fs.writeFileSync(fd, Buffer.concat([Buffer.from('${id}' + count), script.createCachedData()]))
         fs.fsyncSync(fd)
       } finally {
         fs.closeSync(fd)
@@ -103,6 +128,17 @@ ${RULE[madeBy]}
     }
   }
 }
+`
+}
+
+function dataFunction(end: number, lengths: readonly number[]): string {
+  let at = end
+  const ends = lengths.map((length) => (at += length))
+  return `
+  function data(i) {
+    const ends = ${JSON.stringify([end, ...ends])}
+    return JSON.parse(require('node:zlib').inflateRawSync(Buffer.from(text.slice(ends[i], ends[i + 1]), 'base64')))
+  }
 `
 }
 
@@ -132,7 +168,7 @@ const RULE = {
       return ['Hello, world!\\n']
     })
     process.once('exit', () => {
-      const error = write(name)
+      const error = write(name, 0)
       process.exitCode = error ? 1 : 0
       fs.writeSync(2, error ? 'Cannot write the code cache: ' + error.message + '\\n' : name + '\\n')
     })
@@ -143,12 +179,13 @@ const RULE = {
     return require.main === module && argv[2] === '--code-cache' && env.GATEWAY_INTERFACE === undefined
   }`,
   'first-run': `
-  if ((!cachedData || script.cachedDataRejected) && process.env.GATEWAY_INTERFACE !== undefined) {
+  const count = cachedData && !script.cachedDataRejected ? generation + 1 : 0
+  if (count <= ${GENERATIONS} && Math.random() < 2 ** (1 - count) && process.env.GATEWAY_INTERFACE !== undefined) {
     process.once('exit', (code) => {
       if (code !== 0) return
       // The web server waits until these are closed; the cache takes longer than a request.
       for (const fd of [0, 1, 2]) try { fs.closeSync(fd) } catch {}
-      write(name)
+      write(name, count)
     })
   }`,
 }

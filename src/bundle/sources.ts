@@ -8,6 +8,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
+import { precompute } from './precompute.ts'
 
 export interface Findings {
   /** Files and directories that the program reads, relative to the entry's directory. */
@@ -42,6 +43,9 @@ const IN_DIRECTORY = [
 ]
 const ENGINE = /\.set\(\s*['"]view engine['"]\s*,\s*['"]([\w@/-]+)['"]/g
 
+/** The package debug asks for it at each start. The stream of `process.stderr` takes a millisecond to make. */
+const STANDARD_ERROR = /\bprocess\.stderr\.fd\b(?!\s*=[^=])/g
+
 export function noFindings(): Findings {
   return { assets: new Set(), engines: new Set(), readers: new Set(), listens: false }
 }
@@ -52,7 +56,8 @@ export function transform(path: string, text: string, base: string, findings: Fi
   if (inPackage === 'portico') return text
   if (inPackage === undefined) inspect(path, text, base, findings)
   else if (READS.test(text)) findings.readers.add(inPackage)
-  return relocate(text, relative(base, path).replaceAll(sep, '/'))
+  const quick = precompute(path, text).replace(STANDARD_ERROR, '2')
+  return relocate(quick, relative(base, path).replaceAll(sep, '/'))
 }
 
 function inspect(path: string, text: string, base: string, findings: Findings): void {

@@ -5,10 +5,12 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { deflateRawSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { withCodeCache } from '../../src/bundle/code-cache.ts'
 import { temporaryDirectory } from '../server/child.ts'
@@ -71,7 +73,7 @@ describe('cgi-bin/portico.cjs', () => {
   })
 
   test.each<[string, () => void, string]>([
-    ['of another program', () => edit((bytes) => bytes.fill('0', 0, 16)), 'no cache\n'],
+    ['of another program', () => edit((bytes) => bytes.fill('0', 0, 15)), 'no cache\n'],
     ['that is empty', () => truncateSync(cache, 0), 'no cache\n'],
     ['that is truncated', () => truncateSync(cache, 20_000), 'rejected: true\n'],
     [
@@ -93,10 +95,10 @@ describe('cgi-bin/portico.cjs', () => {
   })
 })
 
-function edit(change: (bytes: Buffer) => void): void {
-  const bytes = readFileSync(cache)
+function edit(change: (bytes: Buffer) => void, path = cache): void {
+  const bytes = readFileSync(path)
   change(bytes)
-  writeFileSync(cache, bytes)
+  writeFileSync(path, bytes)
 }
 
 test('npm run build makes a code cache for the Node that builds', () => {
@@ -112,6 +114,45 @@ test.each([
   writeFileSync(file, withCodeCache({ source, madeBy: 'first-run' }))
   const print = 'process.stdout.write(require(process.argv[1]))'
   expect(execFileSync(process.execPath, ['-e', print, file], { encoding: 'utf8' })).toBe(value)
+})
+
+test('the data of a program is parsed when the program asks for it', () => {
+  const data = ['[1,"*/"]', '{"ä":"€"}'].map((json) => deflateRawSync(json).toString('base64'))
+  const source = 'module.exports = JSON.stringify([__portico_data(1), __portico_data(0)])'
+  const file = join(directory.path, 'data.cjs')
+  writeFileSync(file, withCodeCache({ source, data, madeBy: 'first-run' }))
+  const print = 'process.stdout.write(require(process.argv[1]))'
+  expect(execFileSync(process.execPath, ['-e', print, file], { encoding: 'utf8' })).toBe(
+    '[{"ä":"€"},[1,"*/"]]',
+  )
+})
+
+test('a later request adds what it has compiled to the code cache, and the cache is not made at each request', () => {
+  const file = join(directory.path, 'grows.cjs')
+  const functions = Array.from({ length: 200 }, (_, i) => `'use ${i}'; return [${i}, '${i}'.at(0)]`)
+  const source = `const all = [${functions.map((body) => `() => { ${body} }`).join(',')}]
+    if (process.env.PATH_INFO === '/all') for (const each of all) each()`
+  writeFileSync(file, withCodeCache({ source, madeBy: 'first-run' }))
+  const path = join(
+    directory.path,
+    `.ht-grows.cjs-${process.version}-${process.platform}-${process.arch}.cache`,
+  )
+  const request = (PATH_INFO: string) => {
+    execFileSync(process.execPath, [file], { env: { ...env, PATH_INFO } })
+    const bytes = readFileSync(path)
+    return { count: Number(bytes.toString('latin1', 15, 16)), size: bytes.length }
+  }
+  const first = request('/')
+  const second = request('/all')
+  const third = request('/')
+  expect([first.count, second.count]).toEqual([0, 1])
+  expect(second.size).toBeGreaterThan(first.size * 2)
+  // It has all functions, although this request called none, if the cache was made at all.
+  expect(third.size).toBeGreaterThan(first.size * 2)
+  edit((bytes) => bytes.fill('8', 15, 16), path)
+  const { mtimeMs } = statSync(path)
+  expect(request('/').count).toBe(8)
+  expect(statSync(path).mtimeMs).toBe(mtimeMs)
 })
 
 test('an error in a program names its line of the file', () => {
