@@ -80,12 +80,31 @@ interface Esbuild {
   }>
 }
 
+interface Importing {
+  readonly path: string
+  readonly importer: string
+  readonly kind: string
+  readonly resolveDir: string
+  readonly pluginData?: unknown
+}
+
 interface EsbuildHooks {
+  onResolve(
+    options: { filter: RegExp },
+    resolve: (importing: Importing) => Promise<{ path: string; external: boolean } | undefined>,
+  ): void
+  resolve(
+    path: string,
+    options: { kind: string; importer: string; resolveDir: string; pluginData: unknown },
+  ): Promise<{ errors: readonly object[] }>
   onLoad(
     options: { filter: RegExp },
     load: (file: { path: string }) => Promise<{ contents: string; loader: string } | undefined>,
   ): void
 }
+
+/** Marks what the plugin itself asks esbuild to resolve. */
+const asked = {}
 
 async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundled> {
   const esbuild = module as Esbuild
@@ -93,6 +112,23 @@ async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundl
   const plugin = {
     name: 'portico',
     setup(hooks: EsbuildHooks) {
+      // A package that another one can do without, such as class-validator for NestJS, stays outside if it is
+      // not installed. As without a bundle, the program fails when it needs it.
+      hooks.onResolve(
+        { filter: /^[@\w]/ },
+        async ({ path, importer, kind, resolveDir, pluginData }) => {
+          const optional = kind === 'dynamic-import' || kind === 'require-call'
+          if (pluginData === asked || !optional || !/[/\\]node_modules[/\\]/.test(importer))
+            return undefined
+          const { errors } = await hooks.resolve(path, {
+            kind,
+            importer,
+            resolveDir,
+            pluginData: asked,
+          })
+          return errors.length > 0 ? { path, external: true } : undefined
+        },
+      )
       hooks.onLoad({ filter: request.assets.filter }, async ({ path }) => ({
         contents: request.assets.load(path),
         loader: 'js',

@@ -35,6 +35,9 @@ const BESIDE = [
   /\bnew URL\(\s*(['"])(\.{1,2}\/[^'"]+)\1\s*,\s*import\.meta\.url/g,
   /\b(?:join|resolve)\(\s*(?:__dirname|import\.meta\.dirname)\s*,\s*(['"])([^'"]+)\1/g,
 ]
+/** A variable for the directory of an ES module, which has no `__dirname` on Node 20.10. */
+const OWN_DIRECTORY =
+  /\b(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?dirname\(\s*(?:\w+\.)?fileURLToPath\(\s*import\.meta\.url\s*\)\s*\)/g
 /** Calls whose literal argument is a path in the working directory. */
 const IN_DIRECTORY = [
   /\bstatic\(\s*(['"])([^'"]+)\1/g,
@@ -73,6 +76,13 @@ function inspect(path: string, text: string, base: string, findings: Findings): 
   }
   for (const pattern of BESIDE) {
     for (const [, , name] of text.matchAll(pattern)) add(resolve(dirname(path), name!))
+  }
+  for (const [, variable] of text.matchAll(OWN_DIRECTORY)) {
+    const calls = new RegExp(
+      String.raw`\b(?:join|resolve)\(\s*${variable}\s*,\s*(['"])([^'"]+)\1`,
+      'g',
+    )
+    for (const [, , name] of text.matchAll(calls)) add(resolve(dirname(path), name!))
   }
   for (const pattern of IN_DIRECTORY) {
     for (const [, , name] of text.matchAll(pattern)) add(resolve(base, name!))

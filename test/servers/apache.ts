@@ -1,5 +1,5 @@
 /**
- * Apache httpd with mpm_event: CGI through mod_cgid, FastCGI processes of its own through
+ * Apache httpd with mpm_event: CGI through mod_cgid (or mpm_prefork and mod_cgi), FastCGI processes of its own through
  * mod_fcgid, and applications elsewhere through mod_proxy.
  */
 import { existsSync } from 'node:fs'
@@ -16,6 +16,8 @@ import {
 } from './process.ts'
 
 export interface ApacheOptions {
+  /** mpm_prefork, with mod_cgi in place of mod_cgid. */
+  prefork?: boolean
   /** A directory of scripts, served as /cgi-bin/. */
   cgiBin?: string
   /** A directory of documents, in which a `.cgi` file is a script. */
@@ -39,14 +41,12 @@ const moduleDirectories = [
 ]
 
 const usualModules = [
-  'mpm_event',
   'authn_core',
   'authn_file',
   'authz_core',
   'authz_user',
   'auth_basic',
   'alias',
-  'cgid',
   'dir',
   'env',
   'headers',
@@ -77,6 +77,7 @@ export async function startApache(options: ApacheOptions = {}): Promise<WebServe
 function configure({ directory, port }: Place, options: ApacheOptions): string {
   const { cgiBin, documentRoot, fcgid = [], mounts = [], extra = '', everywhere = '' } = options
   const modules = [
+    ...(options.prefork ? ['mpm_prefork', 'cgi'] : ['mpm_event', 'cgid']),
     ...usualModules,
     ...(fcgid.length > 0 ? ['fcgid'] : []),
     ...(options.modules ?? []),
@@ -91,12 +92,10 @@ DefaultRuntimeDir ${directory}
 Mutex file:${directory} default
 ErrorLog ${directory}/error.log
 LogLevel warn
-ScriptSock ${directory}/cgid.sock
+${options.prefork ? '' : `ScriptSock ${directory}/cgid.sock\nThreadsPerChild 32\nMaxRequestWorkers 64`}
 TypesConfig /etc/mime.types
 StartServers 1
-ServerLimit 2
-ThreadsPerChild 32
-MaxRequestWorkers 64
+ServerLimit ${options.prefork ? 16 : 2}
 DocumentRoot "${documentRoot ?? directory}"
 <Directory "/">
   AllowOverride None

@@ -9,7 +9,7 @@ import { openSync, closeSync, readFileSync } from 'node:fs'
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, dirname, join } from 'node:path'
+import { basename, delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findProgram } from '../../src/servers/find.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
@@ -170,6 +170,8 @@ class RunningServer implements WebServer {
       // Nothing of the test's own environment gets to the scripts.
       env: { PATH: serverPath, LANG: 'C.UTF-8' },
       stdio: ['ignore', output, output],
+      // At a restart Apache signals its whole process group, which must not be that of the tests.
+      detached: basename(binary) === 'apache2',
     })
     closeSync(output)
     this.pid = this.#child.pid ?? 0
