@@ -5,9 +5,10 @@ import { compileFunction } from 'node:vm'
 import { expect, test } from 'vitest'
 import { precompute } from '../../src/bundle/precompute.ts'
 
-const require = createRequire(import.meta.url)
-const mimeTypes = require.resolve('mime-types')
-const depd = require.resolve('depd')
+const express = createRequire(createRequire(import.meta.url).resolve('express'))
+const [mimeTypes, depd] = (['mime-types', 'depd'] as const).map((name) =>
+  express.resolve(name),
+) as [string, string]
 
 function evaluate(text: string, loaded: string[] = []): Record<string, unknown> {
   const made = { exports: {} }
