@@ -58,9 +58,17 @@ export function applicationOf(loaded: object, listening?: Promise<unknown>): Fou
 
 /** SvelteKit and Astro export a listener (req, res, next) as `handler`. */
 async function asRunnable(found: Runnable): Promise<Runnable> {
-  if (typeof found !== 'function' || !looksLikeListener(found)) return found
+  if (typeof found !== 'function' || !(looksLikeListener(found) || isOfAstro(found))) return found
   const { fromNode } = await import('../bridge/from-node.ts')
   return fromNode(found as unknown as NodeListener)
+}
+
+/** Astro's middleware is `async (...args) => { const [req, res, next, locals] = args`. */
+function isOfAstro(found: object): boolean {
+  const source = Function.prototype.toString.call(found)
+  return /^async\s*\(\.{3}(\w+)\)\s*=>\s*\{\s*(?:const|let|var)\s*\[\s*req\s*,\s*res\b[^\]]*\]\s*=\s*\1\b/.test(
+    source,
+  )
 }
 
 /** An application that waits for the one that is found, so that a gateway can start before it. */

@@ -48,6 +48,10 @@ const FILES: Readonly<Record<string, string>> = {
       return ['Hello, environ']
     }`,
   'listener.mjs': `export const handler = (req, res) => { res.end('Hello, listener') }`,
+  'astro.mjs': `export const handler = async (...args) => {
+      const [req, res, next, locals] = args
+      res.end('Hello, middleware' + (next ?? ''))
+    }`,
   'runs.mjs': `import { run } from 'portico'
     run((environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -129,6 +133,7 @@ describe('A bundle in a directory without node_modules serves', () => {
     ['hono.ts', 'Hello, Hono'],
     ['plain.cjs', 'Hello, environ'],
     ['listener.mjs', 'Hello, listener'],
+    ['astro.mjs', 'Hello, middleware'],
     ['runs.mjs', '/mounted'],
     ['await.mjs', 'Hello, file'],
     ['directory.cjs', 'Hello, file'],
