@@ -8,7 +8,7 @@ export { cgiClient, type CgiClientOptions } from '../testing/client-cgi.ts'
 export { fastcgiClient, type FastcgiClientOptions } from '../testing/client-fastcgi.ts'
 export { httpClient } from '../testing/client-http.ts'
 export { scgiClient, type ScgiClientOptions } from '../testing/client-scgi.ts'
-export { parseCgiResponse, type CgiResponse } from '../testing/cgi-response.ts'
+export { parseCgiResponse, type CgiResponse } from '../response/cgi-response.ts'
 export { cgiVariables, type CgiServer } from '../testing/cgi-variables.ts'
 export {
   type AllGatewaysOptions,

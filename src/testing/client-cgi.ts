@@ -8,10 +8,11 @@ import { connect, createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { withBytes } from '../environ/to-process.ts'
 import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
 import { CgiResponseReader, collect, pauseFor, type Exchange } from './exchange.ts'
 import { disconnected, within } from './socket-reader.ts'
-import { variablesFor, type VariableOptions, type Variables } from './variables.ts'
+import { variablesFor, type VariableOptions } from './variables.ts'
 
 export interface CgiClientOptions extends ClientOptions, VariableOptions {
   /** The absolute path of the program, and its arguments. */
@@ -163,30 +164,4 @@ async function openSocketPair(): Promise<Channel> {
     server.close()
     await rm(directory, { recursive: true })
   }
-}
-
-/**
- * A command and an environment that pass these variables byte for byte. Node encodes an environment
- * as UTF-8, so other values are set by the printf of a shell.
- */
-function withBytes(
-  command: CgiClientOptions['command'],
-  variables: Variables,
-): { command: [string, ...string[]]; env: Record<string, string> } {
-  const env: Record<string, string> = {}
-  const binary: string[] = []
-  for (const [name, value] of variables) {
-    const bytes = Buffer.from(value, 'latin1')
-    const text = bytes.toString()
-    if (Buffer.from(text).equals(bytes)) env[name] = text
-    // With an x at the end, because command substitution removes trailing newlines.
-    else binary.push(`${name}=$(printf '${octal(bytes)}x'); ${name}=\${${name}%x}; export ${name}`)
-  }
-  if (binary.length === 0) return { command: [...command], env }
-  const script = `${binary.join('\n')}\nunset PWD OLDPWD SHLVL _\nexec "$@"`
-  return { command: ['/bin/sh', '-c', script, 'sh', ...command], env }
-}
-
-function octal(bytes: Buffer): string {
-  return Array.from(bytes, (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')
 }

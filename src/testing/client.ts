@@ -74,12 +74,6 @@ export function bodyBytes(body: Chunk = ''): Buffer {
     : Buffer.from(body.buffer, body.byteOffset, body.byteLength)
 }
 
-/** The values of a header in their order. Names are case-insensitive. */
-export function valuesOf(headers: Readonly<HeaderList>, name: string): string[] {
-  const wanted = name.toLowerCase()
-  return headers.filter(([key]) => key.toLowerCase() === wanted).map(([, value]) => value)
-}
-
 /** Collects chunks, up to MAX_RESPONSE bytes. */
 export class Collector {
   readonly #chunks: Buffer[] = []

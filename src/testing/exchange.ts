@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { HeaderList, MaybePromise } from '../types.ts'
 import { Collector, type TestRequest, type TestResponse } from './client.ts'
-import { declaredLength, parseCgiHead } from './cgi-response.ts'
+import { CgiHeadReader, declaredLength } from '../response/cgi-response.ts'
 
 /** Head of a response. */
 export interface ResponseHead {
@@ -59,7 +59,7 @@ export async function collect(
 export class CgiResponseReader {
   readonly #receiver: Receiver
   readonly #method: string
-  #waiting: Buffer[] = []
+  readonly #reader = new CgiHeadReader()
   #size = 0
   #head: ResponseHead | null = null
   #received = 0
@@ -80,12 +80,11 @@ export class CgiResponseReader {
     if (this.#fault !== undefined) return
     try {
       if (this.#head !== null) return this.#pass(chunk)
-      this.#waiting.push(chunk)
-      const bytes = concat(this.#waiting)
-      const parsed = parseCgiHead(bytes)
-      if (parsed === null) return
-      this.#begin(parsed.head)
-      return this.#pass(bytes.subarray(parsed.bodyStart))
+      const bodyStart = this.#reader.add(chunk)
+      if (bodyStart === null) return
+      this.#head = this.#reader.head!
+      this.#receiver.head(this.#head)
+      return this.#pass(chunk.subarray(bodyStart))
     } catch (error) {
       this.#fault = error
     }
@@ -98,26 +97,16 @@ export class CgiResponseReader {
    */
   end(): string | undefined {
     if (this.#fault !== undefined) throw this.#fault
-    if (this.#head === null) this.#begin(parseCgiHead(concat(this.#waiting), true)!.head)
-    const length = declaredLength(this.#head!, this.#method)
+    if (this.#head === null) throw this.#reader.incomplete()
+    const length = declaredLength(this.#head, this.#method)
     if (length === undefined || this.#received >= length) return undefined
     return `the body has ${this.#received} of ${length} bytes`
-  }
-
-  #begin(head: ResponseHead): void {
-    this.#head = head
-    this.#waiting = []
-    this.#receiver.head(head)
   }
 
   #pass(chunk: Buffer): MaybePromise {
     this.#received += chunk.length
     if (chunk.length > 0) return this.#receiver.body(chunk)
   }
-}
-
-function concat(chunks: readonly Buffer[]): Buffer {
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
 }
 
 /** Reads no more from a stream until the promise is fulfilled. */

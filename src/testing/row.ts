@@ -5,7 +5,8 @@
 import { Buffer } from 'node:buffer'
 import { appendFileSync } from 'node:fs'
 import type { Application, ApplicationClass, Body, Environ, HeaderList } from '../types.ts'
-import { bodyBytes, valuesOf, type TestRequest, type TestResponse } from './client.ts'
+import { valuesOf } from '../response/cgi-response.ts'
+import { bodyBytes, type TestRequest, type TestResponse } from './client.ts'
 
 export interface Row {
   /** What the row shows: a sentence. */

@@ -3,7 +3,8 @@ import { Buffer } from 'node:buffer'
 import { isDeepStrictEqual } from 'node:util'
 import { ApplicationError, PeerError } from '../errors.ts'
 import type { HeaderList } from '../types.ts'
-import { type TestRequest, type TestResponse, valuesOf } from './client.ts'
+import { valuesOf } from '../response/cgi-response.ts'
+import type { TestRequest, TestResponse } from './client.ts'
 
 /** What `send` accepts. A plain object or an array is sent as JSON. */
 export type Sendable = string | Uint8Array | URLSearchParams | FormData | object

@@ -1,12 +1,7 @@
 /** Requests with cookies and redirects, as a browser sends them, through any client. */
 import { PeerError } from '../errors.ts'
-import {
-  type Client,
-  mountedTarget,
-  type TestRequest,
-  type TestResponse,
-  valuesOf,
-} from './client.ts'
+import { valuesOf } from '../response/cgi-response.ts'
+import { type Client, mountedTarget, type TestRequest, type TestResponse } from './client.ts'
 import { Cookies } from './cookies.ts'
 import { TestCall } from './test-request.ts'
 

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { Runnable } from '../../src/application/to-application.ts'
 import { makeDirectory } from '../servers/process.ts'
-import { valuesOf } from '../../src/testing/client.ts'
+import { valuesOf } from '../../src/response/cgi-response.ts'
 import {
   comparable,
   frameworks,

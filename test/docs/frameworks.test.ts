@@ -8,7 +8,7 @@ import { access, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promise
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { valuesOf } from '../../src/testing/client.ts'
+import { valuesOf } from '../../src/response/cgi-response.ts'
 import { cgiClient, httpClient, type Client } from '../../src/exports/testing.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeDirectory, openSocket } from '../servers/process.ts'

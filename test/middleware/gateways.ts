@@ -10,14 +10,9 @@ import { SCGIHandler } from '../../handlers/scgi.ts'
 import { BaseCGIHandler } from '../../handlers/simple.ts'
 import { ErrorLog } from '../../src/request/error-log.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
-import { declaredLength, parseCgiResponse } from '../../src/testing/cgi-response.ts'
+import { declaredLength, parseCgiResponse, valuesOf } from '../../src/response/cgi-response.ts'
 import { cgiVariables } from '../../src/testing/cgi-variables.ts'
-import {
-  bodyBytes,
-  type TestRequest,
-  type TestResponse,
-  valuesOf,
-} from '../../src/testing/client.ts'
+import { bodyBytes, type TestRequest, type TestResponse } from '../../src/testing/client.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import type { Application, ApplicationClass } from '../../src/types.ts'
 import { addressOf } from '../fixtures/gateways.ts'

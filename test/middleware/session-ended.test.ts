@@ -14,7 +14,7 @@ import {
   session,
   type SessionStore,
 } from '../../src/exports/middleware.ts'
-import { valuesOf } from '../../src/testing/client.ts'
+import { valuesOf } from '../../src/response/cgi-response.ts'
 import type { Application } from '../../src/types.ts'
 import { OK } from '../validate/harness.ts'
 import { runCgi, valueOf } from './gateways.ts'

@@ -25,7 +25,7 @@ import {
   type SessionStore,
 } from '../../src/exports/middleware.ts'
 import { cookieValues, Signer } from '../../src/middleware/signed-cookie.ts'
-import { valuesOf } from '../../src/testing/client.ts'
+import { valuesOf } from '../../src/response/cgi-response.ts'
 import type { Application, Body, Environ, StartResponse } from '../../src/types.ts'
 import { makeEnviron, OK } from '../validate/harness.ts'
 import { GATEWAYS, runCgi, through } from './gateways.ts'
