@@ -21,6 +21,7 @@ packages=${*:-'
   spawn-fcgi
   systemd
   php-fpm
+  php-cgi
   postgresql
   redis-server
   wrk

@@ -4,7 +4,7 @@
  * docs/command.md.
  */
 import { GATEWAYS, SERVER_GATEWAYS } from '../gateways.ts'
-import { MAX_TIME, variableOf } from '../options/row.ts'
+import { MAX_SIZE, MAX_TIME, variableOf } from '../options/row.ts'
 import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import type { Flag, FlagTable } from './flags.ts'
 
@@ -111,6 +111,50 @@ const OWN = own({
     value: '[PATH=]FILE',
     repeatable: true,
     help: '/path=file.js serves a second application there; /path alone is the mount point of the first',
+  },
+  cgiBin: {
+    kind: 'special',
+    value: '[PATH=]DIR',
+    repeatable: true,
+    common: true,
+    help: 'run the scripts of a directory at /cgi-bin, or at PATH; without FILE nothing else is served',
+  },
+  cgiTimeout: {
+    kind: 'time',
+    range: [0, MAX_TIME],
+    help: 'for how long a script may neither write nor read; 0: no limit. Default: 60s',
+  },
+  cgiMaxTime: {
+    kind: 'time',
+    range: [0, MAX_TIME],
+    help: 'for how long a script may run; 0: no limit. Default: 1h',
+  },
+  cgiMaxOutput: {
+    kind: 'bytes',
+    unlimited: true,
+    help: 'the longest response body of a script; default: 1g',
+  },
+  cgiMaxScripts: {
+    kind: 'count',
+    range: [1, MAX_SIZE],
+    value: 'N',
+    help: 'scripts that run at once in a worker; default: 32',
+  },
+  cgiMaxWaiting: {
+    kind: 'count',
+    value: 'N',
+    help: 'requests that wait for a script in a worker; default: 128',
+  },
+  cgiInherit: {
+    kind: 'special',
+    value: 'NAME',
+    repeatable: true,
+    help: 'a further variable that scripts get, of the web server or of the environment',
+  },
+  cgiDocumentRoot: {
+    kind: 'special',
+    value: 'DIR',
+    help: "DOCUMENT_ROOT of scripts; default: the web server's, else the directory of --cgi-bin",
   },
   accessLog: {
     kind: 'special',

@@ -1,8 +1,9 @@
 /** `portico serve`: for development with a terminal, else the production server. */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { logAsJson } from '../json-log.ts'
 import { logEntry } from '../log.ts'
 import type { Call, Command } from './commands.ts'
+import { applicationFiles } from '../master/settings.ts'
 import { findEntry } from './entry.ts'
 import { EXIT } from './exit-codes.ts'
 import { flagName } from './flags.ts'
@@ -25,12 +26,21 @@ export const command: Command = {
 async function serve(call: Call): Promise<number> {
   const settings = await readSettings(call)
   if (settings.values['log'] === 'json') logAsJson({ master: process.pid })
-  const entry = findEntry(settings.directory, settings.given)
+  const { mounts } = settings
+  const scripts = mounts.filter((mounted) => mounted.cgiBin !== undefined)
+  const noDirectory = scripts.find((mounted) => !isDirectory(mounted.file))
+  if (noDirectory !== undefined) {
+    return noApplication(`--cgi-bin: no such directory: ${noDirectory.file}`)
+  }
+  const entry =
+    settings.given === undefined && scripts[0] !== undefined
+      ? scripts[0]
+      : findEntry(settings.directory, settings.given)
   if ('missing' in entry) return noApplication(entry.missing)
   const { file } = entry
-  const gone = settings.mounts.find((mounted) => !existsSync(mounted.file))
+  const gone = mounts.find((mounted) => !existsSync(mounted.file))
   if (gone !== undefined) return noApplication(`--mount: no such file: ${gone.file}`)
-  const loader = [file, ...settings.mounts.map((mounted) => mounted.file)]
+  const loader = applicationFiles(file, mounts)
     .map(loaderOf)
     .find((each) => 'missing' in each || each.execArgv.length > 0) ?? { execArgv: [] }
   if ('missing' in loader) return noApplication(loader.missing)
@@ -42,6 +52,10 @@ async function serve(call: Call): Promise<number> {
   }
   const { serve: production } = await import('../master/serve.ts')
   return production({ ...serveSettings(settings), file, args: call.rest, execArgv })
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
 function noApplication(message: string): number {

@@ -11,6 +11,7 @@ import { parseValue } from '../options/check-row.ts'
 import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry } from '../text.ts'
+import { cgiBinsOf } from './cgi-bins.ts'
 import type { Call } from './commands.ts'
 import { readConfiguration } from './config-file.ts'
 import { logicalDirectory } from './entry.ts'
@@ -67,6 +68,7 @@ export async function readSettings({ values: flags, operands, err }: Call): Prom
     options[option] = value
   }
   const { mounts, mountPoint } = mountsOf((values['mount'] ?? []) as string[], directory)
+  mounts.push(...cgiBinsOf(values, directory))
   if (mountPoint !== undefined) options['scriptName'] = mountPoint
   return {
     given: operands[0] ?? configuration.application,

@@ -10,7 +10,7 @@ import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
 import { log, logEntry } from '../log.ts'
 import { bindAll, refuseSharedPorts, type BoundSocket } from '../master/bind.ts'
-import type { ListenerSettings } from '../master/settings.ts'
+import { applicationFiles, type ListenerSettings } from '../master/settings.ts'
 import { parseListen } from '../server/listen.ts'
 import { SETTINGS_VARIABLE, type ChildSettings, type FromChild, type ToChild } from './messages.ts'
 import { escapeControl } from '../text.ts'
@@ -157,7 +157,7 @@ class Development {
 
   #alwaysWatched(): string[] {
     const { file, mounts, envFiles } = this.#settings
-    const files = [file, ...mounts.map((mounted) => mounted.file)]
+    const files = applicationFiles(file, mounts)
     return [...files, ...envFiles, ...files.map((each) => join(dirname(each), 'package.json'))]
   }
 

@@ -2,6 +2,7 @@
  * What `serve` needs, already parsed and checked, and what the commands that talk to a running
  * master need. The command line makes these of its arguments.
  */
+import type { CgiBinOptions } from '../cgi-bin/options.ts'
 import type { ServerGateway } from '../gateways.ts'
 import type { Options } from '../options/options.ts'
 
@@ -18,14 +19,23 @@ export interface ListenerSettings {
 export interface MountSettings {
   /** A key of `mount()`: '/path' or 'http://host/path'. */
   readonly at: string
-  /** The application's file, as `ServeSettings.file`. */
+  /** The application's file, as `ServeSettings.file`; with `cgiBin` a directory of scripts. */
   readonly file: string
+  /** The options of `cgiBin()`. IPC is JSON, which has null for Infinity. */
+  readonly cgiBin?: CgiBinOptions
+}
+
+/** The files that are loaded: directories of scripts are not. */
+export function applicationFiles(file: string, mounts: readonly MountSettings[]): string[] {
+  const scripts = mounts.filter(({ cgiBin }) => cgiBin !== undefined)
+  const all = [file, ...mounts.map((mounted) => mounted.file)]
+  return all.filter((each) => !scripts.some((mounted) => mounted.file === each))
 }
 
 /** Times are in milliseconds. An absent value means the default in `DEFAULTS`. */
 export interface ServeSettings {
   /**
-   * The application's file: an absolute path in which symbolic links are NOT resolved, so that a
+   * The application's file, or the first directory of scripts if those are all: an absolute path in which symbolic links are NOT resolved, so that a
    * reload after `ln -sfn releases/2 current` loads the new release.
    */
   readonly file: string

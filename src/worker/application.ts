@@ -6,6 +6,7 @@ import { writeLog } from '../log.ts'
 import type { ServerGateway } from '../gateways.ts'
 import type { ListenerSettings, MountSettings } from '../master/settings.ts'
 import type { Options } from '../options/options.ts'
+import { plain as plainResponse } from '../middleware/plain-response.ts'
 import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { parseListen } from '../server/listen.ts'
@@ -19,6 +20,7 @@ export interface ApplicationSettings {
   readonly accessLog: string | undefined
   /** Whether the log is JSON; the access log then is, whatever its format. */
   readonly log?: 'text' | 'json'
+  readonly listeners: readonly ListenerSettings[]
 }
 
 /** An application that is ready to be served. */
@@ -31,27 +33,40 @@ export interface LoadedApplication {
 }
 
 /**
- * Loads the application, and wraps it in `mount()` and `accessLog()` where the settings say so.
+ * Loads the application, and wraps it in `mount()`, `cgiBin()` and `accessLog()` where the settings say so.
  * Unwrapped, it reaches the handler as it is: over HTTP a framework then gets Node's own requests.
  *
  * @param dress changes each application that a file offers.
  */
 export async function loadApplication(
-  { file, mounts, accessLog: format, log }: ApplicationSettings,
+  { file, mounts, accessLog: format, log, listeners }: ApplicationSettings,
   dress: (application: Runnable) => Promise<Runnable> = async (application) => application,
 ): Promise<LoadedApplication> {
-  const main = await loadHosted(file)
-  const all: HostedApplication[] = [main]
-  let application = await dress(main.application)
-  if (mounts.length > 0) {
+  const { scriptName: mountPoint = '' } = listeners[0]?.options ?? {}
+  const scripts = mounts.filter((mounted) => mounted.cgiBin !== undefined)
+  const others = mounts.filter((mounted) => mounted.cgiBin === undefined)
+  const all: HostedApplication[] = []
+  let application: Runnable = plainResponse('404 Not Found')
+  let options: Options = {}
+  if (!scripts.some((mounted) => mounted.file === file)) {
+    const main = await loadHosted(file)
+    all.push(main)
+    options = main.options
+    application = await dress(main.application)
+  }
+  if (others.length > 0) {
     const { mount } = await import('../middleware/mount.ts')
     const map: Record<string, Application> = { '/': await plain(application) }
-    for (const { at, file: mounted } of mounts) {
+    for (const { at, file: mounted } of others) {
       const other = await loadHosted(mounted)
       all.push(other)
       map[at] = await plain(await dress(other.application))
     }
     application = mount(map)
+  }
+  if (scripts.length > 0) {
+    const { withScripts } = await import('./scripts.ts')
+    application = withScripts(await plain(application), scripts, mountPoint)
   }
   if (format !== undefined) {
     const { accessLog } = await import('../middleware/access-log.ts')
@@ -61,7 +76,7 @@ export async function loadApplication(
   }
   return {
     application,
-    options: main.options,
+    options,
     started: (server, [listener]) => {
       const address = listener && shownAddress(listener)
       for (const { started } of all) started(server, address)

@@ -4,6 +4,9 @@
  */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it, test } from 'vitest'
+import * as cgiBin from '../../src/cgi-bin/options.ts'
+import { flagName } from '../../src/command/flags.ts'
+import { SETTINGS } from '../../src/command/serve-flags.ts'
 import type { InProcessOptions } from '../../src/embedded/in-process.ts'
 import * as forms from '../../src/forms/limits.ts'
 import type { FieldStorageOptions } from '../../src/forms/storage.ts'
@@ -176,6 +179,24 @@ test('docs/testing.md names the options of TestApp', () => {
   }
   const row = /\| `new TestApp\(app, options\?\)` \|(.*)\|/.exec(page('testing'))?.[1] ?? ''
   expect(quoted(row).toSorted()).toEqual(Object.keys(options).toSorted())
+})
+
+test('docs/cgi-bin.md has the options of cgiBin, their flags and the defaults of the limits', () => {
+  const words: Record<keyof typeof cgiBin.DEFAULTS, string> = {
+    timeout: `${cgiBin.DEFAULTS.timeout / 1000} s`,
+    maxTime: `${cgiBin.DEFAULTS.maxTime / 3_600_000} h`,
+    maxOutput: bytes(cgiBin.DEFAULTS.maxOutput),
+    maxStored: bytes(cgiBin.DEFAULTS.maxStored),
+    maxScripts: count(cgiBin.DEFAULTS.maxScripts),
+    maxWaiting: count(cgiBin.DEFAULTS.maxWaiting),
+  }
+  const table = tableOf('cgi-bin')
+  expect(Object.keys(table).toSorted()).toEqual(cgiBin.OPTION_NAMES.toSorted())
+  for (const [name, value] of Object.entries(words)) expect(table[name]![1]).toBe(value)
+  const flags = Object.values(table).map(([flag = '']) => quoted(flag.replace('--', ''))[0])
+  const keys = Object.keys(SETTINGS).filter((key) => /^cgi(?!Bin)/.test(key))
+  expect(flags.filter(Boolean).length).toBe(keys.length)
+  for (const key of keys) expect(page('cgi-bin')).toContain(`\`--${flagName(key)}\``)
 })
 
 describe('docs/middleware.md has a row for every option of', () => {

@@ -29,6 +29,12 @@ it.each<[string, unknown[], string]>([
     [],
     'staticFiles: the first argument must be the path of a directory (got nothing)',
   ],
+  ['cgiBin', [], 'cgiBin: the first argument must be the path of a directory (got nothing)'],
+  [
+    'cgiBin',
+    ['/etc/passwd'],
+    'cgiBin: the first argument must be the path of a directory (got "/etc/passwd")',
+  ],
   [
     'mount',
     [],
@@ -50,10 +56,15 @@ it('FileStore without a directory throws at once', () => {
   )
 })
 
+/** The first argument of a function. */
+const firstOf = (name: string): unknown =>
+  name === 'cascade' ? [app] : name === 'staticFiles' || name === 'cgiBin' ? 'src' : app
+
 const misspelt: [name: string, options: object, nearest: string][] = [
   ['accessLog', { fromat: 'json' }, 'format'],
   ['basicAuth', { user: {}, verify: () => true }, 'users'],
   ['cascade', { catches: [404] }, 'catch'],
+  ['cgiBin', { maxScript: 1 }, 'maxScripts'],
   ['errorPage', { developement: true }, 'development'],
   ['proxyFix', { trusted: ['127.0.0.1'], field: ['for'] }, 'fields'],
   ['sendfile', { header: 'X-Sendfile', escpae: false }, 'escape'],
@@ -62,7 +73,7 @@ const misspelt: [name: string, options: object, nearest: string][] = [
 ]
 
 it.each(misspelt)('%s with %j suggests %s', (name, options, nearest) => {
-  const first = name === 'cascade' ? [app] : name === 'staticFiles' ? 'src' : app
+  const first = firstOf(name)
   expect(() => functions[name]!(first, options)).toThrow(
     new RegExp(`^${name}: unknown option '\\w+'. Did you mean '${nearest}'\\?`),
   )
@@ -73,6 +84,14 @@ it.each<[name: string, options: object, message: string]>([
   ['accessLog', { format: 5 }, 'accessLog: format must be a string (got 5)'],
   ['accessLog', { write: 'x' }, 'accessLog: write must be a function (got "x")'],
   ['cascade', { catch: [1] }, 'cascade: catch must be an array of statuses'],
+  ['cgiBin', { timeout: -1 }, 'cgiBin: timeout must be a whole number of ms, 0 or more (got -1)'],
+  ['cgiBin', { maxOutput: 1.5 }, 'cgiBin: maxOutput must be a whole number of bytes, or Infinity'],
+  ['cgiBin', { maxScripts: 0 }, 'cgiBin: maxScripts must be a whole number, 1 or more (got 0)'],
+  ['cgiBin', { maxWaiting: '5' }, 'cgiBin: maxWaiting must be a whole number, 0 or more (got "5")'],
+  ['cgiBin', { env: { HTTP_PROXY: 'x' } }, 'cgiBin: env must be an object of variables'],
+  ['cgiBin', { inherit: ['HTTP_PROXY'] }, 'cgiBin: inherit must be an array of names'],
+  ['cgiBin', { cwd: 'relative' }, 'cgiBin: cwd must be an absolute path (got "relative")'],
+  ['cgiBin', { redirects: {} }, 'cgiBin: redirects must be an application (got an object)'],
   ['cascade', { catch: 404 }, 'cascade: catch must be an array of statuses'],
   ['errorPage', { development: 'yes' }, 'errorPage: development must be true or false (got "yes")'],
   ['basicAuth', { users: { a: 1 } }, 'basicAuth: users must be an object of passwords'],
@@ -90,6 +109,6 @@ it.each<[name: string, options: object, message: string]>([
   ['staticFiles', { precompressed: 1 }, 'staticFiles: precompressed must be true or false'],
   ['staticFiles', { charset: 'a b' }, 'staticFiles: charset must be the name of a charset'],
 ])('%s with %j names what it expects', (name, options, message) => {
-  const first = name === 'cascade' ? [app] : name === 'staticFiles' ? 'src' : app
+  const first = firstOf(name)
   expect(() => functions[name]!(first, options)).toThrow(message)
 })

@@ -16,7 +16,7 @@ import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const exported = readFileSync(join(ROOT, 'src/exports/middleware.ts'), 'utf8')
-const sources = [...exported.matchAll(/'\.\.(\/middleware\/[\w-]+\.ts)'/g)]
+const sources = [...exported.matchAll(/'\.\.(\/(?:cgi-bin|middleware)\/[\w-]+\.ts)'/g)]
   .map(([, file]) => readFileSync(join(ROOT, `src${file}`), 'utf8'))
   .join('\n')
 
@@ -73,6 +73,8 @@ async function load(example: string): Promise<portico.Application> {
     portico,
     'portico/middleware': middleware,
     'node:fs': await import('node:fs'),
+    'node:os': await import('node:os'),
+    'node:path': await import('node:path'),
   }
   const { code } = await transformWithOxc(example, 'example.ts')
   const body = code.replaceAll(
