@@ -16,7 +16,7 @@ export type Shebang =
   | { readonly kind: 'carriage return' }
   /** The interpreter is not an absolute path. */
   | { readonly kind: 'relative'; readonly interpreter: string }
-  | { readonly kind: 'script'; readonly interpreter: string; readonly argument: string }
+  | { readonly kind: 'script'; readonly interpreter: string; readonly words: readonly string[] }
   /** A compiled program, or a format that the kernel may know. */
   | { readonly kind: 'binary' }
 
@@ -26,19 +26,21 @@ export function readShebang(head: Buffer): Shebang {
   if (head[0] !== 0x23 || head[1] !== 0x21) return { kind: head.includes(0) ? 'binary' : 'none' }
   const [line = ''] = head.toString('latin1', 2).split('\n', 1)
   if (line.endsWith('\r')) return { kind: 'carriage return' }
-  const [interpreter = '', argument = ''] = line.trim().split(/[ \t]+/)
+  const [interpreter = '', ...words] = line.trim().split(/[ \t]+/)
   if (!isAbsolute(interpreter)) return { kind: 'relative', interpreter }
-  return { kind: 'script', interpreter, argument }
+  return { kind: 'script', interpreter, words }
 }
 
-/** The program that a shebang names: that of `env NAME` is looked up in `searchPath`. */
+/** The program that a shebang names: that of `env -S NAME=VALUE program` is looked up in `searchPath`. */
 export function interpreterOf(
-  { interpreter, argument }: Extract<Shebang, { kind: 'script' }>,
+  { interpreter, words }: Extract<Shebang, { kind: 'script' }>,
   searchPath: string,
 ): { readonly name: string; readonly path: string | undefined } {
-  const isEnv = interpreter.endsWith('/env') && /^[^-=][^=]*$/.test(argument)
-  if (!isEnv) return { name: interpreter, path: isFile(interpreter) ? interpreter : undefined }
-  return { name: argument, path: findInPath(argument, searchPath) }
+  const program = words.find((word) => !/^-|=/.test(word))
+  if (!interpreter.endsWith('/env') || program === undefined) {
+    return { name: interpreter, path: isFile(interpreter) ? interpreter : undefined }
+  }
+  return { name: program, path: findInPath(program, searchPath) }
 }
 
 /** The first file of this name in the directories of `searchPath`. */

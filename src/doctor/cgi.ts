@@ -8,7 +8,8 @@ import { failure, type Finding, ok, warning } from './finding.ts'
 import { type Front, frontsHere } from './front.ts'
 import { environmentOf, textOf } from './processes.ts'
 import { examineLimits, examineMount, pathOf } from './script.ts'
-import { examineNode, inPath } from './shebang.ts'
+import { findInPath } from '../cgi-bin/shebang.ts'
+import { examineNode } from './shebang.ts'
 
 /** Servers that run CGI scripts, and the configuration that makes each do so. */
 const RUNS_CGI: Readonly<Record<string, string>> = {
@@ -110,7 +111,7 @@ function examineServer({ name, process, file, setup }: Front, others: boolean): 
 /** node in the PATH that scripts have. */
 function examineInterpreter(front: Front | undefined): Finding[] {
   const searched = pathOf(front)
-  const program = inPath('node', searched)
+  const program = findInPath('node', searched)
   if (program === undefined) {
     return [
       failure(

@@ -2,15 +2,13 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readSync, statSync, type Stats } from 'node:fs'
 import { basename, dirname, extname, resolve } from 'node:path'
+import { SHEBANG_BYTES } from '../cgi-bin/shebang.ts'
 import { findProgram, groupOf } from '../servers/find.ts'
 import { closedDirectory, identityOf, permits } from './access.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
 import type { Front } from './front.ts'
 import { environmentOf, textOf } from './processes.ts'
 import { examineModule, examineShebang, SERVER_PATH } from './shebang.ts'
-
-/** Bytes that are read of a script; a shebang is at most 256 (Linux). */
-const HEAD = 512
 
 /** Address space that Node 20 needs to start, in KiB (measured). */
 export const LEAST_ADDRESS_SPACE = 730_000
@@ -51,8 +49,8 @@ export function pathOf(front: Front | undefined): string {
 function headOf(path: string): Buffer {
   const descriptor = openSync(path, 'r')
   try {
-    const buffer = Buffer.alloc(HEAD)
-    return buffer.subarray(0, readSync(descriptor, buffer, 0, HEAD, 0))
+    const buffer = Buffer.alloc(SHEBANG_BYTES)
+    return buffer.subarray(0, readSync(descriptor, buffer, 0, SHEBANG_BYTES, 0))
   } finally {
     closeSync(descriptor)
   }

@@ -1,7 +1,8 @@
 /** The first line of a script, the Node that it names, and how Node reads the file. */
 import { spawnSync } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
-import { delimiter, dirname, extname, isAbsolute, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { dirname, extname, isAbsolute, join } from 'node:path'
+import { findInPath, interpreterOf, readShebang } from '../cgi-bin/shebang.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
 
 /** What Apache and suEXEC give scripts. */
@@ -18,84 +19,47 @@ const NODE_TIMEOUT = 10_000
 
 /** @param searched the PATH in which `env` looks */
 export function examineShebang(path: string, head: Buffer, searched: string): Finding[] {
-  if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) {
-    return [
-      failure(
-        'shebang',
+  const failed = (message: string, fix: string) => [failure('shebang', message, `${fix} ${path}`)]
+  const shebang = readShebang(head)
+  switch (shebang.kind) {
+    case 'byte order mark':
+      return failed(
         'a byte order mark is before #!, so the kernel does not see it',
-        `sed -i '1s/^\\xef\\xbb\\xbf//' ${path}`,
-      ),
-    ]
-  }
-  const line = head.toString('latin1').split('\n', 1)[0]!
-  if (!line.startsWith('#!')) {
-    return [
-      failure(
-        'shebang',
+        `sed -i '1s/^\\xef\\xbb\\xbf//'`,
+      )
+    case 'none':
+    case 'binary':
+      return failed(
         'the first line is not #!, so the kernel cannot run the file',
-        `sed -i '1i #!${process.execPath}' ${path}`,
-      ),
-    ]
-  }
-  if (line.endsWith('\r')) {
-    return [
-      failure(
-        'shebang',
+        `sed -i '1i #!${process.execPath}'`,
+      )
+    case 'carriage return':
+      return failed(
         'the first line ends with a carriage return, which becomes part of the name',
-        `sed -i 's/\\r$//' ${path}`,
-      ),
-    ]
+        `sed -i 's/\\r$//'`,
+      )
+    case 'relative':
+      return failed(
+        `${shebang.interpreter} is not an absolute path`,
+        `sed -i '1s|.*|#!${process.execPath}|'`,
+      )
+    case 'script':
   }
-  const [interpreter = '', ...words] = line.slice(2).trim().split(/\s+/)
-  // env -S NAME=VALUE node --flag
-  const argument = words.find((word) => !/^-|=/.test(word)) ?? ''
-  if (!isAbsolute(interpreter)) {
+  const { name, path: program } = interpreterOf(shebang, searched)
+  if (program !== undefined) {
     return [
-      failure(
-        'shebang',
-        `${interpreter} is not an absolute path`,
-        `sed -i '1s|.*|#!${process.execPath}|' ${path}`,
-      ),
+      ok('shebang', `${program} runs it`),
+      ...(program.includes('node') ? examineNode(program) : []),
     ]
   }
-  const program = interpreter.endsWith('/env') ? inPath(argument, searched) : interpreter
-  if (program === undefined) {
-    return [
-      failure(
-        'shebang',
-        `${argument} is not in the PATH that scripts have (${searched})`,
-        `sed -i '1s|.*|#!${inPath(argument, process.env['PATH'] ?? '') ?? process.execPath}|' ${path}`,
-      ),
-    ]
+  if (isAbsolute(name)) {
+    return failed(`${name} does not exist`, `sed -i '1s|.*|#!${process.execPath}|'`)
   }
-  try {
-    statSync(program)
-  } catch {
-    return [
-      failure(
-        'shebang',
-        `${program} does not exist`,
-        `sed -i '1s|.*|#!${process.execPath}|' ${path}`,
-      ),
-    ]
-  }
-  return [
-    ok('shebang', `${program} runs it`),
-    ...(/node/.test(program) ? examineNode(program) : []),
-  ]
-}
-
-export function inPath(name: string, path: string): string | undefined {
-  return path
-    .split(delimiter)
-    .map((directory) => join(directory, name))
-    .find((each) => {
-      try {
-        return statSync(each).isFile()
-      } catch {
-        return false
-      }
-    })
+  const here = findInPath(name, process.env['PATH'] ?? '') ?? process.execPath
+  return failed(
+    `${name} is not in the PATH that scripts have (${searched})`,
+    `sed -i '1s|.*|#!${here}|'`,
+  )
 }
 
 export function examineNode(program: string): Finding[] {
