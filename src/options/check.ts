@@ -69,7 +69,9 @@ export function optionsFromEnvironment(set: OptionSet, env: NodeJS.ProcessEnv): 
  */
 // oxfmt-ignore
 const OTHER_VARIABLES: readonly string[] = [
-  'ACCESS_LOG', 'BLOCK_TIMEOUT', 'BOOT_TIMEOUT', 'CONTROL', 'DEV', 'DEVELOPMENT', 'ENV_FILE', 'GROUP',
+  'ACCESS_LOG', 'BLOCK_TIMEOUT', 'BOOT_TIMEOUT', 'CGI_BIN', 'CGI_DOCUMENT_ROOT', 'CGI_INHERIT',
+  'CGI_MAX_OUTPUT', 'CGI_MAX_SCRIPTS', 'CGI_MAX_TIME', 'CGI_MAX_WAITING', 'CGI_TIMEOUT',
+  'CONTROL', 'DEV', 'DEVELOPMENT', 'ENV_FILE', 'GROUP',
   'IDLE_EXIT', 'LIVE', 'LOG', 'MAX_REQUESTS', 'MAX_REQUESTS_JITTER', 'METRICS', 'MOUNT',
   'NO_INTERNALS', 'POLL', 'SLOW', 'USER', 'WORKERS',
 ].map((name) => PREFIX + name)
