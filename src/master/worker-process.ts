@@ -9,6 +9,9 @@ import { now } from './clock.ts'
 /** Milliseconds after the grace period after which a worker that still runs is killed. */
 const KILL_AFTER = 1_000
 
+/** Milliseconds for the end of a channel that the worker's own child processes may hold. */
+const LAST_MESSAGES_TIME = 500
+
 /** Variables that a worker must not have: systemd's protocol is only for the master. */
 const MASTERS_VARIABLES = [
   'LISTEN_PID',
@@ -80,9 +83,16 @@ export class WorkerProcess {
     if (child.stderr !== null) forwardLog(child.stderr, this.pid)
     this.exited = new Promise((resolve) => {
       child.once('error', (error) => this.#ended(`cannot start: ${error.message}`, resolve))
-      child.once('exit', (code, signal) =>
-        this.#ended(signal ?? `exit code ${code ?? 'unknown'}`, resolve),
-      )
+      child.once('exit', (code, signal) => {
+        const ended = (): void => this.#ended(signal ?? `exit code ${code ?? 'unknown'}`, resolve)
+        if (!child.connected) {
+          ended()
+          return
+        }
+        // Its last messages, such as its counters, are still to be read.
+        child.once('disconnect', ended)
+        setTimeout(ended, LAST_MESSAGES_TIME).unref()
+      })
     })
     this.ready = this.#becomesReady(launch.bootTimeout)
     this.ready.catch(() => {}) // The pool waits for it later.

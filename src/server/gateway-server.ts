@@ -89,7 +89,7 @@ export class GatewayServer {
   readonly #shutdownTimeout: number
   readonly #gateway: ServerSet | OtherGateway
   /** Requests on connections that have closed. */
-  readonly #closedRequests: { readonly count: number }
+  readonly #closedRequests: { count: number }
   readonly #backlog: number
   #closing: Promise<void> | undefined
   #abortedConnections = 0
@@ -136,8 +136,8 @@ export class GatewayServer {
       if (connection.receiveEof) socket.on('end', () => connection.receiveEof!())
       socket.on('error', ignore) // 'close' follows.
       socket.on('close', () => {
-        connections.delete(socket)
-        closedRequests.count += connection.requests ?? 0
+        // Given to another process, it is counted already.
+        if (connections.delete(socket)) closedRequests.count += connection.requests ?? 0
         connection.closed?.()
       })
       return connection
@@ -189,7 +189,7 @@ export class GatewayServer {
     accepted: { readonly count: number },
     rest: {
       readonly gateway: ServerSet | OtherGateway
-      readonly closedRequests: { readonly count: number }
+      readonly closedRequests: { count: number }
       readonly shutdownTimeout: number
       readonly backlog: number
     },
@@ -258,8 +258,7 @@ export class GatewayServer {
    * Resolves when the last connection has left. After a call of `close()` it has no effect.
    */
   retire(send: SendHandle, timeout = this.#shutdownTimeout): Promise<void> {
-    this.#closing ??= this.#retire(send, timeout)
-    return this.#closing
+    return (this.#closing ??= this.#retire(send, timeout))
   }
 
   async #retire(send: SendHandle, timeout: number): Promise<void> {
@@ -267,7 +266,8 @@ export class GatewayServer {
     const give = (socket: Socket): void => {
       const handle = detach(socket)
       if (handle === null) return this.#connections.get(socket)?.end()
-      this.#connections.delete(socket) // Its deadlines are the other process's from now on.
+      this.#closedRequests.count += this.#connections.get(socket)?.requests ?? 0
+      this.#connections.delete(socket) // Its deadlines are the other process's.
       send(handle, () => socket.destroy())
     }
     for (const connection of this.#connections.values()) {
