@@ -106,7 +106,7 @@ describe.each(['start', 'write', 'migrate', 'reference'])('docs/%s.md', (name) =
     await mkdir(join(path, 'node_modules/.bin'), { recursive: true })
     await symlink(resolve('.'), join(path, 'node_modules/portico'))
     await symlink(resolve('node_modules/express'), join(path, 'node_modules/express'))
-    await symlink(resolve('bin/portico.mjs'), join(path, 'node_modules/.bin/portico'))
+    await symlink(resolve('bin/portico.cjs'), join(path, 'node_modules/.bin/portico'))
     await writeFile(join(path, 'package.json'), '{}')
     for (const [, code = '', file = ''] of text.matchAll(
       /```\w+\n((?:\/\/|#) (\S+\.\w+)\n[^]*?)```/g,

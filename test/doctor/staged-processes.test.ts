@@ -113,7 +113,7 @@ describe.skipIf(!nginx.available)(`Behind nginx${nginx.hint}, portico doctor`, (
     const child = spawn(
       process.execPath,
       [
-        'bin/portico.mjs',
+        'bin/portico.cjs',
         'serve',
         application,
         '--gateway',
