@@ -7,9 +7,11 @@ set -eu
 packages=${*:-'
   nginx
   apache2
+  apache2-suexec-pristine
   libapache2-mod-fcgid
   libapache2-mod-xsendfile
   lighttpd
+  lighttpd-mod-openssl
   haproxy
   caddy
   h2o

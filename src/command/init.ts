@@ -1,4 +1,5 @@
 /** `portico init`: configuration files for web servers and supervisors. */
+import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { spawnSync } from 'node:child_process'
 import { basename, join, resolve } from 'node:path'
@@ -6,7 +7,13 @@ import { suggestion } from '../options/names.ts'
 import { descriptions } from '../servers/descriptions.ts'
 import { difference } from '../servers/difference.ts'
 import { findProgram, findServer, findUser, groupOf } from '../servers/find.ts'
-import { checkSite, type ConfigFile, type ServerDescription, type Site } from '../servers/site.ts'
+import {
+  type Authentication,
+  checkSite,
+  type ConfigFile,
+  type ServerDescription,
+  type Site,
+} from '../servers/site.ts'
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
 import type { FlagValues } from './flags.ts'
@@ -16,6 +23,16 @@ const NAMES = descriptions.map(({ name }) => name)
 
 /** Where the examples of the documentation have the socket. */
 const DEFAULT_SOCKET = 'unix:/run/portico/app.sock'
+
+/** What a browser shows when it asks for the password. */
+const REALM = 'Restricted'
+
+/** Flags that some servers have no use for. */
+const FEATURES = [
+  ['tls', 'tls'],
+  ['auth', 'auth'],
+  ['static', 'files'],
+] as const
 
 const GATEWAYS = ['fastcgi', 'scgi', 'http', 'cgi'] as const
 
@@ -78,7 +95,14 @@ export const command: Command = {
       value: 'DIR',
       help: 'write the files into a directory; never overwrites',
     },
-    force: { kind: 'switch', help: 'overwrite with --write, and keep the old file as FILE.bak' },
+    force: {
+      kind: 'switch',
+      help: 'overwrite with --write or --install, and keep the old file as FILE.bak',
+    },
+    install: {
+      kind: 'switch',
+      help: 'write the files where they belong, and load them; takes all back if that fails',
+    },
     check: { kind: 'switch', help: 'compare the installed files with what would be written' },
     try: { kind: 'switch', help: 'start the web server with the files, and send it requests' },
   },
@@ -97,6 +121,10 @@ async function run(call: Call): Promise<number> {
   if (values['try'] === true) {
     const { tryServer } = await import('../servers/try.ts')
     return (await tryServer(description, site, out)) ? EXIT.done : EXIT.failed
+  }
+  if (values['install'] === true) {
+    const { install } = await import('../servers/install.ts')
+    return install(description, site, values['force'] === true, call) ? EXIT.done : EXIT.failed
   }
   const files = description.configure(site)
   if (values['check'] === true) return check(description, files, call)
@@ -120,6 +148,10 @@ function siteOf(description: ServerDescription, file: string, values: FlagValues
       `init: ${description.title} does not speak ${gateway} here; --gateway is ${description.gateways.join(', ')}`,
     )
   }
+  for (const [flag, what] of FEATURES) {
+    if (values[flag] === undefined || (description.takes?.includes(what) ?? true)) continue
+    throw new UsageError(`init: ${description.title} has no --${flag}`)
+  }
   const tls = pair(text('tls'), ',', '--tls', 'CERT,KEY')
   const files = pair(text('static'), '=', '--static', 'PATH=DIR')
   const auth = text('auth')
@@ -139,8 +171,32 @@ function siteOf(description: ServerDescription, file: string, values: FlagValues
     group: groupOf(user),
     tls: tls && { certificate: resolve(tls[0]), key: resolve(tls[1]) },
     files: files && { at: files[0].replace(/\/$/, ''), directory: resolve(files[1]) },
-    auth: auth === undefined ? undefined : { realm: 'Restricted', file: resolve(auth) },
+    auth: auth === undefined ? undefined : authenticationOf(resolve(auth)),
   })
+}
+
+/**
+ * An htpasswd file, with its users if it can be read.
+ *
+ * @throws {UsageError} if a line is not NAME:HASH
+ */
+function authenticationOf(file: string): Authentication {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch {
+    // Most web servers read it themselves, and it may be for them only.
+    return { realm: REALM, file }
+  }
+  const users = text
+    .split('\n')
+    .filter((line) => /^[^#\s]/.test(line))
+    .map((line) => {
+      const [, name, hash] = /^([^:\s]+):([^:\s]+)(?::.*)?$/.exec(line.trim()) ?? []
+      if (name !== undefined && hash !== undefined) return { name, hash }
+      throw new UsageError(`init: --auth: ${file} has a line that is not NAME:HASH`)
+    })
+  return { realm: REALM, file, users }
 }
 
 function pair(
@@ -171,6 +227,11 @@ function hints(description: ServerDescription, site: Site, files: readonly Confi
     `${files.length > 1 ? 'Files' : 'File'}: ${files.map(({ path }) => path).join(' ')}`,
     ...(site.mount !== '' && description.needsScriptName?.includes(site.gateway)
       ? [`the application needs scriptName: '${site.mount}'`]
+      : []),
+    ...(site.hostname === '_' && existsSync(description.defaultSite ?? '')
+      ? [
+          `${description.defaultSite} gets the requests for which no site has a name: see --hostname`,
+        ]
       : []),
     ...description.activate(site).map((line) => `then: ${line}`),
   ]

@@ -1,9 +1,12 @@
 /** Apache httpd: CGI, FastCGI and SCGI through mod_proxy, FastCGI through mod_fcgid, and HTTP. */
-import { existsSync } from 'node:fs'
+import { apacheInstance } from './apache-instance.ts'
 import {
+  type Authentication,
   type ConfigFile,
+  hostAndPort,
   indent,
   lines,
+  makeSocketDirectory,
   type InstanceSettings,
   quoteRegExp,
   type Quirk,
@@ -12,21 +15,24 @@ import {
   unixPath,
 } from './site.ts'
 
-const CONTENT_LENGTH: Quirk = {
+export const CONTENT_LENGTH: Quirk = {
   versions: '2.4.59 and newer',
   symptom: 'the Content-Length of a response is dropped, so a truncated response looks complete',
   remedy: '`ap_trust_cgilike_cl` keeps it',
 }
-const AUTHORIZATION: Quirk = {
+export const AUTHORIZATION: Quirk = {
   versions: 'every version',
   symptom: 'the application gets no Authorization header',
   remedy: '`CGIPassAuth On` passes it',
 }
-const ENCODED_SLASHES: Quirk = {
+export const ENCODED_SLASHES: Quirk = {
   versions: 'every version',
   symptom: 'a path with %2F is a 404',
   remedy: '`AllowEncodedSlashes On` passes it. A .htaccess file cannot contain it',
 }
+
+/** Debian's site for requests without a name of another. */
+const DEFAULT_SITE = '/etc/apache2/sites-enabled/000-default.conf'
 
 export const apache: ServerDescription = {
   name: 'apache',
@@ -36,9 +42,16 @@ export const apache: ServerDescription = {
   program: 'apache2',
   packages: ['apache2'],
   configure: (site) => [siteFile(site, application(site))],
-  activate: (site) => activate(modules(site)),
+  activate: (site) => [...makeSocketDirectory(site), ...activate(modules(site))],
+  deactivate,
+  defaultSite: DEFAULT_SITE,
   check: ['apachectl', '-t'],
-  instance: (site, place) => instance(site, place, modules(site), application(site)),
+  instance: (sites, place) =>
+    apacheInstance(
+      place,
+      sites.flatMap(modules),
+      virtualHostBody(sites[0], lines(...sites.map(application)), place.additions),
+    ),
   args,
   quirks: [
     CONTENT_LENGTH,
@@ -54,6 +67,11 @@ export const apache: ServerDescription = {
       symptom: 'parts of a response arrive together at its end',
       remedy: '`flushpackets=on` sends each at once',
     },
+    {
+      versions: 'every version, `SetHandler "proxy:…"` instead of `ProxyPass`',
+      symptom: 'the first segment of the path is taken for the script',
+      remedy: "set the application's `scriptName`: `''` for `<Location \"/\">`",
+    },
   ],
 }
 
@@ -63,15 +81,31 @@ export const apacheFcgid: ServerDescription = {
   gateways: ['fastcgi'],
   program: 'apache2',
   packages: ['apache2', 'libapache2-mod-fcgid'],
-  configure: (site) => [siteFile(site, fcgid(site))],
-  activate: () => activate(['fcgid', 'setenvif']),
-  check: ['apachectl', '-t'],
-  instance: (site, place) =>
-    instance(
+  configure: (site) => [
+    siteFile(
       site,
+      `# mod_fcgid starts the program itself, one process for each request at a time.
+${fcgidProgram(site)}
+${fcgidSettings(site)}`,
+    ),
+  ],
+  activate: ({ tls }) => activate(['fcgid', 'setenvif', ...(tls ? ['ssl'] : [])]),
+  deactivate,
+  defaultSite: DEFAULT_SITE,
+  check: ['apachectl', '-t'],
+  instance: (sites, place) =>
+    apacheInstance(
       place,
-      ['fcgid', 'setenvif'],
-      `FcgidIPCDir ${place.directory}\nFcgidProcessTableFile ${place.directory}/fcgid.shm\n${fcgid(site)}`,
+      ['fcgid', ...(sites[0].tls ? ['ssl'] : []), 'setenvif'],
+      virtualHostBody(
+        sites[0],
+        lines(
+          `FcgidIPCDir ${place.directory}\nFcgidProcessTableFile ${place.directory}/fcgid.shm`,
+          ...sites.map(fcgidProgram),
+          fcgidSettings(sites[0]),
+        ),
+        place.additions,
+      ),
     ),
   args,
   quirks: [
@@ -98,50 +132,16 @@ export const apacheFcgid: ServerDescription = {
   ],
 }
 
-export const htaccess: ServerDescription = {
-  name: 'htaccess',
-  title: 'Apache on shared hosting, `.htaccess`',
-  gateways: ['cgi'],
-  program: 'apache2',
-  packages: ['apache2'],
-  configure: () => [{ path: '.htaccess', text: HTACCESS }],
-  activate: () => [],
-  quirks: [
-    ENCODED_SLASHES,
-    AUTHORIZATION,
-    CONTENT_LENGTH,
-    {
-      versions: 'every version',
-      symptom: 'SCRIPT_NAME is /index.cgi, which no URL contains',
-      remedy: 'Portico recognises the rewrite below and corrects it',
-    },
-  ],
-}
-
-const HTACCESS = `# Every URL of this directory that is not a file reaches index.cgi.
-Options +ExecCGI
-AddHandler cgi-script .cgi
-DirectoryIndex index.cgi
-# Without it scripts get no Authorization header.
-CGIPassAuth On
-# Without it Apache 2.4.59 and newer drop the Content-Length of a response.
-SetEnv ap_trust_cgilike_cl 1
-RewriteEngine On
-RewriteCond %{REQUEST_FILENAME} !-f
-RewriteRule ^(.*)$ index.cgi/$1 [L]
-`
-
 function args(file: string, { directory }: InstanceSettings): string[] {
   return ['-d', directory, '-f', file, '-D', 'FOREGROUND']
 }
 
 function activate(names: readonly string[]): string[] {
-  return [
-    `a2enmod ${names.join(' ')}`,
-    'a2ensite portico',
-    'apachectl -t',
-    'systemctl reload apache2',
-  ]
+  return [`a2enmod ${names.join(' ')}`, 'a2ensite portico', 'apachectl -t', 'apachectl graceful']
+}
+
+function deactivate(): string[] {
+  return ['a2dissite portico']
 }
 
 /** Modules that the site needs beside those that every Apache has loaded. */
@@ -159,18 +159,20 @@ function siteFile(site: Site, body: string): ConfigFile {
   return {
     path: '/etc/apache2/sites-available/portico.conf',
     text: `# One application behind Apache.
-<VirtualHost ${virtualHost(site.listen)}>
+${listenLine(site)}<VirtualHost ${site.listen.includes(':') ? site.listen : `*:${site.listen}`}>
 ${indent(virtualHostBody(site, body))}
 </VirtualHost>
 `,
   }
 }
 
-function virtualHost(listen: string): string {
-  return listen.includes(':') ? listen : `*:${listen}`
+/** Debian's ports.conf listens on 80 and, with mod_ssl, on 443. */
+function listenLine({ listen, tls }: Site): string {
+  const { port } = hostAndPort(listen)
+  return port === '80' || (tls && port === '443') ? '' : `Listen ${listen}\n`
 }
 
-function virtualHostBody(site: Site, body: string): string {
+function virtualHostBody(site: Site, body: string, additions?: string): string {
   return `${lines(
     site.hostname !== '_' && `ServerName ${site.hostname}`,
     site.tls &&
@@ -184,7 +186,7 @@ function virtualHostBody(site: Site, body: string): string {
     `LimitRequestBody ${site.maxBody * 1024 * 1024}`,
     `Timeout ${site.timeout}`,
   )}
-${site.files ? staticFiles(site) : ''}
+${lines(additions)}${site.files ? staticFiles(site) : ''}
 ${body}`
 }
 
@@ -207,15 +209,17 @@ ${indent(
     ...directives,
     site.gateway !== 'http' && '# Without it the application gets no Authorization header.',
     site.gateway !== 'http' && 'CGIPassAuth On',
-    site.auth
-      ? `AuthType Basic
-AuthName "${site.auth.realm}"
-AuthUserFile "${site.auth.file}"
-Require valid-user`
-      : 'Require all granted',
+    site.auth ? authentication(site.auth) : 'Require all granted',
   ),
 )}
 </Location>`
+}
+
+export function authentication({ realm, file }: Authentication): string {
+  return `AuthType Basic
+AuthName "${realm}"
+AuthUserFile "${file}"
+Require valid-user`
 }
 
 const TRUST_CONTENT_LENGTH = `# Without it Apache 2.4.59 and newer drop the Content-Length of a response.
@@ -266,79 +270,20 @@ const FCGID_STREAMING = `# Would send each part of a response at once. But then 
 # response, which looks complete. Use it only for event streams.
 # FcgidOutputBufferSize 0`
 
-function fcgid(site: Site): string {
+function fcgidProgram(site: Site): string {
   const alias =
     site.mount === ''
       ? `AliasMatch "^/(.*)" "${site.program}/$1"`
       : `Alias "${site.mount}" "${site.program}"`
-  return `# mod_fcgid starts the program itself, one process for each request at a time.
-${alias}
-${location(site, 'SetHandler fcgid-script', 'Options +ExecCGI')}
-${TRUST_CONTENT_LENGTH}
+  return `${alias}
+${location(site, 'SetHandler fcgid-script', 'Options +ExecCGI')}`
+}
+
+function fcgidSettings({ maxBody, streaming }: Site): string {
+  return `${TRUST_CONTENT_LENGTH}
 # Idle processes end; this many may run at once.
 FcgidMaxProcessesPerClass 8
 # Without it a request body of more than 128 KiB is a 500.
-FcgidMaxRequestLen ${site.maxBody * 1024 * 1024}
-${site.streaming ? FCGID_STREAMING : ''}`
-}
-
-/** Where distributions have the modules; others have links in the second. */
-const MODULE_DIRECTORIES = [
-  '/usr/lib/apache2/modules',
-  '/usr/lib64/httpd/modules',
-  '/etc/httpd/modules',
-]
-
-/** What a distribution loads before it reads the site. */
-const USUAL_MODULES = [
-  'mpm_event',
-  'alias',
-  'auth_basic',
-  'authn_core',
-  'authn_file',
-  'authz_core',
-  'authz_user',
-  'dir',
-  'env',
-  'mime',
-  'rewrite',
-]
-
-/** A LoadModule line; a module that is compiled into the server has no file. */
-export function loadModule(name: string): string {
-  const directory = MODULE_DIRECTORIES.find((path) => existsSync(`${path}/mod_${name}.so`))
-  return directory === undefined ? '' : `LoadModule ${name}_module ${directory}/mod_${name}.so`
-}
-
-function instance(
-  site: Site,
-  place: InstanceSettings,
-  extra: readonly string[],
-  body: string,
-): string {
-  const { directory, port, user } = place
-  const names = new Set([...USUAL_MODULES, ...extra])
-  return `ServerName localhost
-Listen 127.0.0.1:${port}
-${[...names].map(loadModule).join('\n')}
-${user === undefined ? '' : `User ${user}\nGroup ${user}`}
-PidFile ${directory}/apache2.pid
-DefaultRuntimeDir ${directory}
-Mutex file:${directory} default
-ErrorLog ${directory}/error.log
-LogLevel warn
-KeepAliveTimeout 1
-${extra.includes('cgid') ? `ScriptSock ${directory}/cgid.sock` : ''}
-TypesConfig /etc/mime.types
-StartServers 1
-ServerLimit 2
-ThreadsPerChild 32
-MaxRequestWorkers 64
-DocumentRoot "${directory}"
-<Directory "/">
-    AllowOverride None
-    Require all denied
-</Directory>
-${virtualHostBody(site, body)}
-`
+FcgidMaxRequestLen ${maxBody * 1024 * 1024}
+${streaming ? FCGID_STREAMING : ''}`
 }

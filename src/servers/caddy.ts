@@ -1,6 +1,16 @@
 /** Caddy: FastCGI and HTTP. */
-import { indent, lines, type ServerDescription, type Site, unixPath } from './site.ts'
-import { ConfigurationError } from '../errors.ts'
+import {
+  type Authentication,
+  hostAndPort,
+  indent,
+  lines,
+  makeSocketDirectory,
+  type ServerDescription,
+  type Site,
+  unixPath,
+  usersOf,
+  withoutBrackets,
+} from './site.ts'
 
 export const caddy: ServerDescription = {
   name: 'caddy',
@@ -12,21 +22,22 @@ export const caddy: ServerDescription = {
   configure: (site) => [
     {
       path: '/etc/caddy/Caddyfile',
-      text: `# One application behind Caddy. With a host name Caddy gets a certificate by itself.\n${address(site)} {\n${body(site)}\n}\n`,
+      text: `# One application behind Caddy. With a host name Caddy gets a certificate by itself.\n${address(site)} {\n${body([site], bind(site))}\n}\n`,
     },
   ],
-  activate: () => [
+  activate: (site) => [
+    ...makeSocketDirectory(site),
     'caddy validate --config /etc/caddy/Caddyfile --adapter caddyfile',
     'systemctl reload caddy',
   ],
   check: ['caddy', 'validate', '--config', '/etc/caddy/Caddyfile', '--adapter', 'caddyfile'],
-  instance: (site, place) => `{
+  instance: (sites, { directory, listen, additions }) => `{
 	admin off
 	auto_https off
-	storage file_system ${place.directory}
+	storage file_system ${directory}
 }
-http://127.0.0.1:${place.port} {
-${body(site)}
+${sites[0].tls ? 'https' : 'http'}://${listen} {
+${body(sites, additions)}
 }
 `,
   args: (file) => ['run', '--config', file, '--adapter', 'caddyfile'],
@@ -43,6 +54,11 @@ ${body(site)}
     },
     {
       versions: 'every version',
+      symptom: '`php_fastcgi` sends SCRIPT_NAME=/index.php',
+      remedy: "the application's `scriptName: ''` and `pathInfo: 'from-uri'`, or `reverse_proxy`",
+    },
+    {
+      versions: 'every version',
       symptom: 'small parts of a response may wait',
       remedy: '`flush_interval -1` sends each at once',
     },
@@ -50,51 +66,72 @@ ${body(site)}
 }
 
 function address({ hostname, listen, tls }: Site): string {
-  const port = listen.includes(':') ? listen.slice(listen.lastIndexOf(':') + 1) : listen
+  const { port } = hostAndPort(listen)
   if (hostname === '_') return `${tls ? 'https' : 'http'}://:${port}`
   return port === '80' || port === '443' ? hostname : `${hostname}:${port}`
 }
 
-function body(site: Site): string {
-  if (site.auth) {
-    throw new ConfigurationError(
-      '--auth: Caddy keeps passwords in its configuration; add basic_auth with `caddy hash-password`',
-    )
-  }
-  const { mount, to, gateway, files, tls } = site
+function bind({ listen }: Site): string {
+  return listen.includes(':') ? `bind ${withoutBrackets(hostAndPort(listen).host)}` : ''
+}
+
+function body(sites: readonly [Site, ...Site[]], additions?: string): string {
+  const { tls, maxBody, files } = sites[0]
+  const proxies = lines(...sites.map(application))
+  return indent(
+    lines(
+      additions,
+      tls && `tls ${tls.certificate} ${tls.key}`,
+      `request_body {\n\tmax_size ${maxBody}MiB\n}`,
+      files && `handle_path ${files.at}/* {\n\troot * ${files.directory}\n\tfile_server\n}`,
+      files ? `handle {\n${indent(proxies, '\t')}\n}` : proxies,
+    ),
+    '\t',
+  )
+}
+
+function application(site: Site, index: number): string {
+  const { mount, to, gateway, streaming, auth } = site
+  const matcher = index === 0 ? '@portico' : `@portico${index + 1}`
   const socket = unixPath(to)
-  const target = socket === undefined ? to : `unix/${socket}`
-  const transport = `transport fastcgi {
+  return lines(
+    mount !== '' && '# `/app*` would match /apple, too.',
+    `${matcher} path ${mount === '' ? '/*' : `${mount} ${mount}/*`}`,
+    auth && authentication(auth, matcher),
+    `reverse_proxy ${matcher} ${socket === undefined ? to : `unix/${socket}`} {`,
+    indent(
+      lines(
+        gateway === 'fastcgi' && transport(site),
+        streaming && '# Sends each part of a response at once.',
+        streaming && 'flush_interval -1',
+      ),
+      '\t',
+    ),
+    '}',
+  )
+}
+
+function transport({ mount, timeout }: Site): string {
+  return `transport fastcgi {
 ${indent(
   lines(
     mount !== '' && '# SCRIPT_NAME ends here.',
     mount !== '' && `split ${mount}`,
     "# Puts what the application logs into Caddy's log.",
     'capture_stderr',
-    `read_timeout ${site.timeout}s`,
+    `read_timeout ${timeout}s`,
   ),
   '\t',
 )}
 }`
-  const proxy = `reverse_proxy @portico ${target} {
-${indent(
-  lines(
-    gateway === 'fastcgi' && transport,
-    site.streaming && '# Sends each part of a response at once.',
-    site.streaming && 'flush_interval -1',
-  ),
-  '\t',
-)}
+}
+
+/** Caddy keeps users in its configuration, and knows bcrypt only. */
+function authentication(auth: Authentication, matcher: string): string {
+  const users = usersOf(auth, 'Caddy', /^\$2/, 'B')
+  const { file, realm } = auth
+  return `# The users of ${file}. Caddy 2.8 and newer call the directive basic_auth, too.
+basicauth ${matcher} bcrypt ${realm} {
+${indent(lines(...users.map(({ name, hash }) => `${name} ${hash}`)), '\t')}
 }`
-  return indent(
-    lines(
-      tls && `tls ${tls.certificate} ${tls.key}`,
-      `request_body {\n\tmax_size ${site.maxBody}MiB\n}`,
-      files && `handle_path ${files.at}/* {\n\troot * ${files.directory}\n\tfile_server\n}`,
-      mount !== '' && '# `/app*` would match /apple, too.',
-      `@portico path ${mount === '' ? '/*' : `${mount} ${mount}/*`}`,
-      files ? `handle {\n${indent(proxy, '\t')}\n}` : proxy,
-    ),
-    '\t',
-  )
 }

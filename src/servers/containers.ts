@@ -29,6 +29,7 @@ export const docker: ServerDescription = {
   name: 'docker',
   title: 'Docker',
   gateways: ['fastcgi', 'scgi', 'http'],
+  takes: [],
   configure: (site) => [
     { path: 'Dockerfile', text: dockerfile(site) },
     { path: '.dockerignore', text: 'node_modules\n.git\n.env\n' },
@@ -99,6 +100,7 @@ export const kubernetes: ServerDescription = {
   name: 'kubernetes',
   title: 'Kubernetes',
   gateways: ['fastcgi', 'scgi', 'http'],
+  takes: [],
   configure: (site) => [{ path: 'kubernetes.yaml', text: manifest(site) }],
   activate: () => [
     'kubectl apply --dry-run=server -f kubernetes.yaml',
@@ -236,7 +238,7 @@ function nginxVolume(): string {
 }
 
 function configMap(site: Site, socket: string): string {
-  const listen = String(WEB_PORT)
+  const listen = `0.0.0.0:${WEB_PORT}`
   const [file] = nginx.configure({ ...site, to: socket, listen, tls: undefined, files: undefined })
   return `---
 apiVersion: v1

@@ -1,9 +1,10 @@
 /** Everything for which `portico init` writes files. */
-import { apache, apacheFcgid, htaccess } from './apache.ts'
+import { apache, apacheFcgid } from './apache.ts'
 import { caddy } from './caddy.ts'
 import { docker, kubernetes } from './containers.ts'
 import { h2o } from './h2o.ts'
 import { haproxy } from './haproxy.ts'
+import { htaccess } from './htaccess.ts'
 import { lighttpd } from './lighttpd.ts'
 import { nginx } from './nginx.ts'
 import { cgi, fcgi, systemd } from './services.ts'

@@ -6,15 +6,20 @@ import type { Expectation } from '../testing/row.ts'
 import type { Site } from './site.ts'
 
 export interface Exception {
-  /** `SERVER`, or `SERVER GATEWAY` where it concerns one of its gateways. */
+  /**
+   * `SERVER`, `SERVER GATEWAY` where it concerns one of its gateways, or `SERVER GATEWAY, VARIANT`
+   * where it concerns a setting that the tests vary.
+   */
   readonly places: readonly string[]
+  /** Variants for which it does not hold. */
+  readonly except?: readonly string[]
   /** The beginning of a row's name. */
   readonly row: string
   readonly reason: string
   readonly expect: Expectation
 }
 
-const APACHE_GATEWAYS = ['apache fastcgi', 'apache scgi', 'apache cgi', 'apache-fcgid']
+const APACHE_GATEWAYS = ['apache fastcgi', 'apache scgi', 'apache cgi', 'apache-fcgid', 'htaccess']
 
 /** Responses without Content-Length that end before the application has finished. */
 const TRUNCATED = [
@@ -31,7 +36,7 @@ const SHORT = [
 
 export const exceptions: readonly Exception[] = [
   {
-    places: ['apache', 'apache-fcgid', 'caddy fastcgi'],
+    places: ['apache', 'apache-fcgid', 'htaccess', 'caddy fastcgi'],
     row: 'two Cookie headers are joined with a semicolon',
     reason: 'it joins the headers of a name with a comma',
     expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
@@ -45,6 +50,7 @@ export const exceptions: readonly Exception[] = [
   {
     places: [
       'apache-fcgid',
+      'htaccess fastcgi',
       'haproxy fastcgi',
       'lighttpd fastcgi',
       'lighttpd cgi',
@@ -157,13 +163,14 @@ export const exceptions: readonly Exception[] = [
   ...TRUNCATED.flatMap((row): Exception[] => [
     {
       places: ['nginx fastcgi'],
+      except: ['nginx fastcgi, --no-streaming'],
       row,
       reason:
         'with fastcgi_buffering off nginx takes the end of the connection for the end of the response',
       expect: { broken: false },
     },
     {
-      places: ['apache cgi', 'lighttpd cgi'],
+      places: ['apache cgi', 'htaccess cgi', 'lighttpd cgi', 'fcgiwrap'],
       row,
       reason: 'it ignores the exit code, and no length was declared',
       expect: { broken: false },
@@ -188,10 +195,19 @@ export const exceptions: readonly Exception[] = [
     },
   ]),
   ...[...TRUNCATED, ...SHORT].map((row): Exception => ({
-    places: ['apache-fcgid'],
+    places: ['apache-fcgid', 'htaccess fastcgi'],
     row,
     reason: 'mod_fcgid holds 64 KiB of a response back, and can still respond with a 500',
     expect: { status: '500 Internal Server Error', body: undefined, headers: {}, broken: false },
+  })),
+  ...[
+    'a request body that is not read does not prevent the response',
+    'a request body that is partly read does not prevent the response',
+  ].map((row): Exception => ({
+    places: ['htaccess fastcgi'],
+    row,
+    reason: 'a body of more than 128 KiB is a 500, unless the administrator raises the limit',
+    expect: { status: '500 Internal Server Error', body: undefined, headers: {} },
   })),
   ...SHORT.map((row): Exception => ({
     places: ['apache scgi'],
@@ -201,9 +217,17 @@ export const exceptions: readonly Exception[] = [
   })),
 ]
 
-/** The exceptions that hold for a server and a gateway. */
-export function exceptionsOf(server: string, gateway: Site['gateway']): Exception[] {
-  return exceptions.filter(
-    ({ places }) => places.includes(server) || places.includes(`${server} ${gateway}`),
-  )
+/** The exceptions that hold for a server, a gateway and a variant, the more special ones first. */
+export function exceptionsOf(
+  server: string,
+  gateway: Site['gateway'],
+  variant?: string,
+): Exception[] {
+  const names = [server, `${server} ${gateway}`]
+  if (variant !== undefined) names.push(`${server} ${gateway}, ${variant}`)
+  const rank = ({ places }: Exception): number =>
+    names.findLastIndex((name) => places.includes(name))
+  return exceptions
+    .filter((each) => rank(each) !== -1 && each.except?.includes(names.at(-1)!) !== true)
+    .toSorted((one, other) => rank(other) - rank(one))
 }

@@ -1,6 +1,16 @@
 /** H2O: FastCGI and HTTP. */
-import { ConfigurationError } from '../errors.ts'
-import { indent, lines, type ServerDescription, type Site, hostAndPort, unixPath } from './site.ts'
+import {
+  type Authentication,
+  hostAndPort,
+  indent,
+  lines,
+  makeSocketDirectory,
+  type ServerDescription,
+  type Site,
+  unixPath,
+  usersOf,
+  withoutBrackets,
+} from './site.ts'
 
 export const h2o: ServerDescription = {
   name: 'h2o',
@@ -16,18 +26,22 @@ export const h2o: ServerDescription = {
 user: www-data
 access-log: /var/log/h2o/access.log
 error-log: /var/log/h2o/error.log
-${configuration(site, site.listen.includes(':') ? hostAndPort(site.listen).host : undefined, site.listen)}`,
+${configuration([site], site.listen)}`,
     },
   ],
-  activate: () => ['h2o -t -c /etc/h2o/h2o.conf', 'systemctl reload h2o'],
+  activate: (site) => [
+    ...makeSocketDirectory(site),
+    'h2o -t -c /etc/h2o/h2o.conf',
+    'systemctl reload h2o',
+  ],
   check: ['h2o', '-t', '-c', '/etc/h2o/h2o.conf'],
   instance: (
-    site,
-    { directory, port, user },
+    sites,
+    { directory, listen, user, additions },
   ) => `${user === undefined ? '' : `user: ${user}\n`}pid-file: ${directory}/h2o.pid
 error-log: ${directory}/error.log
 temp-buffer-path: ${directory}
-${configuration(site, '127.0.0.1', String(port))}`,
+${configuration(sites, listen, additions)}`,
   args: (file) => ['-c', file],
   quirks: [
     {
@@ -43,28 +57,42 @@ ${configuration(site, '127.0.0.1', String(port))}`,
   ],
 }
 
-function configuration(site: Site, host: string | undefined, listen: string): string {
-  if (site.auth) {
-    throw new ConfigurationError(
-      '--auth: H2O has Basic authentication only through mruby; let another web server authenticate',
-    )
-  }
-  const port = listen.includes(':') ? hostAndPort(listen).port : listen
-  const socket = unixPath(site.to)
+function configuration(
+  sites: readonly [Site, ...Site[]],
+  listen: string,
+  additions?: string,
+): string {
+  const { maxBody, tls, hostname, files } = sites[0]
+  const { host, port } = hostAndPort(listen)
+  return `limit-request-body: ${maxBody * 1024 * 1024}
+listen:
+${indent(lines(host !== '' && `host: "${withoutBrackets(host)}"`, `port: ${port}`, tls && `ssl:\n  certificate-file: ${tls.certificate}\n  key-file: ${tls.key}`), '  ')}
+hosts:
+  "${hostname === '_' ? 'default' : hostname}":
+    paths:
+${indent(lines(additions, files && `"${files.at}":\n  file.dir: ${files.directory}`, ...sites.map(application)), '      ')}
+`
+}
+
+function application({ to, gateway, mount, timeout, auth }: Site): string {
+  const socket = unixPath(to)
+  const { host, port } = hostAndPort(to)
   const address =
     socket === undefined
-      ? `host: ${hostAndPort(site.to).host}\nport: ${hostAndPort(site.to).port}`
+      ? `host: "${withoutBrackets(host)}"\nport: ${port}`
       : `port: ${socket}\ntype: unix`
   const target =
-    site.gateway === 'fastcgi'
-      ? `fastcgi.connect:\n${indent(address, '  ')}\nfastcgi.timeout.io: ${site.timeout * 1000}`
-      : `proxy.preserve-host: ON\nproxy.reverse.url: "http://${socket === undefined ? site.to : `[unix:${socket}]`}${site.mount || '/'}"`
-  return `limit-request-body: ${site.maxBody * 1024 * 1024}
-listen:
-${indent(lines(host !== undefined && `host: ${host}`, `port: ${port}`, site.tls && `ssl:\n  certificate-file: ${site.tls.certificate}\n  key-file: ${site.tls.key}`), '  ')}
-hosts:
-  "${site.hostname === '_' ? 'default' : site.hostname}":
-    paths:
-${indent(lines(site.files && `"${site.files.at}":\n  file.dir: ${site.files.directory}`, `"${site.mount || '/'}":\n${indent(target, '  ')}`), '      ')}
-`
+    gateway === 'fastcgi'
+      ? `fastcgi.connect:\n${indent(address, '  ')}\nfastcgi.timeout.io: ${timeout * 1000}`
+      : `proxy.preserve-host: ON\nproxy.timeout.io: ${timeout * 1000}\nproxy.reverse.url: "http://${socket === undefined ? to : `[unix:${socket}]`}${mount || '/'}"`
+  return `"${mount || '/'}":\n${indent(lines(auth && authentication(auth), target), '  ')}`
+}
+
+/** The handler comes with H2O; it sets REMOTE_USER. */
+function authentication(auth: Authentication): string {
+  usersOf(auth, 'H2O', /^\{SHA\}/, 's')
+  const { file, realm } = auth
+  return `mruby.handler: |
+  require "htpasswd.rb"
+  Htpasswd.new("${file}", "${realm}")`
 }

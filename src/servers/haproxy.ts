@@ -2,11 +2,13 @@
 import {
   indent,
   lines,
+  makeSocketDirectory,
   type InstanceSettings,
   quoteRegExp,
   type ServerDescription,
   type Site,
   unixPath,
+  usersOf,
 } from './site.ts'
 
 export const haproxy: ServerDescription = {
@@ -14,6 +16,7 @@ export const haproxy: ServerDescription = {
   title: 'HAProxy',
   gateways: ['fastcgi', 'http'],
   needsScriptName: ['http', 'fastcgi'],
+  takes: ['tls', 'auth'],
   program: 'haproxy',
   packages: ['haproxy'],
   configure: (site) => [
@@ -26,16 +29,21 @@ global
     group haproxy
     daemon
 
-${configuration(site, bind(site))}`,
+${configuration([site], bind(site))}`,
     },
   ],
-  activate: () => ['haproxy -c -f /etc/haproxy/haproxy.cfg', 'systemctl reload haproxy'],
+  activate: (site) => [
+    ...makeSocketDirectory(site),
+    ...(site.tls ? [`install -m 600 ${site.tls.key} ${site.tls.certificate}.key`] : []),
+    'haproxy -c -f /etc/haproxy/haproxy.cfg',
+    'systemctl reload haproxy',
+  ],
   check: ['haproxy', '-c', '-f', '/etc/haproxy/haproxy.cfg'],
-  instance: (site, { port, user }) => `global
+  instance: (sites, { listen, user, additions }) => `global
     log stderr format raw daemon
     maxconn 256
 ${user === undefined ? '' : `    user ${user}\n    group ${user}\n`}
-${configuration(site, `bind 127.0.0.1:${port}`)}`,
+${configuration(sites, `bind ${listen}${certificate(sites[0])}`, additions)}`,
   // -db: neither daemon nor master, and so one process.
   args: (file: string, _place: InstanceSettings) => ['-db', '-f', file],
   quirks: [
@@ -68,13 +76,26 @@ ${configuration(site, `bind 127.0.0.1:${port}`)}`,
   ],
 }
 
-function bind({ listen, tls }: Site): string {
-  const address = listen.includes(':') ? listen : `:${listen}`
-  // HAProxy wants the certificate and the key in one file, or the key beside it as FILE.key.
-  return `bind ${address}${tls ? ` ssl crt ${tls.certificate}` : ''}`
+/** Without an address: every one, IPv4 and IPv6. */
+function bind(site: Site): string {
+  const { listen } = site
+  return `bind ${listen.includes(':') ? listen : `:::${listen} v4v6`}${certificate(site)}`
 }
 
-function configuration(site: Site, bindLine: string): string {
+function certificate({ tls }: Site): string {
+  return tls ? ` ssl crt ${tls.certificate}` : ''
+}
+
+function nameOf(index: number): string {
+  return index === 0 ? 'portico' : `portico${index + 1}`
+}
+
+function configuration(
+  sites: readonly [Site, ...Site[]],
+  bindLine: string,
+  additions?: string,
+): string {
+  const { timeout, maxBody, tls } = sites[0]
   return `defaults
     mode http
     log global
@@ -82,60 +103,76 @@ function configuration(site: Site, bindLine: string): string {
     option dontlognull
     timeout connect 5s
     timeout client 60s
-    timeout server ${site.timeout}s
+    timeout server ${timeout}s
 
-${site.auth ? userlist(site.auth) : ''}frontend web
+${sites.map(userlist).join('')}frontend web
 ${indent(
   lines(
+    tls && `# HAProxy reads the key from the same file, or from ${tls.certificate}.key.`,
     bindLine,
-    site.auth && authentication(site),
-    `use_backend portico if { path -m reg ^${quoteRegExp(site.mount)}(/|$) }`,
+    additions,
+    '# The largest request body, in bytes.',
+    `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${maxBody * 1024 * 1024} }`,
+    ...sites.map(authentication),
+    ...sites.map((site, index) => `use_backend ${nameOf(index)} if ${condition(site)}`),
   ),
 )}
 
-${backend(site)}`
+${sites.map(backend).join('\n')}`
 }
 
-function userlist({ file }: NonNullable<Site['auth']>): string {
-  return `# HAProxy keeps users in its configuration. Copy the hashes of ${file} here.
-userlist portico
-    # user NAME password HASH
+/** Whether a request is for the site, as an anonymous ACL. */
+function condition({ mount, hostname }: Site): string {
+  const path = `{ path -m reg ^${quoteRegExp(mount)}(/|$) }`
+  return hostname === '_' ? path : `{ req.hdr(host),field(1,:) -i ${hostname} } ${path}`
+}
+
+function userlist({ auth }: Site, index: number): string {
+  if (!auth) return ''
+  const users = usersOf(auth, 'HAProxy', /^\$[2567y]/, 'B')
+  return `# HAProxy keeps users in its configuration: these are from ${auth.file}.
+userlist ${nameOf(index)}
+${indent(lines(...users.map(({ name, hash }) => `user ${name} password ${hash}`)))}
 
 `
 }
 
-function authentication({ auth }: Site): string {
-  return `acl authenticated http_auth(portico)
-http-request auth realm "${auth?.realm ?? ''}" unless authenticated
-http-request set-var(txn.user) http_auth_user if authenticated
-http-request set-var(txn.auth) str(Basic) if authenticated`
+function authentication(site: Site, index: number): string {
+  if (!site.auth) return ''
+  const checked = `{ http_auth(${nameOf(index)}) }`
+  const here = condition(site)
+  return `http-request auth realm ${site.auth.realm} if ${here} !${checked}
+http-request set-var(txn.user) http_auth_user if ${here}
+http-request set-var(txn.auth) str(Basic) if ${here}`
 }
 
-function backend(site: Site): string {
-  const socket = unixPath(site.to)
-  const server = `server app ${socket === undefined ? site.to : `unix@${socket}`}`
-  if (site.gateway === 'http') {
-    return `backend portico
+function backend(site: Site, index: number): string {
+  const { to, gateway, keepAlive, mount } = site
+  const name = nameOf(index)
+  const socket = unixPath(to)
+  const server = `server app ${socket === undefined ? to : `unix@${socket}`}`
+  if (gateway === 'http') {
+    return `backend ${name}
     option forwardfor
     http-request set-header X-Forwarded-Proto https if { ssl_fc }
     http-request set-header X-Forwarded-Proto http unless { ssl_fc }
     ${server}
 `
   }
-  return `backend portico
-    use-fcgi-app portico
+  return `backend ${name}
+    use-fcgi-app ${name}
     ${server} proto fcgi
 
-fcgi-app portico
+fcgi-app ${name}
     docroot /srv
     # Puts what the application logs into HAProxy's log.
     log-stderr global
-    ${site.keepAlive > 0 ? 'option keep-conn' : 'no option keep-conn'}
+    ${keepAlive > 0 ? 'option keep-conn' : 'no option keep-conn'}
     pass-header Authorization
     # HAProxy takes REMOTE_USER from the Authorization header without a check of the password. These
     # replace it by variables that only \`http-request auth\` in the frontend sets.
     set-param REMOTE_USER %[var(txn.user)]
     set-param AUTH_TYPE %[var(txn.auth)]
-    path-info ^(${quoteRegExp(site.mount)})(/.*)?$
+    path-info ^(${quoteRegExp(mount)})(/.*)?$
 `
 }

@@ -3,11 +3,13 @@ import {
   hostAndPort,
   indent,
   lines,
+  makeSocketDirectory,
   type InstanceSettings,
   quoteRegExp,
   type ServerDescription,
   type Site,
   unixPath,
+  withoutBrackets,
 } from './site.ts'
 
 export const lighttpd: ServerDescription = {
@@ -20,14 +22,17 @@ export const lighttpd: ServerDescription = {
   configure: (site) => [
     {
       path: '/etc/lighttpd/conf-available/90-portico.conf',
-      text: `# One application behind lighttpd.\n${modules(site, '+=')}\n\n${configuration(site)}\n`,
+      text: `# One application behind lighttpd.\n${modules([site], '+=')}\n\n${sockets(site)}${configuration([site])}\n`,
     },
   ],
-  activate: () => [
+  activate: (site) => [
+    ...makeSocketDirectory(site),
+    ...(site.tls ? ['apt-get install lighttpd-mod-openssl'] : []),
     'lighty-enable-mod portico',
     'lighttpd -tt -f /etc/lighttpd/lighttpd.conf',
     'systemctl reload lighttpd',
   ],
+  deactivate: () => ['lighty-disable-mod portico'],
   check: ['lighttpd', '-tt', '-f', '/etc/lighttpd/lighttpd.conf'],
   instance,
   args: (file) => ['-D', '-f', file],
@@ -47,50 +52,74 @@ export const lighttpd: ServerDescription = {
       symptom: 'a script gets SIGTERM when it has sent Content-Length bytes',
       remedy: 'Portico closes the response before it exits',
     },
+    {
+      versions: 'every version, FastCGI',
+      symptom: 'lighttpd can start the application itself',
+      remedy:
+        '`"bin-path" => "/srv/app/app.mjs", "max-procs" => 1` after the socket; the program takes the socket as descriptor 0',
+    },
   ],
 }
 
-function modules(site: Site, operator: '=' | '+='): string {
-  const own = { cgi: 'mod_cgi', fastcgi: 'mod_fastcgi', scgi: 'mod_scgi', http: 'mod_proxy' }
-  const names = [
-    own[site.gateway],
-    ...(site.gateway === 'cgi' || site.files ? ['mod_alias'] : []),
+const MODULES = { cgi: 'mod_cgi', fastcgi: 'mod_fastcgi', scgi: 'mod_scgi', http: 'mod_proxy' }
+
+function modules(sites: readonly Site[], operator: '=' | '+=', more: string[] = []): string {
+  const names = sites.flatMap((site) => [
+    // lighttpd wants it before a module that responds.
     ...(site.auth ? ['mod_auth', 'mod_authn_file'] : []),
+    ...(site.gateway === 'cgi' || site.files ? ['mod_alias'] : []),
+    MODULES[site.gateway],
     ...(site.tls ? ['mod_openssl'] : []),
-  ]
-  return `server.modules ${operator} ( ${names.map((name) => `"${name}"`).join(', ')} )`
+  ])
+  const unique = [...new Set([...more, ...names])]
+  return `server.modules ${operator} ( ${unique.map((name) => `"${name}"`).join(', ')} )`
 }
 
-function configuration(site: Site): string {
+/** Sockets beside the one of port 80, which lighttpd.conf has. */
+function sockets({ listen, tls }: Site): string {
+  if (listen === '80' && !tls) return ''
+  const addresses = listen.includes(':') ? [listen] : [`:${listen}`, `[::]:${listen}`]
+  return addresses
+    .map((address) => `$SERVER["socket"] == "${address}" {\n${indent(lines(tls && ssl(tls)))}}\n`)
+    .join('')
+}
+
+function ssl({ certificate, key }: NonNullable<Site['tls']>): string {
+  return `ssl.engine = "enable"
+ssl.pemfile = "${certificate}"
+ssl.privkey = "${key}"
+`
+}
+
+function configuration(sites: readonly [Site, ...Site[]], additions?: string): string {
+  const { maxBody, streaming, files, hostname } = sites[0]
   const text = lines(
     '# The largest request body, in KiB.',
-    `server.max-request-size = ${site.maxBody * 1024}`,
-    site.streaming && '# Sends each part of a response at once. The default waits for all of it.',
-    site.streaming && 'server.stream-response-body = 1',
-    site.files && `alias.url += ( "${site.files.at}/" => "${site.files.directory}/" )`,
-    site.auth && authentication(site),
-    site.gateway === 'cgi' ? cgi(site) : backend(site),
+    `server.max-request-size = ${maxBody * 1024}`,
+    streaming && '# Sends each part of a response at once. The default waits for all of it.',
+    streaming && 'server.stream-response-body = 1',
+    files && `alias.url += ( "${files.at}/" => "${files.directory}/" )`,
+    additions,
+    sites.some(({ auth }) => auth) && authentication(sites),
+    ...sites.filter(({ gateway }) => gateway === 'cgi').map(cgi),
+    ...BACKENDS.map((gateway) => backends(sites, gateway)),
   )
-  const host =
-    site.hostname === '_'
-      ? text
-      : `$HTTP["host"] =~ "^${quoteRegExp(site.hostname)}(:|$)" {\n${indent(text)}\n}`
-  if (!site.tls) return host
-  return `$SERVER["socket"] == ":${site.listen}" {
-    ssl.engine = "enable"
-    ssl.pemfile = "${site.tls.certificate}"
-    ssl.privkey = "${site.tls.key}"
-}
-${host}`
+  return hostname === '_'
+    ? text
+    : `$HTTP["host"] =~ "^${quoteRegExp(hostname)}(:|$)" {\n${indent(text)}\n}`
 }
 
-function authentication({ auth, mount }: Site): string {
-  if (!auth) return ''
+function authentication(sites: readonly Site[]): string {
+  const protectedOnes = sites.flatMap(({ auth, mount }) => (auth ? [{ auth, mount }] : []))
   return `auth.backend = "htpasswd"
-auth.backend.htpasswd.userfile = "${auth.file}"
-auth.require = ( "${mount || '/'}" => (
+auth.backend.htpasswd.userfile = "${protectedOnes[0]?.auth.file ?? ''}"
+auth.require = ( ${protectedOnes
+    .map(
+      ({ auth, mount }) => `"${mount || '/'}" => (
     "method" => "basic", "realm" => "${auth.realm}", "require" => "valid-user"
-) )`
+)`,
+    )
+    .join(', ')} )`
 }
 
 function cgi({ mount, program }: Site): string {
@@ -104,13 +133,25 @@ function cgi({ mount, program }: Site): string {
 cgi.assign = ( "" => "" )`
 }
 
-function backend(site: Site): string {
-  const { gateway, mount, to, files } = site
+const BACKENDS = ['fastcgi', 'scgi', 'http'] as const
+
+const DIRECTIVES = { fastcgi: 'fastcgi.server', scgi: 'scgi.server', http: 'proxy.server' }
+
+/** The directive of a gateway, with every application that lighttpd reaches by it. */
+function backends(sites: readonly Site[], gateway: (typeof BACKENDS)[number]): string {
+  const own = sites.filter((site) => site.gateway === gateway)
+  if (own.length === 0) return ''
+  const body = `${DIRECTIVES[gateway]} = ( ${own.map(backend).join(', ')} )`
+  const files = own[0]?.files
+  return files ? `$HTTP["url"] !~ "^${quoteRegExp(files.at)}/" {\n${indent(body)}\n}` : body
+}
+
+function backend({ gateway, mount, to }: Site): string {
   const socket = unixPath(to)
   const { host, port } = hostAndPort(to)
   const address =
     socket === undefined
-      ? `"host" => "${host}", "port" => ${port}`
+      ? `"host" => "${withoutBrackets(host)}", "port" => ${port}`
       : `"${gateway === 'http' ? 'host' : 'socket'}" => "${socket}"`
   const settings = [
     address,
@@ -120,13 +161,9 @@ function backend(site: Site): string {
       mount === '' &&
       '# Otherwise the first segment of the path would be taken for the script.\n"fix-root-scriptname" => "enable"',
   ]
-  const directive = { fastcgi: 'fastcgi.server', scgi: 'scgi.server', http: 'proxy.server' }[
-    gateway as 'fastcgi' | 'scgi' | 'http'
-  ]
-  const body = `${directive} = ( "${mount || '/'}" => ((
+  return `"${mount || '/'}" => ((
 ${indent(commas(settings))}
-)) )`
-  return files ? `$HTTP["url"] !~ "^${quoteRegExp(files.at)}/" {\n${indent(body)}\n}` : body
+))`
 }
 
 /** Puts a comma after each setting but the last; comments get none. */
@@ -140,15 +177,23 @@ function commas(settings: readonly (string | false)[]): string {
     .join('\n')
 }
 
-function instance(site: Site, { directory, port, user }: InstanceSettings): string {
-  return `${modules(site, '=')}
-server.bind = "127.0.0.1"
+/** Modules that Debian has loaded, and that additions may use. */
+const EXTRA_MODULES = ['mod_redirect', 'mod_alias', 'mod_setenv']
+
+function instance(
+  sites: readonly [Site, ...Site[]],
+  { directory, listen, user, additions }: InstanceSettings,
+): string {
+  const { host, port } = hostAndPort(listen)
+  const { tls } = sites[0]
+  return `${modules(sites, '=', EXTRA_MODULES)}
+server.bind = "${host}"
 server.port = ${port}
 server.document-root = "${directory}"
 server.upload-dirs = ( "${directory}" )
 server.errorlog = "${directory}/error.log"
 ${user === undefined ? '' : `server.username = "${user}"\nserver.groupname = "${user}"`}
-
-${configuration(site)}
+${lines(tls && ssl(tls))}
+${configuration(sites, additions)}
 `
 }

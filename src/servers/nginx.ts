@@ -1,7 +1,9 @@
 /** nginx: FastCGI, SCGI and HTTP, with every parameter written out. */
 import {
+  type Authentication,
   indent,
   lines,
+  makeSocketDirectory,
   type InstanceSettings,
   quoteRegExp,
   type ServerDescription,
@@ -15,12 +17,17 @@ export const nginx: ServerDescription = {
   needsScriptName: ['http'],
   program: 'nginx',
   packages: ['nginx'],
-  configure: (site) => [{ path: '/etc/nginx/sites-available/portico', text: siteFile(site) }],
-  activate: () => [
-    'ln -s ../sites-available/portico /etc/nginx/sites-enabled/portico',
+  configure: (site) => [
+    { path: '/etc/nginx/sites-available/portico', text: siteFile([site], listenLines(site)) },
+  ],
+  activate: (site) => [
+    ...makeSocketDirectory(site),
+    'ln -sf ../sites-available/portico /etc/nginx/sites-enabled/portico',
     'nginx -t',
     'nginx -s reload',
   ],
+  deactivate: () => ['rm -f /etc/nginx/sites-enabled/portico'],
+  defaultSite: '/etc/nginx/sites-enabled/default',
   check: ['nginx', '-t'],
   instance,
   // -e: until nginx has read its configuration it would log to the distribution's file.
@@ -49,29 +56,45 @@ export const nginx: ServerDescription = {
   ],
 }
 
+/** A site and the name of its upstream. */
+interface Application {
+  site: Site
+  upstream: string
+}
+
 /** The site as Debian has it in sites-available: everything that belongs into `http { }`. */
-function siteFile(site: Site): string {
+function siteFile(sites: readonly [Site, ...Site[]], listen: string, additions?: string): string {
+  const applications = sites.map((site, index) => ({
+    site,
+    upstream: index === 0 ? 'portico' : `portico${index + 1}`,
+  }))
+  const overHttp = sites.some(({ gateway }) => gateway === 'http')
+  const overOthers = sites.some(({ gateway }) => gateway !== 'http')
   return `# One application behind nginx. The file belongs into the http block: Debian includes
 # /etc/nginx/sites-enabled/* there, other systems /etc/nginx/conf.d/*.conf.
 
 # The application. Several \`server\` lines share the load.
-upstream portico {
-    server ${site.to};
-${keepAliveLines(site)}}
-
-${site.gateway === 'http' ? UPGRADE : HOST_PORT}
-
-server {
-${indent(server(site))}
+${applications.map(upstreamBlock).join('\n')}
+${overOthers ? `${HOST_PORT}\n\n` : ''}${overHttp ? `${UPGRADE}\n\n` : ''}server {
+${indent(server(applications, sites[0], listen, additions))}
 }
 `
 }
 
-function keepAliveLines(site: Site): string {
-  if (site.keepAlive === 0 || site.gateway === 'scgi') return ''
-  return `    # Idle connections that each worker of nginx keeps open. It saves a connect() per request.
-    keepalive ${site.keepAlive};
+function upstreamBlock({ site: { to, keepAlive, gateway }, upstream }: Application): string {
+  const keeps = keepAlive > 0 && gateway !== 'scgi'
+  return `upstream ${upstream} {
+    server ${to};
+${keeps ? `    # Idle connections that each worker of nginx keeps open. It saves a connect() per request.\n    keepalive ${keepAlive};\n` : ''}}
 `
+}
+
+/** Without an address: every one, as the default site of Debian has it. */
+function listenLines({ listen, tls }: Site): string {
+  const ssl = tls ? ' ssl' : ''
+  return listen.includes(':')
+    ? `listen ${listen}${ssl};`
+    : `listen ${listen}${ssl};\nlisten [::]:${listen}${ssl};`
 }
 
 const HOST_PORT = `# The port in the client's Host header, for HTTP_HOST below.
@@ -86,12 +109,17 @@ map $http_upgrade $portico_connection {
     "" "";
 }`
 
-function server(site: Site): string {
+function server(
+  applications: readonly Application[],
+  { hostname, tls, maxBody, files }: Site,
+  listen: string,
+  additions: string | undefined,
+): string {
   return `${lines(
-    `listen ${site.listen}${site.tls ? ' ssl' : ''};`,
-    `server_name ${site.hostname};`,
-    site.tls && `ssl_certificate ${site.tls.certificate};`,
-    site.tls && `ssl_certificate_key ${site.tls.key};`,
+    listen,
+    `server_name ${hostname};`,
+    tls && `ssl_certificate ${tls.certificate};`,
+    tls && `ssl_certificate_key ${tls.key};`,
   )}
 
 # nginx would turn // into / before it matches locations. An application may mean //, as in
@@ -99,9 +127,9 @@ function server(site: Site): string {
 merge_slashes off;
 
 # More is a 413 from nginx. 0 would leave the limit to the application.
-client_max_body_size ${site.maxBody}m;
-${site.files ? staticFiles(site.files) : ''}
-${location(site)}`
+client_max_body_size ${maxBody}m;
+${lines(additions)}${files ? staticFiles(files) : ''}
+${applications.map(location).join('\n\n')}`
 }
 
 function staticFiles({ at, directory }: NonNullable<Site['files']>): string {
@@ -113,21 +141,21 @@ location ^~ ${at}/ {
 `
 }
 
-function location(site: Site): string {
+function location({ site, upstream }: Application): string {
   const prefix = quoteRegExp(site.mount)
   const comment =
     site.mount === ''
       ? '# SCRIPT_NAME is empty and PATH_INFO the whole path. (?s) and \\z, because a path may hold an\n# encoded line feed, at which . and $ would stop.'
       : '# `location /app` would match /apple, too, and `location /app/` would redirect /app. (?s) and \\z,\n# because a path may hold an encoded line feed, at which . and $ would stop.'
   const rest = site.mount === '' ? '(?<portico_path>/.*)' : '(?<portico_path>|/.*)'
-  const body = { fastcgi, scgi, http, cgi: fastcgi }[site.gateway](site)
+  const body = { fastcgi, scgi, http, cgi: fastcgi }[site.gateway](site, upstream)
   return `${comment}
 location ~ "(?s)^${prefix}${rest}\\z" {
 ${indent(lines(site.auth && authentication(site.auth), body))}
 }`
 }
 
-function authentication({ realm, file }: NonNullable<Site['auth']>): string {
+function authentication({ realm, file }: Authentication): string {
   return `auth_basic "${realm}";
 auth_basic_user_file ${file};
 `
@@ -172,11 +200,11 @@ ${lines(
 )}`
 }
 
-function fastcgi(site: Site): string {
+function fastcgi(site: Site, upstream: string): string {
   return lines(
     parameters(site, 'fastcgi_param'),
     '',
-    'fastcgi_pass portico;',
+    `fastcgi_pass ${upstream};`,
     '# Asks the application to keep the connection open after a response. With it, and with buffering,',
     '# nginx notices a truncated response.',
     `fastcgi_keep_conn ${site.keepAlive > 0 ? 'on' : 'off'};`,
@@ -195,10 +223,10 @@ function fastcgi(site: Site): string {
   )
 }
 
-function scgi(site: Site): string {
+function scgi(site: Site, upstream: string): string {
   return lines(
     parameters(site, 'scgi_param'),
-    'scgi_pass portico;',
+    `scgi_pass ${upstream};`,
     site.streaming &&
       '# Sends responses as the application produces them: event streams, progress.',
     site.streaming && 'scgi_buffering off;',
@@ -208,9 +236,9 @@ function scgi(site: Site): string {
   )
 }
 
-function http(site: Site): string {
+function http(site: Site, upstream: string): string {
   return lines(
-    'proxy_pass http://portico;',
+    `proxy_pass http://${upstream};`,
     'proxy_http_version 1.1;',
     'proxy_set_header Host $http_host;',
     'proxy_set_header Upgrade $http_upgrade;',
@@ -225,8 +253,12 @@ function http(site: Site): string {
   )
 }
 
-function instance(site: Site, { directory, port, user }: InstanceSettings): string {
+function instance(
+  sites: readonly [Site, ...Site[]],
+  { directory, listen, user, additions }: InstanceSettings,
+): string {
   const temporary = ['client_body', 'fastcgi', 'scgi', 'proxy', 'uwsgi']
+  const ssl = sites[0].tls ? ' ssl' : ''
   return `daemon off;
 pid ${directory}/nginx.pid;
 ${user === undefined ? '' : `user ${user};`}
@@ -238,6 +270,6 @@ http {
     access_log off;
     error_log ${directory}/error.log warn;
 ${indent(temporary.map((name) => `${name}_temp_path ${directory}/${name}_temp;`).join('\n'))}
-${indent(siteFile({ ...site, listen: `127.0.0.1:${port}` }))}}
+${indent(siteFile(sites, `listen ${listen}${ssl};`, additions))}}
 `
 }

@@ -19,6 +19,7 @@ export const systemd: ServerDescription = {
   name: 'systemd',
   title: 'systemd',
   gateways: ['fastcgi', 'scgi', 'http'],
+  takes: [],
   configure: (site) => [
     { path: '/etc/systemd/system/portico.socket', text: socketUnit(site) },
     { path: '/etc/systemd/system/portico.service', text: serviceUnit(site) },
@@ -140,6 +141,7 @@ export const cgi: ServerDescription = {
   name: 'cgi',
   title: 'A CGI script',
   gateways: ['cgi'],
+  takes: [],
   configure: (site) => [
     {
       path: 'index.cgi',
@@ -165,6 +167,7 @@ export const fcgi: ServerDescription = {
   name: 'fcgi',
   title: 'A FastCGI program that the web server starts',
   gateways: ['fastcgi'],
+  takes: [],
   configure: (site) => [
     {
       path: 'index.fcgi',

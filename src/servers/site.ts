@@ -1,4 +1,5 @@
 /** What every web server's configuration is made of: the wish of an administrator, in one form. */
+import { dirname } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 
 /** One application at one place behind one web server. */
@@ -13,7 +14,7 @@ export interface Site {
   program: string
   /** The host name of the site, or `_` for every name. */
   hostname: string
-  /** `PORT` or `ADDRESS:PORT`, on which the web server listens. */
+  /** Where the web server listens: `PORT` on every address, IPv4 and IPv6, or `ADDRESS:PORT`. */
   listen: string
   /** Whether the client gets each part of a response as soon as the application has sent it. */
   streaming: boolean
@@ -31,7 +32,15 @@ export interface Site {
   /** The certificate and its key, as PEM files. */
   tls?: { certificate: string; key: string } | undefined
   /** Basic authentication by an htpasswd file. */
-  auth?: { realm: string; file: string } | undefined
+  auth?: Authentication | undefined
+}
+
+export interface Authentication {
+  realm: string
+  /** An htpasswd file. */
+  file: string
+  /** The lines of the file, for servers that keep users in their configuration, if it can be read. */
+  users?: readonly { name: string; hash: string }[] | undefined
 }
 
 /** A file of configuration. */
@@ -46,9 +55,12 @@ export interface ConfigFile {
 /** Where a temporary instance of a web server lives. */
 export interface InstanceSettings {
   directory: string
-  port: number
+  /** `ADDRESS:PORT`, on which it listens. */
+  listen: string
   /** The user of its workers, or undefined where one user runs everything. */
   user: string | undefined
+  /** Lines in the language of the server that come before those of the applications. */
+  additions?: string | undefined
 }
 
 /** A workaround that an administrator has to know about. */
@@ -68,6 +80,8 @@ export interface ServerDescription {
   title: string
   /** Gateways that it speaks. */
   gateways: readonly Site['gateway'][]
+  /** What of a site it can do; without it, all of it. */
+  takes?: readonly ('tls' | 'auth' | 'files')[]
   /** The executable, and the packages of Debian and Ubuntu that bring it. */
   program?: string
   packages?: readonly string[]
@@ -75,10 +89,17 @@ export interface ServerDescription {
   configure(site: Site): ConfigFile[]
   /** Commands, in their order, that put the files into use. The last one loads them. */
   activate(site: Site): string[]
+  /** Commands that take back what those of `activate` have changed beside the files. */
+  deactivate?(site: Site): string[]
+  /** The site that gets requests for which no other has a name, where a distribution enables one. */
+  defaultSite?: string
   /** A command that checks the installed configuration. */
   check?: readonly string[]
-  /** One file with the text of `configure` in it, for an instance that disturbs no other. */
-  instance?(site: Site, place: InstanceSettings): string
+  /**
+   * One file for an instance that disturbs no other. Of the first site come the settings of the
+   * whole server; a longer mount point comes before a shorter one.
+   */
+  instance?(sites: readonly [Site, ...Site[]], place: InstanceSettings): string
   /** The arguments that run an instance in the foreground. */
   args?(file: string, place: InstanceSettings): string[]
   /** Gateways over which it cannot send the mount point, so that the application has to have it as scriptName. */
@@ -86,15 +107,51 @@ export interface ServerDescription {
   quirks: readonly Quirk[]
 }
 
+/** Makes the directory of the socket, into which the web server's group may go. */
+export function makeSocketDirectory({ to, gateway, group }: Site): string[] {
+  const path = gateway === 'cgi' ? undefined : unixPath(to)
+  if (path === undefined) return []
+  return [`install -d -m 2750 -o "\${SUDO_USER:-$(id -un)}" -g ${group} ${dirname(path)}`]
+}
+
 /** The path of a `unix:PATH` address, or undefined. */
 export function unixPath(address: string): string | undefined {
   return address.startsWith('unix:') ? address.slice('unix:'.length) : undefined
 }
 
-/** `HOST:PORT` in its two parts. An IPv6 address keeps its brackets. */
+/** `HOST:PORT` in its two parts; without a host it is `''`. An IPv6 address keeps its brackets. */
 export function hostAndPort(address: string): { host: string; port: string } {
   const colon = address.lastIndexOf(':')
-  return { host: address.slice(0, colon), port: address.slice(colon + 1) }
+  return { host: address.slice(0, Math.max(colon, 0)), port: address.slice(colon + 1) }
+}
+
+/** An IPv6 address without its brackets, for servers that have the port elsewhere. */
+export function withoutBrackets(host: string): string {
+  return host.replace(/^\[(.*)\]$/, '$1')
+}
+
+/**
+ * The users of an htpasswd file, for a server that knows some kinds of hashes only. `flag` is the one
+ * with which htpasswd makes such a hash.
+ *
+ * @throws {ConfigurationError} if the file cannot be read, or has a hash of another kind
+ */
+export function usersOf(
+  { users, file }: Authentication,
+  server: string,
+  known: RegExp,
+  flag: string,
+): readonly { name: string; hash: string }[] {
+  if (users === undefined) {
+    throw new ConfigurationError(
+      `--auth: cannot read ${file}, whose users ${server} needs; create it with: htpasswd -c${flag} ${file} NAME`,
+    )
+  }
+  const other = users.find(({ hash }) => !known.test(hash))
+  if (other === undefined) return users
+  throw new ConfigurationError(
+    `--auth: ${server} does not know the hash of ${other.name}'s password; make another one: htpasswd -${flag} ${file} ${other.name}`,
+  )
 }
 
 /** The text as it stands in a regular expression (PCRE). */
@@ -115,23 +172,27 @@ export function indent(text: string, by = '    '): string {
 /** Whether a path can stand in every configuration language: no quotes, spaces, braces, `$`. */
 const PLAIN = /^[\w./:@%+,~-]*$/
 
+/** `HOST:PORT`, where the host may be an IPv6 address in brackets. */
+const ADDRESS = /^(?:\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i
+
 /**
  * Checks what comes from a command line before it gets into a configuration file.
  *
  * @throws {ConfigurationError} for a value that a configuration language could take for its own
  */
 export function checkSite(site: Site): Site {
+  const { to, listen, mount } = site
   const texts: [name: string, value: string | undefined][] = [
-    ['--listen', site.to],
-    ['--mount', site.mount],
+    ['--listen', unixPath(to)],
+    ['--mount', mount],
     ['FILE', site.program],
     ['--hostname', site.hostname],
-    ['--port', site.listen],
     ['--static', site.files?.at],
     ['--static', site.files?.directory],
     ['--tls', site.tls?.certificate],
     ['--tls', site.tls?.key],
     ['--auth', site.auth?.file],
+    ...(site.auth?.users ?? []).map(({ name }): [string, string] => ['--auth', name]),
   ]
   for (const [name, value = ''] of texts) {
     if (PLAIN.test(value)) continue
@@ -139,9 +200,19 @@ export function checkSite(site: Site): Site {
       `${name}: ${JSON.stringify(value)} has a character that configuration files cannot hold everywhere; use letters, digits and . / : @ % + , ~ _ -`,
     )
   }
-  if (site.mount !== '' && !/^\/.*[^/]$/.test(site.mount)) {
+  if (unixPath(to) === undefined && !ADDRESS.test(to)) {
     throw new ConfigurationError(
-      `--mount: ${JSON.stringify(site.mount)} must begin with a slash and not end with one`,
+      `--listen: ${JSON.stringify(to)} must be unix:PATH or HOST:PORT, such as 127.0.0.1:9000`,
+    )
+  }
+  if (!/^\d{1,5}$/.test(listen) && !ADDRESS.test(listen)) {
+    throw new ConfigurationError(
+      `--port: ${JSON.stringify(listen)} must be PORT or ADDRESS:PORT, such as 8080 or [::1]:8080`,
+    )
+  }
+  if (mount !== '' && !/^\/.*[^/]$/.test(mount)) {
+    throw new ConfigurationError(
+      `--mount: ${JSON.stringify(mount)} must begin with a slash and not end with one`,
     )
   }
   return site

@@ -48,11 +48,12 @@ export async function startTrial(
   description: ServerDescription,
   site: Site,
   found: Found,
-  { directory, user }: Omit<InstanceSettings, 'port'>,
+  { directory, user }: Omit<InstanceSettings, 'listen'>,
 ): Promise<Trial> {
-  const place: InstanceSettings = { directory, user, port: await freePort() }
+  const port = await freePort()
+  const place: InstanceSettings = { directory, user, listen: `127.0.0.1:${port}` }
   const file = join(directory, `${description.name}.conf`)
-  await writeFile(file, description.instance!(site, place))
+  await writeFile(file, description.instance!([site], place))
   const child = spawn(found.path, description.args!(file, place), {
     cwd: directory,
     env: { PATH: process.env['PATH'], LANG: 'C.UTF-8', HOME: directory },
@@ -70,7 +71,7 @@ export async function startTrial(
     await stopChild(child)
     await rm(file, { force: true })
   }
-  if (await accepts(child, { port: place.port })) return { port: place.port, log, stop }
+  if (await accepts(child, { port })) return { port, log, stop }
   await stop()
   throw new ConfigurationError(`${description.title} does not start:\n${(await log()).trim()}`)
 }

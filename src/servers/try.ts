@@ -5,11 +5,15 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ConfigurationError } from '../errors.ts'
 import { httpClient } from '../testing/client-http.ts'
+import type { Row } from '../testing/row.ts'
 import { runRow, suite } from '../testing/suite.ts'
-import { exceptionsOf } from './exceptions.ts'
+import { type Exception, exceptionsOf } from './exceptions.ts'
 import { findServer } from './find.ts'
 import type { ServerDescription, Site } from './site.ts'
 import { accepts, makeTrialDirectory, startTrial, stopChild } from './trial.ts'
+
+/** Rows that run at a time. Most of them wait: for a script to start, or a connection to end. */
+const AT_ONCE = 6
 
 /**
  * Runs the suite through the server; writes a line for each row that holds in another way, or not
@@ -111,9 +115,19 @@ async function runSuite(
   const exceptions = exceptionsOf(description.name, gateway)
   let failed = 0
   let different = 0
-  for (const row of suite) {
-    const exception = exceptions.find((each) => row.name.startsWith(each.row))
-    const complaints = await runRow(row, client, where, { expect: exception?.expect })
+  const left = suite.entries()
+  const found: string[][] = []
+  const exceptionOf = ({ name }: Row): Exception | undefined =>
+    exceptions.find((each) => name.startsWith(each.row))
+  const runOthers = async (): Promise<void> => {
+    for (const [index, row] of left) {
+      found[index] = await runRow(row, client, where, { expect: exceptionOf(row)?.expect })
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, runOthers))
+  for (const [index, row] of suite.entries()) {
+    const exception = exceptionOf(row)
+    const complaints = found[index]!
     if (complaints.length > 0) {
       failed++
       out(`✗ ${row.name}\n${complaints.map((line) => `    ${line}\n`).join('')}`)

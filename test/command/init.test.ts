@@ -1,5 +1,5 @@
 /** `portico init`: what it prints, writes and refuses. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -78,15 +78,64 @@ describe('portico init puts what it is given into the configuration:', () => {
   })
 })
 
-test.each(['caddy', 'h2o'])(
-  'portico init %s refuses --auth, because it cannot write a configuration that authenticates',
-  async (name) => {
-    expect(await portico('init', name, '--auth', '/etc/users')).toMatchObject({
-      code: 1,
-      err: expect.stringContaining('--auth: '),
+describe('portico init --auth', () => {
+  const file = join(directory, 'htpasswd')
+  const bcrypt = '$2y$04$Ih2RKIHIMN7v18IkTsmvJucgTDAgIBGBNa9QbfdswZIKzmHj7nsgS'
+
+  it.each(['caddy', 'haproxy', 'h2o'])(
+    'of %s needs to read the users, and says how to create the file',
+    async (name) => {
+      expect(await portico('init', name, '--auth', '/nonexistent')).toMatchObject({
+        code: 1,
+        out: '',
+        err: expect.stringMatching(/^portico: --auth: cannot read \/nonexistent.*htpasswd -c.*\n$/),
+      })
+    },
+  )
+
+  it.each([
+    ['caddy', '$apr1$a$b', 'htpasswd -B'],
+    ['haproxy', '{SHA}a', 'htpasswd -B'],
+    ['h2o', bcrypt, 'htpasswd -s'],
+  ])('of %s refuses the hash %s, and says which one it knows', async (name, hash, advice) => {
+    writeFileSync(file, `# users\n\nalice:${hash}\n`)
+    const { code, err } = await portico('init', name, '--auth', file)
+    expect(code).toBe(1)
+    expect(err).toContain(`${advice} ${file} alice`)
+  })
+
+  it.each([
+    ['caddy', `alice ${bcrypt}`],
+    ['haproxy', `user alice password ${bcrypt}`],
+    ['htaccess', `AuthUserFile "${file}"`],
+  ])('of %s writes %s', async (name, text) => {
+    writeFileSync(file, `alice:${bcrypt}\n`)
+    expect((await portico('init', name, '--auth', file)).out).toContain(text)
+  })
+
+  it('refuses a file that is not one of htpasswd', async () => {
+    writeFileSync(file, 'alice\n')
+    expect(await portico('init', 'nginx', '--auth', file)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(`${file} has a line that is not NAME:HASH`),
     })
-  },
-)
+  })
+})
+
+describe('portico init listens where it should:', () => {
+  it.each([
+    ['nginx', [], 'listen 80;\n    listen [::]:80;'],
+    ['nginx', ['--port', '[::1]:8080'], 'listen [::1]:8080;'],
+    ['apache', ['--port', '8080'], 'Listen 8080\n<VirtualHost *:8080>'],
+    ['apache', ['--port', '[::1]:8080'], 'Listen [::1]:8080\n<VirtualHost [::1]:8080>'],
+    ['lighttpd', ['--port', '8080'], '$SERVER["socket"] == "[::]:8080" {'],
+    ['caddy', ['--port', '[::1]:8080'], 'http://:8080 {\n\tbind ::1'],
+    ['haproxy', [], 'bind :::80 v4v6'],
+    ['h2o', ['--port', '[::1]:8080'], 'host: "::1"\n  port: 8080'],
+  ])('%s %j', async (name, flags, text) => {
+    expect((await portico('init', name, ...flags)).out).toContain(text)
+  })
+})
 
 test('portico init nginx passes REMOTE_USER only with Basic authentication', async () => {
   const { out } = await portico('init', 'nginx')
@@ -100,6 +149,9 @@ describe('portico init refuses, in one line and with exit code 2,', () => {
     [['nginx', '--tls', 'one.pem'], "init: --tls must be CERT,KEY (got 'one.pem')"],
     [['nginx', '--static', '/x'], "init: --static must be PATH=DIR (got '/x')"],
     [['nginx', '--keep-alive', 'many'], '--keep-alive:'],
+    [['systemd', '--tls', 'a,b'], 'init: systemd has no --tls'],
+    [['docker', '--auth', 'a'], 'init: Docker has no --auth'],
+    [['haproxy', '--static', '/a=/b'], 'init: HAProxy has no --static'],
     [['nginx', '--wirte', 'x'], "unknown flag --wirte. Did you mean '--write'?"],
   ])('%j', async (args, message) => {
     const { code, out, err } = await portico('init', ...args)
@@ -117,6 +169,8 @@ describe('portico init refuses a value that would end a directive:', () => {
     ['--listen', 'unix:/run/a b.sock'],
     ['--hostname', 'a;b'],
     ['--port', '80;'],
+    ['--port', '[::1'],
+    ['--listen', 'app.sock'],
     ['--static', '/a=/b{c'],
   ])('%s %s', async (flag, value) => {
     const { code, out, err } = await portico('init', 'nginx', flag, value)
@@ -146,6 +200,46 @@ test('portico init --write writes a file, leaves a different one alone, and over
   expect((await portico('init', 'nginx', '--write', place, '--force')).code).toBe(0)
   expect(readFileSync(target, 'utf8')).toBe(written)
   expect(readFileSync(`${target}.bak`, 'utf8')).toBe(`# mine\n${written}`)
+})
+
+/** `portico init docker --check` in a directory: relative paths are those of a project. */
+function checkDocker(cwd: string): { code: number | null; out: string; err: string } {
+  const args = [resolve('bin/portico.mjs'), 'init', 'docker', '--check']
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' })
+  return { code: status, out: stdout, err: stderr }
+}
+
+describe('portico init --check', () => {
+  it('reports each file that is not there, and exits with 1', () => {
+    const place = mkdtempSync(join(directory, 'check-'))
+    expect(checkDocker(place)).toEqual({
+      code: 1,
+      out: '',
+      err: 'Dockerfile: not there\n.dockerignore: not there\n',
+    })
+  })
+
+  it('exits with 0 when every file is as it would be written', async () => {
+    const place = mkdtempSync(join(directory, 'check-'))
+    await portico('init', 'docker', '--write', place)
+    expect(checkDocker(place)).toEqual({
+      code: 0,
+      out: 'Dockerfile: as it would be written\n.dockerignore: as it would be written\n',
+      err: '',
+    })
+  })
+
+  it('shows what has to change from the installed file to the one that would be written', async () => {
+    const place = mkdtempSync(join(directory, 'check-'))
+    await portico('init', 'docker', '--write', place)
+    const file = join(place, '.dockerignore')
+    writeFileSync(file, readFileSync(file, 'utf8').replace('.env', 'mine'))
+    expect(checkDocker(place)).toEqual({
+      code: 1,
+      out: 'Dockerfile: as it would be written\n.dockerignore: differs\n node_modules\n .git\n-mine\n+.env\n \n',
+      err: '',
+    })
+  })
 })
 
 test('portico init cgi --write makes the script executable', async () => {

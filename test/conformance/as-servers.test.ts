@@ -78,8 +78,15 @@ const startOf: Record<ServerName, [program: string, start: (mount: Mount) => Pro
     nginx: ['nginx', (mount) => startNginx({ mounts: [mount], keepalive: 0 })],
     apache: ['apache2', (mount) => startApache({ mounts: [mount] })],
     lighttpd: ['lighttpd', (mount) => startLighttpd({ mounts: [mount] })],
-    caddy: ['caddy', (mount) => startCaddy({ mounts: [mount] })],
-    haproxy: ['haproxy', (mount) => startHaproxy({ mounts: [mount] })],
+    caddy: ['caddy', ({ at, to }) => startCaddy({ mounts: [{ at, to }] })],
+    haproxy: [
+      'haproxy',
+      ({ at, to }) =>
+        startHaproxy({
+          mounts: [{ at, to }],
+          edit: (text) => text.replaceAll(/^ *(?:path-info|set-param) .*\n/gm, ''),
+        }),
+    ],
   }
 
 function setting(name: ServerName, gateway: VariableGateway, mount = ''): Setting {

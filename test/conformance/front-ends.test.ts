@@ -102,20 +102,7 @@ const frontEnds: [ServerProgram, string, () => Promise<WebServer>][] = [
     async () => startApache({ mounts: [{ ...app(), extra: 'CGIPassAuth On' }] }),
   ],
   ['lighttpd', '', async () => startLighttpd({ mounts: [app()] })],
-  [
-    'haproxy',
-    ', as docs/fastcgi.md has it',
-    async () =>
-      startHaproxy({
-        mounts: [
-          {
-            ...app(),
-            extra: `set-param REMOTE_USER %[var(txn.user)]
-  set-param AUTH_TYPE %[var(txn.auth)]`,
-          },
-        ],
-      }),
-  ],
+  ['haproxy', '', async () => startHaproxy({ mounts: [app()] })],
   ['caddy', '', async () => startCaddy({ mounts: [app()] })],
 ]
 

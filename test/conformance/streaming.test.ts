@@ -14,6 +14,7 @@ import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { startApache } from '../servers/apache.ts'
 import { startLighttpd } from '../servers/lighttpd.ts'
+import { replacing } from '../servers/mount.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeDirectory, openSocket, type WebServer } from '../servers/process.ts'
 
@@ -145,8 +146,8 @@ describe.each(streaming)('%s:', (program, setting, start) => {
 describe.skipIf(!installed('apache2').available)('mod_fcgid', () => {
   it('starts no more processes than FcgidMaxProcessesPerClass', async () => {
     const script = await writeProgram()
-    const extra = 'FcgidMaxProcessesPerClass 1'
-    const server = await started(startApache({ fcgid: [{ at: '/', script }], extra }))
+    const edit = replacing(['FcgidMaxProcessesPerClass 8', 'FcgidMaxProcessesPerClass 1'])
+    const server = await started(startApache({ fcgid: [{ at: '/', script }], edit }))
     const pids = await Promise.all(
       Array.from({ length: 4 }, () => httpRequest({ port: server.port }, { target: '/pid' })),
     )

@@ -260,7 +260,7 @@ describe.skipIf(!nginx.available)(`The applications of cgi-bin/ behind nginx${ng
     const listen = `unix:${join(directory, 'app.sock')}`
     server = await new FastCGIHandler({ listen }).run(everything)
     await openSocket(join(directory, 'app.sock'))
-    web = await startNginx({ mounts: [{ at: '/', to: listen }] })
+    web = await startNginx({ mounts: [{ at: '/', to: listen, streaming: false }] })
   })
   afterAll(async () => {
     await web?.stop()

@@ -1,6 +1,6 @@
 /**
- * nginx.conf.example with only paths and ports replaced: nginx accepts it, and the application sees
- * what its comments promise.
+ * nginx.conf.example, which portico init nginx writes: nginx accepts it, and applications at / and at
+ * a prefix see what its comments promise.
  */
 import { execFile } from 'node:child_process'
 import { readFile, rm, writeFile } from 'node:fs/promises'
@@ -9,15 +9,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { httpRequest, type HttpRequest, openHttp } from '../../src/exports/testing.ts'
+import { replacing } from '../servers/mount.ts'
+import { startNginx } from '../servers/nginx.ts'
 import {
   findProgram,
+  freePort,
   installed,
   makeDirectory,
-  type Place,
-  readyPath,
-  startServer,
   type WebServer,
-  workerUser,
 } from '../servers/process.ts'
 import {
   type Respond,
@@ -26,28 +25,6 @@ import {
 } from '../servers/responder.ts'
 
 const { available, hint } = installed('nginx')
-
-/** Replaces what has to be there. */
-function replace(text: string, from: string, to: string): string {
-  if (!text.includes(from)) throw new Error(`nginx.conf.example has no ${JSON.stringify(from)}`)
-  return text.replaceAll(from, to)
-}
-
-/** The example for a test: `app` is the address of the application at /app. */
-function adapt(example: string, { directory, port }: Place, sockets: string, app: string): string {
-  const temporary = ['client_body', 'fastcgi', 'proxy', 'scgi', 'uwsgi']
-    .map((name) => `${name}_temp_path ${directory}/${name};`)
-    .join(' ')
-  return [
-    ['user www-data;', workerUser === undefined ? '' : `user ${workerUser};`],
-    ['/run/nginx.pid', `${directory}/nginx.pid`],
-    ['/var/log/nginx/', `${directory}/`],
-    ['/run/portico/', `${sockets}/`],
-    ['server 127.0.0.1:9000;', `server ${app};`],
-    ['listen 80;', `listen 127.0.0.1:${port}; location = ${readyPath} { return 307 /; }`],
-    ['http {', `http { ${temporary}`],
-  ].reduce((text, [from, to]) => replace(text, from!, to!), example)
-}
 
 /** The response of the applications; each test may put its own here. */
 let respond: Respond
@@ -70,20 +47,16 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
   let site: Responder
   let app: Responder
   let nginx: WebServer
-  let example: string
 
   beforeAll(async () => {
-    example = await readFile(join(import.meta.dirname, '../../nginx.conf.example'), 'utf8')
     sockets = await makeDirectory()
     site = await startApplication(`unix:${sockets}/app.sock`, (...request) => respond(...request))
     app = await startApplication(0, show('app'))
-    nginx = await startServer({
-      program: 'nginx',
-      configure: (place) => adapt(example, place, sockets, app.address),
-      args: (config, { directory }) => {
-        const log = `${directory}/error.log`
-        return ['-c', config, '-p', directory, '-e', log, '-g', 'daemon off;']
-      },
+    nginx = await startNginx({
+      mounts: [
+        { at: '/app', to: app.address },
+        { at: '/', to: site.address },
+      ],
     })
   })
   beforeEach(() => {
@@ -104,17 +77,16 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     return shown
   }
 
-  it('passes nginx -t without a warning', async () => {
-    const place = { directory: nginx.directory, port: nginx.port }
-    const config = join(place.directory, 'checked.conf')
-    await writeFile(config, adapt(example, place, sockets, app.address))
-    const log = ['-e', join(place.directory, 'checked.log')]
-    const { stderr } = await promisify(execFile)(findProgram('nginx')!, [
-      '-t',
-      '-c',
-      config,
-      ...log,
-    ])
+  it('passes nginx -t without a warning, in the http block of a complete nginx.conf', async () => {
+    const example = replacing(
+      ['listen 80;', `listen 127.0.0.1:${await freePort()};`],
+      ['listen [::]:80;', ''],
+    )(await readFile('nginx.conf.example', 'utf8'))
+    const config = join(sockets, 'checked.conf')
+    await writeFile(config, `pid ${sockets}/pid;\nevents {}\nhttp {\n${example}}\n`)
+    const log = ['-e', join(sockets, 'checked.log')]
+    const program = findProgram('nginx')!
+    const { stderr } = await promisify(execFile)(program, ['-t', '-c', config, ...log])
     expect(stderr).toContain('test is successful')
     expect(stderr).not.toContain('warn')
   })

@@ -5,8 +5,10 @@
 import { readFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { describe, expect, it, test } from 'vitest'
+import { cgiServers } from '../../src/servers/cgi-servers.ts'
 import { descriptions } from '../../src/servers/descriptions.ts'
-import { exceptionsOf } from '../../src/servers/exceptions.ts'
+import { nginx } from '../../src/servers/nginx.ts'
+import { exceptions } from '../../src/servers/exceptions.ts'
 import type { ServerDescription, Site } from '../../src/servers/site.ts'
 
 /** The site of the documentation. */
@@ -84,24 +86,66 @@ function page(description: ServerDescription): string {
 
 /** Rows of the conformance suite that hold in another way through this server. */
 function differences({ name, gateways }: ServerDescription): string[] {
-  const rows = gateways.flatMap((gateway) =>
-    exceptionsOf(name, gateway).map(({ row, reason }) => ({ gateway, row, reason })),
-  )
-  if (rows.length === 0) return []
+  const rows = rowsOf(name, gateways)
+  return rows.length === 0 ? [] : ['## What the server changes', ...rows]
+}
+
+function rowsOf(name: string, gateways: readonly Site['gateway'][]): string[] {
   const unique = new Map<string, string[]>()
-  for (const { gateway, row, reason } of rows) {
-    const key = `${row} | ${reason}`
-    unique.set(key, [...(unique.get(key) ?? []), gateway])
+  for (const gateway of gateways) {
+    for (const { row, reason, places } of exceptions) {
+      const prefix = `${name} ${gateway}`
+      const where =
+        places.includes(name) || places.includes(prefix)
+          ? [gateway]
+          : places
+              .filter((each) => each.startsWith(`${prefix}, `))
+              .map((each) => each.slice(name.length + 1))
+      if (where.length === 0) continue
+      const key = `${row} | ${reason}`
+      unique.set(key, [...(unique.get(key) ?? []), ...where])
+    }
   }
+  if (unique.size === 0) return []
   return [
-    '## What the server changes',
     'These rows of the [conformance suite](../testing.md) hold in another way:',
     [
       '| gateway | row | because |',
       '|---|---|---|',
-      ...[...unique].map(([key, names]) => `| ${names.join(', ')} | ${key} |`),
+      ...[...unique].map(([key, names]) => `| ${names.join('; ')} | ${key} |`),
     ].join('\n'),
   ]
+}
+
+/** The page of the servers for which there is no site to write. */
+function cgiPage(): string {
+  const place = {
+    root: '/srv/www',
+    host: '127.0.0.1',
+    port: 8080,
+    user: 'www-data',
+    socket: '/run/fcgiwrap.socket',
+  }
+  const sections = cgiServers.map(({ name, title, packages, file, command, limits }) =>
+    [
+      `## ${title}`,
+      `On Debian and Ubuntu: \`apt-get install ${packages.join(' ')}\`.`,
+      ...(file ? [`\`${file.name}\`:`, code(file.text(place), file.language)] : []),
+      code(
+        command(place)
+          .map((word) => (word === 'FILE' ? file!.name : word.includes('*') ? `'${word}'` : word))
+          .join(' '),
+        'sh',
+      ),
+      limits.map((line) => `- ${line}`).join('\n'),
+      ...rowsOf(name, ['cgi']),
+    ].join('\n\n'),
+  )
+  return `${[
+    '# CGI elsewhere',
+    'Web servers that run the scripts of a directory: here those of `/srv/www/cgi-bin`, which `portico init cgi` writes. The tests start each of them in this way.',
+    ...sections,
+  ].join('\n\n')}\n`
 }
 
 describe('docs/servers/ has what portico init writes:', () => {
@@ -110,8 +154,18 @@ describe('docs/servers/ has what portico init writes:', () => {
   })
 })
 
+test('nginx.conf.example is what portico init nginx writes for an application at /', async () => {
+  const [file] = nginx.configure({ ...siteOf(nginx), mount: '' })
+  await expect(file!.text).toMatchFileSnapshot('../../nginx.conf.example')
+})
+
+test('docs/servers/cgi-elsewhere.md has what the tests start', async () => {
+  await expect(cgiPage()).toMatchFileSnapshot('../../docs/servers/cgi-elsewhere.md')
+})
+
 test('docs/servers/README.md links every page', () => {
   const text = readFileSync('docs/servers/README.md', 'utf8')
   const linked = [...text.matchAll(/\]\(([\w-]+)\.md\)/g)].map(([, name]) => basename(name!))
-  expect(linked.toSorted()).toEqual(descriptions.map(({ name }) => name).toSorted())
+  const names = ['cgi-elsewhere', ...descriptions.map(({ name }) => name)]
+  expect([...new Set(linked)].toSorted()).toEqual(names.toSorted())
 })

@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { loadModule } from '../../src/servers/apache.ts'
+import { loadModule } from '../../src/servers/apache-instance.ts'
 import { installed, startServer, workerUser } from '../servers/process.ts'
 import {
   type Applications,

@@ -79,8 +79,7 @@ describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
   /** Starts a documented script behind nginx, and resolves to its address. */
   async function start(name: string, mount: string): Promise<string> {
     const socket = join(directory, 'app.sock')
-    const extra = 'client_max_body_size 64m;'
-    nginx = await startNginx({ mounts: [{ at: mount || '/', to: `unix:${socket}`, extra }] })
+    nginx = await startNginx({ mounts: [{ at: mount || '/', to: `unix:${socket}` }] })
     const origin = `http://127.0.0.1:${nginx.port}`
     await writeFile(join(directory, name), documented(name))
     output = ''

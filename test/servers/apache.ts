@@ -1,21 +1,11 @@
-/**
- * Apache httpd with mpm_event: CGI through mod_cgid (or mpm_prefork and mod_cgi), FastCGI processes of its own through
- * mod_fcgid, and applications elsewhere through mod_proxy.
- */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { type Mount, quoteRegExp, scriptName, unixPath } from './mount.ts'
-import {
-  assertReachable,
-  type Place,
-  readyPath,
-  serverPath,
-  startServer,
-  type WebServer,
-  workerUser,
-} from './process.ts'
+/** Apache httpd, with the configuration of src/servers/apache.ts and additions of tests. */
+import { loadModule } from '../../src/servers/apache-instance.ts'
+import { apache, apacheFcgid } from '../../src/servers/apache.ts'
+import { unixPath } from '../../src/servers/site.ts'
+import { type Mount, replacing, type ServerOptions, startSites, type TestServer } from './mount.ts'
+import { assertReachable, serverPath, type WebServer } from './process.ts'
 
-export interface ApacheOptions {
+export interface ApacheOptions extends ServerOptions {
   /** mpm_prefork, with mod_cgi in place of mod_cgid. */
   prefork?: boolean
   /** A directory of scripts, served as /cgi-bin/. */
@@ -23,108 +13,88 @@ export interface ApacheOptions {
   /** A directory of documents, in which a `.cgi` file is a script. */
   documentRoot?: string
   /** FastCGI programs that mod_fcgid starts: `at` as in a Mount, `script` an executable file. */
-  fcgid?: { at: string; script: string; extra?: string }[]
-  mounts?: Mount[]
+  fcgid?: { at: string; script: string }[]
   /** Further modules, such as `xsendfile`. */
   modules?: string[]
-  /** Directives for the server: `AllowEncodedSlashes NoDecode`. */
-  extra?: string
   /** Directives for every path: `CGIPassAuth On`. */
   everywhere?: string
 }
 
-/** Where Debian has them; other distributions have links in the first two. */
-const moduleDirectories = [
-  '/usr/lib/apache2/modules',
-  '/usr/lib64/httpd/modules',
-  '/etc/httpd/modules',
-]
+export const apacheServer: TestServer = {
+  description: apache,
+  program: 'apache2',
+  redirect: (path) => `<IfModule proxy_module>
+  ProxyPass "${path}" "!"
+</IfModule>
+Redirect 307 "${path}" "/"`,
+  byHand,
+  plain: replacing(
+    ['AllowEncodedSlashes On', ''],
+    ['SetEnvIf Request_URI "^" ap_trust_cgilike_cl=1', ''],
+  ),
+  unused: 'cgi',
+}
 
-const usualModules = [
-  'authn_core',
-  'authn_file',
-  'authz_core',
-  'authz_user',
-  'auth_basic',
-  'alias',
-  'dir',
-  'env',
-  'headers',
-  'mime',
-  'proxy',
-  'proxy_fcgi',
-  'proxy_http',
-  'proxy_scgi',
-  'rewrite',
-  'setenvif',
-]
-
-const proxyScheme = { fastcgi: 'fcgi', scgi: 'scgi', http: 'http' }
+export const fcgidServer: TestServer = {
+  ...apacheServer,
+  description: apacheFcgid,
+  first: () => `FcgidInitialEnv PATH ${serverPath}`,
+}
 
 export async function startApache(options: ApacheOptions = {}): Promise<WebServer> {
-  const { cgiBin, documentRoot, fcgid = [] } = options
+  const { cgiBin, documentRoot, fcgid = [], modules = [], everywhere = '', mounts = [] } = options
   const paths = [cgiBin, documentRoot, ...fcgid.map(({ script }) => script)].filter(
     (path) => path !== undefined,
   )
   if (paths.length > 0) for (const path of [...paths, process.execPath]) assertReachable(path)
-  return startServer({
-    program: 'apache2',
-    configure: (place) => configure(place, options),
-    args: (config, { directory }) => ['-d', directory, '-f', config, '-D', 'FOREGROUND'],
-  })
+  // The site of mod_fcgid is one description, that of everything else another.
+  const server = fcgid.length > 0 ? fcgidServer : apacheServer
+  const programs = fcgid.map(({ at, script }): Mount => ({ at, to: '', program: script }))
+  return startSites(
+    {
+      ...server,
+      first: (place) =>
+        [
+          server.first?.(place) ?? '',
+          ...[...MODULES, ...modules].map(addModule),
+          `ScriptSock ${place.directory}/cgid.sock`,
+          documentRoot === undefined ? '' : documents(documentRoot),
+          cgiBin === undefined ? '' : `ScriptAlias "/cgi-bin/" "${cgiBin}/"\n${directory(cgiBin)}`,
+          everywhere === '' ? '' : `<Location "/">\n${everywhere}\n</Location>`,
+        ].join('\n'),
+    },
+    {
+      ...options,
+      ...(options.prefork ? { edit: prefork } : {}),
+      mounts: [...mounts, ...programs],
+    },
+  )
 }
 
-function configure({ directory, port }: Place, options: ApacheOptions): string {
-  const { cgiBin, documentRoot, fcgid = [], mounts = [], extra = '', everywhere = '' } = options
-  const modules = [
-    ...(options.prefork ? ['mpm_prefork', 'cgi'] : ['mpm_event', 'cgid']),
-    ...usualModules,
-    ...(fcgid.length > 0 ? ['fcgid'] : []),
-    ...(options.modules ?? []),
-  ]
-  return `
-ServerName localhost
-Listen 127.0.0.1:${port}
-${modules.map(loadModule).join('\n')}
-${workerUser === undefined ? '' : `User ${workerUser}\nGroup ${workerUser}`}
-PidFile ${directory}/apache2.pid
-DefaultRuntimeDir ${directory}
-Mutex file:${directory} default
-ErrorLog ${directory}/error.log
-LogLevel warn
-${options.prefork ? '' : `ScriptSock ${directory}/cgid.sock\nThreadsPerChild 32\nMaxRequestWorkers 64`}
-TypesConfig /etc/mime.types
-StartServers 1
-ServerLimit ${options.prefork ? 16 : 2}
-DocumentRoot "${documentRoot ?? directory}"
-<Directory "/">
-  AllowOverride None
-  Require all denied
-</Directory>
-${documentRoot === undefined ? '' : documentDirectory(documentRoot, 'AddHandler cgi-script .cgi')}
-${cgiBin === undefined ? '' : `ScriptAlias "/cgi-bin/" "${cgiBin}/"\n${documentDirectory(cgiBin)}`}
-# First, before any proxy.
-ProxyPass "${readyPath}" "!"
-Redirect 307 "${readyPath}" "/"
-${fcgid.length > 0 ? fcgidServer(directory) : ''}
-${fcgid.map(fcgidProgram).join('')}
-${mounts.map(proxy).join('')}
-<Location "/">
-  ${everywhere}
-</Location>
-${extra}
-`
+/** Another multi-processing module, which starts scripts itself. */
+export function prefork(text: string): string {
+  return text
+    .replaceAll('mpm_event', 'mpm_prefork')
+    .replaceAll('cgid_module', 'cgi_module')
+    .replaceAll('mod_cgid.so', 'mod_cgi.so')
+    .replaceAll(/^(?:ScriptSock|ThreadsPerChild|ServerLimit|MaxRequestWorkers) .*\n/gm, '')
 }
 
-function loadModule(name: string): string {
-  const path = moduleDirectories
-    .map((directory) => join(directory, `mod_${name}.so`))
-    .find(existsSync)
-  if (path === undefined) throw new Error(`Apache has no mod_${name}`)
-  return `LoadModule ${name}_module ${path}`
+/** Those that additions use. */
+const MODULES = ['cgid', 'headers', 'proxy', 'proxy_fcgi', 'proxy_scgi', 'proxy_http']
+
+/** Loads a module unless the site has loaded it. */
+function addModule(name: string): string {
+  const line = loadModule(name)
+  if (line === '') throw new Error(`Apache has no mod_${name}`)
+  return `<IfModule !${name}_module>\n${line}\n</IfModule>`
 }
 
-function documentDirectory(path: string, extra = ''): string {
+function documents(path: string): string {
+  return `DocumentRoot "${path}"\n${directory(path, 'AddHandler cgi-script .cgi')}`
+}
+
+function directory(path: string, extra = ''): string {
   return `<Directory "${path}">
   Options +ExecCGI +FollowSymLinks
   Require all granted
@@ -132,44 +102,16 @@ function documentDirectory(path: string, extra = ''): string {
 </Directory>`
 }
 
-function fcgidServer(directory: string): string {
-  return `FcgidIPCDir ${directory}
-FcgidProcessTableFile ${directory}/fcgid.shm
-FcgidInitialEnv PATH ${serverPath}`
-}
-
-function fcgidProgram({ at, script, extra = '' }: NonNullable<ApacheOptions['fcgid']>[0]): string {
-  const alias = at === '/' ? `AliasMatch "^/(.*)" "${script}/$1"` : `Alias "${at}" "${script}"`
-  return `
-${alias}
-<Location "${at}">
-  SetHandler fcgid-script
-  Options +ExecCGI
-  Require all granted
-  ${extra}
-</Location>
-`
-}
-
-function proxy(mount: Mount): string {
-  const { at, to, protocol = 'fastcgi', pathInfo = 'split', extra = '' } = mount
-  const scheme = proxyScheme[protocol]
+/** Without `proxy-fcgi-pathinfo`. */
+function byHand({ at, to, protocol = 'fastcgi', extra = '' }: Mount): string {
+  const scheme = protocol === 'fastcgi' ? 'fcgi' : protocol
+  const path = at === '/' ? '/' : ''
   const socket = unixPath(to)
-  // What comes after the host replaces the prefix; HTTP has no other field for the prefix.
-  const path = protocol === 'http' || at === '/' ? at : ''
   const target =
     socket === undefined ? `${scheme}://${to}${path}` : `unix:${socket}|${scheme}://app${path}`
-  const split =
-    pathInfo === 'none' || protocol === 'http'
-      ? ''
-      : `SetEnvIf Request_URI "^${quoteRegExp(scriptName(mount))}(/|$)" ` +
-        `proxy-${scheme}-pathinfo=unescape`
-  return `
-ProxyPass "${at}" "${target}"
-${split}
+  return `ProxyPass "${at}" "${target}"
 <Location "${at}">
   Require all granted
   ${extra}
-</Location>
-`
+</Location>`
 }

@@ -1,6 +1,6 @@
 /**
- * `portico init SERVER --try`: the conformance suite through a temporary instance of each web
- * server, with the configuration that the command writes.
+ * `portico init SERVER --try`: the command with each web server and its first gateway. The other
+ * gateways, mount points and settings are in test/conformance/servers.test.ts.
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
@@ -10,14 +10,12 @@ import { installed } from './process.ts'
 
 const run = promisify(execFile)
 
-/** A CGI script is started 125 times; a machine that is busy takes a second for each. */
+/** mod_fcgid starts processes; a machine that is busy takes seconds for each. */
 const TRY_TIMEOUT = 180_000
 
 const cases = descriptions
   .filter((each) => each.instance !== undefined)
-  .flatMap(({ name, program, gateways }) =>
-    gateways.map((gateway) => ({ name, program: program!, gateway })),
-  )
+  .map(({ name, program, gateways: [gateway] }) => ({ name, program: program!, gateway: gateway! }))
 
 describe.each(cases)('portico init $name --gateway $gateway --mount /app --try', (each) => {
   const { available, hint } = installed(each.program)

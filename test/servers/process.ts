@@ -7,12 +7,13 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { openSync, closeSync, readFileSync } from 'node:fs'
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import http from 'node:http'
+import https from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findProgram } from '../../src/servers/find.ts'
-import { httpRequest } from '../../src/testing/raw-http-client.ts'
 
 export { findProgram }
 
@@ -31,6 +32,10 @@ export interface WebServer {
 /** What the file of one server contributes. */
 export interface Recipe {
   program: ServerProgram
+  /** Where the server listens. Default 127.0.0.1. */
+  host?: string
+  /** Whether it speaks TLS there; any certificate will do. */
+  tls?: boolean
   /** The complete configuration. Its response to `readyPath` is a 307. */
   configure(place: Place): string
   /** The arguments that keep the server in the foreground with this configuration. */
@@ -113,7 +118,7 @@ export function assertReachable(path: string): void {
   }
 }
 
-/** Starts a server on a free port of 127.0.0.1 and resolves when it responds there. */
+/** Starts a server on a free port and resolves when it responds there. */
 export async function startServer(recipe: Recipe): Promise<WebServer> {
   const { program } = recipe
   const binary = findProgram(program)
@@ -124,7 +129,7 @@ export async function startServer(recipe: Recipe): Promise<WebServer> {
     const place = { directory: await makeDirectory(`portico-${program}`), port: await freePort() }
     const config = join(place.directory, `${program}.conf`)
     await writeFile(config, recipe.configure(place))
-    const server = new RunningServer(binary, recipe.args(config, place), place)
+    const server = new RunningServer(binary, recipe, config, place)
     try {
       await server.ready()
       return server
@@ -137,7 +142,7 @@ export async function startServer(recipe: Recipe): Promise<WebServer> {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
@@ -156,16 +161,19 @@ class RunningServer implements WebServer {
   readonly port: number
   readonly pid: number
   readonly directory: string
+  readonly #recipe: Recipe
   readonly #child: ChildProcess
   readonly #ended: Promise<string>
   #hasEnded = false
   #lastLog: string | undefined
 
-  constructor(binary: string, args: string[], { directory, port }: Place) {
+  constructor(binary: string, recipe: Recipe, config: string, place: Place) {
+    const { directory, port } = place
+    this.#recipe = recipe
     this.port = port
     this.directory = directory
     const output = openSync(join(directory, 'output.log'), 'a')
-    this.#child = spawn(binary, args, {
+    this.#child = spawn(binary, recipe.args(config, place), {
       cwd: directory,
       // Nothing of the test's own environment gets to the scripts.
       env: { PATH: serverPath, LANG: 'C.UTF-8' },
@@ -198,13 +206,23 @@ class RunningServer implements WebServer {
   }
 
   async #responds(): Promise<boolean> {
-    try {
-      const place = { host: '127.0.0.1', port: this.port }
-      const response = await httpRequest(place, { target: readyPath }, { timeout: 2_000 })
-      return response.status === 307
-    } catch {
-      return false
+    const { host = '127.0.0.1', tls = false } = this.#recipe
+    const options = {
+      host,
+      port: this.port,
+      path: readyPath,
+      timeout: 2_000,
+      agent: false,
+      rejectUnauthorized: false,
     }
+    return new Promise((resolve) => {
+      const request = (tls ? https : http).get(options, (response) => {
+        response.resume()
+        resolve(response.statusCode === 307)
+      })
+      request.on('timeout', () => request.destroy(new Error('no response')))
+      request.on('error', () => resolve(false))
+    })
   }
 
   async errorLog(): Promise<string> {

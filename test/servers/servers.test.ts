@@ -127,7 +127,7 @@ describe.each(servers)('For the tests, %s', (program, start) => {
     })
 
     it('only with a valid configuration, and reports its error otherwise', async () => {
-      const options = { extra: 'Nonsense { here' }
+      const options = { extra: 'Nonsense = ( here' }
       await expect(start(options)).rejects.toThrow(/did not start: .*\n.*(nonsense|parser)/is)
     })
   })
