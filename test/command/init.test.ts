@@ -204,7 +204,7 @@ test('portico init --write writes a file, leaves a different one alone, and over
 
 /** `portico init docker --check` in a directory: relative paths are those of a project. */
 function checkDocker(cwd: string): { code: number | null; out: string; err: string } {
-  const args = [resolve('bin/portico.mjs'), 'init', 'docker', '--check']
+  const args = [resolve('bin/portico.cjs'), 'init', 'docker', '--check']
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' })
   return { code: status, out: stdout, err: stderr }
 }
