@@ -75,7 +75,7 @@ export async function startApache(options: ApacheOptions = {}): Promise<WebServe
 export function prefork(text: string): string {
   return text
     .replaceAll('mpm_event', 'mpm_prefork')
-    .replaceAll('cgid_module', 'cgi_module')
+    .replaceAll(/\bcgid_module/g, 'cgi_module')
     .replaceAll('mod_cgid.so', 'mod_cgi.so')
     .replaceAll(/^(?:ScriptSock|ThreadsPerChild|ServerLimit|MaxRequestWorkers) .*\n/gm, '')
 }
