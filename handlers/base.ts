@@ -136,8 +136,10 @@ export class BaseHandler extends HandlerDefaults {
     return setTimeout(() => {
       const message = `The response was not complete after ${this.responseTimeout} ms`
       const error = new PeerError('PORTICO_TIMEOUT', message, '504 Gateway Timeout')
-      this.disconnected(error)
+      // In this order: the first log line lets promises continue in Deno (2.9), and the application,
+      // which the signal has woken, would respond before the 504.
       void this.fail(error)
+      this.disconnected(error)
     }, this.responseTimeout)
   }
 

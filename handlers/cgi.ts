@@ -5,21 +5,22 @@
  * Node has loaded at its own start. The command line is ignored, because a query without '=' can
  * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
-import { fstatSync } from 'node:fs'
 import { contentLength } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import {
   detach,
+  discardRest,
   fdSource,
   FdOutput,
-  redirectWrites,
   replaceByNull,
   samePipe,
   writeFd,
 } from '../src/request/fd-io.ts'
+import { printToLog } from '../src/request/printed-output.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
+import { RUNTIME } from '../src/runtime.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import type { OptionsOf } from '../src/options/table.ts'
 import type { Environ, InputStream } from '../src/types.ts'
@@ -34,6 +35,9 @@ const DETACH_AFTER = 20
 
 /** How long, in ms, such a script may keep running after its response before it is ended. */
 const EXIT_AFTER = 30_000
+
+/** The same in Deno (2.9), which cannot close them: the web server waits for the end of the script. */
+const DENO_EXIT_AFTER = 1_000
 
 /**
  * How long, in ms, a script may keep running after SIGTERM, which a web server sends if the client is gone.
@@ -72,16 +76,12 @@ export class CGIHandler extends BaseCGIHandler {
    * @throws {ConfigurationError} if the options cannot work. The response is then a 500.
    */
   override async run(application: Runnable): Promise<void> {
-    // Descriptor 1 is for the response only: `console.log` writes to the log.
-    const standardError = { configurable: true, get: () => process.stderr }
-    Object.defineProperty(process, 'stdout', standardError)
-    // After its first use, a console keeps the stream (Node 20 to 26: in `_stdout`).
-    Object.defineProperty(console, '_stdout', standardError)
-    redirectWrites(1, 2)
+    printToLog()
     if (samePipe(1, 2)) replaceByNull(2, 'w')
     // A client's Proxy header must not become the proxy of outgoing requests (CVE-2016-5385).
     if (process.env['REQUEST_METHOD'] !== undefined) delete process.env['HTTP_PROXY']
     process.on('uncaughtException', (error) => void this.#giveUp(error))
+    if (RUNTIME === 'bun') this.#listenForRejections()
     // The event loop is empty and there is no response yet: the application can no longer call
     // back, so respond with a 500.
     process.on('beforeExit', () => {
@@ -97,7 +97,7 @@ export class CGIHandler extends BaseCGIHandler {
       // Not for an application that responds in this turn: an immediate takes a tenth of its time.
       if (!this.#ending) setImmediate(() => this.#listenForSigterm()).unref()
       await response
-      if (this.#input.unread > 0) await discard(this.#input)
+      if (this.#input.unread > 0) await discardRest(0, this.#input)
     } finally {
       this.#leave()
     }
@@ -175,6 +175,14 @@ export class CGIHandler extends BaseCGIHandler {
     }
   }
 
+  /** Makes a rejection that nothing handles an uncaught exception, as in Node. Bun (1.4) would exit. */
+  #listenForRejections(): void {
+    process.on('unhandledRejection', (error) => {
+      // In Node the listeners of an application replace the exception.
+      if (process.listenerCount('unhandledRejection') === 1) void this.#giveUp(error)
+    })
+  }
+
   /** Called when the script first waits or has more to write. SIGTERM lets it clean up. */
   #listenForSigterm(): void {
     if (this.#listening) return
@@ -193,9 +201,10 @@ export class CGIHandler extends BaseCGIHandler {
   #leave(): void {
     if (this.#left) return
     this.#left = true
-    if (process.getActiveResourcesInfo().length === 0) return
+    // Bun's list (1.4) lacks timers and connections.
+    if (RUNTIME !== 'bun' && process.getActiveResourcesInfo().length === 0) return
     setTimeout(detach, DETACH_AFTER).unref()
-    setTimeout(() => process.exit(), EXIT_AFTER).unref()
+    setTimeout(() => process.exit(), RUNTIME === 'deno' ? DENO_EXIT_AFTER : EXIT_AFTER).unref()
   }
 }
 
@@ -230,20 +239,4 @@ function isChunked(environ: Environ): boolean {
   if (/^(?:Apache|nginx)\b/.test(environ['SERVER_SOFTWARE'] ?? '')) return true
   const message = 'The request body is chunked, and this web server does not decode it'
   throw new PeerError('PORTICO_BAD_REQUEST', message, '411 Length Required')
-}
-
-/**
- * Reads the rest of the body. If a script ends with unread bytes in its socket, the connection is
- * reset, and Apache's mod_cgid (2.4) truncates the response. If it ends with unread bytes in its
- * pipe, the web server's write fails, and fcgiwrap (1.1) sends a 502.
- */
-async function discard(body: Input): Promise<void> {
-  try {
-    const stdin = fstatSync(0)
-    if (!stdin.isSocket() && !stdin.isFIFO()) return
-    const chunks = body.chunks()
-    while (!(await chunks.next()).done);
-  } catch {
-    // Incomplete, closed, or still being read by the application: nothing can be done.
-  }
 }

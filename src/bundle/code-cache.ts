@@ -62,9 +62,8 @@ export function withCodeCache(program: CachedProgram): string {
     names,
     madeBy,
   })
-  const before = head + loader
-  const line = before.split('\n').length // Of BEGIN, counted from 1, so of OPEN, counted from 0.
-  return before.replace('LINE', String(line)) + BEGIN + text + data.join('') + END + '\n'
+  const line = (head + loader).split('\n').length // Of BEGIN, counted from 1, so of OPEN, counted from 0.
+  return head + loader.replaceAll('LINE', String(line)) + BEGIN + text + data.join('') + END + '\n'
 }
 
 /** A text that the program does not contain. */
@@ -87,10 +86,12 @@ function loaderOf({ id, mark, end, lengths, names, madeBy }: Loader): string {
 ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
   const fs = require('node:fs')
   const { Script, constants } = require('node:vm')
-  const name = ${CACHE_NAME[madeBy]}
+  const { bun, deno } = process.versions
+  // Caches are for Node; the others have its \`process.version\`, too.
+  const name = bun || deno ? undefined : ${CACHE_NAME[madeBy]}
   let cachedData${madeBy === 'command' ? '' : ', generation'}
   // existsSync, because an error that is thrown costs more than the rest of this loader.
-  if (${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
+  if (name && ${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
     try {
       const bytes = fs.readFileSync(name)
       // V8 checks its version and flags, but of the program only the length.
@@ -99,16 +100,22 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
       }
     } catch {}
   }
-  const text = program.toString()
-  const script = new Script(text.slice(${BEGIN.length}, ${end})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}, {
+  const text = bun ? read() : program.toString()
+  const source = text.slice(${BEGIN.length}, ${end})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}
+  const script = new Script(bun ? '\\n'.repeat(LINE) + source : source, {
     filename: __filename,
-    lineOffset: LINE,
+    lineOffset: bun ? 0 : LINE,
     cachedData,
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   })
   const run = script.runInThisContext()
   run.call(exports, exports, require, module, __filename, __dirname${lengths.length > 0 ? ', data' : ''})
 ${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
+  // Bun (1.4) drops comments, and has no lineOffset.
+  function read() {
+    const file = fs.readFileSync(__filename, 'utf8')
+    return file.slice(file.indexOf('${BEGIN.slice(0, -1)}' + '\\n'))
+  }
   function write(to, count) {
     const part = to + '.part'
     try {
@@ -154,7 +161,10 @@ const CACHE_NAME = {
 /** When to write the cache. */
 const RULE = {
   command: `
-  if (making()) {
+  if (making() && !name) {
+    fs.writeSync(2, 'A code cache is for Node; Bun and Deno start without one\\n')
+    process.exitCode = 1
+  } else if (making()) {
     // Descriptor 1 is for the response, which is discarded.
     fs.closeSync(1)
     fs.openSync(require('node:os').devNull, 'w')
@@ -180,7 +190,7 @@ const RULE = {
   }`,
   'first-run': `
   const count = cachedData && !script.cachedDataRejected ? generation + 1 : 0
-  if (count <= ${GENERATIONS} && Math.random() < 2 ** (1 - count) && process.env.GATEWAY_INTERFACE !== undefined) {
+  if (name && count <= ${GENERATIONS} && Math.random() < 2 ** (1 - count) && process.env.GATEWAY_INTERFACE !== undefined) {
     process.once('exit', (code) => {
       if (code !== 0) return
       // The web server waits until these are closed; the cache takes longer than a request.

@@ -1,6 +1,6 @@
 /** The start of a CGI bundle: one request, then the process ends. */
 import { CGIHandler } from '../../handlers/cgi.ts'
-import { printToLog } from './quiet.ts'
+import { printToLog } from '../request/printed-output.ts'
 import { applicationOf, later } from './find.ts'
 
 printToLog()

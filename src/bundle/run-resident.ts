@@ -10,16 +10,17 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  writeSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { CGIHandler } from '../../handlers/cgi.ts'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { logEntry } from '../log.ts'
 import { closeOnSignals, exitOnUncaughtError } from '../process/shutdown.ts'
+import { printToLog } from '../request/printed-output.ts'
 import type { Runnable } from '../application/to-application.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
-import { printToLog, write } from './quiet.ts'
 import { applicationOf, later } from './find.ts'
 import type { Program } from './run-cgi.ts'
 
@@ -38,6 +39,10 @@ const MAX_LOG = 1024 * 1024
 /** Milliseconds between two checks. The idle time is kept to a quarter. */
 const CHECK_EVERY = 60_000
 
+/** Node's own function, even after `printToLog` has replaced it. */
+const write = writeSync
+
+// Descriptor 1 is for the response, or for the signal that the process is ready.
 printToLog()
 // Relative paths of the program mean its own directory, as under CGI.
 if (process.env['PORTICO_RESIDENT'] !== undefined) process.chdir(dirname(process.argv[1]!))

@@ -1,7 +1,9 @@
 /** `portico serve`: for development with a terminal, else the production server. */
 import { existsSync, statSync } from 'node:fs'
+import { ConfigurationError } from '../errors.ts'
 import { logAsJson } from '../json-log.ts'
 import { logEntry } from '../log.ts'
+import { RUNTIME } from '../runtime.ts'
 import type { Call, Command } from './commands.ts'
 import { applicationFiles } from '../master/settings.ts'
 import { findEntry } from './entry.ts'
@@ -24,6 +26,13 @@ export const command: Command = {
 }
 
 async function serve(call: Call): Promise<number> {
+  if (RUNTIME !== 'node') {
+    const start = RUNTIME === 'bun' ? 'bun FILE' : 'deno run --allow-all FILE'
+    throw new ConfigurationError(
+      `serve needs Node, because only Node can pass listening sockets to workers (this is ${RUNTIME}). ` +
+        `To serve in one process, end FILE with run(application) and start it: ${start}`,
+    )
+  }
   const settings = await readSettings(call)
   if (settings.values['log'] === 'json') logAsJson({ master: process.pid })
   const { mounts } = settings

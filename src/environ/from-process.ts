@@ -1,6 +1,7 @@
 /** The environment of this process → CGI variables in the environ. */
 import { Buffer } from 'node:buffer'
 import { readFileSync } from 'node:fs'
+import { RUNTIME } from '../runtime.ts'
 import type { Environ } from '../types.ts'
 import { setVariable } from './environ.ts'
 
@@ -11,7 +12,8 @@ const REPLACEMENT = '\ufffd'
  * Adds the variables of the process's environment as byte strings.
  *
  * `process.env` decodes them as UTF-8. If that has replaced bytes, the value comes from the kernel's
- * copy in /proc (Linux); on other systems those bytes are lost.
+ * copy in /proc (Linux); on other systems those bytes are lost. Deno (2.9) leaves out a variable whose
+ * value is not UTF-8.
  */
 export function addProcessVariables(environ: Environ): void {
   let kernel: Map<string, string> | undefined
@@ -25,6 +27,16 @@ export function addProcessVariables(environ: Environ): void {
       ? (kernel ??= readKernelEnviron()).get(name)
       : undefined
     setVariable(environ, name, original ?? Buffer.from(value).toString('latin1'))
+  }
+  if (RUNTIME === 'deno') addOmitted(environ)
+}
+
+function addOmitted(environ: Environ): void {
+  for (const [name, value] of readKernelEnviron()) {
+    const bytes = Buffer.from(value, 'latin1')
+    if (bytes.toString().includes(REPLACEMENT) && !(name in environ)) {
+      setVariable(environ, name, value)
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 /** Whether undocumented parts of Node may be used. */
+import { runtimeOf } from '../runtime.ts'
 
 /**
  * False if PORTICO_NO_INTERNALS is set to anything but '' or '0', and in other runtimes: Bun and Deno
@@ -8,7 +9,6 @@ export const INTERNALS_ALLOWED: boolean = isAllowed(process)
 
 /** Exported for tests. */
 export function isAllowed(of: Pick<NodeJS.Process, 'env' | 'versions'>): boolean {
-  const { env, versions } = of
-  const switchedOff = !['', '0', undefined].includes(env['PORTICO_NO_INTERNALS'])
-  return !switchedOff && versions['bun'] === undefined && versions['deno'] === undefined
+  const switchedOff = !['', '0', undefined].includes(of.env['PORTICO_NO_INTERNALS'])
+  return !switchedOff && runtimeOf(of.versions) === 'node'
 }

@@ -7,9 +7,10 @@
 import { Buffer } from 'node:buffer'
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { PeerError } from '../errors.ts'
-import type { ByteSource } from './input.ts'
+import { RUNTIME } from '../runtime.ts'
+import type { ByteSource, Input } from './input.ts'
 
-/** Node's own function, even after `redirectWrites` has replaced it. */
+/** Node's own function, even after `printToLog` has replaced it. */
 const write = writeSync
 
 /**
@@ -17,6 +18,13 @@ const write = writeSync
  * of them, or together with other garbage.
  */
 const READ_SIZE = 8_192
+
+/**
+ * Bytes per write. Deno's `writeSync` (2.9) writes all bytes in several calls, and if a non-blocking
+ * descriptor has no more room, its error does not say how many were written. A pipe takes all of
+ * PIPE_BUF (4,096) bytes or none.
+ */
+const MAX_WRITE = RUNTIME === 'deno' ? 4_096 : Infinity
 
 /** Read errors that mean that the web server, or its connection to the script, is gone. */
 const GONE = new Set(['ECONNRESET', 'EPIPE', 'ENOTCONN', 'ETIMEDOUT'])
@@ -81,7 +89,7 @@ export class FdOutput {
   /** Returns the number of bytes written. If there was no room, a promise that resolves to 0 later. */
   write(bytes: Buffer): number | Promise<number> {
     try {
-      const count = write(this.#fd, bytes)
+      const count = write(this.#fd, bytes.length > MAX_WRITE ? bytes.subarray(0, MAX_WRITE) : bytes)
       this.#pause = SHORTEST_PAUSE
       return count
     } catch (error) {
@@ -93,37 +101,30 @@ export class FdOutput {
   }
 }
 
-/** Writes text to a log's descriptor. Ignores errors: a request must not fail because of its log. */
-export function writeFd(fd: number, text: string): void {
+/**
+ * Reads the rest of the body. If a script ends with unread bytes in its socket, the connection is
+ * reset, and Apache's mod_cgid (2.4) truncates the response. If it ends with unread bytes in its
+ * pipe, the web server's write fails, and fcgiwrap (1.1) sends a 502.
+ */
+export async function discardRest(fd: number, body: Input): Promise<void> {
   try {
-    for (let rest = Buffer.from(text); rest.length > 0;) {
+    const stdin = fstatSync(fd)
+    if (!stdin.isSocket() && !stdin.isFIFO()) return
+    const chunks = body.chunks()
+    while (!(await chunks.next()).done);
+  } catch {
+    // Incomplete, closed, or still being read by the application: nothing can be done.
+  }
+}
+
+/** Writes to a log's descriptor. Ignores errors: a request must not fail because of its log. */
+export function writeFd(fd: number, text: string | Buffer): void {
+  try {
+    for (let rest = Buffer.from(text as string); rest.length > 0;) {
       rest = rest.subarray(write(fd, rest))
     }
   } catch {
     // The web server has closed it, or it is a full non-blocking pipe.
-  }
-}
-
-/**
- * Redirects writes through node:fs from one descriptor to another: loggers such as pino write to
- * descriptor 1 without `process.stdout`. Named imports of ES modules are not redirected.
- */
-export function redirectWrites(from: number, to: number): void {
-  const fs = process.getBuiltinModule('node:fs')
-  const names = [
-    'write',
-    'writeSync',
-    'writev',
-    'writevSync',
-    'writeFile',
-    'writeFileSync',
-  ] as const
-  for (const name of names) {
-    const original = fs[name] as (fd: number, ...rest: unknown[]) => unknown
-    const redirected = (fd: number, ...rest: unknown[]) => original(fd === from ? to : fd, ...rest)
-    // Includes the property that `util.promisify` uses.
-    Object.defineProperties(redirected, Object.getOwnPropertyDescriptors(original))
-    Object.assign(fs, { [name]: redirected })
   }
 }
 

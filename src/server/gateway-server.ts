@@ -13,6 +13,7 @@ import { checkOptions } from '../options/check.ts'
 import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import { defaultOf, OPTIONS, type OptionsOf } from '../options/table.ts'
 import { publishRequests } from '../request/trace.ts'
+import { acceptWaiting } from './accept-waiting.ts'
 import type { CloseOptions, Connection, SendHandle } from './connection.ts'
 import { sweep } from './deadlines.ts'
 import { keepFreedMemory } from './freed-memory.ts'
@@ -55,13 +56,6 @@ export interface ServerPolicy {
   /** A further restriction: FCGI_WEB_SERVER_ADDRS, for FastCGI. */
   readonly admits?: Admits | undefined
 }
-
-/**
- * After this many event-loop turns without a new connection, the kernel's queue is empty: the rest of
- * this turn, one that would accept, and one that reads from the connection accepted last. A turn
- * accepts one connection (libuv since 1.45).
- */
-const QUIET_TURNS = 3
 
 /**
  * Milliseconds that `close()` keeps reading from connections without a request. A web server sends
@@ -301,7 +295,7 @@ export class GatewayServer {
   async #close({ timeout, takeWaiting = true }: CloseOptions): Promise<void> {
     // Removes the Unix socket first, so that no client connects to it and is then refused.
     for (const server of this.#servers) releaseSocketFile(server)
-    if (takeWaiting) await this.#acceptWaiting()
+    if (takeWaiting) await acceptWaiting(this.#accepted, this.#backlog)
     for (const server of this.#servers) server.close()
     const waiting = new Map<Socket, Connection>()
     for (const [socket, connection] of this.#connections) {
@@ -329,17 +323,6 @@ export class GatewayServer {
     ]
     await this.closed
     for (const timer of timers) clearTimeout(timer)
-  }
-
-  /** Accepts only the connections in the kernel's queue, so that a busy server closes as well. */
-  async #acceptWaiting(): Promise<void> {
-    const accepted = this.#accepted
-    const most = accepted.count + this.#backlog
-    for (let quiet = 0; quiet < QUIET_TURNS && accepted.count <= most; quiet++) {
-      const before = accepted.count
-      await new Promise(setImmediate)
-      if (accepted.count > before) quiet = -1
-    }
   }
 }
 

@@ -97,10 +97,16 @@ for (const [name, Handler] of Object.entries({
 console.log('listening')
 `
 
-/** Starts the servers; all get the `options`, except that `multiplex` is for FastCGI. */
+/**
+ * Starts the servers; all get the `options`, except that `multiplex` is for FastCGI.
+ *
+ * @param shell commands that change the limits of the process
+ * @param command the runtime
+ */
 export async function startTarget(
   options: Readonly<Record<string, unknown>> = {},
   shell = '',
+  command: readonly string[] = [process.execPath],
 ): Promise<Target> {
   const directory = temporaryDirectory()
   const script = await bundle(directory.path, 'target', SOURCE)
@@ -110,9 +116,8 @@ export async function startTarget(
     NODE_OPTIONS: '',
     NODE_EXTRA_CA_CERTS: '',
   }
-  const child = start('/bin/sh', ['-c', `${shell} exec "$0" "$1"`, process.execPath, script], {
-    env,
-  })
+  const args = ['-c', `${shell} exec "$@"`, 'sh', ...command, script]
+  const child = start('/bin/sh', args, { env })
   await child.printed('listening')
   const pid = child.process.pid!
   return {

@@ -123,8 +123,8 @@ export class DirectRequest implements HTTPExchange {
     this.#timer = setTimeout(() => {
       const message = `The response was not complete after ${time} ms`
       const error = new PeerError('PORTICO_TIMEOUT', message, '504 Gateway Timeout')
-      this.#getHandler().disconnected(error)
       void this.#fail(error)
+      this.#getHandler().disconnected(error)
     }, time)
   }
 

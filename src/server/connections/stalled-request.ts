@@ -12,6 +12,6 @@ export function endStalled(requests: readonly FastCGIRequest[]): void {
   if (!most || !second || coarseTime() - most.input.lastRead < MAX_STALL) return
   const message = `The body was not read for ${MAX_STALL} ms and held up other requests`
   const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
-  most.disconnected(error)
   void most.fail(error)
+  most.disconnected(error)
 }
