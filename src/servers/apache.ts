@@ -70,7 +70,7 @@ export const apache: ServerDescription = {
     {
       versions: 'every version, `SetHandler "proxy:…"` instead of `ProxyPass`',
       symptom: 'the first segment of the path is taken for the script',
-      remedy: "set the application's `scriptName`: `''` for `<Location \"/\">`",
+      remedy: "set the application's `scriptName`, `''` at the root, and `pathInfo: 'from-uri'`",
     },
   ],
 }

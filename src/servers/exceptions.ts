@@ -160,6 +160,27 @@ export const exceptions: readonly Exception[] = [
     reason: 'H2O joins them without a blank',
     expect: { body: 'HTTP_COOKIE=a=1;b=2\n' },
   },
+  ...(
+    [
+      [
+        'a percent-encoded letter of the path is decoded, and a repeated header',
+        'HTTP_X_TEST_HEADER=Python test\nQUERY_STRING=query=test\nPATH_INFO=/path/\n',
+      ],
+      ['two Cookie headers are joined with a semicolon', 'HTTP_COOKIE=a=1\n'],
+      ['two headers of a name are joined', 'HTTP_FOO=bar\n'],
+    ] as const
+  ).map(([row, body]): Exception => ({
+    places: ['fcgiwrap'],
+    row,
+    reason: 'nginx 1.22 sends each header of a name, and the environment keeps the first',
+    expect: { body },
+  })),
+  {
+    places: ['fcgiwrap'],
+    row: 'the environ has the method, the path and the server',
+    reason: 'fastcgi_params sends the name of the site as SERVER_NAME, not that of the request',
+    expect: { body: undefined },
+  },
   ...TRUNCATED.flatMap((row): Exception[] => [
     {
       places: ['nginx fastcgi'],

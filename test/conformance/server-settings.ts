@@ -339,7 +339,7 @@ export const settings: readonly Setting[] = [
   }),
   generated(apacheServer, 'fastcgi', 'SetHandler', {
     edit: setHandler,
-    options: { scriptName: '' },
+    options: { scriptName: '', pathInfo: 'from-uri' },
     ...root,
   }),
   generated(apacheServer, 'fastcgi', 'ProxyFCGIBackendType GENERIC', {
