@@ -9,7 +9,7 @@ import { bun, deno, type TestedRuntime } from '../support/runtimes.ts'
 const directory = temporaryDirectory()
 afterAll(directory.remove)
 
-const COMMAND = resolve('bin/portico.mjs')
+const COMMAND = resolve('bin/portico.cjs')
 /** Milliseconds after which a command counts as hanging. */
 const TIMEOUT = 25_000
 
