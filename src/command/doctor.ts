@@ -12,15 +12,19 @@ export const command: Command = {
   count: [1, 1],
   completes: ['cgi'],
   flags: {
-    user: { kind: 'text', value: 'NAME', help: "the web server's user (default: found out)" },
+    user: {
+      kind: 'text',
+      value: 'NAME',
+      help: "the web server's user (default: the user of its workers)",
+    },
     gateway: {
       kind: 'choice',
       choices: ['fastcgi', 'scgi', 'http'],
       help: 'the protocol that the web server expects',
     },
-    run: { kind: 'switch', negative: true, help: 'do not run FILE, only look at it' },
+    run: { kind: 'switch', negative: true, help: 'examine FILE without running it' },
     json: { kind: 'switch', help: 'print the findings as JSON' },
-    verbose: { kind: 'switch', short: 'v', help: 'print what is right, too' },
+    verbose: { kind: 'switch', short: 'v', help: 'also print the checks that passed' },
   },
   notes: [
     'URL: where the application of portico/doctor is mounted, such as',

@@ -172,7 +172,7 @@ const OWN = own({
     value: 'PATH',
     repeatable: true,
     common: true,
-    help: 'read variables from a file; set ones win',
+    help: 'read variables from a file; those already set keep their values',
   },
   maxRequests: {
     kind: 'count',
@@ -194,7 +194,7 @@ const OWN = own({
     kind: 'time',
     range: [0, MAX_TIME],
     common: true,
-    help: 'log requests that take longer, and where they stand',
+    help: 'log requests that take longer, with their state',
   },
   bootTimeout: {
     kind: 'time',
@@ -205,7 +205,7 @@ const OWN = own({
     kind: 'time',
     range: [0, MAX_TIME],
     common: true,
-    help: 'for running requests, at a stop or reload; default: 8s',
+    help: 'for active requests, at a stop or reload; default: 8s',
   },
   idleExit: {
     kind: 'time',

@@ -28,7 +28,7 @@ export const COMMON = {
   osEnviron: {
     kind: 'variables',
     help: 'variables for every request',
-    more: 'A variable of the request with the same name wins',
+    more: 'A variable of the request with the same name overrides it',
   },
   multiprocess: {
     kind: 'switch',

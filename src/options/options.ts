@@ -10,8 +10,8 @@ export interface Options {
   /** The gateway. Without it, the way in which the process was started decides. */
   readonly gateway?: Gateway | undefined
   /**
-   * Where: unix:PATH, HOST:PORT, :PORT, PORT, fd:N, systemd, systemd:NAME. `:PORT` and `PORT` are
-   * on 127.0.0.1. With port 0 the system picks a free one. `systemd` is the first socket that
+   * Address: unix:PATH, HOST:PORT, :PORT, PORT, fd:N, systemd, systemd:NAME. `:PORT` and `PORT`
+   * are on 127.0.0.1. With port 0 the system picks a free one. `systemd` is the first socket that
    * systemd has passed.
    */
   readonly listen?: string | number | undefined
@@ -37,16 +37,16 @@ export interface Options {
   /** Requests after which a kept-alive connection closes; 0 for no limit. */
   readonly maxRequestsPerConnection?: number | undefined
   /**
-   * Whether a connection takes a second request while one is running. FastCGI only. If not, the
-   * second one is refused with FCGI_CANT_MPX_CONN.
+   * Whether a connection takes a second request while one is running. FastCGI only. If not,
+   * Portico refuses the second one with FCGI_CANT_MPX_CONN.
    */
   readonly multiplex?: boolean | undefined
   /**
-   * Bytes of a request's head. That is FastCGI's PARAMS, SCGI's headers, or HTTP's request line
-   * and headers.
+   * Bytes that a request's head may have. That is FastCGI's PARAMS, SCGI's headers, or HTTP's
+   * request line and headers.
    */
   readonly maxHeaderBytes?: number | undefined
-  /** Variables or headers of a request; Infinity for no limit. */
+  /** Variables or headers that a request may have; Infinity for no limit. */
   readonly maxHeaders?: number | undefined
   /** Bytes of unread request body above which the connection is paused. */
   readonly highWaterMark?: number | undefined
@@ -56,15 +56,15 @@ export interface Options {
    */
   readonly headersTimeout?: number | undefined
   /**
-   * Milliseconds without a byte of a request body; Infinity for no limit. Each byte restarts the
+   * Milliseconds between bytes of a request body; Infinity for no limit. Each byte restarts the
    * time.
    */
   readonly bodyTimeout?: number | undefined
-  /** Milliseconds of a connection without a request; Infinity for no limit. */
+  /** Milliseconds for which a connection may be idle; Infinity for no limit. */
   readonly idleTimeout?: number | undefined
   /**
-   * Milliseconds in which the peer reads nothing; Infinity for no limit. It runs while a part of
-   * a response waits to be sent.
+   * Milliseconds for which the peer may read nothing; Infinity for no limit. The time runs while a
+   * part of a response waits to be sent.
    */
   readonly writeTimeout?: number | undefined
   /**
@@ -72,7 +72,7 @@ export interface Options {
    * the connection closes if the headers were sent.
    */
   readonly responseTimeout?: number | undefined
-  /** Milliseconds for running requests to complete when the server closes. */
+  /** Milliseconds for active requests to complete when the server closes. */
   readonly shutdownTimeout?: number | undefined
   /**
    * The mount point, such as /app, if the web server does not send it. Over HTTP it is removed
@@ -84,7 +84,7 @@ export interface Options {
    * `as-is` trusts the server, and `from-uri` decodes REQUEST_URI.
    */
   readonly pathInfo?: 'auto' | 'as-is' | 'from-uri' | undefined
-  /** Variables for every request. A variable of the request with the same name wins. */
+  /** Variables for every request. A variable of the request with the same name overrides it. */
   readonly osEnviron?: Readonly<Record<string, string>> | undefined
   /** Whether several processes run the application. It is `wsgi.multiprocess` of the environ. */
   readonly multiprocess?: boolean | undefined
@@ -96,8 +96,8 @@ export interface Options {
    */
   readonly validate?: boolean | undefined
   /**
-   * Whether running requests complete after an uncaught error. Then the process exits with code
-   * 1. Otherwise Node ends it at once.
+   * Whether active requests complete after an uncaught error. Then the process exits with code 1.
+   * Otherwise Node ends it at once.
    */
   readonly exitOnUncaughtError?: boolean | undefined
   /** A subclass of the class that runs a request. It overrides hooks of `BaseHandler`. */

@@ -41,7 +41,7 @@ export const OPTIONS = {
       ...Object.fromEntries(SERVER_GATEWAYS.map((name) => [name, GATEWAYS[name].listen])),
       'node-fastcgi': GATEWAYS.fastcgi.listen,
     },
-    help: 'where: unix:PATH, HOST:PORT, :PORT, PORT, fd:N, systemd, systemd:NAME',
+    help: 'address: unix:PATH, HOST:PORT, :PORT, PORT, fd:N, systemd, systemd:NAME',
     more: '`:PORT` and `PORT` are on 127.0.0.1. With port 0 the system picks a free one. `systemd` is the first socket that systemd has passed',
   },
   mode: {
@@ -103,7 +103,7 @@ export const OPTIONS = {
     of: ['fastcgi'],
     default: true,
     help: 'whether a connection takes a second request while one is running',
-    more: 'FastCGI only. If not, the second one is refused with FCGI_CANT_MPX_CONN',
+    more: 'FastCGI only. If not, Portico refuses the second one with FCGI_CANT_MPX_CONN',
   },
   maxHeaderBytes: {
     kind: 'bytes',
@@ -112,7 +112,7 @@ export const OPTIONS = {
     // there is room for several of them.
     default: { fastcgi: 1_048_576, scgi: 1_048_576, http: 65_536 },
     range: [1, MAX_SIZE],
-    help: "bytes of a request's head",
+    help: "bytes that a request's head may have",
     more: "That is FastCGI's PARAMS, SCGI's headers, or HTTP's request line and headers",
   },
   maxHeaders: {
@@ -122,7 +122,7 @@ export const OPTIONS = {
     default: { fastcgi: 10_000, scgi: 10_000, http: 1_000 },
     range: [1, MAX_SIZE],
     unlimited: true,
-    help: 'variables or headers of a request; Infinity for no limit',
+    help: 'variables or headers that a request may have; Infinity for no limit',
   },
   highWaterMark: {
     kind: 'bytes',
@@ -149,7 +149,7 @@ export const OPTIONS = {
     default: 120_000,
     range: [1, MAX_TIME],
     unlimited: true,
-    help: 'milliseconds without a byte of a request body; Infinity for no limit',
+    help: 'milliseconds between bytes of a request body; Infinity for no limit',
     more: 'Each byte restarts the time',
   },
   idleTimeout: {
@@ -159,7 +159,7 @@ export const OPTIONS = {
     default: 60_000,
     range: [1, MAX_TIME],
     unlimited: true,
-    help: 'milliseconds of a connection without a request; Infinity for no limit',
+    help: 'milliseconds for which a connection may be idle; Infinity for no limit',
   },
   writeTimeout: {
     kind: 'time',
@@ -171,8 +171,8 @@ export const OPTIONS = {
     default: 120_000,
     range: [1, MAX_TIME],
     unlimited: true,
-    help: 'milliseconds in which the peer reads nothing; Infinity for no limit',
-    more: 'It runs while a part of a response waits to be sent',
+    help: 'milliseconds for which the peer may read nothing; Infinity for no limit',
+    more: 'The time runs while a part of a response waits to be sent',
   },
   responseTimeout: { ...COMMON.responseTimeout, of: ALL },
   shutdownTimeout: {
@@ -181,7 +181,7 @@ export const OPTIONS = {
     // `docker stop` kills a process after 10 s; mod_fcgid and systemd wait longer.
     default: 8_000,
     range: [0, MAX_TIME],
-    help: 'milliseconds for running requests to complete when the server closes',
+    help: 'milliseconds for active requests to complete when the server closes',
   },
   scriptName: { ...COMMON.scriptName, of: ALL },
   pathInfo: { ...COMMON.pathInfo, of: ALL },
@@ -199,7 +199,7 @@ export const OPTIONS = {
     kind: 'switch',
     of: ['run'],
     default: true,
-    help: 'whether running requests complete after an uncaught error',
+    help: 'whether active requests complete after an uncaught error',
     more: 'Then the process exits with code 1. Otherwise Node ends it at once',
   },
   requestHandler: {
