@@ -62,7 +62,9 @@ function page(description: ServerDescription): string {
     `# ${title}`,
     `${packages ? `On Debian and Ubuntu: \`apt-get install ${packages.join(' ')}\`. ` : ''}It works with ${gateways
       .map((gateway) => `\`--gateway ${gateway}\``)
-      .join(', ')}; the first is the default. \`portico init ${name} --help\` lists every flag.`,
+      .join(
+        ', ',
+      )}${gateways.length > 1 ? '; the first is the default' : ''}. \`portico init ${name} --help\` lists every flag.`,
     code(`portico init ${name}${mount}${description.instance ? ' --try' : ''}`, 'sh'),
     ...(description.instance
       ? [
@@ -84,7 +86,7 @@ function page(description: ServerDescription): string {
   return `${parts.join('\n\n')}\n`
 }
 
-/** Rows of the conformance suite that hold in another way through this server. */
+/** Rows of the conformance suite that have another result through this server. */
 function differences({ name, gateways }: ServerDescription): string[] {
   const rows = rowsOf(name, gateways)
   return rows.length === 0 ? [] : ['## What the server changes', ...rows]
@@ -108,7 +110,7 @@ function rowsOf(name: string, gateways: readonly Site['gateway'][]): string[] {
   }
   if (unique.size === 0) return []
   return [
-    'These rows of the [conformance suite](../testing.md) hold in another way:',
+    'These rows of the [conformance suite](../testing.md) have another result through this server:',
     [
       '| gateway | row | because |',
       '|---|---|---|',
@@ -143,7 +145,7 @@ function cgiPage(): string {
   )
   return `${[
     '# CGI elsewhere',
-    'Web servers that run the scripts of a directory: here those of `/srv/www/cgi-bin`, which `portico init cgi` writes. The tests start each of them in this way.',
+    'These web servers run the scripts of a directory. Here it is `/srv/www/cgi-bin`, with scripts that `portico init cgi` writes. The tests start each server in this way.',
     ...sections,
   ].join('\n\n')}\n`
 }
