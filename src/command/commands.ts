@@ -48,7 +48,7 @@ export interface CommandRow {
 
 export const COMMANDS = {
   serve: {
-    help: 'serve an application; with a terminal, for development',
+    help: 'serve an application; in a terminal, for development',
     load: () => import('./serve.ts'),
   },
   status: {

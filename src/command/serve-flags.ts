@@ -98,7 +98,7 @@ const OWN = own({
     word: 'auto',
     value: 'N|auto',
     common: true,
-    help: 'processes; auto: one for each core; default: 1',
+    help: 'worker processes; auto: one for each core; default: 1',
   },
   control: {
     kind: 'special',
@@ -122,12 +122,12 @@ const OWN = own({
   cgiTimeout: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'for how long a script may neither write nor read; 0: no limit. Default: 60s',
+    help: 'how long a script may neither write nor read; 0: no limit; default: 60s',
   },
   cgiMaxTime: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'for how long a script may run; 0: no limit. Default: 1h',
+    help: 'how long a script may run; 0: no limit; default: 1h',
   },
   cgiMaxOutput: {
     kind: 'bytes',
@@ -149,7 +149,7 @@ const OWN = own({
     kind: 'special',
     value: 'NAME',
     repeatable: true,
-    help: 'a further variable that scripts get, of the web server or of the environment',
+    help: 'a further variable for scripts, from the web server or the environment',
   },
   cgiDocumentRoot: {
     kind: 'special',
@@ -165,7 +165,7 @@ const OWN = own({
   log: {
     kind: 'choice',
     choices: ['text', 'json'],
-    help: 'the form of the lines on stderr; default: text',
+    help: 'the format of the log on stderr; default: text',
   },
   envFile: {
     kind: 'special',
@@ -183,12 +183,12 @@ const OWN = own({
   maxRequestsJitter: {
     kind: 'count',
     value: 'N',
-    help: 'requests that are added to --max-requests at random; default: a tenth of it',
+    help: 'up to N more requests, at random; default: a tenth of --max-requests',
   },
   blockTimeout: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'for how long JavaScript may block a worker; 0: no limit. Default: 30s',
+    help: 'how long JavaScript may block a worker; 0: no limit; default: 30s',
   },
   slow: {
     kind: 'time',
@@ -199,18 +199,18 @@ const OWN = own({
   bootTimeout: {
     kind: 'time',
     range: [1, MAX_TIME],
-    help: 'for how long a worker may start; default: 60s',
+    help: 'how long the start of a worker may take; default: 60s',
   },
   shutdownTimeout: {
     kind: 'time',
     range: [0, MAX_TIME],
     common: true,
-    help: 'for active requests, at a stop or reload; default: 8s',
+    help: 'how long a stop or reload waits for active requests; default: 8s',
   },
   idleExit: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'end after this time without a request, on sockets of systemd or descriptor 0',
+    help: 'end after this time without a request; for sockets of systemd or descriptor 0',
   },
   user: { kind: 'special', value: 'USER', help: 'the user of the workers; needs root' },
   group: { kind: 'special', value: 'GROUP', help: 'the group of the workers; needs root' },
@@ -218,7 +218,7 @@ const OWN = own({
   dev: {
     kind: 'switch',
     common: true,
-    help: 'restart at changes, show errors; the default with a terminal and without --workers',
+    help: 'restart after changes and show errors; the default in a terminal without --workers',
   },
   live: {
     kind: 'switch',

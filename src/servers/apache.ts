@@ -64,12 +64,12 @@ export const apache: ServerDescription = {
     },
     {
       versions: 'every version, mod_proxy_fcgi',
-      symptom: 'parts of a response arrive together at its end',
+      symptom: 'the chunks of a response arrive together at its end',
       remedy: '`flushpackets=on` sends each at once',
     },
     {
       versions: 'every version, `SetHandler "proxy:…"` instead of `ProxyPass`',
-      symptom: 'the first segment of the path is taken for the script',
+      symptom: 'Apache takes the first segment of the path for the script',
       remedy: "set the application's `scriptName`, `''` at the root, and `pathInfo: 'from-uri'`",
     },
   ],
@@ -114,13 +114,14 @@ ${fcgidSettings(site)}`,
     ENCODED_SLASHES,
     {
       versions: 'every version',
-      symptom: 'each request at a time has a process of its own: sessions in memory do not work',
+      symptom:
+        'each concurrent request has a process of its own, so sessions in memory do not work',
       remedy:
         '`wsgi.multiprocess` is true; use a store that processes share, and limit the processes with `FcgidMaxProcessesPerClass`',
     },
     {
       versions: 'every version',
-      symptom: 'parts of a response arrive together',
+      symptom: 'the chunks of a response arrive together',
       remedy:
         '`FcgidOutputBufferSize 0` sends each at once, but then a truncated response gets an error page appended and looks complete',
     },

@@ -50,7 +50,7 @@ ${body(sites, additions)}
     {
       versions: 'every version',
       symptom: 'text for the log is discarded',
-      remedy: '`capture_stderr` puts it into the log of Caddy',
+      remedy: '`capture_stderr` writes it to the log of Caddy',
     },
     {
       versions: 'every version',
@@ -59,7 +59,7 @@ ${body(sites, additions)}
     },
     {
       versions: 'every version',
-      symptom: 'small parts of a response may wait',
+      symptom: 'small chunks of a response may wait',
       remedy: '`flush_interval -1` sends each at once',
     },
   ],

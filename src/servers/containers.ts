@@ -47,11 +47,11 @@ export const docker: ServerDescription = {
     {
       versions: 'every version',
       symptom: 'npx and npm start a shell between Docker and the application, and write to a cache',
-      remedy: 'PATH contains `node_modules/.bin`, so that `portico` is started itself',
+      remedy: 'PATH contains `node_modules/.bin`, so that Docker starts `portico` directly',
     },
     {
       versions: 'every version',
-      symptom: '`docker stop` kills after 10 s',
+      symptom: '`docker stop` kills the container after 10 s',
       remedy: 'active requests have 8 s (`--shutdown-timeout`)',
     },
   ],

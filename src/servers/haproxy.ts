@@ -51,7 +51,7 @@ ${configuration(sites, `bind ${listen}${certificate(sites[0])}`, additions)}`,
       versions: '2.6',
       symptom:
         'REMOTE_USER is the name in the Authorization header, whose password has not been checked',
-      remedy: 'the `set-param` lines replace it by variables that are not set',
+      remedy: 'the `set-param` lines replace it with variables that are not set',
     },
     {
       versions: '2.6',
@@ -65,13 +65,13 @@ ${configuration(sites, `bind ${listen}${certificate(sites[0])}`, additions)}`,
     },
     {
       versions: '2.6',
-      symptom: 'a request for the mount point itself does not say where the mount point is',
+      symptom: 'a request for the mount point itself does not show where the mount point is',
       remedy: "set the application's `scriptName` to the mount point",
     },
     {
       versions: '2.6',
       symptom: 'a chunked request body is a 400',
-      remedy: 'clients have to send Content-Length',
+      remedy: 'clients must send Content-Length',
     },
   ],
 }

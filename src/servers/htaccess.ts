@@ -32,7 +32,8 @@ export const htaccess: ServerDescription = {
     },
     {
       versions: 'every version, mod_fcgid (`--gateway fastcgi`)',
-      symptom: 'a body of more than 128 KiB is a 500, and parts of a response arrive together',
+      symptom:
+        'a request body of more than 128 KiB is a 500, and the chunks of a response arrive together',
       remedy: 'only the administrator can change it: `FcgidMaxRequestLen`, `FcgidOutputBufferSize`',
     },
     {

@@ -39,13 +39,13 @@ export const lighttpd: ServerDescription = {
   quirks: [
     {
       versions: 'every version, application at /',
-      symptom: 'the first segment of the path is taken for SCRIPT_NAME',
+      symptom: 'lighttpd takes the first segment of the path for SCRIPT_NAME',
       remedy: '`"fix-root-scriptname" => "enable"`',
     },
     {
       versions: 'every version',
-      symptom: 'a response arrives as a whole at its end',
-      remedy: '`server.stream-response-body = 1` sends each part at once',
+      symptom: 'a response arrives all at once at its end',
+      remedy: '`server.stream-response-body = 1` sends each chunk at once',
     },
     {
       versions: '1.4.69 and others, CGI',
@@ -56,7 +56,7 @@ export const lighttpd: ServerDescription = {
       versions: 'every version, FastCGI',
       symptom: 'lighttpd can start the application itself',
       remedy:
-        '`"bin-path" => "/srv/app/app.mjs", "max-procs" => 1` after the socket; the program takes the socket as descriptor 0',
+        '`"bin-path" => "/srv/app/app.mjs", "max-procs" => 1` after the socket; the program gets the socket as descriptor 0',
     },
   ],
 }

@@ -35,7 +35,8 @@ export const nginx: ServerDescription = {
   quirks: [
     {
       versions: 'every version',
-      symptom: 'REMOTE_USER is whatever name the client puts into its Authorization header',
+      symptom:
+        'REMOTE_USER is the name in the Authorization header, whose password has not been checked',
       remedy: 'REMOTE_USER is sent only with `auth_basic`, which checks the password',
     },
     {
@@ -50,7 +51,7 @@ export const nginx: ServerDescription = {
     },
     {
       versions: 'before 1.29.2, with `scgi_request_buffering off`',
-      symptom: 'CONTENT_LENGTH counts only what has arrived of the body',
+      symptom: 'CONTENT_LENGTH counts only those bytes of the body that have arrived',
       remedy: 'request buffering stays on over SCGI',
     },
   ],

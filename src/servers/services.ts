@@ -33,7 +33,7 @@ export const systemd: ServerDescription = {
   quirks: [
     {
       versions: 'every version',
-      symptom: 'a socket says nothing of its protocol',
+      symptom: 'a socket does not show which protocol it is for',
       remedy: '`--gateway` names it',
     },
     {
@@ -46,7 +46,7 @@ export const systemd: ServerDescription = {
     {
       versions: 'every version',
       symptom:
-        'the user of the service may not enter /root or a home directory: status 203/EXEC or 200/CHDIR',
+        'the user of the service cannot enter /root or a home directory: status 203/EXEC or 200/CHDIR',
       remedy:
         'install Node and the application elsewhere, such as /usr and /srv, and run `portico init` with that Node',
     },
@@ -158,7 +158,7 @@ export const cgi: ServerDescription = {
     {
       versions: 'Node',
       symptom: 'ERR_UNKNOWN_FILE_EXTENSION ".cgi"',
-      remedy: 'a package.json that says "commonjs" lies beside the script',
+      remedy: 'a package.json that says "commonjs" is in the same directory',
     },
   ],
 }
