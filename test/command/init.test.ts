@@ -148,7 +148,7 @@ describe('portico init refuses, in one line and with exit code 2,', () => {
     [['caddy', '--gateway', 'scgi'], 'init: Caddy does not speak scgi here'],
     [['nginx', '--tls', 'one.pem'], "init: --tls must be CERT,KEY (got 'one.pem')"],
     [['nginx', '--static', '/x'], "init: --static must be PATH=DIR (got '/x')"],
-    [['nginx', '--keep-alive', 'many'], '--keep-alive:'],
+    [['nginx', '--keep-alive', 'many'], '--keep-alive must be a whole number'],
     [['systemd', '--tls', 'a,b'], 'init: systemd has no --tls'],
     [['docker', '--auth', 'a'], 'init: Docker has no --auth'],
     [['haproxy', '--static', '/a=/b'], 'init: HAProxy has no --static'],

@@ -126,7 +126,7 @@ describe('The gateway in docs/how-a-handler-works.md', () => {
     await writeFile(join(place, 'real.ts'), real)
     const programs = await Promise.all([compile(script), compile(join(place, 'real.ts'))])
     for (const env of [
-      { ...REQUEST, PATH_INFO: '' },
+      { ...REQUEST, SCRIPT_NAME: '/script', PATH_INFO: '' },
       { ...REQUEST, REQUEST_METHOD: 'POST', PATH_INFO: '/a b' },
     ]) {
       const [ours, theirs] = await Promise.all(programs.map((program) => request(program, { env })))

@@ -99,7 +99,7 @@ describe('A CGI script', () => {
   test('starts with an empty environment', async () => {
     const keys = ['REQUEST_METHOD', 'SCRIPT_NAME', 'PATH_INFO', 'SERVER_NAME', 'SERVER_PORT']
     const response = await run(report(keys), { env: {} })
-    expect(JSON.parse(bodyOf(response))).toEqual(['GET', '', '', 'localhost', '80'])
+    expect(JSON.parse(bodyOf(response))).toEqual(['GET', '', '/', 'localhost', '80'])
   })
 
   test('has wsgi.run_once and wsgi.multiprocess true', async () => {

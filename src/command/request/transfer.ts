@@ -153,7 +153,7 @@ function failureOf(
   }
   if (
     error.code === 'PORTICO_PROTOCOL' &&
-    (seen.bytes || !/ended without|does not end/.test(message))
+    (seen.bytes || !/ended without|does not end|is empty/.test(message))
   ) {
     return { exit: CURL_EXIT.weirdReply, message }
   }
