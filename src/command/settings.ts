@@ -12,6 +12,7 @@ import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry } from '../text.ts'
 import { cgiBinsOf } from './cgi-bins.ts'
+import { checkProduction, checkValues } from './check-values.ts'
 import type { Call } from './commands.ts'
 import { readConfiguration } from './config-file.ts'
 import { logicalDirectory } from './entry.ts'
@@ -67,6 +68,7 @@ export async function readSettings({ values: flags, operands, err }: Call): Prom
     checkUsed(key, option, listeners)
     options[option] = value
   }
+  await checkValues(values)
   const { mounts, mountPoint } = mountsOf((values['mount'] ?? []) as string[], directory)
   mounts.push(...cgiBinsOf(values, directory))
   if (mountPoint !== undefined) options['scriptName'] = mountPoint
@@ -102,11 +104,16 @@ function listenerSettings({
   })
 }
 
-/** What the production server takes, except the file and Node's arguments. */
+/**
+ * What the production server takes, except the file and Node's arguments.
+ *
+ * @throws {UsageError} for a value that it cannot work with.
+ */
 export function serveSettings(
   settings: Settings,
 ): Omit<ServeSettings, 'file' | 'execArgv' | 'args'> {
   const { values, directory, mounts, envFiles } = settings
+  checkProduction(values, settings.listeners)
   const path = values['control'] as string | undefined
   const accessLog = values['accessLog'] === 'off' ? undefined : values['accessLog']
   const taken = Object.entries({ ...values, accessLog }).filter(

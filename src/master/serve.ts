@@ -85,7 +85,6 @@ class Master implements StatusSource {
     this.sockets = await bindAll(ownedBy(this.#identity, settings.listeners))
     const cleanups: (() => void)[] = [() => this.#closeSockets()]
     try {
-      this.#checkIdleExit()
       if (settings.control !== undefined) {
         const control = await ControlServer.open(settings.control, this.#execute)
         cleanups.push(() => control.close())
@@ -196,16 +195,6 @@ class Master implements StatusSource {
   scale(change: 1 | -1): void {
     const size = this.pool.scale(change)
     logEntry(`${change === 1 ? 'One worker more' : 'One worker less'}: ${size} in all`)
-  }
-
-  #checkIdleExit(): void {
-    const { idleExit = DEFAULTS.idleExit } = this.#settings
-    const own = this.sockets.find(({ inherited }) => !inherited)
-    if (idleExit === 0 || own === undefined) return
-    throw new ConfigurationError(
-      `idle-exit: ${own.url} ends with this process, and no one would start it again. It needs a ` +
-        "socket of systemd (listen: 'systemd') or another inherited one",
-    )
   }
 
   /** Stops when there was no request, no connection and no job of the application for `idleExit`. */

@@ -54,12 +54,15 @@ const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
  * Parses a format and returns a function that makes the line for an entry. What is unknown or empty
  * is a '-', so that each line has the same fields.
  *
- * @throws {ConfigurationError} for an unknown directive.
+ * @throws {ConfigurationError} for an unknown directive; it calls the format `option`.
  */
-export function textLine(format: string): (entry: LogEntry) => string {
+export function textLine(
+  format: string,
+  option = 'accessLog: the format',
+): (entry: LogEntry) => string {
   const parts = (FORMATS.get(format) ?? format)
     .split(PART)
-    .map((part) => (part.startsWith('%') ? directive(part) : () => part))
+    .map((part) => (part.startsWith('%') ? directive(part, option) : () => part))
   return (entry) => {
     let line = ''
     for (const part of parts) line += part(entry)
@@ -70,14 +73,14 @@ export function textLine(format: string): (entry: LogEntry) => string {
 /** Splits a format into text and directives. Apache's users write `%>s`, so '>' is accepted. */
 const PART = /(%(?:\{[^}]*\}|>)?[^>{]?)/s
 
-function directive(part: string): (entry: LogEntry) => string {
+function directive(part: string, option: string): (entry: LogEntry) => string {
   if (part === '%%') return () => '%'
   // '%q' follows the path without a space, so a missing query is '' and not '-'.
   if (part === '%q') return ({ target }) => escape(/\?.*/s.exec(target)?.[0] ?? '')
   const [, name, letter = ''] = /^%(?:\{([^}]*)\}|>)?(.?)$/s.exec(part) ?? []
   const value = name === undefined ? DIRECTIVES.get(letter) : named(name, letter)
   if (value === undefined) {
-    throw new ConfigurationError(`accessLog: the format has the unknown directive ${part}`)
+    throw new ConfigurationError(`${option} has the unknown directive ${part}`)
   }
   return (entry) => escape(value(entry) || '-')
 }

@@ -151,6 +151,28 @@ describe('A usage error in one line follows from', () => {
     [['--socket-mode', '0666'], {}, /^--socket-mode is for Unix sockets \(--listen unix:PATH\)$/],
     [['--listen', 'unix:/x', '--allow', '::1'], {}, /^--allow is for TCP sockets; /],
     [['--mount', 'shop=x.js'], {}, /^--mount: 'shop' does not begin with a slash/],
+    [['--allow', '300.1.1.1'], {}, /^--allow: "300\.1\.1\.1" is not an IP address or a CIDR block/],
+    [['--user', 'no-such-user'], {}, /^--user: "no-such-user" is not in \/etc\/passwd; /],
+    [['--group', 'no-such-group'], {}, /^--group: "no-such-group" is not in \/etc\/group; /],
+    [
+      ['--listen', 'unix:/x', '--socket-owner', 'no-such-user'],
+      {},
+      /^--socket-owner: "no-such-user" is not in \/etc\/passwd; /,
+    ],
+    [
+      ['--listen', 'unix:/x', '--socket-group', 'no-such-group'],
+      {},
+      /^--socket-group: "no-such-group" is not in \/etc\/group; /,
+    ],
+    [['--metrics', 'x'], {}, /^--metrics: "x" is not HOST:PORT or :PORT$/],
+    [['--metrics', 'unix:/x'], {}, /^--metrics: "unix:\/x" is not HOST:PORT or :PORT$/],
+    [['--access-log', '%h %y'], {}, /^--access-log has the unknown directive %y$/],
+    [
+      ['--access-log', '/var/log/access.log'],
+      {},
+      /^--access-log: "\/var\/log\/access\.log" is not common, combined, json or off, /,
+    ],
+    [['--idle-exit', '5m', '--listen', ':1'], {}, /^--idle-exit: :1 ends with this process, /],
     [['--env-file', '/nope.env'], {}, /^--env-file: no such file: \/nope\.env$/],
     [['--config', '/nope.js'], {}, /^--config: no such file: \/nope\.js$/],
     [['--config', config], {}, /: unknown setting 'wrokers'\. Did you mean 'workers'\?$/],
@@ -166,7 +188,7 @@ describe('A usage error in one line follows from', () => {
       /^PORTICO_GATEWAY must be one of .* \(got "fcgi"\)\. Did you mean 'fastcgi'\?$/,
     ],
   ])('%j with %j', async (args, env, message) => {
-    const failed = settingsFor(args, env)
+    const failed = settingsFor(args, env).then(serveSettings)
     await expect(failed).rejects.toThrow(UsageError)
     await expect(failed).rejects.toThrow(message)
   })

@@ -248,7 +248,7 @@ test('--slow logs one line for a request that takes longer, with what it waits f
 test('--idle-exit ends a master with an inherited socket, and is refused without one', async () => {
   const refused = await serve(directory.path, ['--idle-exit', '300']).ended
   expect(refused.output).toContain('idle-exit: unix:')
-  expect(refused.code).toBe(1)
+  expect(refused.code).toBe(2)
   // As a socket of systemd, which outlives the master.
   const socket = createServer()
   await new Promise<void>((done) => socket.listen(0, '127.0.0.1', done))

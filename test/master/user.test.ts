@@ -70,15 +70,15 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
   })
 
   test.each([
-    [['--user', 'nosuchuser'], 'user: "nosuchuser" is not in /etc/passwd'],
-    [['--group', 'nosuchgroup'], 'group: "nosuchgroup" is not in /etc/group'],
-    [['--user', '59999'], 'user: 59999 is not in /etc/passwd, so its group is not known'],
-  ])('%j is refused before a socket is bound', async (flags, message) => {
+    [['--user', 'nosuchuser'], 'user: "nosuchuser" is not in /etc/passwd', 2],
+    [['--group', 'nosuchgroup'], 'group: "nosuchgroup" is not in /etc/group', 2],
+    [['--user', '59999'], 'user: 59999 is not in /etc/passwd, so its group is not known', 1],
+  ])('%j is refused before a socket is bound', async (flags, message, expected) => {
     const running = serve(directory.path, flags, { source: IDENTITY })
     const { code, output } = await running.ended
     expect(output).toMatch(/^\S.*\n$/)
     expect(output).toContain(message)
-    expect(code).toBe(1)
+    expect(code).toBe(expected)
     expect(statSync(running.socket, { throwIfNoEntry: false })).toBeUndefined()
   })
 
