@@ -6,11 +6,14 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  realpathSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { ConfigurationError } from '../errors.ts'
 import { type Bundled, type BundlerName, type BundleRequest, findBundler } from './bundlers.ts'
 import { withCodeCache } from './code-cache.ts'
@@ -106,6 +109,7 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
       throw asConfigurationError(second, options.file)
     })
   }
+  refuseSource(options, [file, ...made.sizes.keys()])
   const program = esm ? asCommonJs(made.code, basename(options.output)) : made.code
   write(options.output, textOf(options, program, data))
   return {
@@ -222,17 +226,40 @@ function asConfigurationError(error: unknown, file: string): unknown {
   const own = errors?.map(({ detail }) => detail).find((each) => each instanceof ConfigurationError)
   if (own !== undefined) return own
   if (!errors) return error
-  return new ConfigurationError(`${file} cannot be bundled: ${message}`, { cause: error })
+  // rolldown colours its messages, with or without a terminal.
+  const plain = stripVTControlCharacters(message ?? '')
+  return new ConfigurationError(`${file} cannot be bundled: ${plain}`, { cause: error })
 }
 
-/** Writes a file in one step, so that a web server never runs half of it. */
+/** @throws {ConfigurationError} if the output would overwrite a file of the program. */
+function refuseSource({ output }: BundleOptions, sources: readonly string[]): void {
+  if (!existsSync(output)) return
+  const written = realpathSync(output)
+  if (!sources.some((path) => existsSync(path) && realpathSync(path) === written)) return
+  throw new ConfigurationError(
+    `-o ${output} is a file of the program, and would be overwritten. Name another one: -o app.cgi`,
+  )
+}
+
+/**
+ * Writes a file in one step, so that a web server never runs half of it.
+ *
+ * @throws {ConfigurationError} if that is not possible; an older file stays as it is.
+ */
 function write(path: string, text: string): void {
-  mkdirSync(dirname(resolve(path)), { recursive: true })
   const part = join(dirname(resolve(path)), `.${basename(path)}.${process.pid}`)
-  writeFileSync(part, text)
-  // Not writable by a group: suEXEC refuses such a file.
-  chmodSync(part, 0o755)
-  renameSync(part, path)
+  try {
+    mkdirSync(dirname(resolve(path)), { recursive: true })
+    writeFileSync(part, text)
+    // Not writable by a group: suEXEC refuses such a file.
+    chmodSync(part, 0o755)
+    renameSync(part, path)
+  } catch (error) {
+    rmSync(part, { force: true })
+    throw new ConfigurationError(`${path} cannot be written: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
 }
 
 function copyAssets(from: string, to: string, assets: ReadonlySet<string>): string[] {

@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { bundle } from '../../src/bundle/bundle.ts'
 import { main } from '../../src/command/main.ts'
@@ -208,6 +209,32 @@ describe('bundle refuses', () => {
   ])('%s', async (name, message) => {
     await expect(bundled(name)).rejects.toThrow(message)
   })
+})
+
+test('bundle does not overwrite a file of the program, also through a symbolic link', async () => {
+  const file = join(project.path, 'plain.cjs')
+  const before = readFileSync(file, 'utf8')
+  const link = join(project.path, 'link.cgi')
+  symlinkSync(file, link)
+  for (const output of [file, link]) {
+    const made = bundle({ file, output, kind: 'cgi' })
+    await expect(made).rejects.toThrow(`-o ${output} is a file of the program`)
+  }
+  expect(readFileSync(file, 'utf8')).toBe(before)
+})
+
+test('bundle leaves nothing where it cannot write, and says why', async () => {
+  const directory = join(empty.path, 'taken')
+  mkdirSync(join(directory, 'app.cgi'), { recursive: true })
+  const output = join(directory, 'app.cgi')
+  const made = bundle({ file: join(project.path, 'plain.cjs'), output, kind: 'cgi' })
+  await expect(made).rejects.toThrow(`${output} cannot be written: EISDIR`)
+  expect(readdirSync(directory)).toEqual(['app.cgi'])
+})
+
+test('the error of a bundler has no colours', async () => {
+  const error = await bundled('syntax.mjs').catch((reason: unknown) => reason)
+  expect(stripVTControlCharacters(String(error))).toBe(String(error))
 })
 
 test('a program without an application responds with a 500 and says what to export', async () => {
