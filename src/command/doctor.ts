@@ -1,5 +1,5 @@
 /** `portico doctor`: finds out why a web server and an application do not work together. */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import type { Gateway } from '../gateways.ts'
 import type { Finding } from '../doctor/finding.ts'
 import type { Front } from '../doctor/front.ts'
@@ -59,7 +59,7 @@ async function examine(target: string, values: Call['values']): Promise<Finding[
   }
   if (/^\w+:\/\//.test(target))
     throw new UsageError(`doctor: ${target} is not an http or https URL`)
-  if (target === 'cgi' && !existsSync(target)) {
+  if (target === 'cgi' && !isFile(target)) {
     const { examineHost } = await import('../doctor/cgi.ts')
     return examineHost(given)
   }
@@ -78,6 +78,10 @@ async function examine(target: string, values: Call['values']): Promise<Finding[
     throw new UsageError(`doctor: ${target} is not a URL, unix:PATH, HOST:PORT, a file or cgi`)
   }
   return examineFile(target, given, fronts, values['run'] !== false)
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
 }
 
 /** Looks at a script or the module of an application; runs it if nothing else is wrong. */

@@ -1,5 +1,7 @@
 /** Whether web servers that do not run accept their configuration. */
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { findProgram } from '../servers/find.ts'
 import { failure, type Finding } from './finding.ts'
 import { envvars, type Front, type ServerName } from './front.ts'
@@ -19,8 +21,15 @@ const CHECKS: Readonly<Record<ServerName, (file: string) => string[]>> = {
   h2o: (file) => ['h2o', '-t', '-c', file],
 }
 
-/** What the web servers that are installed and do not run say against their configuration. */
-export function examineConfigurations(fronts: readonly Front[]): Finding[] {
+/**
+ * What the web servers that are installed and do not run say against their configuration.
+ *
+ * @param variables those that Apache's configuration uses.
+ */
+export function examineConfigurations(
+  fronts: readonly Front[],
+  variables: Readonly<Record<string, string>> = envvars(),
+): Finding[] {
   return fronts.flatMap(({ name, file, process: running }) => {
     if (file === undefined || running !== undefined) return []
     const [program = '', ...args] = CHECKS[name](file)
@@ -29,12 +38,21 @@ export function examineConfigurations(fronts: readonly Front[]): Finding[] {
     const { status, stdout, stderr } = spawnSync(path, args, {
       encoding: 'utf8',
       timeout: CHECK_TIMEOUT,
-      env: { ...process.env, ...(name === 'apache' ? envvars() : {}) },
+      env: { ...process.env, ...(name === 'apache' ? withRunDirectory(variables) : {}) },
     })
     if (status === 0 || status === null) return []
     const message = `${name} refuses ${file}: ${reasonIn(`${stderr}\n${stdout}`)}`
-    return [failure('configuration', message, [program, ...args].join(' '))]
+    // By hand, apache2 lacks the variables of envvars.
+    const command = [program === 'apache2' ? 'apachectl' : program, ...args].join(' ')
+    return [failure('configuration', message, command)]
   })
+}
+
+/** Debian's apachectl makes APACHE_RUN_DIR at each start; without it, apache2 refuses every file. */
+function withRunDirectory(variables: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  const { APACHE_RUN_DIR: directory } = variables
+  if (directory === undefined || existsSync(directory)) return variables
+  return { ...variables, APACHE_RUN_DIR: tmpdir() }
 }
 
 function reasonIn(text: string): string {
