@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { spawnSync } from 'node:child_process'
 import { basename, join, resolve } from 'node:path'
+import { ConfigurationError } from '../errors.ts'
 import { suggestion } from '../options/names.ts'
 import { descriptions } from '../servers/descriptions.ts'
 import { difference } from '../servers/difference.ts'
@@ -156,7 +157,7 @@ function siteOf(description: ServerDescription, file: string, values: FlagValues
   const files = pair(text('static'), '=', '--static', 'PATH=DIR')
   const auth = text('auth')
   const user = findUser(description.program)
-  return checkSite({
+  return checked({
     gateway,
     to: text('listen') ?? DEFAULT_SOCKET,
     mount: (text('mount') ?? '').replace(/^\/$/, ''),
@@ -173,6 +174,16 @@ function siteOf(description: ServerDescription, file: string, values: FlagValues
     files: files && { at: files[0].replace(/\/$/, ''), directory: resolve(files[1]) },
     auth: auth === undefined ? undefined : authenticationOf(resolve(auth)),
   })
+}
+
+/** @throws {UsageError} for a value that cannot be in a configuration file */
+function checked(site: Site): Site {
+  try {
+    return checkSite(site)
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    throw new UsageError(`init: ${error.message}`, { cause: error })
+  }
 }
 
 /**

@@ -27,11 +27,15 @@ export async function main(args: readonly string[], output: Output = STREAMS): P
       output.err(asLogEntry(`portico: ${error.message.replaceAll('\n', ' ')}`))
       return EXIT.usage
     }
-    output.err(
-      asLogEntry(`portico: ${error instanceof ConfigurationError ? error.message : show(error)}`),
-    )
+    const plain = error instanceof ConfigurationError || isOfSystem(error)
+    output.err(asLogEntry(`portico: ${plain ? error.message : show(error)}`))
     return EXIT.failed
   }
+}
+
+/** Whether the system has refused something: a full disk, a missing permission. No stack helps. */
+function isOfSystem(error: unknown): error is Error {
+  return error instanceof Error && 'syscall' in error
 }
 
 async function dispatch(args: readonly string[], output: Output): Promise<number> {

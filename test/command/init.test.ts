@@ -174,9 +174,15 @@ describe('portico init refuses a value that would end a directive:', () => {
     ['--static', '/a=/b{c'],
   ])('%s %s', async (flag, value) => {
     const { code, out, err } = await portico('init', 'nginx', flag, value)
-    expect([code, out]).toEqual([1, ''])
-    expect(err).toMatch(/^portico: --\w+: /)
+    expect([code, out]).toEqual([2, ''])
+    expect(err).toMatch(/^portico: init: --\w+: /)
   })
+})
+
+test('What the system refuses is one line without a stack', async () => {
+  const { code, out, err } = await portico('init', 'nginx', '--write', '/dev/null')
+  expect([code, out]).toEqual([1, ''])
+  expect(err).toMatch(/^portico: EEXIST: .*'\/dev\/null'\n$/)
 })
 
 test('portico init --write writes a file, leaves a different one alone, and overwrites with --force', async () => {
