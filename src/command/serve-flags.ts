@@ -98,7 +98,7 @@ const OWN = own({
     word: 'auto',
     value: 'N|auto',
     common: true,
-    help: 'worker processes; auto: one for each core; default: 1',
+    help: 'processes; auto: one for each core; default: 1',
   },
   control: {
     kind: 'special',
@@ -172,7 +172,7 @@ const OWN = own({
     value: 'PATH',
     repeatable: true,
     common: true,
-    help: 'read variables from a file; those already set keep their values',
+    help: 'read variables from a file; those already set win',
   },
   maxRequests: {
     kind: 'count',
