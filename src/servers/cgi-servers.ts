@@ -51,8 +51,8 @@ export const cgiServers: readonly CgiServer[] = [
     },
     command: ({ socket }) => ['fcgiwrap', '-s', `unix:${socket}`],
     limits: [
-      'it starts one script at a time; `-c N` allows N at once',
-      'a script that is started with the example of Debian gets no PATH_INFO',
+      'fcgiwrap runs one script at a time; `-c N` allows N at once',
+      'with the example configuration of Debian, a script gets no PATH_INFO',
     ],
   },
   {
@@ -117,7 +117,7 @@ post-buffering = 65536
     limits: [
       'scripts get eleven headers of a request, such as Cookie and User-Agent, and no others',
       'a small body that arrives together with its head is lost, and the connection is reset',
-      'the status of a response has its own reason phrase, and the Status header is sent to the client',
+      'a response has the reason phrase of mini_httpd, and the Status header is sent to the client',
       '`%00` ends a path',
       'what a script writes to stderr becomes part of the response; Portico writes nothing there',
     ],
@@ -138,9 +138,9 @@ post-buffering = 65536
       String(port),
     ],
     limits: [
-      'use it for a look only: the status of every response is `200 Script output follows`, so that there are no redirects and no errors',
+      'use it only to try a script: the status of every response is `200 Script output follows`, so redirects and errors do not work',
       'scripts get Accept, Cookie, Referer and User-Agent, and no other headers',
-      'REMOTE_USER is the name in an Authorization header, whose password nothing has checked',
+      'REMOTE_USER is the name in an Authorization header, whose password has not been checked',
       'it has no REQUEST_URI, and knows GET, HEAD and POST only',
     ],
   },

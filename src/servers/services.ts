@@ -148,7 +148,7 @@ export const cgi: ServerDescription = {
       mode: 0o755,
       text: stub(
         site,
-        'A CGI script. The web server starts it for each request, so that its node must be there.',
+        'A CGI script, which the web server starts for each request. Node must be at the path above.',
       ),
     },
     { path: 'package.json', text: '{ "type": "commonjs" }\n' },
