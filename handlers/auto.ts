@@ -70,10 +70,9 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
   const { label, load, listen: fallback } = GATEWAYS[gateway]
   // An inherited socket takes precedence: it is the one that the web server connects to.
   const listen = detected.listen ?? settings.listen
-  const { isWorker } = (await import('node:cluster')).default
   const shutdown = await import('../src/process/shutdown.ts')
   const starting = load({
-    multiprocess: isWorker || detected.multiprocess === true,
+    multiprocess: detected.multiprocess,
     ...withoutUnusedRights(settings, listen ?? fallback, options.gateway !== undefined),
     listen,
   }).then((handler) => (handler as ServerHandler).run(application))

@@ -15,6 +15,7 @@ import { emptySource, Input, type ByteSource } from '../src/request/input.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { checkOptions } from '../src/options/check.ts'
 import { OPTIONS, type OptionsOf } from '../src/options/table.ts'
+import { inCluster } from '../src/server/cluster-options.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import { createHTTPServer } from '../src/server/http-server.ts'
 import { isTrailer } from '../src/response/head.ts'
@@ -65,13 +66,13 @@ export class HTTPHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    const { options } = this
+    const options = inCluster(this.options)
     const { application: run } = await toApplication(application, options)
     checkOptions('http', options) // Node's own errors would name Node's options.
     const server = createHTTPServer(options)
     const origin = options.requestHandler ? undefined : nodeOriginOf(run)
-    if (origin) await this.#serveDirectly(server, origin)
-    else this.#serve(server, run)
+    if (origin) await this.#serveDirectly(server, origin, options)
+    else this.#serve(server, run, options)
     return GatewayServer.start(server, options, {
       gateway: 'http',
       connect: (socket) => new HTTPConnection(socket, options, () => this.finished()),
@@ -81,8 +82,7 @@ export class HTTPHandler {
   /** Called when a response has closed, complete or not. */
   finished(): void {}
 
-  #serve(server: Server, application: Application): void {
-    const { options } = this
+  #serve(server: Server, application: Application, options: HTTPOptions): void {
     allowHalfOpen(server)
     const Handler = options.requestHandler ?? HTTPRequestHandler
     function begin(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
@@ -97,8 +97,7 @@ export class HTTPHandler {
     server.on('checkContinue', (request, response) => begin(request, response, true))
   }
 
-  async #serveDirectly(server: Server, origin: NodeOrigin): Promise<void> {
-    const { options } = this
+  async #serveDirectly(server: Server, origin: NodeOrigin, options: HTTPOptions): Promise<void> {
     const { targetOf } = await import('../src/environ/request-target.ts')
     serveDirectly(server, origin, {
       maxHeaders: options.maxHeaders ?? OPTIONS.maxHeaders.default.http,

@@ -16,6 +16,7 @@ import { emptySource, Input } from '../src/request/input.ts'
 import { chunkLength } from '../src/response/body.ts'
 import { ResponseBuffer } from '../src/server/response-buffer.ts'
 import { SCGIConnection, type SCGIContext } from '../src/server/connections/scgi.ts'
+import { inCluster } from '../src/server/cluster-options.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
@@ -44,7 +45,7 @@ export class SCGIHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    const { options } = this
+    const options = inCluster(this.options)
     const { application: run } = await toApplication(application, options)
     const sockets = { allowHalfOpen: true }
     const context: SCGIContext<SCGIOptions> = {
@@ -65,7 +66,7 @@ export class SCGIRequestHandler extends BaseHandler {
   override gateway = 'scgi' as const
   override originServer = false
   readonly #connection: SCGIConnection
-  readonly #input: BodyQueue | null
+  readonly input: BodyQueue | null
   readonly #response = new ResponseBuffer()
 
   constructor(
@@ -77,14 +78,14 @@ export class SCGIRequestHandler extends BaseHandler {
     super(options)
     this.#connection = connection
     this.environ = environ
-    this.#input = input
+    this.input = input
   }
 
   /** Nothing to add: `environ` was made from the headers (see `server/from-params.ts`). */
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {
-    return new Input(this.#input ?? emptySource, contentLength(this.environ!))
+    return new Input(this.input ?? emptySource, contentLength(this.environ!))
   }
 
   override getStderr(): ErrorStream {

@@ -10,7 +10,7 @@ import {
   listenError,
   parseListen,
   resolveHost,
-  systemdDescriptor,
+  systemdDescriptors,
 } from '../server/listen.ts'
 import { claimPath, describeRights } from '../server/unix-socket.ts'
 import type { ListenerSettings } from './settings.ts'
@@ -171,7 +171,6 @@ function everywhere(port: number): ReturnType<typeof bindPort> {
   }
 }
 
-/** 'systemd' is every socket of the unit. */
 function descriptorsOf({ listen }: ListenerSettings): number[] {
   const sockets = systemdSockets()
   const target = parseListen(listen)
@@ -180,8 +179,7 @@ function descriptorsOf({ listen }: ListenerSettings): number[] {
     return [target.fd]
   }
   const name = target.kind === 'systemd' ? target.name : undefined
-  const first = systemdDescriptor(sockets, name)
-  return name === undefined ? sockets.map(({ fd }) => fd) : [first]
+  return systemdDescriptors(sockets, name)
 }
 
 function inheritedSocket(fd: number, settings: ListenerSettings): BoundSocket {

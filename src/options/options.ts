@@ -11,8 +11,8 @@ export interface Options {
   readonly gateway?: Gateway | undefined
   /**
    * Address: unix:PATH, HOST:PORT, :PORT, PORT, fd:N, systemd, systemd:NAME. `:PORT` and `PORT`
-   * are on 127.0.0.1. With port 0 the system picks a free one. `systemd` is the first socket that
-   * systemd has passed.
+   * are on 127.0.0.1. With port 0 the system picks a free one. `systemd` is every socket that
+   * systemd has passed, `systemd:NAME` those of that name.
    */
   readonly listen?: string | number | undefined
   /** Permissions of a Unix socket, such as 0660. */

@@ -42,7 +42,7 @@ export const OPTIONS = {
       'node-fastcgi': GATEWAYS.fastcgi.listen,
     },
     help: 'address: unix:PATH, HOST:PORT, :PORT, PORT, fd:N, systemd, systemd:NAME',
-    more: '`:PORT` and `PORT` are on 127.0.0.1. With port 0 the system picks a free one. `systemd` is the first socket that systemd has passed',
+    more: '`:PORT` and `PORT` are on 127.0.0.1. With port 0 the system picks a free one. `systemd` is every socket that systemd has passed, `systemd:NAME` those of that name',
   },
   mode: {
     kind: 'special',

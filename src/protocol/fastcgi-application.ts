@@ -25,6 +25,7 @@ import {
   FCGI_UNKNOWN_ROLE,
   FCGI_UNKNOWN_TYPE,
   headerText,
+  refusedParamsText,
 } from './fastcgi.ts'
 import type { AbortCause, ApplicationEvent, ApplicationOptions } from './fastcgi-events.ts'
 import { encodeLog } from './fastcgi-log.ts'
@@ -183,7 +184,9 @@ export class ApplicationConnection {
     // Headers count as well, so that a flood of tiny records reaches the limit.
     request.paramsBytes += FCGI_HEADER_LEN + end - start
     if (request.paramsBytes > this.#maxParamsBytes) {
-      return this.#refuse(id, request.keepConn, FCGI_OVERLOADED)
+      this.#finish(id, request.keepConn)
+      const refused = `The PARAMS of request ${id} have more than ${this.#maxParamsBytes} bytes`
+      return { ...this.#reply(Buffer.from(refusedParamsText(id), 'latin1')), refused }
     }
     // Only one request at a time may have PARAMS that are not copied.
     if (this.#unsaved !== request) this.#save()
@@ -234,7 +237,7 @@ export class ApplicationConnection {
     return this.#reply(Buffer.from(endRequestText(id, 0, protocolStatus), 'latin1'))
   }
 
-  #reply(data: Buffer): ApplicationEvent {
+  #reply(data: Buffer): ApplicationEvent & { type: 'reply' } {
     return { type: 'reply', data, close: this.closing }
   }
 
@@ -255,7 +258,7 @@ export class ApplicationConnection {
   /** Ends request `id`, which has more pairs than the caller accepts. Returns the bytes to send. */
   refuse(id: number): Part {
     this.#finish(id, this.#announced(id).keepConn)
-    return endRequestText(id, 0, FCGI_OVERLOADED)
+    return refusedParamsText(id)
   }
 
   #fail(message: string): null {

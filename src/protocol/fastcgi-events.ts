@@ -6,7 +6,7 @@ export interface ApplicationOptions {
   readonly multiplex?: boolean | undefined
   /** Requests in flight on this connection; one more is refused with OVERLOADED. Default: 64. */
   readonly maxActive?: number | undefined
-  /** Bytes of PARAMS of a request, record headers included; beyond it OVERLOADED. Default: 1 MiB. */
+  /** Bytes of PARAMS of a request, record headers included; beyond it a 431. Default: 1 MiB. */
   readonly maxParamsBytes?: number | undefined
   /** The value of FCGI_MAX_CONNS; left out of GET_VALUES_RESULT if it is not set. */
   readonly maxConns?: number | undefined
@@ -34,6 +34,12 @@ export type ApplicationEvent =
   /** Comes once for a request that was announced; it stays active until `end()`. */
   | { readonly type: 'abort'; readonly id: number; readonly cause: AbortCause }
   /** Bytes to send without the application; `close` is the value of `closing` after them. */
-  | { readonly type: 'reply'; readonly data: Buffer; readonly close: boolean }
+  | {
+      readonly type: 'reply'
+      readonly data: Buffer
+      readonly close: boolean
+      /** For the log: why a request was refused whose records are still arriving. */
+      readonly refused?: string
+    }
   /** The peer broke the protocol. This is the last event, and the connection has to be closed. */
   | { readonly type: 'error'; readonly message: string }

@@ -26,9 +26,9 @@ export class ErrorLog implements ErrorStream {
 const MAX_NAME = 200
 
 /** `GET /path: ` for a line of the log; without the query, which may contain secrets. */
-export function requestName(environ: Environ | null): string {
+export function requestName(environ: Partial<Environ> | null): string {
   // A request that failed early lacks some of these, and an application may have changed them.
-  const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO }: Partial<Environ> = environ ?? {}
+  const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO } = environ ?? {}
   const [method, mount, path] = [REQUEST_METHOD, SCRIPT_NAME, PATH_INFO].map(textOf)
   if (!method) return ''
   const name = `${method} ${mount! + path! || '/'}`.slice(0, MAX_NAME)

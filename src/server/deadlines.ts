@@ -1,5 +1,6 @@
 /** Deadlines of connections, on a clock that advances once a second. */
 import type { Socket } from 'node:net'
+import { PeerError } from '../errors.ts'
 import { writeQueueSize } from '../node-internals/write-queue.ts'
 import { OPTIONS } from '../options/table.ts'
 
@@ -24,6 +25,8 @@ export interface Expirable {
   readonly deadline?: number
   /** Whether the body of a request is incomplete, and the peer is free to send it. */
   readonly receivesBody?: boolean
+  /** Ends the requests whose bodies have stalled, with a response if possible; else `destroy`. */
+  bodyStalled?(error: PeerError): void
   destroy(): void
   /** Reads a bit from a paused connection, so that a disconnect after unread data is noticed. */
   probePeer?(): void
@@ -39,7 +42,7 @@ export function coarseTime(): number {
   return time
 }
 
-/** Milliseconds without progress after which a connection is destroyed. */
+/** Milliseconds without progress after which a transfer has stalled. */
 interface Patience {
   readonly bodyTimeout: number
   readonly writeTimeout: number
@@ -47,7 +50,8 @@ interface Patience {
 
 /**
  * Checks connections every `SWEEP_TIME` until the returned function is called. It destroys those that
- * are past their deadline, and those whose peer no longer reads its response or sends its body.
+ * are past their deadline, and those whose peer no longer reads its response. If the peer no longer
+ * sends its body, the request gets a 408.
  */
 export function sweep(
   connections: ReadonlyMap<Socket, Expirable>,
@@ -61,10 +65,15 @@ export function sweep(
     for (const [socket, connection] of connections) {
       connection.probePeer?.()
       const { deadline = Infinity } = connection
-      const stuck =
-        lastReceived(socket, connection, received) + bodyTimeout <= time ||
-        lastTaken(socket, sent) + writeTimeout <= time
-      if (deadline <= time || stuck) connection.destroy()
+      const stalled = lastReceived(socket, connection, received) + bodyTimeout <= time
+      if (deadline <= time || lastTaken(socket, sent) + writeTimeout <= time) connection.destroy()
+      else if (stalled) {
+        received.delete(socket)
+        const message = `No byte of the request body arrived for ${bodyTimeout} ms`
+        const error = new PeerError('PORTICO_TIMEOUT', message, '408 Request Timeout')
+        if (connection.bodyStalled) connection.bodyStalled(error)
+        else connection.destroy()
+      }
     }
   }, SWEEP_TIME)
   timer.unref()

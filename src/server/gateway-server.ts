@@ -17,8 +17,7 @@ import { acceptWaiting } from './accept-waiting.ts'
 import type { CloseOptions, Connection, SendHandle } from './connection.ts'
 import { sweep } from './deadlines.ts'
 import { keepFreedMemory } from './freed-memory.ts'
-import { otherSystemdSockets } from './inherited-sockets.ts'
-import { listen, type Address } from './listen.ts'
+import { listen, otherSystemdSockets, type Address } from './listen.ts'
 import { releaseSocketFile } from './unix-socket.ts'
 
 /** The options of all servers. */
@@ -152,16 +151,14 @@ export class GatewayServer {
     if (policy.sockets)
       takeConnections(server, policy.sockets, (socket) => admit(socket) as Receiver)
     const servers = [server]
-    if (listenOn === 'systemd') {
-      for (const fd of otherSystemdSockets()) {
-        const other = createServer(policy.sockets ?? { allowHalfOpen: true }, (socket) => {
-          if (connections.size < maxConnections) server.emit('connection', socket)
-          else socket.destroy()
-        })
-        await listen(other, { ...options, listen: `fd:${fd}` }, { fallback: 0, wildcard: 'allow' })
-        other.on('error', ignore)
-        servers.push(other)
-      }
+    for (const fd of otherSystemdSockets(listenOn)) {
+      const other = createServer(policy.sockets ?? { allowHalfOpen: true }, (socket) => {
+        if (connections.size < maxConnections) server.emit('connection', socket)
+        else socket.destroy()
+      })
+      await listen(other, { ...options, listen: `fd:${fd}` }, { fallback: 0, wildcard: 'allow' })
+      other.on('error', ignore)
+      servers.push(other)
     }
     const started = new GatewayServer(servers, address, connections, accepted, {
       gateway,

@@ -99,10 +99,3 @@ export function systemdSockets(): readonly SystemdSocket[] {
   }))
   return systemd
 }
-
-/** The descriptors of all systemd sockets after the first, which `listen: 'systemd'` uses. */
-export function otherSystemdSockets(): number[] {
-  return systemdSockets()
-    .slice(1)
-    .map(({ fd }) => fd)
-}

@@ -155,7 +155,7 @@ async function start(
   }
   // Called for its side effect, too: it removes LISTEN_PID and LISTEN_FDS from the environment.
   const sockets = systemdSockets()
-  const fd = target.kind === 'fd' ? target.fd : systemdDescriptor(sockets, target.name)
+  const fd = target.kind === 'fd' ? target.fd : systemdDescriptors(sockets, target.name)[0]!
   if (!cluster.isWorker) checkDescriptor(fd, options.listen)
   await bound(server, { fd, backlog })
   return { kind: 'fd', fd }
@@ -210,12 +210,24 @@ function tcpAddress(server: Server): Address {
   return { kind: 'tcp', host: address.address, port: address.port }
 }
 
-export function systemdDescriptor(
+/** The descriptors of `listen: 'systemd'` or 'systemd:NAME' after the first, on which `listen` listens. */
+export function otherSystemdSockets(listenOn: string | number): number[] {
+  const target = parseListen(listenOn)
+  if (target.kind !== 'systemd') return []
+  return systemdDescriptors(systemdSockets(), target.name).slice(1)
+}
+
+/**
+ * The descriptors of all sockets, or of those called `name`: the sockets of one unit share a name.
+ *
+ * @throws {ConfigurationError} if there is none.
+ */
+export function systemdDescriptors(
   sockets: readonly SystemdSocket[],
   name: string | undefined,
-): number {
-  const socket = name === undefined ? sockets[0] : sockets.find((each) => each.name === name)
-  if (socket) return socket.fd
+): number[] {
+  const chosen = sockets.filter((each) => name === undefined || each.name === name)
+  if (chosen.length > 0) return chosen.map(({ fd }) => fd)
   throw new ConfigurationError(
     sockets.length === 0
       ? "listen: 'systemd': no socket was passed to this process (LISTEN_PID, LISTEN_FDS)"

@@ -58,8 +58,8 @@ export class Cookies {
 }
 
 function attributeOf(attribute: string): [name: string, value: string] {
-  const [name = '', value = ''] = attribute.split('=', 2)
-  return [name.trim().toLowerCase(), value.trim()]
+  const [name = '', ...value] = attribute.split('=')
+  return [name.trim().toLowerCase(), value.join('=').trim()]
 }
 
 /** Max-Age has precedence over Expires (section 5.3). */

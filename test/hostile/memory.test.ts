@@ -107,13 +107,14 @@ describe.each(Object.keys(uploads) as Protocol[])('%s', (protocol) => {
 })
 
 describe('A request head of 128 MiB', () => {
-  it('gets OVERLOADED from FastCGI, and the connection stays usable', async () => {
+  it('gets a 431 from FastCGI, and the connection stays usable', async () => {
     const before = target.rss()
     const peer = new Peer(target.path('fastcgi')).send(begin(1))
     const value = Buffer.alloc(65_000, 'v')
     await pour(peer, record(4, 1, value), 128 * MiB)
     const end = await peer.until(endOf(1))
-    expect(end).toMatchObject({ protocolStatus: 2 })
+    expect(end).toMatchObject({ protocolStatus: 0 })
+    expect(peer.text).toContain('Status: 431 ')
     expect(target.rss() - before).toBeLessThan(GARBAGE)
     peer.send(fastcgi(2, '/'))
     expect(await peer.until(endOf(2))).toMatchObject({ protocolStatus: 0 })

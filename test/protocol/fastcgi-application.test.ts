@@ -29,6 +29,19 @@ const reply = (bytes: string, close = false) => ({
   data: bytes.replaceAll(' ', ''),
   close,
 })
+/** The 431 of request 1, whose PARAMS are over a limit. */
+const refused = (why?: string) => ({
+  ...reply(
+    `010600010${REFUSAL.length.toString(16).padStart(3, '0')}0000` +
+      Buffer.from(REFUSAL).toString('hex') +
+      '0106000100000000' +
+      '01030001000800000000000000000000',
+  ),
+  ...(why === undefined ? {} : { refused: why }),
+})
+const REFUSAL =
+  'Status: 431 Request Header Fields Too Large\r\nContent-Type: text/plain\r\n' +
+  'Content-Length: 32\r\n\r\nRequest Header Fields Too Large\n'
 const aborted = (id: number, cause: string) => ({ type: 'abort', id, cause })
 const error = (message: string) => ({ type: 'error', message })
 
@@ -219,19 +232,22 @@ const ROWS: Row[] = [
     name: 'PARAMS over the limit refuse that request only',
     wire: [begin(1), begin(2), record(4, 1, 'x'.repeat(93)), record(4, 1), record(4, 2)],
     options: { maxParamsBytes: 100 },
-    events: [reply('0103000100080000 0000000002000000'), { ...request(2), params: [] }],
+    events: [
+      refused('The PARAMS of request 1 have more than 100 bytes'),
+      { ...request(2), params: [] },
+    ],
   },
   {
     name: 'tiny PARAMS records meet the limit as well',
     wire: [begin(1), ...Array.from({ length: 12 }, () => record(4, 1, '\0'))],
     options: { maxParamsBytes: 100 },
-    events: [reply('0103000100080000 0000000002000000')],
+    events: [refused('The PARAMS of request 1 have more than 100 bytes')],
   },
   {
     name: 'too many pairs refuse that request only',
     wire: [begin(1), record(4, 1, '\0\0'.repeat(4)), record(4, 1), record(5, 1), head(2)],
     maxPairs: 3,
-    events: [reply('0103000100080000 0000000002000000'), request(2)],
+    events: [refused(), request(2)],
   },
 
   // Aborts.

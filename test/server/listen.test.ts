@@ -436,9 +436,14 @@ describe('An inherited socket', () => {
     await child.ended
   })
 
-  test.each(['fastcgi', 'scgi', 'http'] as const)(
-    "is served with all others of a systemd unit by listen: 'systemd', over %s",
-    async (gateway) => {
+  test.each([
+    ['fastcgi', 'systemd', 'one:two'],
+    ['scgi', 'systemd', ''],
+    ['http', 'systemd', 'web:web'],
+    ['http', 'systemd:web', 'web:web'],
+  ] as const)(
+    'is served with all others of a systemd unit: over %s, listen %s, names %j',
+    async (gateway, listen, names) => {
       const file = await bundle(
         directory.path,
         'several',
@@ -446,7 +451,7 @@ describe('An inherited socket', () => {
         const server = await run((environ, startResponse) => {
           startResponse('200 OK', [['Content-Type', 'text/plain']])
           return ['ok']
-        }, { gateway: '${gateway}', listen: 'systemd' })
+        }, { gateway: '${gateway}', listen: '${listen}' })
         console.log('up')
         await server.closed
         console.log('closed', server.requests)`,
@@ -457,7 +462,7 @@ describe('An inherited socket', () => {
         ['-c', 'LISTEN_PID=$$ exec "$0" "$1"', process.execPath, file],
         {
           stdio: ['ignore', first.fd, second.fd],
-          env: { LISTEN_FDS: '2' },
+          env: { LISTEN_FDS: '2', LISTEN_FDNAMES: names },
         },
       )
       await Promise.all([close(first.server), close(second.server)])

@@ -94,33 +94,42 @@ test('Of two processes that replace a stale socket, one listens and the other re
   await quick.ended
 })
 
-test('Workers of node:cluster share a Unix socket with the mode of the options, and replace a stale one', async () => {
-  const script = await bundle(
-    directory.path,
-    'cluster',
-    `import cluster from 'node:cluster'
+test.each([
+  ['run', "run(application, { gateway: 'fastcgi', ...options })"],
+  ['a handler', 'new FastCGIHandler(options).run(application)'],
+])(
+  'Workers of node:cluster with %s share a Unix socket with the mode of the options, and replace a stale one',
+  async (name, call) => {
+    const script = await bundle(
+      directory.path,
+      `cluster-${name.replace(' ', '-')}`,
+      `import cluster from 'node:cluster'
     import { run } from '#src/../handlers/auto.ts'
+    import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
     if (cluster.isPrimary) {
       for (let i = 0; i < 2; i += 1) cluster.fork()
       let up = 0
       cluster.on('message', () => (up += 1) === 2 && console.log('both are up'))
       process.on('SIGTERM', () => { for (const id in cluster.workers) cluster.workers[id].kill() })
     } else {
-      await run((environ, startResponse) => {
+      const options = { listen: 'unix:' + process.env.SOCKET, mode: 0o606 }
+      const application = (environ, startResponse) => {
         startResponse('200 OK', [['Content-Type', 'text/plain']])
         return [String(environ['wsgi.multiprocess'])]
-      }, { gateway: 'fastcgi', listen: 'unix:' + process.env.SOCKET, mode: 0o606 })
+      }
+      await ${call}
       process.send('up')
     }`,
-  )
-  const path = newPath()
-  await leaveStale(path)
-  const child = start(process.execPath, [script], { env: { SOCKET: path } })
-  await child.printed('both are up')
-  expect(lstatSync(path).mode & 0o777).toBe(0o606)
-  const client = fastcgiClient({ path })
-  expect(String((await client.request({ target: '/' })).body)).toBe('true')
-  await client.close()
-  child.process.kill('SIGTERM')
-  await child.ended
-})
+    )
+    const path = newPath()
+    await leaveStale(path)
+    const child = start(process.execPath, [script], { env: { SOCKET: path } })
+    await child.printed('both are up')
+    expect(lstatSync(path).mode & 0o777).toBe(0o606)
+    const client = fastcgiClient({ path })
+    expect(String((await client.request({ target: '/' })).body)).toBe('true')
+    await client.close()
+    child.process.kill('SIGTERM')
+    await child.ended
+  },
+)

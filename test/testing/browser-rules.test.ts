@@ -53,4 +53,11 @@ describe('Whether a TestApp', () => {
     cookies.store(`a=1${attribute}`, '/')
     expect(cookies.header('/')).toBe(kept ? 'a=1' : '')
   })
+
+  it('keeps an equals sign in the path of a cookie', () => {
+    const cookies = new Cookies('a.example')
+    cookies.store('a=1; Path=/v=2', '/')
+    expect(cookies.header('/v=2/x')).toBe('a=1')
+    expect(cookies.header('/v')).toBe('')
+  })
 })

@@ -24,13 +24,7 @@ import { BatchedWriter } from '../write-batch.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
 import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi-request.ts'
 import { ReadDeadline } from './read-deadline.ts'
-import { endStalled } from './stalled-request.ts'
-
-/**
- * The high-water mark while several requests share the connection. Pausing it for one request that
- * does not read its body stops the others as well, so more bytes are held before that.
- */
-const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
+import { endUnread, endUnsent, multiplexedMark, unreadBytes } from './stalled-request.ts'
 
 const NO_REQUESTS: FastCGIRequest[] = []
 
@@ -104,6 +98,10 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#closeIfDone()
   }
 
+  bodyStalled(error: PeerError): void {
+    endUnsent(this.#requests, error)
+  }
+
   destroy(): void {
     this.socket.destroy()
   }
@@ -132,8 +130,8 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const { socket } = this
     if (socket.writableLength > 0) this.#deadline.postpone()
     if (!socket.isPaused() || this.#throttled) return
-    endStalled(this.#requests)
-    if (this.#unread() < MAX_PROBE_FACTOR * this.#highWaterMark()) socket.resume()
+    endUnread(this.#requests)
+    if (unreadBytes(this.#requests) < MAX_PROBE_FACTOR * this.#highWaterMark()) socket.resume()
   }
 
   send(id: number, parts: readonly Part[], log: string): void | Promise<void> {
@@ -219,6 +217,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
           break
         case 'reply':
           this.socket.write(event.data)
+          if (event.refused !== undefined) this.#logRefusal(event.refused)
           replied = true
           break
         case 'error':
@@ -230,7 +229,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
       // Unless the same chunk contained an ABORT_REQUEST.
       if (this.#requests.includes(request)) request.start(this.#context.application)
     }
-    if (this.#unread() > this.#highWaterMark()) this.socket.pause()
+    if (unreadBytes(this.#requests) > this.#highWaterMark()) this.socket.pause()
     const asked = replied || begun.length > 0
     if (asked && this.socket.writableLength > this.#highWaterMark()) void this.#throttle()
     this.#updateDeadline()
@@ -245,7 +244,10 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const environ = environFromPairs(block, start, end, maxHeaders)
     if (typeof environ === 'string') {
       if (environ === 'malformed') this.#protocol.rejectParams(id)
-      else writeParts(this.socket, [this.#protocol.refuse(id)])
+      else {
+        writeParts(this.socket, [this.#protocol.refuse(id)])
+        this.#logRefusal(`Request ${id} has more than ${maxHeaders} PARAMS`)
+      }
       return null
     }
     // As in libfcgi, for an application that serves both roles.
@@ -258,6 +260,12 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     this.#served += 1
     if (this.#served === options.maxRequestsPerConnection) this.#ending = true
     return request
+  }
+
+  /** A request was refused before all of it has arrived. */
+  #logRefusal(message: string): void {
+    this.#exhausted = false
+    logEntry(`FastCGI: ${message}`)
   }
 
   #abort(id: number, cause: AbortCause): void {
@@ -290,19 +298,12 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   /** Resumes reading if it was paused for an unread body and enough of that has been read. */
   #readOn(): void {
     if (this.#throttled || !this.socket.isPaused()) return
-    if (this.#unread() < this.#highWaterMark()) this.socket.resume()
-  }
-
-  /** The bytes of request bodies that the application has not read. */
-  #unread(): number {
-    let unread = 0
-    for (const { input } of this.#requests) unread += input.queued
-    return unread
+    if (unreadBytes(this.#requests) < this.#highWaterMark()) this.socket.resume()
   }
 
   #highWaterMark(): number {
-    const { highWaterMark: mark = HIGH_WATER_MARK } = this.#context.options
-    return this.#requests.length > 1 ? Math.max(mark, MULTIPLEXED_HIGH_WATER_MARK) : mark
+    const { highWaterMark = HIGH_WATER_MARK } = this.#context.options
+    return this.#requests.length > 1 ? multiplexedMark(highWaterMark) : highWaterMark
   }
 
   /**

@@ -2,6 +2,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
+import type { PeerError } from '../../errors.ts'
+import { logEntry } from '../../log.ts'
+import { requestName } from '../../request/error-log.ts'
 import { coarseTime, HEADERS_TIMEOUT, IDLE_TIMEOUT, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import type { Connection, Give } from '../connection.ts'
 import { waitOf, withoutQuery, type HeldRequest } from '../held-request.ts'
@@ -262,6 +265,17 @@ export class HTTPConnection implements Connection {
         waitsFor: waitOf(this.#socket, { awaited, queued: request.readableLength }),
       }
     })
+  }
+
+  bodyStalled({ code, message }: PeerError): void {
+    const { request } = this.#exchanges.at(-1)!
+    const { method = '', url = '' } = request
+    logEntry(
+      `${requestName({ REQUEST_METHOD: method, PATH_INFO: withoutQuery(url) })}${code}: ${message}`,
+    )
+    // As Node's own `requestTimeout` does it: the application sees a client that disconnects.
+    this.refuse(Object.assign(new Error(message), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }))
+    this.destroy()
   }
 
   destroy(): void {

@@ -6,6 +6,7 @@ import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import { OPTIONS } from '../../options/table.ts'
 import { joinParts, type Part } from '../../protocol/part.ts'
+import { HEADERS_TOO_LARGE, refusalText } from '../../protocol/refusal.ts'
 import { RequestReader, type SCGIEvent, type SCGIFault } from '../../protocol/scgi.ts'
 import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
 import type { Application, Environ } from '../../types.ts'
@@ -15,14 +16,17 @@ import type { Give } from '../connection.ts'
 import type { ServerOptions } from '../gateway-server.ts'
 import { heldRequest, type HeldRequest } from '../held-request.ts'
 import { drained, writeParts } from '../socket-writer.ts'
+import { endUnsent } from './stalled-request.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
 
 /** The request on a connection, as a handler runs it. */
 export interface SCGIRequest {
   readonly environ: Environ | null
+  readonly input: BodyQueue | null
   start(application: Application): void
   abort(): void
-  disconnected(): void
+  disconnected(reason?: Error): void
+  fail(error: Error): Promise<void>
 }
 
 /** What the connections of one server share. */
@@ -44,7 +48,7 @@ export interface SCGIContext<Options extends ServerOptions = ServerOptions> {
  */
 const REFUSALS: Readonly<Partial<Record<SCGIFault['code'], string>>> = {
   PORTICO_BAD_REQUEST: '400 Bad Request',
-  PORTICO_TOO_LARGE: '431 Request Header Fields Too Large',
+  PORTICO_TOO_LARGE: HEADERS_TOO_LARGE,
 }
 
 /** One socket, and the request on it. */
@@ -128,6 +132,11 @@ export class SCGIConnection implements BodyOwner {
   held(): HeldRequest[] {
     const request = this.#request
     return request === null ? [] : [heldRequest(request, this.socket, this.#input)]
+  }
+
+  bodyStalled(error: PeerError): void {
+    if (this.#request === null) this.destroy()
+    else endUnsent([this.#request], error)
   }
 
   destroy(): void {
@@ -229,10 +238,7 @@ export class SCGIConnection implements BodyOwner {
       this.socket.destroy()
       return
     }
-    const body = `${status.slice(4)}\n`
-    this.socket.write(
-      `Status: ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    )
+    this.socket.write(refusalText(status))
     closeAfterResponse(this.socket, false)
   }
 }

@@ -1,17 +1,57 @@
-/** Ends a request that does not read its body, and so holds up the others on its connection. */
+/** Ends requests whose bodies have stalled: the peer does not send, or the application does not read. */
 import { PeerError } from '../../errors.ts'
+import { logEntry } from '../../log.ts'
+import type { BodyQueue } from '../../request/body-queue.ts'
+import { show } from '../../text.ts'
 import { coarseTime } from '../deadlines.ts'
-import type { FastCGIRequest } from './fastcgi-request.ts'
+
+/**
+ * The high-water mark while several requests share a connection. Pausing it for one request that does
+ * not read its body stops the others as well, so more bytes are held before that.
+ */
+const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
+
+/** The part of a FastCGI or SCGI request that ends it. */
+interface Endable {
+  readonly input: BodyQueue | null
+  disconnected(reason?: Error): void
+  fail(error: Error): Promise<void>
+}
 
 /** How long, in ms, a request with an unread body may hold up the others. */
 const MAX_STALL = 10_000
 
 /** Ends the request with the most unread bytes if it has not read for long and holds up others. */
-export function endStalled(requests: readonly FastCGIRequest[]): void {
+export function endUnread(requests: readonly (Endable & { input: BodyQueue })[]): void {
   const [most, second] = requests.toSorted((a, b) => b.input.queued - a.input.queued)
   if (!most || !second || coarseTime() - most.input.lastRead < MAX_STALL) return
   const message = `The body was not read for ${MAX_STALL} ms and held up other requests`
   const error = new PeerError('PORTICO_TIMEOUT', message, '503 Service Unavailable')
-  void most.fail(error)
-  most.disconnected(error)
+  endWith(most, error)
+}
+
+/** Ends the requests whose bodies are incomplete. */
+export function endUnsent(requests: readonly Endable[], error: PeerError): void {
+  for (const request of requests.filter(({ input }) => input?.ended === false)) {
+    request.input?.fail(error)
+    endWith(request, error)
+  }
+}
+
+function endWith(request: Endable, error: PeerError): void {
+  // Rejects only if the application's own `errorOutput` fails.
+  request.fail(error).catch((second: unknown) => logEntry(show(second)))
+  request.disconnected(error)
+}
+
+/** The bytes of request bodies that the application has not read. */
+export function unreadBytes(requests: readonly { readonly input: BodyQueue }[]): number {
+  let unread = 0
+  for (const { input } of requests) unread += input.queued
+  return unread
+}
+
+/** The high-water mark of a connection with several requests, if that of one request is `mark`. */
+export function multiplexedMark(mark: number): number {
+  return Math.max(mark, MULTIPLEXED_HIGH_WATER_MARK)
 }
