@@ -220,7 +220,7 @@ export function otherSystemdSockets(listenOn: string | number): number[] {
 /**
  * The descriptors of all sockets, or of those called `name`: the sockets of one unit share a name.
  *
- * @throws {ConfigurationError} if there is none.
+ * @throws {ConfigurationError} if no socket matches.
  */
 export function systemdDescriptors(
   sockets: readonly SystemdSocket[],
