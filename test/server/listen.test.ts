@@ -443,7 +443,7 @@ describe('An inherited socket', () => {
     ['http', 'systemd:web', 'web:web'],
   ] as const)(
     'is served with all others of a systemd unit: over %s, listen %s, names %j',
-    async (gateway, listen, names) => {
+    async (gateway, listenOn, names) => {
       const file = await bundle(
         directory.path,
         'several',
@@ -451,7 +451,7 @@ describe('An inherited socket', () => {
         const server = await run((environ, startResponse) => {
           startResponse('200 OK', [['Content-Type', 'text/plain']])
           return ['ok']
-        }, { gateway: '${gateway}', listen: '${listen}' })
+        }, { gateway: '${gateway}', listen: '${listenOn}' })
         console.log('up')
         await server.closed
         console.log('closed', server.requests)`,
