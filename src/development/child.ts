@@ -8,6 +8,7 @@ import { toApplication, type Runnable } from '../application/to-application.ts'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
 import { logEntry } from '../log.ts'
+import { FIRST_DESCRIPTOR } from '../master/messages.ts'
 import { errorPage } from '../middleware/error-page.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
@@ -24,7 +25,6 @@ import { faultPage, withSource } from './fault.ts'
 import { endStreams, live } from './live.ts'
 import { liveListener, loggedListener } from './live-node.ts'
 import {
-  FIRST_DESCRIPTOR,
   SETTINGS_VARIABLE,
   STOP_TIME,
   type ChildSettings,
@@ -58,7 +58,7 @@ process.on('message', (message: ToChild | null) => {
   if (message?.portico === 'stop') void stop()
 })
 
-/** What becomes of an uncaught error: while the file is loaded, it does not load. */
+/** Handles uncaught errors. One that is thrown during loading means that the file does not load. */
 let onUncaught: (error: unknown) => void = crashed
 process.on('uncaughtException', (error) => {
   if (process.listenerCount('uncaughtException') === 1) onUncaught(error)

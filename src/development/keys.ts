@@ -1,8 +1,8 @@
 /** Commands that a developer types into the terminal: a letter and Enter, as in Vite. */
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { log, logEntry } from '../log.ts'
+import { isInForeground } from '../master/terminal.ts'
 import { paint } from './terminal.ts'
 
 export interface KeyActions {
@@ -29,21 +29,9 @@ const KEYS: Readonly<Record<string, Key>> = {
 /** The end of the first line. */
 export const KEYS_HINT = 'h + Enter shows the keys'
 
-/**
- * Whether commands can be typed: stdin is a terminal, and this process is in its foreground. The
- * system stops a process in the background that reads from its terminal.
- */
+/** Whether commands can be typed: stdin is a terminal, and this process is in its foreground. */
 export function canReadKeys(): boolean {
-  if (!process.stdin.isTTY) return false
-  try {
-    // proc(5): after the name in parentheses come state, ppid, pgrp, session, tty_nr, tpgid.
-    const [, , pgrp, , , tpgid] = readFileSync('/proc/self/stat', 'latin1')
-      .replace(/^.*\) /s, '')
-      .split(' ')
-    return pgrp === tpgid
-  } catch {
-    return true // A system without /proc.
-  }
+  return process.stdin.isTTY && isInForeground()
 }
 
 /** Reads lines until the returned function is called. The terminal stays in its usual mode. */
@@ -78,6 +66,6 @@ function openBrowser(url: string | undefined): void {
   }
   const program = OPENERS[process.platform] ?? 'xdg-open'
   const child = spawn(program, [url], { stdio: 'ignore', detached: true })
-  child.once('error', () => logEntry(`${program} is not there. Open ${url} yourself`))
+  child.once('error', () => logEntry(`${program} cannot be started. Open ${url} yourself`))
   child.unref()
 }

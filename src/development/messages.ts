@@ -1,7 +1,7 @@
-/** What the parent, which holds the sockets, and the child, which runs the application, say. */
+/** The messages between the parent, which holds the sockets, and the child, which runs the application. */
 import type { ListenerSettings, MountSettings } from '../master/settings.ts'
 
-/** What the child runs. The descriptor of `listeners[i]` is `FIRST_DESCRIPTOR + i`. */
+/** What the child runs. It inherits descriptors as a worker does: see `WorkerSettings`. */
 export interface ChildSettings {
   readonly file: string
   readonly args: readonly string[]
@@ -18,9 +18,6 @@ export interface ChildSettings {
 
 /** The variable with the settings, as JSON. The child removes it before it loads the application. */
 export const SETTINGS_VARIABLE = 'PORTICO_DEVELOPMENT'
-
-/** After stdin, stdout and stderr. */
-export const FIRST_DESCRIPTOR = 3
 
 export type FromChild =
   /** It accepts connections; `failed` if it shows an error instead of the application. */

@@ -4,7 +4,7 @@ import { failure, type Finding, warning } from './finding.ts'
 import { type Front } from './front.ts'
 import { addedTo, explainLog, markLogs } from './log.ts'
 
-/** What the application of the doctor responds with; report.ts. */
+/** What the application of the doctor responds with; see application.ts. */
 export interface Report {
   readonly portico: true
   readonly id: string

@@ -1,5 +1,6 @@
 /** Looks at the applications that a web server's configuration names. */
 import { basename } from 'node:path'
+import { OPTIONS } from '../options/table.ts'
 import type { Address } from './address.ts'
 import type { Backend } from './configurations/setup.ts'
 import { failure, type Finding, warning } from './finding.ts'
@@ -15,9 +16,6 @@ import {
   unixListeners,
 } from './processes.ts'
 import { examineSocket } from './socket.ts'
-
-/** The idle time of Portico's servers without an option, in ms; src/options/table.ts. */
-const IDLE_TIMEOUT = 60_000
 
 /** The directories that systemd's PrivateTmp replaces. */
 const PRIVATE = /^\/(?:tmp|var\/tmp)\//
@@ -123,7 +121,8 @@ function examineTimes({ path, host, port }: Address, { setup }: Front): Finding[
       ),
     )
   }
-  const idle = timeIn(settings, 'idle-timeout', 'PORTICO_IDLE_TIMEOUT') ?? IDLE_TIMEOUT
+  const idle =
+    timeIn(settings, 'idle-timeout', 'PORTICO_IDLE_TIMEOUT') ?? OPTIONS.idleTimeout.default
   if (keepsIdle !== undefined && keepsIdle.time > idle) {
     findings.push(
       warning(

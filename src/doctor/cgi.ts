@@ -30,7 +30,7 @@ const COSTLY_OPTIONS =
 /** How long Perl may take for its version, in ms. */
 const PERL_TIMEOUT = 5_000
 
-/** @param user the web server's user, if the caller knows it better */
+/** @param user the web server's user, if the caller knows it; otherwise the configuration says */
 export function examineHost(
   user: string | undefined,
   fronts: readonly Front[] = frontsHere(),
@@ -197,7 +197,7 @@ function examinePerl(): Finding[] {
   if (status !== 0) return [warning('perl', `${program} does not run here`, `${program} -v`)]
   const selinux = textOf('/sys/fs/selinux/enforce').trim() === '1'
   return [
-    ok('perl', `Perl ${stdout} can keep a resident bundle`),
+    ok('perl', `Perl ${stdout} can start resident bundles`),
     ...(selinux
       ? [
           warning(

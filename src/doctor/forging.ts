@@ -2,7 +2,7 @@
 import type { Asker } from './ask.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
 import { fixFor, type Problem } from './fixes.ts'
-import { FORGED_ADDRESS, FORGED_HEADERS, FORGED_NAME } from './forged.ts'
+import { FORGED_ADDRESS, FORGED_HEADERS, FORGED_NAME } from './forged-headers.ts'
 import type { ServerName } from './front.ts'
 
 const PROBLEMS: Readonly<Record<string, Problem>> = {
@@ -30,7 +30,7 @@ async function examineAuthorization(
     findings.push(
       failure(
         'REMOTE_USER',
-        `a wrong password makes REMOTE_USER ${JSON.stringify(environ['REMOTE_USER'])}: anyone can be anyone`,
+        `a wrong password makes REMOTE_USER ${JSON.stringify(environ['REMOTE_USER'])}: a client can pose as any user`,
         fixFor('REMOTE_USER', server),
       ),
     )

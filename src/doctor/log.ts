@@ -1,14 +1,11 @@
 /** What the error logs of web servers say of a request that failed. */
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
-import { failure, type Finding } from './finding.ts'
+import { failure, type Finding, shownLine } from './finding.ts'
 import { fixFor, type Problem } from './fixes.ts'
 import type { ServerName } from './front.ts'
 
 /** How much is read of what a log got during a request, in bytes. */
 const MOST = 64 * 1024
-
-/** How much of a line is shown. */
-const SHOWN = 300
 
 /** Sizes of logs before a request. */
 export type Marks = ReadonlyMap<string, number>
@@ -241,16 +238,11 @@ export function explainLog(
     const match = pattern.exec(text)
     if (match === null) continue
     const filled = message.replaceAll(/\$(\d)/g, (_, n: string) =>
-      printable(match[Number(n)] ?? ''),
+      shownLine(match[Number(n)] ?? ''),
     )
     return failure(check, filled, fixFor(problem, server))
   }
   const last = text.trim().split('\n').at(-1) ?? ''
   if (last === '' || status < 500) return undefined
-  return failure('log', `the error log says: ${printable(last)}`)
-}
-
-function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replaceAll(/[\x00-\x1f\x7f]/g, '?').slice(0, SHOWN)
+  return failure('log', `the error log says: ${shownLine(last)}`)
 }

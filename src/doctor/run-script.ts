@@ -3,16 +3,13 @@ import { spawn } from 'node:child_process'
 import { basename, dirname, extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { identityOf } from './access.ts'
-import { failure, type Finding, ok, warning } from './finding.ts'
+import { failure, type Finding, ok, shownLine, warning } from './finding.ts'
 
 /** How long a script may take for a page, in ms. Apache waits 60 s. */
 const RUN_TIMEOUT = 10_000
 
 /** Bytes of output that are looked at. */
 const MOST = 64 * 1024
-
-/** How much of a line is shown. */
-const SHOWN = 200
 
 interface Run {
   readonly out: string
@@ -137,7 +134,7 @@ function examineRun({ out, err, code, timedOut }: Run, what: string): Finding[] 
     return [
       failure(
         'output',
-        `${what} writes ${JSON.stringify(wrong.slice(0, SHOWN))} before or among its headers`,
+        `${what} writes ${JSON.stringify(shownLine(wrong))} before or among its headers`,
         'console.error instead of console.log; only the response goes to stdout',
       ),
     ]
@@ -169,8 +166,7 @@ function errorIn(err: string): string {
     lines.find((each) => /^(?:Uncaught )?(?:\w*Error|\w*Exception)\b/.test(each)) ??
     lines.find((each) => /Error|not found|cannot|denied/i.test(each)) ??
     lines[0]
-  // oxlint-disable-next-line no-control-regex
-  return (line ?? 'no reason is given').replaceAll(/[\x00-\x1f\x7f]/g, '?').slice(0, SHOWN)
+  return shownLine(line ?? 'no reason is given')
 }
 
 function fixOf(err: string): string {

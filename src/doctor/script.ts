@@ -5,13 +5,12 @@ import { basename, dirname, extname, resolve } from 'node:path'
 import { SHEBANG_BYTES } from '../cgi-bin/shebang.ts'
 import { findProgram, groupOf } from '../servers/find.ts'
 import { closedDirectory, identityOf, permits } from './access.ts'
+import { LEAST_ADDRESS_SPACE } from './configurations/apache-scripts.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
 import type { Front } from './front.ts'
 import { environmentOf, textOf } from './processes.ts'
 import { examineModule, examineShebang, SERVER_PATH } from './shebang.ts'
 
-/** Address space that Node 20 needs to start, in KiB (measured). */
-export const LEAST_ADDRESS_SPACE = 730_000
 
 /** Where Debian has suEXEC, which no PATH contains. */
 const SUEXEC = '/usr/lib/apache2/suexec'

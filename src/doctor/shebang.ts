@@ -8,7 +8,7 @@ import { failure, type Finding, ok, warning } from './finding.ts'
 /** What Apache and suEXEC give scripts. */
 export const SERVER_PATH = '/usr/local/bin:/usr/bin:/bin'
 
-/** A start that is slower has a reason beside Node itself, in ms. */
+/** A start that takes longer, in ms, is not slow because of Node alone. */
 const SLOW_START = 150
 
 /** The oldest Node that Portico runs on. */

@@ -34,7 +34,7 @@ const PROBES: readonly (readonly [Gateway, Buffer, (reply: Buffer) => boolean])[
 ]
 
 /**
- * @param user whom the web server's workers run as; undefined to look only at the application
+ * @param user the user of the web server's workers; undefined to look only at the application
  * @param expected the protocol that the web server speaks, if it is known
  * @param server the web server in front, for which the fixes are
  */

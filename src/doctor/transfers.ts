@@ -4,7 +4,7 @@ import { failure, type Finding, ok, warning } from './finding.ts'
 import { fixFor, type Problem } from './fixes.ts'
 import type { ServerName } from './front.ts'
 
-/** A stream whose parts arrive this close together was buffered, in ms; report.ts pauses for 700. */
+/** A stream whose parts arrive this close together was buffered, in ms; application.ts pauses for 700. */
 const STREAM_GAP = 350
 
 /** Larger than what web servers accept by default: nginx 1 MiB, mod_fcgid 128 KiB. */
@@ -39,7 +39,7 @@ async function examineBodies(asker: Asker, server: ServerName | undefined): Prom
     return findings
   }
   if (small.report.size !== 3) {
-    const message = `of a body of 3 bytes ${small.report.size} arrive`
+    const message = `${small.report.size} of the 3 bytes of a request body arrive`
     findings.push(failure('body', message, fixFor('body', server)))
     return findings
   }
@@ -49,7 +49,7 @@ async function examineBodies(asker: Asker, server: ServerName | undefined): Prom
     const message = `a body of ${UPLOAD / 1024 / 1024} MiB is refused: ${large.finding.message}`
     findings.push(warning('uploads', message, fixFor('body limit', server)))
   } else if (large.report.size !== UPLOAD) {
-    const message = `of a body of ${UPLOAD} bytes ${large.report.size} arrive`
+    const message = `${large.report.size} of the ${UPLOAD} bytes of a request body arrive`
     findings.push(failure('uploads', message, fixFor('body', server)))
   }
   const chunked = await asker.ask('/chunked', {
@@ -61,7 +61,7 @@ async function examineBodies(asker: Asker, server: ServerName | undefined): Prom
     const message = `a chunked request body is refused: ${chunked.finding.message}`
     findings.push(warning('chunked', message, fixFor('chunked', server)))
   } else if (chunked.report.size !== 3) {
-    const message = `of a chunked body of 3 bytes ${chunked.report.size} arrive`
+    const message = `${chunked.report.size} of the 3 bytes of a chunked request body arrive`
     findings.push(failure('chunked', message, fixFor('chunked', server)))
   }
   return findings

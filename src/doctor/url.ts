@@ -33,7 +33,7 @@ export async function examineUrl(address: string): Promise<Finding[]> {
   const configured = await examineFront(front)
   if ('finding' in first) {
     const { finding, status } = first
-    // A log shows what follows from a fault; the fault itself is known.
+    // The configuration shows the fault already, and the log only shows its effect.
     const rest = status >= 500 && configured.some(explains) ? [] : [finding]
     // Nothing responds: a web server may have refused its configuration.
     const refused = status === 0 && isLocal(url.hostname) ? examineConfigurations(frontsHere()) : []

@@ -3,14 +3,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { findProgram } from '../servers/find.ts'
-import { failure, type Finding } from './finding.ts'
+import { failure, type Finding, shownLine } from './finding.ts'
 import { envvars, type Front, type ServerName } from './front.ts'
 
 /** How long a web server may take to read its configuration, in ms. */
 const CHECK_TIMEOUT = 10_000
-
-/** How much of a line is shown. */
-const SHOWN = 300
 
 const CHECKS: Readonly<Record<ServerName, (file: string) => string[]>> = {
   nginx: (file) => ['nginx', '-t', '-c', file],
@@ -64,5 +61,5 @@ function reasonIn(text: string): string {
   // Apache says on the next line what is wrong.
   const found =
     at < 0 ? lines.slice(-1) : lines.slice(at, /line \d+ of/.test(lines[at]!) ? at + 2 : at + 1)
-  return found.join(' ').slice(0, SHOWN)
+  return shownLine(found.join(' '))
 }

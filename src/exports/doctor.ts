@@ -1,2 +1,2 @@
 /** `portico/doctor`: an application for `portico doctor URL` to ask. */
-export { doctor } from '../doctor/report.ts'
+export { doctor } from '../doctor/application.ts'

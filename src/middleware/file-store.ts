@@ -3,10 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
-import type { SessionStore } from './session-store.ts'
-
-/** One of this many calls of `save` removes expired sessions (PHP's `session.gc_divisor`). */
-const PURGE_EVERY = 100
+import { PURGE_EVERY, type SessionStore } from './session-store.ts'
 
 /** The file with the data, in the session's own directory. */
 const DATA = 'session.json'

@@ -4,6 +4,7 @@ import { ConfigurationError } from '../errors.ts'
 import { asJsonLine } from '../text.ts'
 import type { Headers } from '../response/headers.ts'
 import type { Environ } from '../types.ts'
+import { MONTHS } from './http-date.ts'
 
 /** What is known about a response when its body has been closed. */
 export interface LogEntry {
@@ -109,8 +110,6 @@ function escape(value: string): string {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`
   })
 }
-
-const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ')
 
 /** `10/Oct/2000:13:55:36 +0000` */
 function clfDate(date: Date): string {

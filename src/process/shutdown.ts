@@ -3,11 +3,11 @@ import { ignoreOutputErrors, logEntry } from '../log.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
 
-/** How long the process may still run after its last server has closed, in milliseconds. */
-const EXIT_TIME = 1000
+/** How long a process may still run after its last connection has closed, in milliseconds. */
+export const EXIT_TIME = 1_000
 
 /** How many uncaught errors are logged: a timer that always throws would fill the log. */
-const MAX_LOGGED = 10
+export const MAX_LOGGED = 10
 
 /**
  * Milliseconds of a shutdown after which a message explains what the process waits for: longer than

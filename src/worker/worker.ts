@@ -6,6 +6,7 @@ import { ignoreOutputErrors, logEntry } from '../log.ts'
 import { FIRST_DESCRIPTOR, type ToWorker, type WorkerSettings } from '../master/messages.ts'
 import type { Runnable } from '../application/to-application.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
+import { EXIT_TIME, MAX_LOGGED } from '../process/shutdown.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import type { HeldRequest } from '../server/held-request.ts'
 import { show } from '../text.ts'
@@ -20,12 +21,6 @@ import { explain } from './explain.ts'
 import { startPulse, type PulseSource } from './pulse.ts'
 import { SlowLog } from './slow-log.ts'
 import { startWatchdog } from './watchdog.ts'
-
-/** How long the process may still run after its last connection has closed, in milliseconds. */
-const EXIT_TIME = 1_000
-
-/** How many uncaught errors are logged: a timer that always throws would fill the log. */
-const MAX_LOGGED = 10
 
 interface ServerHandler {
   run(application: Runnable): Promise<GatewayServer>

@@ -9,7 +9,7 @@ import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
 import { main } from '../../src/command/main.ts'
-import { doctor as report } from '../../src/doctor/report.ts'
+import { doctor as report } from '../../src/doctor/application.ts'
 import { mount } from '../../src/middleware/mount.ts'
 import { makeDirectory } from '../servers/process.ts'
 

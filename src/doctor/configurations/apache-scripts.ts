@@ -2,8 +2,8 @@
 import { failure, type Finding, warning } from '../finding.ts'
 import type { Directive } from './apache-parser.ts'
 
-/** Address space that Node 20 needs to start, in bytes (measured: 730,000 KiB). */
-const LEAST_ADDRESS_SPACE = 730_000 * 1024
+/** Address space that Node 20 needs to start, in KiB (measured). */
+export const LEAST_ADDRESS_SPACE = 730_000
 
 /** Whether a directory or a handler makes scripts of files. */
 export function runsScripts(directives: readonly Directive[]): boolean {
@@ -62,11 +62,11 @@ export function examineScripts(
   }
   for (const { args } of named('rlimitmem')) {
     const limit = Math.max(...args.map(Number).filter(Number.isFinite))
-    if (limit < LEAST_ADDRESS_SPACE) {
+    if (limit < LEAST_ADDRESS_SPACE * 1024) {
       findings.push(
         failure(
           'limits',
-          `RLimitMEM ${args.join(' ')} is below the ${LEAST_ADDRESS_SPACE} bytes of address space that Node needs`,
+          `RLimitMEM ${args.join(' ')} is below the ${LEAST_ADDRESS_SPACE} KiB of address space that Node needs`,
           'RLimitMEM max',
         ),
       )

@@ -1,7 +1,7 @@
 /** The application that `portico doctor URL` asks: it shows the environ that has arrived. */
 import { randomUUID } from 'node:crypto'
 import type { Application, Environ } from '../types.ts'
-import { FORGED_ADDRESS, FORGED_NAME } from './forged.ts'
+import { FORGED_ADDRESS, FORGED_NAME } from './forged-headers.ts'
 
 /** What the doctor looks at; nothing else of the environ leaves the server. */
 const SHOWN =
