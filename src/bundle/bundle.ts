@@ -50,7 +50,7 @@ export interface ResidentOptions {
   readonly idle?: number | undefined
   /** MiB of V8's heap. */
   readonly memory?: number | undefined
-  /** Variables that the process keeps of the environment of the request that starts it. */
+  /** Variables that the process keeps from the request that starts it. */
   readonly environment?: readonly string[] | undefined
   /** A script of `sh` in place of Perl. */
   readonly shell?: boolean | undefined
@@ -60,7 +60,7 @@ export interface BundleReport {
   readonly output: string
   readonly bytes: number
   readonly bundler: string
-  /** Whether it is an ES module inside, which starts slower and has no code cache. */
+  /** Whether the file contains an ES module, which starts slower and has no code cache. */
   readonly esm: boolean
   /** Bytes by package, the largest first; '' is the project. */
   readonly packages: readonly (readonly [name: string, bytes: number])[]
@@ -69,13 +69,13 @@ export interface BundleReport {
   readonly warnings: readonly string[]
 }
 
-/** Seconds. Shared hosts end idle processes after minutes. */
+/** The default of `idle`, in seconds. Shared hosts end idle processes after minutes. */
 const IDLE = 180
 /** Seconds after which the resident process is replaced: it may have leaks. */
 const LIFETIME = 3600
-/** MiB of V8's heap. Hosts often allow 1 GiB of memory for all processes of a user. */
+/** The default of `memory`, in MiB. Hosts often allow 1 GiB for all processes of a user. */
 const HEAP = 192
-/** How much more resident memory than V8's heap the process may use. */
+/** MiB of resident memory that the process may use in addition to V8's heap. */
 const OVERHEAD = 128
 
 /**
@@ -86,7 +86,7 @@ const OVERHEAD = 128
  */
 export async function bundle(options: BundleOptions): Promise<BundleReport> {
   const file = resolve(options.file)
-  if (!existsSync(file)) throw new ConfigurationError(`There is no ${options.file}`)
+  if (!existsSync(file)) throw new ConfigurationError(`no such file: ${options.file}`)
   const bundler = await findBundler(dirname(file), options.bundler)
   let data: DataFiles | undefined
   const attempt = async (format: 'cjs' | 'esm', findings: Findings): Promise<Bundled> => {
@@ -120,7 +120,8 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
     packages: byPackage([...made.sizes, ...(data?.sizes ?? [])]),
     copied: copyAssets(dirname(file), dirname(resolve(options.output)), findings.assets),
     warnings: [...findings.readers].map(
-      (name) => `${name} reads files of its own, which are not in the bundle: try the file alone`,
+      (name) =>
+        `${name} reads its own files, which are not in the bundle: test it without node_modules`,
     ),
   }
 }
@@ -152,7 +153,7 @@ function ownModule(name: string): string {
   return JSON.stringify(join(import.meta.dirname, name + extension))
 }
 
-/** The module that the bundler starts with. Imports run in their order: what catches comes first. */
+/** The module that the bundler starts with. Imports run in order, so the program's comes last. */
 function entryFor({ kind, resident }: BundleOptions, file: string, findings: Findings): string {
   const settings = [
     ...(findings.listens ? ['listening'] : []),
@@ -207,16 +208,16 @@ function needsEsm(error: unknown): boolean {
 const FILE = "Symbol.for('portico.file')"
 const ESM_BANNER = `let { require, __filename, __dirname } = globalThis[${FILE}];`
 
-/** A CommonJS program that imports an ES module which it contains. */
+/** A CommonJS program that contains an ES module as a data URL, and imports it. */
 function asCommonJs(code: string, name: string): string {
-  // Without a name, each line of a stack trace would contain the whole program.
+  // Without a name, each line of a stack trace would contain the URL, and so the whole program.
   const named = Buffer.from(`${code}\n//# sourceURL=${encodeURI(name)}\n`)
   const url = `data:text/javascript;base64,${named.toString('base64')}`
   return `globalThis[${FILE}] = { require, __filename, __dirname }
 import('${url}').catch((error) => { process.nextTick(() => { throw error }) })`
 }
 
-/** What a bundler says about a program, in the words of Portico; other errors as they are. */
+/** A bundler's error about the program as a ConfigurationError; other errors unchanged. */
 function asConfigurationError(error: unknown, file: string): unknown {
   if (error instanceof ConfigurationError) return error
   const { errors, message } = error as {

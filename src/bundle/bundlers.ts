@@ -72,7 +72,7 @@ const BUNDLERS: Readonly<Record<BundlerName, (module: unknown) => Bundler>> = {
 const SCRIPT = /\.[cm]?[jt]sx?$/
 const JSON_FILE = /\.json$/
 
-/** What is used of esbuild. */
+/** The part of esbuild's interface that is used. */
 interface Esbuild {
   build(options: object): Promise<{
     outputFiles: { text: string }[]
@@ -112,8 +112,8 @@ async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundl
   const plugin = {
     name: 'portico',
     setup(hooks: EsbuildHooks) {
-      // A package that another one can do without, such as class-validator for NestJS, stays outside if it is
-      // not installed. As without a bundle, the program fails when it needs it.
+      // An optional dependency that is not installed, such as class-validator for NestJS, stays outside.
+      // As without a bundle, the program fails only when it needs that package.
       hooks.onResolve(
         { filter: /^[@\w]/ },
         async ({ path, importer, kind, resolveDir, pluginData }) => {
@@ -162,7 +162,7 @@ async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundl
     target: request.target,
     external: request.external,
     banner: { js: request.banner },
-    // Names stay, for stack traces and for frameworks that look at them; V8 reads no comments.
+    // Names stay, because stack traces show them and some frameworks read them.
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: 'none',
@@ -179,7 +179,7 @@ async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundl
   return { code: result.outputFiles[0]!.text, sizes }
 }
 
-/** What is used of rolldown. */
+/** The part of rolldown's interface that is used. */
 interface Rolldown {
   rolldown(options: object): Promise<{
     generate(options: object): Promise<{

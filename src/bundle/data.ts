@@ -6,7 +6,7 @@
 import { deflateRawSync } from 'node:zlib'
 import { packageOf } from './sources.ts'
 
-/** Bytes. Smaller files stay in the program, where they cost less than to decompress them. */
+/** Bytes. Smaller files stay in the program, because decompressing them would cost more. */
 const MIN_SIZE = 8 * 1024
 
 export class DataFiles {
@@ -20,7 +20,7 @@ export class DataFiles {
     try {
       compact = JSON.stringify(JSON.parse(text))
     } catch {
-      return undefined // The bundler names the fault.
+      return undefined // Invalid JSON: the bundler reports it.
     }
     this.#files.set(path, deflateRawSync(compact, { level: 9 }).toString('base64'))
     const index = [...this.#files.keys()].indexOf(path)

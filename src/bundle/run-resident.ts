@@ -36,7 +36,7 @@ export interface ResidentProgram extends Program {
 /** Bytes of the log; the process truncates it when it is longer. */
 const MAX_LOG = 1024 * 1024
 
-/** Milliseconds between two checks. The idle time is kept to a quarter. */
+/** The longest time between two checks, in milliseconds. A short idle time is checked more often. */
 const CHECK_EVERY = 60_000
 
 /** Node's own function, even after `printToLog` has replaced it. */
@@ -44,12 +44,12 @@ const write = writeSync
 
 // Descriptor 1 is for the response, or for the signal that the process is ready.
 printToLog()
-// Relative paths of the program mean its own directory, as under CGI.
+// As under CGI, relative paths start at the program's own directory.
 if (process.env['PORTICO_RESIDENT'] !== undefined) process.chdir(dirname(process.argv[1]!))
 
 /** The names of sockets and of the marks of failed starts. */
 const REMAINS = /^[\da-f]+(?:-[\da-f]+){4}-\d+(?:\.failed)?$/
-/** Milliseconds; more than two lifetimes. */
+/** The age of such files, in milliseconds, at which no process uses them: many lifetimes. */
 const REMAINS_AGE = 86_400_000
 
 export function serve(loaded: object, program: ResidentProgram): void {

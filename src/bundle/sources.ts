@@ -46,7 +46,7 @@ const IN_DIRECTORY = [
 ]
 const ENGINE = /\.set\(\s*['"]view engine['"]\s*,\s*['"]([\w@/-]+)['"]/g
 
-/** The package debug asks for it at each start. The stream of `process.stderr` takes a millisecond to make. */
+/** The package debug reads this at each start. Creating the stream `process.stderr` takes a millisecond. */
 const STANDARD_ERROR = /\bprocess\.stderr\.fd\b(?!\s*=[^=])/g
 
 export function noFindings(): Findings {

@@ -1,4 +1,4 @@
-/** What the two stubs of resident bundles have in common. */
+/** The settings of a resident bundle's stub, in Perl or in `sh`. */
 export interface StubSettings {
   /** The path of Node, or its name to look for in PATH. */
   readonly node: string

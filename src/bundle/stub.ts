@@ -13,7 +13,7 @@ const END = '\n__END__\n'
 const ENVIRONMENT = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR']
 
 const START: StubSettings['start'] = {
-  // Above readyTime, so that those who wait are served by the process that another one starts.
+  // Longer than readyTime, so that a waiting request can use the process that another one starts.
   lockTime: 25,
   // A large application on a shared host takes seconds; web servers give a CGI script 60 s or more.
   readyTime: 20,

@@ -271,7 +271,7 @@ async function write(
       continue
     }
     if (present !== undefined) await copyFile(target, `${target}.bak`)
-    // 'wx' where nothing was: what has come meanwhile is not overwritten.
+    // 'wx' if there was no file: one that has appeared meanwhile is not overwritten.
     await writeFile(target, text, { mode, flag: present === undefined ? 'wx' : 'w' })
     out(`wrote ${target}\n`)
   }

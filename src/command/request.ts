@@ -41,7 +41,7 @@ async function run(call: Call): Promise<number> {
     const chosen = await exchangeOf(target, values, host ?? 'localhost')
     const output = new BodyOutput(values['output'] as string | undefined)
     const exit = await carryOut({ ...chosen, values, output, err }, request, call)
-    // What an application has opened would keep the process.
+    // Timers and connections of the application would keep the process alive.
     if (target.kind === 'app') process.exit(exit)
     return exit
   } catch (error) {

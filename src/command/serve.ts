@@ -98,7 +98,7 @@ function refuseUnused({ values }: Call): void {
   )
 }
 
-/** With a terminal, unless workers are asked for: what people do on their own machine. */
+/** A terminal and no --workers: this is how people start it on their own machine. */
 function isDevelopment({ values, workers, env }: Settings): boolean {
   const { dev } = values
   if (dev !== undefined) return Boolean(dev)

@@ -57,7 +57,7 @@ export async function develop(settings: DevelopmentSettings): Promise<number> {
   }
 }
 
-/** The result of a run whose default port another process began to listen on in the same moment. */
+/** The result of a run whose default port another process has taken before the child listened. */
 const TAKEN = -1
 
 async function bindSockets(

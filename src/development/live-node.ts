@@ -69,7 +69,7 @@ function addScript(request: IncomingMessage, response: ServerResponse): void {
   }
   response.writeHead = function liveHead(status: number, ...rest: unknown[]): ServerResponse {
     const reason = rest.find((each) => typeof each === 'string')
-    // Set one by one, they can be looked at together with those that were set before.
+    // Set first, so that `decide` sees them together with the headers that were set before.
     setHeaders(
       response,
       rest.find((each) => typeof each === 'object' && each !== null),

@@ -1,6 +1,6 @@
 /**
- * Live reload: pages of HTML get a script, which reloads them when another process of the
- * application serves. It learns that from an event stream, which every process names itself in.
+ * Live reload: HTML pages get a script, which reloads them when a new process serves the application.
+ * The script reads an event stream, in which each process sends its own name.
  */
 import { ERROR_PAGE_POLICY } from '../middleware/error-page.ts'
 import { chain } from '../middleware/maybe-promise.ts'
@@ -158,7 +158,7 @@ async function* stream(environ: Environ): AsyncGenerator<Chunk> {
   })
 }
 
-/** `body` with a last chunk; of a generator it is only known when the rest has been sent. */
+/** `body` with a last chunk. For a generator, `last` is called when the rest has been sent. */
 function withEnd(body: Body, last: () => string): Body {
   if (isChunk(body)) return [body, last()]
   if (Array.isArray(body)) {

@@ -11,7 +11,6 @@ import type { Front } from './front.ts'
 import { environmentOf, textOf } from './processes.ts'
 import { examineModule, examineShebang, SERVER_PATH } from './shebang.ts'
 
-
 /** Where Debian has suEXEC, which no PATH contains. */
 const SUEXEC = '/usr/lib/apache2/suexec'
 

@@ -27,7 +27,10 @@ export interface PoolOptions {
  */
 const LAST_RESORT = 5_000
 
-/** How often it looks, in milliseconds. It counts: after the machine slept a clock would be wrong. */
+/**
+ * How often the pool looks for silent workers, in milliseconds. It counts its looks, because a clock
+ * also advances while the machine sleeps.
+ */
 const WATCH_TIME = 1_000
 
 /** A slot for one worker and its successors. */
@@ -90,7 +93,7 @@ export class Pool {
       worker.silentChecks = worker.lastSign === worker.checkedSign ? worker.silentChecks + 1 : 0
       worker.checkedSign = worker.lastSign
       if (worker.silentChecks * WATCH_TIME < this.#options.blockTimeout + LAST_RESORT) continue
-      logEntry(`Worker ${worker.pid} does not respond and is ended`, 'error')
+      logEntry(`Worker ${worker.pid} does not respond: killing it`, 'error')
       worker.kill()
     }
   }
@@ -216,7 +219,7 @@ export class Pool {
     this.#startAfter(this.#backoff.ended(worker.readyAt), slot)
   }
 
-  /** Its watchdog ends a worker that is blocked, and so does an administrator. */
+  /** The watchdog of a blocked worker sends SIGKILL, as an administrator may: silence came before. */
   #endOf({ end, lastSign }: WorkerProcess): string {
     const { blockTimeout } = this.#options
     const silent = now() - lastSign >= blockTimeout

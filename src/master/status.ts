@@ -6,8 +6,8 @@ import type { WorkerProcess } from './worker-process.ts'
 import { now } from './clock.ts'
 
 /**
- * Milliseconds in which a worker has to respond, or it counts as blocked: enough for a busy one, and
- * less than the second in which `status` has to respond, with the start of its process.
+ * Milliseconds without a response after which a worker counts as blocked. That is enough for a busy
+ * one, and lets `portico status` respond within a second, the start of its process included.
  */
 const RESPONSE_TIME = 300
 

@@ -84,7 +84,7 @@ export const apacheFcgid: ServerDescription = {
   configure: (site) => [
     siteFile(
       site,
-      `# mod_fcgid starts the program itself, one process for each request at a time.
+      `# mod_fcgid starts the program itself: one process for each of the requests that run at once.
 ${fcgidProgram(site)}
 ${fcgidSettings(site)}`,
     ),

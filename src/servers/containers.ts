@@ -68,7 +68,7 @@ function containerCommand({ gateway, program }: Site, listen: string): string[] 
     gateway,
     '--listen',
     listen,
-    // FastCGI and SCGI peers are believed, REMOTE_USER included: only private networks may connect.
+    // Portico trusts FastCGI and SCGI peers, even for REMOTE_USER, so only private networks may connect.
     ...(everyAddress && gateway !== 'http'
       ? ['--allow', '10.0.0.0/8,172.16.0.0/12,192.168.0.0/16']
       : []),

@@ -3,7 +3,7 @@
 /** Unchanged lines that are shown before and after each change. */
 const CONTEXT = 2
 
-/** Lines of `before` and `after`, marked `-` and `+`; a blank stands before common lines. */
+/** Lines of `before` and `after`, marked `-` and `+`; common lines begin with a space. */
 export function difference(before: string, after: string): string {
   const old = before.split('\n')
   const now = after.split('\n')

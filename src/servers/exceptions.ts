@@ -157,7 +157,7 @@ export const exceptions: readonly Exception[] = [
   {
     places: ['h2o fastcgi'],
     row: 'two Cookie headers are joined with a semicolon',
-    reason: 'H2O joins them without a blank',
+    reason: 'H2O joins them without a space',
     expect: { body: 'HTTP_COOKIE=a=1;b=2\n' },
   },
   ...(

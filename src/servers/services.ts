@@ -132,7 +132,7 @@ function nearest(directory: string, name: string): string | undefined {
   return parent === directory ? undefined : nearest(parent, name)
 }
 
-/** A percent sign begins a specifier in a unit (systemd.unit(5)), and a blank ends a word. */
+/** A percent sign begins a specifier in a unit (systemd.unit(5)), and a space ends a word. */
 function escapeUnit(text: string): string {
   return text.replaceAll('%', '%%').replaceAll(' ', String.raw`\x20`)
 }

@@ -1,8 +1,8 @@
-/** What every web server's configuration is made of: the wish of an administrator, in one form. */
+/** What an administrator wants of a web server, in one form for all of them. */
 import { dirname } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 
-/** One application at one place behind one web server. */
+/** One application at one mount point behind one web server. */
 export interface Site {
   /** How the web server reaches the application. */
   gateway: 'cgi' | 'fastcgi' | 'scgi' | 'http'
@@ -67,7 +67,7 @@ export interface InstanceSettings {
 export interface Quirk {
   /** Such as `nginx 1.22` or `Apache 2.4.59 and newer`. */
   versions: string
-  /** What one sees. */
+  /** What users or the administrator see. */
   symptom: string
   /** What the configuration, or the application, does about it. */
   remedy: string
@@ -96,8 +96,8 @@ export interface ServerDescription {
   /** A command that checks the installed configuration. */
   check?: readonly string[]
   /**
-   * One file for an instance that disturbs no other. Of the first site come the settings of the
-   * whole server; a longer mount point comes before a shorter one.
+   * The main file of an instance apart from all others. The settings of the whole server are those of
+   * the first site. A longer mount point comes before a shorter one.
    */
   instance?(sites: readonly [Site, ...Site[]], place: InstanceSettings): string
   /** The arguments that run an instance in the foreground. */
@@ -169,7 +169,7 @@ export function indent(text: string, by = '    '): string {
   return text.replaceAll(/^(?=.)/gm, by)
 }
 
-/** Whether a path can stand in every configuration language: no quotes, spaces, braces, `$`. */
+/** Values without a meaning in any configuration language: no quotes, spaces, braces, `$`. */
 const PLAIN = /^[\w./:@%+,~-]*$/
 
 /** `HOST:PORT`, where the host may be an IPv6 address in brackets. */
@@ -178,7 +178,7 @@ const ADDRESS = /^(?:\[[\da-f:.]+\]|[\w.-]+):\d{1,5}$/i
 /**
  * Checks what comes from a command line before it gets into a configuration file.
  *
- * @throws {ConfigurationError} for a value that a configuration language could take for its own
+ * @throws {ConfigurationError} for a value that could be syntax in a configuration language
  */
 export function checkSite(site: Site): Site {
   const { to, listen, mount } = site

@@ -68,7 +68,7 @@ export function fastcgiExchange(
 }
 
 /** Stands for an END_REQUEST that did not come; no application can send this number. */
-const BROKEN_OFF = -1
+const NO_END = -1
 
 /** A request in progress. */
 interface Pending {
@@ -189,7 +189,7 @@ class FastcgiConnection {
       )
     }
     const broken = reader.end()
-    return appStatus === BROKEN_OFF
+    return appStatus === NO_END
       ? 'the connection ended without END_REQUEST'
       : appStatus === 0
         ? broken
@@ -235,7 +235,7 @@ class FastcgiConnection {
     for (const [id, { reader, resolve }] of this.#pending) {
       if (!reader.started) continue
       this.#pending.delete(id)
-      resolve({ appStatus: BROKEN_OFF, protocolStatus: FCGI_REQUEST_COMPLETE })
+      resolve({ appStatus: NO_END, protocolStatus: FCGI_REQUEST_COMPLETE })
     }
   }
 

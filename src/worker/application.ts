@@ -28,7 +28,7 @@ export interface LoadedApplication {
   readonly application: Runnable
   /** The options that the file gave to `run`; those of the command line replace them. */
   readonly options: Options
-  /** Call it when the application is served on `listeners`, which `server` is the first of. */
+  /** Call this when the application is served on `listeners`; `server` serves the first of them. */
   readonly started: (server: GatewayServer, listeners: readonly ListenerSettings[]) => void
 }
 

@@ -63,7 +63,7 @@ async function end(): Promise<void> {
     busy = false
     return
   }
-  const what = `Worker ${process.pid} was blocked for ${silent / 1000} s and is ended`
+  const what = `Worker ${process.pid} was blocked for ${silent / 1000} s and ends`
   const requests = lines.length === 0 ? [] : ['Requests that it held:', ...lines]
   const text = [`${what}. Its main thread was at:`, ...stack, ...requests].join('\n')
   const origin = { worker: process.pid }

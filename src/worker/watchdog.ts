@@ -21,10 +21,10 @@ export interface WatchdogData {
   readonly json: boolean
 }
 
-/** The name under which the thread finds what it asks the main thread while that is paused. */
+/** The symbol of the global `Questions`, which the thread calls while the main thread is paused. */
 export const QUESTIONS = 'portico.watchdog'
 
-/** What the thread asks. */
+/** What the thread can ask the main thread. */
 export interface Questions {
   /** The lines of the slow log for the requests that are held, as JSON. */
   slow(ms: number): string[]

@@ -204,7 +204,7 @@ describe('bundle refuses', () => {
     ['addon.cjs', /thing\.node of the package native-thing is a native addon/],
     ['wasm.mjs', /m\.wasm is imported as a module/],
     ['outside/app.mjs', /hello\.txt, which is outside of/],
-    ['missing.mjs', /There is no .*missing\.mjs/],
+    ['missing.mjs', /no such file: .*missing\.mjs/],
     ['syntax.mjs', /syntax\.mjs cannot be bundled/],
   ])('%s', async (name, message) => {
     await expect(bundled(name)).rejects.toThrow(message)

@@ -339,7 +339,7 @@ describe('On a terminal', () => {
     const running = onTerminal(path, { PATH: bin })
     const url = await running.url()
     running.child.stdin!.write('o\n')
-    await running.printed(/xdg-open is not there\. Open http:\S+ yourself/)
+    await running.printed(/xdg-open cannot be started\. Open http:\S+ yourself/)
     write('bin/xdg-open', `#!/bin/sh\necho "$1" > "${path}/opened"\n`)
     chmodSync(join(bin, 'xdg-open'), 0o755)
     running.child.stdin!.write('o\n')

@@ -287,7 +287,7 @@ const stagings: readonly Staging[] = [
       ),
     level: 'failure',
     check: 'body',
-    message: /of a body of 3 bytes 0 arrive/,
+    message: /0 of the 3 bytes of a request body arrive/,
     fix: /fastcgi_pass_request_body on;/,
   },
   {

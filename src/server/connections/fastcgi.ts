@@ -221,7 +221,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
           replied = true
           break
         case 'error':
-          this.#breakOff(event.message, memory?.subarray(0, size))
+          this.#closeOnFault(event.message, memory?.subarray(0, size))
       }
     }
     // Started only now, after all bytes of this chunk: a request whose body is there already costs less.
@@ -282,7 +282,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   /** Closes the connection because the peer broke the protocol. */
-  #breakOff(message: string, chunk: Buffer | undefined): void {
+  #closeOnFault(message: string, chunk: Buffer | undefined): void {
     const { socket } = this
     const first = chunk !== undefined && socket.bytesRead === chunk.length
     if (!first || !logWrongProtocol('fastcgi', chunk)) logEntry(`FastCGI: ${message}`)

@@ -3,7 +3,7 @@ import type { Application, HeaderList } from '../../types.ts'
 import { reportClose, text, watched, type Row } from '../row.ts'
 
 /** An application that responds with this to every request. */
-function answering(status: string, headers: HeaderList, body: string[]): Application {
+function responding(status: string, headers: HeaderList, body: string[]): Application {
   return (environ, startResponse) => {
     startResponse(
       status,
@@ -35,19 +35,19 @@ export const responseRows: readonly Row[] = [
   {
     name: 'an array of one chunk gets a Content-Length',
     request: { target: '/' },
-    application: answering('200 OK', text(), ['http']),
+    application: responding('200 OK', text(), ['http']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
     name: 'an array of several chunks gets a Content-Length',
     request: { target: '/' },
-    application: answering('200 OK', text(), ['ht', '', 'tp']),
+    application: responding('200 OK', text(), ['ht', '', 'tp']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
     name: 'an empty array gets Content-Length 0, and nothing is logged',
     request: { target: '/' },
-    application: answering('200 OK', text(), []),
+    application: responding('200 OK', text(), []),
     expect: { ...NO_BODY, headers: { 'Content-Length': ['0'] } },
   },
   {
@@ -69,37 +69,37 @@ export const responseRows: readonly Row[] = [
   {
     name: 'a 404 has a body',
     request: { target: '/' },
-    application: answering('404 Not Found', text(), ['nothing here']),
+    application: responding('404 Not Found', text(), ['nothing here']),
     expect: { status: '404 Not Found', body: 'nothing here', closed: 1 },
   },
   {
     name: "the reason of a status is the application's",
     request: { target: '/' },
-    application: answering('403 Not Even You', text(), ['no']),
+    application: responding('403 Not Even You', text(), ['no']),
     expect: { status: '403 Not Even You', body: 'no', closed: 1 },
   },
   {
     name: 'two headers with the same name arrive as two',
     request: { target: '/' },
-    application: answering('200 OK', text(['X-Foo', 'foo'], ['X-Foo', 'bar, baz']), ['x']),
+    application: responding('200 OK', text(['X-Foo', 'foo'], ['X-Foo', 'bar, baz']), ['x']),
     expect: { headers: { 'X-Foo': ['foo', 'bar, baz'] }, closed: 1 },
   },
   {
     name: 'Set-Cookie headers arrive one by one and in order',
     request: { target: '/' },
-    application: answering('200 OK', text(['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2']), ['x']),
+    application: responding('200 OK', text(['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2']), ['x']),
     expect: { headers: { 'Set-Cookie': ['a=1', 'b=2'] }, closed: 1 },
   },
   {
     name: 'a header may contain a tab and bytes above 0x7f',
     request: { target: '/' },
-    application: answering('200 OK', text(['X-Bytes', 'a\tb\xe9\xff']), ['x']),
+    application: responding('200 OK', text(['X-Bytes', 'a\tb\xe9\xff']), ['x']),
     expect: { headers: { 'X-Bytes': ['a\tb\xe9\xff'] }, closed: 1 },
   },
   {
     name: 'a redirect keeps its Location',
     request: { target: '/' },
-    application: answering('302 Found', text(['Location', 'http://example.com/']), ['moved']),
+    application: responding('302 Found', text(['Location', 'http://example.com/']), ['moved']),
     expect: {
       status: '302 Found',
       headers: { Location: ['http://example.com/'] },
@@ -110,13 +110,13 @@ export const responseRows: readonly Row[] = [
   {
     name: 'HEAD sends no body, but the Content-Length of GET',
     request: { method: 'HEAD', target: '/' },
-    application: answering('200 OK', text(), ['Hello World']),
+    application: responding('200 OK', text(), ['Hello World']),
     expect: { ...NO_BODY, headers: { 'Content-Length': ['11'] } },
   },
   {
     name: 'HEAD keeps a Content-Length without a body',
     request: { method: 'HEAD', target: '/' },
-    application: answering('200 OK', text(['Content-Length', '12345']), []),
+    application: responding('200 OK', text(['Content-Length', '12345']), []),
     expect: { ...NO_BODY, headers: { 'Content-Length': ['12345'] } },
   },
   {
@@ -141,13 +141,13 @@ export const responseRows: readonly Row[] = [
   {
     name: 'a 204 has neither a body nor a Content-Length',
     request: { target: '/' },
-    application: answering('204 No Content', [['Content-Length', '4']], ['http']),
+    application: responding('204 No Content', [['Content-Length', '4']], ['http']),
     expect: { ...NO_BODY, status: '204 No Content', headers: NO_FRAMING },
   },
   {
     name: 'a 304 has no body, and gets no headers',
     request: { target: '/' },
-    application: answering('304 Not Modified', [], []),
+    application: responding('304 Not Modified', [], []),
     expect: {
       ...NO_BODY,
       status: '304 Not Modified',
@@ -163,7 +163,7 @@ export const responseRows: readonly Row[] = [
   {
     name: 'a body longer than declared is truncated',
     request: { target: '/' },
-    application: answering('200 OK', text(['Content-Length', '4']), ['ht', 'tp/1.1']),
+    application: responding('200 OK', text(['Content-Length', '4']), ['ht', 'tp/1.1']),
     expect: { body: 'http', headers: { 'Content-Length': ['4'] }, closed: 1 },
   },
   {
@@ -175,7 +175,7 @@ export const responseRows: readonly Row[] = [
   {
     name: 'an array shorter than declared is an aborted response',
     request: { target: '/' },
-    application: answering('200 OK', text(['Content-Length', '40']), ['http']),
+    application: responding('200 OK', text(['Content-Length', '40']), ['http']),
     expect: { body: 'http', broken: true, closed: 1, logged: '4 of the 40 bytes' },
   },
   {
