@@ -1,9 +1,9 @@
 /** Passes a request body to a script. */
 import type { Writable } from 'node:stream'
 
-/** Who is waited for, so that a slow client does not count as a script that does nothing. */
+/** Shows whether the client is slow, so that the script does not count as silent. */
 export interface FeedState {
-  /** The client has to send more. */
+  /** The script has read everything that the client has sent so far. */
   waitsForClient: boolean
 }
 

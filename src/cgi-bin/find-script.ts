@@ -118,7 +118,7 @@ function textOf(bytes: string): string {
   throw scriptError(`The name of ${bytes} is not UTF-8, and Node cannot run such a file. Rename it`)
 }
 
-/** What the kernel says of a missing #! is of no help, and of CRLF it says that the file is not there. */
+/** Reports faults that the system's errors hide: for a first line that ends in CRLF it is ENOENT. */
 function checkRunnable(path: string, stats: Stats): void {
   const bytes = Buffer.from(path, 'latin1')
   try {

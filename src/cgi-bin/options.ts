@@ -42,7 +42,7 @@ export interface CgiBinOptions {
 /** Apache's Timeout and nginx's fastcgi_read_timeout are 60 s. */
 const TIMEOUT = 60_000
 
-/** An hour is long enough for a large download, and ends what no one waits for. */
+/** Long enough for a large download. After an hour, no one waits for the script. */
 const MAX_RUN = 3_600_000
 
 /** Larger than any page, and small enough that an endless loop does not fill a client's disk. */

@@ -14,14 +14,14 @@ import type { StderrLog } from './stderr-log.ts'
 const KILL_TIME = 2_000
 
 /**
- * Milliseconds in which a script that has closed its output may end, so that a script that crashed is
- * not taken for one that has completed its response. It ends at once, unless it works on.
+ * Milliseconds between the end of a script's output and the end of its response. Most scripts exit in
+ * this time, and a signal that ended them shows that the response is incomplete.
  */
 const END_TIME = 100
 
 /**
- * Milliseconds without output after which a script that has ended has no more: a process that it has
- * left may keep its stdout open for days.
+ * Milliseconds without output after which the output of an ended script is complete, because a process
+ * that it has started may keep its stdout open for days.
  */
 const LINGER_TIME = 1_000
 
@@ -231,7 +231,7 @@ export class ScriptProcess {
     this.#child.stdout!.on('data', () => linger.refresh())
   }
 
-  /** The output is complete, as far as anyone can know. */
+  /** The output has ended. The response is complete unless a signal has ended the script. */
   #finish(): void {
     if (this.#finished) return
     if (this.#reader.head === null) {

@@ -4,7 +4,7 @@ import { requestName } from '../request/error-log.ts'
 import { asLogEntry } from '../text.ts'
 import type { Environ } from '../types.ts'
 
-/** Bytes of a request that are logged: a script in a loop must not fill the disk. */
+/** Bytes of stderr that are logged for each request: a script in a loop must not fill the disk. */
 const MAX_LOGGED = 65_536
 
 /** Characters of a line; a longer one is divided. */

@@ -19,7 +19,7 @@ const CHECKS: Readonly<Record<ServerName, (file: string) => string[]>> = {
 }
 
 /**
- * What the web servers that are installed and do not run say against their configuration.
+ * The errors that installed web servers which do not run find in their configuration.
  *
  * @param variables those that Apache's configuration uses.
  */

@@ -1,4 +1,4 @@
-/** `portico init --install`: puts the files where they belong and loads them, or takes all of it back. */
+/** `portico init --install`: installs the files and loads them; if anything fails, it undoes all of it. */
 import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
@@ -26,7 +26,7 @@ interface Output {
  * happens unless `force` is set, which keeps it as FILE.bak. If a command fails, everything is as
  * before. Resolves to whether it is installed.
  *
- * @throws {ConfigurationError} if the files belong into a project, or another site gets the requests
+ * @throws {ConfigurationError} if the files belong in a project, or another site gets the requests
  */
 export function install(
   description: ServerDescription,
@@ -71,12 +71,12 @@ function check(
 ): void {
   if (!files.every(({ path }) => path.startsWith('/'))) {
     throw new ConfigurationError(
-      `--install: the files of ${title} belong into your project; use --write DIR`,
+      `--install: the files of ${title} belong in your project; use --write DIR`,
     )
   }
   if (hostname === '_' && defaultSite !== undefined && existsSync(defaultSite)) {
     throw new ConfigurationError(
-      `--install: ${defaultSite} gets every request for which no site has a name; give this one a name (--hostname example.org, or localhost), or remove that link`,
+      `--install: ${defaultSite} gets the requests for every host name that no site has; give this site a name (--hostname example.org, or localhost), or remove that link`,
     )
   }
 }

@@ -63,7 +63,7 @@ interface Application {
   upstream: string
 }
 
-/** The site as Debian has it in sites-available: everything that belongs into `http { }`. */
+/** The site as Debian has it in sites-available: everything that belongs in `http { }`. */
 function siteFile(sites: readonly [Site, ...Site[]], listen: string, additions?: string): string {
   const applications = sites.map((site, index) => ({
     site,
@@ -71,7 +71,7 @@ function siteFile(sites: readonly [Site, ...Site[]], listen: string, additions?:
   }))
   const overHttp = sites.some(({ gateway }) => gateway === 'http')
   const overOthers = sites.some(({ gateway }) => gateway !== 'http')
-  return `# One application behind nginx. The file belongs into the http block: Debian includes
+  return `# One application behind nginx. The file belongs in the http block: Debian includes
 # /etc/nginx/sites-enabled/* there, other systems /etc/nginx/conf.d/*.conf.
 
 # The application. Several \`server\` lines share the load.

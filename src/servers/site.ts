@@ -80,7 +80,7 @@ export interface ServerDescription {
   title: string
   /** Gateways that it speaks. */
   gateways: readonly Site['gateway'][]
-  /** What of a site it can do; without it, all of it. */
+  /** The parts of a site that it can configure; absent if it can configure all. */
   takes?: readonly ('tls' | 'auth' | 'files')[]
   /** The executable, and the packages of Debian and Ubuntu that bring it. */
   program?: string
@@ -89,9 +89,9 @@ export interface ServerDescription {
   configure(site: Site): ConfigFile[]
   /** Commands, in their order, that put the files into use. The last one loads them. */
   activate(site: Site): string[]
-  /** Commands that take back what those of `activate` have changed beside the files. */
+  /** Commands that undo what those of `activate` have changed besides the files. */
   deactivate?(site: Site): string[]
-  /** The site that gets requests for which no other has a name, where a distribution enables one. */
+  /** The path of a distribution's own site, which gets requests for host names that no site has. */
   defaultSite?: string
   /** A command that checks the installed configuration. */
   check?: readonly string[]
@@ -107,7 +107,7 @@ export interface ServerDescription {
   quirks: readonly Quirk[]
 }
 
-/** Makes the directory of the socket, into which the web server's group may go. */
+/** Commands that make the socket's directory, which the web server's group can enter. */
 export function makeSocketDirectory({ to, gateway, group }: Site): string[] {
   const path = gateway === 'cgi' ? undefined : unixPath(to)
   if (path === undefined) return []
@@ -131,8 +131,8 @@ export function withoutBrackets(host: string): string {
 }
 
 /**
- * The users of an htpasswd file, for a server that knows some kinds of hashes only. `flag` is the one
- * with which htpasswd makes such a hash.
+ * The users of an htpasswd file, for a server that accepts only some kinds of hashes. `flag` makes
+ * htpasswd write such a hash.
  *
  * @throws {ConfigurationError} if the file cannot be read, or has a hash of another kind
  */

@@ -72,7 +72,7 @@ test('portico init --install refuses a site for every name while another one get
   expect(install(server(), { ...site, hostname: 'example.org' }, false, output)).toBe(true)
 })
 
-test('portico init --install refuses files that belong into a project', () => {
+test('portico init --install refuses files that belong in a project', () => {
   const relative = { ...server(), configure: () => [{ path: 'Dockerfile', text: '' }] }
   expect(() => install(relative, site, false, output)).toThrow('use --write DIR')
 })
