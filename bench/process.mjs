@@ -87,7 +87,8 @@ export class ServerProcess {
   }
 }
 
-function signalQuietly(pid, signal) {
+/** Signals a process unless it has ended. */
+export function signalQuietly(pid, signal) {
   try {
     process.kill(pid, signal)
   } catch {
@@ -163,5 +164,11 @@ function statusField(pid, field) {
 
 /** Resets the peak to what is resident now (proc(5), clear_refs). */
 export function resetPeak(pid) {
-  for (const each of descendants(pid)) writeFileSync(`/proc/${each}/clear_refs`, '5')
+  for (const each of descendants(pid)) {
+    try {
+      writeFileSync(`/proc/${each}/clear_refs`, '5')
+    } catch (error) {
+      if (each === pid || error.code !== 'ENOENT') throw error // A script may have ended meanwhile.
+    }
+  }
 }
