@@ -5,7 +5,7 @@
  * In the bundle, the directory of the entry is the directory of the `.cgi`, and files in directories
  * below it keep their relative paths.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { precompute } from './precompute.ts'
@@ -38,6 +38,8 @@ const BESIDE = [
 /** A variable for the directory of an ES module, which has no `__dirname` on Node 20.10. */
 const OWN_DIRECTORY =
   /\b(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?dirname\(\s*(?:\w+\.)?fileURLToPath\(\s*import\.meta\.url\s*\)\s*\)/g
+/** An import of names from a file of the project. */
+const NAMED_IMPORT = /\bimport\s*\{([^}]*)\}\s*from\s*(['"])(\.{1,2}\/[^'"]+)\2/g
 /** Calls whose literal argument is a path in the working directory. */
 const IN_DIRECTORY = [
   /\bstatic\(\s*(['"])([^'"]+)\1/g,
@@ -49,6 +51,13 @@ const ENGINE = /\.set\(\s*['"]view engine['"]\s*,\s*['"]([\w@/-]+)['"]/g
 /** The package debug reads this at each start. Creating the stream `process.stderr` takes a millisecond. */
 const STANDARD_ERROR = /\bprocess\.stderr\.fd\b(?!\s*=[^=])/g
 
+/**
+ * Astro's Node adapter, 8 and 9, looks for the directory of its entry above the running file, by the name that it
+ * had in the build. Without one it never ends, not even at the root. In a bundle it is the directory of the `.cgi`.
+ */
+const ENTRY_DIRECTORY =
+  /\bwhile\s*\(!(\w+)\.endsWith\(serverFolder\)\)\s*\{\s*\1\s*=\s*(?:\w+\.)?dirname\(\1\);?\s*\}/
+
 export function noFindings(): Findings {
   return { assets: new Set(), engines: new Set(), readers: new Set(), listens: false }
 }
@@ -59,7 +68,9 @@ export function transform(path: string, text: string, base: string, findings: Fi
   if (inPackage === 'portico') return text
   if (inPackage === undefined) inspect(path, text, base, findings)
   else if (READS.test(text)) findings.readers.add(inPackage)
-  const quick = precompute(path, text).replace(STANDARD_ERROR, '2')
+  const quick = precompute(path, text)
+    .replace(STANDARD_ERROR, '2')
+    .replace(ENTRY_DIRECTORY, '$1 = __portico_url("")')
   return relocate(quick, relative(base, path).replaceAll(sep, '/'))
 }
 
@@ -77,12 +88,12 @@ function inspect(path: string, text: string, base: string, findings: Findings): 
   for (const pattern of BESIDE) {
     for (const [, , name] of text.matchAll(pattern)) add(resolve(dirname(path), name!))
   }
-  for (const [, variable] of text.matchAll(OWN_DIRECTORY)) {
+  for (const [variable, directory] of directoriesOf(path, text)) {
     const calls = new RegExp(
       String.raw`\b(?:join|resolve)\(\s*${variable}\s*,\s*(['"])([^'"]+)\1`,
       'g',
     )
-    for (const [, , name] of text.matchAll(calls)) add(resolve(dirname(path), name!))
+    for (const [, , name] of text.matchAll(calls)) add(resolve(directory, name!))
   }
   for (const pattern of IN_DIRECTORY) {
     for (const [, , name] of text.matchAll(pattern)) add(resolve(base, name!))
@@ -92,6 +103,27 @@ function inspect(path: string, text: string, base: string, findings: Findings): 
     add(join(base, 'views'))
   }
   if (/\.listen\s*\(/.test(text)) findings.listens = true
+}
+
+/**
+ * The variables of a file that hold a directory of the project: its own, or that of a file from which it imports the
+ * variable, as the handler of SvelteKit does.
+ */
+function directoriesOf(path: string, text: string): Map<string, string> {
+  const own = (from: string, source: string): [string, string][] =>
+    [...source.matchAll(OWN_DIRECTORY)].map(([, variable]) => [variable!, dirname(from)])
+  const found = new Map(own(path, text))
+  for (const [, names, , specifier] of text.matchAll(NAMED_IMPORT)) {
+    const from = resolve(dirname(path), specifier!)
+    if (!existsSync(from) || packageOf(from) !== undefined) continue
+    const exported = new Map(own(from, readFileSync(from, 'utf8')))
+    for (const item of names!.split(',')) {
+      const [name = '', local = name] = item.trim().split(/\s+as\s+/)
+      const directory = exported.get(name)
+      if (directory !== undefined && /^\w+$/.test(local)) found.set(local, directory)
+    }
+  }
+  return found
 }
 
 /** Replaces what a file knows about its own path by an expression that holds in the bundle. */

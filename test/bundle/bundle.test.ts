@@ -53,6 +53,37 @@ const FILES: Readonly<Record<string, string>> = {
       const [req, res, next, locals] = args
       res.end('Hello, middleware' + (next ?? ''))
     }`,
+  // As in the build of Astro's Node adapter.
+  'server/entry.mjs': `export { handler } from './chunks/adapter.mjs'`,
+  'server/chunks/adapter.mjs': `import path from 'node:path'
+    import url from 'node:url'
+    const options = { client: 'file:///build/dist/client/', server: 'file:///build/dist/server/' }
+    function resolveClientDir(options) {
+      const rel = path.relative(url.fileURLToPath(options.server), url.fileURLToPath(options.client))
+      const serverFolder = path.basename(options.server)
+      let serverEntryFolderURL = path.dirname(import.meta.url)
+      while (!serverEntryFolderURL.endsWith(serverFolder)) {
+        serverEntryFolderURL = path.dirname(serverEntryFolderURL);
+      }
+      return url.fileURLToPath(new URL(rel + '/', serverEntryFolderURL + '/entry.mjs'))
+    }
+    const client = resolveClientDir(options)
+    export const handler = (req, res) => { res.end(client) }`,
+  // As in the build of SvelteKit's Node adapter.
+  'kit/handler.mjs': `export { handler } from './server/chunks/handler.mjs'`,
+  'kit/env.mjs': `import path from 'node:path'
+    import { fileURLToPath } from 'node:url'
+    const dir = path.dirname(fileURLToPath(import.meta.url))
+    const env = {}
+    export { dir, env }`,
+  'kit/server/chunks/handler.mjs': `import fs from 'node:fs'
+    import path from 'node:path'
+    import { env, dir as base } from '../../env.mjs'
+    const client = path.join(base, 'client'), prerendered = path.join(base, 'prerendered')
+    export const handler = (req, res) => {
+      res.end(fs.readFileSync(path.join(client, 'file.txt'), 'utf8') + fs.existsSync(prerendered))
+    }`,
+  'kit/client/file.txt': 'Hello, client ',
   'runs.mjs': `import { run } from 'portico'
     run((environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -140,6 +171,7 @@ describe('A bundle in a directory without node_modules serves', () => {
     ['directory.cjs', 'Hello, file'],
     ['engine.mjs', 'Hello, engine'],
     ['tables.mjs', '10000 */ €'],
+    ['kit/handler.mjs', 'Hello, client false'],
   ])('%s', async (name, body) => {
     const { output } = await bundled(name)
     expect(statSync(output).mode & 0o777).toBe(0o755)
@@ -189,6 +221,18 @@ test('files that the program reads are copied, and reported', async () => {
   expect(report.copied).toEqual(['lib/hello.txt'])
   expect(report.esm).toBe(true)
   expect(readdirSync(join(dirname(output), 'lib'))).toEqual(['hello.txt'])
+})
+
+test('a directory is copied whose parent is a variable of another file', async () => {
+  const { output, report } = await bundled('kit/handler.mjs')
+  expect(report.copied).toEqual(['client/ (1 files)'])
+  expect(readdirSync(dirname(output))).toEqual(['app.cgi', 'client'])
+})
+
+test("Astro's Node adapter finds the directory of its client beside that of the bundle, whatever their names", async () => {
+  const { output } = await bundled('server/entry.mjs')
+  const client = `${join(dirname(output), '../client')}/`
+  expect(await callScript(output)).toMatchObject({ code: 0, body: client })
 })
 
 test('the report has the bytes of each package', async () => {
