@@ -110,13 +110,11 @@ function inspect(path: string, text: string, base: string, findings: Findings): 
  * variable, as the handler of SvelteKit does.
  */
 function directoriesOf(path: string, text: string): Map<string, string> {
-  const own = (from: string, source: string): [string, string][] =>
-    [...source.matchAll(OWN_DIRECTORY)].map(([, variable]) => [variable!, dirname(from)])
-  const found = new Map(own(path, text))
+  const found = ownDirectories(path, text)
   for (const [, names, , specifier] of text.matchAll(NAMED_IMPORT)) {
     const from = resolve(dirname(path), specifier!)
     if (!existsSync(from) || packageOf(from) !== undefined) continue
-    const exported = new Map(own(from, readFileSync(from, 'utf8')))
+    const exported = ownDirectories(from, readFileSync(from, 'utf8'))
     for (const item of names!.split(',')) {
       const [name = '', local = name] = item.trim().split(/\s+as\s+/)
       const directory = exported.get(name)
@@ -124,6 +122,10 @@ function directoriesOf(path: string, text: string): Map<string, string> {
     }
   }
   return found
+}
+
+function ownDirectories(path: string, text: string): Map<string, string> {
+  return new Map([...text.matchAll(OWN_DIRECTORY)].map(([, name]) => [name!, dirname(path)]))
 }
 
 /** Replaces what a file knows about its own path by an expression that holds in the bundle. */

@@ -31,7 +31,7 @@ const KILLS = 8
 const KILLED_WITHIN = 40
 
 const isRoot = process.getuid?.() === 0
-/** nobody, on most systems; any other than root will do. */
+/** Any user other than root. */
 const ANOTHER_USER = 65_534
 
 const compiler = findProgram('cc')
