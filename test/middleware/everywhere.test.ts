@@ -2,7 +2,7 @@
  * All middleware, and one stack of most of it, through every gateway and at two mount points. Over CGI
  * each request runs a script.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -23,6 +23,11 @@ let script: string
 const log = () => readFileSync(join(directory, 'access.log'), 'utf8')
 
 const ADA = `Basic ${Buffer.from('ada:lovelace').toString('base64')}`
+
+const ECHO = `#!/bin/sh
+printf 'Content-Type: text/plain\\n\\n%s %s ' "$SCRIPT_NAME" "$PATH_INFO"
+exec cat
+`
 
 const CHECKS: Readonly<
   Record<string, (app: TestSession, deployment: Deployment) => Promise<void>>
@@ -53,6 +58,13 @@ const CHECKS: Readonly<
   async cascade(app) {
     await app.get('/cascade/file.txt').expect(200, String(CONTENT))
     await app.get('/cascade/none.txt').expect(200, 'PATH_INFO=/none.txt\n')
+  },
+  async cgiBin(app, { mount }) {
+    await app
+      .post('/cgiBin/echo.sh/a')
+      .send('the body')
+      .expect(200, `${mount}/cgiBin/echo.sh /a the body`)
+    await app.get('/cgiBin/none.sh').expect(404)
   },
   async conditionalGet(app) {
     await app.get('/conditionalGet').expect(200, 'first version').expect('ETag', '"v1"')
@@ -136,6 +148,8 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'portico-everywhere-'))
   script = await buildScript(directory, 'test/fixtures/middleware-application.ts', 'application')
   writeFileSync(join(directory, 'file.txt'), CONTENT)
+  mkdirSync(join(directory, 'scripts'))
+  writeFileSync(join(directory, 'scripts/echo.sh'), ECHO, { mode: 0o755 })
   // Servers of this process log what an application throws.
   vi.spyOn(process.stderr, 'write').mockReturnValue(true)
 })
