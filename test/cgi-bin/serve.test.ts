@@ -138,7 +138,11 @@ describe('portico serve --cgi-bin', () => {
   it.each([
     [['--cgi-bin', 'nowhere'], 3, '--cgi-bin: no such directory: '],
     [['--cgi-timeout', '5s', 'app.mjs'], 2, '--cgi-timeout has no effect without --cgi-bin DIR'],
-    [['--cgi-bin', '.', '--cgi-max-scripts', '0'], 2, '--cgi-max-scripts: "0" is not accepted'],
+    [
+      ['--cgi-bin', '.', '--cgi-max-scripts', '0'],
+      2,
+      '--cgi-max-scripts must be a whole number from 1',
+    ],
   ])('%j exits with code %d', async (args, code, message) => {
     const { ended, output } = await finished(portico(['serve', ...args], { cwd: path }))
     expect([ended, output]).toEqual([code, expect.stringContaining(message)])

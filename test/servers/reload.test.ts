@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { APPLICATION, portico, serve, statusOf, type Served } from '../master/portico.ts'
 import { startApache } from './apache.ts'
 import { startHaproxy } from './haproxy.ts'
+import { replacing } from './mount.ts'
 import { startNginx } from './nginx.ts'
 import { installed, makeDirectory, type WebServer } from './process.ts'
 
@@ -41,7 +42,8 @@ const SERVERS = [
     program: installed('haproxy'),
     start: () =>
       startHaproxy({
-        mounts: [{ at: '/', to: to(), extra: 'option get-values\n  option mpxs-conns' }],
+        mounts: [{ at: '/', to: to() }],
+        edit: replacing(['option keep-conn', 'option keep-conn\n    option mpxs-conns']),
       }),
   },
   {
