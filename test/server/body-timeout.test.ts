@@ -8,6 +8,7 @@ import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
 import { SWEEP_TIME } from '../../src/server/deadlines.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
+import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
 import type { Application } from '../../src/types.ts'
 import { params, scgi } from '../hostile/peer.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
@@ -113,4 +114,20 @@ describe.concurrent.each(Object.entries(GATEWAYS))('bodyTimeout over %s', (name,
     socket.destroy()
     await server.close()
   })
+})
+
+test('An Authorizer, which gets no body, may take longer than bodyTimeout', async () => {
+  const listen = `unix:${join(directory.path, 'authorizer')}`
+  const server = await new FastCGIHandler({ listen, bodyTimeout }).run((async (
+    _environ,
+    startResponse,
+  ) => {
+    await sleep(4 * SWEEP_TIME)
+    startResponse('200 OK', [['Content-Type', 'text/plain']])
+    return ['allowed']
+  }) satisfies Application)
+  const client = fastcgiClient({ path: listen.slice(5) }, { role: 'authorizer' })
+  const response = await client.request({ target: '/' })
+  await server.close()
+  expect([response.status, String(response.body)]).toEqual(['200 OK', 'allowed'])
 })

@@ -254,6 +254,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     if (role === FCGI_AUTHORIZER) environ['FCGI_ROLE'] = 'AUTHORIZER'
     const input = new BodyQueue(this, Number(environ['CONTENT_LENGTH']))
     input.lastRead = coarseTime()
+    if (role === FCGI_AUTHORIZER) input.end() // It gets no STDIN (section 6.3).
     const request = new requestHandler(this, id, environ, input, options)
     if (this.#requests === NO_REQUESTS) this.#requests = [request]
     else this.#requests.push(request)
