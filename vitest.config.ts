@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config'
 import { filesOf, type Project } from './test/support/projects.ts'
+import { SlowFirst } from './test/support/slow-first.ts'
 
 function project(name: Project, options: object) {
   return { extends: true as const, test: { name, include: filesOf(name), ...options } }
@@ -22,6 +23,7 @@ export default defineConfig({
     },
     // Many tests wait for a process or a timer; vitest's default, cores - 1, leaves two cores half idle.
     maxWorkers: 3,
+    sequence: { sequencer: SlowFirst },
     // The first adds 33 ms to every Node start; either changes what a spawned script does.
     env: { NODE_EXTRA_CA_CERTS: '', NODE_OPTIONS: '' },
     // Shared machines stall for seconds at a time; what is really wrong fails twice.

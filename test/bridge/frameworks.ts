@@ -89,10 +89,9 @@ export const settings: readonly Setting[] = [
   { name: 'HTTPHandler', serve: serveHttp },
   { name: 'toNode() in a server of node:http', serve: serveEmbedded },
   // A process for each request: once is enough.
-  { name: 'run() as a CGI script', mounts: ['/mnt'], serve: serveCgi },
-  ...(installed('apache2').available
-    ? [{ name: "run() in Apache's cgi-bin", mounts: ['/cgi-bin/app.mjs'], serve: serveApache }]
-    : []),
+  installed('apache2').available
+    ? { name: "run() in Apache's cgi-bin", mounts: ['/cgi-bin/app.mjs'], serve: serveApache }
+    : { name: 'run() as a CGI script', mounts: ['/mnt'], serve: serveCgi },
   ...(installed('nginx').available
     ? [
         { name: 'FastCGIHandler behind nginx', serve: serveFastcgiNginx },

@@ -34,23 +34,25 @@ interface Setting {
   readonly runtime: TestedRuntime
   readonly where: string
   readonly env: Readonly<Record<string, string>>
-  /** The mount points of CGI, which starts a process for each row. The others have two each. */
+  /** The mount points of CGI, which starts a process for each row: one or none. The others have two. */
   readonly cgi: readonly ('' | '/mnt')[]
 }
 
 const settings: readonly Setting[] = [
-  ...[bun, deno].map((runtime): Setting => ({
+  { runtime: bun, where: bun.name, env: {}, cgi: [''] },
+  { runtime: deno, where: deno.name, env: {}, cgi: ['/mnt'] },
+  ...otherNodes.map((runtime, index): Setting => ({
     runtime,
     where: runtime.name,
     env: {},
-    cgi: ['', '/mnt'],
+    cgi: index === 0 ? [] : [''],
   })),
-  ...otherNodes.map((runtime): Setting => ({ runtime, where: runtime.name, env: {}, cgi: [''] })),
+  // A CGI script uses no internals.
   ...[here, ...otherNodes].map((runtime): Setting => ({
     runtime,
     where: `${runtime.name} without internals`,
     env: { PORTICO_NO_INTERNALS: '1' },
-    cgi: runtime === here ? ['/mnt'] : [],
+    cgi: [],
   })),
 ]
 

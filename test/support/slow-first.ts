@@ -1,0 +1,19 @@
+/** Starts the slowest files first: one that starts last would keep the whole run waiting. */
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** The slowest first; each takes more than a minute on two cores. */
+const SLOW = [
+  'test/conformance/servers.test.ts',
+  'test/runtimes/conformance.test.ts',
+  'test/conformance/conformance.test.ts',
+  'test/bridge/frameworks.test.ts',
+  'test/browser/browser.test.ts',
+]
+
+export class SlowFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isSlow = ({ moduleId }: TestSpecification) => SLOW.some((name) => moduleId.endsWith(name))
+    const sorted = await super.sort(files)
+    return [...sorted.filter(isSlow), ...sorted.filter((file) => !isSlow(file))]
+  }
+}
