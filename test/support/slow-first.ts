@@ -10,9 +10,13 @@ const SLOW = [
   'test/browser/browser.test.ts',
 ]
 
+function isSlow({ moduleId }: TestSpecification): boolean {
+  return SLOW.some((name) => moduleId.endsWith(name))
+}
+
 export class SlowFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isSlow = ({ moduleId }: TestSpecification) => SLOW.some((name) => moduleId.endsWith(name))
+    // oxlint-disable-next-line unicorn/no-array-sort -- a method of vitest's class
     const sorted = await super.sort(files)
     return [...sorted.filter(isSlow), ...sorted.filter((file) => !isSlow(file))]
   }
