@@ -28,7 +28,7 @@ import {
   REQUIRE,
   transform,
 } from './sources.ts'
-import { residentFile } from './stub.ts'
+import { residentFile } from './front.ts'
 
 export type Target = 'node20' | 'node22' | 'node24' | 'bun'
 

@@ -26,8 +26,8 @@ const PASSED: ReadonlySet<string> = new Set(
 /** What a script gets of this process: Go's net/http/cgi passes PATH, suEXEC passes TZ. */
 const OWN = ['PATH', 'TZ'] as const
 
-/** For a process without a PATH: that of suEXEC. */
-const DEFAULT_PATH = '/usr/local/bin:/usr/bin:/bin'
+/** The PATH of suEXEC, for a process that has none. */
+export const SUEXEC_PATH = '/usr/local/bin:/usr/bin:/bin'
 
 /** Names that a shell and other programs take; others could not be exported. */
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
@@ -53,7 +53,7 @@ export function variablesOf(
     const value = process.env[name]
     if (value !== undefined) variables.set(name, encodeText(value))
   }
-  if (!variables.has('PATH')) variables.set('PATH', DEFAULT_PATH)
+  if (!variables.has('PATH')) variables.set('PATH', SUEXEC_PATH)
   for (const name in environ) {
     if (!isPassed(name)) continue
     const value: unknown = environ[name]

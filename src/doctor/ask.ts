@@ -76,7 +76,7 @@ const UNREACHABLE: Readonly<Record<string, readonly [reason: string, fix: string
   CERT_HAS_EXPIRED: ['the certificate has expired', 'renew the certificate'],
 }
 
-export type Answer =
+export type AskResult =
   | { readonly report: Report; readonly server: string; readonly status: number }
   | { readonly finding: Finding; readonly server: string; readonly status: number }
 
@@ -91,7 +91,7 @@ export class Asker {
     this.front = front
   }
 
-  async ask(path: string, init: RequestInit = {}): Promise<Answer> {
+  async ask(path: string, init: RequestInit = {}): Promise<AskResult> {
     const target = this.url + path
     const marks = markLogs(this.front?.setup?.logs ?? [])
     let response: Response

@@ -22,9 +22,9 @@ async function examineAuthorization(
   server: ServerName | undefined,
 ): Promise<Finding[]> {
   const credentials = Buffer.from(`${FORGED_NAME}:not-a-password`).toString('base64')
-  const answer = await asker.ask('/auth', { headers: { Authorization: `Basic ${credentials}` } })
-  if ('finding' in answer) return [ok('REMOTE_USER', 'the web server refuses a wrong password')]
-  const { environ } = answer.report
+  const result = await asker.ask('/auth', { headers: { Authorization: `Basic ${credentials}` } })
+  if ('finding' in result) return [ok('REMOTE_USER', 'the web server refuses a wrong password')]
+  const { environ } = result.report
   const findings: Finding[] = []
   if (environ['REMOTE_USER']) {
     findings.push(
@@ -43,13 +43,13 @@ async function examineAuthorization(
 }
 
 async function examineHeaders(asker: Asker, server: ServerName | undefined): Promise<Finding[]> {
-  const answer = await asker.ask('/forged', {
+  const result = await asker.ask('/forged', {
     headers: FORGED_HEADERS.map(([name, value]): [string, string] => [name, value]),
   })
   // A web server may refuse such a request.
-  if ('finding' in answer) return []
+  if ('finding' in result) return []
   const findings: Finding[] = []
-  for (const name of answer.report.forged) {
+  for (const name of result.report.forged) {
     const fix = fixFor(PROBLEMS[name] ?? 'REMOTE_USER', server)
     // From this machine the request may look like one of a trusted proxy.
     if (name === 'REMOTE_ADDR') {

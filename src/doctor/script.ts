@@ -9,7 +9,8 @@ import { LEAST_ADDRESS_SPACE } from './configurations/apache-scripts.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
 import type { Front } from './front.ts'
 import { environmentOf, textOf } from './processes.ts'
-import { examineModule, examineShebang, SERVER_PATH } from './shebang.ts'
+import { SUEXEC_PATH } from '../cgi-bin/variables.ts'
+import { examineModule, examineShebang } from './shebang.ts'
 
 /** Where Debian has suEXEC, which no PATH contains. */
 const SUEXEC = '/usr/lib/apache2/suexec'
@@ -40,8 +41,8 @@ export function examineScript(file: string, user: string | undefined, front?: Fr
 
 /** The PATH that the web server gives scripts, as far as it is known. */
 export function pathOf(front: Front | undefined): string {
-  if (front?.process === undefined || front.setup?.suexec !== undefined) return SERVER_PATH
-  return environmentOf(front.process.pid)['PATH'] ?? SERVER_PATH
+  if (front?.process === undefined || front.setup?.suexec !== undefined) return SUEXEC_PATH
+  return environmentOf(front.process.pid)['PATH'] ?? SUEXEC_PATH
 }
 
 function headOf(path: string): Buffer {

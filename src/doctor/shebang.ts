@@ -3,10 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname, extname, isAbsolute, join } from 'node:path'
 import { findInPath, interpreterOf, readShebang } from '../cgi-bin/shebang.ts'
+import { SUEXEC_PATH } from '../cgi-bin/variables.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
-
-/** What Apache and suEXEC give scripts. */
-export const SERVER_PATH = '/usr/local/bin:/usr/bin:/bin'
 
 /** A start that takes longer, in ms, is not slow because of Node alone. */
 const SLOW_START = 150
@@ -67,7 +65,7 @@ export function examineNode(program: string): Finding[] {
   const { stdout, status } = spawnSync(program, ['--version'], {
     encoding: 'utf8',
     // NODE_OPTIONS of this process may load more.
-    env: { PATH: SERVER_PATH },
+    env: { PATH: SUEXEC_PATH },
     timeout: NODE_TIMEOUT,
   })
   const took = Math.round(performance.now() - started)

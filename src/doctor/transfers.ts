@@ -115,16 +115,16 @@ async function examineResponses(asker: Asker, server: ServerName | undefined): P
   }
   const refused: string[] = []
   for (const method of ['PUT', 'PATCH', 'DELETE']) {
-    const answer = await asker.ask('/method', { method })
-    if ('finding' in answer) refused.push(method)
+    const result = await asker.ask('/method', { method })
+    if ('finding' in result) refused.push(method)
   }
   if (refused.length > 0) {
     add('methods', `${refused.join(', ')} requests do not reach the application`, 'methods')
   }
   let failed = 0
   for (let at = 0; at < REPEATS; at++) {
-    const answer = await asker.ask(`/again?${at}`)
-    if ('finding' in answer) failed++
+    const result = await asker.ask(`/again?${at}`)
+    if ('finding' in result) failed++
   }
   if (failed > 0) {
     const message = `${failed} of ${REPEATS} requests fail: one of several applications has ended`

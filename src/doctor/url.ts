@@ -1,5 +1,5 @@
 /** Asks an application through its web server, and compares what arrives with what was sent. */
-import { type Answer, Asker, type Report } from './ask.ts'
+import { type AskResult, Asker, type Report } from './ask.ts'
 import { examineBackends } from './backend.ts'
 import { failure, type Finding, ok } from './finding.ts'
 import { fixFor } from './fixes.ts'
@@ -82,7 +82,7 @@ const UNREACHABLE = new Set([
 ])
 
 /** A port that listens for the other family only, or that another program has. */
-function examineListening(url: URL, { status }: Answer): Finding[] {
+function examineListening(url: URL, { status }: AskResult): Finding[] {
   if (!isLocal(url.hostname)) return []
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80))
   const families = familiesOf(port)

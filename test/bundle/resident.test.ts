@@ -391,7 +391,7 @@ describe('A resident bundle serves each request by itself, and says why,', () =>
     expect(result.stderr).toMatch(message)
   })
 
-  // Functions of the C library in place of a host that refuses: Perl calls them, the stub is unchanged.
+  // Functions of the C library in place of a host that refuses: Perl calls them, the front script is unchanged.
   test.skipIf(compiler === undefined).each([
     ['flock', 'ENOLCK', 'as on network file systems without locks', 2, 'int a, int b'],
     ['fork', 'EAGAIN', 'as on hosts that limit processes', 6, 'void'],

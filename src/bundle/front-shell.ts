@@ -2,10 +2,10 @@
  * The front of a resident bundle in `sh`, for hosts without Perl. `cgi-fcgi` of libfcgi hands the
  * request over; without it every request runs Node.
  */
-import type { StubSettings } from './stub-settings.ts'
+import type { FrontSettings } from './front-settings.ts'
 
 /** The shell part, up to and including the line `__END__`. */
-export function shellStub({ node, flags, loader, environment, start }: StubSettings): string {
+export function shellFront({ node, flags, loader, environment, start }: FrontSettings): string {
   const run = `"$node" ${[...flags, '-e'].map(quote).join(' ')} ${quote(loader)} "$app"`
   const keep = environment.map((name) => `${name}="\${${name}-}"`).join(' ')
   return `#!/bin/sh

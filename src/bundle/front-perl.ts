@@ -5,10 +5,10 @@
  * No modules, because `use Socket` alone takes longer than the request. Perl 5.8 is enough. Whatever
  * fails before the request body is read makes it run Node for this one request.
  */
-import type { StubSettings } from './stub-settings.ts'
+import type { FrontSettings } from './front-settings.ts'
 
 /** The Perl part, up to and including the line `__END__`. */
-export function perlStub({ node, flags, loader, environment, start }: StubSettings): string {
+export function perlFront({ node, flags, loader, environment, start }: FrontSettings): string {
   return `#!/usr/bin/perl
 # A bundle of Portico: this script, and after __END__ the program that it runs.
 my $node = ${quote(node)};

@@ -1,5 +1,5 @@
-/** The settings of a resident bundle's stub, in Perl or in `sh`. */
-export interface StubSettings {
+/** The settings of a resident bundle's front script, in Perl or in `sh`. */
+export interface FrontSettings {
   /** The path of Node, or its name to look for in PATH. */
   readonly node: string
   /** Flags of Node. */

@@ -2,17 +2,17 @@
  * The front of a resident bundle: a script that hands each CGI request over to one resident process.
  * In Perl it starts that process itself; in `sh` it needs `cgi-fcgi` of libfcgi for the warm requests.
  */
-import type { StubSettings } from './stub-settings.ts'
-import { perlStub } from './stub-perl.ts'
-import { shellStub } from './stub-shell.ts'
+import type { FrontSettings } from './front-settings.ts'
+import { perlFront } from './front-perl.ts'
+import { shellFront } from './front-shell.ts'
 
-/** The line after which the program begins, in both stubs. */
+/** The line after which the program begins, in both front scripts. */
 const END = '\n__END__\n'
 
 /** The variables that say where a process runs, and nothing about a request. */
 const ENVIRONMENT = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR']
 
-const START: StubSettings['start'] = {
+const START: FrontSettings['start'] = {
   // Longer than readyTime, so that a waiting request can use the process that another one starts.
   lockTime: 25,
   // A large application on a shared host takes seconds; web servers give a CGI script 60 s or more.
@@ -32,9 +32,9 @@ export interface ResidentFile {
   readonly environment?: readonly string[]
 }
 
-/** The text of a resident bundle: the stub, and the program after it. */
+/** The text of a resident bundle: the front script, and the program after it. */
 export function residentFile(file: ResidentFile): string {
-  const render = file.shell ? shellStub : perlStub
+  const render = file.shell ? shellFront : perlFront
   const settings = {
     node: file.node ?? 'node',
     flags: file.flags ?? [],
