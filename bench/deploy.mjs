@@ -13,7 +13,7 @@ import { canMakeNetworks, LoopbackFleet, NamespaceFleet, startOn } from './fleet
 import { freePort } from './nginx.mjs'
 
 const options = readOptions('Requests and sessions that are lost while hosts fail', {
-  seconds: [30, 'how long each balancer is under load'],
+  seconds: [30, 'how long each balancer is under load, apart from the time until hosts are back'],
   silence: [5, 'seconds after which a balancer asks another host'],
   connections: [16, 'connections of wrk'],
   sessions: [8, 'visitors with a session'],
@@ -22,20 +22,32 @@ const options = readOptions('Requests and sessions that are lost while hosts fai
   json: [false, 'print JSON'],
 })
 
-/** What happens on which host, as parts of the time. */
+/**
+ * What happens on which host, each after a part of the time. `start`, `restore` and `replace` end when
+ * the balancer sends requests to the host again. So at most one host is away at a time, however slow
+ * the machine is.
+ */
 const SCHEDULE = [
   [0.1, 'stop', 'app1'],
-  [0.2, 'start', 'app1'],
-  [0.3, 'isolate', 'app2'],
-  [0.6, 'restore', 'app2'],
-  [0.7, 'destroy', 'app3'],
-  [0.8, 'replace', 'app3'],
+  [0.1, 'start', 'app1'],
+  [0.1, 'isolate', 'app2'],
+  [0.3, 'restore', 'app2'],
+  [0.1, 'destroy', 'app3'],
+  [0.1, 'replace', 'app3'],
+  [0.2],
 ]
+
+/** For wrk, in seconds: more than the schedule takes. It ends earlier, by SIGINT. */
+const LONGEST_RUN = 600
+
+/** Requests through the balancer until one reaches a host that is back. */
+const MOST_ATTEMPTS = 600
 
 const DONE = `done = function(summary)
   local e = summary.errors
-  io.write(string.format('{"requests":%d,"status":%d,"socket":%d}\\n',
-    summary.requests, e.status, e.connect + e.read + e.write + e.timeout))
+  io.write(string.format(
+    '{"requests":%d,"errors":{"status":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d}}\\n',
+    summary.requests, e.status, e.connect, e.read, e.write, e.timeout))
 end\n`
 
 const portico = join(root, 'bin/portico.cjs')
@@ -84,15 +96,23 @@ const events = {
   },
 }
 
+/** The events after which the balancer uses a host again. */
+const RETURNS = new Set(['start', 'restore', 'replace'])
+
 /** The example, with the addresses, the port and the time of this run. */
 function example(name, webPort) {
   return readFileSync(join(root, 'examples/deploy', name), 'utf8')
     .replaceAll(/10\.0\.0\.(\d+):9000/g, `${fleet.prefix}$1:${appPort}`)
     .replace(/^( *listen) 80;/m, `$1 ${fleet.address('balancer')}:${webPort};`)
     .replace(/^( *bind) :80$/m, `$1 ${fleet.address('balancer')}:${webPort}`)
+    .replaceAll('fail_timeout=5s', `fail_timeout=${options.silence}s`)
     .replace('fastcgi_read_timeout 5s', `fastcgi_read_timeout ${options.silence}s`)
     .replace('timeout server 5s', `timeout server ${options.silence}s`)
 }
+
+/** What nginx logs of a request that a client would call lost. */
+const NGINX_LOG = `map $status $lost { ~^[123] 0; default 1; }
+log_format lost '$time_iso8601 $request_method $uri $status in $request_time s: $upstream_addr $upstream_status';`
 
 const balancers = {
   async nginx(webPort) {
@@ -104,31 +124,46 @@ const balancers = {
       join(place, 'nginx.conf'),
       `daemon off; pid ${place}/pid; worker_processes 2; events { worker_connections 1024; }
 ${process.getuid() === 0 ? 'user root;' : ''}
-http { access_log off; keepalive_requests 1000000000; ${lines}\n${example('nginx.conf', webPort)}}`,
+http { ${NGINX_LOG} access_log ${place}/lost.log lost if=$lost;
+keepalive_requests 1000000000; ${lines}\n${example('nginx.conf', webPort)}}`,
     )
     const files = ['-c', join(place, 'nginx.conf'), '-p', place, '-e', join(place, 'error.log')]
-    return startOn(fleet, 'balancer', [findProgram('nginx'), ...files])
+    const balancer = await startOn(fleet, 'balancer', [findProgram('nginx'), ...files])
+    const losses = () => linesOf(readFileSync(join(place, 'lost.log'), 'utf8'))
+    return { process: balancer, losses }
   },
   async haproxy(webPort) {
     const file = join(directory, 'haproxy.cfg')
+    // It logs failed and repeated requests, and the hosts that it stops and starts using.
     const text = example('haproxy.cfg', webPort)
+      .replace('log /dev/log local0', 'log stdout format timed daemon')
+      .replace('option httplog', 'option httplog\n    option dontlog-normal')
     writeFileSync(
       file,
       process.getuid() === 0 ? text : text.replaceAll(/^ {4}(?:user|group) .*\n/gm, ''),
     )
-    return startOn(fleet, 'balancer', [findProgram('haproxy'), '-db', '-f', file])
+    const balancer = await startOn(fleet, 'balancer', [findProgram('haproxy'), '-db', '-f', file])
+    return { process: balancer, losses: () => linesOf(balancer.output).filter(isLossOfHAProxy) }
   },
 }
 
-async function untilServed(url, balancer) {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    const curl = ['curl', '--silent', '--fail', '--output', '/dev/null', '--max-time', '1', url]
-    const child = await startOn(fleet, 'balancer', curl)
+const linesOf = (text) => text.split('\n').filter(Boolean)
+
+/** A status of 500 or more, or a termination state that is neither `--` nor the client's. */
+function isLossOfHAProxy(line) {
+  const [, status, state] = / (-1|\d{3}) \d+ - - (..)/.exec(line) ?? []
+  return status !== undefined && (Number(status) >= 500 || /^[^-C]/.test(state))
+}
+
+/** Waits until the balancer serves, from `host`. */
+async function untilServed(url, balancer, host = '') {
+  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
+    const child = await startOn(fleet, 'balancer', ['curl', '--silent', '--max-time', '10', url])
     await child.closed
-    if (child.exitCode === 0) return
-    await sleep(100)
+    if (child.exitCode === 0 && child.output.includes(`Hello from ${host}`)) return
+    await sleep(50)
   }
-  throw new Error(`The balancer does not serve: ${balancer.output}`)
+  throw new Error(`The balancer does not serve ${host}: ${balancer.process.output}`)
 }
 
 async function measure(name) {
@@ -138,7 +173,7 @@ async function measure(name) {
   await untilServed(url, balancer)
   const script = join(directory, 'done.lua')
   writeFileSync(script, DONE)
-  const flags = ['-t1', `-c${options.connections}`, `-d${options.seconds}s`, '--timeout', '60s']
+  const flags = ['-t1', `-c${options.connections}`, `-d${LONGEST_RUN}s`, '--timeout', '60s']
   const visitors = await startOn(
     fleet,
     'balancer',
@@ -146,21 +181,29 @@ async function measure(name) {
     { stdin: 'pipe' },
   )
   const wrk = await startOn(fleet, 'balancer', ['wrk', ...flags, '-s', script, url])
-  const start = performance.now()
+  const start = new Date()
+  const timeline = []
   for (const [part, event, host] of SCHEDULE) {
-    const due = start + part * options.seconds * 1000
-    await sleep(Math.max(0, due - performance.now()))
+    await sleep(part * options.seconds * 1000)
+    if (event === undefined) break
+    const from = new Date()
     await events[event](host)
+    if (RETURNS.has(event)) await untilServed(url, balancer, host)
+    timeline.push(`${event} ${host}: ${from.toISOString()} to ${new Date().toISOString()}`)
   }
+  wrk.kill('SIGINT')
   await wrk.closed
   visitors.stdin.end()
   await visitors.closed
-  balancer.kill()
-  await balancer.closed
-  const { requests, status, socket } = JSON.parse(wrk.output.match(/^\{.*\}$/m)[0])
+  const seconds = (Date.now() - start) / 1000
+  balancer.process.kill()
+  await balancer.process.closed
+  const { requests, errors } = JSON.parse(wrk.output.match(/^\{.*\}$/m)[0])
   const { statuses, ...counts } = JSON.parse(visitors.output)
-  if (Object.keys(statuses).length > 0) console.error(name, JSON.stringify(statuses))
-  return { balancer: name, requests, lost: status + socket, ...counts }
+  const lost = Object.values(errors).reduce((sum, count) => sum + count, 0)
+  const losses = balancer.losses()
+  const result = { balancer: name, seconds, requests, lost, ...counts }
+  return { ...result, errors, statuses, losses, timeline }
 }
 
 const results = []
@@ -180,7 +223,14 @@ try {
     mkdirSync(join(directory, host), { mode: 0o700 })
     await startHost(host)
   }
-  for (const name of options.balancer) results.push(await measure(name))
+  for (const name of options.balancer) {
+    const result = await measure(name)
+    results.push(result)
+    const { errors, statuses, losses, timeline } = result
+    if (result.lost + result.getsFailed > 0 || losses.length > 0) {
+      console.error(name, JSON.stringify({ errors, statuses, losses, timeline }, null, 2))
+    }
+  }
 } finally {
   await fleet.close()
 }
