@@ -105,17 +105,20 @@ interface Seen {
   missing?: number
   /** The status of a path that ends in a slash. */
   slash?: number
-  /** The status of a request with a chunked body, or null where a body may be lost. */
-  chunked?: number | null
+  /** The status of a request with a chunked body. */
+  chunked?: number
 }
 
 /** What is not as with other servers. docs/servers/cgi-elsewhere.md has the same in words. */
 const LIMITS: Readonly<Record<string, Seen>> = {
   uwsgi: {},
   busybox: { authorization: null, slash: 404 },
-  mini_httpd: { foo: null, authorization: null, chunked: null },
+  mini_httpd: { foo: null, authorization: null },
   python: { foo: null, authorization: null, missing: 200, chunked: 200 },
 }
+
+/** Those that lose a small body that arrives together with its head, and reset the connection. */
+const LOSE_BODIES = new Set(['mini_httpd'])
 
 describe.each(Object.entries(LIMITS))(
   '%s, as docs/servers/cgi-elsewhere.md starts it,',
@@ -171,10 +174,10 @@ describe.each(Object.entries(LIMITS))(
         }
       })
 
-      it.skipIf(expected.chunked === null)(
-        'that reads a body with a length, and refuses a chunked one that it cannot read',
-        async () => {
-          expect((await ask(port, '', CHUNKED)).status).toBe(expected.chunked)
+      it.each(LOSE_BODIES.has(name) ? [] : [expected.chunked])(
+        'that reads a body with a length, and responds to a chunked one with a %s',
+        async (status) => {
+          expect((await ask(port, '', CHUNKED)).status).toBe(status)
           const whole = await ask(port, '', { method: 'POST', body: 'a=1' })
           expect([whole.status, String(whole.body)]).toEqual([200, '3'])
         },

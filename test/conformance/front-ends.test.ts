@@ -220,16 +220,16 @@ async function writeCgi(path: string): Promise<void> {
   await chmod(join(path, 'env.cgi'), 0o755)
 }
 
-const fcgiwrap = findProgram('fcgiwrap')
+const fcgiwrap = installed('fcgiwrap')
 
-describe.skipIf(fcgiwrap === undefined || !installed('nginx').available)('fcgiwrap', () => {
+describe.skipIf(!fcgiwrap.available || !installed('nginx').available)('fcgiwrap', () => {
   let child: ChildProcess
   let server: WebServer
 
   beforeAll(async () => {
     const wrapped = join(directory, 'fcgiwrap.sock')
     await writeCgi(join(directory, 'cgi-bin'))
-    child = spawn(fcgiwrap!, ['-s', `unix:${wrapped}`], {
+    child = spawn(findProgram('fcgiwrap')!, ['-s', `unix:${wrapped}`], {
       stdio: 'ignore',
       env: { PATH: `${resolve(process.execPath, '..')}:/usr/bin:/bin` },
     })

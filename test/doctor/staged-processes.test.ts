@@ -150,13 +150,13 @@ describe.skipIf(!nginx.available)(`Behind nginx${nginx.hint}, portico doctor`, (
     expect(code).toBe(0)
   })
 
-  const unshare = process.getuid?.() === 0 ? findProgram('unshare') : undefined
-  it.skipIf(unshare === undefined)('names a socket that PrivateTmp hides from nginx', async () => {
+  const unshares = process.getuid?.() === 0 && installed('unshare').available
+  it.skipIf(!unshares)('names a socket that PrivateTmp hides from nginx', async () => {
     const directory = mkdtempSync('/var/tmp/portico-private-')
     closers.push(() => rmSync(directory, { recursive: true, force: true }))
     const [port] = await freePorts(1)
     const text = configuration(directory, port!, apps.fastcgi)
-    const private_ = [unshare!, '-m', '/bin/sh', '-c', 'mount -t tmpfs tmpfs /tmp && ']
+    const private_ = ['unshare', '-m', '/bin/sh', '-c', 'mount -t tmpfs tmpfs /tmp && ']
     await runNginx(directory, text, private_)
     const { code, findings } = await diagnose(`http://127.0.0.1:${port}/doctor`)
     expect(wrong(findings)).toEqual([

@@ -328,8 +328,8 @@ export function testPeers({ protocols, command, withoutDescriptors }: Tested): v
       two[1]!.destroy()
     })
 
-    it.runIf(withoutDescriptors !== 'fails')(
-      'the server survives running out of descriptors',
+    it.each(withoutDescriptors === 'fails' ? [] : [withoutDescriptors])(
+      'the server survives running out of descriptors: it %s',
       async () => {
         const poor = await target({}, 'ulimit -n 48;')
         const many = Array.from({ length: 60 }, () => open(poor, protocol).send(waiting[protocol]))
@@ -391,8 +391,8 @@ export function testPeers({ protocols, command, withoutDescriptors }: Tested): v
       await peer.closed
     })
 
-    it.runIf(protocols.includes('http'))(
-      'closes an HTTP connection after the last response',
+    it.each(protocols.filter((protocol) => protocol === 'http'))(
+      'closes an %s connection after the last response',
       async () => {
         const client = open(few, 'http').send(...Array.from({ length: 4 }, () => http('/', '')))
         await client.closed

@@ -117,19 +117,24 @@ describe.each(kinds)('KeyvStore with $title', ({ name, available, start }) => {
     expect(await store.load('new')).toBe('{}')
     expect(await store.remove('old')).toBe(false)
   })
-
-  // Not with @keyv/postgres 2.2: its pool has no listener for the error of an idle connection.
-  it.skipIf(!available || name !== 'redis')('rejects when the database is gone', async () => {
-    const own = await start!()
-    const other = new Keyv({ store: await adapterOf(name, own.address), namespace: 'x' })
-    other.on('error', () => {})
-    const gone = new KeyvStore(other, { timeout: 500 })
-    await gone.save('a', '{}', later())
-    await own.stop()
-    await expect(gone.save('a', '{}', later())).rejects.toThrow()
-    await expect(gone.load('a')).rejects.toThrow()
-  })
 })
+
+// Not over @keyv/postgres 2.2, whose pool has no listener for the error of an idle connection.
+describe.each(kinds.filter(({ name }) => name === 'redis'))(
+  'KeyvStore with $title',
+  ({ name, available, start }) => {
+    it.skipIf(!available)('rejects when the database is gone', async () => {
+      const own = await start!()
+      const other = new Keyv({ store: await adapterOf(name, own.address), namespace: 'x' })
+      other.on('error', () => {})
+      const gone = new KeyvStore(other, { timeout: 500 })
+      await gone.save('a', '{}', later())
+      await own.stop()
+      await expect(gone.save('a', '{}', later())).rejects.toThrow()
+      await expect(gone.load('a')).rejects.toThrow()
+    })
+  },
+)
 
 it.each([undefined, {}, 'redis://localhost'])('KeyvStore refuses %s', (value) => {
   expect(() => new KeyvStore(value as unknown as Keyv)).toThrow(ConfigurationError)
