@@ -42,7 +42,7 @@ export async function examineUrl(address: string): Promise<Finding[]> {
   const { report } = first
   return mostExact([
     ok('web server', `${software || 'it'} passes requests on`),
-    ...configured,
+    ...configured.filter((finding) => !isCorrected(finding, report, url)),
     ...examinePath(report, url, server),
     ...examineNames(report, url, server),
     ...(await examineForging(asker, server)),
@@ -61,6 +61,12 @@ async function examineFront(front: Front | undefined): Promise<Finding[]> {
       examineScript(file, front.user, front).filter(({ level }) => level === 'failure'),
     ),
   ]
+}
+
+/** The application's scriptName makes up for a SCRIPT_NAME that the web server leaves empty. */
+function isCorrected({ check }: Finding, { environ }: Report, { pathname }: URL): boolean {
+  const { SCRIPT_NAME: name = '' } = environ
+  return check === 'SCRIPT_NAME' && name !== '' && decodeURIComponent(pathname).startsWith(name)
 }
 
 /** Whether a finding is a reason why no request can reach the application. */

@@ -20,7 +20,7 @@ afterAll(closeAll)
 
 /** Starts a web server with all sites, and returns their ports. */
 async function start(
-  program: 'lighttpd' | 'caddy' | 'haproxy',
+  program: 'lighttpd' | 'caddy' | 'haproxy' | 'h2o',
   stagings: readonly Staging[],
   configure: (sites: string[], directory: string, port: number) => string,
   args: (config: string) => string[],
@@ -272,6 +272,114 @@ ${sites.join('\n')}
   })
 
   it.each(haproxyStagings.map((staging, index) => [staging.fault, staging, index] as const))(
+    'names %s',
+    async (_, staging, index) => {
+      await expectNamed(staging, ports[index]!)
+    },
+  )
+})
+
+const path = (port: number, mount: string, ...lines: string[]): string =>
+  `  "127.0.0.1:${port}":
+    listen:
+      host: 127.0.0.1
+      port: ${port}
+    paths:
+      "${mount}":
+${lines.map((line) => `        ${line}\n`).join('')}`
+const connect = (socket: string): string[] => [
+  'fastcgi.connect:',
+  `  port: ${socket}`,
+  '  type: unix',
+]
+const KEPT = 'proxy.preserve-host: ON'
+
+const h2oStagings: readonly Staging[] = [
+  {
+    fault: 'FastCGI to an application that speaks HTTP',
+    site: (port, { http }) => path(port, '/', ...connect(http)),
+    level: 'failure',
+    check: 'protocol',
+    message: /speaks http, and the web server expects fastcgi/,
+    fix: /^proxy\.reverse\.url/,
+  },
+  {
+    fault: 'HTTP to an application that speaks FastCGI',
+    site: (port, { fastcgi }) =>
+      path(port, '/', KEPT, `proxy.reverse.url: "http://[unix:${fastcgi}]/"`),
+    level: 'failure',
+    check: 'protocol',
+    message: /speaks fastcgi, and the web server expects http/,
+    fix: /^fastcgi\.connect/,
+  },
+  {
+    fault: 'a wrong path of the socket',
+    site: (port, { directory }) => path(port, '/', ...connect(`${directory}/wrong.sock`)),
+    level: 'failure',
+    check: 'socket',
+    message: /wrong\.sock does not exist/,
+  },
+  {
+    fault: 'a Host header that is replaced',
+    site: (port, { http }) => path(port, '/', `proxy.reverse.url: "http://[unix:${http}]/"`),
+    level: 'failure',
+    check: 'HTTP_HOST',
+    message: /replaces the Host header/,
+    fix: /^proxy\.preserve-host: ON$/,
+    also: ['web server'],
+  },
+  {
+    fault: 'a mount point that proxy.reverse.url removes',
+    site: (port, { http }) =>
+      path(port, '/app', KEPT, `proxy.reverse.url: "http://[unix:${http}]/"`),
+    path: '/app/doctor',
+    level: 'failure',
+    check: 'mount',
+    message: /replaces \/app by \//,
+    fix: /^proxy\.reverse\.url: "http:\/\/\[unix:.*\]\/app"$/,
+    also: ['PATH_INFO'],
+  },
+  {
+    fault: 'a mount point that the application does not know',
+    site: (port, { fastcgi }) => path(port, '/app', ...connect(fastcgi)),
+    path: '/app/doctor',
+    level: 'warning',
+    check: 'SCRIPT_NAME',
+    message: /an empty SCRIPT_NAME, and PATH_INFO begins with \/app/,
+    fix: /^scriptName: '\/app' in the application$/,
+    also: ['web server'],
+  },
+]
+
+const h2o = installed('h2o')
+describe.skipIf(!h2o.available)(`Behind H2O${h2o.hint}, portico doctor`, () => {
+  let ports: number[] = []
+  beforeAll(async () => {
+    ports = await start(
+      'h2o',
+      h2oStagings,
+      (sites, directory, port) => `
+${workerUser === undefined ? '' : `user: ${workerUser}`}
+pid-file: ${directory}/h2o.pid
+error-log: ${directory}/error.log
+temp-buffer-path: ${directory}
+hosts:
+  "127.0.0.1:${port}":
+    listen:
+      host: 127.0.0.1
+      port: ${port}
+    paths:
+      "${readyPath}":
+        redirect:
+          status: 307
+          url: /
+${sites.join('')}
+`,
+      (config) => ['-c', config],
+    )
+  })
+
+  it.each(h2oStagings.map((staging, index) => [staging.fault, staging, index] as const))(
     'names %s',
     async (_, staging, index) => {
       await expectNamed(staging, ports[index]!)

@@ -14,7 +14,7 @@ const GLOSSARY_TABLE = /^\| use \| not \|(?:\n\|.*)+/gm
 
 // What a program can stand behind in the ordinary sense.
 const IN_FRONT =
-  'nginx|Apache|httpd|lighttpd|HAProxy|Caddy|IIS|mod_\\w+|uWSGI|prox(?:y|ies)|servers?|' +
+  'nginx|Apache|httpd|lighttpd|HAProxy|Caddy|H2O|IIS|mod_\\w+|uWSGI|prox(?:y|ies)|servers?|' +
   'gateways?|balancers?|firewalls?|CDN|NAT'
 const GAP = '[\\s*#/`]+'
 
