@@ -85,6 +85,26 @@ test('docs/which-gateway.md has the figures of docs/performance.md', () => {
   }
 })
 
+test('README.md and docs/which-gateway.md have the same figures, and name what measures them', () => {
+  const readme = readFileSync('README.md', 'utf8').replaceAll('\n', ' ')
+  const page = readFileSync('docs/which-gateway.md', 'utf8').replaceAll('\n', ' ')
+  const rows = rowsOf('which-gateway')
+  const cpuOf = (name: string) => rows.find((row) => row[1] === name)?.[3]
+  const [, fastcgi, http] = /takes ([\d.]+) µs .*? and ([\d.]+) µs/.exec(readme) ?? []
+  expect([fastcgi, http]).toEqual([cpuOf('Portico FastCGI'), cpuOf('node:http')])
+  const shown = /A CGI request takes (\d+) ms, and an empty Node program takes (\d+)/.exec(readme)
+  const measured = /(\d+) ms with `portico\.cjs`, where an empty Node program takes (\d+)/.exec(
+    page,
+  )
+  expect(shown?.slice(1)).toEqual(measured?.slice(1))
+  const [, express] = /Express over FastCGI takes ([\d.]+) of the CPU time/.exec(page) ?? []
+  const row = rowsOf('performance').find((each) => each[2] === 'Express on FastCGIHandler')
+  expect(express).toBe(row?.[6])
+  const programs = [...page.matchAll(/`node (bench\/[\w-]+\.mjs)`/g)].map(([, name]) => name!)
+  expect(programs).toEqual(['bench/engines.mjs', 'bench/cgi-start.mjs', 'bench/frameworks.mjs'])
+  for (const name of programs) expect(existsSync(name)).toBe(true)
+})
+
 /** Programs in other languages that a page compares with; without one, its command is not run. */
 const OTHERS: Readonly<Record<string, string[]>> = {
   python3: ['-c', 'import wsgiref'],
