@@ -1,5 +1,5 @@
 /** `portico init`: configuration files for web servers and supervisors. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { spawnSync } from 'node:child_process'
 import { basename, join, resolve } from 'node:path'
@@ -7,7 +7,7 @@ import { ConfigurationError } from '../errors.ts'
 import { suggestion } from '../options/names.ts'
 import { descriptions } from '../servers/descriptions.ts'
 import { difference } from '../servers/difference.ts'
-import { findProgram, findServer, findUser, groupOf } from '../servers/find.ts'
+import { findProgram, findUser, groupOf } from '../servers/find.ts'
 import {
   type Authentication,
   checkSite,
@@ -18,6 +18,7 @@ import {
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
 import type { FlagValues } from './flags.ts'
+import { exposed, hints, start, unreachable } from './init-hints.ts'
 import { UsageError } from './usage-error.ts'
 
 const NAMES = descriptions.map(({ name }) => name)
@@ -125,11 +126,16 @@ async function run(call: Call): Promise<number> {
   }
   if (values['install'] === true) {
     const { install } = await import('../servers/install.ts')
-    return install(description, site, values['force'] === true, call) ? EXIT.done : EXIT.failed
+    err(unreachable(description, site).join(''))
+    if (!install(description, site, values['force'] === true, call)) return EXIT.failed
+    for (const line of start(description, site)) out(`then: ${line}\n`)
+    return EXIT.done
   }
   const files = description.configure(site)
   if (values['check'] === true) return check(description, files, call)
+  err(unreachable(description, site).join(''))
   if (typeof values['write'] === 'string') {
+    err(exposed(files, site, resolve(values['write'])))
     return write(values['write'], files, values['force'] === true, call)
   }
   for (const each of files) {
@@ -224,31 +230,6 @@ function pair(
   return [first, second]
 }
 
-/** What to do with the files, as comments of a shell. */
-function hints(description: ServerDescription, site: Site, files: readonly ConfigFile[]): string {
-  const found = findServer(description)
-  const lines = [
-    ...(description.program === undefined
-      ? []
-      : [
-          found
-            ? `${description.title} here: ${found.path} ${found.version}`.trim()
-            : `${description.title} is not installed here`,
-        ]),
-    `${files.length > 1 ? 'Files' : 'File'}: ${files.map(({ path }) => path).join(' ')}`,
-    ...(site.mount !== '' && description.needsScriptName?.includes(site.gateway)
-      ? [`the application needs scriptName: '${site.mount}'`]
-      : []),
-    ...(site.hostname === '_' && existsSync(description.defaultSite ?? '')
-      ? [
-          `${description.defaultSite} gets the requests for which no site has a name: see --hostname`,
-        ]
-      : []),
-    ...description.activate(site).map((line) => `then: ${line}`),
-  ]
-  return lines.map((line) => `# ${line}\n`).join('')
-}
-
 async function write(
   directory: string,
   files: readonly ConfigFile[],
@@ -257,10 +238,11 @@ async function write(
 ): Promise<number> {
   await mkdir(directory, { recursive: true })
   let code: number = EXIT.done
-  for (const { path, text, mode = 0o644 } of files) {
+  for (const file of files) {
+    const { path, text, mode = 0o644 } = file
     const target = join(directory, basename(path))
     const present = await contentOf(target)
-    if (present === text) {
+    if (present === text || (present !== undefined && file.suffices?.(present))) {
       out(`unchanged ${target}\n`)
       continue
     }
@@ -284,9 +266,10 @@ async function check(
   { out, err }: Call,
 ): Promise<number> {
   let code: number = EXIT.done
-  for (const { path, text } of files) {
+  for (const file of files) {
+    const { path, text } = file
     const present = await contentOf(path)
-    if (present === text) {
+    if (present === text || (present !== undefined && file.suffices?.(present))) {
       out(`${path}: as it would be written\n`)
       continue
     }

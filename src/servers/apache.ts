@@ -81,6 +81,7 @@ export const apacheFcgid: ServerDescription = {
   gateways: ['fastcgi'],
   program: 'apache2',
   packages: ['apache2', 'libapache2-mod-fcgid'],
+  runs: ({ program }) => [program],
   configure: (site) => [
     siteFile(
       site,

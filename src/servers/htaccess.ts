@@ -1,6 +1,7 @@
 /** Apache httpd on shared hosting: what a .htaccess file can do. */
 import { authentication, AUTHORIZATION, CONTENT_LENGTH, ENCODED_SLASHES } from './apache.ts'
-import { lines, type ServerDescription } from './site.ts'
+import { cgi, fcgi } from './services.ts'
+import { lines, type ServerDescription, type Site } from './site.ts'
 
 export const htaccess: ServerDescription = {
   name: 'htaccess',
@@ -9,17 +10,24 @@ export const htaccess: ServerDescription = {
   takes: ['auth'],
   program: 'apache2',
   packages: ['apache2'],
-  configure: ({ auth, gateway }) => [
+  configure: (site) => [
     {
       path: '.htaccess',
-      text: `${lines(gateway === 'cgi' ? HTACCESS : HTACCESS_FCGID, auth && authentication(auth))}\n`,
+      text: `${lines(site.gateway === 'cgi' ? HTACCESS : HTACCESS_FCGID, site.auth && authentication(site.auth))}\n`,
     },
+    ...script(site).configure(site),
   ],
-  activate: () => [],
+  runs: (site) => script(site).runs!(site),
+  activate: (site) => script(site).activate(site),
   quirks: [
     ENCODED_SLASHES,
     AUTHORIZATION,
     CONTENT_LENGTH,
+    {
+      versions: 'every version',
+      symptom: 'clients can read every file of the directory, `package.json` included',
+      remedy: 'the application and its `node_modules` are outside of the document root',
+    },
     {
       versions: 'every version',
       symptom: 'SCRIPT_NAME is /index.cgi, which no URL contains',
@@ -42,6 +50,11 @@ export const htaccess: ServerDescription = {
       remedy: 'the application reads its settings from a file',
     },
   ],
+}
+
+/** What the URLs reach. */
+function script({ gateway }: Site): ServerDescription {
+  return gateway === 'cgi' ? cgi : fcgi
 }
 
 const HTACCESS = `# Every URL of this directory that is not a file reaches index.cgi.

@@ -52,13 +52,18 @@ export function install(
     chmodSync(path, mode)
     output.out(`wrote ${path}\n`)
   }
-  for (const command of description.activate(site)) {
+  const commands = description.activate(site)
+  for (const command of commands) {
     output.out(`+ ${command}\n`)
     const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' })
     if (status === 0) continue
     output.err(`${stdout}${stderr}${command}: failed with ${status ?? 'a signal'}\n`)
     undo(description, site, changed, others)
     output.err('Nothing has been installed: everything is as it was.\n')
+    if (command === commands.at(-1) && description.program !== undefined) {
+      const { title, program } = description
+      output.err(`If ${title} is not running, start it and try again: systemctl start ${program}\n`)
+    }
     return false
   }
   return true

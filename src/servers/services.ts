@@ -1,7 +1,7 @@
 /** What starts the application: systemd, and scripts for CGI and mod_fcgid. */
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { lines, type ServerDescription, type Site, unixPath } from './site.ts'
+import { type ConfigFile, lines, type ServerDescription, type Site, unixPath } from './site.ts'
 
 /** Seconds that a supervisor waits before it kills. Portico's own limit is 8 s, `shutdownTimeout`. */
 export const STOP_SECONDS = 15
@@ -20,6 +20,7 @@ export const systemd: ServerDescription = {
   title: 'systemd',
   gateways: ['fastcgi', 'scgi', 'http'],
   takes: [],
+  runs: ({ program }) => [process.execPath, porticoOf(program), program],
   configure: (site) => [
     { path: '/etc/systemd/system/portico.socket', text: socketUnit(site) },
     { path: '/etc/systemd/system/portico.service', text: serviceUnit(site) },
@@ -137,6 +138,19 @@ function escapeUnit(text: string): string {
   return text.replaceAll('%', '%%').replaceAll(' ', String.raw`\x20`)
 }
 
+/** Without "type": "module" above them, scripts with other endings are CommonJS. */
+const COMMONJS: ConfigFile = {
+  path: 'package.json',
+  text: '{ "type": "commonjs" }\n',
+  suffices(present) {
+    try {
+      return (JSON.parse(present) as { type?: unknown }).type !== 'module'
+    } catch {
+      return false
+    }
+  },
+}
+
 export const cgi: ServerDescription = {
   name: 'cgi',
   title: 'A CGI script',
@@ -151,14 +165,15 @@ export const cgi: ServerDescription = {
         'A CGI script, which the web server starts for each request. Node must be at the path above.',
       ),
     },
-    { path: 'package.json', text: '{ "type": "commonjs" }\n' },
+    COMMONJS,
   ],
+  runs: runsOfStub,
   activate: () => ['chmod 755 index.cgi', 'REQUEST_METHOD=GET PATH_INFO=/ ./index.cgi'],
   quirks: [
     {
       versions: 'Node',
       symptom: 'ERR_UNKNOWN_FILE_EXTENSION ".cgi"',
-      remedy: 'a package.json that says "commonjs" is in the same directory',
+      remedy: 'a package.json without `"type": "module"` is in the same directory',
     },
   ],
 }
@@ -177,10 +192,16 @@ export const fcgi: ServerDescription = {
         'mod_fcgid, lighttpd or spawn-fcgi starts it, and passes the socket as descriptor 0.',
       ),
     },
-    { path: 'package.json', text: '{ "type": "commonjs" }\n' },
+    COMMONJS,
   ],
+  runs: runsOfStub,
   activate: () => ['chmod 755 index.fcgi'],
   quirks: cgi.quirks,
+}
+
+/** What the user of the web server runs. */
+function runsOfStub({ program }: Site): string[] {
+  return [process.execPath, program]
 }
 
 /** An absolute shebang: a web server's PATH seldom has the directory of this Node. */

@@ -50,6 +50,8 @@ export interface ConfigFile {
   text: string
   /** Permissions other than the usual 0644. */
   mode?: number
+  /** Whether a different file that is there does as well. */
+  suffices?(present: string): boolean
 }
 
 /** Where a temporary instance of a web server lives. */
@@ -82,6 +84,11 @@ export interface ServerDescription {
   gateways: readonly Site['gateway'][]
   /** The parts of a site that it can configure; absent if it can configure all. */
   takes?: readonly ('tls' | 'auth' | 'files')[]
+  /**
+   * The files that the user of the web server, or of the service, runs, where nothing else starts the
+   * application.
+   */
+  runs?(site: Site): string[]
   /** The executable, and the packages of Debian and Ubuntu that bring it. */
   program?: string
   packages?: readonly string[]

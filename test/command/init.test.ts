@@ -261,3 +261,54 @@ test('the command portico prints the same as main() of its module', async () => 
   })
   expect(out).toBe((await portico('init', 'lighttpd')).out)
 })
+
+test('portico init htaccess --write writes the script that the URLs reach, and an npm project keeps its package.json', async () => {
+  const place = mkdtempSync(join(directory, 'www-'))
+  writeFileSync(join(place, 'package.json'), '{ "dependencies": {} }\n')
+  expect(await portico('init', 'htaccess', '/srv/app.mjs', '--write', place)).toMatchObject({
+    code: 0,
+    out: `wrote ${place}/.htaccess\nwrote ${place}/index.cgi\nunchanged ${place}/package.json\n`,
+  })
+  writeFileSync(join(place, 'package.json'), '{ "type": "module" }\n')
+  expect(await portico('init', 'htaccess', '/srv/app.mjs', '--write', place)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining(`${place}/package.json is there and differs`),
+  })
+})
+
+test('portico init htaccess --write warns that clients could read the application', async () => {
+  const place = mkdtempSync(join(directory, 'www-'))
+  const { code, err } = await portico('init', 'htaccess', join(place, 'app.mjs'), '--write', place)
+  expect(code).toBe(0)
+  expect(err).toMatch(/^# warning: clients can read every file of .*use --write DOCUMENT_ROOT$/m)
+})
+
+describe('portico init warns of what the user of the web server cannot reach:', () => {
+  const closed = join(directory, 'closed') // mkdtemp() lets no other user into the one above it.
+  it.each([
+    [['apache-fcgid', `${closed}/app.mjs`], 'run', `${closed}/app.mjs`],
+    [['apache', '--gateway', 'cgi', `${closed}/app.cgi`], 'run', `${closed}/app.cgi`],
+    [['htaccess', `${closed}/app.mjs`], 'run', `${closed}/app.mjs`],
+    [['systemd', `${closed}/app.mjs`], 'run', `${closed}/app.mjs`],
+    [['cgi', `${closed}/app.mjs`], 'run', `${closed}/app.mjs`],
+    [['nginx', '--listen', `unix:${closed}/app.sock`], 'connect to', `${closed}/app.sock`],
+    [['nginx', '--static', `/static=${closed}`], 'read', closed],
+  ])('%j', async (args, need, path) => {
+    const { code, err } = await portico('init', ...args)
+    expect(code).toBe(0)
+    expect(err).toMatch(
+      new RegExp(`^# warning: .* cannot enter ${directory}, and so not ${need} ${path}: `, 'm'),
+    )
+  })
+
+  it('nothing, where it can enter every directory', async () => {
+    expect((await portico('init', 'apache-fcgid', '/srv/app.mjs')).err).not.toContain('warning')
+  })
+})
+
+test('portico init nginx ends with the command that starts the application', async () => {
+  const { err } = await portico('init', 'nginx', 'hello.mjs')
+  expect(err).toMatch(
+    /\n# then: npx portico serve hello\.mjs --gateway fastcgi --listen unix:\/run\/portico\/app\.sock\n$/,
+  )
+})

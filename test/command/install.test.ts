@@ -57,7 +57,9 @@ test('portico init --install leaves a file alone that differs, and overwrites it
 test('portico init --install takes everything back when a command fails', () => {
   expect(install(server('echo bad directive >&2; exit 1'), site, false, output)).toBe(false)
   expect(messages).toContain('bad directive\n')
-  expect(messages).toContain('Nothing has been installed')
+  expect(messages).toMatch(
+    /\nNothing has been installed: .*\nIf nginx is not running, start it and try again: systemctl start nginx\n$/,
+  )
   expect(existsSync(join(directory, 'enabled'))).toBe(false)
   expect(existsSync(join(directory, 'available/portico'))).toBe(false)
 

@@ -11,9 +11,12 @@ import { nginx } from '../../src/servers/nginx.ts'
 import { exceptions } from '../../src/servers/exceptions.ts'
 import type { ServerDescription, Site } from '../../src/servers/site.ts'
 
+/** What users of shared hosting write into their document root. */
+const SCRIPTS = new Set(['cgi', 'fcgi', 'htaccess'])
+
 /** The site of the documentation. */
 function siteOf({ name, gateways }: ServerDescription, gateway = gateways[0]!): Site {
-  const program = name === 'cgi' || name === 'fcgi' ? '/home/me/app/app.mjs' : '/srv/app/app.mjs'
+  const program = SCRIPTS.has(name) ? '/home/me/app/app.mjs' : '/srv/app/app.mjs'
   return {
     gateway,
     to: 'unix:/run/portico/app.sock',
@@ -41,6 +44,9 @@ const LANGUAGES: Readonly<Record<string, string>> = {
   h2o: 'yaml',
 }
 
+const languageOf = (name: string, path: string): string | undefined =>
+  /\.(?:cgi|fcgi|json)$/.test(path) ? undefined : LANGUAGES[name]
+
 const code = (text: string, language = 'text'): string =>
   `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``
 
@@ -55,9 +61,12 @@ function page(description: ServerDescription): string {
   const site = siteOf(description)
   const files = description
     .configure(site)
-    .map(({ path, text }) => `\`${path}\`:\n\n${code(withoutThisMachine(text), LANGUAGES[name])}`)
+    .map(
+      ({ path, text }) =>
+        `\`${path}\`:\n\n${code(withoutThisMachine(text), languageOf(name, path))}`,
+    )
   const activate = description.activate(site)
-  const mount = name === 'cgi' || name === 'fcgi' || name === 'htaccess' ? '' : ' --mount /app'
+  const mount = SCRIPTS.has(name) ? ' app.mjs --write ~/public_html' : ' --mount /app'
   const parts = [
     `# ${title}`,
     `${packages ? `On Debian and Ubuntu: \`apt-get install ${packages.join(' ')}\`. ` : ''}It works with ${gateways
