@@ -7,7 +7,6 @@
  *       assert.deepEqual(await runRow(row, client, mountPoint), [])
  *     })
  */
-import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asApplication } from '../application/detect.ts'
@@ -62,7 +61,7 @@ export async function runRow(
   mountPoint: MountPoint,
   options: RowOptions = {},
 ): Promise<string[]> {
-  const id = randomUUID()
+  const id = crypto.randomUUID()
   const response = await client.request({
     ...row.request,
     headers: [

@@ -176,7 +176,7 @@ export const shapeRows: readonly Row[] = [
       startResponse('200 OK', text())
       for (let i = 0; i < BLOCKS; i += 1) yield BLOCK
     } as Application,
-    { body: Buffer.concat(Array.from({ length: BLOCKS }, () => BLOCK)) },
+    { body: () => Buffer.concat(Array.from({ length: BLOCKS }, () => BLOCK)) },
   ),
   shape(
     'binary stays binary',
