@@ -8,6 +8,7 @@ import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './c
 import type { TestRequest } from './client.ts'
 import { CgiResponseReader, collect, pauseFor } from './exchange.ts'
 import type { Exchange, Receiver } from './exchange.ts'
+import { EmptyResponse, RefusedRequest } from './failures.ts'
 import { parseAddress, type ConnectTarget } from './server-address.ts'
 import { disconnected, opened, watch, within } from './socket-reader.ts'
 import { variablesFor, type VariableOptions } from './variables.ts'
@@ -139,6 +140,9 @@ class FastcgiConnection {
     socket.on('end', () => {
       this.closed = true
       this.#abortAll()
+      if (socket.bytesRead === 0) {
+        this.#failAll(new EmptyResponse('PORTICO_PROTOCOL', 'The response is empty'))
+      }
       this.#protocol.receiveEof()
       this.#pump()
     })
@@ -183,7 +187,7 @@ class FastcgiConnection {
     const { appStatus, protocolStatus } = await within(this.timeout, 'No END_REQUEST', end)
     if (protocolStatus !== FCGI_REQUEST_COMPLETE) {
       const what = PROTOCOL_STATUS[protocolStatus] ?? 'unknown'
-      throw new PeerError(
+      throw new RefusedRequest(
         'PORTICO_PROTOCOL',
         `The application refused the request: ${what} (protocolStatus ${protocolStatus})`,
       )

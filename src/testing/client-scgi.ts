@@ -1,7 +1,6 @@
 /** A client for SCGI applications: it opens a connection for each request. */
 import type { Buffer } from 'node:buffer'
 import { connect } from 'node:net'
-import { PeerError } from '../errors.ts'
 import { encodeRequest } from '../protocol/scgi.ts'
 import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
 import { CgiResponseReader, collect, pauseFor, type Exchange } from './exchange.ts'
@@ -35,14 +34,14 @@ export function scgiExchange(address: ConnectTarget, options: ScgiClientOptions 
       await within(timeout, 'No connection', opened(socket))
       receiver.connected?.()
       const reader = new CgiResponseReader(receiver, request.method)
-      let reset = false
+      let failed: Error | undefined
       const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
       socket.on('data', (chunk: Buffer) => {
         receiver.wire?.('<', chunk)
         pauseFor(socket, reader.add(chunk))
       })
       // SCGI has no other signal for an aborted response.
-      socket.on('error', () => (reset = true))
+      socket.on('error', (error) => (failed = error))
       for (const bytes of [encodeRequest(variables.flat(), body.length), body]) {
         // An empty write could fail, because the application may already have closed the connection.
         if (bytes.length === 0) continue
@@ -51,10 +50,8 @@ export function scgiExchange(address: ConnectTarget, options: ScgiClientOptions 
       }
       await within(timeout, 'The response did not end', closed)
       signal?.throwIfAborted()
-      if (reset && !reader.started) {
-        throw new PeerError('PORTICO_DISCONNECTED', 'The connection was reset before a response')
-      }
-      return reader.end() ?? (reset ? 'the connection was reset' : undefined)
+      if (failed !== undefined && !reader.started) throw failed
+      return reader.end() ?? (failed === undefined ? undefined : 'the connection was reset')
     } catch (error) {
       throw ended(disconnected(error))
     } finally {

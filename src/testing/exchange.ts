@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream'
 import type { HeaderList, MaybePromise } from '../types.ts'
 import { Collector, type TestRequest, type TestResponse } from './client.ts'
 import { CgiHeadReader, declaredLength } from '../response/cgi-response.ts'
+import { EmptyResponse } from './failures.ts'
 
 /** Head of a response. */
 export interface ResponseHead {
@@ -93,10 +94,11 @@ export class CgiResponseReader {
   /**
    * Call it when the response has ended. Returns the reason if it is incomplete.
    *
-   * @throws {PeerError} PORTICO_PROTOCOL, if the head is malformed.
+   * @throws {PeerError} PORTICO_PROTOCOL, if the head is malformed, or nothing has arrived.
    */
   end(): string | undefined {
     if (this.#fault !== undefined) throw this.#fault
+    if (!this.started) throw new EmptyResponse('PORTICO_PROTOCOL', 'The response is empty')
     if (this.#head === null) throw this.#reader.incomplete()
     const length = declaredLength(this.#head, this.#method)
     if (length === undefined || this.#received >= length) return undefined

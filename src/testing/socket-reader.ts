@@ -7,6 +7,7 @@
 import { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
+import { EmptyResponse } from './failures.ts'
 
 /** Bytes above which the socket is paused: sixteen reads of 64 KiB. */
 const HIGH_WATER_MARK = 1024 * 1024
@@ -48,9 +49,11 @@ export class SocketReader {
         throw new PeerError('PORTICO_TOO_LARGE', 'The head of the response is too long')
       parts.push(part)
       if (end !== -1) break
-      if (!(await this.#fill())) {
-        throw new PeerError('PORTICO_DISCONNECTED', 'The connection ended inside the head')
+      if (await this.#fill()) continue
+      if (this.#socket.bytesRead === 0) {
+        throw new EmptyResponse('PORTICO_DISCONNECTED', 'The response is empty')
       }
+      throw new PeerError('PORTICO_DISCONNECTED', 'The connection ended inside the head')
     }
     const line = Buffer.concat(parts).toString('latin1')
     if (!line.endsWith('\r\n')) throw malformed('line end', line)

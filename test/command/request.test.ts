@@ -387,13 +387,21 @@ run((environ, startResponse) => {
     }
   })
 
-  it('exits with 52 for an empty response and 8 for one that is not FastCGI', async () => {
-    const empty = await serving((bytes) => bytes)
-    expect(await run([`fastcgi://${empty}/`])).toMatchObject({ code: 52 })
-    expect(await run([`scgi://${empty}/`])).toMatchObject({ code: 52 })
-    expect(await run([`http://${empty}/`])).toMatchObject({ code: 52 })
-    const weird = await serving(() => 'HTTP/1.1 200 OK\r\n\r\n')
-    expect(await run([`fastcgi://${weird}/`])).toMatchObject({ code: 8 })
+  const REFUSED = String.fromCharCode(1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0)
+  it.each<[what: string, bytes: string | null, schemes: string[], code: number, stderr: RegExp]>([
+    ['52 for an empty response', '', ['fastcgi', 'scgi', 'http'], 52, /The response is empty\n$/],
+    ['52 for a refused request', REFUSED, ['fastcgi'], 52, /it is overloaded/],
+    ['56 for a reset', null, ['fastcgi', 'scgi', 'http'], 56, /\(56\) .*(?:ECONNRESET|EPIPE)/],
+    ['8 for HTTP', 'HTTP/1.1 200 OK\r\n\r\n', ['fastcgi', 'scgi'], 8, /\(8\) /],
+    ['8 for half a head', 'Status: 200 OK\r\n', ['scgi'], 8, /the head does not end/],
+    ['18 for half a head', 'HTTP/1.1 200 OK\r\n', ['http'], 18, /ended inside the head/],
+  ])('exits with %s', async (_, bytes, schemes, code, stderr) => {
+    const place = await serving(bytes)
+    for (const scheme of schemes) {
+      const ran = await run([`${scheme}://${place}/`])
+      expect({ scheme, ...ran }).toMatchObject({ scheme, code, stdout: '' })
+      expect(ran.stderr).toMatch(stderr)
+    }
   })
 
   it('--all compares the response and the environ through all gateways', async () => {
@@ -417,11 +425,14 @@ run((environ, startResponse) => {
   })
 })
 
-/** A server that responds to the first bytes with these, and closes the connection. */
-async function serving(respond: (bytes: '') => string): Promise<string> {
+/** A server that responds to the first bytes with these and ends the connection, or resets it. */
+async function serving(bytes: string | null): Promise<string> {
   const server: Server = createServer((socket) => {
     socket.on('error', () => {})
-    socket.once('data', () => socket.end(respond('')))
+    socket.once('data', () => {
+      if (bytes === null) socket.resetAndDestroy()
+      else socket.end(bytes, 'latin1')
+    })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   servers.push(server)

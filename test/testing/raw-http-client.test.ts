@@ -231,7 +231,7 @@ describe.each([
 
   const ok = 'HTTP/1.1 200 OK\r\n'
   const faults: [name: string, answer: string, code: string, message: RegExp][] = [
-    ['an empty response', '', 'PORTICO_DISCONNECTED', /inside the head/],
+    ['an empty response', '', 'PORTICO_DISCONNECTED', /^The response is empty$/],
     ['half a head', `${ok}A: b\r\n`, 'PORTICO_DISCONNECTED', /inside the head/],
     ['another protocol', 'Status: 200 OK\r\n\r\n', 'PORTICO_PROTOCOL', /status line/],
     ['a bare LF', 'HTTP/1.1 200 OK\nA: b\r\n\r\n', 'PORTICO_PROTOCOL', /line end/],

@@ -19,7 +19,7 @@ export const CURL_EXIT = {
   timeout: 28,
   tooManyRedirects: 47,
   empty: 52,
-  /** The connection was reset. */
+  /** The connection was reset before a response. */
   receiveError: 56,
 } as const
 

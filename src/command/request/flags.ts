@@ -2,6 +2,9 @@
 import { SERVER_NAMES } from '../../testing/web-servers/servers.ts'
 import type { FlagTable } from '../flags.ts'
 
+/** As in curl. */
+export const MAX_REDIRECTS = 50
+
 export const REQUEST_FLAGS = {
   request: { kind: 'text', short: 'X', value: 'METHOD', help: 'the method' },
   header: {
@@ -54,7 +57,12 @@ export const REQUEST_FLAGS = {
   fail: { kind: 'switch', short: 'f', help: 'from status 400: exit 22, and print no body' },
   failWithBody: { kind: 'switch', help: 'from status 400: exit 22, but print the body' },
   location: { kind: 'switch', short: 'L', help: 'follow redirects to the same host' },
-  maxRedirs: { kind: 'count', value: 'N', help: 'follow at most N redirects (default: 50)' },
+  maxRedirs: {
+    kind: 'count',
+    value: 'N',
+    help: 'follow at most N redirects',
+    default: MAX_REDIRECTS,
+  },
   maxTime: { kind: 'text', short: 'm', value: 'SECONDS', help: 'give up after this time' },
   connectTimeout: {
     kind: 'text',

@@ -3,9 +3,11 @@ import { Buffer } from 'node:buffer'
 import { PeerError, PorticoError } from '../../errors.ts'
 import type { TestRequest } from '../../testing/client.ts'
 import type { Exchange, Receiver, ResponseHead } from '../../testing/exchange.ts'
+import { EmptyResponse, isReset, RefusedRequest } from '../../testing/failures.ts'
 import { escapeControl } from '../../text.ts'
 import type { FlagValues } from '../flags.ts'
 import { CURL_EXIT, TransferError } from './exit-codes.ts'
+import { MAX_REDIRECTS } from './flags.ts'
 import type { Output } from './output.ts'
 import { byteDump, recordDump } from './record-dump.ts'
 
@@ -36,9 +38,6 @@ export interface Result {
   /** A line for stderr; undefined if there is nothing to say. */
   readonly message?: string
 }
-
-/** curl's default of --max-redirs. */
-const MAX_REDIRECTS = 50
 
 /** Sends a request and what it is redirected to; resolves to the exit code. */
 export async function transfer(call: Transfer, request: TestRequest): Promise<number> {
@@ -78,7 +77,7 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
   const verbose = values['verbose'] === true
   const started = performance.now()
   const limits = timeLimits(values)
-  const seen = { head: null as ResponseHead | null, size: 0, connected: false, bytes: false }
+  const seen = { head: null as ResponseHead | null, size: 0, connected: false }
   const discards = { body: false }
   const dump = gateway === 'fastcgi' ? recordDump() : byteDump
   const log = logLines(err)
@@ -106,7 +105,6 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
     },
     log: (chunk) => log.add(chunk),
     wire(direction, bytes) {
-      if (direction === '<') seen.bytes = true
       if (values['recordDump']) err(dump(direction, bytes))
     },
   }
@@ -141,25 +139,21 @@ function headLines(statusLine: string, { status, headers }: ResponseHead): strin
 /** curl's exit code for an error. */
 function failureOf(
   error: unknown,
-  seen: { head: ResponseHead | null; connected: boolean; bytes: boolean } | null,
+  seen: { head: ResponseHead | null; connected: boolean } | null,
 ): { exit: number; message: string } {
   if (error instanceof TransferError) return { exit: error.exit, message: error.message }
   if (!(error instanceof PorticoError) || seen === null) throw error
   const { message } = error
   if (!(error instanceof PeerError)) return { exit: CURL_EXIT.usage, message }
   if (!seen.connected) return { exit: CURL_EXIT.notConnected, message }
-  if (error.code === 'PORTICO_PROTOCOL' && /protocolStatus/.test(message)) {
+  if (error instanceof EmptyResponse || error instanceof RefusedRequest) {
     return { exit: CURL_EXIT.empty, message }
   }
-  if (
-    error.code === 'PORTICO_PROTOCOL' &&
-    (seen.bytes || !/ended without|does not end|is empty/.test(message))
-  ) {
+  if (error.code === 'PORTICO_PROTOCOL' || error.code === 'PORTICO_TOO_LARGE') {
     return { exit: CURL_EXIT.weirdReply, message }
   }
-  if (seen.head !== null) return { exit: CURL_EXIT.partial, message }
-  if (/reset/i.test(message)) return { exit: CURL_EXIT.receiveError, message }
-  return { exit: CURL_EXIT.empty, message: `empty response: ${message}` }
+  const reset = seen.head === null && isReset(error)
+  return { exit: reset ? CURL_EXIT.receiveError : CURL_EXIT.partial, message }
 }
 
 /** -m and --connect-timeout. */
