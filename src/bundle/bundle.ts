@@ -69,12 +69,13 @@ export interface BundleReport {
   readonly warnings: readonly string[]
 }
 
-/** The default of `idle`, in seconds. Shared hosts end idle processes after minutes. */
-const IDLE = 180
+/**
+ * The defaults. `idle` is in seconds: shared hosts end idle processes after minutes. `memory` is in
+ * MiB: hosts often allow 1 GiB for all processes of a user.
+ */
+export const DEFAULTS = { target: 'node20', idle: 180, memory: 192 } as const
 /** Seconds after which the resident process is replaced: it may have leaks. */
 const LIFETIME = 3600
-/** The default of `memory`, in MiB. Hosts often allow 1 GiB for all processes of a user. */
-const HEAP = 192
 /** MiB of resident memory that the process may use in addition to V8's heap. */
 const OVERHEAD = 128
 
@@ -139,7 +140,7 @@ function requestFor(
     directory: base,
     format,
     external: options.external ?? [],
-    target: options.target === 'bun' ? 'esnext' : (options.target ?? 'node20'),
+    target: options.target === 'bun' ? 'esnext' : (options.target ?? DEFAULTS.target),
     banner: `${format === 'cjs' ? '' : ESM_BANNER}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
     transform: (path, text) => transform(path, text, base, findings),
     assets: { filter: BINARIES, load: refuseBinary },
@@ -159,9 +160,9 @@ function entryFor({ kind, resident }: BundleOptions, file: string, findings: Fin
     ...(findings.listens ? ['listening'] : []),
     ...(kind === 'resident'
       ? [
-          `idle: ${resident?.idle ?? IDLE}`,
+          `idle: ${resident?.idle ?? DEFAULTS.idle}`,
           `lifetime: ${LIFETIME}`,
-          `maxMemory: ${((resident?.memory ?? HEAP) + OVERHEAD) * 2 ** 20}`,
+          `maxMemory: ${((resident?.memory ?? DEFAULTS.memory) + OVERHEAD) * 2 ** 20}`,
         ]
       : []),
   ]
@@ -183,13 +184,13 @@ function hasCodeCache({ kind, target }: BundleOptions, format: 'cjs' | 'esm'): b
 }
 
 function textOf(options: BundleOptions, program: string, data: DataFiles | undefined): string {
-  const { kind, target = 'node20', resident = {} } = options
+  const { kind, target = DEFAULTS.target, resident = {} } = options
   if (kind === 'resident') {
     return residentFile({
       program,
       shell: resident.shell ?? false,
       node: options.runtime ?? 'node',
-      flags: [`--max-old-space-size=${resident.memory ?? HEAP}`],
+      flags: [`--max-old-space-size=${resident.memory ?? DEFAULTS.memory}`],
       environment: resident.environment ?? [],
     })
   }

@@ -1,6 +1,6 @@
 /** `portico bundle`: an application as one file for a host without npm. */
 import { basename, dirname, join } from 'node:path'
-import { bundle, type BundleReport, type Target } from '../bundle/bundle.ts'
+import { bundle, DEFAULTS, type BundleReport, type Target } from '../bundle/bundle.ts'
 import type { BundlerName } from '../bundle/bundlers.ts'
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
@@ -20,7 +20,8 @@ export const command: Command = {
       kind: 'text',
       short: 'o',
       value: 'PATH',
-      help: 'the file to write; default: FILE as .cgi',
+      help: 'the file to write',
+      default: 'FILE as .cgi',
     },
     resident: { kind: 'switch', help: 'one process serves all requests, and ends when idle' },
     fcgi: { kind: 'switch', help: 'make a file for mod_fcgid' },
@@ -29,6 +30,7 @@ export const command: Command = {
       choices: TARGETS,
       value: 'NAME',
       help: 'the oldest runtime that must run the file',
+      default: DEFAULTS.target,
     },
     node: {
       kind: 'text',
@@ -40,18 +42,21 @@ export const command: Command = {
       kind: 'choice',
       choices: BUNDLERS,
       value: 'NAME',
-      help: 'the bundler; default: the one that is installed',
+      help: 'the bundler',
+      default: 'the one that is installed',
     },
     idle: {
       kind: 'time',
       value: 'TIME',
       help: '--resident: end after this time without a request',
+      default: DEFAULTS.idle * 1000,
     },
     memory: {
       kind: 'count',
       range: [32, 65_536],
       value: 'MIB',
       help: '--resident: the largest heap of V8',
+      default: DEFAULTS.memory,
     },
     env: {
       kind: 'text',
@@ -87,7 +92,7 @@ export const command: Command = {
     }
     for (const name of ['idle', 'memory', 'env', 'shell'] as const) {
       if (flags[name] !== undefined && !flags.resident) {
-        throw new UsageError(`bundle: --${name} belongs to --resident`)
+        throw new UsageError(`bundle: --${name} needs --resident`)
       }
     }
     const kind = flags.resident ? 'resident' : flags.fcgi ? 'fcgi' : 'cgi'

@@ -15,7 +15,8 @@ export const command: Command = {
     user: {
       kind: 'text',
       value: 'NAME',
-      help: "the web server's user (default: the user of its workers)",
+      help: "the web server's user",
+      default: 'the user of its workers',
     },
     gateway: {
       kind: 'choice',

@@ -1,15 +1,16 @@
 /** Flags: their tables, and how the arguments are parsed. */
 import { parseArgs } from 'node:util'
 import { UsageError } from './usage-error.ts'
-import { parseValue, type ValueRow } from '../options/check-row.ts'
+import { numberText, parseValue, type ValueRow } from '../options/check-row.ts'
 import { suggestion } from '../options/names.ts'
 import { quote } from '../text.ts'
 
 /** A flag. Its key in the table is its name in camelCase: `socketMode` is --socket-mode. */
 export interface Flag extends ValueRow {
   readonly choices?: readonly string[]
-  /** One line for --help, without a capital or a full stop. */
+  /** One line for --help, without a capital or a full stop. `flagHelp` adds the default. */
   readonly help: string
+  readonly default?: string | number
   /** A letter: 'o' for -o. */
   readonly short?: string
   /** The name of the value in --help, such as 'PATH'. */
@@ -28,6 +29,19 @@ export type FlagValues = Readonly<Record<string, unknown>>
 /** The flags that every command has. */
 const EVERY: FlagTable = {
   help: { kind: 'switch', short: 'h', help: 'show this help' },
+}
+
+/** The text of a flag in --help, with its default and the word for no limit. */
+export function flagHelp({ kind, help, default: value, noLimit }: Flag): string {
+  const parts = [help]
+  if (value !== undefined && value === noLimit) parts.push('default: no limit')
+  else {
+    if (value !== undefined) {
+      parts.push(`default: ${typeof value === 'number' ? numberText(kind, value) : value}`)
+    }
+    if (noLimit !== undefined) parts.push('none: no limit')
+  }
+  return parts.join('; ')
 }
 
 /** 'socketMode' → 'socket-mode' */

@@ -1,6 +1,6 @@
 /** The texts of --help. */
 import { COMMAND_NAMES, commandOf, type Command } from './commands.ts'
-import { flagName, type Flag, type FlagTable } from './flags.ts'
+import { flagHelp, flagName, type Flag, type FlagTable } from './flags.ts'
 
 /** The usual width of a terminal in columns. */
 const WIDTH = 80
@@ -48,7 +48,7 @@ function isCommon(row: Flag, flags: FlagTable): boolean {
 
 function flagLines(key: string, row: Flag): string[] {
   const first = `  ${flagHead(key, row)}`
-  const words = row.help.split(' ')
+  const words = flagHelp(row).split(' ')
   const lines = ['']
   for (const word of words) {
     const last = lines.at(-1)!

@@ -12,6 +12,7 @@ import {
   type Authentication,
   checkSite,
   type ConfigFile,
+  DEFAULTS,
   type ServerDescription,
   type Site,
 } from '../servers/site.ts'
@@ -22,9 +23,6 @@ import { exposed, hints, start, unreachable } from './init-hints.ts'
 import { UsageError } from './usage-error.ts'
 
 const NAMES = descriptions.map(({ name }) => name)
-
-/** Where the examples of the documentation have the socket. */
-const DEFAULT_SOCKET = 'unix:/run/portico/app.sock'
 
 /** What a browser shows when it asks for the password. */
 const REALM = 'Restricted'
@@ -52,21 +50,25 @@ export const command: Command = {
       kind: 'text',
       value: 'ADDRESS',
       help: 'where the application listens, unix:PATH or HOST:PORT',
+      default: DEFAULTS.to,
     },
     mount: {
       kind: 'text',
       value: 'PATH',
-      help: 'the path of the application, such as /app (default: /)',
+      help: 'the path of the application, such as /app',
+      default: '/',
     },
     hostname: {
       kind: 'text',
       value: 'NAME',
-      help: 'the host name of the site (default: every name)',
+      help: 'the host name of the site',
+      default: 'every name',
     },
     port: {
       kind: 'text',
       value: '[ADDRESS:]PORT',
-      help: 'where the web server listens (default: 80, or 443)',
+      help: 'where the web server listens',
+      default: '80, or 443',
     },
     tls: { kind: 'text', value: 'CERT,KEY', help: 'two PEM files, for HTTPS' },
     auth: { kind: 'text', value: 'FILE', help: 'an htpasswd file, for Basic authentication' },
@@ -79,18 +81,21 @@ export const command: Command = {
     keepAlive: {
       kind: 'count',
       range: [0, 1024],
-      help: 'idle connections to the application (default: 16)',
+      help: 'idle connections to the application',
+      default: DEFAULTS.keepAlive,
     },
     maxBody: {
       kind: 'count',
       range: [1, 1_000_000],
       value: 'MIB',
-      help: 'the largest request body (default: 64)',
+      help: 'the largest request body',
+      default: DEFAULTS.maxBody,
     },
     timeout: {
       kind: 'time',
       range: [1000, 86_400_000],
-      help: 'how long the application may be silent (default: 60s)',
+      help: 'how long the application may be silent',
+      default: DEFAULTS.timeout * 1000,
     },
     write: {
       kind: 'text',
@@ -103,7 +108,7 @@ export const command: Command = {
     },
     install: {
       kind: 'switch',
-      help: 'write the files where they belong, and load them; takes all back if that fails',
+      help: 'write the files where they belong, and load them; undo everything if that fails',
     },
     check: { kind: 'switch', help: 'compare the installed files with what would be written' },
     try: { kind: 'switch', help: 'start the web server with the files, and send it requests' },
@@ -165,15 +170,17 @@ function siteOf(description: ServerDescription, file: string, values: FlagValues
   const user = findUser(description.program)
   return checked({
     gateway,
-    to: text('listen') ?? DEFAULT_SOCKET,
-    mount: (text('mount') ?? '').replace(/^\/$/, ''),
+    to: text('listen') ?? DEFAULTS.to,
+    mount: (text('mount') ?? DEFAULTS.mount).replace(/^\/$/, ''),
     program: resolve(file),
-    hostname: text('hostname') ?? '_',
-    listen: text('port') ?? (tls ? '443' : '80'),
+    hostname: text('hostname') ?? DEFAULTS.hostname,
+    listen: text('port') ?? (tls ? '443' : DEFAULTS.listen),
     streaming: values['streaming'] !== false,
-    keepAlive: (values['keepAlive'] as number | undefined) ?? 16,
-    maxBody: (values['maxBody'] as number | undefined) ?? 64,
-    timeout: Math.ceil(((values['timeout'] as number | undefined) ?? 60_000) / 1000),
+    keepAlive: (values['keepAlive'] as number | undefined) ?? DEFAULTS.keepAlive,
+    maxBody: (values['maxBody'] as number | undefined) ?? DEFAULTS.maxBody,
+    timeout: Math.ceil(
+      ((values['timeout'] as number | undefined) ?? DEFAULTS.timeout * 1000) / 1000,
+    ),
     user,
     group: groupOf(user),
     tls: tls && { certificate: resolve(tls[0]), key: resolve(tls[1]) },

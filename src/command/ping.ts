@@ -26,7 +26,8 @@ export const command: Command = {
       kind: 'time',
       range: [1, 3_600_000],
       value: 'TIME',
-      help: 'how long to wait; default: 5s',
+      help: 'how long to wait',
+      default: DEFAULT_TIMEOUT,
     },
   },
   notes: [

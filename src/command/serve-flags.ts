@@ -3,9 +3,12 @@
  * table gives the flags, the PORTICO_* variables, the keys of portico.config.js, --help and
  * docs/command.md.
  */
+import { DEFAULTS as CGI_BIN } from '../cgi-bin/options.ts'
 import { GATEWAYS, SERVER_GATEWAYS } from '../gateways.ts'
+import { DEFAULTS } from '../master/settings.ts'
+import { numberText } from '../options/check-row.ts'
 import { MAX_SIZE, MAX_TIME, variableOf } from '../options/row.ts'
-import { namesOf, rowOf, type OptionName } from '../options/table.ts'
+import { defaultOf, namesOf, OPTIONS, rowOf, type OptionName } from '../options/table.ts'
 import type { Flag, FlagTable } from './flags.ts'
 
 /** A flag that may also come from the environment and from portico.config.js. */
@@ -45,8 +48,9 @@ const LEFT_OUT: ReadonlySet<OptionName> = new Set([
 
 function fromOption(name: OptionName): Setting {
   const row = rowOf(name)
-  const { kind, range, unlimited, choices, help } = row
+  const { kind, range, noLimit, choices, help } = row
   const value = VALUES[name]
+  const usual = usually(name)
   const variable = variableOf(name, row)
   return {
     kind,
@@ -54,12 +58,24 @@ function fromOption(name: OptionName): Setting {
     option: name,
     config: true,
     ...(range && { range }),
-    ...(unlimited && { unlimited }),
+    ...(noLimit !== undefined && { noLimit }),
+    ...(usual !== undefined && { default: usual }),
     ...(choices && { choices: choices.map(String) }),
     ...(value && { value }),
     ...(variable && { variable }),
     ...(kind === 'switch' && row.default === true && { negative: true }),
   }
+}
+
+/** The default in --help; that of SCGI is FastCGI's. A switch shows its default by its name. */
+function usually(name: OptionName): string | number | undefined {
+  const { kind } = rowOf(name)
+  if (kind === 'special' || kind === 'switch') return undefined
+  const [http, fastcgi] = [defaultOf(name, 'http'), defaultOf(name, 'fastcgi') ?? null]
+  if (typeof http === 'number' && typeof fastcgi === 'number' && http !== fastcgi) {
+    return `${numberText(kind, http)} over HTTP, else ${numberText(kind, fastcgi)}`
+  }
+  return typeof http === 'number' || typeof http === 'string' ? http : undefined
 }
 
 /** Far more than any machine has cores; a typing error must not fill the memory. */
@@ -90,7 +106,8 @@ const OWN = own({
     value: 'ADDRESS',
     repeatable: true,
     common: true,
-    help: `unix:PATH, HOST:PORT, :PORT, fd:N or systemd, after scgi:// or another gateway if there are several; default: ${GATEWAYS.http.listen}`,
+    help: 'unix:PATH, HOST:PORT, :PORT, fd:N or systemd, after scgi:// or another gateway if there are several',
+    default: GATEWAYS.http.listen,
   },
   workers: {
     kind: 'count',
@@ -98,7 +115,8 @@ const OWN = own({
     word: 'auto',
     value: 'N|auto',
     common: true,
-    help: 'processes; auto: one for each core; default: 1',
+    help: 'processes; auto: one for each core',
+    default: 1,
   },
   control: {
     kind: 'special',
@@ -122,28 +140,35 @@ const OWN = own({
   cgiTimeout: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'how long a script may neither write nor read; 0: no limit; default: 60s',
+    noLimit: 0,
+    help: 'how long a script may neither write nor read',
+    default: CGI_BIN.timeout,
   },
   cgiMaxTime: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'how long a script may run; 0: no limit; default: 1h',
+    noLimit: 0,
+    help: 'how long a script may run',
+    default: CGI_BIN.maxTime,
   },
   cgiMaxOutput: {
     kind: 'bytes',
-    unlimited: true,
-    help: 'the longest response body of a script; default: 1g',
+    noLimit: Infinity,
+    help: 'the longest response body of a script',
+    default: CGI_BIN.maxOutput,
   },
   cgiMaxScripts: {
     kind: 'count',
     range: [1, MAX_SIZE],
     value: 'N',
-    help: 'scripts that run at once in a worker; default: 32',
+    help: 'scripts that run at once in a worker',
+    default: CGI_BIN.maxScripts,
   },
   cgiMaxWaiting: {
     kind: 'count',
     value: 'N',
-    help: 'requests that wait for a script in a worker; default: 128',
+    help: 'requests that wait for a script in a worker',
+    default: CGI_BIN.maxWaiting,
   },
   cgiInherit: {
     kind: 'special',
@@ -154,7 +179,8 @@ const OWN = own({
   cgiDocumentRoot: {
     kind: 'special',
     value: 'DIR',
-    help: "DOCUMENT_ROOT of scripts; default: the web server's, else the directory of --cgi-bin",
+    help: 'DOCUMENT_ROOT of scripts',
+    default: "the web server's, else the directory of --cgi-bin",
   },
   accessLog: {
     kind: 'special',
@@ -165,7 +191,8 @@ const OWN = own({
   log: {
     kind: 'choice',
     choices: ['text', 'json'],
-    help: 'the format of the log on stderr; default: text',
+    help: 'the format of the log on stderr',
+    default: 'text',
   },
   envFile: {
     kind: 'special',
@@ -178,17 +205,22 @@ const OWN = own({
     kind: 'count',
     value: 'N',
     common: true,
-    help: 'requests after which a worker is replaced',
+    noLimit: 0,
+    help: 'replace a worker after N requests',
+    default: DEFAULTS.maxRequests,
   },
   maxRequestsJitter: {
     kind: 'count',
     value: 'N',
-    help: 'up to N more requests, at random; default: a tenth of --max-requests',
+    help: 'up to N more requests, at random',
+    default: 'a tenth of --max-requests',
   },
   blockTimeout: {
     kind: 'time',
     range: [0, MAX_TIME],
-    help: 'how long JavaScript may block a worker; 0: no limit; default: 30s',
+    noLimit: 0,
+    help: 'how long JavaScript may block a worker',
+    default: DEFAULTS.blockTimeout,
   },
   slow: {
     kind: 'time',
@@ -199,13 +231,15 @@ const OWN = own({
   bootTimeout: {
     kind: 'time',
     range: [1, MAX_TIME],
-    help: 'how long the start of a worker may take; default: 60s',
+    help: 'how long the start of a worker may take',
+    default: DEFAULTS.bootTimeout,
   },
   shutdownTimeout: {
     kind: 'time',
     range: [0, MAX_TIME],
     common: true,
-    help: 'how long a stop or reload waits for active requests; default: 8s',
+    help: 'how long a stop or reload waits for active requests',
+    default: OPTIONS.shutdownTimeout.default,
   },
   idleExit: {
     kind: 'time',
@@ -223,12 +257,12 @@ const OWN = own({
   live: {
     kind: 'switch',
     negative: true,
-    help: 'whether pages reload themselves after a change (development)',
+    help: 'do not reload pages in the browser after a change (development)',
   },
   validate: {
     kind: 'switch',
     negative: true,
-    help: 'whether the validator checks the application (development)',
+    help: 'do not check the application with the validator (development)',
   },
   poll: {
     kind: 'switch',
@@ -241,7 +275,8 @@ const ONCE: FlagTable = {
   config: {
     kind: 'special',
     value: 'PATH',
-    help: 'the configuration; default: portico.config.js, .mjs, .cjs or .ts here',
+    help: 'the configuration',
+    default: 'portico.config.js, .mjs, .cjs or .ts here',
   },
   helpAll: { kind: 'switch', help: 'show all flags' },
 }

@@ -8,6 +8,7 @@ import type { DevelopmentSettings } from '../development/develop.ts'
 import type { ListenerSettings, MountSettings, ServeSettings } from '../master/settings.ts'
 import type { Options } from '../options/options.ts'
 import { parseValue } from '../options/check-row.ts'
+import { PREFIX } from '../options/row.ts'
 import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry } from '../text.ts'
@@ -179,9 +180,14 @@ function refuseSharedAddresses(
 ): void {
   const path = typeof control === 'string' ? unixPath(control, directory) : undefined
   for (const { listen } of listeners) {
-    if (listen === metrics) throw new UsageError(`--metrics: ${listen} is named by --listen, too`)
+    if (listen === metrics)
+      throw new UsageError(
+        `--metrics: ${listen} is also an address of --listen; it needs one of its own`,
+      )
     if (!listen.startsWith('unix:') || unixPath(listen, directory) !== path) continue
-    throw new UsageError(`--control: ${path} is named by --listen, too; it needs a path of its own`)
+    throw new UsageError(
+      `--control: ${path} is also an address of --listen; it needs a path of its own`,
+    )
   }
 }
 
@@ -244,8 +250,6 @@ function misspelt(env: NodeJS.ProcessEnv): string[] {
         `portico: the variable ${name} has no effect. ${hint.replace("'", `'${PREFIX}`)}`,
     )
 }
-
-const PREFIX = 'PORTICO_'
 
 function workersOf(given: unknown, env: NodeJS.ProcessEnv): number | undefined {
   if (given === 'auto') return availableParallelism()

@@ -1,6 +1,8 @@
 /** Looks at the applications that a web server's configuration names. */
 import { basename } from 'node:path'
-import { OPTIONS } from '../options/table.ts'
+import { parseValue } from '../options/check-row.ts'
+import { flagOf, variableOf } from '../options/row.ts'
+import { OPTIONS, rowOf, type OptionName } from '../options/table.ts'
 import type { Address } from './address.ts'
 import type { Backend } from './configurations/setup.ts'
 import { failure, type Finding, warning } from './finding.ts'
@@ -9,9 +11,8 @@ import {
   environmentOf,
   existsFor,
   hasOtherFiles,
-  isLocal,
+  listenerAt,
   listenerOnPath,
-  listenerOnPort,
   textOf,
   unixListeners,
 } from './processes.ts'
@@ -100,18 +101,13 @@ export function examineView({ path }: Address, { process, name }: Front): Findin
 }
 
 /** Times of the web server, beside those of the application, which are in its command line. */
-function examineTimes({ path, host, port }: Address, { setup }: Front): Finding[] {
-  const owner =
-    path === undefined
-      ? isLocal(host ?? '')
-        ? listenerOnPort(port ?? 0)
-        : undefined
-      : listenerOnPath(path)
-  if (owner === undefined || owner.pid === process.pid) return []
+function examineTimes(address: Address, { setup }: Front): Finding[] {
+  const owner = listenerAt(address)
+  if (owner === undefined) return []
   const settings = { args: owner.args, environment: environmentOf(owner.pid) }
   const findings: Finding[] = []
   const { waits, keepsIdle } = setup ?? {}
-  const response = timeIn(settings, 'response-timeout', 'PORTICO_RESPONSE_TIMEOUT')
+  const response = timeIn(settings, 'responseTimeout')
   if (waits !== undefined && response !== undefined && response > waits.time) {
     findings.push(
       warning(
@@ -121,8 +117,7 @@ function examineTimes({ path, host, port }: Address, { setup }: Front): Finding[
       ),
     )
   }
-  const idle =
-    timeIn(settings, 'idle-timeout', 'PORTICO_IDLE_TIMEOUT') ?? OPTIONS.idleTimeout.default
+  const idle = timeIn(settings, 'idleTimeout') ?? OPTIONS.idleTimeout.default
   if (keepsIdle !== undefined && keepsIdle.time > idle) {
     findings.push(
       warning(
@@ -137,20 +132,19 @@ function examineTimes({ path, host, port }: Address, { setup }: Front): Finding[
   return findings
 }
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
-
 /** A time that a process has got as a flag or a variable, in ms. */
 function timeIn(
   { args, environment }: { args: readonly string[]; environment: Record<string, string> },
-  flag: string,
-  variable: string,
+  name: OptionName,
 ): number | undefined {
-  const joined = args.find((each) => each.startsWith(`--${flag}=`))?.slice(flag.length + 3)
-  const at = args.indexOf(`--${flag}`)
-  const text = joined ?? (at < 0 ? undefined : args[at + 1]) ?? environment[variable]
-  if (text === 'none' || text === 'Infinity') return Number.POSITIVE_INFINITY
-  const [, number, unit = 'ms'] = /^(\d+)(ms|s|m|h)?$/.exec(text ?? '') ?? []
-  return number === undefined ? undefined : Number(number) * (UNITS[unit] ?? 1)
+  const row = rowOf(name)
+  const flag = flagOf(name, row)!
+  const joined = args.find((each) => each.startsWith(`${flag}=`))?.slice(flag.length + 1)
+  const at = args.indexOf(flag)
+  const text =
+    joined ?? (at < 0 ? undefined : args[at + 1]) ?? environment[variableOf(name, row)!] ?? ''
+  const parsed = parseValue(row, text)
+  return 'refused' in parsed ? undefined : (parsed.value as number)
 }
 
 function seconds(time: number): string {

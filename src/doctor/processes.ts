@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { basename } from 'node:path'
+import type { Address } from './address.ts'
 
 /** A process, as far as this user may see it. */
 export interface Process {
@@ -104,6 +105,13 @@ export function unixListeners(): { path: string; inode: string }[] {
       return path.startsWith('/') && (Number.parseInt(flags, 16) & ACCEPTS) !== 0
     })
     .map((columns) => ({ path: columns[7]!.replace(/\.\d+$/, ''), inode: columns[6]! }))
+}
+
+/** The process that listens at an address of this machine, unless it is this process. */
+export function listenerAt({ path, host = '', port = 0 }: Address): Process | undefined {
+  const local = path === undefined && isLocal(host) ? listenerOnPort(port) : undefined
+  const owner = path === undefined ? local : listenerOnPath(path)
+  return owner?.pid === process.pid ? undefined : owner
 }
 
 /** The process that listens on a Unix socket. */

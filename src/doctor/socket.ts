@@ -9,7 +9,7 @@ import { type Address, formatAddress } from './address.ts'
 import { failure, type Finding, ok, warning } from './finding.ts'
 import { fixFor } from './fixes.ts'
 import type { ServerName } from './front.ts'
-import { isLocal, listenerOnPath, listenerOnPort } from './processes.ts'
+import { listenerAt } from './processes.ts'
 
 /** How long an application may take to accept, and then to respond to a probe. */
 const PROBE_TIMEOUT = 2_000
@@ -184,15 +184,9 @@ async function examineProtocol(
 }
 
 /** The name and number of the process that listens, where it is not this one. */
-function ownerOf({ path, host, port }: Address): string | undefined {
-  const owner =
-    path === undefined
-      ? isLocal(host ?? '')
-        ? listenerOnPort(port ?? 0)
-        : undefined
-      : listenerOnPath(path)
-  if (owner === undefined || owner.pid === process.pid) return undefined
-  return `${owner.name}, pid ${owner.pid}`
+function ownerOf(address: Address): string | undefined {
+  const owner = listenerAt(address)
+  return owner && `${owner.name}, pid ${owner.pid}`
 }
 
 /** Which protocol the process speaks. Each probe has a connection of its own, all at the same time. */

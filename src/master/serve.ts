@@ -194,7 +194,7 @@ class Master implements StatusSource {
 
   scale(change: 1 | -1): void {
     const size = this.pool.scale(change)
-    logEntry(`${change === 1 ? 'One worker more' : 'One worker less'}: ${size} in all`)
+    logEntry(`${change === 1 ? 'One more worker' : 'One worker fewer'}: ${size} in all`)
   }
 
   /** Stops when there was no request, no connection and no job of the application for `idleExit`. */

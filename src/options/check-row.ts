@@ -35,7 +35,7 @@ function hint({ kind, choices = [] }: ValueRow, value: unknown): string {
 }
 
 /** The part of a row that describes its value. */
-export interface ValueRow extends Pick<OptionRow, 'kind' | 'range' | 'unlimited' | 'choices'> {
+export interface ValueRow extends Pick<OptionRow, 'kind' | 'range' | 'noLimit' | 'choices'> {
   /** A word that is accepted in place of a number, such as 'auto'. */
   readonly word?: string
 }
@@ -73,8 +73,8 @@ export function valueOf(row: OptionRow, text: string, where: string): unknown {
 }
 
 /** Text of another format is NaN, or stays as it is; `expectation` refuses both. */
-function read({ kind, unlimited }: ValueRow, text: string): unknown {
-  if (unlimited && /^(?:infinity|none)$/i.test(text)) return Infinity
+function read({ kind, noLimit }: ValueRow, text: string): unknown {
+  if (noLimit !== undefined && /^(?:infinity|none)$/i.test(text)) return noLimit
   switch (kind) {
     case 'time': {
       const [, digits = 'x', unit = 'ms'] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? []
@@ -93,6 +93,14 @@ function read({ kind, unlimited }: ValueRow, text: string): unknown {
   }
 }
 
+/** A number as a user would write it: '30s', '64k', '16'. Minutes would look like mebibytes. */
+export function numberText(kind: Kind, value: number): string {
+  const units = Object.entries(kind === 'time' ? TIME : kind === 'bytes' ? SIZE : {})
+  const fitting = units.filter(([, one]) => value >= one && value % one === 0 && one !== TIME['m'])
+  const [unit, size] = fitting.at(-1) ?? ['', 1]
+  return `${value / size}${unit}`
+}
+
 /** What a number looks like as text. */
 const FORMS: Partial<Readonly<Record<Kind, string>>> = {
   time: 'a time such as 500ms, 30s, 10m or 1h',
@@ -100,26 +108,41 @@ const FORMS: Partial<Readonly<Record<Kind, string>>> = {
   count: 'a whole number',
 }
 
-function textual({ kind, range: [min, max] = [0, MAX_SIZE], unlimited, word }: ValueRow) {
+function textual({ kind, range: [min, max] = [0, MAX_SIZE], noLimit, word }: ValueRow) {
   const form = FORMS[kind]
   if (form === undefined) return undefined
-  const comma = kind === 'count' ? '' : ','
-  const bounds = max === MAX_SIZE && min === 0 ? '' : `${comma} from ${min} to ${max}`
-  const unit = kind === 'time' && bounds !== '' ? ' ms' : ''
-  const words = [...(unlimited ? ["'none' for no limit"] : []), ...(word ? [`'${word}'`] : [])]
-  return [`${form}${bounds}${unit}`, ...words].join(', or ')
+  const unit = kind === 'time' ? ' ms' : ''
+  const comma = kind === 'count' || max === MAX_SIZE ? '' : ','
+  const bounds = max === MAX_SIZE && min === 0 ? '' : `${comma}${boundsOf(min, max)}${unit}`
+  const words = [
+    ...(noLimit === undefined ? [] : ["'none' for no limit"]),
+    ...(word ? [`'${word}'`] : []),
+  ]
+  return [`${form}${bounds}`, ...words].join(', or ')
+}
+
+function boundsOf(min: number, max: number): string {
+  return max === MAX_SIZE ? `, ${min} or more` : ` from ${min} to ${max}`
+}
+
+/** What the whole numbers of JavaScript count. */
+const COUNTED: Partial<Readonly<Record<Kind, string>>> = {
+  time: ' of milliseconds',
+  bytes: ' of bytes',
 }
 
 /** A description of what the option accepts, if it does not accept this value. */
 function expectation(row: ValueRow, value: unknown): string | undefined {
-  const { kind, range: [min, max] = [0, MAX_SIZE], unlimited, choices = [] } = row
+  const { kind, range: [min, max] = [0, MAX_SIZE], noLimit, choices = [] } = row
   switch (kind) {
     case 'time':
     case 'bytes':
     case 'count': {
-      if (value === Infinity && unlimited) return undefined
+      if (value === noLimit) return undefined
       if (Number.isInteger(value) && Number(value) >= min && Number(value) <= max) return undefined
-      return `a whole number from ${min} to ${max}${unlimited ? ', or Infinity for no limit' : ''}`
+      const or = noLimit === 0 ? ';' : ', or'
+      const none = noLimit === undefined ? '' : `${or} ${noLimit} for no limit`
+      return `a whole number${COUNTED[kind] ?? ''}${boundsOf(min, max)}${none}`
     }
     case 'switch':
       return typeof value === 'boolean' ? undefined : 'true or false'

@@ -10,7 +10,8 @@ export const COMMON = {
     kind: 'time',
     default: 0,
     range: [0, MAX_TIME],
-    help: 'milliseconds for the whole response; 0 for no limit',
+    noLimit: 0,
+    help: 'time for the whole response',
     more: 'After that the response is a 504, or the connection closes if the headers were sent',
   },
   scriptName: {

@@ -51,28 +51,28 @@ export interface Options {
   /** Bytes of unread request body above which the connection is paused. */
   readonly highWaterMark?: number | undefined
   /**
-   * Milliseconds for a request's head to arrive; Infinity for no limit. Sending bytes slowly
-   * does not extend it.
+   * Time for a request's head to arrive, in milliseconds; Infinity for no limit. Sending bytes
+   * slowly does not extend it.
    */
   readonly headersTimeout?: number | undefined
   /**
-   * Milliseconds between bytes of a request body; Infinity for no limit. Each byte restarts the
-   * time.
+   * Time between bytes of a request body, in milliseconds; Infinity for no limit. Each byte
+   * restarts the time.
    */
   readonly bodyTimeout?: number | undefined
-  /** Milliseconds for which a connection may be idle; Infinity for no limit. */
+  /** Time for which a connection may be idle, in milliseconds; Infinity for no limit. */
   readonly idleTimeout?: number | undefined
   /**
-   * Milliseconds for which the peer may read nothing; Infinity for no limit. The time runs while a
-   * part of a response waits to be sent.
+   * Time for which the peer may read nothing, in milliseconds; Infinity for no limit. The time
+   * runs while a part of a response waits to be sent.
    */
   readonly writeTimeout?: number | undefined
   /**
-   * Milliseconds for the whole response; 0 for no limit. After that the response is a 504, or
-   * the connection closes if the headers were sent.
+   * Time for the whole response, in milliseconds; 0 for no limit. After that the response is a
+   * 504, or the connection closes if the headers were sent.
    */
   readonly responseTimeout?: number | undefined
-  /** Milliseconds for active requests to complete when the server closes. */
+  /** Time for active requests to complete when the server closes, in milliseconds. */
   readonly shutdownTimeout?: number | undefined
   /**
    * The mount point, such as /app, if the web server does not send it. Over HTTP it is removed

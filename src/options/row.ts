@@ -11,12 +11,12 @@ export type Kind =
 export interface OptionRow<Value = unknown> {
   readonly kind: Kind
   readonly range?: readonly [min: number, max: number]
-  /** Whether Infinity lifts a limit. */
-  readonly unlimited?: boolean
+  /** The value that means no limit: 0 or Infinity. As text it is 'none'. */
+  readonly noLimit?: number
   readonly choices?: readonly Value[]
   /** The name from which the variable and the flag are derived, if it is not the option's own. */
   readonly external?: string
-  /** One line for --help: a phrase without a full stop, in lower case. */
+  /** One line for --help: a phrase without a full stop, in lower case, and without `noLimit`. */
   readonly help: string
   /** Further sentences for docs/ and the doc comment, without the last full stop. */
   readonly more?: string
@@ -45,9 +45,11 @@ export function flagOf(name: string, row: OptionRow): string | undefined {
   return isText(row) ? `--${external.replace(/[A-Z]/g, '-$&').toLowerCase()}` : undefined
 }
 
-/** The text of an option, for docs/ and the doc comment. */
-export function textOf({ help, more }: OptionRow): string {
-  const sentence = `${help[0]!.toUpperCase()}${help.slice(1)}.`
+/** The text of an option of JavaScript, for docs/ and the doc comment. */
+export function textOf({ kind, help, noLimit, more }: OptionRow): string {
+  const unit = kind === 'time' ? ', in milliseconds' : ''
+  const none = noLimit === undefined ? '' : `; ${noLimit} for no limit`
+  const sentence = `${help[0]!.toUpperCase()}${help.slice(1)}${unit}${none}.`
   return more === undefined ? sentence : `${sentence} ${more}.`
 }
 

@@ -96,7 +96,8 @@ export const OPTIONS = {
     of: ENGINES,
     default: 0,
     range: [0, MAX_SIZE],
-    help: 'requests after which a kept-alive connection closes; 0 for no limit',
+    noLimit: 0,
+    help: 'requests after which a kept-alive connection closes',
   },
   multiplex: {
     kind: 'switch',
@@ -121,8 +122,8 @@ export const OPTIONS = {
     // nginx has no such limit; Apache's LimitRequestFields is 100.
     default: { fastcgi: 10_000, scgi: 10_000, http: 1_000 },
     range: [1, MAX_SIZE],
-    unlimited: true,
-    help: 'variables or headers that a request may have; Infinity for no limit',
+    noLimit: Infinity,
+    help: 'variables or headers that a request may have',
   },
   highWaterMark: {
     kind: 'bytes',
@@ -138,8 +139,8 @@ export const OPTIONS = {
     // nginx waits 60 s for a client's head, Apache 20 s. A web server sends a complete head at once.
     default: 30_000,
     range: [1, MAX_TIME],
-    unlimited: true,
-    help: "milliseconds for a request's head to arrive; Infinity for no limit",
+    noLimit: Infinity,
+    help: "time for a request's head to arrive",
     more: 'Sending bytes slowly does not extend it',
   },
   bodyTimeout: {
@@ -148,8 +149,8 @@ export const OPTIONS = {
     // Twice nginx's client_body_timeout. Each byte restarts the time, so a slow upload has no limit.
     default: 120_000,
     range: [1, MAX_TIME],
-    unlimited: true,
-    help: 'milliseconds between bytes of a request body; Infinity for no limit',
+    noLimit: Infinity,
+    help: 'time between bytes of a request body',
     more: 'Each byte restarts the time',
   },
   idleTimeout: {
@@ -158,8 +159,8 @@ export const OPTIONS = {
     // nginx also keeps idle connections to an upstream for 60 s, and closes them first.
     default: 60_000,
     range: [1, MAX_TIME],
-    unlimited: true,
-    help: 'milliseconds for which a connection may be idle; Infinity for no limit',
+    noLimit: Infinity,
+    help: 'time for which a connection may be idle',
   },
   writeTimeout: {
     kind: 'time',
@@ -170,8 +171,8 @@ export const OPTIONS = {
     // that was 1.5 MB and 0.2 MB.
     default: 120_000,
     range: [1, MAX_TIME],
-    unlimited: true,
-    help: 'milliseconds for which the peer may read nothing; Infinity for no limit',
+    noLimit: Infinity,
+    help: 'time for which the peer may read nothing',
     more: 'The time runs while a part of a response waits to be sent',
   },
   responseTimeout: { ...COMMON.responseTimeout, of: ALL },
@@ -181,7 +182,7 @@ export const OPTIONS = {
     // `docker stop` kills a process after 10 s; mod_fcgid and systemd wait longer.
     default: 8_000,
     range: [0, MAX_TIME],
-    help: 'milliseconds for active requests to complete when the server closes',
+    help: 'time for active requests to complete when the server closes',
   },
   scriptName: { ...COMMON.scriptName, of: ALL },
   pathInfo: { ...COMMON.pathInfo, of: ALL },

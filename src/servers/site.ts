@@ -35,6 +35,18 @@ export interface Site {
   auth?: Authentication | undefined
 }
 
+/** The defaults of `portico init`. `timeout` is that of nginx's fastcgi_read_timeout. */
+export const DEFAULTS = {
+  to: 'unix:/run/portico/app.sock',
+  mount: '',
+  hostname: '_',
+  listen: '80',
+  streaming: true,
+  keepAlive: 16,
+  maxBody: 64,
+  timeout: 60,
+} as const satisfies Partial<Site>
+
 export interface Authentication {
   realm: string
   /** An htpasswd file. */

@@ -108,8 +108,7 @@ export function forDescriptor(options: object): object {
   const others = Object.entries(options).filter(([name]) => !MASTERS.has(name))
   return Object.fromEntries(
     others.map(([name, value]): [string, unknown] => {
-      const unlimited = value === null && rowOf(name as OptionName).unlimited
-      return [name, unlimited ? Infinity : value]
+      return [name, value === null ? (rowOf(name as OptionName).noLimit ?? null) : value]
     }),
   )
 }

@@ -303,7 +303,7 @@ describe('the command', () => {
 
   test.each([
     [['--resident', '--fcgi'], 'bundle: --resident and --fcgi exclude each other'],
-    [['--idle', '1m'], 'bundle: --idle belongs to --resident'],
+    [['--idle', '1m'], 'bundle: --idle needs --resident'],
     [['--resident', '--target', 'bun'], 'bundle: --resident runs on Node; leave out --target bun'],
     [['--residnt'], "unknown flag --residnt. Did you mean '--resident'?"],
   ])('portico bundle x.js %j is refused in one line', async (flags, message) => {

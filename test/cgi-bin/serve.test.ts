@@ -141,7 +141,7 @@ describe('portico serve --cgi-bin', () => {
     [
       ['--cgi-bin', '.', '--cgi-max-scripts', '0'],
       2,
-      '--cgi-max-scripts must be a whole number from 1',
+      '--cgi-max-scripts must be a whole number, 1 or more',
     ],
   ])('%j exits with code %d', async (args, code, message) => {
     const { ended, output } = await finished(portico(['serve', ...args], { cwd: path }))

@@ -1,6 +1,6 @@
 /** How the command reads its arguments. */
 import { describe, expect, it, test } from 'vitest'
-import { parseFlags, type FlagTable } from '../../src/command/flags.ts'
+import { flagHelp, parseFlags, type FlagTable } from '../../src/command/flags.ts'
 import { main } from '../../src/command/main.ts'
 import { UsageError } from '../../src/command/usage-error.ts'
 import { parseValue } from '../../src/options/check-row.ts'
@@ -69,8 +69,27 @@ test.each([
   expect(parseValue({ kind }, text)).toEqual({ value })
 })
 
+test.each([
+  [{ kind: 'time', help: 'a', default: 30_000 }, 'a; default: 30s'],
+  [{ kind: 'time', help: 'a', default: 120_000 }, 'a; default: 120s'],
+  [{ kind: 'time', help: 'a', default: 3_600_000 }, 'a; default: 1h'],
+  [{ kind: 'time', help: 'a', default: 500, noLimit: 0 }, 'a; default: 500ms; none: no limit'],
+  [{ kind: 'time', help: 'a', default: 0, noLimit: 0 }, 'a; default: no limit'],
+  [{ kind: 'bytes', help: 'a', default: 65_536 }, 'a; default: 64k'],
+  [
+    { kind: 'bytes', help: 'a', default: 1000, noLimit: Infinity },
+    'a; default: 1000; none: no limit',
+  ],
+  [{ kind: 'count', help: 'a', default: 1024 }, 'a; default: 1024'],
+  [{ kind: 'text', help: 'a', default: 'b' }, 'a; default: b'],
+  [{ kind: 'text', help: 'a' }, 'a'],
+] as const)('--help shows %o as %j', (row, text) => {
+  expect(flagHelp(row)).toBe(text)
+})
+
 test("'none' lifts a limit that can be lifted", () => {
-  expect(parseValue({ kind: 'time', unlimited: true }, 'none')).toEqual({ value: Infinity })
+  expect(parseValue({ kind: 'time', noLimit: Infinity }, 'none')).toEqual({ value: Infinity })
+  expect(parseValue({ kind: 'time', noLimit: 0 }, 'none')).toEqual({ value: 0 })
   expect(parseValue({ kind: 'time' }, 'none')).toHaveProperty('refused')
 })
 

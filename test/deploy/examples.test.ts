@@ -11,19 +11,12 @@ import { docker, kubernetes } from '../../src/servers/containers.ts'
 import { haproxy } from '../../src/servers/haproxy.ts'
 import { nginx } from '../../src/servers/nginx.ts'
 import { systemd } from '../../src/servers/services.ts'
-import type { Site } from '../../src/servers/site.ts'
+import { DEFAULTS, type Site } from '../../src/servers/site.ts'
 
 const SITE: Site = {
+  ...DEFAULTS,
   gateway: 'fastcgi',
-  to: 'unix:/run/portico/app.sock',
-  mount: '',
   program: '/srv/app/app.mjs',
-  hostname: '_',
-  listen: '80',
-  streaming: true,
-  keepAlive: 16,
-  maxBody: 64,
-  timeout: 60,
   user: 'www-data',
   group: 'www-data',
 }

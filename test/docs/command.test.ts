@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { COMMAND_NAMES, commandOf } from '../../src/command/commands.ts'
 import { flagHead } from '../../src/command/help.ts'
+import { flagHelp } from '../../src/command/flags.ts'
 import { SETTINGS } from '../../src/command/serve-flags.ts'
 
 const page = readFileSync('docs/command.md', 'utf8')
@@ -23,7 +24,7 @@ test('docs/command.md describes commands as the overview does', () => {
 test('docs/command.md lists every flag of serve with its variable and its help', () => {
   const rows = Object.entries(SETTINGS).map(
     ([key, row]) =>
-      `| \`${cell(flagHead(key, row))}\` | ${row.variable ?? ''} | ${cell(row.help)} |\n`,
+      `| \`${cell(flagHead(key, row))}\` | ${row.variable ?? ''} | ${cell(flagHelp(row))} |\n`,
   )
   expect(tableAfter('flags')).toBe(`| flag | variable | meaning |\n|---|---|---|\n${rows.join('')}`)
 })

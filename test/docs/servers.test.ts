@@ -9,7 +9,7 @@ import { cgiServers } from '../../src/servers/cgi-servers.ts'
 import { descriptions } from '../../src/servers/descriptions.ts'
 import { nginx } from '../../src/servers/nginx.ts'
 import { exceptions } from '../../src/servers/exceptions.ts'
-import type { ServerDescription, Site } from '../../src/servers/site.ts'
+import { DEFAULTS, type ServerDescription, type Site } from '../../src/servers/site.ts'
 
 /** What users of shared hosting write into their document root. */
 const SCRIPTS = new Set(['cgi', 'fcgi', 'htaccess'])
@@ -18,16 +18,10 @@ const SCRIPTS = new Set(['cgi', 'fcgi', 'htaccess'])
 function siteOf({ name, gateways }: ServerDescription, gateway = gateways[0]!): Site {
   const program = SCRIPTS.has(name) ? '/home/me/app/app.mjs' : '/srv/app/app.mjs'
   return {
+    ...DEFAULTS,
     gateway,
-    to: 'unix:/run/portico/app.sock',
     mount: '/app',
     program,
-    hostname: '_',
-    listen: '80',
-    streaming: true,
-    keepAlive: 16,
-    maxBody: 64,
-    timeout: 60,
     user: 'www-data',
     group: 'www-data',
   }
@@ -69,11 +63,7 @@ function page(description: ServerDescription): string {
   const mount = SCRIPTS.has(name) ? ' app.mjs --write ~/public_html' : ' --mount /app'
   const parts = [
     `# ${title}`,
-    `${packages ? `On Debian and Ubuntu: \`apt-get install ${packages.join(' ')}\`. ` : ''}It works with ${gateways
-      .map((gateway) => `\`--gateway ${gateway}\``)
-      .join(
-        ', ',
-      )}${gateways.length > 1 ? '; the first is the default' : ''}. \`portico init ${name} --help\` lists every flag.`,
+    `${packages ? `On Debian and Ubuntu: \`apt-get install ${packages.join(' ')}\`. ` : ''}\`--gateway\` is ${choices(gateways)}. \`portico init ${name} --help\` lists every flag.`,
     code(`portico init ${name}${mount}${description.instance ? ' --try' : ''}`, 'sh'),
     ...(description.instance
       ? [
@@ -93,6 +83,13 @@ function page(description: ServerDescription): string {
     ...differences(description),
   ]
   return `${parts.join('\n\n')}\n`
+}
+
+/** "`fastcgi` (the default), `scgi` or `http`" */
+function choices([first, ...others]: readonly string[]): string {
+  if (others.length === 0) return `always \`${first}\` here`
+  const names = [`\`${first}\` (the default)`, ...others.map((name) => `\`${name}\``)]
+  return `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`
 }
 
 /** Rows of the conformance suite that have another result through this server. */

@@ -61,7 +61,10 @@ describe('The options of CGIHandler', () => {
   test.each([
     ['{ validat: true }', "CGI: unknown option 'validat'. Did you mean 'validate'?"],
     ['{ listen: ":8000" }', "CGI: unknown option 'listen'. Known names: responseTimeout, "],
-    ['{ responseTimeout: "5s" }', 'responseTimeout must be a whole number from 0 to 2147483647'],
+    [
+      '{ responseTimeout: "5s" }',
+      'responseTimeout must be a whole number of milliseconds from 0 to 2147483647',
+    ],
     ['{ pathInfo: "asis" }', '(got "asis"). Did you mean \'as-is\'?'],
   ])('%s are refused with a 500, and the log names the fault', async (options, message) => {
     const { code, stdout, stderr } = await withOptions(options)

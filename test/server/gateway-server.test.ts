@@ -299,17 +299,17 @@ describe('A limit of a server', () => {
         'maxRequestsPerConnection',
       ] as const
     ).flatMap((name): [ServerOptions, string][] => [
-      [{ [name]: Number.NaN }, `${name} must be a whole number from `],
+      [{ [name]: Number.NaN }, `${name} must be a whole number`],
       [{ [name]: -1 }, '(got -1)'],
       [{ [name]: '5' }, '(got "5")'],
     ]),
     [
       { headersTimeout: 0 },
-      'headersTimeout must be a whole number from 1 to 2147483647, or Infinity',
+      'headersTimeout must be a whole number of milliseconds from 1 to 2147483647, or Infinity',
     ],
     [
       { highWaterMark: Number.POSITIVE_INFINITY },
-      'highWaterMark must be a whole number from 1 to 9007199254740991 (got Infinity)',
+      'highWaterMark must be a whole number of bytes, 1 or more (got Infinity)',
     ],
     [{ allowedClients: 'localhost' }, 'allowedClients: "localhost" '],
   ])('of %j is refused', async (options, message) => {
@@ -332,7 +332,7 @@ test.each([
 test('HTTPHandler names its own option in an error, not the one of Node', async () => {
   const handler = new HTTPHandler({ listen: '127.0.0.1:0', maxHeaderBytes: Number.NaN })
   await expect(handler.run(() => [])).rejects.toThrow(
-    'maxHeaderBytes must be a whole number from 1 to 9007199254740991 (got NaN)',
+    'maxHeaderBytes must be a whole number of bytes, 1 or more (got NaN)',
   )
 })
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { lookup } from 'mrmime'
 import type { HeaderList } from '../../types.ts'
-import { percentEncode, quote } from '../../text.ts'
+import { percentEncode, quote, TOKEN } from '../../text.ts'
 import type { FlagValues } from '../flags.ts'
 import { UsageError } from '../usage-error.ts'
 import { CURL_EXIT, TransferError } from './exit-codes.ts'
@@ -43,7 +43,7 @@ export async function describeRequest(
   const body = get ? undefined : bytes
   const usual = values['head'] ? 'HEAD' : values['uploadFile'] ? 'PUT' : body ? 'POST' : 'GET'
   const method = (values['request'] as string | undefined) ?? usual
-  if (!/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(method)) {
+  if (!TOKEN.test(method)) {
     throw new UsageError(`request: ${quote(method)} is not a method`)
   }
   const headers = headersOf(values, [

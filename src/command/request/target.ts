@@ -110,7 +110,7 @@ function overUnixSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): Target
     colon >= 0
       ? { file: before.slice(0, colon), path: before.slice(colon + 1) }
       : (filePrefix(before, (path) => statSync(path).isSocket()) ?? { file: before, path: '' })
-  if (found.file === '') throw new UsageError(`${kind}://unix:${text} names no socket`)
+  if (found.file === '') throw new UsageError(`${kind}://unix:${text} names no socket; ${FORMS}`)
   return {
     kind,
     address: { path: found.file },
