@@ -1,9 +1,8 @@
 /** `portico ping` as a health check: no application code runs. */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { afterEach, beforeEach, expect, test } from 'vitest'
-import { portico, serve, type Served } from '../master/portico.ts'
-import { temporaryDirectory } from '../server/child.ts'
+import { expect, test } from 'vitest'
+import { inDirectory, portico, type Served } from '../master/portico.ts'
 
 /** It logs each request. */
 const SOURCE = `
@@ -14,20 +13,11 @@ const SOURCE = `
     return []
   }`
 
-let directory: { path: string; remove: () => void }
-let served: Served | undefined
-beforeEach(() => (directory = temporaryDirectory()))
-afterEach(async () => {
-  served?.process.kill('SIGQUIT')
-  await served?.ended
-  served = undefined
-  directory.remove()
-})
+/** SIGQUIT, because its worker may be blocked. */
+const here = inDirectory('SIGQUIT')
 
-async function ready(gateway: string): Promise<Served> {
-  served = serve(directory.path, [], { source: SOURCE, gateway, workers: 1 })
-  await served.printed('Serving')
-  return served
+function ready(gateway: string): Promise<Served> {
+  return here.ready([], { source: SOURCE, gateway, workers: 1 })
 }
 
 test.each(['fastcgi', 'http', 'scgi'])(

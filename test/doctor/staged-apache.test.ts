@@ -1,16 +1,16 @@
 /** Broken sites and scripts of one Apache: the doctor has to name the fault of each. */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, it } from 'vitest'
 import { loadModule } from '../../src/servers/apache-instance.ts'
 import { installed, startServer, workerUser } from '../servers/process.ts'
 import {
   type Applications,
   closeAll,
   closers,
-  diagnose,
   expectNamed,
   freePorts,
+  itFindsNothingWrong,
   type Staging,
   startApplications,
 } from './staging.ts'
@@ -338,11 +338,7 @@ ${sites.join('\n').replaceAll('ERRORS', `${directory}/error`)}
   })
   afterAll(closeAll)
 
-  it('finds nothing wrong with a site that is right', async () => {
-    const { code, findings } = await diagnose(`http://127.0.0.1:${ports.at(-1)}/doctor`)
-    expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
-    expect(code).toBe(0)
-  })
+  itFindsNothingWrong(() => ports.at(-1)!)
 
   const cases = stagings.map((staging, index) => [staging.fault, staging, index] as const)
 

@@ -1,13 +1,13 @@
 /** Broken sites of one nginx: the doctor has to name the fault of each. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe } from 'vitest'
 import { installed, startServer, workerUser } from '../servers/process.ts'
 import {
   type Applications,
   closeAll,
   closers,
-  diagnose,
-  expectNamed,
   freePorts,
+  itFindsNothingWrong,
+  itNamesEach,
   type Staging,
   startApplications,
 } from './staging.ts'
@@ -430,16 +430,7 @@ http {
   })
   afterAll(closeAll)
 
-  it('finds nothing wrong with a site that is right', async () => {
-    const { code, findings } = await diagnose(`http://127.0.0.1:${ports.at(-1)}/doctor`)
-    expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
-    expect(code).toBe(0)
-  })
+  itFindsNothingWrong(() => ports.at(-1)!)
 
-  it.each(stagings.map((staging, index) => [staging.fault, staging, index] as const))(
-    'names %s',
-    async (_, staging, index) => {
-      await expectNamed(staging, ports[index]!)
-    },
-  )
+  itNamesEach(stagings, (index) => ports[index]!)
 })

@@ -6,8 +6,8 @@ import {
   closeAll,
   closers,
   diagnose,
-  expectNamed,
   freePorts,
+  itNamesEach,
   type Staging,
   startApplications,
 } from './staging.ts'
@@ -118,12 +118,7 @@ ${sites.join('\n')}
     )
   })
 
-  it.each(lighttpdStagings.map((staging, index) => [staging.fault, staging, index] as const))(
-    'names %s',
-    async (_, staging, index) => {
-      await expectNamed(staging, ports[index]!)
-    },
-  )
+  itNamesEach(lighttpdStagings, (index) => ports[index]!)
 })
 
 const site = (port: number, ...lines: string[]): string =>
@@ -185,12 +180,7 @@ describe.skipIf(!caddy.available)(`Behind Caddy${caddy.hint}, portico doctor`, (
     )
   })
 
-  it.each(caddyStagings.map((staging, index) => [staging.fault, staging, index] as const))(
-    'names %s',
-    async (_, staging, index) => {
-      await expectNamed(staging, ports[index]!)
-    },
-  )
+  itNamesEach(caddyStagings, (index) => ports[index]!)
 })
 
 const app = (port: number, ...lines: string[]): string =>
@@ -271,12 +261,7 @@ ${sites.join('\n')}
     )
   })
 
-  it.each(haproxyStagings.map((staging, index) => [staging.fault, staging, index] as const))(
-    'names %s',
-    async (_, staging, index) => {
-      await expectNamed(staging, ports[index]!)
-    },
-  )
+  itNamesEach(haproxyStagings, (index) => ports[index]!)
 })
 
 const path = (port: number, mount: string, ...lines: string[]): string =>
@@ -379,12 +364,7 @@ ${sites.join('')}
     )
   })
 
-  it.each(h2oStagings.map((staging, index) => [staging.fault, staging, index] as const))(
-    'names %s',
-    async (_, staging, index) => {
-      await expectNamed(staging, ports[index]!)
-    },
-  )
+  itNamesEach(h2oStagings, (index) => ports[index]!)
 })
 
 it('portico doctor names a port on which no web server listens', async () => {

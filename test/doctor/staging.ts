@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdir, rm } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import { expect } from 'vitest'
+import { expect, it } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
@@ -135,6 +135,23 @@ export async function diagnose(...args: string[]): Promise<{ code: number; findi
     err: (text) => (out += text),
   })
   return { code, findings: (JSON.parse(out) as { findings: Finding[] }).findings }
+}
+
+/** A test for each broken site. `port` is asked when the web server runs. */
+export function itNamesEach(stagings: readonly Staging[], port: (index: number) => number): void {
+  it.each(stagings.map((staging, index) => [staging.fault, staging, index] as const))(
+    'names %s',
+    (_, staging, index) => expectNamed(staging, port(index)),
+  )
+}
+
+/** A test of a site that is right. */
+export function itFindsNothingWrong(port: () => number): void {
+  it('finds nothing wrong with a site that is right', async () => {
+    const { code, findings } = await diagnose(`http://127.0.0.1:${port()}/doctor`)
+    expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
+    expect(code).toBe(0)
+  })
 }
 
 /** Asserts that the doctor names the fault of a site, and nothing that is not one. */

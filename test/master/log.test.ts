@@ -1,20 +1,10 @@
 /** `portico serve --log json`: every line is one JSON object. */
 import { writeFileSync } from 'node:fs'
-import { afterEach, beforeEach, expect, test } from 'vitest'
-import { temporaryDirectory } from '../server/child.ts'
+import { expect, test } from 'vitest'
 import { httpClient } from '../../src/testing/client-http.ts'
-import { portico, serve, statusOf, type Served } from './portico.ts'
+import { client, inDirectory, portico, statusOf, type Served } from './portico.ts'
 
-let directory: { path: string; remove: () => void }
-let served: Served | undefined
-
-beforeEach(() => (directory = temporaryDirectory()))
-afterEach(async () => {
-  served?.process.kill()
-  await served?.ended
-  served = undefined
-  directory.remove()
-})
+const here = inDirectory()
 
 const SOURCE = `
   process.once('exit', () => process.stderr.write('without an end'))
@@ -64,7 +54,7 @@ test('Each line of master, workers, access log and application is an object with
     '--block-timeout',
     '1500',
   ]
-  served = serve(directory.path, flags, { source: SOURCE, gateway: 'http', workers: 1 })
+  const served = here.serve(flags, { source: SOURCE, gateway: 'http', workers: 1 })
   await served.printed('Serving')
   const { pid: master, processes } = await statusOf(served)
   const worker = processes[0]!.pid
@@ -155,22 +145,20 @@ test('Each line of master, workers, access log and application is an object with
 
 test('With --log json, an application that does not start or is not there is a JSON object, too', async () => {
   const flags = ['--log', 'json']
-  const failed = await serve(directory.path, flags, { source: "throw new Error('no database')" })
-    .ended
+  const failed = await here.serve(flags, { source: "throw new Error('no database')" }).ended
   const messages = failed.output.trimEnd().split('\n')
   expect(failed.code).toBe(3)
   expect(messages.map((line) => (JSON.parse(line) as Entry)['level'])).toEqual(['error', 'error'])
-  const missing = await portico('serve', `${directory.path}/none.mjs`, ...flags)
+  const missing = await portico('serve', `${here.path}/none.mjs`, ...flags)
   expect(JSON.parse(missing.output)).toMatchObject({
     level: 'error',
-    message: `portico: no such file: ${directory.path}/none.mjs`,
+    message: `portico: no such file: ${here.path}/none.mjs`,
   })
 })
 
 test('The access log of a FastCGI server is on its own stderr', async () => {
-  served = serve(directory.path, ['--access-log', '%m %U %s'], { source: SOURCE })
+  const served = here.serve(['--access-log', '%m %U %s'], { source: SOURCE })
   await served.printed('Serving')
-  const { client } = await import('./portico.ts')
   await client(served).post('/path')
   await served.printed('POST /path 200\n')
 })

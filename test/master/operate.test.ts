@@ -3,26 +3,11 @@ import { statSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { start, temporaryDirectory } from '../server/child.ts'
-import { client, isAlive, portico, PROGRAM, serve, statusOf, type Served } from './portico.ts'
+import { describe, expect, test } from 'vitest'
+import { start } from '../server/child.ts'
+import { client, inDirectory, isAlive, portico, PROGRAM, statusOf, type Served } from './portico.ts'
 
-let directory: { path: string; remove: () => void }
-let served: Served | undefined
-
-beforeEach(() => (directory = temporaryDirectory()))
-afterEach(async () => {
-  served?.process.kill()
-  await served?.ended
-  served = undefined
-  directory.remove()
-})
-
-async function ready(flags: readonly string[] = [], options: Parameters<typeof serve>[2] = {}) {
-  served = serve(directory.path, flags, options)
-  await served.printed('Serving')
-  return served
-}
+const here = inDirectory()
 
 async function untilActive(server: Served, active: number): Promise<void> {
   await expect.poll(async () => (await statusOf(server)).totals.active).toBe(active)
@@ -34,7 +19,7 @@ describe('The exit code is', () => {
     ['with a syntax error', 'export default (\n', 'SyntaxError'],
     ['that exports nothing', '', 'exports no application'],
   ])('3 after the start %s, and the reason is logged once', async (_, source, reason) => {
-    const { ended } = serve(directory.path, [], { source })
+    const { ended } = here.serve([], { source })
     const { code, output } = await ended
     expect(code).toBe(3)
     expect(output.split(reason)).toHaveLength(2)
@@ -42,7 +27,7 @@ describe('The exit code is', () => {
   })
 
   test('3 if the application is not there', async () => {
-    const file = join(directory.path, 'missing.mjs')
+    const file = join(here.path, 'missing.mjs')
     const { code, output } = await portico('serve', file, '--listen', ':0')
     expect(output).toBe(`portico: no such file: ${file}\n`)
     expect(code).toBe(3)
@@ -52,7 +37,7 @@ describe('The exit code is', () => {
     const other = createServer()
     await new Promise<void>((done) => other.listen(0, '127.0.0.1', done))
     const { port } = other.address() as { port: number }
-    const file = join(directory.path, 'app.mjs')
+    const file = join(here.path, 'app.mjs')
     writeFileSync(file, 'export default () => []')
     const { code, output } = await portico('serve', file, '--listen', `127.0.0.1:${port}`)
     expect(output).toContain(`listen: '127.0.0.1:${port}': in use by another process`)
@@ -68,7 +53,7 @@ describe('The exit code is', () => {
     [['*:PORT', '127.0.0.1:PORT'], "listen: '*:PORT' and '127.0.0.1:PORT' are the same port"],
   ])('1 if two listeners %j share a port, before a worker starts', async (listen, message) => {
     const port = String(await freePort())
-    const file = join(directory.path, 'app.mjs')
+    const file = join(here.path, 'app.mjs')
     writeFileSync(file, "throw new Error('loaded')")
     const flags = listen.flatMap((each) => ['--listen', each.replace('PORT', port)])
     for (const mode of [[], ['--dev']]) {
@@ -96,7 +81,7 @@ describe('The exit code is', () => {
   })
 
   test('1 if another master uses the control socket', async () => {
-    const server = await ready()
+    const server = await here.ready()
     const args = ['serve', server.file, '--listen', ':0', '--control', server.control]
     const { code, output } = await portico(...args)
     expect(output).toBe(`control: '${server.control}' is in use by another process\n`)
@@ -104,7 +89,7 @@ describe('The exit code is', () => {
   })
 
   test('0 after portico stop, which waits for running requests', async () => {
-    const server = await ready()
+    const server = await here.ready()
     const running = client(server).post('/wait')
     await untilActive(server, 1)
     expect(await portico('stop', server.control)).toEqual({ code: 0, output: 'Stopped\n' })
@@ -117,7 +102,7 @@ describe('The exit code is', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
     '0 after %s, which completes requests',
     async (signal) => {
-      const server = await ready()
+      const server = await here.ready()
       const running = client(server).post('/wait')
       await untilActive(server, 1)
       server.process.kill(signal)
@@ -128,7 +113,7 @@ describe('The exit code is', () => {
 
   test('0 after a second SIGTERM or SIGQUIT, which end running requests', async () => {
     for (const signals of [['SIGTERM', 'SIGTERM'], ['SIGQUIT']] as const) {
-      const server = await ready()
+      const server = await here.ready()
       const running = client(server)
         .post('/forever')
         .catch(() => 'aborted')
@@ -145,7 +130,7 @@ describe('The exit code is', () => {
 })
 
 test('SIGHUP stops a master that belongs to a terminal', async () => {
-  const server = serve(directory.path)
+  const server = here.serve()
   server.process.kill()
   await server.ended
   // script(1) gives its command a terminal of its own.
@@ -160,19 +145,19 @@ test('SIGHUP stops a master that belongs to a terminal', async () => {
 })
 
 test('SIGTTIN starts one worker more, and SIGTTOU ends one, but not the last', async () => {
-  const server = await ready([], { workers: 1 })
+  const server = await here.ready([], { workers: 1 })
   const configured = async () => (await statusOf(server)).workers
   server.process.kill('SIGTTIN')
   await expect.poll(configured).toMatchObject({ configured: 2, ready: 2 })
   server.process.kill('SIGTTOU')
   await expect.poll(async () => (await statusOf(server)).processes.length).toBe(1)
   server.process.kill('SIGTTOU')
-  await server.printed('One worker less: 1 in all')
+  await server.printed('One worker fewer: 1 in all')
   expect(await client(server).post('/')).toMatch(/ 5 true$/)
 })
 
 test('Workers whose master is killed complete their requests and end', async () => {
-  const server = await ready()
+  const server = await here.ready()
   const { processes } = await statusOf(server)
   const running = client(server).post('/wait')
   await untilActive(server, 1)
@@ -182,14 +167,14 @@ test('Workers whose master is killed complete their requests and end', async () 
 })
 
 test('The control socket has mode 0600, and its directory 0700', async () => {
-  const server = await ready()
+  const server = await here.ready()
   expect((statSync(server.control).mode & 0o777).toString(8)).toBe('600')
   expect((statSync(join(server.control, '..')).mode & 0o777).toString(8)).toBe('700')
 })
 
 test('status and ping respond while all workers are blocked, and say so; metrics do as well', async () => {
   const port = await freePort()
-  const server = await ready(['--metrics', `127.0.0.1:${port}`])
+  const server = await here.ready(['--metrics', `127.0.0.1:${port}`])
   expect(await portico('ping', server.control)).toEqual({ code: 0, output: 'pong\n' })
   expect(await get(port, '/ping')).toBe('pong\n')
   for (let blocked = 1; blocked <= 2; blocked++) {
@@ -212,7 +197,7 @@ test('status and ping respond while all workers are blocked, and say so; metrics
 })
 
 test('--block-timeout ends a worker that is blocked, and logs its stack and its requests', async () => {
-  const server = await ready(['--block-timeout', '1500'], { workers: 1 })
+  const server = await here.ready(['--block-timeout', '1500'], { workers: 1 })
   await expect(client(server).post('/block?secret')).rejects.toThrow()
   const output = await server.printed('ended unexpectedly (blocked)')
   expect(output).toContain('Requests that it held:\n  POST /block\n')
@@ -221,7 +206,7 @@ test('--block-timeout ends a worker that is blocked, and logs its stack and its 
 })
 
 test('--slow logs one line for a request that takes longer, with what it waits for', async () => {
-  const server = await ready(['--slow', '300'], { workers: 1 })
+  const server = await here.ready(['--slow', '300'], { workers: 1 })
   const one = client(server)
   await one.post('/')
   await one.post('/wait?secret=1')
@@ -236,14 +221,14 @@ test('--slow logs one line for a request that takes longer, with what it waits f
 })
 
 test('--idle-exit ends a master with an inherited socket, and is refused without one', async () => {
-  const refused = await serve(directory.path, ['--idle-exit', '300']).ended
+  const refused = await here.serve(['--idle-exit', '300']).ended
   expect(refused.output).toContain('idle-exit: unix:')
   expect(refused.code).toBe(2)
   // As a socket of systemd, which outlives the master.
   const socket = createServer()
   await new Promise<void>((done) => socket.listen(0, '127.0.0.1', done))
   const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
-  const file = join(directory.path, 'app.mjs')
+  const file = join(here.path, 'app.mjs')
   const args = [PROGRAM, 'serve', file, '--listen', 'fd:3', '--idle-exit', '300']
   const idle = start(process.execPath, args, { stdio: ['ignore', fd] })
   const { code, output } = await idle.ended

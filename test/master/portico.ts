@@ -2,9 +2,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join, resolve } from 'node:path'
+import { afterEach, beforeEach } from 'vitest'
 import type { Status } from '../../src/master/status.ts'
 import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
-import { start, type Running } from '../server/child.ts'
+import { start, temporaryDirectory, type Running } from '../server/child.ts'
 
 export const PROGRAM = resolve(import.meta.dirname, '../../bin/portico.cjs')
 
@@ -51,6 +52,40 @@ export function serve(
   ])
   return { ...running, file, socket, control }
 }
+
+/** Gives each test of a file a directory; after the test, `signal` has ended the last server there. */
+export function inDirectory(signal: NodeJS.Signals = 'SIGTERM') {
+  let directory: { path: string; remove: () => void }
+  let served: Served | undefined
+  beforeEach(() => (directory = temporaryDirectory()))
+  afterEach(async () => {
+    served?.process.kill(signal)
+    await served?.ended
+    served = undefined
+    directory.remove()
+  })
+  const here = {
+    get path(): string {
+      return directory.path
+    },
+    get server(): Served {
+      return served!
+    },
+    /** `serve` in the directory. */
+    serve(...settings: Settings): Served {
+      return (served = serve(directory.path, ...settings))
+    },
+    /** Waits until the server serves. */
+    async ready(...settings: Settings): Promise<Served> {
+      const server = here.serve(...settings)
+      await server.printed('Serving')
+      return server
+    },
+  }
+  return here
+}
+
+type Settings = Parameters<typeof serve> extends [string, ...infer Rest] ? Rest : never
 
 /** Runs another command of portico; resolves to its exit code and output. */
 export async function portico(...args: readonly string[]) {

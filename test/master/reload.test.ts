@@ -1,28 +1,12 @@
 /** `portico reload`, and what else replaces workers: no request is lost. */
 import { writeFileSync } from 'node:fs'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { temporaryDirectory } from '../server/child.ts'
-import { APPLICATION, client, counted, portico, serve, statusOf, type Served } from './portico.ts'
+import { describe, expect, test } from 'vitest'
+import { APPLICATION, client, counted, inDirectory, portico, statusOf } from './portico.ts'
 
-let directory: { path: string; remove: () => void }
-let served: Served | undefined
-
-beforeEach(() => (directory = temporaryDirectory()))
-afterEach(async () => {
-  served?.process.kill()
-  await served?.ended
-  served = undefined
-  directory.remove()
-})
-
-async function ready(flags: readonly string[] = [], options: Parameters<typeof serve>[2] = {}) {
-  served = serve(directory.path, flags, options)
-  await served.printed('Serving')
-  return served
-}
+const here = inDirectory()
 
 async function pids(): Promise<number[]> {
-  return (await statusOf(served!)).processes.map(({ pid }) => pid)
+  return (await statusOf(here.server)).processes.map(({ pid }) => pid)
 }
 
 /** Sends POSTs one after another on kept-alive connections until `stop` is called. */
@@ -53,8 +37,8 @@ function load(server: { readonly socket: string }, connections: number) {
 
 describe('portico reload', () => {
   test('replaces each worker under load without losing a request, and moves kept-alive connections', async () => {
-    const server = await ready()
-    const way = await counted(server, directory.path)
+    const server = await here.ready()
+    const way = await counted(server, here.path)
     const before = await pids()
     const requests = load(way, 4)
     for (let i = 0; i < 3; i++) {
@@ -72,7 +56,7 @@ describe('portico reload', () => {
   })
 
   test('loads the changed application', async () => {
-    const server = await ready()
+    const server = await here.ready()
     writeFileSync(server.file, APPLICATION.replace("' ' + length", "' changed '"))
     await portico('reload', server.control)
     expect(await client(server).post('/')).toContain('changed')
@@ -87,7 +71,7 @@ describe('portico reload', () => {
   ])(
     'with an application that does not load (%s) exits with 1, shows why, and the old workers stay',
     async (_, source, shown) => {
-      const server = await ready()
+      const server = await here.ready()
       const before = await pids()
       const requests = load(server, 2)
       writeFileSync(server.file, source)
@@ -100,7 +84,7 @@ describe('portico reload', () => {
   )
 
   test('completes a request that is running in a worker that retires', async () => {
-    const server = await ready([], { workers: 1 })
+    const server = await here.ready([], { workers: 1 })
     const running = client(server).post('/wait')
     await expect.poll(async () => (await statusOf(server)).totals.active).toBe(1)
     const old = (await pids())[0]
@@ -109,7 +93,7 @@ describe('portico reload', () => {
   })
 
   test('ends a request that does not end after the shutdown timeout', async () => {
-    const server = await ready(['--shutdown-timeout', '200'], { workers: 1 })
+    const server = await here.ready(['--shutdown-timeout', '200'], { workers: 1 })
     const running = client(server)
       .post('/forever')
       .catch(() => 'aborted')
@@ -119,7 +103,7 @@ describe('portico reload', () => {
   })
 
   test('follows the symbolic link in the path of the application again', async () => {
-    const server = await ready()
+    const server = await here.ready()
     const { renameSync, symlinkSync } = await import('node:fs')
     const releases = [`${server.file}.1.mjs`, `${server.file}.2.mjs`]
     writeFileSync(releases[0]!, APPLICATION.replace("' ' + length", "' first '"))
@@ -134,7 +118,7 @@ describe('portico reload', () => {
 })
 
 test('SIGHUP reloads', async () => {
-  const server = await ready()
+  const server = await here.ready()
   const before = await pids()
   server.process.kill('SIGHUP')
   await server.printed('Reload: [2/2]')
@@ -142,8 +126,8 @@ test('SIGHUP reloads', async () => {
 })
 
 test('--max-requests replaces workers under load without losing a request', async () => {
-  const server = await ready(['--max-requests', '50'])
-  const way = await counted(server, directory.path)
+  const server = await here.ready(['--max-requests', '50'])
+  const way = await counted(server, here.path)
   const requests = load(way, 4)
   await expect.poll(() => requests.seen.size).toBeGreaterThan(4)
   await requests.stop()
@@ -153,7 +137,7 @@ test('--max-requests replaces workers under load without losing a request', asyn
 })
 
 test('A worker that is killed is replaced, and connections that wait are served', async () => {
-  const server = await ready([], { workers: 1 })
+  const server = await here.ready([], { workers: 1 })
   const [pid] = await pids()
   process.kill(pid!, 'SIGKILL')
   expect(await client(server).post('/')).toMatch(/^\d+ 5 true$/)
@@ -162,7 +146,7 @@ test('A worker that is killed is replaced, and connections that wait are served'
 })
 
 test('An uncaught error replaces the worker: it completes its requests and takes no others', async () => {
-  const server = await ready([], { workers: 1 })
+  const server = await here.ready([], { workers: 1 })
   const running = client(server).post('/wait')
   await expect.poll(async () => (await statusOf(server)).totals.active).toBe(1)
   const old = (await pids())[0]!
@@ -173,9 +157,9 @@ test('An uncaught error replaces the worker: it completes its requests and takes
 })
 
 test('SIGTERM to a worker starts its successor first', async () => {
-  const server = await ready([], { workers: 1 })
+  const server = await here.ready([], { workers: 1 })
   const [old] = await pids()
-  const way = await counted(server, directory.path)
+  const way = await counted(server, here.path)
   const one = client(way)
   await one.post('/')
   process.kill(old!, 'SIGTERM')
@@ -186,7 +170,7 @@ test('SIGTERM to a worker starts its successor first', async () => {
 })
 
 test.each(['http', 'scgi'])('A reload over %s loses no request', async (gateway) => {
-  const server = await ready([], { gateway })
+  const server = await here.ready([], { gateway })
   const { httpClient } = await import('../../src/testing/client-http.ts')
   const { scgiClient } = await import('../../src/testing/client-scgi.ts')
   const make = gateway === 'http' ? httpClient : scgiClient
@@ -209,7 +193,7 @@ test.each(['http', 'scgi'])('A reload over %s loses no request', async (gateway)
 })
 
 test('A kept-alive HTTP connection moves to the new worker', async () => {
-  const server = await ready([], { gateway: 'http', workers: 1 })
+  const server = await here.ready([], { gateway: 'http', workers: 1 })
   const { connect } = await import('node:net')
   const socket = connect(server.socket)
   let text = ''

@@ -1,27 +1,16 @@
 /** `portico serve --user --group`: root binds, and the workers run as someone else. */
 import { chmodSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { start, temporaryDirectory } from '../server/child.ts'
-import { client, portico, PROGRAM, serve, statusOf, type Served } from './portico.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { start } from '../server/child.ts'
+import { client, inDirectory, portico, PROGRAM, statusOf, type Served } from './portico.ts'
 
 /** A user and a group of Debian. */
 const WWW_DATA = 33
 const NOGROUP = 65_534
 
-let directory: { path: string; remove: () => void }
-let served: Served | undefined
-
-beforeEach(() => {
-  directory = temporaryDirectory()
-  chmodSync(directory.path, 0o755)
-})
-afterEach(async () => {
-  served?.process.kill()
-  await served?.ended
-  served = undefined
-  directory.remove()
-})
+const here = inDirectory()
+beforeEach(() => chmodSync(here.path, 0o755))
 
 /** Responds with the identity of its process, of its groups, and with root's variables. */
 const IDENTITY = `
@@ -38,7 +27,7 @@ async function identity(server: Served): Promise<Record<string, unknown>> {
 
 describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
   test('workers run as --user, without supplementary groups, and the socket is theirs', async () => {
-    served = serve(directory.path, ['--user', 'www-data'], { source: IDENTITY })
+    const served = here.serve(['--user', 'www-data'], { source: IDENTITY })
     const output = await served.printed('Serving')
     const seen = await identity(served)
     expect(seen['ids']).toEqual([WWW_DATA, WWW_DATA, WWW_DATA, WWW_DATA])
@@ -61,7 +50,7 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
 
   test('--group replaces the group of the user, and --socket-group that of the socket', async () => {
     const flags = ['--user', 'www-data', '--group', 'nogroup', '--socket-group', 'root']
-    served = serve(directory.path, flags, { source: IDENTITY })
+    const served = here.serve(flags, { source: IDENTITY })
     const output = await served.printed('Serving')
     const { gid } = statSync(served.socket)
     expect((await identity(served))['ids']).toEqual([WWW_DATA, WWW_DATA, NOGROUP, NOGROUP])
@@ -74,7 +63,7 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
     [['--group', 'nosuchgroup'], 'group: "nosuchgroup" is not in /etc/group', 2],
     [['--user', '59999'], 'user: 59999 is not in /etc/passwd, so its group is not known', 1],
   ])('%j is refused before a socket is bound', async (flags, message, expected) => {
-    const running = serve(directory.path, flags, { source: IDENTITY })
+    const running = here.serve(flags, { source: IDENTITY })
     const { code, output } = await running.ended
     expect(output).toMatch(/^\S.*\n$/)
     expect(output).toContain(message)
@@ -83,7 +72,7 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
   })
 
   test('a file that the user cannot read is an application that does not start', async () => {
-    const file = join(directory.path, 'secret.mjs')
+    const file = join(here.path, 'secret.mjs')
     writeFileSync(file, IDENTITY, { mode: 0o600 })
     const args = ['serve', file, '--listen', ':0', '--user', 'www-data']
     const { code, output } = await portico(...args)
@@ -93,7 +82,7 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
   })
 
   test('a process that is not root refuses --user with one line', async () => {
-    const file = join(directory.path, 'app.mjs')
+    const file = join(here.path, 'app.mjs')
     writeFileSync(file, IDENTITY)
     const command = [process.execPath, PROGRAM, 'serve', file, '--listen', ':0', '--user', 'root']
     const as = ['--reuid', 'www-data', '--regid', 'www-data', '--clear-groups']
