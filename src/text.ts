@@ -1,4 +1,19 @@
-/** Text for messages, logs and headers: escaping, quoting, inspecting. */
+/** Text for messages, logs and headers: grammar, escaping, quoting, inspecting. */
+
+/** A token: a method, the name of a header or of a cookie (RFC 9110, section 5.6.2). */
+export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+
+/**
+ * The name and the value of a header line (RFC 9110, sections 5.1 and 5.5): no line folding, no
+ * control characters except tabs.
+ */
+export const HEADER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)$/
+
+/**
+ * Content-Length and CONTENT_LENGTH: no sign, no space, no exponent. Fifteen digits are exact in a
+ * double.
+ */
+export const LENGTH = /^[0-9]{1,15}$/
 
 /** Control characters, which could forge a line of a log or control the terminal that shows it. */
 // oxlint-disable-next-line no-control-regex

@@ -1,4 +1,5 @@
 /** `LightRequest`: the Request that handlers get after `installLightFetch()`. */
+import { TOKEN } from '../text.ts'
 import type { Environ } from '../types.ts'
 import { realRequest } from './real-request.ts'
 import type { RequestBody } from './request-body.ts'
@@ -87,8 +88,6 @@ export class LightRequest {
 }
 
 const PLAIN_METHOD = /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$/
-/** RFC 9110, section 5.6.2. */
-const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 /** Fetch Standard, section 2.2.2, "header value". Every character of a byte string is a byte. */
 const NOT_VALUE = /[\0\r\n]/
 

@@ -3,6 +3,7 @@
  * says, and a body that does not exist must not be announced.
  */
 import type { Buffer } from 'node:buffer'
+import { bodyFraming } from '../environ/environ.ts'
 import type { Environ } from '../types.ts'
 
 /** What is known of a request's body before the application reads it. */
@@ -17,29 +18,23 @@ const NO_BODY: RequestBody = { chunks: null, framing: null }
 const EMPTY_BODY: RequestBody = { chunks: null, framing: ['Content-Length', '0'] }
 const CHUNKED = ['Transfer-Encoding', 'chunked'] as const
 
-/** Methods whose requests have a body only if a header announces it. */
-const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
-
-/**
- * What the environ says of the body; null if only a read shows whether there is one: without CONTENT_LENGTH and
- * Transfer-Encoding, a FastCGI request may have a body or not.
- */
+/** What the environ says of the body; null if only a read shows whether there is one. */
 export function knownBody(environ: Environ): RequestBody | null {
-  const length = environ['CONTENT_LENGTH']
-  if (length !== undefined) {
-    const chunks = Number(length) > 0 ? environ['wsgi.input'].chunks() : null
-    return { chunks, framing: ['Content-Length', length] }
+  switch (bodyFraming(environ)) {
+    case 'length': {
+      const length = environ['CONTENT_LENGTH']!
+      const chunks = Number(length) > 0 ? environ['wsgi.input'].chunks() : null
+      return { chunks, framing: ['Content-Length', length] }
+    }
+    case 'chunked':
+      return { chunks: environ['wsgi.input'].chunks(), framing: CHUNKED }
+    case 'none':
+      return NO_BODY
+    case 'empty':
+      return emptyBody(environ)
+    case 'unknown':
+      return null
   }
-  if (!environ['wsgi.input_terminated']) return NO_BODY
-  if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) return chunkedBody(environ)
-  if (environ['portico.gateway'] === 'http') {
-    // HTTPHandler hides Transfer-Encoding, since it has decoded the body. Its input has 0 bytes left
-    // if the request has no body, and no limit if the body is chunked.
-    const { unread } = environ['wsgi.input'] as { readonly unread?: number }
-    if (unread === Infinity) return chunkedBody(environ)
-    return unread === 0 ? emptyBody(environ) : null
-  }
-  return BODILESS.test(environ.REQUEST_METHOD) ? NO_BODY : null
 }
 
 /** Waits for the first chunk to find out whether there is one. */
@@ -58,10 +53,6 @@ export async function openBody(environ: Environ): Promise<RequestBody> {
       },
     },
   }
-}
-
-function chunkedBody(environ: Environ): RequestBody {
-  return { chunks: environ['wsgi.input'].chunks(), framing: CHUNKED }
 }
 
 /** A Content-Type implies a body, even an empty one: `express.json()` then makes an object of it. */

@@ -15,6 +15,7 @@ import {
 import { basename, dirname, join } from 'node:path'
 import { CGIHandler } from '../../handlers/cgi.ts'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { ABANDONED } from '../leftovers.ts'
 import { logEntry } from '../log.ts'
 import { closeOnSignals, exitOnUncaughtError } from '../process/shutdown.ts'
 import { printToLog } from '../request/printed-output.ts'
@@ -49,8 +50,6 @@ if (process.env['PORTICO_RESIDENT'] !== undefined) process.chdir(dirname(process
 
 /** The names of sockets and of the marks of failed starts. */
 const REMAINS = /^[\da-f]+(?:-[\da-f]+){4}-\d+(?:\.failed)?$/
-/** The age of such files, in milliseconds, at which no process uses them: many lifetimes. */
-const REMAINS_AGE = 86_400_000
 
 export function serve(loaded: object, program: ResidentProgram): void {
   const socket = process.env['PORTICO_RESIDENT']
@@ -133,7 +132,7 @@ function removeRemains(socket: string): void {
     const path = join(directory, name)
     const status = statSync(path, { throwIfNoEntry: false })
     // A live process is replaced within its lifetime.
-    if (status && Date.now() - status.mtimeMs > REMAINS_AGE) rmSync(path, { force: true })
+    if (status && Date.now() - status.mtimeMs > ABANDONED) rmSync(path, { force: true })
   }
 }
 

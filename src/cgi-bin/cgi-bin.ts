@@ -9,7 +9,7 @@ import { requestName } from '../request/error-log.ts'
 import { emptySource, Input } from '../request/input.ts'
 import { type CgiHead, valuesOf } from '../response/cgi-response.ts'
 import { isHopByHop } from '../response/head.ts'
-import { asLogEntry } from '../text.ts'
+import { asLogEntry, LENGTH } from '../text.ts'
 import type { Application, Body, Environ, HeaderList, StartResponse } from '../types.ts'
 import { startError } from './explain.ts'
 import { findScript, type Script } from './find-script.ts'
@@ -200,7 +200,7 @@ function checkedHead(
     )
   }
   const lengths = valuesOf(headers, 'Content-Length')
-  if (lengths.length > 1 || lengths.some((length) => !/^\d{1,15}$/.test(length))) {
+  if (lengths.length > 1 || lengths.some((length) => !LENGTH.test(length))) {
     throw scriptError(`${path}: Content-Length: ${lengths.join(', ')} is not a number of bytes`)
   }
   const { STATUS_CODES } = process.getBuiltinModule('node:http')

@@ -110,7 +110,9 @@ export function checked(directory: string, options: CgiBinOptions): Settings {
   const wrong = (name: keyof CgiBinOptions, expected: string) =>
     refuse('cgiBin', name, settings[name], expected)
   if (process.platform === 'win32') {
-    throw new ConfigurationError('cgiBin: Windows runs no scripts by their first line')
+    throw new ConfigurationError(
+      'cgiBin does not work on Windows, which cannot run a script by its first line',
+    )
   }
   if (!directory || !isDirectory(settings.directory)) {
     throw new ConfigurationError(

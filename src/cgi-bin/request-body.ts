@@ -4,6 +4,7 @@ import { openSync } from 'node:fs'
 import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { bodyFraming } from '../environ/environ.ts'
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
 
@@ -14,9 +15,6 @@ export type ScriptBody =
   | { readonly kind: 'chunks'; readonly length: string; readonly chunks: AsyncIterable<Buffer> }
   /** A file that has no name any more, from its beginning. The caller closes it. */
   | { readonly kind: 'file'; readonly length: string; readonly fd: number }
-
-/** Methods whose requests have a body only if a header announces it. */
-const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
 
 /** Bytes that stay in memory: the size of most forms. */
 const MAX_IN_MEMORY = 65_536
@@ -29,21 +27,19 @@ const MAX_IN_MEMORY = 65_536
  */
 export function bodyOf(environ: Environ, maxStored: number): ScriptBody | Promise<ScriptBody> {
   const input = environ['wsgi.input']
-  const length = environ['CONTENT_LENGTH']
-  if (length !== undefined) {
-    if (Number(length) === 0) return { kind: 'none', length }
-    return { kind: 'chunks', length, chunks: input.chunks() }
+  switch (bodyFraming(environ)) {
+    case 'length': {
+      const length = environ['CONTENT_LENGTH']!
+      if (Number(length) === 0) return { kind: 'none', length }
+      return { kind: 'chunks', length, chunks: input.chunks() }
+    }
+    case 'none':
+    case 'empty':
+      return { kind: 'none' }
+    case 'chunked':
+    case 'unknown':
+      return store(input.chunks(), maxStored)
   }
-  if (!environ['wsgi.input_terminated']) return { kind: 'none' }
-  // HTTPHandler hides Transfer-Encoding. Its input has no limit if the body is chunked.
-  const { unread } = input as { readonly unread?: number }
-  const isAnnounced =
-    environ['HTTP_TRANSFER_ENCODING'] !== undefined ||
-    (environ['portico.gateway'] === 'http' && unread === Infinity)
-  if (!isAnnounced && (BODILESS.test(environ.REQUEST_METHOD) || unread === 0)) {
-    return { kind: 'none' }
-  }
-  return store(input.chunks(), maxStored)
 }
 
 async function store(chunks: AsyncIterable<Buffer>, maxStored: number): Promise<ScriptBody> {

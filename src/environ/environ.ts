@@ -5,6 +5,7 @@
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { PeerError } from '../errors.ts'
+import { LENGTH } from '../text.ts'
 import type { LazyAbortController } from './lazy-abort-controller.ts'
 import { repairPath, type PathOptions } from './path.ts'
 import { repairVariables } from './quirks.ts'
@@ -133,18 +134,37 @@ export function completeEnviron(environ: Environ, options: PathOptions, gateway?
     throw new PeerError('PORTICO_BAD_REQUEST', 'The path contains a NUL')
   }
   const length = environ['CONTENT_LENGTH']
-  if (length !== undefined && !CONTENT_LENGTH.test(length)) {
+  if (length !== undefined && !LENGTH.test(length)) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'CONTENT_LENGTH is not a number of bytes')
   }
 }
-
-/** No sign, no space, no exponent; fifteen digits are exact in a double. */
-const CONTENT_LENGTH = /^[0-9]{1,15}$/
 
 /** CONTENT_LENGTH in bytes; undefined if it is absent. */
 export function contentLength(environ: Environ): number | undefined {
   const length = environ['CONTENT_LENGTH']
   return length === undefined ? undefined : Number(length)
+}
+
+/** Methods whose requests have a body only if a header announces it. */
+const BODILESS = /^(?:GET|HEAD|OPTIONS|TRACE)$/
+
+/**
+ * How the request body is announced: by CONTENT_LENGTH, as chunks without a length, or not at all.
+ * 'empty': HTTPHandler knows that it does not exist. 'unknown': only a read shows it, because a FastCGI
+ * request without CONTENT_LENGTH and Transfer-Encoding may have a body or not.
+ */
+export function bodyFraming(environ: Environ): 'length' | 'chunked' | 'none' | 'empty' | 'unknown' {
+  if (environ['CONTENT_LENGTH'] !== undefined) return 'length'
+  if (!environ['wsgi.input_terminated']) return 'none'
+  if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) return 'chunked'
+  if (environ['portico.gateway'] !== 'http') {
+    return BODILESS.test(environ.REQUEST_METHOD) ? 'none' : 'unknown'
+  }
+  // HTTPHandler hides Transfer-Encoding, since it has decoded the body. Its input has no limit if the
+  // body is chunked, and 0 bytes left if it does not exist.
+  const { unread } = environ['wsgi.input'] as { readonly unread?: number }
+  if (unread === Infinity) return 'chunked'
+  return unread === 0 ? 'empty' : 'unknown'
 }
 
 /** Decodes a byte string as UTF-8; invalid bytes become U+FFFD. */

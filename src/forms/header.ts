@@ -1,5 +1,6 @@
 /** The header of one part of a multipart body. */
-import { malformed, quote } from './limits.ts'
+import { quote, TOKEN } from '../text.ts'
+import { malformed } from './limits.ts'
 
 /** Names in lower case; values are byte strings, without the whitespace around them. */
 export type PartHeaders = Readonly<Record<string, string>>
@@ -56,8 +57,6 @@ function trimSpaces(text: string): string {
 
 const isSpace = (code: number): boolean => code === 0x20 || code === 0x09
 
-const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-
 /**
  * The fields of a part's header (RFC 7578, section 4.8), lines ending in CRLF or LF.
  *
@@ -72,8 +71,7 @@ export function parsePartHeaders(block: string): PartHeaders {
     const colon = line.indexOf(':')
     const name = line.slice(0, colon).toLowerCase()
     const value = trimSpaces(line.slice(colon + 1))
-    if (colon === -1 || !FIELD_NAME.test(name))
-      throw malformed(`invalid part header ${quote(line)}`)
+    if (colon === -1 || !TOKEN.test(name)) throw malformed(`invalid part header ${quote(line)}`)
     if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
       throw malformed(`a control character in the part header ${quote(name)}`)
     }

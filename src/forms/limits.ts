@@ -52,11 +52,3 @@ export function tooLarge(limit: keyof FormLimits): PeerError {
 export function malformed(what: string): PeerError {
   return new PeerError('PORTICO_BAD_REQUEST', `Malformed form: ${what}`)
 }
-
-/** Quotes the peer's text for an error message: ASCII, at most 40 characters. */
-export function quote(text: string): string {
-  const ascii = text
-    .slice(0, 40)
-    .replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
-  return `'${ascii}'`
-}

@@ -8,7 +8,8 @@ import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
 import { type Decode, decoderFor } from './charset.ts'
-import { checkLimits, malformed, MAX_NUM_FIELDS, quote, tooLarge } from './limits.ts'
+import { quote } from '../text.ts'
+import { checkLimits, malformed, MAX_NUM_FIELDS, tooLarge } from './limits.ts'
 
 export interface QueryOptions {
   /** True: `a=` and `a` give `['a', '']`; false: they are left out. Default: false. */

@@ -3,6 +3,7 @@ import { Buffer } from 'node:buffer'
 import { lstat, mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ABANDONED, PURGE_EVERY } from '../leftovers.ts'
 import type { RawField } from './field.ts'
 import type { RawFile } from './raw-file.ts'
 import { UploadedFile } from './file.ts'
@@ -12,12 +13,6 @@ import type { Pull } from './multipart.ts'
 const BLOCK_SIZE = 256 * 1024
 
 const PREFIX = 'portico-upload-'
-
-/** Milliseconds after which a directory is abandoned: its process must have been killed. */
-const ABANDONED = 24 * 60 * 60 * 1000
-
-/** One in this many forms with files looks for directories that killed processes have left. */
-const PURGE_EVERY = 100
 
 /** A directory (mode 0700) for the files of one form, created for the first file. */
 export class TempFiles {

@@ -3,13 +3,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
-import { PURGE_EVERY, type SessionStore } from './session-store.ts'
+import { ABANDONED, PURGE_EVERY } from '../leftovers.ts'
+import type { SessionStore } from './session-store.ts'
 
 /** The file with the data, in the session's own directory. */
 const DATA = 'session.json'
-
-/** Milliseconds after which a session without data is abandoned: its process must have been killed. */
-const ABANDONED = 24 * 60 * 60 * 1000
 
 /**
  * Keeps each session in a file: for several processes on one machine, and for CGI.

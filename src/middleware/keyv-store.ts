@@ -4,7 +4,8 @@ import { ConfigurationError } from '../errors.ts'
 import { checkNames } from '../options/names.ts'
 import { isInteger, refuse } from '../options/values.ts'
 import { databaseOf, TIME_DIGITS, type Database, type KeyvLike } from './keyv-databases.ts'
-import { PURGE_EVERY, type SessionStore } from './session-store.ts'
+import { PURGE_EVERY } from '../leftovers.ts'
+import type { SessionStore } from './session-store.ts'
 
 /** Milliseconds: a database that needs longer for one row is gone, though its client may wait for it. */
 const TIMEOUT = 10_000

@@ -24,9 +24,6 @@ export interface SessionStore {
   remove(id: string): MaybePromise<boolean | void>
 }
 
-/** One of this many calls of `save` removes expired sessions (PHP's `session.gc_divisor`). */
-export const PURGE_EVERY = 100
-
 /** Room for the sessions of a small site: about 10 MiB with 1 KiB each. */
 const MAX_SESSIONS = 10_000
 

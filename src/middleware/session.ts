@@ -3,6 +3,7 @@ import { asApplication } from '../application/detect.ts'
 import { checkNames } from '../options/names.ts'
 import { isInteger, refuse } from '../options/values.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
+import { TOKEN } from '../text.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { hook } from './body-hooks.ts'
 import { cookiePath } from './escape-path.ts'
@@ -136,7 +137,7 @@ function checkOptions(name: string, maxAge: number, options: SessionOptions): vo
   const { path = '/', domain = 'localhost', sameSite = 'Lax', secure, store } = options
   const wrong = (option: keyof SessionOptions, expected: string) =>
     refuse('session', option, options[option], expected)
-  if (typeof name !== 'string' || !/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
+  if (typeof name !== 'string' || !TOKEN.test(name)) {
     wrong('name', 'a token of letters, digits and some marks')
   }
   if (!isInteger(maxAge, 1)) wrong('maxAge', 'a whole number of seconds, 1 or more')

@@ -7,15 +7,13 @@
  * the format of a CGI response, which this file does not handle.
  */
 import { Buffer } from 'node:buffer'
+import { LENGTH } from '../text.ts'
 
 /** Bytes of the netstring; the same limit as FastCGI's for PARAMS. nginx sends 4 to 32 KiB. */
 export const MAX_HEADER_BYTES = 1_048_576
 
 /** Digits before the ':'. Enough for any limit; another protocol is recognised early. */
 const MAX_LENGTH_DIGITS = 10
-
-/** No sign, no space, no exponent; fifteen digits are exact in a double. */
-const CONTENT_LENGTH = /^[0-9]{1,15}$/
 
 export type SCGIEvent =
   /** The headers are complete: the bytes of `block` from `start` to `end` (see `walkHeaders`). */
@@ -190,7 +188,7 @@ function readContentLength(block: Buffer, start: number, comma: number): number 
   if (named !== 0 || end < 0 || end > comma) {
     return { code: 'PORTICO_PROTOCOL', message: 'The first SCGI header is not CONTENT_LENGTH' }
   }
-  if (!CONTENT_LENGTH.test(digits)) {
+  if (!LENGTH.test(digits)) {
     const shown = JSON.stringify(digits.slice(0, 80))
     const message = `CONTENT_LENGTH ${shown} is not a number of bytes`
     return { code: 'PORTICO_BAD_REQUEST', message }
@@ -209,7 +207,7 @@ const SOFTWARE_NAME = Buffer.from('\0SERVER_SOFTWARE\0', 'latin1')
  */
 function lengthOfClient(block: Buffer, start: number, end: number): number {
   const digits = valueOf(CLIENT_LENGTH_NAME, block, start, end)
-  if (digits === undefined || !CONTENT_LENGTH.test(digits)) return 0
+  if (digits === undefined || !LENGTH.test(digits)) return 0
   // nginx's own scgi_params have no SERVER_SOFTWARE.
   const software = valueOf(SOFTWARE_NAME, block, start, end) ?? 'nginx'
   return software.startsWith('nginx') ? Number(digits) : 0
@@ -290,8 +288,7 @@ export function encodeRequest(params: readonly string[], contentLength: number):
       throw new TypeError(`SCGI cannot represent the header item ${JSON.stringify(item)}`)
     }
   }
-  if (!CONTENT_LENGTH.test(all[1]!))
-    throw new TypeError('The length of a body must be 0 or more bytes')
+  if (!LENGTH.test(all[1]!)) throw new TypeError('The length of a body must be 0 or more bytes')
   if (all.length % 2 !== 0) throw new TypeError('An SCGI header must have a name and a value')
   const block = `${all.join('\0')}\0`
   return Buffer.from(`${block.length}:${block},`, 'latin1')

@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { PeerError } from '../errors.ts'
 import type { HeaderList } from '../types.ts'
-import { quote } from '../text.ts'
+import { HEADER_LINE, quote } from '../text.ts'
 
 /** Head and body of a response. */
 export interface CgiResponse {
@@ -17,9 +17,6 @@ export interface CgiResponse {
 
 /** Bytes of the head: eight times the longest line that Apache accepts. */
 export const MAX_HEAD = 64 * 1024
-
-/** RFC 9110, sections 5.6.2 and 5.5. */
-const HEADER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)$/
 
 /** RFC 9112, section 4. */
 const STATUS_LINE = /^HTTP\/\d+(?:\.\d+)?[ \t]+(.*)$/

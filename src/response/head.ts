@@ -1,5 +1,6 @@
 /** Framing: how the head of a response delimits its body (RFC 9110, section 6.4; RFC 9112). */
 import { ApplicationError } from '../errors.ts'
+import { LENGTH } from '../text.ts'
 
 /** What a head says about the body that follows it. */
 export interface Framing {
@@ -13,9 +14,6 @@ export interface Framing {
 
 /** The framing of a response without a head. */
 export const UNFRAMED: Framing = { sendsBody: true, declared: Infinity, dropsLength: false }
-
-/** No sign, space or exponent; fifteen digits are exact in a double. */
-const CONTENT_LENGTH = /^[0-9]{1,15}$/
 
 /**
  * Computes the framing of a response.
@@ -37,7 +35,7 @@ export function frame(status: string, method: string, lengths: readonly string[]
       'PORTICO_INVALID_CONTENT_LENGTH',
     )
   }
-  if (!CONTENT_LENGTH.test(length)) {
+  if (!LENGTH.test(length)) {
     throw new ApplicationError(
       `Content-Length '${length}' is not a number of bytes; it must be 1 to 15 digits`,
       'PORTICO_INVALID_CONTENT_LENGTH',

@@ -4,11 +4,9 @@
  */
 import { Buffer } from 'node:buffer'
 import { ApplicationError } from '../errors.ts'
-import { percentEncode } from '../text.ts'
+import { percentEncode, quote, TOKEN } from '../text.ts'
 import type { HeaderList, HeaderPairs } from '../types.ts'
 
-/** RFC 9110, section 5.6.2. */
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** RFC 9112, section 4: a code (RFC 9110, section 15) and a reason. */
 const STATUS_LINE = /^[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*$/
 /** RFC 9110, section 5.5: a tab, visible characters and bytes above 0x7f. */
@@ -225,10 +223,6 @@ export class Headers {
 function isSame(name: string, other: string): boolean {
   if (name.length !== other.length) return false
   return name === other || name.toLowerCase() === other.toLowerCase()
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text)
 }
 
 function describe(value: unknown): string {

@@ -38,13 +38,13 @@ export const exceptions: readonly Exception[] = [
   {
     places: ['apache', 'apache-fcgid', 'htaccess', 'caddy fastcgi'],
     row: 'two Cookie headers are joined with a semicolon',
-    reason: 'it joins the headers of a name with a comma',
+    reason: 'it joins repeated headers with a comma',
     expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
   },
   {
     places: APACHE_GATEWAYS,
     row: 'two headers with the same name arrive as two',
-    reason: 'Apache joins the headers of a name',
+    reason: 'Apache joins repeated headers',
     expect: { headers: { 'X-Foo': ['foo, bar, baz'] } },
   },
   {
@@ -167,12 +167,13 @@ export const exceptions: readonly Exception[] = [
         'HTTP_X_TEST_HEADER=Python test\nQUERY_STRING=query=test\nPATH_INFO=/path/\n',
       ],
       ['two Cookie headers are joined with a semicolon', 'HTTP_COOKIE=a=1\n'],
-      ['two headers of a name are joined', 'HTTP_FOO=bar\n'],
+      ['two headers with the same name are joined', 'HTTP_FOO=bar\n'],
     ] as const
   ).map(([row, body]): Exception => ({
     places: ['fcgiwrap'],
     row,
-    reason: 'nginx 1.22 sends each header of a name, and the environment keeps the first',
+    reason:
+      'nginx 1.22 sends a variable for each of the headers, and the environment keeps the first',
     expect: { body },
   })),
   {

@@ -1,5 +1,6 @@
 /** Reads HTTP/1.x responses from a socket, strictly (RFC 9112). */
 import type { Buffer } from 'node:buffer'
+import { HEADER_LINE, LENGTH } from '../text.ts'
 import type { HeaderList } from '../types.ts'
 import type { HttpHead } from './http-message.ts'
 import { malformed, type SocketReader } from './socket-reader.ts'
@@ -9,9 +10,6 @@ const MAX_CHUNK_LINE = 4096
 
 /** RFC 9112, section 4. The reason may be empty, and some servers omit the space before it. */
 const STATUS_LINE = /^HTTP\/(\d\.\d) ([1-9]\d\d)(?: ([\t -~\x80-\xff]*))?$/
-
-/** RFC 9110, sections 5.6.2 and 5.5: no line folding, no control characters. */
-const HEADER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)$/
 
 const CHUNK_LINE = /^([0-9A-Fa-f]{1,13})[\t ]*(?:;.*)?$/
 
@@ -73,7 +71,7 @@ export class HttpResponseReader {
       if (encoding.toLowerCase() !== 'chunked') throw malformed('Transfer-Encoding', encoding)
       yield* this.#chunkedBody(trailers)
     } else if (length !== undefined) {
-      if (!/^\d{1,15}$/.test(length)) throw malformed('Content-Length', length)
+      if (!LENGTH.test(length)) throw malformed('Content-Length', length)
       yield* this.#reader.take(Number(length))
     } else {
       yield* this.#reader.rest()

@@ -1,5 +1,6 @@
 /** Checks of the environ that a gateway, or middleware, passes to an application. */
 import { types } from 'node:util'
+import { LENGTH, TOKEN } from '../text.ts'
 import type { Environ } from '../types.ts'
 import { checkCharacters, describe, fail, type Warn } from './report.ts'
 
@@ -189,8 +190,6 @@ function hasMethods(environ: Variables, key: string, methods: readonly PropertyK
   }
 }
 
-/** RFC 9110, section 5.6.2. */
-const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 /**
  * A name or an IPv4 address (RFC 3986, section 3.2.2; nginx sends the `*.example.com` of its
  * `server_name`), or an IPv6 address with or without brackets. Each character can be matched in
@@ -253,7 +252,7 @@ function checkPaths(environ: Variables): void {
 function checkBodyVariables(environ: Variables): void {
   const { CONTENT_LENGTH, CONTENT_TYPE } = environ
   if (CONTENT_LENGTH !== undefined) {
-    matches('CONTENT_LENGTH', CONTENT_LENGTH, /^\d{1,15}$/, '1 to 15 digits, or have no key')
+    matches('CONTENT_LENGTH', CONTENT_LENGTH, LENGTH, '1 to 15 digits, or have no key')
   }
   if (CONTENT_TYPE === '') fail('environ: CONTENT_TYPE must have no key if it is empty, not ""')
 }

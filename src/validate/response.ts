@@ -1,6 +1,7 @@
 /**
  * Checks of the arguments of `startResponse`. `where` names the call in messages.
  */
+import { LENGTH } from '../text.ts'
 import type { HeaderList } from '../types.ts'
 import { isHopByHop } from '../wsgiref/util.ts'
 import { checkCharacters, describe, fail, type Warn } from './report.ts'
@@ -108,7 +109,7 @@ export function checkEntity(
 ): number | undefined {
   const [type] = atMostOne(where, headers, 'Content-Type')
   const [length] = atMostOne(where, headers, 'Content-Length')
-  if (length !== undefined && !/^\d{1,15}$/.test(headers[length]![1])) {
+  if (length !== undefined && !LENGTH.test(headers[length]![1])) {
     fail(
       `${where}: header ${length + 1}: Content-Length must be 1 to 15 digits, not ` +
         describe(headers[length]![1]),

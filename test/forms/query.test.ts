@@ -38,14 +38,14 @@ describe('parseQs in strict mode', () => {
       expect.objectContaining({
         code: 'PORTICO_BAD_REQUEST',
         status: '400 Bad Request',
-        message: `Malformed form: invalid query field '${field}'`,
+        message: `Malformed form: invalid query field "${field}"`,
       }),
     )
   })
 
-  it('quotes at most 40 characters of an invalid field', () => {
+  it('quotes at most 80 characters of an invalid field', () => {
     expect(() => parseQs(`\n\xff${'x'.repeat(1e5)}`, { strictParsing: true })).toThrow(
-      new RegExp(String.raw`^Malformed form: invalid query field '\\u000a\\u00ffx{38}'$`),
+      new RegExp(String.raw`^Malformed form: invalid query field "\\u000a\\u00ffx{78}\.{3}"$`),
     )
   })
 })

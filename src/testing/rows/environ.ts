@@ -90,7 +90,7 @@ export const environRows: readonly Row[] = [
     () => ({ HTTP_COOKIE: 'foo=bar', COOKIE: undefined }),
   ),
   sees(
-    'two headers of a name are joined',
+    'two headers with the same name are joined',
     {
       target: '/',
       headers: [
