@@ -44,14 +44,15 @@ export function nginxProgram() {
  * @param {{ name: string, protocol: 'fastcgi' | 'scgi' | 'uwsgi' | 'http', path: string,
  *   kept?: boolean, buffered?: boolean, parameters?: object }[]} backends each has the virtual host
  *   `name` and the Unix socket `path`; with `kept`, nginx keeps its connections alive
+ * @param {{ path: string, format: string }} [accessLog]
  * @returns {Promise<{ port: number, process: ServerProcess }>}
  */
-export async function startNginx(directory, backends) {
+export async function startNginx(directory, backends, accessLog) {
   const port = await freePort()
   const own = join(directory, `nginx-${port}`)
   mkdirSync(own)
   const file = join(own, 'nginx.conf')
-  writeFileSync(file, configuration(own, port, backends))
+  writeFileSync(file, configuration(own, port, backends, accessLog))
   const command = [nginxProgram(), '-c', file, '-p', own, '-e', join(own, 'error.log')]
   const server = await ServerProcess.start(command, { address: port, log: join(own, 'output.log') })
   return { port, process: server }
@@ -67,7 +68,7 @@ export async function freePort() {
   return port
 }
 
-function configuration(directory, port, backends) {
+function configuration(directory, port, backends, accessLog) {
   return `
 daemon off;
 pid ${directory}/nginx.pid;
@@ -77,7 +78,7 @@ worker_processes 1;
 worker_rlimit_nofile 8192;
 events { worker_connections 4096; }
 http {
-  access_log off;
+  ${accessLog ? `log_format own '${accessLog.format}'; access_log ${accessLog.path} own;` : 'access_log off;'}
   error_log ${directory}/error.log warn;
   ${['client_body', 'fastcgi', 'scgi', 'proxy', 'uwsgi']
     .map((name) => `${name}_temp_path ${directory}/${name};`)

@@ -2,6 +2,11 @@
  * Counts the requests that are lost while workers are replaced: by reloads, by --max-requests and by
  * kill -9, behind nginx with kept-alive connections; and over HTTP beside node:cluster and gunicorn.
  *
+ * A worker that is killed takes the requests with it that it is running. For kill -9, each request has
+ * a number, which the application notes when it begins: `running` counts the requests that the killed
+ * worker had begun, and `waiting` those that it had not. `lost` had no response; nginx sent `retried`
+ * to another worker.
+ *
  * Needs nginx and wrk; gunicorn is left out if it is not installed.
  */
 import { spawn } from 'node:child_process'
@@ -26,7 +31,11 @@ const env = cleanEnvironment()
 const application = join(directory, 'app.mjs')
 writeFileSync(
   application,
-  `export default async (environ, startResponse) => {
+  `import { openSync, writeSync } from 'node:fs'
+  const { JOURNAL } = process.env
+  const journal = JOURNAL && openSync(JOURNAL, 'a')
+  export default async (environ, startResponse) => {
+    if (journal) writeSync(journal, environ.QUERY_STRING + '\\n')
     let length = 0
     for await (const chunk of environ['wsgi.input'].chunks()) length += chunk.length
     startResponse('200 OK', [['Content-Type', 'text/plain'], ['Content-Length', '100']])
@@ -42,7 +51,12 @@ const done = `done = function(summary)
     summary.requests, e.status, e.connect + e.read + e.write + e.timeout))
 end\n`
 const get = join(directory, 'get.lua')
-writeFileSync(get, done)
+const numbered = `local number = 0
+request = function()
+  number = number + 1
+  return wrk.format(nil, '/?' .. number)
+end\n`
+writeFileSync(get, numbered + done)
 writeFileSync(post, readFileSync(post, 'utf8') + done)
 
 /** Runs wrk for `seconds`, and `disturb` each `interval` seconds meanwhile. */
@@ -62,8 +76,11 @@ async function load(url, script, interval, disturb) {
   return { ...JSON.parse(output.match(/^\{.*\}$/m)[0]), disturbances }
 }
 
-async function start(command, ready) {
-  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env })
+async function start(command, ready, variables = {}) {
+  const child = spawn(command[0], command.slice(1), {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...env, ...variables },
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text))
   const stop = async () => {
@@ -80,12 +97,11 @@ async function start(command, ready) {
 
 const control = join(directory, 'control.sock')
 
-function portico(gateway, listen, flags) {
+function portico(gateway, listen, flags, variables) {
   const fixed = [program, 'serve', application, '--gateway', gateway, '--listen', listen]
   const common = ['--workers', '2', '--control', control]
-  return start([process.execPath, ...fixed, ...common, ...flags], (text) =>
-    text.includes('Serving'),
-  )
+  const command = [process.execPath, ...fixed, ...common, ...flags]
+  return start(command, (text) => text.includes('Serving'), variables)
 }
 
 async function client(...args) {
@@ -103,12 +119,17 @@ async function status() {
   return JSON.parse(await client('status', control, '--json'))
 }
 
-async function behindNginx(name, script, flags, interval, disturb) {
+async function behindNginx(name, script, flags, interval, disturb, journal) {
   const path = join(directory, `${name}.sock`)
-  const server = await portico('fastcgi', `unix:${path}`, flags)
-  const nginx = await startNginx(directory, [
-    { name: 'app', protocol: 'fastcgi', path, kept: true },
-  ])
+  const variables = journal && { JOURNAL: journal }
+  const server = await portico('fastcgi', `unix:${path}`, flags, variables)
+  const backend = { name: 'app', protocol: 'fastcgi', path, kept: true }
+  const accessLog = join(directory, 'access.log')
+  const nginx = await startNginx(
+    directory,
+    [backend],
+    journal && { path: accessLog, format: '$args $status $upstream_status' },
+  )
   const counts = await load(`http://127.0.0.1:${nginx.port}/`, script, interval, () =>
     disturb(server.child),
   )
@@ -116,7 +137,23 @@ async function behindNginx(name, script, flags, interval, disturb) {
   await nginx.process.stop()
   await server.stop()
   const master = `${(rssBytes / 1_048_576).toFixed(1)} MiB`
-  return { ...counts, reloads: totals.reloads, restarts: JSON.stringify(restarts), master }
+  const victims =
+    journal && victimsOf(readFileSync(accessLog, 'utf8'), readFileSync(journal, 'utf8'))
+  return { ...counts, ...victims, reloads: totals.reloads, restarts, master }
+}
+
+/** Sorts the requests that a killed worker has not completed. */
+function victimsOf(accessLog, journal) {
+  const begun = new Map()
+  for (const number of journal.split('\n')) begun.set(number, (begun.get(number) ?? 0) + 1)
+  const lost = { running: 0, waiting: 0 }
+  const retried = { running: 0, waiting: 0 }
+  for (const [, number, code, upstream] of accessLog.matchAll(/^(\d+) (\d+) (.*)$/gm)) {
+    const times = begun.get(number) ?? 0
+    if (code.startsWith('5')) lost[times > 0 ? 'running' : 'waiting'] += 1
+    else if (upstream.includes(',')) retried[times > 1 ? 'running' : 'waiting'] += 1
+  }
+  return { lost, retried }
 }
 
 const cluster = join(directory, 'cluster.mjs')
@@ -165,17 +202,19 @@ async function overHTTP(makeServer) {
 const GUNICORN = ['/usr/bin/gunicorn', '/usr/local/bin/gunicorn'].find((path) => existsSync(path))
 const hup = (master) => master.kill('SIGHUP')
 
+/** Kills any worker that serves. */
+async function killOne() {
+  const { processes } = await status()
+  const ready = processes.filter(({ state }) => state === 'ready')
+  const victim = ready[Math.floor(Math.random() * ready.length)]
+  if (victim === undefined) return false
+  process.kill(victim.pid, 'SIGKILL')
+}
+
 const RUNS = {
   reload: () => behindNginx('reload', post, [], 1, hup),
   'max-requests': () => behindNginx('max', post, ['--max-requests', '2000'], 1, () => false),
-  'kill -9': () =>
-    behindNginx('kill', get, [], 2, async () => {
-      const { processes } = await status()
-      const ready = processes.filter(({ state }) => state === 'ready')
-      const victim = ready[Math.floor(Math.random() * ready.length)]
-      if (victim === undefined) return false
-      process.kill(victim.pid, 'SIGKILL')
-    }),
+  'kill -9': () => behindNginx('kill', get, [], 2, killOne, join(directory, 'journal')),
   'HTTP reload': () => overHTTP((port) => portico('http', `127.0.0.1:${port}`, [])),
   'HTTP node:cluster': () =>
     overHTTP((port) =>

@@ -27,6 +27,8 @@ packages=${*:-'
   postgresql
   redis-server
   wrk
+  zsh
+  fish
   uwsgi-core
   uwsgi-plugin-python3
   python3

@@ -24,7 +24,7 @@ const FRAMEWORKS: readonly (Framework & { readonly has: readonly string[] })[] =
 
 /**
  * The framework of an application; null for a plain application. A plain listener of node:http is a
- * function like any application; see `looksLikeListener`.
+ * function like any application; see `isListener`.
  */
 export function frameworkOf(candidate: unknown): Framework | null {
   if (candidate === null || (typeof candidate !== 'object' && typeof candidate !== 'function')) {
@@ -71,14 +71,26 @@ function isClass(candidate: Application | ApplicationClass): candidate is Applic
 /** Matches a function with a listener's parameters; captures the name of the second. */
 const LISTENER = /^(?!class\b)[^(]*\(\s*_?req(?:uest)?\s*,\s*(res(?:ponse)?)\s*[,)]/
 
+/** What functions have: an application may use these members of its second parameter. */
+const OF_FUNCTIONS = 'apply|bind|call|length|name|toString'
+
 /**
- * Whether a function is probably a listener `(req, res)` of node:http: its parameters have these
- * names, and it never calls the second, which an application must. An application that is mistaken
- * for a listener has to rename its parameters. An unrecognised listener would fail at each request,
- * with an error that names neither the listener nor Portico.
+ * Whether a function is a listener `(req, res)` of node:http. 'maybe' if its parameters have these
+ * names, and it never calls the second, which an application must. 'yes' if it also uses a member of
+ * the second that functions do not have, such as `res.end`. An application that is mistaken for a
+ * listener has to rename its parameters. An unrecognised listener would fail at each request, with an
+ * error that names neither the listener nor Portico.
  */
-export function looksLikeListener(candidate: object): boolean {
+export function isListener(candidate: object): 'yes' | 'maybe' | 'no' {
   const source = Function.prototype.toString.call(candidate)
   const second = LISTENER.exec(source)?.[1]
-  return second !== undefined && !new RegExp(`\\b${second}\\s*\\(`).test(source)
+  if (second === undefined || new RegExp(`\\b${second}\\s*\\(`).test(source)) return 'no'
+  const uses = new RegExp(`\\b${second}\\s*\\.\\s*(?!(?:${OF_FUNCTIONS})\\b)[a-z]`)
+  return uses.test(source) ? 'yes' : 'maybe'
+}
+
+/** How a listener of node:http is run. */
+export const LISTENER_OF_NODE: Framework = {
+  description: 'a listener of node:http',
+  bridge: 'node',
 }

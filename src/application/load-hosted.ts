@@ -56,6 +56,11 @@ export async function loadHosted(path: string): Promise<HostedApplication> {
 
 let loading: Loading | null = null
 
+/** Why no application is there yet; null if one is. */
+export function whyNotLoaded(): string | null {
+  return loading?.waitsFor() ?? null
+}
+
 class Loading {
   readonly #path: string
   readonly #offer: Promise<HostedApplication>
@@ -85,6 +90,13 @@ class Loading {
     } finally {
       process.off('beforeExit', nothingLeft)
     }
+  }
+
+  waitsFor(): string | null {
+    if (this.#offered !== null) return null
+    return this.#evaluated
+      ? `${this.#path} exports no application, and has not called run() or listen() yet`
+      : `${this.#path} is still loading, and awaits a promise that has not settled`
   }
 
   #names = 'nothing'

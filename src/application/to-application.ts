@@ -6,7 +6,8 @@ import type { Application, ApplicationClass } from '../types.ts'
 import {
   asApplication,
   frameworkOf,
-  looksLikeListener,
+  isListener,
+  LISTENER_OF_NODE,
   unsupportedMessage,
   type Framework,
 } from './detect.ts'
@@ -40,19 +41,21 @@ export interface NamedApplication {
 
 /**
  * Turns `candidate` into an application. It may be a function, a class, an application of Express,
- * Connect, Koa or Fastify, an `http.Server`, or an object with `fetch()`, such as Hono's and H3's.
+ * Connect, Koa or Fastify, an `http.Server`, an object with `fetch()`, such as Hono's and H3's, or a
+ * listener `(req, res)` of node:http that uses a member of `res`.
  *
  * `validate` wraps it in the validator, unless it belongs to a framework: the framework decides
  * what it sends.
  *
- * @throws {ConfigurationError} for anything else, and for a function that is probably a listener
- *   of node:http.
+ * @throws {ConfigurationError} for anything else, and for a function that may be a listener of
+ *   node:http, but does not show it.
  */
 export async function toApplication(
   candidate: Runnable,
   { validate = false }: { readonly validate?: boolean | undefined } = {},
 ): Promise<NamedApplication> {
-  const framework = frameworkOf(candidate)
+  const listener = typeof candidate === 'function' ? isListener(candidate) : 'no'
+  const framework = frameworkOf(candidate) ?? (listener === 'yes' ? LISTENER_OF_NODE : null)
   if (framework !== null) {
     return { application: await bridged(candidate, framework), description: framework.description }
   }
@@ -63,7 +66,7 @@ export async function toApplication(
         `object with fetch(); this is ${candidate === null ? 'null' : `of type ${typeof candidate}`}`,
     )
   }
-  if (looksLikeListener(candidate)) {
+  if (listener === 'maybe') {
     throw new ConfigurationError(
       'This looks like a listener (req, res) of node:http: run fromNode(it), with fromNode from ' +
         "'portico/node'. An application has parameters (environ, startResponse) and calls the second",

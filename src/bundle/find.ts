@@ -1,5 +1,5 @@
 /** Finds the application of a bundled program, in whatever way the program starts it. */
-import { looksLikeListener } from '../application/detect.ts'
+import { isListener } from '../application/detect.ts'
 import type { NodeListener } from '../bridge/from-node.ts'
 import { exportedBy } from '../application/load.ts'
 import { setHost } from '../application/host.ts'
@@ -58,7 +58,8 @@ export function applicationOf(loaded: object, listening?: Promise<unknown>): Fou
 
 /** SvelteKit and Astro export a listener (req, res, next) as `handler`. */
 async function asRunnable(found: Runnable): Promise<Runnable> {
-  if (typeof found !== 'function' || !(looksLikeListener(found) || isOfAstro(found))) return found
+  if (typeof found !== 'function') return found
+  if (isListener(found) === 'no' && !isOfAstro(found)) return found
   const { fromNode } = await import('../bridge/from-node.ts')
   return fromNode(found as unknown as NodeListener)
 }

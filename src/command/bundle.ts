@@ -1,8 +1,10 @@
 /** `portico bundle`: an application as one file for a host without npm. */
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { bundle, DEFAULTS, type BundleReport, type Target } from '../bundle/bundle.ts'
 import type { BundlerName } from '../bundle/bundlers.ts'
+import { asLogEntry } from '../text.ts'
 import type { Call, Command } from './commands.ts'
+import { findEntry } from './entry.ts'
 import { EXIT } from './exit-codes.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -70,7 +72,7 @@ export const command: Command = {
     'portico bundle app.js -o public/app.cgi',
     'portico bundle app.js --resident --node /opt/nodejs20/bin/node -o public/app.cgi',
   ],
-  async run({ operands: [file = ''], values, out }: Call) {
+  async run({ operands: [given = ''], values, out, err }: Call) {
     const flags = values as {
       output?: string
       resident?: boolean
@@ -95,6 +97,12 @@ export const command: Command = {
         throw new UsageError(`bundle: --${name} needs --resident`)
       }
     }
+    const entry = findEntry(process.cwd(), given, 'bundle')
+    if ('missing' in entry) {
+      err(asLogEntry(`portico: ${entry.missing}`))
+      return EXIT.noApplication
+    }
+    const file = entry.file === resolve(given) ? given : entry.file
     const kind = flags.resident ? 'resident' : flags.fcgi ? 'fcgi' : 'cgi'
     const report = await bundle({
       file,

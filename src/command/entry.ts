@@ -14,8 +14,9 @@ export type Entry = { readonly file: string } | { readonly missing: string }
  * else `main` of package.json.
  *
  * @param directory the working directory.
+ * @param command the command that needs the file, for the message.
  */
-export function findEntry(directory: string, given: string | undefined): Entry {
+export function findEntry(directory: string, given: string | undefined, command = 'serve'): Entry {
   const path = resolve(directory, given ?? '.')
   const kind = kindOf(path)
   if (kind === 'file') return { file: path }
@@ -26,7 +27,7 @@ export function findEntry(directory: string, given: string | undefined): Entry {
     const where = given === undefined ? 'in this directory' : `in ${given}`
     return {
       missing:
-        `no application ${where}. Name its file: portico serve FILE. ` +
+        `no application ${where}. Name its file: portico ${command} FILE. ` +
         `(Tried ${NAMES.join(', ')} with .${EXTENSIONS.join(', .')}, and "main" of package.json)`,
     }
   }

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { UsageError } from './usage-error.ts'
 import { numberText, parseValue, type ValueRow } from '../options/check-row.ts'
-import { suggestion } from '../options/names.ts'
+import { nearest } from '../options/names.ts'
 import { quote } from '../text.ts'
 
 /** A flag. Its key in the table is its name in camelCase: `socketMode` is --socket-mode. */
@@ -21,6 +21,8 @@ export interface Flag extends ValueRow {
   readonly common?: boolean
   /** Shown as --no-NAME, because it is on by default. */
   readonly negative?: boolean
+  /** What other servers call it, for the message about an unknown flag. */
+  readonly elsewhere?: readonly string[]
 }
 
 export type FlagTable = Readonly<Record<string, Flag>>
@@ -59,9 +61,14 @@ export interface Arguments {
  * Parses arguments. Flags may be anywhere before `--`. If a flag is given more than once, the last
  * value counts, unless it is repeatable.
  *
+ * @param others further flags that the message about an unknown flag may name.
  * @throws {UsageError} for an unknown flag, with the nearest name, and for a wrong value.
  */
-export function parseFlags(args: readonly string[], table: FlagTable): Arguments {
+export function parseFlags(
+  args: readonly string[],
+  table: FlagTable,
+  others: readonly string[] = [],
+): Arguments {
   const rows = new Map(
     Object.entries({ ...table, ...EVERY }).map(([key, row]) => [flagName(key), { key, row }]),
   )
@@ -92,7 +99,8 @@ export function parseFlags(args: readonly string[], table: FlagTable): Arguments
       const negative = token.rawName.startsWith('--no-') && !rows.has(token.rawName.slice(2))
       const name = negative ? token.rawName.slice(5) : token.name
       const found = rows.get(name)
-      if (found === undefined) throw new UsageError(unknown(token.rawName, [...rows.keys()]))
+      if (found === undefined)
+        throw new UsageError(unknown(token.rawName, args[token.index]!, rows, others))
       const { key, row } = found
       const value = valueOf(token, row, negative)
       if (row.repeatable) values[key] = [...((values[key] as unknown[]) ?? []), value]
@@ -131,10 +139,35 @@ function example({ value, choices }: Flag): string {
   return value === undefined ? '' : `: ${value}`
 }
 
-function unknown(rawName: string, names: readonly string[]): string {
-  const given = rawName.replace(/^--?(?:no-)?/, '')
-  const hint = rawName.startsWith('--') || given.length > 1 ? suggestion(given, names) : undefined
-  // A list of forty names would not fit on one line.
-  const near = hint?.startsWith('Did you mean') ? hint.replace("'", "'--") : 'See --help'
-  return `unknown flag ${rawName}. ${near}`
+/** How many flags a message lists if none of them is near: as many as fit on a line. */
+const MAX_LISTED = 7
+
+/** @param word the whole argument: `-json` is given as the letters j, s, o and n. */
+function unknown(
+  rawName: string,
+  word: string,
+  rows: ReadonlyMap<string, { readonly row: Flag }>,
+  others: readonly string[],
+): string {
+  const isLong = word.startsWith('--')
+  const given = word.replace(/^--?(?:no-)?/, '').replace(/=.*/s, '')
+  const isWord = isLong || given.length > 2
+  const negation = word.startsWith('--no-') ? 'no-' : ''
+  const names = [...rows.keys(), ...others]
+  const near = isWord ? (calledElsewhere(given, rows) ?? nearest(given, names)) : undefined
+  const flag = isLong || near === undefined ? rawName : word
+  if (near !== undefined) {
+    const prefix = rows.get(near)?.row.kind === 'switch' ? negation : ''
+    return `unknown flag ${flag}. Did you mean '--${prefix}${near}'?`
+  }
+  const all = [...rows].map(([name, { row }]) => `--${row.negative ? 'no-' : ''}${name}`)
+  const known = all.length > MAX_LISTED ? 'See --help' : `There are ${all.join(', ')}`
+  return `unknown flag ${flag}. ${known}`
+}
+
+function calledElsewhere(
+  given: string,
+  rows: ReadonlyMap<string, { readonly row: Flag }>,
+): string | undefined {
+  return [...rows].find(([, { row }]) => row.elsewhere?.includes(given))?.[0]
 }

@@ -47,13 +47,13 @@ async function dispatch(args: readonly string[], output: Output): Promise<number
     output.out(overview(version()))
     return EXIT.done
   }
-  if (first === '--version' || first === '-V' || first === 'version') {
+  if (first === '--version' || first === '-V' || first === '-v' || first === 'version') {
     output.out(`${version()}\n`)
     return EXIT.done
   }
   const row = commandOf(first)
   if (row !== undefined) return runCommand(first, others, output)
-  if (isServed(first)) return runCommand('serve', args, output)
+  if (isServed(first)) return runCommand('serve', args, output, ['version'])
   throw new UsageError(`unknown command '${first}'. ${suggestion(first, COMMAND_NAMES)}`)
 }
 
@@ -62,9 +62,15 @@ function isServed(first: string): boolean {
   return /^-|[./\\]/.test(first) || existsSync(first)
 }
 
-async function runCommand(name: string, args: readonly string[], output: Output): Promise<number> {
+/** @param others flags that stand before a command, such as --version. */
+async function runCommand(
+  name: string,
+  args: readonly string[],
+  output: Output,
+  others: readonly string[] = [],
+): Promise<number> {
   const { command } = await commandOf(name)!.load()
-  const { values, operands, rest } = parseFlags(args, command.flags)
+  const { values, operands, rest } = parseFlags(args, command.flags, others)
   if (values['help'] === true || values['helpAll'] === true) {
     const { commandHelp } = await import('./help.ts')
     output.out(commandHelp(name, command, values['helpAll'] === true))

@@ -102,6 +102,7 @@ const OWN = own({
     help: 'http (default), fastcgi or scgi',
   },
   listen: {
+    elsewhere: ['port', 'host', 'hostname', 'bind', 'address', 'socket'],
     kind: 'special',
     value: 'ADDRESS',
     repeatable: true,
@@ -110,6 +111,7 @@ const OWN = own({
     default: GATEWAYS.http.listen,
   },
   workers: {
+    elsewhere: ['processes', 'instances', 'cluster'],
     kind: 'count',
     range: [1, MAX_WORKERS],
     word: 'auto',
@@ -125,6 +127,7 @@ const OWN = own({
     help: 'a socket for portico status, ping, reload, stop',
   },
   mount: {
+    elsewhere: ['prefix', 'base-path', 'root-path'],
     kind: 'special',
     value: '[PATH=]FILE',
     repeatable: true,
@@ -195,6 +198,7 @@ const OWN = own({
     default: 'text',
   },
   envFile: {
+    elsewhere: ['env', 'dotenv'],
     kind: 'special',
     value: 'PATH',
     repeatable: true,
@@ -216,6 +220,7 @@ const OWN = own({
     default: 'a tenth of --max-requests',
   },
   blockTimeout: {
+    elsewhere: ['timeout'],
     kind: 'time',
     range: [0, MAX_TIME],
     noLimit: 0,
@@ -235,6 +240,7 @@ const OWN = own({
     default: DEFAULTS.bootTimeout,
   },
   shutdownTimeout: {
+    elsewhere: ['graceful-timeout', 'grace-time'],
     kind: 'time',
     range: [0, MAX_TIME],
     common: true,
@@ -250,6 +256,7 @@ const OWN = own({
   group: { kind: 'special', value: 'GROUP', help: 'the group of the workers; needs root' },
   metrics: { kind: 'special', value: 'HOST:PORT', help: 'serve OpenMetrics there' },
   dev: {
+    elsewhere: ['watch', 'reload', 'development'],
     kind: 'switch',
     common: true,
     help: 'restart after changes and show errors; the default in a terminal without --workers',

@@ -38,6 +38,8 @@ export interface Settings {
   readonly envFiles: readonly string[]
   /** This process's environment, with the variables of --env-file. */
   readonly env: NodeJS.ProcessEnv
+  /** The same without them: each process with the application reads the files again. */
+  readonly ownEnv: NodeJS.ProcessEnv
 }
 
 /** @throws {UsageError} for settings that are wrong or make no sense together. */
@@ -49,7 +51,9 @@ export async function readSettings({ values: flags, operands, err }: Call): Prom
     configuration.values['envFile'] ??
     []) as string[]
   const envFiles = files.map((file) => resolve(directory, file))
-  const env = { ...variablesIn(envFiles), ...process.env }
+  const variables = variablesIn(envFiles)
+  const ownEnv = ownEnvironment(variables)
+  const env = { ...variables, ...ownEnv }
   for (const line of misspelt(env)) err(asLogEntry(line))
   const values: Record<string, unknown> = {
     ...configuration.values,
@@ -83,6 +87,7 @@ export async function readSettings({ values: flags, operands, err }: Call): Prom
     mounts,
     envFiles,
     env,
+    ownEnv,
   }
 }
 
@@ -113,7 +118,7 @@ function listenerSettings({
 export function serveSettings(
   settings: Settings,
 ): Omit<ServeSettings, 'file' | 'execArgv' | 'args'> {
-  const { values, directory, mounts, envFiles } = settings
+  const { values, directory, mounts, envFiles, ownEnv } = settings
   checkProduction(values, settings.listeners)
   const path = values['control'] as string | undefined
   const accessLog = values['accessLog'] === 'off' ? undefined : values['accessLog']
@@ -125,7 +130,7 @@ export function serveSettings(
     listeners: listenerSettings(settings),
     workers: settings.workers ?? 1,
     ...(mounts.length > 0 && { mounts }),
-    ...(envFiles.length > 0 && { envFiles }),
+    ...(envFiles.length > 0 && { envFiles, env: ownEnv }),
     ...(path !== undefined && { control: unixPath(path, directory) }),
     ...(Object.fromEntries(taken) as Partial<ServeSettings>),
   }
@@ -135,13 +140,13 @@ export function serveSettings(
 export function developmentSettings(
   settings: Settings,
 ): Omit<DevelopmentSettings, 'file' | 'execArgv' | 'args'> {
-  const { values, directory, mounts, envFiles, env } = settings
+  const { values, directory, mounts, envFiles, env, ownEnv } = settings
   return {
     directory,
     listeners: listenerSettings(settings),
     mounts,
     envFiles,
-    env: process.env,
+    env: ownEnv,
     accessLog: values['accessLog'] as string | undefined,
     live: values['live'] !== false,
     validate: values['validate'] !== false && env['NODE_ENV'] !== 'production',
@@ -217,6 +222,27 @@ function variablesIn(files: readonly string[]): NodeJS.ProcessEnv {
     Object.assign(all, parseEnv(readFileSync(file, 'utf8')))
   }
   return all
+}
+
+/**
+ * The environment without the variables that Node itself has read: Node 20 takes --env-file wherever
+ * it stands on the command line. They would hide changes of the file from later processes.
+ */
+function ownEnvironment(ofFiles: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const own = { ...process.env }
+  const atStart = environmentAtStart()
+  for (const [name, value] of Object.entries(ofFiles)) {
+    if (own[name] === value && !atStart.includes(`${name}=${value}`)) delete own[name]
+  }
+  return own
+}
+
+function environmentAtStart(): readonly string[] {
+  try {
+    return readFileSync('/proc/self/environ', 'utf8').split('\0')
+  } catch {
+    return [] // Only Linux has it.
+  }
 }
 
 function fromVariables(env: NodeJS.ProcessEnv): FlagValues {

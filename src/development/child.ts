@@ -3,6 +3,7 @@
  * error page instead, until the parent starts the next process.
  */
 import { dirname, resolve } from 'node:path'
+import { whyNotLoaded } from '../application/load-hosted.ts'
 import { linkNodeOrigin, nodeOriginOf } from '../application/adapted.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
 import { ConfigurationError } from '../errors.ts'
@@ -44,6 +45,9 @@ interface Loaded extends Omit<LoadedApplication, 'application'> {
   readonly missing: readonly string[]
 }
 
+/** Milliseconds after which a start that takes long is explained. */
+const EXPLAIN_AFTER = 5_000
+
 const settings = JSON.parse(process.env[SETTINGS_VARIABLE] ?? '{}') as ChildSettings
 delete process.env[SETTINGS_VARIABLE]
 
@@ -64,13 +68,24 @@ process.on('uncaughtException', (error) => {
   if (process.listenerCount('uncaughtException') === 1) onUncaught(error)
 })
 
-try {
-  await serve(await load())
-} catch (error) {
-  if (!(error instanceof ConfigurationError)) throw error
-  const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
-  report({ portico: 'refused', text: error.message, inUse: code === 'EADDRINUSE' })
-  await stop(1)
+void main()
+
+async function main(): Promise<void> {
+  const notice = setTimeout(() => {
+    const what = whyNotLoaded() ?? 'the application has loaded, and is still starting'
+    logEntry(`Not ready after ${EXPLAIN_AFTER / 1000} s: ${what}`)
+  }, EXPLAIN_AFTER)
+  notice.unref() // It must not hide that nothing is left that could offer an application.
+  try {
+    await serve(await load())
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error
+    const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
+    report({ portico: 'refused', text: error.message, inUse: code === 'EADDRINUSE' })
+    await stop(1)
+  } finally {
+    clearTimeout(notice)
+  }
 }
 
 async function load(): Promise<Loaded> {

@@ -94,7 +94,7 @@ async function bindNextFree(listener: ListenerSettings, after: number): Promise<
 /** The built package: its own files do not change while a developer works. */
 const OWN = `${resolve(fileURLToPath(import.meta.url), '../../..')}/`
 
-const CHILD = fileURLToPath(new URL('../development/child.js', import.meta.url))
+const CHILD = fileURLToPath(new URL('../development/child.cjs', import.meta.url))
 
 class Development {
   readonly #settings: DevelopmentSettings

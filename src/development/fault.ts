@@ -33,9 +33,9 @@ class Fault extends Error {
   }
 }
 
-/** A frame of Node's loader, or of Portico's, which says nothing about the application. */
+/** A frame of Node's loader, or of Portico's own process, which says nothing about the application. */
 const LOADERS_FRAME =
-  /^ +at .*(?:\(|\s)(?:node:internal\/.*|file:\/\/.*\/src\/application\/load-hosted\.[jt]s:.*)\n?/gm
+  /^ +at .*(?:\(|\s)(?:node:internal\/.*|(?:file:\/\/)?\/.*\/src\/development\/child\.cjs:.*)\n?/gm
 
 /**
  * `stack`, the text of an error, followed by the lines of the source that the first frame outside

@@ -1,6 +1,5 @@
 /** Commands that a developer types into the terminal: a letter and Enter, as in Vite. */
 import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { log, logEntry } from '../log.ts'
 import { isInForeground } from '../master/terminal.ts'
 import { paint } from './terminal.ts'
@@ -34,19 +33,26 @@ export function canReadKeys(): boolean {
   return process.stdin.isTTY && isInForeground()
 }
 
-/** Reads lines until the returned function is called. The terminal stays in its usual mode. */
+/**
+ * Reads lines until the returned function is called. The terminal stays in its usual mode.
+ * `node:readline` would cost the production server memory, because both are in one file.
+ */
 export function readKeys(actions: KeyActions): () => void {
-  const lines = createInterface({ input: process.stdin, terminal: false })
-  lines.on('line', (line) => {
+  const { stdin } = process
+  const take = (line: string): void => {
     const name = line.trim()
     if (Object.hasOwn(KEYS, name)) KEYS[name]!.run(actions)
     else actions.pass(line)
-  })
-  process.stdin.on('error', () => lines.close()) // The terminal is gone.
-  return () => {
-    lines.close()
-    process.stdin.destroy()
   }
+  let rest = ''
+  stdin.setEncoding('utf8').on('data', (text) => {
+    const lines = (rest + String(text)).split(/\r?\n/)
+    rest = lines.pop()!
+    for (const line of lines) take(line)
+  })
+  stdin.on('end', () => rest !== '' && take(rest))
+  stdin.on('error', () => {}) // The terminal is gone.
+  return () => stdin.destroy()
 }
 
 function showHelp(url: string | undefined): void {

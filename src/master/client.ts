@@ -1,12 +1,16 @@
 /** `portico status|ping|reload|stop PATH`: sends a command to a master's control socket. */
+import { statSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { resolve } from 'node:path'
 import type { Command, Line, Result } from './control.ts'
 import type { Output } from './settings.ts'
 
+/** Milliseconds for the status, which a master gives within one second. */
+const STATUS_TIMEOUT = 10_000
+
 /** Shows the workers and their counters. Resolves to the exit code. */
 export async function status(path: string, output: Output): Promise<number> {
-  const result = await execute(path, 'status')
+  const result = await execute(path, 'status', () => {}, STATUS_TIMEOUT)
   if (result.status === undefined) return fail(result, output)
   if (output.json) {
     output.out(JSON.stringify(result.status))
@@ -64,22 +68,50 @@ async function execute(
   onStep: (step: string) => void = () => {},
   timeout = 0,
 ): Promise<Result> {
+  try {
+    const lines = await exchange(path, command, onStep, timeout)
+    if (typeof lines !== 'number') return lines
+    // A master that has ended takes no further connection.
+    const isMaster = lines > 0 || !(await closesSilently(path))
+    const ended = `The master at ${path} ended before the command did`
+    const other = `${path} is not a control socket: what listens there has closed the connection without a response. ${NOT_CONTROL}`
+    return { code: 1, error: isMaster ? ended : other }
+  } catch (error) {
+    return { code: 1, error: whyNot(error as NodeJS.ErrnoException, path) }
+  }
+}
+
+/** Resolves to the result, or to the number of steps if the connection was closed without one. */
+async function exchange(
+  path: string,
+  command: Command,
+  onStep: (step: string) => void,
+  timeout: number,
+): Promise<Result | number> {
   const socket = connect(resolve(path.replace(/^unix:/, '')))
   if (timeout > 0) {
     const error = new Error(`it has not responded for ${timeout / 1000} s. ${NOT_CONTROL}`)
     socket.setTimeout(timeout, () => socket.destroy(error))
   }
+  let steps = 0
   try {
     socket.write(`${command}\n`)
     for await (const line of linesOf(socket)) {
       if ('result' in line) return line.result
       onStep(line.step)
+      steps += 1
     }
-    return { code: 1, error: `The master at ${path} ended before the command did` }
-  } catch (error) {
-    return { code: 1, error: whyNot(error as NodeJS.ErrnoException, path) }
+    return steps
   } finally {
     socket.destroy()
+  }
+}
+
+async function closesSilently(path: string): Promise<boolean> {
+  try {
+    return (await exchange(path, 'status', () => {}, STATUS_TIMEOUT)) === 0
+  } catch {
+    return false
   }
 }
 
@@ -109,9 +141,15 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'belongs to another user; run this command as that user or as root',
   ECONNREFUSED: 'is not served: the master has ended',
   ENOENT: 'does not exist: start the master with --control, or name its path',
-  ENOTSOCK: 'is not a socket',
 }
 
 function whyNot({ code = '', message }: NodeJS.ErrnoException, path: string): string {
+  if (code === 'ECONNREFUSED' || code === 'ENOTSOCK') {
+    const file = statSync(path.replace(/^unix:/, ''), { throwIfNoEntry: false })
+    const what = file?.isDirectory() ? 'a directory' : file?.isSocket() === false ? 'a file' : null
+    if (what !== null) {
+      return `${path} is ${what}, not a socket. Name the path that the master has as --control`
+    }
+  }
   return `The control socket ${path} ${REASONS[code] ?? `cannot be reached: ${message}`}`
 }

@@ -61,7 +61,8 @@ export type FromWorker =
   /** The application does not start; `text` is the error. */
   | { readonly portico: 'failed'; readonly text: string }
   | { readonly portico: 'pulse'; readonly pulse: Pulse }
-  | { readonly portico: 'pong' }
+  /** `waitsFor`: why it is not ready. */
+  | { readonly portico: 'pong'; readonly waitsFor?: string }
   | { readonly portico: 'replace'; readonly reason: Reason }
   /** Sent together with the handle of a connection. */
   | { readonly portico: 'connection'; readonly listener: number }

@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { forwardLog } from '../json-log.ts'
+import { logEntry } from '../log.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import type { FromWorker, Pulse, Reason, ToWorker, WorkerSettings } from './messages.ts'
 import { now } from './clock.ts'
@@ -11,6 +12,12 @@ const KILL_AFTER = 1_000
 
 /** Milliseconds for the end of a channel that the worker's own child processes may hold. */
 const LAST_MESSAGES_TIME = 500
+
+/** Milliseconds after which a start that takes long is explained, or half of the time that it may take. */
+const EXPLAIN_AFTER = 5_000
+
+/** Milliseconds for the explanation; the main thread of a worker that sends none is blocked. */
+const EXPLAIN_TIME = 500
 
 /** Variables that a worker must not have: systemd's protocol is only for the master. */
 const MASTERS_VARIABLES = [
@@ -70,6 +77,8 @@ export class WorkerProcess {
   readonly #child: ChildProcess
   readonly #events: WorkerEvents
   #failure = ''
+  /** Why it is not ready. */
+  #waitsFor = ''
   #pongs: (() => void)[] = []
   /** Callbacks for connections that have not been sent to the worker yet. */
   readonly #passing = new Set<() => void>()
@@ -111,12 +120,19 @@ export class WorkerProcess {
   #becomesReady(bootTimeout: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#failure = `Worker ${this.pid} was not ready after ${bootTimeout / 1000} s`
+        const why = this.#waitsFor && `: ${this.#waitsFor}`
+        this.#failure = `Worker ${this.pid} was not ready after ${bootTimeout / 1000} s${why}`
         this.kill()
       }, bootTimeout)
+      const waited = Math.min(EXPLAIN_AFTER, bootTimeout / 2)
+      const explaining = setTimeout(() => {
+        const rest = (bootTimeout - waited) / 1000
+        void this.#explain(waited / 1000, `Waiting for ${rest} s more (--boot-timeout)`)
+      }, waited)
       this.#child.on('message', (message: FromWorker | null, handle: unknown) => {
         if (message?.portico === 'ready') {
           clearTimeout(timer)
+          clearTimeout(explaining)
           this.state = 'ready'
           this.readyAt = now()
           resolve()
@@ -125,10 +141,21 @@ export class WorkerProcess {
       })
       this.#onGone = () => {
         clearTimeout(timer)
+        clearTimeout(explaining)
         const text = this.#failure || `Worker ${this.pid} ended before it was ready (${this.end})`
         reject(new BootError(text))
       }
     })
+  }
+
+  /** Logs what a start that takes long waits for. */
+  async #explain(seconds: number, rest: string): Promise<void> {
+    if (!(await this.responds(EXPLAIN_TIME))) {
+      this.#waitsFor = 'the code of the application blocks its main thread'
+    }
+    if (this.state !== 'starting') return
+    const what = `Worker ${this.pid} is not ready after ${seconds} s`
+    logEntry(`${what}: ${this.#waitsFor}. ${rest}`, 'warn')
   }
 
   #receive(message: FromWorker | null, handle: SocketHandle | undefined): void {
@@ -141,6 +168,7 @@ export class WorkerProcess {
         this.pulse = message.pulse
         break
       case 'pong':
+        this.#waitsFor = message.waitsFor ?? ''
         for (const resolve of this.#pongs.splice(0)) resolve()
         break
       case 'replace':

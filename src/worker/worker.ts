@@ -4,6 +4,7 @@ import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
 import { ignoreOutputErrors, logEntry } from '../log.ts'
 import { FIRST_DESCRIPTOR, type ToWorker, type WorkerSettings } from '../master/messages.ts'
+import { whyNotLoaded } from '../application/load-hosted.ts'
 import type { Runnable } from '../application/to-application.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
 import { EXIT_TIME, MAX_LOGGED } from '../process/shutdown.ts'
@@ -63,7 +64,14 @@ export class Worker {
         break
       case 'ping':
         this.#sendPulse()
-        this.#channel.send({ portico: 'pong' })
+        this.#channel.send(
+          this.#servers.length > 0
+            ? { portico: 'pong' }
+            : {
+                portico: 'pong',
+                waitsFor: whyNotLoaded() ?? 'the application has loaded, and is still starting',
+              },
+        )
     }
   }
 

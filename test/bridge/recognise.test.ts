@@ -113,11 +113,20 @@ test.each([
   "(req, res) => res.end('hello')",
   '(request, response) => response.writeHead(200).end()',
   'async (req, res) => { res.statusCode = 204; res.end() }',
-  'function (req, res, next) { next() }',
-  'async function handler( req , res ) { await other(req, res) }',
   '(_req, res) => { res.end() }',
   '{ handler(req, res) { res.end() } }.handler',
-])('recognise() refuses a listener and names fromNode: %s', async (source) => {
+])('recognise() takes a listener of node:http that uses its response: %s', async (source) => {
+  expect(await toApplication(evaluate(source))).toMatchObject({
+    description: 'a listener of node:http',
+  })
+})
+
+test.each([
+  'function (req, res, next) { next() }',
+  'async function handler( req , res ) { await other(req, res) }',
+  '(req, res) => other.call(null, req, res)',
+  '(req, res) => other(req, res.bind(null))',
+])('recognise() refuses what may be a listener and names fromNode: %s', async (source) => {
   await expect(toApplication(evaluate(source))).rejects.toThrow(
     new ConfigurationError(
       'This looks like a listener (req, res) of node:http: run fromNode(it), with fromNode from ' +

@@ -1,5 +1,6 @@
 /** The command as a process: exit codes, completion in a shell, TypeScript. */
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { afterAll, describe, expect, it, test } from 'vitest'
 import { BIN, portico, project } from './portico.ts'
 
@@ -34,6 +35,11 @@ test.each([
     /^portico: no application in empty\. Name its file: portico serve FILE\. .*\n$/,
   ],
   [['serv'], 2, "portico: unknown command 'serv'. Did you mean 'serve'?\n"],
+  [['--versio'], 2, "portico: unknown flag --versio. Did you mean '--version'?\n"],
+  [['serve', '--port', '80'], 2, "portico: unknown flag --port. Did you mean '--listen'?\n"],
+  [['doctor', '-json', 'x'], 2, "portico: unknown flag -json. Did you mean '--json'?\n"],
+  [['request', '--hedaer', 'x'], 2, "portico: unknown flag --hedaer. Did you mean '--header'?\n"],
+  [['bundle', 'nope.mjs'], 3, 'portico: no such file: nope.mjs\n'],
   [['serve', '--wrokers', '2'], 2, "portico: unknown flag --wrokers. Did you mean '--workers'?\n"],
   [['serve', '--listen', 'x'], 2, /^portico: --listen: "x" .*\n$/],
   [
@@ -72,6 +78,52 @@ describe('bash completes', () => {
   ])('%s', async (_, words, expected) => {
     expect(await completed(...words)).toEqual(expected)
   })
+})
+
+/** What fish completes. */
+const FISH = '$argv[1] $argv[2] completion fish | source; complete -C "$argv[3]"'
+
+/** Types into an interactive zsh, and prints the line that Tab makes of it. */
+const ZSH = `zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PS1=; autoload -Uz compinit; compinit -D -u; source <($1 $2 completion zsh); print REA''DY"
+zpty -r shell output '*READY*'
+zpty -w -n shell "$3"$'\t'
+zpty -r shell output "*$4*"
+print -r -- $output`
+
+function printed(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(program, args, { cwd, timeout: 25_000 }, (error, stdout) => {
+      if (error) reject(error)
+      else resolve(stdout)
+    })
+  })
+}
+
+test.skipIf(!existsSync('/usr/bin/fish')).each([
+  ['portico rel', ['reload']],
+  ['portico serve --gateway f', ['fastcgi']],
+  ['portico completion z', ['zsh']],
+])('fish completes %j', async (line, expected) => {
+  const text = await printed('fish', ['--no-config', '-c', FISH, process.execPath, BIN, line])
+  expect(
+    text
+      .trimEnd()
+      .split('\n')
+      .map((each) => each.replace(/\t.*/, '')),
+  ).toEqual(expected)
+})
+
+test.skipIf(!existsSync('/usr/bin/zsh')).each([
+  ['portico rel', 'oad'],
+  ['portico serve --gatew', 'ay'],
+  ['portico serve --gateway f', 'astcgi'],
+])('zsh completes %j', async (line, rest) => {
+  const args = ['-f', '-c', ZSH, 'zsh', process.execPath, BIN, line, rest]
+  const drawn = await printed('zsh', args)
+  // Without the sequences that colour the line.
+  expect(drawn.replaceAll(/\x1b\[[\d;?]*[A-Za-z]/g, '')).toContain(line + rest)
 })
 
 const { typescript } = process.features as { readonly typescript?: unknown }

@@ -112,7 +112,36 @@ describe('In development', () => {
     const text = await textOf(await running.url())
     expect(text).toContain("TypeError: Cannot read properties of undefined (reading 'three')")
     expect(text).toContain('    2 | // two\n  > 3 | undefined.three\n    4 | // four\n')
-    expect(text).not.toMatch(/node:internal|load-hosted/)
+    expect(text).not.toMatch(/node:internal|load-hosted|child\.cjs/)
+  })
+
+  it('checks the application, unless --no-validate is given, and shows errors to this machine only', async () => {
+    const { path } = setUp({
+      'app.mjs': `export default (environ, startResponse) => {
+        if (environ.PATH_INFO === '/throw') throw new Error('of a request')
+        startResponse('200 OK', [])
+        return ['page']
+      }`,
+    })
+    const socket = join(path, 'app.sock')
+    const listen = ['--listen', ':0', '--listen', `fastcgi://unix:${socket}`]
+    const running = start(listen, { cwd: path })
+    const url = await running.url()
+    expect(await textOf(url)).toContain('No Content-Type header found')
+    expect(await textOf(`${url}throw`)).toContain('Error: of a request')
+    for (const [address, shown] of [
+      ['127.0.0.1', 'Error: of a request'],
+      ['192.0.2.1', 'A server error occurred'],
+    ] as const) {
+      const flags = ['--param', `REMOTE_ADDR=${address}`, '-o', 'body']
+      await portico(['request', `fastcgi://unix:${socket}:/throw`, ...flags], { cwd: path }).ended
+      const body = readFileSync(join(path, 'body'), 'utf8')
+      expect(body).toContain(shown)
+      expect(body.includes('of a request')).toBe(address === '127.0.0.1')
+    }
+    await running.stop()
+    const unchecked = start(['--no-validate', '--listen', ':0'], { cwd: path })
+    expect(await textOf(await unchecked.url())).toBe('page')
   })
 
   it.each([

@@ -7,7 +7,7 @@ import { parseValue } from '../../src/options/check-row.ts'
 
 const TABLE: FlagTable = {
   socketMode: { kind: 'special', value: 'MODE', help: '' },
-  listen: { kind: 'special', value: 'ADDRESS', repeatable: true, help: '' },
+  listen: { kind: 'special', value: 'ADDRESS', repeatable: true, elsewhere: ['port'], help: '' },
   workers: { kind: 'count', range: [1, 8], word: 'auto', short: 'w', help: '' },
   slow: { kind: 'time', help: '' },
   live: { kind: 'switch', negative: true, help: '' },
@@ -28,11 +28,20 @@ test('parseFlags lets the last of several values count', () => {
   expect(parseFlags(['--slow', '5s', '--slow', '1m'], TABLE).values).toEqual({ slow: 60_000 })
 })
 
+test('parseFlags names the flags of a command that has few, and those before a command', () => {
+  const few: FlagTable = { run: { kind: 'switch', negative: true, help: '' } }
+  expect(() => parseFlags(['--zebra'], few)).toThrow('There are --no-run, --help')
+  expect(() => parseFlags(['--versio'], few, ['version'])).toThrow("Did you mean '--version'?")
+})
+
 describe('parseFlags refuses, in one line,', () => {
   it.each([
     [['--lisen', 'x'], "unknown flag --lisen. Did you mean '--listen'?"],
     [['--zebra'], 'unknown flag --zebra. See --help'],
     [['-z'], 'unknown flag -z. See --help'],
+    [['-live'], "unknown flag -live. Did you mean '--live'?"],
+    [['--no-lve'], "unknown flag --no-lve. Did you mean '--no-live'?"],
+    [['--port', '80'], "unknown flag --port. Did you mean '--listen'?"],
     [['--listen'], '--listen needs a value: ADDRESS'],
     [
       ['--listen', '--slow'],

@@ -26,6 +26,26 @@ describe('The exit code is', () => {
     expect(output).toContain('The application does not start')
   })
 
+  test('3 after a start that hangs; the log says what it waits for before --boot-timeout ends it', async () => {
+    const hanging = [
+      ['await new Promise(() => setInterval(() => {}, 1000))', 'is still loading, and awaits'],
+      ['while (true);', 'the code of the application blocks its main thread'],
+      ['setInterval(() => {}, 1000)', 'exports no application, and has not called run() or'],
+    ] as const
+    await Promise.all(
+      hanging.map(async ([source, reason]) => {
+        const own = temporaryDirectory()
+        const flags = ['--boot-timeout', '6s']
+        const { code, output } = await serve(own.path, flags, { source, workers: 1 }).ended
+        own.remove()
+        expect(output).toMatch(/^Worker \d+ is not ready after 3 s: .*Waiting for 3 s more/m)
+        expect(output).toMatch(/^Worker \d+ was not ready after 6 s: /m)
+        expect(output.split(reason)).toHaveLength(3)
+        expect(code).toBe(3)
+      }),
+    )
+  })
+
   test('3 if the application is not there', async () => {
     const file = join(here.path, 'missing.mjs')
     const { code, output } = await portico('serve', file, '--listen', ':0')
