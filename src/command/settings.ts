@@ -225,8 +225,8 @@ function variablesIn(files: readonly string[]): NodeJS.ProcessEnv {
 }
 
 /**
- * The environment without the variables that Node itself has read: Node 20 takes --env-file wherever
- * it stands on the command line. They would hide changes of the file from later processes.
+ * The environment without the variables that Node itself has read: Node takes --env-file wherever it
+ * stands on the command line. They would hide changes of the file from later processes.
  */
 function ownEnvironment(ofFiles: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const own = { ...process.env }

@@ -1,6 +1,7 @@
 /** The command as a process: exit codes, completion in a shell, TypeScript. */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { stripVTControlCharacters } from 'node:util'
 import { afterAll, describe, expect, it, test } from 'vitest'
 import { BIN, portico, project } from './portico.ts'
 
@@ -122,8 +123,7 @@ test.skipIf(!existsSync('/usr/bin/zsh')).each([
 ])('zsh completes %j', async (line, rest) => {
   const args = ['-f', '-c', ZSH, 'zsh', process.execPath, BIN, line, rest]
   const drawn = await printed('zsh', args)
-  // Without the sequences that colour the line.
-  expect(drawn.replaceAll(/\x1b\[[\d;?]*[A-Za-z]/g, '')).toContain(line + rest)
+  expect(stripVTControlCharacters(drawn)).toContain(line + rest)
 })
 
 const { typescript } = process.features as { readonly typescript?: unknown }
