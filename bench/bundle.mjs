@@ -4,14 +4,7 @@
  * Apache's mod_cgid, beside Python's CGIHandler. With `--check` it exits with 1 if Portico misses a bar.
  */
 import { execFileSync } from 'node:child_process'
-import {
-  chmodSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { apacheInstance } from '../dist/src/servers/apache-instance.js'
 import { compareStarts, emptyNode, measure, otherHellos, pythonHello } from './cgi.mjs'
@@ -29,7 +22,7 @@ import {
 } from './common.mjs'
 import { driveNginx, wrkProgram } from './load/load.mjs'
 import { freePort } from './nginx.mjs'
-import { memory, ServerProcess, signalQuietly } from './process.mjs'
+import { memory, residents, ServerProcess, signalQuietly } from './process.mjs'
 
 const options = readOptions('Measures bundles as CGI scripts.', {
   rounds: [60, 'processes of each kind'],
@@ -76,20 +69,6 @@ function bundle(name, ...flags) {
   const command = [join(root, 'bin/portico.cjs'), 'bundle', source, '-o', script, ...flags]
   execFileSync(process.execPath, [...command, '--node', process.execPath])
   return script
-}
-
-/** The resident processes of a script. */
-function residents(script) {
-  return readdirSync('/proc')
-    .map(Number)
-    .filter((pid) => {
-      try {
-        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-        return words[0] === process.execPath && words.at(-2) === script
-      } catch {
-        return false // Not a process, or it has ended.
-      }
-    })
 }
 
 const started = new Set()

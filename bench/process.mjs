@@ -96,6 +96,20 @@ export function signalQuietly(pid, signal) {
   }
 }
 
+/** The resident processes of a bundle, by its path. */
+export function residents(script) {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+        return words[0] === process.execPath && words.at(-2) === script
+      } catch {
+        return false // Not a process, or it has ended.
+      }
+    })
+}
+
 /** @param {string | number} address the path of a socket, or a port of 127.0.0.1 */
 function accepts(address) {
   return new Promise((resolve) => {
