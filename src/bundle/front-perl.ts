@@ -40,18 +40,17 @@ $name .= "-$sum"; # A home directory may be shared by several machines.
 my ($socket, $why, $log);
 my $begun = 0; # Whether the body was read or a byte of the response written.
 # Under a server that does not speak CGI there is nothing to hand over.
-fallback('') unless @program && @runtime && defined $ENV{REQUEST_METHOD};
+rarely('fallback', '') unless @program && @runtime && defined $ENV{REQUEST_METHOD};
 
-my @directories = directories();
-my $connected = 0;
-for my $directory (@directories) {
-  next unless usable($directory) && dial("$directory/$name");
-  $connected = 1;
-  $log = "$directory/log";
-  last;
+my @directories = directories($ENV{HOME});
+my $connected = reach();
+if (!$connected && ($ENV{HOME} || '') !~ m{^/}) {
+  # Looking up the user takes longer than a request, so it comes after /tmp.
+  @directories = directories((getpwuid $>)[7]);
+  $connected = reach();
 }
-$connected ||= start();
-fallback($why) unless $connected;
+$connected ||= rarely('start');
+rarely('fallback', $why) unless $connected;
 hand_over();
 
 sub find {
@@ -59,6 +58,142 @@ sub find {
   return $_[0];
 }
 
+# Where the socket can be: nothing that another user could have made is used.
+sub directories {
+  my ($home) = @_;
+  my @all;
+  push @all, "$ENV{XDG_RUNTIME_DIR}/portico" if ($ENV{XDG_RUNTIME_DIR} || '') =~ m{^/};
+  push @all, "$home/.portico" if defined $home && $home =~ m{^/} && $home ne '/';
+  push @all, "/tmp/portico-$>";
+  # A path of a socket has 107 bytes at most; while it starts, the process adds its pid.
+  return map { my ($path) = m{(.*)}s; length("$path/$name") < 98 ? $path : () } @all;
+}
+
+# A directory of this user alone, and not a symbolic link.
+sub usable {
+  my @status = lstat $_[0] or return 0;
+  if ($status[4] != $> || ($status[2] & 0170077) != 0040000) {
+    $why = "rule 4: $_[0] is not a directory of user $> alone (mode 0700)";
+    return 0;
+  }
+  return 1;
+}
+
+# Connects to the process, wherever its socket is.
+sub reach {
+  for my $directory (@directories) {
+    next unless usable($directory) && dial("$directory/$name");
+    $log = "$directory/log";
+    return 1;
+  }
+  return 0;
+}
+
+sub dial {
+  my ($path) = @_;
+  my $address;
+  if ($^O eq 'linux') { $address = pack 'S a*', 1, "$path\\0" }
+  else { require Socket; $address = Socket::sockaddr_un($path) }
+  socket $socket, 1, 1, 0 or return 0;
+  return 1 if connect $socket, $address;
+  # ENOENT, ECONNREFUSED: it has ended. Others, such as a full queue, do not mean that.
+  my $code = $!+0;
+  $why = "rule 2: $path: $!" unless $code == 2 || $code == 111 || $code == 61 || $code == 146;
+  close $socket;
+  return 0;
+}
+
+sub record {
+  my ($type, $content) = @_;
+  return pack('CCnnCx', 1, $type, $type == 9 ? 0 : 1, length $content, 0) . $content;
+}
+
+sub pair {
+  my ($key, $value) = @_;
+  return join '', (map { length() < 128 ? chr length : pack 'N', length() | 0x80000000 } $key, $value), $key, $value;
+}
+
+sub hand_over {
+  binmode STDIN; binmode STDOUT; binmode STDERR;
+  $SIG{PIPE} = 'IGNORE';
+  my $length = $ENV{CONTENT_LENGTH} || 0;
+  my $body = $length ne '0' || defined $ENV{HTTP_TRANSFER_ENCODING};
+  my $repeatable = !$body && $ENV{REQUEST_METHOD} =~ /^(?:GET|HEAD|OPTIONS|PUT|DELETE)\\z/;
+  my $params = join '', map { pair($_, $ENV{$_}) } keys %ENV;
+  my $out = '';
+  # Only a process that is there responds to this; then the request has begun, and is not repeated.
+  $out = record(9, pair('FCGI_MPXS_CONNS', '')) unless $repeatable;
+  my $request = pack('CCnnCxnCx5', 1, 1, 1, 8, 0, 1, 0);
+  $request .= record(4, $_) for unpack('(a65535)*', $params), '';
+  $request .= record(5, '') unless $body;
+  if ($repeatable) { $out = $request; $request = '' }
+  my ($in, $ended, $eof, $status) = ('', !$body, 0, undef);
+  my ($nonblock, $setfl) = $^O eq 'linux' ? (2048, 4) : (4, 4);
+  fcntl $socket, $setfl, $nonblock | fcntl($socket, 3, 0);
+  my $failure = 'the resident process ended the connection';
+  while (!defined $status) {
+    my ($r, $w) = ('', '');
+    vec($r, fileno $socket, 1) = 1;
+    # Both directions in one loop: a response can come before the body is sent.
+    vec($r, 0, 1) = 1 if !$ended && !length $request && length $out < 65536;
+    vec($w, fileno $socket, 1) = 1 if length $out;
+    if (select($r, $w, undef, undef) < 0) { next if $!+0 == 4; last }
+    if (vec $w, fileno $socket, 1) {
+      my $n = syswrite $socket, $out;
+      if (defined $n) { substr $out, 0, $n, '' }
+      elsif (!again()) { $failure = "write: $!"; $out = ''; $ended = 1; }
+    }
+    if (!$ended && vec $r, 0, 1) {
+      my $n = sysread STDIN, my $chunk, 32768;
+      $begun = 1;
+      $ended = 1 if !$n;
+      $out .= record(5, $n ? $chunk : '');
+    }
+    next unless vec $r, fileno $socket, 1;
+    my $n = sysread $socket, $in, 65536, length $in;
+    if (!defined $n) { next if again(); $failure = "read: $!"; last }
+    last if !$n;
+    while (length $in >= 8) {
+      my ($type, $size, $padding) = unpack 'xCxxnC', $in;
+      last if length $in < 8 + $size + $padding;
+      my $content = substr $in, 8, $size;
+      substr $in, 0, 8 + $size + $padding, '';
+      if ($type == 6) { put($content) }
+      elsif ($type == 7) { syswrite STDERR, $content }
+      elsif ($type == 10) { $out .= $request; $request = ''; $begun = 1 }
+      elsif ($type == 3) { $status = unpack 'N', $content }
+    }
+  }
+  exit($status ? 1 : 0) if defined $status;
+  close $socket;
+  rarely('fallback', "rule 11: $failure") if !$begun;
+  rarely('note', "rule 11: $failure");
+  print "Status: 502 Bad Gateway\\r\\nContent-Type: text/plain\\r\\n\\r\\nThe program ended before it responded.\\n" unless $begun > 1;
+  exit 1;
+}
+
+# EINTR, EAGAIN on Linux, EAGAIN on BSD and macOS. The hash of error names would load a module.
+sub again { my $code = $!+0; return $code == 4 || $code == 11 || $code == 35 }
+
+# The response goes out at once. If the web server is gone, so is this process, and the
+# application sees that the connection closes.
+sub put {
+  my ($content) = @_;
+  $begun = 2 if length $content;
+  my $at = 0;
+  while ($at < length $content) {
+    my $n = syswrite STDOUT, $content, length($content) - $at, $at;
+    if (!defined $n) {
+      if (again()) { select undef, undef, undef, 0.005; next }
+      exit 1;
+    }
+    $at += $n;
+  }
+}
+
+# Perl compiles this only for a request that needs it.
+my $rare;
+BEGIN { $rare = <<'RARE' }
 # One line in the log of the directory, or of the web server if there is no directory.
 sub note {
   my ($text) = @_;
@@ -78,42 +213,6 @@ sub fallback {
   note("cannot run $node: $!");
   print "Status: 500 Internal Server Error\\r\\nContent-Type: text/plain\\r\\n\\r\\nThe server cannot run this program.\\n";
   exit 1;
-}
-
-# Where the socket can be: nothing that another user could have made is used.
-sub directories {
-  my @all;
-  push @all, "$ENV{XDG_RUNTIME_DIR}/portico" if ($ENV{XDG_RUNTIME_DIR} || '') =~ m{^/};
-  my $home = $ENV{HOME};
-  $home = (getpwuid $>)[7] unless defined $home && $home =~ m{^/};
-  push @all, "$home/.portico" if defined $home && $home =~ m{^/} && $home ne '/';
-  push @all, "/tmp/portico-$>";
-  # A path of a socket has 107 bytes at most; while it starts, the process adds its pid.
-  return map { my ($path) = m{(.*)}s; length("$path/$name") < 98 ? $path : () } @all;
-}
-
-# A directory of this user alone, and not a symbolic link.
-sub usable {
-  my @status = lstat $_[0] or return 0;
-  if ($status[4] != $> || ($status[2] & 0170077) != 0040000) {
-    $why = "rule 4: $_[0] is not a directory of user $> alone (mode 0700)";
-    return 0;
-  }
-  return 1;
-}
-
-sub dial {
-  my ($path) = @_;
-  my $address;
-  if ($^O eq 'linux') { $address = pack 'S a*', 1, "$path\\0" }
-  else { require Socket; $address = Socket::sockaddr_un($path) }
-  socket $socket, 1, 1, 0 or return 0;
-  return 1 if connect $socket, $address;
-  # ENOENT, ECONNREFUSED: it has ended. Others, such as a full queue, do not mean that.
-  my $code = $!+0;
-  $why = "rule 2: $path: $!" unless $code == 2 || $code == 111 || $code == 61 || $code == 146;
-  close $socket;
-  return 0;
 }
 
 # Starts the resident process under a lock, so that of many requests one starts it.
@@ -183,93 +282,13 @@ sub launch {
   $why = $ready > 0 ? '' : "rule 6: the resident process was not ready within ${start.readyTime} s";
   return 0;
 }
+1;
+RARE
 
-sub record {
-  my ($type, $content) = @_;
-  return pack('CCnnCx', 1, $type, $type == 9 ? 0 : 1, length $content, 0) . $content;
-}
-
-sub pair {
-  my ($key, $value) = @_;
-  return join '', (map { length() < 128 ? chr length : pack 'N', length() | 0x80000000 } $key, $value), $key, $value;
-}
-
-sub hand_over {
-  binmode STDIN; binmode STDOUT; binmode STDERR;
-  $SIG{PIPE} = 'IGNORE';
-  my $length = $ENV{CONTENT_LENGTH} || 0;
-  my $body = $length ne '0' || defined $ENV{HTTP_TRANSFER_ENCODING};
-  my $repeatable = !$body && $ENV{REQUEST_METHOD} =~ /^(?:GET|HEAD|OPTIONS|PUT|DELETE)\\z/;
-  my $params = join '', map { pair($_, $ENV{$_}) } keys %ENV;
-  my $out = '';
-  # Only a process that is there responds to this; then the request has begun, and is not repeated.
-  $out = record(9, pair('FCGI_MPXS_CONNS', '')) unless $repeatable;
-  my $request = pack('CCnnCxnCx5', 1, 1, 1, 8, 0, 1, 0);
-  $request .= record(4, $_) for unpack('(a65535)*', $params), '';
-  $request .= record(5, '') unless $body;
-  if ($repeatable) { $out = $request; $request = '' }
-  my ($in, $ended, $eof, $status) = ('', !$body, 0, undef);
-  my ($nonblock, $setfl) = $^O eq 'linux' ? (2048, 4) : (4, 4);
-  fcntl $socket, $setfl, $nonblock | fcntl($socket, 3, 0);
-  my $failure = 'the resident process ended the connection';
-  while (!defined $status) {
-    my ($r, $w) = ('', '');
-    vec($r, fileno $socket, 1) = 1;
-    # Both directions in one loop: a response can come before the body is sent.
-    vec($r, 0, 1) = 1 if !$ended && !length $request && length $out < 65536;
-    vec($w, fileno $socket, 1) = 1 if length $out;
-    if (select($r, $w, undef, undef) < 0) { next if $!+0 == 4; last }
-    if (vec $w, fileno $socket, 1) {
-      my $n = syswrite $socket, $out;
-      if (defined $n) { substr $out, 0, $n, '' }
-      elsif (!again()) { $failure = "write: $!"; $out = ''; $ended = 1; }
-    }
-    if (!$ended && vec $r, 0, 1) {
-      my $n = sysread STDIN, my $chunk, 32768;
-      $begun = 1;
-      $ended = 1 if !$n;
-      $out .= record(5, $n ? $chunk : '');
-    }
-    next unless vec $r, fileno $socket, 1;
-    my $n = sysread $socket, $in, 65536, length $in;
-    if (!defined $n) { next if again(); $failure = "read: $!"; last }
-    last if !$n;
-    while (length $in >= 8) {
-      my ($type, $size, $padding) = unpack 'xCxxnC', $in;
-      last if length $in < 8 + $size + $padding;
-      my $content = substr $in, 8, $size;
-      substr $in, 0, 8 + $size + $padding, '';
-      if ($type == 6) { put($content) }
-      elsif ($type == 7) { syswrite STDERR, $content }
-      elsif ($type == 10) { $out .= $request; $request = ''; $begun = 1 }
-      elsif ($type == 3) { $status = unpack 'N', $content }
-    }
-  }
-  exit($status ? 1 : 0) if defined $status;
-  close $socket;
-  fallback("rule 11: $failure") if !$begun;
-  note("rule 11: $failure");
-  print "Status: 502 Bad Gateway\\r\\nContent-Type: text/plain\\r\\n\\r\\nThe program ended before it responded.\\n" unless $begun > 1;
-  exit 1;
-}
-
-# EINTR, EAGAIN on Linux, EAGAIN on BSD and macOS. The hash of error names would load a module.
-sub again { my $code = $!+0; return $code == 4 || $code == 11 || $code == 35 }
-
-# The response goes out at once. If the web server is gone, so is this process, and the
-# application sees that the connection closes.
-sub put {
-  my ($content) = @_;
-  $begun = 2 if length $content;
-  my $at = 0;
-  while ($at < length $content) {
-    my $n = syswrite STDOUT, $content, length($content) - $at, $at;
-    if (!defined $n) {
-      if (again()) { select undef, undef, undef, 0.005; next }
-      exit 1;
-    }
-    $at += $n;
-  }
+sub rarely {
+  my $sub = shift;
+  if (length $rare) { eval $rare or die $@; $rare = '' }
+  return &$sub(@_);
 }
 __END__
 `

@@ -14,8 +14,10 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -244,6 +246,78 @@ describe('A resident bundle', () => {
     expect(await call('/')).toMatchObject({ body: 'VERSION 2', code: 0 })
     expect(await pidOf()).not.toBe(pid)
     await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false)
+  })
+
+  test.each<[string, (text: string) => string, RegExp]>([
+    [
+      'it is old, although there are requests',
+      (text) => text.replace(/lifetime:\s*3600\b/, 'lifetime:1'),
+      /The resident process ends: it is 1 s old\n/,
+    ],
+    [
+      'it uses too much memory',
+      (text) => text.replace(/maxMemory:\s*[\de*.]+/, 'maxMemory:1e6'),
+      /The resident process ends: it uses \d+ MiB of memory\n/,
+    ],
+  ])('ends when %s (rule 8)', async (_, change, reason) => {
+    edit((text) => change(text).replace(/idle:\s*20\b/, 'idle:2'))
+    const pid = await pidOf()
+    await expect
+      .poll(
+        async () => {
+          await call('/')
+          return isAlive(pid)
+        },
+        { timeout: 20_000 },
+      )
+      .toBe(false)
+    expect(log()).toMatch(reason)
+    expect(await pidOf()).not.toBe(pid)
+  })
+
+  test('ends when its socket is gone, and the next request starts another (rule 8)', async () => {
+    edit((text) => text.replace(/idle:\s*20\b/, 'idle:4'))
+    const pid = await pidOf()
+    rmSync(join(place(), sockets()[0]!))
+    expect(await pidOf()).not.toBe(pid)
+    await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false)
+    expect(log()).toMatch(/The resident process ends: .* belongs to another process\n/)
+    expect(sockets()).toHaveLength(1)
+  })
+
+  test('is replaced after an update of Node (rule 3)', async () => {
+    const node = join(script, '../node')
+    writeFileSync(node, `#!/bin/sh\nexec ${process.execPath} "$@"\n`, { mode: 0o755 })
+    edit((text) => text.replace(/my \$node = '[^']*'/, `my $node = '${node}'`))
+    const pid = await pidOf()
+    expect(await pidOf()).toBe(pid)
+    utimesSync(node, 1, 1)
+    expect(await pidOf()).not.toBe(pid)
+  })
+
+  test('takes the next directory if the path of a socket would be too long (rule 4)', async () => {
+    const home = join(script, '../home')
+    mkdirSync(home)
+    const long = join(runtime, 'x'.repeat(100))
+    mkdirSync(long)
+    const env = { XDG_RUNTIME_DIR: long, HOME: home }
+    const first = await call('/pid', { env })
+    pids.add(Number(first.body))
+    expect((await call('/pid', { env })).body).toBe(first.body)
+    expect([readdirSync(long), readdirSync(home)]).toEqual([[], ['.portico']])
+  })
+
+  test('keeps its log small', async () => {
+    edit((text) => text.replace(/idle:\s*20\b/, 'idle:2'))
+    mkdirSync(place(), { mode: 0o700 })
+    const path = join(place(), 'log')
+    writeFileSync(path, 'x'.repeat(300_000), { mode: 0o600 })
+    await pidOf()
+    // The script has renamed it, because it was longer than 256 KiB.
+    expect(statSync(`${path}.1`).size).toBe(300_000)
+    expect(statSync(path).size).toBeLessThan(1000)
+    writeFileSync(path, 'x'.repeat(1_100_000), { flag: 'a' })
+    await expect.poll(() => statSync(path).size, { timeout: 20_000 }).toBeLessThan(1000)
   })
 
   test('ends when it is idle, and leaves no socket (rule 8)', async () => {
