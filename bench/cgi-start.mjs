@@ -5,11 +5,11 @@
  * No script in Node can be faster than `node empty.js`, so all results are ratios to it. With
  * `--check` it exits with 1 if Portico exceeds a limit.
  */
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { compareStarts, emptyNode, pythonHello, writeScript } from './cgi.mjs'
-import { readOptions, root, temporaryDirectory } from './common.mjs'
+import { findProgram, readOptions, root, temporaryDirectory } from './common.mjs'
 
 const options = readOptions('Measures the start and end of CGI scripts that say hello.', {
   rounds: [60, 'processes of each kind'],
@@ -19,6 +19,7 @@ const options = readOptions('Measures the start and end of CGI scripts that say 
 /** The ratios to `node empty.js` that Portico promises not to exceed. */
 const BY_PATH = 1.09
 const BY_PACKAGE = 1.19
+const BUN = 0.6
 
 const application = `
 function application(environ, startResponse) {
@@ -68,12 +69,56 @@ function prepare() {
       ),
     },
   ]
-  const python = pythonHello(directory)
-  return python ? [...candidates, python] : candidates
+  const others = [...bunHellos(directory, load), ...denoHellos(directory, load)]
+  return [...candidates, ...others, pythonHello(directory)].filter(Boolean)
 }
 
 function node(file) {
   return [process.execPath, file]
+}
+
+/** The same under Bun, if it is installed. */
+function bunHellos(directory, load) {
+  const bun = findProgram('bun')
+  if (bun === undefined) return []
+  const script = (name, text) => [bun, writeScript(directory, name, text)]
+  const source = writeScript(directory, 'application.cjs', `module.exports = ${application}`)
+  const bundle = join(directory, 'bundle.cgi')
+  const command = [join(root, 'bin/portico.cjs'), 'bundle', source, '-o', bundle]
+  execFileSync(process.execPath, [...command, '--target', 'bun', '--node', bun])
+  return [
+    { name: 'bun empty.js', command: [bun, join(directory, 'empty.js')], output: /^$/ },
+    { name: '  writeSync by hand', command: script('bun-by-hand.cgi', byHand) },
+    {
+      name: "  require('./portico.cjs')",
+      command: script('bun-by-path.cgi', load('./portico.cjs')),
+      bar: BUN,
+    },
+    {
+      name: "  require('portico/cgi')",
+      command: script('bun-by-package.cgi', load('portico/cgi')),
+      bar: BUN,
+    },
+    { name: '  portico bundle --target bun', command: [bundle], bar: BUN },
+  ]
+}
+
+/** The same under Deno, if it is installed. */
+function denoHellos(directory, load) {
+  const deno = findProgram('deno')
+  if (deno === undefined) return []
+  const script = (name, text) => [
+    ...[deno, 'run', '--allow-all', '--quiet'],
+    writeScript(directory, name, text),
+  ]
+  return [
+    { name: 'deno empty.js', command: script('deno-empty.js', ''), output: /^$/ },
+    { name: '  writeSync by hand', command: script('deno-by-hand.cjs', byHand) },
+    {
+      name: "  require('./portico.cjs')",
+      command: script('deno-by-path.cjs', load('./portico.cjs')),
+    },
+  ]
 }
 
 if (!compareStarts(prepare(), options) && options.check) process.exitCode = 1

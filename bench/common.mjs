@@ -7,7 +7,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
@@ -78,8 +78,19 @@ export function temporaryDirectory() {
   return directory
 }
 
+/** Where scripts/install-runtimes.sh puts Bun and Deno. */
+const runtimes = join(
+  process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
+  'portico/runtimes/bin',
+)
+
 /** Debian keeps servers in /usr/sbin, which is not in an ordinary user's PATH. */
-const searchPath = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
+const searchPath = [
+  ...(process.env.PATH ?? '').split(delimiter),
+  '/usr/sbin',
+  '/usr/local/sbin',
+  runtimes,
+]
 
 /**
  * The path of the first of these programs that is installed, or undefined. Call it when the program

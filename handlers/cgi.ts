@@ -203,8 +203,10 @@ export class CGIHandler extends BaseCGIHandler {
     this.#left = true
     // Bun's list (1.4) lacks timers and connections.
     if (RUNTIME !== 'bun' && process.getActiveResourcesInfo().length === 0) return
-    setTimeout(detach, DETACH_AFTER).unref()
-    setTimeout(() => process.exit(), RUNTIME === 'deno' ? DENO_EXIT_AFTER : EXIT_AFTER).unref()
+    setTimeout(() => {
+      detach()
+      setTimeout(() => process.exit(), RUNTIME === 'deno' ? DENO_EXIT_AFTER : EXIT_AFTER).unref()
+    }, DETACH_AFTER).unref()
   }
 }
 

@@ -65,7 +65,10 @@ const { output } = await bundle.generate({
   minify: false,
 })
 await bundle.close()
-const { withCodeCache } = await import(pathToFileURL(`${out}/src/bundle/code-cache.js`).href)
+const codeCache = pathToFileURL(`${out}/src/bundle/code-cache.js`).href
+const { forBun, withCodeCache } = await import(codeCache)
+const minified = readFileSync(`${out}/cgi.cjs`, 'utf8').replace(/\/\/# sourceMappingURL=.*\s*$/, '')
+writeFileSync(`${out}/cgi.bun.cjs`, forBun(minified))
 const source = output[0].code
   .replaceAll('/* @__PURE__ */ ', '')
   // As ASCII, which is the fastest to read. There are such characters in strings only.

@@ -16,7 +16,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { ConfigurationError } from '../errors.ts'
 import { type Bundled, type BundlerName, type BundleRequest, findBundler } from './bundlers.ts'
-import { withCodeCache } from './code-cache.ts'
+import { forBun, withCodeCache } from './code-cache.ts'
 import { DataFiles } from './data.ts'
 import {
   BANNER,
@@ -111,8 +111,7 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
     })
   }
   refuseSource(options, [file, ...made.sizes.keys()])
-  const program = esm ? asCommonJs(made.code, basename(options.output)) : made.code
-  write(options.output, textOf(options, program, data))
+  write(options.output, textOf(options, made.code, esm, data))
   return {
     output: options.output,
     bytes: statSync(options.output).size,
@@ -135,13 +134,16 @@ function requestFor(
   data: DataFiles | undefined,
 ): BundleRequest {
   const base = dirname(file)
+  const isBun = options.target === 'bun'
+  const names = format === 'cjs' ? '' : isBun ? BUN_BANNER : ESM_BANNER
   return {
     entry: entryFor(options, file, findings),
     directory: base,
     format,
-    external: options.external ?? [],
-    target: options.target === 'bun' ? 'esnext' : (options.target ?? DEFAULTS.target),
-    banner: `${format === 'cjs' ? '' : ESM_BANNER}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
+    external: [...(options.external ?? []), ...(isBun ? BUN_MODULES : [])],
+    // Bun translates newer syntax than this, but it runs a bundle as it is.
+    target: isBun ? 'es2024' : (options.target ?? DEFAULTS.target),
+    banner: `${names}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
     transform: (path, text) => transform(path, text, base, findings),
     assets: { filter: BINARIES, load: refuseBinary },
     json: (path, text) => data?.replace(path, text),
@@ -183,8 +185,14 @@ function hasCodeCache({ kind, target }: BundleOptions, format: 'cjs' | 'esm'): b
   return kind === 'cgi' && target !== 'bun' && format === 'cjs'
 }
 
-function textOf(options: BundleOptions, program: string, data: DataFiles | undefined): string {
+function textOf(
+  options: BundleOptions,
+  code: string,
+  esm: boolean,
+  data: DataFiles | undefined,
+): string {
   const { kind, target = DEFAULTS.target, resident = {} } = options
+  const program = esm && target !== 'bun' ? asCommonJs(code, basename(options.output)) : code
   if (kind === 'resident') {
     return residentFile({
       program,
@@ -196,6 +204,7 @@ function textOf(options: BundleOptions, program: string, data: DataFiles | undef
   }
   const runtime = options.runtime ?? `/usr/bin/env ${target === 'bun' ? 'bun' : 'node'}`
   const head = `#!${runtime}\n`
+  if (target === 'bun') return forBun(program, { head, esm })
   return data === undefined
     ? `${head}${program}\n`
     : withCodeCache({ source: program, head, data: data.texts, madeBy: 'first-run' })
@@ -208,6 +217,11 @@ function needsEsm(error: unknown): boolean {
 
 const FILE = "Symbol.for('portico.file')"
 const ESM_BANNER = `let { require, __filename, __dirname } = globalThis[${FILE}];`
+
+const BUN_BANNER =
+  'let require = import.meta.require, __filename = import.meta.path, __dirname = import.meta.dir;'
+/** Modules of Bun. */
+const BUN_MODULES = ['bun', 'bun:*']
 
 /** A CommonJS program that contains an ES module as a data URL, and imports it. */
 function asCommonJs(code: string, name: string): string {

@@ -215,8 +215,9 @@ async function byRolldown(module: unknown, request: BundleRequest): Promise<Bund
     input: ENTRY,
     cwd: request.directory,
     platform: 'node',
-    external: request.external,
+    external: request.external.map((name) => (name === 'bun:*' ? /^bun:/ : name)),
     logLevel: 'silent',
+    transform: { target: request.target },
     plugins: [plugin],
   })
   try {

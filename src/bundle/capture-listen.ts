@@ -10,11 +10,15 @@ export const listening = new Promise<Server>((resolve) => {
   found = resolve
 })
 
+// Node's class inherits it; that of Bun (1.4) has its own.
+const own = Object.getOwnPropertyDescriptor(Server.prototype, 'listen')
+
 Object.defineProperty(Server.prototype, 'listen', {
   configurable: true,
   value(this: Server, ...args: unknown[]) {
     // Other servers listen as always.
-    delete (Server.prototype as Partial<Server>).listen
+    if (own) Object.defineProperty(Server.prototype, 'listen', own)
+    else delete (Server.prototype as Partial<Server>).listen
     const ready = args.find((value) => typeof value === 'function') as (() => void) | undefined
     if (ready) this.once('listening', ready)
     Object.defineProperties(this, {

@@ -26,11 +26,20 @@ export interface CachedProgram {
   readonly madeBy: 'command' | 'first-run'
 }
 
+/** What a CommonJS module is called with. */
+const ARGUMENTS = 'exports, require, module, __filename, __dirname'
+
+/**
+ * Bun (1.4) runs a file that begins with this as it is: it does not parse it once more to translate it, and
+ * that takes longer than Portico's part of a request. The value of the file has to be a function.
+ */
+const BUN = '// @bun @bun-cjs\n'
+
 // The comment is the body of a function, because `toString()` then gives its text without reading the
 // file a second time.
 const BEGIN = 'function program() {/*\n'
 const CLOSE = '\n})'
-const END = '\n*/}'
+const END = '\n*/})'
 
 /** Characters of the hash that binds a cache to its program. V8 compares only lengths. */
 const ID_LENGTH = 15
@@ -52,7 +61,7 @@ export function withCodeCache(program: CachedProgram): string {
   const { source, head = '', names = [], data = [], madeBy } = program
   const mark = markFor(source)
   const hidden = source.replaceAll('*/', mark)
-  const open = `(function (exports, require, module, __filename, __dirname${data.length > 0 ? ', __portico_data' : ''}) {\n`
+  const open = `(function (${ARGUMENTS}${data.length > 0 ? ', __portico_data' : ''}) {\n`
   const text = open + hidden + CLOSE
   const loader = loaderOf({
     id: createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH),
@@ -82,10 +91,13 @@ interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
 }
 
 function loaderOf({ id, mark, end, lengths, names, madeBy }: Loader): string {
-  return `'use strict'
-${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
+  return `${BUN}'use strict'
+${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(typeof module === 'object'
+  ? (load, program) => load(program, ${ARGUMENTS})
+  // Bun calls the function that this file results in.
+  : (load, program) => (...five) => load(program, ...five)
+)((function (program, ${ARGUMENTS}) {
   const fs = require('node:fs')
-  const { Script, constants } = require('node:vm')
   const { bun, deno } = process.versions
   // Caches are for Node; the others have its \`process.version\`, too.
   const name = bun || deno ? undefined : ${CACHE_NAME[madeBy]}
@@ -100,22 +112,24 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''}{
       }
     } catch {}
   }
-  const text = bun ? read() : program.toString()
+  const text = program.toString()
   const source = text.slice(${BEGIN.length}, ${end})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}
-  const script = new Script(bun ? '\\n'.repeat(LINE) + source : source, {
-    filename: __filename,
-    lineOffset: bun ? 0 : LINE,
-    cachedData,
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  })
-  const run = script.runInThisContext()
-  run.call(exports, exports, require, module, __filename, __dirname${lengths.length > 0 ? ', data' : ''})
-${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
-  // Bun (1.4) drops comments, and has no lineOffset.
-  function read() {
-    const file = fs.readFileSync(__filename, 'utf8')
-    return file.slice(file.indexOf('${BEGIN.slice(0, -1)}' + '\\n'))
+  let script, run
+  if (bun) {
+    // Bun loads node:vm for a millisecond, and its Script has no lineOffset.
+    run = (0, eval)('\\n'.repeat(LINE) + source + '\\n//# sourceURL=' + __filename)
+  } else {
+    const { Script, constants } = require('node:vm')
+    script = new Script(source, {
+      filename: __filename,
+      lineOffset: LINE,
+      cachedData,
+      importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+    })
+    run = script.runInThisContext()
   }
+  run.call(exports, ${ARGUMENTS}${lengths.length > 0 ? ', data' : ''})
+${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
   function write(to, count) {
     const part = to + '.part'
     try {
@@ -134,8 +148,14 @@ ${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
       return error
     }
   }
+}), `
 }
-`
+
+/** A program for Bun alone, which runs it as it is; `head` as in CachedProgram. */
+export function forBun(source: string, { head = '', esm = false } = {}): string {
+  return esm
+    ? `${head}// @bun\n${source}\n`
+    : `${head}${BUN}(function (${ARGUMENTS}) {${source}\n})\n`
 }
 
 function dataFunction(end: number, lengths: readonly number[]): string {

@@ -7,11 +7,17 @@ import { Buffer } from 'node:buffer'
 import { RUNTIME } from '../runtime.ts'
 import { writeFd } from './fd-io.ts'
 
+let isDone = false
+
 /**
  * Redirects `process.stdout`, `console`, and writes to descriptor 1 through node:fs. Functions that
  * were taken from these before are not redirected, and neither are named imports of ES modules.
+ *
+ * A bundle calls this before it loads its program, and the handler calls it again, to no effect.
  */
 export function printToLog(): void {
+  if (isDone) return
+  isDone = true
   const standardError = { configurable: true, get: () => process.stderr }
   // Bun creates the stream, even to redefine or delete it, but not to assign another value.
   if (RUNTIME === 'bun') Object.assign(process, { stdout: undefined })

@@ -33,7 +33,7 @@ test('package.json exports cgi as an ES module and as a CommonJS file, each with
   const [esm, commonjs] = ['./dist/src/exports/cgi', './dist/commonjs/src/exports/cgi']
   expect(manifest.exports['./cgi']).toEqual({
     import: { types: `${esm}.d.ts`, default: `${esm}.js` },
-    require: { types: `${commonjs}.d.ts`, default: './dist/cgi.cjs' },
+    require: { types: `${commonjs}.d.ts`, bun: './dist/cgi.bun.cjs', default: './dist/cgi.cjs' },
   })
 })
 
