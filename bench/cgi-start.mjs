@@ -107,10 +107,8 @@ function bunHellos(directory, load) {
 function denoHellos(directory, load) {
   const deno = findProgram('deno')
   if (deno === undefined) return []
-  const script = (name, text) => [
-    ...[deno, 'run', '--allow-all', '--quiet'],
-    writeScript(directory, name, text),
-  ]
+  const flags = ['run', '--allow-all', '--quiet']
+  const script = (name, text) => [deno, ...flags, writeScript(directory, name, text)]
   return [
     { name: 'deno empty.js', command: script('deno-empty.js', ''), output: /^$/ },
     { name: '  writeSync by hand', command: script('deno-by-hand.cjs', byHand) },

@@ -351,6 +351,7 @@ function ask(port, host, path, body) {
 
 /** What is wrong with the responses at a mount point; undefined if nothing is. */
 async function check(port, host, at, { file }) {
+  /** @type {[path: string, body: string | undefined, isRight: (text: string) => boolean][]} */
   const expected = [
     ['/hello/Zo%C3%AB?a=%20b', undefined, (text) => text.includes('Hello, Zoë!')],
     ['/echo', POST, (text) => text === String(LENGTH)],

@@ -125,12 +125,12 @@ describe(`A resident bundle with a shell script${hint}`, () => {
   })
 
   test('serves each request by itself if others can enter its directory', async () => {
-    const place = join(runtime, 'portico')
-    mkdirSync(place)
-    chmodSync(place, 0o755)
+    const socketDirectory = join(runtime, 'portico')
+    mkdirSync(socketDirectory)
+    chmodSync(socketDirectory, 0o755)
     const [first] = await call()
     const [second] = await call()
     expect(second).not.toBe(first)
-    expect([residents(), readdirSync(place)]).toEqual([[], []])
+    expect([residents(), readdirSync(socketDirectory)]).toEqual([[], []])
   })
 })

@@ -110,7 +110,7 @@ afterAll(() => {
   directory.remove()
 })
 
-const place = () => join(runtime, 'portico')
+const socketDirectory = () => join(runtime, 'portico')
 const call = (path: string, more: Call = {}, file = script) =>
   callScript(file, { ...more, path, env: { XDG_RUNTIME_DIR: runtime, HOME: '/', ...more.env } })
 
@@ -176,8 +176,8 @@ async function onDisk(options: string, run: () => Promise<void>): Promise<void> 
   }
 }
 
-const sockets = () => readdirSync(place()).filter((name) => /^[\da-f-]+$/.test(name))
-const log = () => readFileSync(join(place(), 'log'), 'utf8')
+const sockets = () => readdirSync(socketDirectory()).filter((name) => /^[\da-f-]+$/.test(name))
+const log = () => readFileSync(join(socketDirectory(), 'log'), 'utf8')
 
 describe('A resident bundle', () => {
   test('serves all requests from one process', async () => {
@@ -278,7 +278,7 @@ describe('A resident bundle', () => {
   test('ends when its socket is gone, and the next request starts another (rule 8)', async () => {
     edit((text) => text.replace(/idle:\s*20\b/, 'idle:4'))
     const pid = await pidOf()
-    rmSync(join(place(), sockets()[0]!))
+    rmSync(join(socketDirectory(), sockets()[0]!))
     expect(await pidOf()).not.toBe(pid)
     await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false)
     expect(log()).toMatch(/The resident process ends: .* belongs to another process\n/)
@@ -288,7 +288,7 @@ describe('A resident bundle', () => {
   test('is replaced after an update of Node (rule 3)', async () => {
     const node = join(script, '../node')
     writeFileSync(node, `#!/bin/sh\nexec ${process.execPath} "$@"\n`, { mode: 0o755 })
-    edit((text) => text.replace(/my \$node = '[^']*'/, `my $node = '${node}'`))
+    edit((text) => text.replace(`my $node = '${process.execPath}'`, `my $node = '${node}'`))
     const pid = await pidOf()
     expect(await pidOf()).toBe(pid)
     utimesSync(node, 1, 1)
@@ -309,8 +309,8 @@ describe('A resident bundle', () => {
 
   test('keeps its log small', async () => {
     edit((text) => text.replace(/idle:\s*20\b/, 'idle:2'))
-    mkdirSync(place(), { mode: 0o700 })
-    const path = join(place(), 'log')
+    mkdirSync(socketDirectory(), { mode: 0o700 })
+    const path = join(socketDirectory(), 'log')
     writeFileSync(path, 'x'.repeat(300_000), { mode: 0o600 })
     await pidOf()
     // The script has renamed it, because it was longer than 256 KiB.
@@ -339,9 +339,9 @@ describe('A resident bundle', () => {
 
   test('has a directory and a socket for its user alone (rules 4 and 5)', async () => {
     await pidOf()
-    expect(statSync(place()).mode & 0o777).toBe(0o700)
-    expect(statSync(join(place(), sockets()[0]!)).mode & 0o777).toBe(0o600)
-    expect(statSync(join(place(), 'log')).mode & 0o777).toBe(0o600)
+    expect(statSync(socketDirectory()).mode & 0o777).toBe(0o700)
+    expect(statSync(join(socketDirectory(), sockets()[0]!)).mode & 0o777).toBe(0o600)
+    expect(statSync(join(socketDirectory(), 'log')).mode & 0o777).toBe(0o600)
   })
 
   test('lets the web server see the end of each response, the first included (rule 6)', async () => {
@@ -419,7 +419,7 @@ describe('A resident bundle', () => {
     // Stopped, it accepts nothing; then it is gone.
     kill(pid, 'SIGSTOP')
     const result = call('/echo', { method: 'POST', body: 'four' })
-    const path = join(place(), sockets()[0]!)
+    const path = join(socketDirectory(), sockets()[0]!)
     const connections = () => readFileSync('/proc/net/unix', 'utf8').split(path).length - 2
     await expect.poll(connections, { timeout: 10_000 }).toBe(1)
     kill(pid)
@@ -433,25 +433,25 @@ describe('A resident bundle serves each request by itself, and says why,', () =>
   test.each<[string, () => void, RegExp]>([
     [
       'a symbolic link',
-      () => symlinkSync(mkdtempSync(`${runtime}/x-`), place()),
+      () => symlinkSync(mkdtempSync(`${runtime}/x-`), socketDirectory()),
       /rule 4: .*portico is not/,
     ],
     [
       'a directory that others can enter',
       () => {
-        mkdirSync(place())
-        chmodSync(place(), 0o755)
+        mkdirSync(socketDirectory())
+        chmodSync(socketDirectory(), 0o755)
       },
       /rule 4: .*portico is not/,
     ],
-    ['a file', () => writeFileSync(place(), ''), /rule 4: .*portico is not/],
+    ['a file', () => writeFileSync(socketDirectory(), ''), /rule 4: .*portico is not/],
     ...(isRoot
       ? [
           [
             'a directory of another user',
             () => {
-              mkdirSync(place(), { mode: 0o700 })
-              chownSync(place(), ANOTHER_USER, ANOTHER_USER)
+              mkdirSync(socketDirectory(), { mode: 0o700 })
+              chownSync(socketDirectory(), ANOTHER_USER, ANOTHER_USER)
             },
             /rule 4: .*portico is not a directory of user 0 alone/,
           ] satisfies [string, () => void, RegExp],
@@ -497,13 +497,13 @@ describe('A resident bundle serves each request by itself, and says why,', () =>
   test('if another process holds the lock (rule 2)', async () => {
     edit((text) => text.replaceAll('alarm 25', 'alarm 1'))
     withoutTmp()
-    mkdirSync(place(), { mode: 0o700 })
+    mkdirSync(socketDirectory(), { mode: 0o700 })
     const result = execFileSync(
       'perl',
       [
         '-e',
         'open L, "+>>", $ARGV[0]; flock L, 2; $| = 1; print `$ARGV[1]`',
-        join(place(), 'lock'),
+        join(socketDirectory(), 'lock'),
         script,
       ],
       {
@@ -516,11 +516,11 @@ describe('A resident bundle serves each request by itself, and says why,', () =>
   })
 
   test('but not if the holder of the lock was killed (rule 2)', async () => {
-    mkdirSync(place(), { mode: 0o700 })
+    mkdirSync(socketDirectory(), { mode: 0o700 })
     execFileSync('perl', [
       '-e',
       'open L, "+>>", $ARGV[0]; flock L, 2; kill 9, $$ if !fork; wait',
-      join(place(), 'lock'),
+      join(socketDirectory(), 'lock'),
     ])
     const pid = await pidOf()
     expect(await pidOf()).toBe(pid)
@@ -535,9 +535,9 @@ describe('A resident bundle serves each request by itself, and says why,', () =>
     )
     expect(await call('/')).toMatchObject(alone)
     expect(log()).toContain('Error: no start')
-    const { size } = statSync(join(place(), 'log'))
+    const { size } = statSync(join(socketDirectory(), 'log'))
     expect(await call('/')).toMatchObject(alone)
-    expect(statSync(join(place(), 'log')).size).toBe(size)
+    expect(statSync(join(socketDirectory(), 'log')).size).toBe(size)
   })
 
   test('if no file may grow', async () => {
