@@ -3,7 +3,13 @@ import { existsSync, realpathSync } from 'node:fs'
 import { relative } from 'node:path'
 import { closedDirectory, identityOf } from '../doctor/access.ts'
 import { findServer } from '../servers/find.ts'
-import { type ConfigFile, type ServerDescription, type Site, unixPath } from '../servers/site.ts'
+import {
+  type ConfigFile,
+  DEFAULTS,
+  type ServerDescription,
+  type Site,
+  unixPath,
+} from '../servers/site.ts'
 
 /** What to do with the files, as comments of a shell. */
 export function hints(
@@ -61,14 +67,14 @@ export function unreachable(description: ServerDescription, site: Site): string[
             ]
           : [path, 'run', 'move the application to a directory for all users, such as /srv'],
     ),
-    [socket, 'connect to', `choose another socket: --listen unix:/run/portico/app.sock`],
+    [socket, 'connect to', `choose another socket: --listen ${DEFAULTS.to}`],
     [site.files?.directory, 'read', 'move the files to a directory for all users, such as /srv'],
   ]
   return needs.flatMap(([path, need, remedy]) => {
     const closed = path === undefined ? undefined : closedDirectory(realPath(path), identity)
     return closed === undefined
       ? []
-      : [`# warning: ${who} cannot enter ${closed}, and so not ${need} ${path}: ${remedy}\n`]
+      : [`# warning: ${who} cannot ${need} ${path}, because it cannot enter ${closed}: ${remedy}\n`]
   })
 }
 

@@ -297,7 +297,10 @@ describe('portico init warns of what the user of the web server cannot reach:', 
     const { code, err } = await portico('init', ...args)
     expect(code).toBe(0)
     expect(err).toMatch(
-      new RegExp(`^# warning: .* cannot enter ${directory}, and so not ${need} ${path}: `, 'm'),
+      new RegExp(
+        `^# warning: .* cannot ${need} ${path}, because it cannot enter ${directory}: `,
+        'm',
+      ),
     )
   })
 

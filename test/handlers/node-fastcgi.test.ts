@@ -31,6 +31,17 @@ import type { Application, Environ } from '../../src/types.ts'
 import { start, temporaryDirectory } from '../server/child.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed } from '../servers/process.ts'
+import {
+  deferred,
+  echo,
+  eventually,
+  HEAD,
+  hello,
+  log,
+  PLAIN,
+  settled,
+  streamEcho,
+} from './applications.ts'
 
 const closers: (() => unknown)[] = []
 afterEach(async () => {
@@ -139,55 +150,7 @@ function answered(stdout: string): Answer {
   return { stdout, stderr: '', appStatus: 0, protocolStatus: 0, error: undefined }
 }
 
-function log(): string[] {
-  const lines: string[] = []
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    lines.push(String(text))
-    return true
-  })
-  return lines
-}
-
-function deferred(): { promise: Promise<void>; resolve: () => void } {
-  let done!: () => void
-  const promise = new Promise<void>((settle) => (done = settle))
-  return { promise, resolve: done }
-}
-
-/** Tries again until `check` passes; vitest's own time limit ends it. */
-async function eventually(check: () => boolean): Promise<void> {
-  while (!check()) await sleep(5)
-}
-
-/** Waits until `count` returns the same value twice. */
-async function settled(count: () => number): Promise<number> {
-  let before = -1
-  while (before !== count() || before === 0) {
-    before = count()
-    await sleep(100)
-  }
-  return before
-}
-
-const PLAIN: [string, string][] = [['Content-Type', 'text/plain']]
-const HEAD = 'Status: 200 OK\r\nContent-Type: text/plain\r\n'
 const HELLO = `${HEAD}Content-Length: 6\r\n\r\nHello\n`
-
-const hello: Application = (_environ, startResponse) => {
-  startResponse('200 OK', PLAIN)
-  return ['Hello\n']
-}
-
-const echo: Application = async (environ, startResponse) => {
-  const body = await environ['wsgi.input'].read()
-  startResponse('200 OK', PLAIN)
-  return [body]
-}
-
-const streamEcho: Application = async function* (environ, startResponse) {
-  startResponse('200 OK', PLAIN)
-  yield* environ['wsgi.input'].chunks()
-}
 
 const readLate: Application = async (environ, startResponse) => {
   await sleep(30)

@@ -13,6 +13,17 @@ import type { Application, Environ, HeaderList } from '../../src/types.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeDirectory } from '../servers/process.ts'
+import {
+  deferred,
+  echo,
+  eventually,
+  HEAD,
+  hello,
+  log,
+  PLAIN,
+  settled,
+  streamEcho,
+} from './applications.ts'
 
 const closers: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -70,55 +81,6 @@ async function ask(
   const bytes = Buffer.from(body, 'latin1')
   socket.write(Buffer.concat([head(params, bytes.length), bytes]))
   return (await received(socket)).text
-}
-
-function log(): string[] {
-  const lines: string[] = []
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    lines.push(String(text))
-    return true
-  })
-  return lines
-}
-
-function deferred(): { promise: Promise<void>; resolve: () => void } {
-  let resolve!: () => void
-  const promise = new Promise<void>((done) => (resolve = done))
-  return { promise, resolve }
-}
-
-/** Waits until `count` returns the same value twice. */
-async function settled(count: () => number): Promise<number> {
-  let before = -1
-  while (before !== count() || before === 0) {
-    before = count()
-    await sleep(100)
-  }
-  return before
-}
-
-/** Tries again until `check` passes; vitest's own time limit ends it. */
-async function eventually(check: () => boolean): Promise<void> {
-  while (!check()) await sleep(5)
-}
-
-const PLAIN: [string, string][] = [['Content-Type', 'text/plain']]
-const HEAD = 'Status: 200 OK\r\nContent-Type: text/plain\r\n'
-
-const hello: Application = (_environ, startResponse) => {
-  startResponse('200 OK', PLAIN)
-  return ['Hello\n']
-}
-
-const echo: Application = async (environ, startResponse) => {
-  const body = await environ['wsgi.input'].read()
-  startResponse('200 OK', PLAIN)
-  return [body]
-}
-
-const streamEcho: Application = async function* (environ, startResponse) {
-  startResponse('200 OK', PLAIN)
-  yield* environ['wsgi.input'].chunks()
 }
 
 describe('An SCGI response', () => {
