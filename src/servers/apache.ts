@@ -58,6 +58,11 @@ export const apache: ServerDescription = {
     AUTHORIZATION,
     ENCODED_SLASHES,
     {
+      versions: 'every version, mod_cgid',
+      symptom: 'every script is a 503, "unable to connect to cgi daemon", after `a2enmod cgid`',
+      remedy: 'reload Apache a second time, or restart it',
+    },
+    {
       versions: 'every version, mod_proxy_fcgi and mod_proxy_scgi',
       symptom: 'PATH_INFO is not sent',
       remedy: '`proxy-fcgi-pathinfo=unescape`, or `proxy-scgi-pathinfo=unescape`, sends it',
@@ -139,7 +144,14 @@ function args(file: string, { directory }: InstanceSettings): string[] {
 }
 
 function activate(names: readonly string[]): string[] {
-  return [`a2enmod ${names.join(' ')}`, 'a2ensite portico', 'apachectl -t', 'apachectl graceful']
+  return [
+    `a2enmod ${names.join(' ')}`,
+    'a2ensite portico',
+    'apachectl -t',
+    'apachectl graceful',
+    // mod_cgid starts its daemon at the second reading of the configuration after it was loaded.
+    ...(names.includes('cgid') ? ['apachectl graceful'] : []),
+  ]
 }
 
 function deactivate(): string[] {

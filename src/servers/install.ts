@@ -13,7 +13,7 @@ import {
 import { dirname } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { difference } from './difference.ts'
-import type { ConfigFile, ServerDescription, Site } from './site.ts'
+import { type ConfigFile, type ServerDescription, type Site, unixPath } from './site.ts'
 
 /** Where messages go. */
 interface Output {
@@ -36,6 +36,8 @@ export function install(
 ): boolean {
   const files = description.configure(site)
   check(description, site, files)
+  const socket = unixPath(site.to)
+  const made = socket === undefined || existsSync(dirname(socket)) ? undefined : dirname(socket)
   const changed = files.filter(({ path, text }) => contentOf(path) !== text)
   const others = changed.filter(({ path }) => existsSync(path))
   if (others.length > 0 && !force) {
@@ -59,6 +61,7 @@ export function install(
     if (status === 0) continue
     output.err(`${stdout}${stderr}${command}: failed with ${status ?? 'a signal'}\n`)
     undo(description, site, changed, others)
+    if (made !== undefined) spawnSync('rmdir', [made], { stdio: 'ignore' })
     output.err('Nothing has been installed: everything is as it was.\n')
     if (command === commands.at(-1) && description.program !== undefined) {
       const { title, program } = description

@@ -309,6 +309,13 @@ describe('portico init warns of what the user of the web server cannot reach:', 
   })
 })
 
+test('portico init apache --gateway cgi reloads Apache twice, because mod_cgid starts its daemon late', async () => {
+  const { err } = await portico('init', 'apache', '--gateway', 'cgi', '/srv/app.cgi')
+  expect(err.match(/^# then: apachectl graceful$/gm)).toHaveLength(2)
+  const { err: fastcgi } = await portico('init', 'apache')
+  expect(fastcgi.match(/^# then: apachectl graceful$/gm)).toHaveLength(1)
+})
+
 test('portico init nginx ends with the command that starts the application', async () => {
   const { err } = await portico('init', 'nginx', 'hello.mjs')
   expect(err).toMatch(
