@@ -149,7 +149,7 @@ function activate(names: readonly string[]): string[] {
     'a2ensite portico',
     'apachectl -t',
     'apachectl graceful',
-    // mod_cgid starts its daemon at the second reading of the configuration after it was loaded.
+    // Only at the second reload after it was loaded, mod_cgid starts its daemon.
     ...(names.includes('cgid') ? ['apachectl graceful'] : []),
   ]
 }
