@@ -12,6 +12,12 @@ const run = promisify(execFile)
 /** The hosts of examples/deploy/, and the balancer and the database beside them. */
 const ADDRESSES = { balancer: 1, app1: 11, app2: 12, app3: 13, database: 20 }
 
+/**
+ * A new host has the hardware address of the old one. With another one, the balancer would send to the
+ * old one for up to a minute, until its ARP entry expires.
+ */
+const hardwareAddress = (host) => `02:00:00:00:00:${ADDRESSES[host].toString(16).padStart(2, '0')}`
+
 /** Whether network namespaces and virtual Ethernet work here, as root. */
 export async function canMakeNetworks() {
   if (process.getuid() !== 0 || findProgram('ip') === undefined) return false
@@ -80,7 +86,7 @@ export class NamespaceFleet {
     await this.#ip('balancer', 'link', 'add', 'name', peer, ...ends)
     await this.#ip('balancer', 'link', 'set', peer, 'master', 'bridge', 'up')
     await this.#ip(host, 'address', 'add', `${this.address(host)}/24`, 'dev', 'eth0')
-    await this.#ip(host, 'link', 'set', 'eth0', 'up')
+    await this.#ip(host, 'link', 'set', 'eth0', 'address', hardwareAddress(host), 'up')
   }
 
   /** Nothing from or to `host` arrives until `restore`. */
