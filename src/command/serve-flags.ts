@@ -264,12 +264,12 @@ const OWN = own({
   live: {
     kind: 'switch',
     negative: true,
-    help: 'do not reload pages in the browser after a change (development)',
+    help: 'whether pages reload themselves after a change (development)',
   },
   validate: {
     kind: 'switch',
     negative: true,
-    help: 'do not check the application with the validator (development)',
+    help: 'whether the validator checks the application (development)',
   },
   poll: {
     kind: 'switch',
