@@ -80,6 +80,11 @@ const SINGLE_HEADERS = new Set([
   'HTTP_X_REAL_IP',
 ])
 
+/** Whether the value is that of a request header. */
+export function isHeader(rule: Rule): boolean {
+  return rule !== 'always' && rule !== 'never'
+}
+
 /** The rule that `setVariable` applies to a name. */
 export function ruleFor(name: string): Rule {
   switch (name) {
@@ -109,6 +114,32 @@ export function putVariable(environ: Environ, name: string, rule: Rule, value: s
   variables[name] =
     earlier === undefined ? value : `${earlier}${name === 'HTTP_COOKIE' ? '; ' : ', '}${value}`
 }
+
+/**
+ * Refuses a request if a header contains a line break or a NUL, which could become two headers in what
+ * an application sends on (RFC 9110, section 5.5). Other variables may: a web server decodes `%0A` for
+ * PATH_INFO (RFC 3875, section 4.1.5). `src/server/from-params.ts` checks the bytes of FastCGI and
+ * SCGI, and Node's parser those of HTTP.
+ *
+ * @throws {PeerError} 400.
+ */
+export function checkHeaders(environ: Environ): void {
+  const variables = environ as unknown as Record<string, unknown>
+  for (const name of Object.keys(environ)) {
+    // oxlint-disable-next-line no-control-regex
+    if (isHeader(ruleFor(name)) && /[\0\r\n]/.test(`${name}${String(variables[name])}`)) {
+      throw headerFault(name)
+    }
+  }
+}
+
+export function headerFault(name: string): PeerError {
+  const shown = JSON.stringify(name.slice(0, MAX_SHOWN))
+  return new PeerError('PORTICO_BAD_REQUEST', `The header ${shown} contains a line break or a NUL`)
+}
+
+/** Characters of a name in a message. */
+const MAX_SHOWN = 80
 
 /** Sets the variables of a list `[name, value, name, value, …]`. */
 export function setVariables(environ: Environ, list: readonly string[]): void {

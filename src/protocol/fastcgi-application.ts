@@ -43,6 +43,7 @@ import {
   STDIN,
 } from './fastcgi-states.ts'
 import { NO_PARTS, type Part } from './part.ts'
+import { HEADERS_TOO_LARGE } from './refusal.ts'
 
 /** Requests in flight on one connection: each may hold PARAMS up to its limit. */
 export const MAX_ACTIVE = 64
@@ -186,7 +187,10 @@ export class ApplicationConnection {
     if (request.paramsBytes > this.#maxParamsBytes) {
       this.#finish(id, request.keepConn)
       const refused = `The PARAMS of request ${id} have more than ${this.#maxParamsBytes} bytes`
-      return { ...this.#reply(Buffer.from(refusedParamsText(id), 'latin1')), refused }
+      return {
+        ...this.#reply(Buffer.from(refusedParamsText(id, HEADERS_TOO_LARGE), 'latin1')),
+        refused,
+      }
     }
     // Only one request at a time may have PARAMS that are not copied.
     if (this.#unsaved !== request) this.#save()
@@ -250,15 +254,15 @@ export class ApplicationConnection {
   }
 
   /** The PARAMS of request `id` are malformed: `next()` returns aborts and an error. */
-  rejectParams(id: number): void {
+  rejectParams(id: number): null {
     this.#remove(id)
-    this.#fail(`Malformed PARAMS of request ${id}`)
+    return this.#fail(`Malformed PARAMS of request ${id}`)
   }
 
-  /** Ends request `id`, which has more pairs than the caller accepts. Returns the bytes to send. */
-  refuse(id: number): Part {
+  /** Ends request `id`, whose PARAMS the caller does not accept. Returns the bytes to send. */
+  refuse(id: number, status: string): Part {
     this.#finish(id, this.#announced(id).keepConn)
-    return refusedParamsText(id)
+    return refusedParamsText(id, status)
   }
 
   #fail(message: string): null {

@@ -25,7 +25,7 @@ function encodeSize(size: number): number[] {
 }
 
 /** Why a block of pairs was refused: a length points past its end, or there are too many pairs. */
-export type PairsFault = 'malformed' | 'too many'
+type PairsFault = 'malformed' | 'too many'
 
 /**
  * The pairs of a complete block as `[name, value, name, value …]`: byte strings in the order sent,

@@ -5,7 +5,7 @@
  * "Section" always means a section of the FastCGI Specification 1.0 (1996).
  */
 import { Buffer } from 'node:buffer'
-import { HEADERS_TOO_LARGE, refusalText } from './refusal.ts'
+import { refusalText } from './refusal.ts'
 import { COPIED, joinParts, type Part } from './part.ts'
 
 export const FCGI_VERSION_1 = 1
@@ -139,11 +139,11 @@ export function headerText(type: number, id: number, length: number): string {
 }
 
 /**
- * The response to a request whose PARAMS are over a limit. OVERLOADED would be a fault of this
+ * The response to a request whose PARAMS are refused. For a limit, OVERLOADED would be a fault of this
  * server: nginx 1.22 responds with a 502, and tries the same request on its other servers.
  */
-export function refusedParamsText(id: number): string {
-  const page = refusalText(HEADERS_TOO_LARGE)
+export function refusedParamsText(id: number, status: string): string {
+  const page = refusalText(status)
   const stdout = headerText(FCGI_STDOUT, id, page.length) + page + headerText(FCGI_STDOUT, id, 0)
   return stdout + endRequestText(id, 0, FCGI_REQUEST_COMPLETE)
 }

@@ -48,7 +48,9 @@ export class BodyQueue implements ByteSource {
   /** Bytes that have not been read; the owner compares them with its high-water mark. */
   queued = 0
   /** True when the whole body has arrived, even if the application has not read it. */
-  ended = false
+  ended: boolean
+  /** True when the sender has marked the end as well, so that nothing can follow. */
+  sealed = false
   /** When the application last took bytes; the owner sets it. */
   lastRead = 0
   readonly #owner: BodyOwner
@@ -58,26 +60,46 @@ export class BodyQueue implements ByteSource {
   #memory = NO_MEMORY
   #start = 0
   #end = 0
-  /** Bytes of a body to gather that have not arrived. */
-  #missing: number
+  /** Bytes of the body that have not arrived; -1 if its length is unknown. */
+  #owed: number
+  readonly #gathered: boolean
+  #begun = false
   #failure: PeerError | null = null
   #waiter: Waiter | null = null
 
   /** @param announced CONTENT_LENGTH in bytes; NaN or Infinity if it is unknown. */
   constructor(owner: BodyOwner, announced = Infinity) {
     this.#owner = owner
-    this.#missing = announced <= GATHERED ? announced : 0
+    const known = announced >= 0 && announced !== Infinity
+    this.#owed = known ? announced : -1
+    this.#gathered = known && announced <= GATHERED
+    this.ended = announced === 0
   }
 
   /** Whether the queue copies the next bytes. */
   get gathers(): boolean {
-    return this.#missing > 0
+    return this.#gathered && this.#owed > 0
   }
 
-  /** @param borrowed true if the caller reuses the memory of `chunk` after this returns */
+  /**
+   * Whether the sender has to send more: it has announced more, or begun with a body of unknown length,
+   * or the application waits for such a body. Not every sender marks the end of a body that has no byte.
+   */
+  get expected(): boolean {
+    return !this.ended && (this.#owed > 0 || this.#begun || this.#waiter !== null)
+  }
+
+  /**
+   * The body is complete when the announced bytes are there: the sender need not mark its end. Bytes
+   * beyond them are dropped.
+   *
+   * @param borrowed true if the caller reuses the memory of `chunk` after this returns
+   */
   push(chunk: Buffer, borrowed = false): void {
+    if (this.#owed >= 0 && chunk.length > this.#owed) chunk = chunk.subarray(0, this.#owed)
     const { length } = chunk
-    const missing = borrowed ? this.#missing : 0
+    if (length === 0) return
+    const missing = borrowed && this.#gathered ? this.#owed : 0
     const isShort = length < SHORT && this.#chunks.length - this.#first >= FEW
     if (missing === 0 && !isShort) {
       this.#add(borrowed ? Buffer.from(chunk) : chunk)
@@ -86,7 +108,11 @@ export class BodyQueue implements ByteSource {
       this.#memory.set(chunk, this.#end)
       this.#end += length
     }
-    this.#missing = Math.max(0, this.#missing - length)
+    this.#begun = true
+    if (this.#owed > 0) {
+      this.#owed -= length
+      this.ended = this.#owed === 0
+    }
     this.queued += length
     this.#wake()
   }
@@ -100,8 +126,9 @@ export class BodyQueue implements ByteSource {
     return this.#failure !== null
   }
 
+  /** The sender has marked the end. */
   end(): void {
-    this.ended = true
+    this.ended = this.sealed = true
     this.#wake()
   }
 

@@ -61,7 +61,11 @@ const KNOWN = [
 
 /** A known name with one byte changed, which a lookup that skips bytes would mistake for it. */
 const nearMiss = fc
-  .tuple(fc.constantFrom(...KNOWN), fc.nat(), fc.integer({ min: 1, max: 255 }))
+  .tuple(
+    fc.constantFrom(...KNOWN),
+    fc.nat(),
+    fc.integer({ min: 1, max: 255 }).filter((byte) => byte !== 10 && byte !== 13), // Refused.
+  )
   .chain(([known, place, byte]) => {
     const index = place % known.length
     const [before, behind] = [known.slice(0, index), known.slice(index)]
@@ -132,8 +136,8 @@ describe('Consecutive requests', () => {
           expect({ ...(environ as object) }).toEqual(model(list, () => false))
           // What ends in the middle must not count for the next one.
           if (list.length === 0) continue
-          expect(environFromPairs(...at(before, encodePairs(list)), list.length - 1)).toBe(
-            'too many',
+          expect(() => environFromPairs(...at(before, encodePairs(list)), list.length - 1)).toThrow(
+            `more than ${list.length - 1} PARAMS`,
           )
         }
       }),
@@ -151,8 +155,7 @@ describe('Consecutive requests', () => {
           const whole: Pair[] = [['CONTENT_LENGTH', '1'], ['SCGI', '1'], ...own]
           const expected = model(whole, (key) => !key.startsWith('HTTP_'))
           const read = () => environFromHeaders(...block, 100)
-          const twice = { message: expect.stringContaining('appears twice') as unknown }
-          if (expected === null) expect(read()).toMatchObject(twice)
+          if (expected === null) expect(read).toThrow('appears twice')
           else expect({ ...read() }).toEqual(expected)
         }
       }),

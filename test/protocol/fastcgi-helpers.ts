@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import type { ApplicationConnection } from '../../src/protocol/fastcgi-application.ts'
 import { decodePairs } from '../../src/protocol/fastcgi-pairs.ts'
+import { HEADERS_TOO_LARGE } from '../../src/protocol/refusal.ts'
 
 interface Connection<E> {
   receive(chunk: Buffer): void
@@ -48,7 +49,7 @@ export function decoding(connection: ApplicationConnection, maxPairs?: number): 
         return connection.next()
       }
       if (params !== 'too many') return { ...rest, params }
-      const data = Buffer.from(connection.refuse(event.id) as string, 'latin1')
+      const data = Buffer.from(connection.refuse(event.id, HEADERS_TOO_LARGE) as string, 'latin1')
       return { type: 'reply', data, close: connection.closing }
     },
   }

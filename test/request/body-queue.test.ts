@@ -175,7 +175,9 @@ test('Chunks of any size keep their order and bytes, though some share memory', 
         if (read !== undefined && pushed.queued > 0) got += now(pushed, read + 1)
       }
       while (pushed.queued > 0) got += now(pushed, 100_000)
-      expect(got).toBe(sent)
+      // More than was announced is dropped.
+      expect(got).toBe(announced >= 0 ? sent.slice(0, announced) : sent)
+      expect(pushed.ended).toBe(sent.length >= announced)
     }),
   )
 })
@@ -199,4 +201,29 @@ test.each([
   ['no body', 0, false],
 ])('Whether the queue copies what arrives of %s (%s bytes): %s', (_, length, gathers) => {
   expect(source(length).source.gathers).toBe(gathers)
+})
+
+test.each([
+  ['that announces nothing and sends nothing', NaN, [], false],
+  ['that announces nothing, before its end', NaN, ['a'], true],
+  ['that announces no byte', 0, [], false],
+  ['that has sent a part of what it announced', 2, ['a'], true],
+  ['that has sent what it announced', 2, ['a', 'b'], false],
+  ['that has sent more', 2, ['abc', 'd'], false],
+  ['that announces -1, as Caddy does, and sends nothing', -1, [], false],
+])(
+  'Whether more is expected from a sender %s (%s bytes, %j): %s',
+  (_, announced, sent, expected) => {
+    const { source: pushed } = source(announced)
+    for (const chunk of sent) pushed.push(Buffer.from(chunk))
+    expect([pushed.expected, pushed.sealed]).toEqual([expected, false])
+    pushed.end()
+    expect([pushed.expected, pushed.sealed, pushed.ended]).toEqual([false, true, true])
+  },
+)
+
+test('More is expected of a body of unknown length while the application waits for it', () => {
+  const { source: pushed } = source(NaN)
+  void pushed.read(1)
+  expect(pushed.expected).toBe(true)
 })

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -115,6 +116,35 @@ describe.concurrent.each(Object.entries(GATEWAYS))('bodyTimeout over %s', (name,
     await server.close()
   })
 })
+
+const LENGTH_OF_BODY: [string, string][] = [['CONTENT_LENGTH', String(LENGTH)]]
+test.each([
+  ['whose body is complete without the empty STDIN record', LENGTH_OF_BODY, 'x'.repeat(LENGTH)],
+  ['with more STDIN than CONTENT_LENGTH', LENGTH_OF_BODY, 'x'.repeat(LENGTH + 1)],
+  ['of no length, no STDIN and no end of it', [], ''],
+] satisfies [string, [string, string][], string][])(
+  'A FastCGI request %s may take longer than bodyTimeout',
+  async (_, length, body) => {
+    const listen = `unix:${join(directory.path, `unsealed-${body.length}`)}`
+    const server = await new FastCGIHandler({ listen, bodyTimeout }).run((async (
+      _environ,
+      startResponse,
+    ) => {
+      await sleep(4 * SWEEP_TIME)
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['late']
+    }) satisfies Application)
+    const socket = connect(listen.slice(5))
+    let text = ''
+    socket.setEncoding('latin1').on('data', (part: string) => (text += part))
+    socket.write(Buffer.concat([begin(1, 1, false), params(1, '/', length)]))
+    if (body !== '') socket.write(record(5, 1, body))
+    await once(socket, 'end')
+    expect(text).toMatch(/Status: 200 OK\r\n[^]*late/)
+    socket.destroy()
+    await server.close()
+  },
+)
 
 test('An Authorizer, which gets no body, may take longer than bodyTimeout', async () => {
   const listen = `unix:${join(directory.path, 'authorizer')}`

@@ -77,7 +77,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   get receivesBody(): boolean {
-    return this.#requests.some(({ input }) => !input.ended)
+    return this.#requests.some(({ input }) => input.expected)
   }
 
   get keepsBody(): boolean {
@@ -177,7 +177,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     writeParts(this.socket, this.#withLog(request.id, log, records))
     // Apache still writes the end of STDIN. If that fails, it discards the head that it has received
     // and responds with a 503.
-    closeAfterResponse(this.socket, this.#exhausted && request.input.ended)
+    closeAfterResponse(this.socket, this.#exhausted && request.input.sealed)
   }
 
   #withLog(id: number, log: string, records: Part[]): Part[] {
@@ -188,7 +188,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const requests = this.#requests
     if (requests.at(-1) === request) requests.pop()
     else this.#requests = requests.filter((other) => other !== request)
-    if (!request.input.ended) this.#exhausted = false
+    if (!request.input.sealed) this.#exhausted = false
     this.#deadline.requestEnded()
     this.#updateDeadline()
     this.#readOn()
@@ -241,13 +241,14 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const { id, role, block, start, end } = event
     const { options, requestHandler } = this.#context
     const maxHeaders = options.maxHeaders ?? OPTIONS.maxHeaders.default.fastcgi
-    const environ = environFromPairs(block, start, end, maxHeaders)
-    if (typeof environ === 'string') {
-      if (environ === 'malformed') this.#protocol.rejectParams(id)
-      else {
-        writeParts(this.socket, [this.#protocol.refuse(id)])
-        this.#logRefusal(`Request ${id} has more than ${maxHeaders} PARAMS`)
-      }
+    let environ
+    try {
+      environ = environFromPairs(block, start, end, maxHeaders)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      if (error.code === 'PORTICO_PROTOCOL') return this.#protocol.rejectParams(id)
+      writeParts(this.socket, [this.#protocol.refuse(id, error.status)])
+      this.#logRefusal(`Request ${id}: ${error.message}`)
       return null
     }
     // As in libfcgi, for an application that serves both roles.

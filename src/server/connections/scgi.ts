@@ -2,7 +2,7 @@
 import type { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
 import { environFromHeaders } from '../from-params.ts'
-import { PeerError } from '../../errors.ts'
+import { PeerError, type PeerFault } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import { OPTIONS } from '../../options/table.ts'
 import { joinParts, type Part } from '../../protocol/part.ts'
@@ -46,7 +46,7 @@ export interface SCGIContext<Options extends ServerOptions = ServerOptions> {
  * The responses to faults that a client can cause. Any other fault is the web server's. Then the
  * connection is closed without a response, which becomes a 502; a 400 would blame the client.
  */
-const REFUSALS: Readonly<Partial<Record<SCGIFault['code'], string>>> = {
+const REFUSALS: Readonly<Partial<Record<PeerFault, string>>> = {
   PORTICO_BAD_REQUEST: '400 Bad Request',
   PORTICO_TOO_LARGE: HEADERS_TOO_LARGE,
 }
@@ -204,14 +204,13 @@ export class SCGIConnection implements BodyOwner {
     const { block, start, end, contentLength } = event
     const { options, requestHandler } = this.#context
     this.deadline = Infinity
-    const environ = environFromHeaders(
-      block,
-      start,
-      end,
-      options.maxHeaders ?? OPTIONS.maxHeaders.default.scgi,
-    )
-    if ('code' in environ) {
-      this.#refuse(environ as SCGIFault, chunk)
+    const maxHeaders = options.maxHeaders ?? OPTIONS.maxHeaders.default.scgi
+    let environ
+    try {
+      environ = environFromHeaders(block, start, end, maxHeaders)
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      this.#refuse(error, chunk)
       return null
     }
     if (contentLength > 0) {
@@ -229,7 +228,7 @@ export class SCGIConnection implements BodyOwner {
   }
 
   /** Responds to an SCGI request that cannot be served; closes on anything else. */
-  #refuse({ code, message }: SCGIFault, chunk?: Buffer): void {
+  #refuse({ code, message }: SCGIFault | PeerError, chunk?: Buffer): void {
     const first = chunk !== undefined && this.socket.bytesRead === chunk.length
     if (!first || !logWrongProtocol('scgi', chunk)) logEntry(`SCGI: ${message}`)
     const status = REFUSALS[code]

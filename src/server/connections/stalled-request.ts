@@ -32,7 +32,7 @@ export function endUnread(requests: readonly (Endable & { input: BodyQueue })[])
 
 /** Ends the requests whose bodies are incomplete. */
 export function endUnsent(requests: readonly Endable[], error: PeerError): void {
-  for (const request of requests.filter(({ input }) => input?.ended === false)) {
+  for (const request of requests.filter(({ input }) => input?.expected)) {
     request.input?.fail(error)
     endWith(request, error)
   }
