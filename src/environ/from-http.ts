@@ -44,7 +44,7 @@ export function addHTTPVariables(
   environ['GATEWAY_INTERFACE'] = 'CGI/1.1'
   // Bun's sockets have `encrypted: false`, Node's have it only with TLS.
   if ((socket as { encrypted?: boolean }).encrypted) environ['HTTPS'] = 'on'
-  if (request.httpVersionMajor > 1) {
+  if (request.httpVersionMajor !== 1) {
     const message = `Unsupported HTTP version ${request.httpVersion}`
     throw new PeerError('PORTICO_BAD_REQUEST', message, '505 HTTP Version Not Supported')
   }

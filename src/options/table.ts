@@ -156,8 +156,9 @@ export const OPTIONS = {
   idleTimeout: {
     kind: 'time',
     of: ENGINES,
-    // nginx also keeps idle connections to an upstream for 60 s, and closes them first.
-    default: 60_000,
+    // nginx keeps idle connections to an upstream for 60 s, and must be the one to close them: it does
+    // not send a POST again that meets a closed connection. Times are checked once a second.
+    default: 65_000,
     range: [1, MAX_TIME],
     noLimit: Infinity,
     help: 'time for which a connection may be idle',

@@ -18,6 +18,7 @@ import type { CloseOptions, Connection, SendHandle } from './connection.ts'
 import { sweep } from './deadlines.ts'
 import { keepFreedMemory } from './freed-memory.ts'
 import { listen, otherSystemdSockets, type Address } from './listen.ts'
+import { shortTurn } from './short-turn.ts'
 import { releaseSocketFile } from './unix-socket.ts'
 
 /** The options of all servers. */
@@ -304,13 +305,7 @@ export class GatewayServer {
       waiting.set(socket, connection)
     }
     const timers = [
-      setTimeout(() => {
-        for (const [socket, connection] of waiting) {
-          // `end()` would wait for the client, which may never close its side.
-          if (socket.bytesRead === 0) connection.destroy()
-          else connection.end()
-        }
-      }, LAST_REQUEST_TIME),
+      setTimeout(() => void endIdle(waiting), LAST_REQUEST_TIME),
       setTimeout(() => {
         for (const [socket, connection] of this.#connections) {
           if (connection.idle && socket.writableLength === 0) connection.destroy()
@@ -320,6 +315,19 @@ export class GatewayServer {
     ]
     await this.closed
     for (const timer of timers) clearTimeout(timer)
+  }
+}
+
+/**
+ * Ends connections without a request. A request that has just arrived on one of them is read first,
+ * and then gets the last response: closing would discard it.
+ */
+async function endIdle(connections: ReadonlyMap<Socket, Connection>): Promise<void> {
+  await shortTurn()
+  for (const [socket, connection] of connections) {
+    // `end()` would wait for the client, which may never close its side.
+    if (socket.bytesRead === 0) connection.destroy()
+    else connection.end()
   }
 }
 

@@ -89,6 +89,7 @@ test.each([
   ['a NUL in the path', get('/%00'), '400'],
   ['a user in the target', get('http://u@h/'), '400'],
   ['another version', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', '505'],
+  ['an older version', 'GET / HTTP/0.9\r\nHost: a\r\n\r\n', '505'],
   ['a path that is a star', 'PUT * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', '400'],
 ])('a direct request with %s is refused', async (_, bytes, status) => {
   vi.spyOn(process.stderr, 'write').mockReturnValue(true)

@@ -148,6 +148,7 @@ describe('An ambiguous request:', () => {
       request('POST / HTTP/1.0', 'Connection: keep-alive', chunked) + end,
     ],
     ['another version', '505 HTTP Version Not Supported', request('GET / HTTP/2.0')],
+    ['an older version', '505 HTTP Version Not Supported', request('GET / HTTP/0.9')],
     ['a user in the target', '400 Bad Request', request('GET http://me:pw@a/ HTTP/1.1')],
     ['a target without a host', '400 Bad Request', request('GET http:///a HTTP/1.1')],
     ['a target whose host is invalid', '400 Bad Request', request('GET http://a\\b/ HTTP/1.1')],

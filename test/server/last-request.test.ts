@@ -3,13 +3,14 @@
  * response. nginx does not send a POST a second time, but responds with a 502.
  */
 import type { Buffer } from 'node:buffer'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
 import type { Application } from '../../src/types.ts'
 import { fastcgi, Peer } from '../hostile/peer.ts'
-import { temporaryDirectory } from './child.ts'
+import { bundle, start, temporaryDirectory } from './child.ts'
 
 const directory = temporaryDirectory()
 afterAll(directory.remove)
@@ -57,6 +58,45 @@ test.each(gateways)(
     await closed
   },
 )
+
+test('A request that arrives while the event loop is blocked, and idle connections should be closed, gets the last response', async () => {
+  const script = await bundle(
+    directory.path,
+    'blocked',
+    `import fs from 'node:fs'
+    import { FastCGIHandler } from '#src/../handlers/fastcgi.ts'
+    const { SOCKET } = process.env
+    const server = await new FastCGIHandler({ listen: 'unix:' + SOCKET }).run(async (environ, startResponse) => {
+      const body = await environ['wsgi.input'].read()
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return ['<' + body + '>']
+    })
+    process.once('SIGTERM', () => {
+      const began = performance.now()
+      server.close()
+      setTimeout(() => {
+        fs.writeSync(1, 'blocked\\n')
+        // Until after the moment in which idle connections are closed, and the request has been sent.
+        while (performance.now() < began + 700 || !fs.existsSync(SOCKET + '.sent')) {
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+        }
+      }, 50)
+    })
+    console.log('listening')`,
+  )
+  const path = join(directory.path, 'blocked')
+  const child = start(process.execPath, [script], { env: { SOCKET: path } })
+  await child.printed('listening')
+  const peer = new Peer(path).send(fastcgi(1, '/', 'first'))
+  await peer.until(has('<first>'))
+  child.process.kill('SIGTERM')
+  await child.printed('blocked')
+  await new Promise((resolve) => peer.socket.write(fastcgi(1, '/', 'last'), resolve))
+  writeFileSync(`${path}.sent`, '')
+  await peer.closed
+  expect(peer.text).toContain('<last>')
+  expect(await child.ended).toMatchObject({ code: 0 })
+})
 
 function has(text: string) {
   return (received: Buffer) => received.includes(text) || undefined
