@@ -3,9 +3,9 @@
 /** The parameters of one hop, by name in lower case. */
 export type Hop = ReadonlyMap<string, string>
 
-/** `name=token` or `name="quoted"`, and the ';' after it. */
+/** `name=token`, `name="quoted"` or nothing, and the ';' after it. */
 const PAIR =
-  /[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~-]+)|"((?:[^"\\]|\\.)*)")[ \t]*(?:;|$)/y
+  /[ \t]*(?:([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~-]+)|"((?:[^"\\]|\\.)*)")[ \t]*)?(?:;|$)/y
 
 /**
  * Returns the hops in order, the nearest last; undefined if the nearest one is malformed.
@@ -18,7 +18,8 @@ export function parseForwarded(value: string): Hop[] | undefined {
   for (const element of elementsFromRight(value)) {
     const hop = parseHop(element)
     if (hop === undefined) break
-    hops.push(hop)
+    // Elements of a list may be empty (RFC 9110, section 5.6.1.2).
+    if (hop.size > 0) hops.push(hop)
   }
   return hops.length > 0 ? hops.toReversed() : undefined
 }
@@ -48,9 +49,10 @@ function parseHop(element: string): Hop | undefined {
   const hop = new Map<string, string>()
   PAIR.lastIndex = 0
   while (PAIR.lastIndex < element.length) {
-    const [, name, token, quoted = ''] = PAIR.exec(element) ?? []
-    if (name === undefined) return undefined
-    hop.set(name.toLowerCase(), token ?? quoted.replace(/\\(.)/g, '$1'))
+    const pair = PAIR.exec(element)
+    if (pair === null) return undefined
+    const [, name, token, quoted = ''] = pair
+    if (name !== undefined) hop.set(name.toLowerCase(), token ?? quoted.replace(/\\(.)/g, '$1'))
   }
-  return hop.size > 0 ? hop : undefined
+  return hop
 }

@@ -3,8 +3,8 @@ import type { Application } from '../types.ts'
 
 /** An application that responds with `status`, the status's reason as text, and `headers`. */
 export function plain(status: string, headers: [string, string][] = []): Application {
-  return (_environ, startResponse) => {
+  return ({ REQUEST_METHOD }, startResponse) => {
     startResponse(status, [['Content-Type', 'text/plain'], ...headers])
-    return [`${status.slice(4)}\n`]
+    return REQUEST_METHOD === 'HEAD' ? [] : [`${status.slice(4)}\n`]
   }
 }

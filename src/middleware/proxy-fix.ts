@@ -150,12 +150,12 @@ function fix(environ: Environ, values: Values, fields: Set<ProxyField>, hops: nu
     environ.SERVER_PORT = proto === 'https' ? '443' : '80'
   }
   const [, name, hostPort] = HOST.exec(host) ?? []
-  if (name !== undefined) {
+  if (name !== undefined && (hostPort === undefined || isPort(hostPort))) {
     environ['HTTP_HOST'] = host
     environ.SERVER_NAME = name
     environ.SERVER_PORT = hostPort ?? usualPort(environ)
   }
-  if (/^\d{1,5}$/.test(port)) {
+  if (isPort(port)) {
     environ.SERVER_PORT = port
     const known = HOST.exec(environ['HTTP_HOST'] ?? '')?.[1]
     if (known !== undefined) environ['HTTP_HOST'] = `${known}:${port}`
@@ -178,6 +178,10 @@ function addPrefix(environ: Environ, prefix: string): void {
   if (uri?.startsWith('/')) environ['REQUEST_URI'] = prefix + uri
 }
 
+function isPort(text: string): boolean {
+  return /^\d{1,5}$/.test(text) && Number(text) > 0 && Number(text) <= 65_535
+}
+
 function usualPort(environ: Environ): string {
   return environ['wsgi.url_scheme'] === 'https' ? '443' : '80'
 }
@@ -194,5 +198,5 @@ function readAddress(text: string): string | undefined {
 }
 
 const HOST = /^(\[[\da-f:.]+\]|[\w.~-]+)(?::(\d{1,5}))?$/i
-/** Segments of a path: no dot at the start, encoded or not, and no encoded slash or NUL inside. */
-const PREFIX = /^(?:\/(?!\.|%2e)(?:[\w.~!$&'()*+,;=:@-]|%(?!2f|5c|00)[\da-f]{2})+)+\/?$/i
+/** Segments of a path: no dot at the start, encoded or not, and no encoded slash or control character inside. */
+const PREFIX = /^(?:\/(?!\.|%2e)(?:[\w.~!$&'()*+,;=:@-]|%(?!2f|5c|[01]|7f)[\da-f]{2})+)+\/?$/i

@@ -106,6 +106,8 @@ it.each<[prefix: string, uri: string | undefined, changed: object]>([
   ['/a%2Fb', '/x', {}],
   ['/%2e%2e', '/x', {}],
   ['/a%00', '/x', {}],
+  ['/a%0d%0ab', '/x', {}],
+  ['/a%7f', '/x', {}],
   ['/a%', '/x', {}],
 ])('proxyFix puts the prefix %s in front of %s', (prefix, REQUEST_URI, changed) => {
   const variables = {
@@ -208,7 +210,18 @@ describe('proxyFix with other fields accepts', () => {
       { fields: ALL },
       { HTTP_HOST: 'inner:81', SERVER_PORT: '81' },
     ],
-    ['no invalid port', { HTTP_X_FORWARDED_PORT: '8x' }, { fields: ALL }, {}],
+    ...['8x', '0', '65536', '-1'].map((port): [string, Partial<Environ>, object, object] => [
+      `no invalid port ${port}`,
+      { HTTP_X_FORWARDED_PORT: port },
+      { fields: ALL },
+      {},
+    ]),
+    [
+      'no host with an invalid port',
+      { HTTP_X_FORWARDED_HOST: 'a.example:65536' },
+      { fields: ALL },
+      {},
+    ],
     ['prefix', { HTTP_X_FORWARDED_PREFIX: '/a/b/' }, { fields: ALL }, { SCRIPT_NAME: '/a/b' }],
     [
       'prefix in front of SCRIPT_NAME',
@@ -288,7 +301,11 @@ it.each<[value: string, hops: object[] | undefined]>([
   ['for=', undefined],
   ['for="a', undefined],
   ['for=a b', undefined],
-  ['for=a,,', undefined],
+  ['for=a,,', [{ for: 'a' }]],
+  [', for=a, ,for=b', [{ for: 'a' }, { for: 'b' }]],
+  ['for=a;;by=b;', [{ for: 'a', by: 'b' }]],
+  [' ;for=a', [{ for: 'a' }]],
+  [',;, ', undefined],
   ['', undefined],
   ['for="a, for=c', [{ for: 'c' }]],
   ['for=a, for, for=c', [{ for: 'c' }]],

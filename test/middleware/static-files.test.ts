@@ -343,3 +343,16 @@ it('staticFiles returns a FileWrapper with a path, and closes the file', async (
 it.each(['nowhere', 'text.txt'])('staticFiles refuses the root %s', (name) => {
   expect(() => staticFiles(join(root, name))).toThrow(ConfigurationError)
 })
+
+it.each(['/nowhere', '/dir', '/../x', '/text.txt'])(
+  'staticFiles has no body for HEAD of %s, as the validator demands',
+  async (path) => {
+    const headers: HeaderList = [['If-Match', '"another"']]
+    const { errors } = await runCgi(validator(staticFiles(root)), {
+      method: 'HEAD',
+      target: path,
+      headers,
+    })
+    expect(errors).toBe('')
+  },
+)
