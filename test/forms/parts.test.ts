@@ -1,7 +1,17 @@
 /** Parts of a multipart body: which ones are files, their names, and forms that are read twice. */
 import { EventEmitter, once } from 'node:events'
 import { PassThrough } from 'node:stream'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
+import {
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -228,6 +238,29 @@ it('moveTo() keeps a file, even on another file system', async () => {
   }
 })
 
+it.each(['', '/dev/shm'])(
+  'moveTo() replaces a file, also on another file system (%s)',
+  async (parent) => {
+    const target = join(parent || tempDir, `portico-replaced-${process.pid}`)
+    writeFileSync(target, 'a longer content than the new one')
+    await using form = await post(file + FINAL, { tempDir })
+    await fileOf(form, 'f').moveTo(target)
+    expect(readFileSync(target, 'utf8')).toBe('content')
+    rmSync(target)
+  },
+)
+
+it.each(['', '/dev/shm'])(
+  'moveTo() into a directory that does not exist rejects, and leaves the file where it was (%s)',
+  async (parent) => {
+    await using form = await post(file + FINAL, { tempDir })
+    const upload = fileOf(form, 'f')
+    const target = join(parent || tempDir, 'portico-nowhere', 'f')
+    await expect(upload.moveTo(target)).rejects.toThrow('ENOENT')
+    expect(String(await upload.bytes())).toBe('content')
+  },
+)
+
 it('An upload removes files that killed processes left more than a day ago', async () => {
   const parent = mkdtempSync(join(tempDir, 'killed-'))
   const now = Date.now() / 1000
@@ -236,6 +269,16 @@ it('An upload removes files that killed processes left more than a day ago', asy
   for (const name of ['portico-upload-aaaaaa', 'portico-static']) {
     utimesSync(join(parent, name), now - 90_000, now - 90_000)
   }
+  // Someone else may have made these in a shared directory.
+  symlinkSync('portico-static', join(parent, 'portico-upload-link'))
+  lutimesSync(join(parent, 'portico-upload-link'), now - 90_000, now - 90_000)
+  writeFileSync(join(parent, 'portico-upload-file'), '')
+  utimesSync(join(parent, 'portico-upload-file'), now - 90_000, now - 90_000)
   await (await post(file + FINAL, { tempDir: parent })).close()
-  expect(readdirSync(parent)).toEqual(['portico-static', 'portico-upload-bbbbbb'])
+  expect(readdirSync(parent)).toEqual([
+    'portico-static',
+    'portico-upload-bbbbbb',
+    'portico-upload-file',
+    'portico-upload-link',
+  ])
 })

@@ -1,6 +1,14 @@
 /** A session that has ended stays ended, whatever requests with its id are still running. */
 import { EventEmitter, once } from 'node:events'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { Keyv } from 'keyv'
 import { join } from 'node:path'
@@ -141,6 +149,15 @@ const root = process.getuid?.() === 0
 it.each<[what: string, prepare: (path: string) => void, isOwn: boolean]>([
   ['of mode 0777', (path) => chmodSync(path, 0o777), false],
   ['of mode 0770', (path) => chmodSync(path, 0o770), false],
+  [
+    'that is a link to one of mode 0777',
+    (path) => {
+      renameSync(path, `${path}.real`)
+      chmodSync(`${path}.real`, 0o777)
+      symlinkSync(`${path}.real`, path)
+    },
+    false,
+  ],
   ['of mode 0755', (path) => chmodSync(path, 0o755), true],
   ...(root
     ? ([['of another user', (path) => chownSync(path, 65_534, 65_534), false]] as [

@@ -1,5 +1,5 @@
 /** `staticFiles` by RFC 9110, with names of any bytes, and while others change the directory. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   mkdirSync,
   mkdtempSync,
@@ -293,29 +293,39 @@ it('staticFiles sends no Last-Modified in the future', async () => {
   expect(date).toBeLessThanOrEqual(Date.now())
 })
 
-it('staticFiles stays inside while a link is swapped for one that leads outside', async () => {
-  const secret = join(directory, 'secret.txt')
-  writeFileSync(secret, 'secret')
-  const swapped = join(root, 'swapped.txt')
-  // Another process swaps as fast as it can.
-  const script = `while :; do ln -sfn ${secret} ${swapped}.n; mv -T ${swapped}.n ${swapped}; ln -sfn ${root}/a.txt ${swapped}.n; mv -T ${swapped}.n ${swapped}; done`
-  const { spawn } = await import('node:child_process')
-  const swapping = spawn('sh', ['-c', script])
-  try {
-    await vi.waitFor(() => statSync(swapped), { timeout: 5000 })
-    const app = staticFiles(root)
-    const statuses = new Set<string>()
-    const until = Date.now() + 1500
-    while (Date.now() < until) {
-      const response = await ask(app, '/swapped.txt')
-      statuses.add(response.status)
-      expect(String(response.body)).not.toContain('secret')
+/** What is swapped, and where it leads in turn: inside, outside. */
+it.each([
+  ['a link', 'swapped.txt', 'a.txt', 'secret.txt', '/swapped.txt'],
+  ['a directory on the way', 'swapped', '.', 'outside', '/swapped/a.txt'],
+  ['a precompressed variant', 'packed.txt.gz', 'a.txt', 'secret.txt', '/packed.txt'],
+])(
+  'staticFiles stays inside while %s is swapped for one that leads outside',
+  async (_, name, inside, outside, path) => {
+    writeFileSync(join(directory, 'secret.txt'), 'secret')
+    mkdirSync(join(directory, 'outside'), { recursive: true })
+    writeFileSync(join(directory, 'outside', 'a.txt'), 'secret')
+    writeFileSync(join(root, 'packed.txt'), TEXT)
+    const swapped = join(root, name)
+    const link = (target: string) => `ln -sfn ${target} ${swapped}.n; mv -T ${swapped}.n ${swapped}`
+    // Another process swaps as fast as it can.
+    const turns = [link(join(directory, outside)), link(join(root, inside))].join('; ')
+    const swapping = spawn('sh', ['-c', `while :; do ${turns}; done`])
+    try {
+      await vi.waitFor(() => statSync(swapped), { timeout: 5000 })
+      const app = staticFiles(root, { precompressed: true })
+      const statuses = new Set<string>()
+      const until = Date.now() + 800
+      while (Date.now() < until || !statuses.has('200 OK')) {
+        const headers: HeaderList = [['Accept-Encoding', 'gzip']]
+        const response = await ask(app, path, headers)
+        statuses.add(response.status)
+        expect(String(response.body)).not.toContain('secret')
+      }
+    } finally {
+      swapping.kill('SIGKILL')
     }
-    expect(statuses).toContain('200 OK')
-  } finally {
-    swapping.kill('SIGKILL')
-  }
-})
+  },
+)
 
 it('staticFiles responds to a FIFO, a socket and a device with a 404', async () => {
   execFileSync('mkfifo', [join(root, 'pipe.txt')])

@@ -1,7 +1,7 @@
 /** Unix sockets whose path exists already, and sockets in workers of node:cluster. */
 import { once } from 'node:events'
-import { existsSync, linkSync, lstatSync, readdirSync } from 'node:fs'
-import { createServer, type Server } from 'node:net'
+import { existsSync, linkSync, lstatSync, readdirSync, writeFileSync } from 'node:fs'
+import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { fastcgiClient } from '../../src/exports/testing.ts'
@@ -92,6 +92,43 @@ test('Of two processes that replace a stale socket, one listens and the other re
   expect(existsSync(path)).toBe(true)
   quick.process.kill()
   await quick.ended
+})
+
+test('Of six processes that start at once over a stale socket, one listens, and it can be reached', async () => {
+  const script = await bundle(
+    directory.path,
+    'racing',
+    `import fs from 'node:fs'
+    import { createServer } from 'node:net'
+    import { listen } from '#src/server/listen.ts'
+    const path = process.env.SOCKET
+    const server = createServer((socket) => socket.on('error', () => {}).end(String(process.pid)))
+    console.log('ready')
+    while (!fs.existsSync(path + '.go')); // All of them start at the same moment.
+    await listen(server, { listen: 'unix:' + path }, { fallback: 0, wildcard: 'refuse' }).then(
+      () => console.log('listening'),
+      (error) => console.log(error.message))`,
+  )
+  for (let round = 0; round < 3; round += 1) {
+    const path = newPath()
+    await leaveStale(path)
+    const all = Array.from({ length: 6 }, () =>
+      start(process.execPath, [script], { env: { SOCKET: path } }),
+    )
+    await Promise.all(all.map((each) => each.printed('ready')))
+    writeFileSync(`${path}.go`, '')
+    const outputs = await Promise.all(
+      all.map((each) => each.printed('listening').catch((error: unknown) => String(error))),
+    )
+    // The error of the others says 'ended without printing', and in use.
+    const winners = all.filter((_each, i) => !outputs[i]!.includes('in use by another process'))
+    expect(winners, outputs.join('\n---\n')).toHaveLength(1)
+    let reached = ''
+    for await (const chunk of connect(path)) reached += String(chunk)
+    expect(reached).toBe(String(winners[0]!.process.pid))
+    for (const each of all) each.process.kill()
+    await Promise.all(all.map((each) => each.ended))
+  }
 })
 
 test.each([
