@@ -2,6 +2,7 @@
  * Catches `listen()` of http.Server, as Passenger does: a file that starts its own HTTP server runs
  * behind any gateway. A caught server looks as if it were listening.
  */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
@@ -14,6 +15,13 @@ export interface CaughtListen {
   bind(): void
   /** Makes the server look as if it were listening, and emits 'listening'. */
   pretend(address: AddressInfo | string | undefined): void
+}
+
+const uncaught = new AsyncLocalStorage<true>()
+
+/** Runs `listen`, whose servers really listen: they are Portico's own. */
+export function withoutCatching<T>(listen: () => T): T {
+  return uncaught.run(true, listen)
 }
 
 /**
@@ -30,7 +38,7 @@ export function catchListen(decide: (caught: CaughtListen) => boolean): void {
       bind,
       pretend: (address) => pretend(this, args, address),
     }
-    if (hasDescriptor(args) || !decide(caught)) bind()
+    if (hasDescriptor(args) || uncaught.getStore() === true || !decide(caught)) bind()
     return this
   }
 }

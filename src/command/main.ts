@@ -9,9 +9,13 @@ import { EXIT } from './exit-codes.ts'
 import { parseFlags } from './flags.ts'
 import { UsageError } from './usage-error.ts'
 
-const STREAMS: Output = {
-  out: (text) => void process.stdout.write(text),
-  err: (text) => void process.stderr.write(text),
+/** A command that loads an application sends what that prints elsewhere: see `printToLog`. */
+function streams(): Output {
+  const { stdout, stderr } = process
+  return {
+    out: (text) => void stdout.write(text),
+    err: (text) => void stderr.write(text),
+  }
 }
 
 /**
@@ -19,7 +23,7 @@ const STREAMS: Output = {
  *
  * @param args the arguments after the name of the program.
  */
-export async function main(args: readonly string[], output: Output = STREAMS): Promise<number> {
+export async function main(args: readonly string[], output: Output = streams()): Promise<number> {
   try {
     return await dispatch(args, output)
   } catch (error) {

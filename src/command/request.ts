@@ -3,11 +3,13 @@ import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { ConfigurationError } from '../errors.ts'
 import type { TestRequest } from '../testing/client.ts'
+import { printToLog } from '../request/printed-output.ts'
 import type { Call, Command } from './commands.ts'
 import { describeRequest } from './request/body.ts'
 import { exchangeOf } from './request/exchange-of.ts'
 import { CURL_EXIT, TransferError } from './request/exit-codes.ts'
 import { REQUEST_FLAGS } from './request/flags.ts'
+import { loadApplication } from './request/in-process.ts'
 import { BodyOutput } from './request/output.ts'
 import { parseTarget, type Target } from './request/target.ts'
 import { transfer, type Transfer } from './request/transfer.ts'
@@ -30,16 +32,19 @@ async function run(call: Call): Promise<number> {
   const { values, operands, err } = call
   const target = parseTarget(operands[0]!)
   checkFlags(values, target)
+  const { stdout } = process
   try {
     if (target.kind === 'app') {
       const exit = runWithLoader(target.file)
       if (exit !== null) return exit
+      // stdout is for the response.
+      printToLog()
     }
     const request = await requestOf(call, target)
-    if (values['all'] === true) return await compare(call, target, request)
+    if (values['all'] === true) return await compare(call, target, request, stdout)
     const host = request.headers?.find(([name]) => name.toLowerCase() === 'host')?.[1]
     const chosen = await exchangeOf(target, values, host ?? 'localhost')
-    const output = new BodyOutput(values['output'] as string | undefined)
+    const output = new BodyOutput(values['output'] as string | undefined, stdout)
     const exit = await carryOut({ ...chosen, values, output, err }, request, call)
     // Timers and connections of the application would keep the process alive.
     if (target.kind === 'app') process.exit(exit)
@@ -50,6 +55,7 @@ async function run(call: Call): Promise<number> {
     if (values['silent'] !== true || values['showError'] === true) {
       err(`portico: (${error.exit}) ${error.message}\n`)
     }
+    if (target.kind === 'app') process.exit(error.exit)
     return error.exit
   }
 }
@@ -81,14 +87,20 @@ async function carryOut(transferCall: Transfer, request: TestRequest, call: Call
   return exit
 }
 
-async function compare(call: Call, target: Target, request: TestRequest): Promise<number> {
+async function compare(
+  call: Call,
+  target: Target,
+  request: TestRequest,
+  stdout: NodeJS.WriteStream,
+): Promise<number> {
   if (target.kind !== 'app') throw new UsageError('request: --all takes the file of an application')
   const { throughAllGateways } = await import('../comparison/all-gateways.ts')
   const { comparisonText } = await import('../comparison/text.ts')
-  const passed = await throughAllGateways(target.file, request)
-  const { text, same } = comparisonText(passed, process.stdout.isTTY)
+  const application = await loadApplication(target.file)
+  const passed = await throughAllGateways(target.file, request, { application })
+  const { text, same } = comparisonText(passed, stdout.isTTY)
   call.out(text)
-  await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+  await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   return process.exit(same ? CURL_EXIT.done : CURL_EXIT.differs)
 }
 

@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { withoutCatching } from '../application/caught-listen.ts'
 import { load } from '../application/load.ts'
 import type { Runnable } from '../application/to-application.ts'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
@@ -37,6 +38,8 @@ export interface Passed {
 export interface AllGatewaysOptions {
   /** The environ of an HTTP request that has just been made: it is the first column. */
   readonly http?: Environ | undefined
+  /** The application of the file, if it is loaded already. */
+  readonly application?: Runnable | undefined
 }
 
 /** The script that serves the file by CGI. */
@@ -48,7 +51,7 @@ export async function throughAllGateways(
   request: TestRequest,
   options: AllGatewaysOptions = {},
 ): Promise<Passed[]> {
-  const application = await load(file)
+  const application = options.application ?? (await load(file))
   const directory = await mkdtemp(join(tmpdir(), 'portico-compare-'))
   try {
     const http: Passed = options.http
@@ -78,7 +81,8 @@ function serverOf(environ: ShownEnviron | null): CgiServer {
 }
 
 async function overHttp(application: Runnable, request: TestRequest): Promise<Passed> {
-  const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(application)
+  const handler = new HTTPHandler({ listen: '127.0.0.1:0' })
+  const server = await withoutCatching(() => handler.run(application))
   const port = 'port' in server.address ? String(server.address.port) : ''
   const isOurs = (environ: Environ) => environ.SERVER_PORT === port
   return passed('http', isOurs, httpClient(server.address), request, () => server.close())

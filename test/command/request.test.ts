@@ -354,6 +354,12 @@ describe.concurrent('portico request', () => {
 http.createServer((req, res) => res.end('listens: ' + req.url + '\\n')).listen(80)\n`,
     ],
     [
+      'listen(), and prints',
+      `import http from 'node:http'
+console.log('to stderr')
+http.createServer((req, res) => res.end('listens: ' + req.url + '\\n')).listen(0)\n`,
+    ],
+    [
       'run()',
       `import { run } from '${resolve('dist/src/exports/index.js')}'
 run((environ, startResponse) => {
@@ -362,12 +368,39 @@ run((environ, startResponse) => {
 })\n`,
     ],
   ])('sends a request to a file that calls %s', async (what, source) => {
-    const file = join(directory, `${what.slice(0, -2)}.mjs`)
+    const file = join(directory, `calls-${what.slice(0, 3)}${what.length}.mjs`)
     writeFileSync(file, source)
     const { code, stdout } = await run([`${file}/a`])
     expect(stdout).toMatch(/^(?:listens|runs): \/a\n$/)
     expect(code).toBe(0)
+    const all = await run(['--all', `${file}/a`])
+    expect(all.stdout).toMatch(/^Response: the same through all gateways\n/)
+    expect(all.code).toBe(0)
   })
+
+  it.each([
+    ['not responded', 52, `export default () => new Promise(() => {})`],
+    [
+      'not completed its response',
+      18,
+      `export default async function* (environ, startResponse) {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  yield 'begun'
+  await new Promise(() => {})
+}`,
+    ],
+  ])(
+    'an application that has %s and waits for nothing is exit code %i',
+    async (what, code, source) => {
+      const file = join(directory, `idle-${code}.mjs`)
+      writeFileSync(file, source)
+      const ended = await run([file])
+      expect(ended.stderr).toContain(
+        `the application has ${what}, and has nothing left to wait for\n`,
+      )
+      expect(ended.code).toBe(code)
+    },
+  )
 
   it('loads TypeScript, or says what is missing', async () => {
     const file = join(directory, 'typed.ts')

@@ -14,11 +14,13 @@ export interface Output {
 
 export class BodyOutput implements Output {
   readonly #path: string | undefined
+  readonly #stdout: Writable
   #stream: Writable | null = null
   #fault: Error | null = null
 
-  /** @param path a file; '-' or undefined for stdout. */
-  constructor(path: string | undefined) {
+  /** @param path a file; '-' or undefined for `stdout`. */
+  constructor(path: string | undefined, stdout: Writable) {
+    this.#stdout = stdout
     this.#path = path === '-' ? undefined : path
   }
 
@@ -53,7 +55,7 @@ export class BodyOutput implements Output {
 
   #open(): Writable {
     if (this.#stream !== null) return this.#stream
-    this.#stream = this.#path === undefined ? process.stdout : createWriteStream(this.#path)
+    this.#stream = this.#path === undefined ? this.#stdout : createWriteStream(this.#path)
     this.#stream.on('error', (error) => (this.#fault = error))
     return this.#stream
   }
