@@ -118,6 +118,6 @@ function number(n: number, word: string): string {
 
 function verdict(failures: number, warnings: number, count: number): string {
   if (failures > 0)
-    return `✗ ${number(failures, 'failure')}, ${number(warnings, 'warning')} of ${count} checks\n`
+    return `✗ ${number(failures, 'failure')}, ${number(warnings, 'warning')} of ${number(count, 'check')}\n`
   return `✓ ${number(count, 'check')} without a failure, ${number(warnings, 'warning')}\n`
 }

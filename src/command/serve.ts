@@ -39,7 +39,8 @@ async function serve(call: Call): Promise<number> {
   const scripts = mounts.filter((mounted) => mounted.cgiBin !== undefined)
   const noDirectory = scripts.find((mounted) => !isDirectory(mounted.file))
   if (noDirectory !== undefined) {
-    return noApplication(`--cgi-bin: no such directory: ${noDirectory.file}`)
+    const what = existsSync(noDirectory.file) ? 'not a directory' : 'no such directory'
+    return noApplication(`--cgi-bin: ${what}: ${noDirectory.file}`)
   }
   const entry =
     settings.given === undefined && scripts[0] !== undefined

@@ -144,6 +144,9 @@ const REASONS: Readonly<Record<string, string>> = {
 }
 
 function whyNot({ code = '', message }: NodeJS.ErrnoException, path: string): string {
+  if (code === 'ENOENT' && /^[^/]*:\d+$/.test(path)) {
+    return `${path} is an address, not the path of a control socket. To ping it: portico ping http://${path}`
+  }
   if (code === 'ECONNREFUSED' || code === 'ENOTSOCK') {
     const file = statSync(path.replace(/^unix:/, ''), { throwIfNoEntry: false })
     const what = file?.isDirectory() ? 'a directory' : file?.isSocket() === false ? 'a file' : null
