@@ -57,7 +57,7 @@ export async function loadModule(file: string): Promise<Finding[]> {
     ]
   }
   const code = `const names = Object.keys(await import(${JSON.stringify(pathToFileURL(path).href)}))
-process.stdout.write('loaded ' + names.join(' '), () => process.exit(0))`
+process.stdout.write('\\nloaded ' + names.join(' ') + '\\n', () => process.exit(0))`
   const environment = {
     ...process.env,
     PORT: '0',
@@ -71,7 +71,8 @@ process.stdout.write('loaded ' + names.join(' '), () => process.exit(0))`
     process.cwd(),
     environment,
   )
-  const [, names] = /loaded ?(.*)$/.exec(run.out) ?? []
+  // The application may print before and after it.
+  const [, names] = /^loaded ?(.*)$/m.exec(run.out) ?? []
   if (names === undefined) {
     const reason = run.timedOut
       ? `it does not load within ${RUN_TIMEOUT / 1000} s`
