@@ -34,6 +34,8 @@ describe('checkNames()', () => {
     ['lsiten', 'listen'],
     ['maxHeader', 'maxHeaders'],
     ['maxHeaderByte', 'maxHeaderBytes'],
+    ['li', 'listen'],
+    ['mul', 'multiplex'],
   ])('suggests the nearest name for %s', (given, nearest) => {
     expect(() => checkNames('f()', { [given]: 1 }, names)).toThrow(
       new ConfigurationError(`f(): unknown option '${given}'. Did you mean '${nearest}'?`),

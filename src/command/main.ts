@@ -82,7 +82,10 @@ async function runCommand(
   }
   const [least, most] = command.count
   if (operands.length < least) {
-    throw new UsageError(`${name} needs ${command.operands}. See portico ${name} --help`)
+    const { operands: needed, completes } = command
+    const listed = Array.isArray(completes) && !needed.includes('|')
+    const known = listed ? `: ${completes.join(', ')}` : ''
+    throw new UsageError(`${name} needs ${needed}${known}. See portico ${name} --help`)
   }
   if (operands.length > most) {
     throw new UsageError(

@@ -12,6 +12,7 @@ import { quote } from '../text.ts'
 import type { Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
 import { parseTarget, type SocketAddress, type Target } from './request/target.ts'
+import { whyUnreachable } from './unreachable.ts'
 import { UsageError } from './usage-error.ts'
 
 /** Kubernetes gives a probe 1 s by default, Docker 30 s. A process that starts needs some of it. */
@@ -75,7 +76,7 @@ function probe({ kind, address, host, path }: Server, timeout: number): Promise<
     const timer = setTimeout(() => {
       done(`has not responded for ${timeout / 1000} s: its workers are blocked, or it is stopped`)
     }, timeout)
-    socket.once('error', (error: NodeJS.ErrnoException) => done(whyNot(error)))
+    socket.once('error', (error: NodeJS.ErrnoException) => done(whyUnreachable(error)))
     PROBES[kind](socket, { host, path }, done)
   })
 }
@@ -116,14 +117,4 @@ const PROBES: Readonly<Record<Server['kind'], Probe>> = {
     socket.end()
     socket.resume().once('end', () => done(null))
   },
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  EACCES: 'may not be reached by this user',
-  ECONNREFUSED: 'is not served: nothing listens there',
-  ENOENT: 'does not exist: the server is not running, or listens elsewhere',
-}
-
-function whyNot({ code = '', message }: NodeJS.ErrnoException): string {
-  return REASONS[code] ?? `cannot be reached: ${message}`
 }

@@ -96,7 +96,7 @@ async function compare(
   if (target.kind !== 'app') throw new UsageError('request: --all takes the file of an application')
   const { throughAllGateways } = await import('../comparison/all-gateways.ts')
   const { comparisonText } = await import('../comparison/text.ts')
-  const application = await loadApplication(target.file)
+  const application = await loadApplication(target.file, call.values)
   const passed = await throughAllGateways(target.file, request, { application })
   const { text, same } = comparisonText(passed, stdout.isTTY)
   call.out(text)

@@ -164,7 +164,9 @@ class Master implements StatusSource {
         report(step)
       })
     } catch (error) {
-      logEntry('Reload: aborted; workers that were not replaced go on', 'error')
+      const step = 'aborted; workers that were not replaced go on'
+      logEntry(`Reload: ${step}`, 'error')
+      report(step)
       throw error
     } finally {
       this.#reloads -= 1

@@ -51,6 +51,8 @@ export function nearest(given: string, names: readonly string[]): string | undef
   }
   // 'fcgi' is one change from 'cgi', but a typo seldom loses the first letter.
   if (best?.[0]?.toLowerCase() === asked[0]) return best
+  const begun = asked.length > 1 ? names.filter((name) => name.toLowerCase().startsWith(asked)) : []
+  if (begun.length === 1) return begun[0]
   return names.find((name) => isShortFormOf(asked, name.toLowerCase())) ?? best
 }
 

@@ -143,6 +143,7 @@ describe('portico', () => {
       out: '',
       err: 'portico: completion needs bash|zsh|fish. See portico completion --help\n',
     })
+    expect((await run('init')).err).toMatch(/^portico: init needs SERVER \[FILE\]: nginx, apache, /)
     expect(await run('completion', 'zsh', 'fish')).toEqual({
       code: 2,
       out: '',

@@ -95,10 +95,7 @@ describe('The exit code is', () => {
   })
 
   test.each([
-    [
-      ['--listen', 'unix:a.sock', '--control', 'a.sock'],
-      /^portico: --control: \S+a\.sock is named/,
-    ],
+    [['--listen', 'unix:a.sock', '--control', 'a.sock'], /^portico: --control: \S+a\.sock is also/],
     [
       ['--listen', '127.0.0.1:1', '--metrics', '127.0.0.1:1'],
       /^portico: --metrics: 127\.0\.0\.1:1 is/,

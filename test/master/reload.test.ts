@@ -77,6 +77,7 @@ describe('portico reload', () => {
       writeFileSync(server.file, source)
       const { code, output } = await portico('reload', server.control)
       expect(output).toContain(shown)
+      expect(output).toContain('aborted; workers that were not replaced go on\n')
       expect(code).toBe(1)
       expect(await pids()).toEqual(before)
       await requests.stop()

@@ -225,7 +225,8 @@ const OBJECTS = /^(?:portico\.\w+|wsgi\.(?!url_scheme)\w+) = .*\n/gm
 
 describe.skipIf(!available)(`demoApp()${hint}`, () => {
   const odd = {
-    HTTP_X_BYTES: Array.from({ length: 255 }, (_, i) => String.fromCharCode(i + 1)).join(''),
+    // Portico refuses a header with a line break.
+    X_BYTES: Array.from({ length: 255 }, (_, i) => String.fromCharCode(i + 1)).join(''),
     HTTP_X_SINGLE: "it's",
     HTTP_X_DOUBLE: '"so"',
     HTTP_X_BOTH: `it's "so"`,

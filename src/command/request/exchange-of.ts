@@ -99,7 +99,7 @@ export async function exchangeOf(
       }
     }
     case 'app': {
-      const exchange = await loadInProcess(target.file, {
+      const exchange = await loadInProcess(target.file, values, {
         ...options,
         validate: values['validate'] === true,
       })

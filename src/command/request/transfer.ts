@@ -6,6 +6,7 @@ import type { Exchange, Receiver, ResponseHead } from '../../testing/exchange.ts
 import { EmptyResponse, isReset, RefusedRequest } from '../../testing/failures.ts'
 import { escapeControl } from '../../text.ts'
 import type { FlagValues } from '../flags.ts'
+import { whyUnreachable } from '../unreachable.ts'
 import { CURL_EXIT, TransferError } from './exit-codes.ts'
 import { MAX_REDIRECTS } from './flags.ts'
 import type { Output } from './output.ts'
@@ -113,7 +114,7 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
     const broken = await call.exchange(request, receiver, limits.signal)
     if (broken !== undefined) failure = { exit: CURL_EXIT.partial, message: `aborted: ${broken}` }
   } catch (error) {
-    failure = failureOf(error, seen)
+    failure = failureOf(error, { ...seen, place: call.place })
   }
   limits.clear()
   log.end()
@@ -139,13 +140,17 @@ function headLines(statusLine: string, { status, headers }: ResponseHead): strin
 /** curl's exit code for an error. */
 function failureOf(
   error: unknown,
-  seen: { head: ResponseHead | null; connected: boolean } | null,
+  seen: { head: ResponseHead | null; connected: boolean; place: string } | null,
 ): { exit: number; message: string } {
   if (error instanceof TransferError) return { exit: error.exit, message: error.message }
   if (!(error instanceof PorticoError) || seen === null) throw error
   const { message } = error
   if (!(error instanceof PeerError)) return { exit: CURL_EXIT.usage, message }
-  if (!seen.connected) return { exit: CURL_EXIT.notConnected, message }
+  if (!seen.connected) {
+    const { cause } = error
+    const why = cause instanceof Error ? `${seen.place} ${whyUnreachable(cause)}` : message
+    return { exit: CURL_EXIT.notConnected, message: why }
+  }
   if (error instanceof EmptyResponse || error instanceof RefusedRequest) {
     return { exit: CURL_EXIT.empty, message }
   }
