@@ -5,7 +5,7 @@
  * Node has loaded at its own start. The command line is ignored, because a query without '=' can
  * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
-import { checkHeaders, contentLength } from '../src/environ/environ.ts'
+import { refuseLineBreaks, contentLength } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import {
@@ -122,7 +122,7 @@ export class CGIHandler extends BaseCGIHandler {
 
   override addCgiVars(): void {
     addProcessVariables(this.environ!)
-    checkHeaders(this.environ!)
+    refuseLineBreaks(this.environ!)
   }
 
   /** Without a length there is no body, even if the server leaves stdin open. */

@@ -7,7 +7,7 @@
  */
 import type { Server } from 'node:net'
 import type { Duplex, Readable, Writable } from 'node:stream'
-import { checkHeaders, contentLength, encodeText, setVariable } from '../src/environ/environ.ts'
+import { refuseLineBreaks, contentLength, encodeText, setVariable } from '../src/environ/environ.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { log } from '../src/log.ts'
 import type { OptionsOf } from '../src/options/table.ts'
@@ -148,7 +148,7 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
     for (const name of Object.keys(cgiParams)) {
       setVariable(this.environ!, encodeText(name), encodeText(cgiParams[name]!))
     }
-    checkHeaders(this.environ!)
+    refuseLineBreaks(this.environ!)
   }
 
   override getStdin(): InputStream {

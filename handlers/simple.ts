@@ -4,7 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import { asApplication, frameworkOf } from '../src/application/detect.ts'
-import { checkHeaders, contentLength, setVariable } from '../src/environ/environ.ts'
+import { refuseLineBreaks, contentLength, setVariable } from '../src/environ/environ.ts'
 import { Input, streamSource } from '../src/request/input.ts'
 import { publishRequests } from '../src/request/trace.ts'
 import { disconnection, type Output, OutputWriter } from '../src/response/output-writer.ts'
@@ -89,7 +89,7 @@ export class SimpleHandler extends BaseHandler {
       if (typeof value === 'string' && !name.includes('.')) setVariable(environ, name, value)
       else (environ as Record<string, unknown>)[name] = value
     }
-    checkHeaders(environ)
+    refuseLineBreaks(environ)
   }
 
   override _writeHead(head: string): void {

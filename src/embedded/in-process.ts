@@ -1,7 +1,7 @@
 /** `inProcessClient`: a gateway without a server, for tests. Request and response are in memory. */
 import diagnostics from 'node:diagnostics_channel'
 import { Buffer } from 'node:buffer'
-import { checkHeaders, contentLength, setVariable } from '../environ/environ.ts'
+import { refuseLineBreaks, contentLength, setVariable } from '../environ/environ.ts'
 import { ErrorLog } from '../request/error-log.ts'
 import { bytesSource, Input } from '../request/input.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
@@ -111,7 +111,7 @@ class InProcessHandler extends BaseHandler {
     const environ = this.environ!
     const variables = variablesFor(this.#request, this.#options, { gateway: 'fastcgi' })
     for (const [name, value] of variables) setVariable(environ, name, value)
-    checkHeaders(environ)
+    refuseLineBreaks(environ)
     const { SERVER_NAME: host, SERVER_PORT: port } = environ
     environ['HTTP_HOST'] ??= port === '80' ? host : `${host}:${port}`
   }

@@ -123,7 +123,7 @@ export function putVariable(environ: Environ, name: string, rule: Rule, value: s
  *
  * @throws {PeerError} 400.
  */
-export function checkHeaders(environ: Environ): void {
+export function refuseLineBreaks(environ: Environ): void {
   const variables = environ as unknown as Record<string, unknown>
   for (const name of Object.keys(environ)) {
     // oxlint-disable-next-line no-control-regex

@@ -160,14 +160,14 @@ export const cgi: ServerDescription = {
     {
       path: 'index.cgi',
       mode: 0o755,
-      text: stub(
+      text: startScript(
         site,
         'A CGI script, which the web server starts for each request. Node must be at the path above.',
       ),
     },
     COMMONJS,
   ],
-  runs: runsOfStub,
+  runs: runsOfScript,
   activate: () => ['chmod 755 index.cgi', 'REQUEST_METHOD=GET PATH_INFO=/ ./index.cgi'],
   quirks: [
     {
@@ -187,25 +187,25 @@ export const fcgi: ServerDescription = {
     {
       path: 'index.fcgi',
       mode: 0o755,
-      text: stub(
+      text: startScript(
         site,
         'mod_fcgid, lighttpd or spawn-fcgi starts it, and passes the socket as descriptor 0.',
       ),
     },
     COMMONJS,
   ],
-  runs: runsOfStub,
+  runs: runsOfScript,
   activate: () => ['chmod 755 index.fcgi'],
   quirks: cgi.quirks,
 }
 
 /** What the user of the web server runs. */
-function runsOfStub({ program }: Site): string[] {
+function runsOfScript({ program }: Site): string[] {
   return [process.execPath, program]
 }
 
 /** An absolute shebang: a web server's PATH seldom has the directory of this Node. */
-function stub({ program }: Site, comment: string): string {
+function startScript({ program }: Site, comment: string): string {
   return `#!${process.execPath}
 // ${comment}
 // The program ends with run(app), which finds out how it was started.

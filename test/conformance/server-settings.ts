@@ -209,7 +209,7 @@ function documents(gateway: 'cgi' | 'fastcgi', variant?: string, rule?: string):
       const root = join(workshop.directory, 'www')
       await mkdir(root)
       const name = gateway === 'cgi' ? 'index.cgi' : 'index.fcgi'
-      await writeFile(join(root, name), stub(path))
+      await writeFile(join(root, name), startScript(path))
       await chmod(join(root, name), 0o755)
       const [file] = htaccess.configure(siteOf({ at: '/', to: '', protocol: gateway }))
       const text = rule === undefined ? file!.text : file!.text.replace(/RewriteEngine[^]*/, rule)
@@ -230,7 +230,7 @@ function documents(gateway: 'cgi' | 'fastcgi', variant?: string, rule?: string):
 }
 
 /** A script in the directory of documents must not be seen as a file of them. */
-function stub(path: string): string {
+function startScript(path: string): string {
   return path.endsWith('.cgi')
     ? `#!/usr/bin/env node\nrequire(${JSON.stringify(path)})\n`
     : `#!/usr/bin/env node\nimport(${JSON.stringify(path)})\n`

@@ -117,6 +117,13 @@ describe.concurrent.each(Object.entries(GATEWAYS))('bodyTimeout over %s', (name,
   })
 })
 
+/** Responds after `bodyTimeout` without a read. */
+const respondsLate: Application = async (_environ, startResponse) => {
+  await sleep(4 * SWEEP_TIME)
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return ['late']
+}
+
 const LENGTH_OF_BODY: [string, string][] = [['CONTENT_LENGTH', String(LENGTH)]]
 test.each([
   ['whose body is complete without the empty STDIN record', LENGTH_OF_BODY, 'x'.repeat(LENGTH)],
@@ -126,14 +133,7 @@ test.each([
   'A FastCGI request %s may take longer than bodyTimeout',
   async (_, length, body) => {
     const listen = `unix:${join(directory.path, `unsealed-${body.length}`)}`
-    const server = await new FastCGIHandler({ listen, bodyTimeout }).run((async (
-      _environ,
-      startResponse,
-    ) => {
-      await sleep(4 * SWEEP_TIME)
-      startResponse('200 OK', [['Content-Type', 'text/plain']])
-      return ['late']
-    }) satisfies Application)
+    const server = await new FastCGIHandler({ listen, bodyTimeout }).run(respondsLate)
     const socket = connect(listen.slice(5))
     let text = ''
     socket.setEncoding('latin1').on('data', (part: string) => (text += part))
@@ -148,16 +148,9 @@ test.each([
 
 test('An Authorizer, which gets no body, may take longer than bodyTimeout', async () => {
   const listen = `unix:${join(directory.path, 'authorizer')}`
-  const server = await new FastCGIHandler({ listen, bodyTimeout }).run((async (
-    _environ,
-    startResponse,
-  ) => {
-    await sleep(4 * SWEEP_TIME)
-    startResponse('200 OK', [['Content-Type', 'text/plain']])
-    return ['allowed']
-  }) satisfies Application)
+  const server = await new FastCGIHandler({ listen, bodyTimeout }).run(respondsLate)
   const client = fastcgiClient({ path: listen.slice(5) }, { role: 'authorizer' })
   const response = await client.request({ target: '/' })
   await server.close()
-  expect([response.status, String(response.body)]).toEqual(['200 OK', 'allowed'])
+  expect([response.status, String(response.body)]).toEqual(['200 OK', 'late'])
 })
