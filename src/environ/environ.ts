@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
 import { PeerError } from '../errors.ts'
-import { LENGTH } from '../text.ts'
+import { LENGTH, TOKEN } from '../text.ts'
 import type { LazyAbortController } from './lazy-abort-controller.ts'
 import { repairPath, type PathOptions } from './path.ts'
 import { repairVariables } from './quirks.ts'
@@ -64,9 +64,9 @@ export function setVariable(environ: Environ, name: string, value: string): void
 
 /**
  * When a variable is set. The values of a repeated 'header' are joined; for any other variable the
- * last one counts.
+ * last one counts. Only 'always' allows a line break.
  */
-export type Rule = 'always' | 'header' | 'single header' | 'never' | 'not empty'
+export type Rule = 'always' | 'line' | 'header' | 'single header' | 'never' | 'not empty'
 
 /**
  * Headers with one value (RFC 9110, section 7.2, for Host). A second value comes from the web
@@ -80,8 +80,41 @@ const SINGLE_HEADERS = new Set([
   'HTTP_X_REAL_IP',
 ])
 
-/** Whether the value is that of a request header. */
-export function isHeader(rule: Rule): boolean {
+/**
+ * Variables other than headers that an application may copy into a header or a log, and whose grammar
+ * has no line break. The numbers are sections of RFC 3875.
+ *
+ * Not here, so that they may have one:
+ * - SCRIPT_NAME, PATH_INFO, PATH_TRANSLATED, SCRIPT_FILENAME and DOCUMENT_URI, which are decoded
+ *   (4.1.5). `completeEnviron` refuses a NUL in the first two;
+ * - REQUEST_URI and QUERY_STRING, which busybox httpd and some rewrite rules of nginx decode;
+ * - certificates in SSL_*, and SERVER_SIGNATURE, which Apache ends with a line feed;
+ * - what the administrator sets, such as PHP_VALUE.
+ */
+const LINES = new Set([
+  'REQUEST_METHOD', // A token (4.1.12), which completeEnviron() checks for every gateway.
+  'SERVER_PROTOCOL', // A name and a version (4.1.16).
+  'REQUEST_SCHEME', // A scheme (RFC 3986, 3.1), from nginx and Apache.
+  'HTTPS', // 'on', from nearly all web servers.
+  'GATEWAY_INTERFACE', // A name and a version (4.1.4).
+  'SERVER_NAME', // A host (4.1.14). Many web servers copy it from Host.
+  'SERVER_PORT', // Digits (4.1.15).
+  'SERVER_ADDR', // An address.
+  'SERVER_SOFTWARE', // Products and comments (4.1.17).
+  'REMOTE_ADDR', // An address (4.1.8).
+  'REMOTE_HOST', // A host (4.1.9).
+  'REMOTE_PORT', // Digits.
+  'REMOTE_IDENT', // Printable text (4.1.10).
+  'REMOTE_USER', // Printable text (4.1.11). nginx's $remote_user is what the client has encoded.
+  'AUTH_TYPE', // A token (4.1.1).
+  // These three become HTTP_AUTHORIZATION (quirks.ts).
+  'REDIRECT_HTTP_AUTHORIZATION',
+  'REDIRECT_REDIRECT_HTTP_AUTHORIZATION',
+  'REDIRECT_REDIRECT_REDIRECT_HTTP_AUTHORIZATION',
+])
+
+/** Whether the value must be one line without a NUL. */
+export function isLine(rule: Rule): boolean {
   return rule !== 'always' && rule !== 'never'
 }
 
@@ -98,7 +131,7 @@ export function ruleFor(name: string): Rule {
       return 'not empty'
   }
   if (name.includes('.')) return 'never'
-  if (!name.startsWith('HTTP_')) return 'always'
+  if (!name.startsWith('HTTP_')) return LINES.has(name) ? 'line' : 'always'
   return SINGLE_HEADERS.has(name) ? 'single header' : 'header'
 }
 
@@ -116,10 +149,9 @@ export function putVariable(environ: Environ, name: string, rule: Rule, value: s
 }
 
 /**
- * Refuses a request if a header contains a line break or a NUL, which could become two headers in what
- * an application sends on (RFC 9110, section 5.5). Other variables may: a web server decodes `%0A` for
- * PATH_INFO (RFC 3875, section 4.1.5). `src/server/from-params.ts` checks the bytes of FastCGI and
- * SCGI, and Node's parser those of HTTP.
+ * Refuses a request if a header, or one of `LINES`, contains a line break or a NUL, which could become
+ * two headers in what an application sends on (RFC 9110, section 5.5). `src/server/from-params.ts`
+ * checks the bytes of FastCGI and SCGI, and Node's parser those of HTTP.
  *
  * @throws {PeerError} 400.
  */
@@ -127,15 +159,18 @@ export function refuseLineBreaks(environ: Environ): void {
   const variables = environ as unknown as Record<string, unknown>
   for (const name of Object.keys(environ)) {
     // oxlint-disable-next-line no-control-regex
-    if (isHeader(ruleFor(name)) && /[\0\r\n]/.test(`${name}${String(variables[name])}`)) {
-      throw headerFault(name)
+    if (isLine(ruleFor(name)) && /[\0\r\n]/.test(`${name}${String(variables[name])}`)) {
+      throw lineFault(name)
     }
   }
 }
 
-export function headerFault(name: string): PeerError {
+export function lineFault(name: string): PeerError {
   const shown = JSON.stringify(name.slice(0, MAX_SHOWN))
-  return new PeerError('PORTICO_BAD_REQUEST', `The header ${shown} contains a line break or a NUL`)
+  return new PeerError(
+    'PORTICO_BAD_REQUEST',
+    `The variable ${shown} contains a line break or a NUL`,
+  )
 }
 
 /** Characters of a name in a message. */
@@ -150,8 +185,9 @@ export function setVariables(environ: Environ, list: readonly string[]): void {
  * Completes the CGI variables: corrects known bugs of web servers and sets every variable that an
  * environ always has.
  *
- * @throws {PeerError} 400 for a CONTENT_LENGTH that is not one to fifteen digits, or a NUL in the
- *   path, which no CGI variable can hold (FastCGI 1.0, section 6.1).
+ * @throws {PeerError} 400 for a method that is not a token (RFC 9110, section 9.1), a CONTENT_LENGTH
+ *   that is not one to fifteen digits, or a NUL in the path, which no CGI variable can hold (FastCGI
+ *   1.0, section 6.1).
  */
 export function completeEnviron(environ: Environ, options: PathOptions, gateway?: string): void {
   environ.REQUEST_METHOD ||= 'GET'
@@ -159,6 +195,7 @@ export function completeEnviron(environ: Environ, options: PathOptions, gateway?
   environ.SERVER_NAME ||= 'localhost'
   environ.SERVER_PORT ||= '80'
   environ.QUERY_STRING ??= ''
+  checkMethod(environ.REQUEST_METHOD)
   repairVariables(environ)
   repairPath(environ, options, gateway)
   if (environ.PATH_INFO.includes('\0') || environ.SCRIPT_NAME.includes('\0')) {
@@ -168,6 +205,12 @@ export function completeEnviron(environ: Environ, options: PathOptions, gateway?
   if (length !== undefined && !LENGTH.test(length)) {
     throw new PeerError('PORTICO_BAD_REQUEST', 'CONTENT_LENGTH is not a number of bytes')
   }
+}
+
+function checkMethod(method: string): void {
+  // Comparing with these two is a tenth of the cost of the expression.
+  if (method === 'GET' || method === 'POST' || TOKEN.test(method)) return
+  throw new PeerError('PORTICO_BAD_REQUEST', 'REQUEST_METHOD is not a method')
 }
 
 /** CONTENT_LENGTH in bytes; undefined if it is absent. */

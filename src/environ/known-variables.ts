@@ -6,7 +6,7 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Environ } from '../types.ts'
-import { ENVIRON_PROTOTYPE, isHeader, ruleFor, type Rule } from './environ.ts'
+import { ENVIRON_PROTOTYPE, isLine, ruleFor, type Rule } from './environ.ts'
 
 /** At least eight characters each. The first are in most requests. Unlisted names work too, but are slower. */
 const NAMES = `
@@ -33,7 +33,7 @@ const NAMES = `
 export interface KnownVariable {
   readonly name: string
   readonly rule: Rule
-  readonly isHeader: boolean
+  readonly isLine: boolean
   /** One of 31 bits. If it is unset in a request, this variable has not occurred yet. */
   readonly bit: number
   /**
@@ -70,7 +70,7 @@ for (const [index, name] of NAMES.trim().split(/\s+/).entries()) {
   buckets[bucket] = {
     name: interned(name),
     rule: ruleFor(name),
-    isHeader: isHeader(ruleFor(name)),
+    isLine: isLine(ruleFor(name)),
     bit: 1 << Math.min(index, 30),
     first: bytes.getFloat64(0, true),
     last: bytes.getFloat64(length - 8, true),

@@ -8,7 +8,7 @@ import { walkPairs } from '../protocol/fastcgi-pairs.ts'
 import { HEADERS_TOO_LARGE } from '../protocol/refusal.ts'
 import { walkHeaders } from '../protocol/scgi.ts'
 import type { Environ } from '../types.ts'
-import { headerFault, isHeader, putVariable, ruleFor } from '../environ/environ.ts'
+import { isLine, lineFault, putVariable, ruleFor } from '../environ/environ.ts'
 import {
   createPreallocatedEnviron,
   knownVariable,
@@ -20,7 +20,7 @@ import {
  * The environ of FastCGI's PARAMS: the pairs in `block` from `start` to `end`.
  *
  * @throws {PeerError} PORTICO_PROTOCOL if they are malformed, PORTICO_TOO_LARGE for more than
- *   `maxPairs`, PORTICO_BAD_REQUEST for a header that contains a line break or a NUL.
+ *   `maxPairs`, PORTICO_BAD_REQUEST for a line break or a NUL in a variable that `isLine`.
  */
 export function environFromPairs(
   block: Buffer,
@@ -35,9 +35,9 @@ export function environFromPairs(
   const text = block.toString('latin1', start, end)
   /** The bits of the variables so far. A variable whose bit is unset cannot be a repetition. */
   let seen = 0
-  /** The first header that must not reach an application. */
+  /** The first variable that must not reach an application. */
   let refused: string | null = null
-  /** Where the next of each byte is that no header contains, as far as it is known. */
+  /** Where the next of each byte is that no line contains, as far as it is known. */
   let [feed, carriage, nul] = [-1, -1, -1]
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
     const from = at - start + nameLength
@@ -47,12 +47,12 @@ export function environFromPairs(
     if (known !== null && (seen & known.bit) === 0) {
       seen |= known.bit
       putFirst(environ, known, value)
-      if (!known.isHeader || valueLength === 0) return
+      if (!known.isLine || valueLength === 0) return
     } else {
       const name = known?.name ?? text.substring(at - start, from)
       const rule = known?.rule ?? ruleFor(name)
       putVariable(environ, name, rule, value)
-      if (!isHeader(rule)) return
+      if (!isLine(rule)) return
     }
     const begin = at - start
     if (feed < begin) feed = find(text, '\n', begin)
@@ -65,15 +65,15 @@ export function environFromPairs(
     const message = `There are more than ${maxPairs} PARAMS`
     throw new PeerError('PORTICO_TOO_LARGE', message, HEADERS_TOO_LARGE)
   }
-  if (refused !== null) throw headerFault(refused)
+  if (refused !== null) throw lineFault(refused)
   return environ
 }
 
 /**
  * The environ of SCGI's headers: those in `block` from `start` to `end`.
  *
- * @throws {PeerError} for malformed headers, more than `maxHeaders` of them, or a header that
- *   contains a line break.
+ * @throws {PeerError} for malformed headers, more than `maxHeaders` of them, or a line break in a
+ *   variable that `isLine`.
  */
 export function environFromHeaders(
   block: Buffer,
@@ -97,14 +97,14 @@ export function environFromHeaders(
     if (known !== null && (seen & known.bit) === 0) {
       seen |= known.bit
       putFirst(environ, known, value)
-      if (!known.isHeader || valueLength === 0) return true
+      if (!known.isLine || valueLength === 0) return true
     } else {
       const name = known?.name ?? text.substring(at - start, from)
       const rule = known?.rule ?? ruleFor(name)
       // Only headers, and variables that are dropped anyway, may be repeated.
       accepted = rule === 'never' || rule.endsWith('header') || !(name in environ)
       putVariable(environ, name, rule, value)
-      if (!isHeader(rule)) return accepted
+      if (!isLine(rule)) return accepted
     }
     const begin = at - start
     if (feed < begin) feed = find(text, '\n', begin)
@@ -113,7 +113,7 @@ export function environFromHeaders(
     return accepted
   })
   if (fault !== null) throw new PeerError(fault.code, fault.message)
-  if (refused !== null) throw headerFault(refused)
+  if (refused !== null) throw lineFault(refused)
   return environ
 }
 

@@ -1,4 +1,7 @@
-/** No gateway gives an application a header with a line break or a NUL; other variables may have them. */
+/**
+ * No gateway gives an application a header, or a variable of one line, with a line break or a NUL. Other
+ * variables may have them.
+ */
 import { Buffer } from 'node:buffer'
 import { execFileSync } from 'node:child_process'
 import { rm } from 'node:fs/promises'
@@ -34,13 +37,49 @@ const rows: readonly [what: string, pair: Pair, status: string][] = [
   ['a line feed in the name of a header', ['HTTP_X\nY', 'a'], REFUSED],
   ['a NUL in a header', ['HTTP_X_A', 'a\0b'], REFUSED],
   ['a NUL in a known header', ['HTTP_REFERER', 'http://a/\0'], REFUSED],
+  ['a line feed in a method', ['REQUEST_METHOD', 'GET\nX: 1'], REFUSED],
+  ['a line feed at the end of a method', ['REQUEST_METHOD', 'GET\n'], REFUSED],
+  ['a NUL in a method', ['REQUEST_METHOD', 'GET\0'], REFUSED],
+  ['a space in a method', ['REQUEST_METHOD', 'GET /'], REFUSED],
+  ['a tab in a method', ['REQUEST_METHOD', 'GE\tT'], REFUSED],
+  ['a byte beyond ASCII in a method', ['REQUEST_METHOD', 'G\xc3\x89T'], REFUSED],
+  ['quotes in a method', ['REQUEST_METHOD', '"GET"'], REFUSED],
+  ['a method of every character of a token', ['REQUEST_METHOD', "A!#$%&'*+-.^_`|~z0"], OK],
+  ['a method in lower case', ['REQUEST_METHOD', 'get'], OK],
+  ['a long method', ['REQUEST_METHOD', 'M'.repeat(1000)], OK],
+  ...[
+    'AUTH_TYPE',
+    'GATEWAY_INTERFACE',
+    'HTTPS',
+    'REDIRECT_HTTP_AUTHORIZATION',
+    'REDIRECT_REDIRECT_HTTP_AUTHORIZATION',
+    'REDIRECT_REDIRECT_REDIRECT_HTTP_AUTHORIZATION',
+    'REMOTE_ADDR',
+    'REMOTE_HOST',
+    'REMOTE_IDENT',
+    'REMOTE_PORT',
+    'REMOTE_USER',
+    'REQUEST_SCHEME',
+    'SERVER_ADDR',
+    'SERVER_NAME',
+    'SERVER_PORT',
+    'SERVER_PROTOCOL',
+    'SERVER_SOFTWARE',
+  ].map((name): [string, Pair, string] => [`a line feed in ${name}`, [name, 'a\nX: 1'], REFUSED]),
+  ['a carriage return at the end of REMOTE_USER', ['REMOTE_USER', 'a\r'], REFUSED],
+  ['a NUL in SERVER_NAME', ['SERVER_NAME', 'a\0b'], REFUSED],
+  ['other control characters in REMOTE_USER', ['REMOTE_USER', 'a\t b\x01\xe9'], OK],
   ['a line feed in a header that is dropped', ['HTTP_PROXY', 'a\nb'], OK],
   ['a tab and other control characters in a header', ['HTTP_X_A', '\x01\t\x1f\x7f'], OK],
   ['a long header without them', ['HTTP_X_A', 'x'.repeat(30_000)], OK],
   ['a line feed in PATH_INFO', ['PATH_INFO', '/a\nb'], OK],
   ['CRLF in PATH_INFO', ['PATH_INFO', '/a\r\nb'], OK],
   ['a line feed in REQUEST_URI', ['REQUEST_URI', '/a\nb'], OK],
-  ['a line feed in REMOTE_USER', ['REMOTE_USER', 'a\nb'], OK],
+  ['a line feed in QUERY_STRING', ['QUERY_STRING', 'a=\nb'], OK],
+  ['a line feed in DOCUMENT_URI', ['DOCUMENT_URI', '/a\nb'], OK],
+  ['a line feed in PATH_TRANSLATED', ['PATH_TRANSLATED', '/srv/a\nb'], OK],
+  ["Apache's signature", ['SERVER_SIGNATURE', '<address>Apache</address>\n'], OK],
+  ['a name that begins like a variable of one line', ['REMOTE_USERS', 'a\nb'], OK],
   ['a certificate', ['SSL_CLIENT_CERT', '-----BEGIN-----\nabc\n'], OK],
   ['settings for PHP', ['PHP_VALUE', 'a=1\nb=2'], OK],
 ]
