@@ -46,10 +46,6 @@ export async function run(
   }
 }
 
-interface ServerHandler {
-  run(application: Runnable): Promise<GatewayServer>
-}
-
 async function start(application: Runnable, options: RunOptions): Promise<GatewayServer | null> {
   const host = currentHost()
   if (host) {
@@ -67,15 +63,16 @@ async function start(application: Runnable, options: RunOptions): Promise<Gatewa
     await new CGIHandler({ ...settings, validate: false }).run(app) // Done by toApplication.
     return null
   }
-  const { label, load, listen: fallback } = GATEWAYS[gateway]
+  const { label, listen: fallback } = GATEWAYS[gateway]
   // An inherited socket takes precedence: it is the one that the web server connects to.
   const listen = detected.listen ?? settings.listen
   const shutdown = await import('../src/process/shutdown.ts')
-  const starting = load({
+  const { createHandler } = await import('../src/process/server-handler.ts')
+  const starting = createHandler(gateway, {
     multiprocess: detected.multiprocess,
     ...withoutUnusedRights(settings, listen ?? fallback, options.gateway !== undefined),
     listen,
-  }).then((handler) => (handler as ServerHandler).run(application))
+  }).then((handler) => handler.run(application))
   shutdown.closeOnSignals(starting)
   const server = await starting
   if (exitOnUncaughtError) shutdown.exitOnUncaughtError(server)

@@ -7,10 +7,10 @@ import { whyNotLoaded } from '../application/load-hosted.ts'
 import { linkNodeOrigin, nodeOriginOf } from '../application/adapted.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
 import { ConfigurationError } from '../errors.ts'
-import { GATEWAYS } from '../gateways.ts'
 import { logEntry } from '../log.ts'
 import { FIRST_DESCRIPTOR } from '../master/messages.ts'
 import { errorPage } from '../middleware/error-page.ts'
+import { createHandler } from '../process/server-handler.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
 import type { Application } from '../types.ts'
@@ -32,10 +32,6 @@ import {
   type FromChild,
   type ToChild,
 } from './messages.ts'
-
-interface ServerHandler {
-  run(application: Application): Promise<GatewayServer>
-}
 
 /** What is served; `failed` if it is an error instead of the application. */
 interface Loaded extends Omit<LoadedApplication, 'application'> {
@@ -159,12 +155,12 @@ async function serve({ application, options, started, failed, missing }: Loaded)
   const { listeners } = settings
   for (const [index, listener] of listeners.entries()) {
     const { gateway } = listener
-    const handler = (await GATEWAYS[gateway].load({
+    const handler = await createHandler(gateway, {
       ...optionsFor(gateway, options),
       ...forDescriptor(listener.options ?? {}),
       validate: false, // It is checked already.
       listen: `fd:${FIRST_DESCRIPTOR + index}`,
-    })) as ServerHandler
+    })
     servers.push(await handler.run(dressed(application, gateway)))
   }
   started(servers[0]!, listeners)

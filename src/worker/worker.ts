@@ -1,12 +1,11 @@
 /** `Worker`: serves one application on the sockets that a master has bound. */
 import { isAbsolute, resolve } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
-import { GATEWAYS } from '../gateways.ts'
 import { ignoreOutputErrors, logEntry } from '../log.ts'
 import { FIRST_DESCRIPTOR, type ToWorker, type WorkerSettings } from '../master/messages.ts'
 import { whyNotLoaded } from '../application/load-hosted.ts'
-import type { Runnable } from '../application/to-application.ts'
 import type { SocketHandle } from '../node-internals/hand-over.ts'
+import { createHandler } from '../process/server-handler.ts'
 import { EXIT_TIME, MAX_LOGGED } from '../process/shutdown.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import type { HeldRequest } from '../server/held-request.ts'
@@ -22,10 +21,6 @@ import { explain } from './explain.ts'
 import { startPulse, type PulseSource } from './pulse.ts'
 import { SlowLog } from './slow-log.ts'
 import { startWatchdog } from './watchdog.ts'
-
-interface ServerHandler {
-  run(application: Runnable): Promise<GatewayServer>
-}
 
 export class Worker {
   readonly #channel: Channel
@@ -232,12 +227,12 @@ async function listenOnAll(
 ): Promise<GatewayServer[]> {
   const servers: GatewayServer[] = []
   for (const [index, { gateway, options }] of settings.listeners.entries()) {
-    const handler = (await GATEWAYS[gateway].load({
+    const handler = await createHandler(gateway, {
       ...optionsFor(gateway, fromFile),
       ...forDescriptor(options ?? {}),
       multiprocess: true,
       listen: `fd:${FIRST_DESCRIPTOR + index}`,
-    })) as ServerHandler
+    })
     servers.push(await handler.run(application))
   }
   return servers

@@ -747,12 +747,12 @@ test('A time limit of node:http does not expire while the body arrives slowly', 
   let left = 6
   const body = {
     async read() {
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      await new Promise((resolve) => setTimeout(resolve, 100))
       return (left -= 1) > 0 ? Buffer.from('x') : null
     },
   }
   const application = fromNode((req, res) => {
-    req.setTimeout(80, () => res.end('late'))
+    req.setTimeout(400, () => res.end('late'))
     req.resume().on('end', () => res.writableEnded || res.end('read'))
   })
   const variables = { REQUEST_METHOD: 'POST', CONTENT_LENGTH: '5' }

@@ -16,7 +16,7 @@ function raw(port: number, bytes: string, enough: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes))
     let text = ''
-    socket.setTimeout(5_000, () => socket.destroy(new Error(`timed out after: ${text}`)))
+    socket.setTimeout(20_000, () => socket.destroy(new Error(`timed out after: ${text}`)))
     socket.on('error', reject)
     socket.on('close', () => resolve(text))
     socket.on('data', (chunk) => {

@@ -15,7 +15,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { bundle } from '../../src/bundle/bundle.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
-import { temporaryDirectory } from '../server/child.ts'
+import { isAlive, temporaryDirectory } from '../server/child.ts'
 import { startApache } from '../servers/apache.ts'
 import { installed, makeDirectory, type WebServer, workerUser } from '../servers/process.ts'
 
@@ -111,14 +111,6 @@ afterAll(() => {
 
 function kill(pid: number): void {
   if (pid > 1 && isAlive(pid)) process.kill(pid, 'SIGKILL')
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  } catch {
-    return false
-  }
 }
 
 /** The process that has sent a response. */

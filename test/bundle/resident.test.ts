@@ -8,7 +8,6 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -25,7 +24,7 @@ import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bundle } from '../../src/bundle/bundle.ts'
 import { findProgram } from '../../src/servers/find.ts'
-import { temporaryDirectory } from '../server/child.ts'
+import { isAlive, temporaryDirectory } from '../server/child.ts'
 import { callScript, type Call } from './cgi.ts'
 
 /** How often, and within how many milliseconds of its response, the process is killed. */
@@ -121,12 +120,6 @@ function kill(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   } catch {
     // It has ended.
   }
-}
-
-function isAlive(pid: number): boolean {
-  // A zombie, whose parent has not waited for it, has ended.
-  const status = existsSync(`/proc/${pid}/status`) && readFileSync(`/proc/${pid}/status`, 'utf8')
-  return status !== false && !/^State:\s*Z/m.test(status)
 }
 
 /** The pid of the resident process; starts it. */

@@ -15,6 +15,7 @@ import { fastcgiClient, httpClient } from '../../src/exports/testing.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import { addressOf } from '../fixtures/gateways.ts'
 import { runCgi } from '../middleware/gateways.ts'
+import { isAlive } from '../server/child.ts'
 import { addScript, makeScripts, sh } from './scripts.ts'
 
 const directory = makeScripts({
@@ -35,15 +36,6 @@ async function serving<T>(
     return await use(server, address.kind === 'tcp' ? address.port : 0)
   } finally {
     await server.close({ timeout: 0 })
-  }
-}
-
-const isAlive = (pid: number): boolean => {
-  try {
-    // A zombie is a process that has ended.
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  } catch {
-    return false
   }
 }
 
@@ -386,17 +378,17 @@ describe('A script ends', () => {
   })
 
   it('after timeout without output: 504, or an aborted response', async () => {
-    const limited = cgiBin(directory, { timeout: 300 })
+    const limited = cgiBin(directory, { timeout: 1000 })
     addScript(directory, 'silent.sh', '#!/bin/sh\nsleep 1000\n')
     addScript(directory, 'stops.sh', sh('printf some; sleep 1000'))
     const silent = await runCgi(limited, '/silent.sh')
     expect([silent.status, silent.errors]).toEqual([
       '504 Gateway Timeout',
-      `GET /silent.sh: PORTICO_TIMEOUT: ${join(directory, 'silent.sh')}: it did nothing for 300 ms (timeout)\n`,
+      `GET /silent.sh: PORTICO_TIMEOUT: ${join(directory, 'silent.sh')}: it did nothing for 1000 ms (timeout)\n`,
     ])
     const stops = await runCgi(limited, '/stops.sh')
     expect(stops.body.toString()).toBe('some')
-    expect(stops.errors).toContain('it did nothing for 300 ms (timeout)')
+    expect(stops.errors).toContain('it did nothing for 1000 ms (timeout)')
   })
 
   it('after maxTime, although it writes all the time', async () => {
@@ -470,14 +462,14 @@ describe('A response is complete', () => {
 it('A slow client stops a script that writes, and is not taken for a script that does nothing', async () => {
   const mark = join(directory, 'written')
   addScript(directory, 'large.sh', sh(`head -c 30000000 /dev/zero; touch ${mark}`))
-  await serving(cgiBin(directory, { timeout: 300 }), async (_, port) => {
+  await serving(cgiBin(directory, { timeout: 1000 }), async (_, port) => {
     const socket = connect(port, '127.0.0.1')
     socket.write('GET /large.sh HTTP/1.0\r\n\r\n')
     const hash = createHash('sha1')
     let size = 0
     await once(socket, 'readable')
     // Longer than `timeout`.
-    await new Promise((resolve) => setTimeout(resolve, 900))
+    await new Promise((resolve) => setTimeout(resolve, 2000))
     expect(existsSync(mark)).toBe(false)
     socket.on('data', (chunk: Buffer) => {
       size += chunk.length

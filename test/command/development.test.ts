@@ -4,9 +4,9 @@ import { chmodSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { Agent, get } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it, test } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { fastcgiClient } from '../../src/exports/testing.ts'
-import { portico, project, PTY, type Portico } from './portico.ts'
+import { eachTest, portico, PTY, textOf, type Portico } from './portico.ts'
 
 const page = (text: string, type = 'text/html') =>
   `export default (environ, startResponse) => {
@@ -14,28 +14,7 @@ const page = (text: string, type = 'text/html') =>
     return ['${text}']
   }`
 
-const cleanups: (() => unknown)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
-})
-
-function setUp(files: Readonly<Record<string, string>>) {
-  const directory = project(files)
-  cleanups.push(() => directory.remove())
-  return directory
-}
-
-function start(...[args, options]: Parameters<typeof portico>): Portico {
-  const running = portico(['serve', '--dev', ...args], options)
-  cleanups.push(() => running.stop('SIGKILL'))
-  return running
-}
-
-/** A connection of its own for each request. */
-async function textOf(url: string): Promise<string> {
-  const response = await fetch(url, { headers: { Connection: 'close' } })
-  return response.text()
-}
+const { cleanups, setUp, start } = eachTest({ args: ['serve', '--dev'], stop: 'SIGKILL' })
 
 /** What a browser gets from an event stream until it ends. */
 function openStream(

@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { afterEach } from 'vitest'
 import { temporaryDirectory } from '../server/child.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -112,4 +113,43 @@ export function portico(
       return ended
     },
   }
+}
+
+/**
+ * For files whose tests make directories and start commands. After each test the signal `stop` ends
+ * its commands, and its directories are removed.
+ *
+ * @param args the first arguments of the commands
+ */
+export function eachTest({
+  args: first,
+  stop,
+}: {
+  readonly args: readonly string[]
+  readonly stop: NodeJS.Signals
+}) {
+  /** Run after the test, the last first. */
+  const cleanups: (() => unknown)[] = []
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
+  })
+  return {
+    cleanups,
+    setUp(this: void, files: Readonly<Record<string, string>>): ReturnType<typeof project> {
+      const directory = project(files)
+      cleanups.push(() => directory.remove())
+      return directory
+    },
+    start(this: void, ...[args, options]: Parameters<typeof portico>): Portico {
+      const running = portico([...first, ...args], options)
+      cleanups.push(() => running.stop(stop))
+      return running
+    },
+  }
+}
+
+/** A page, over a connection of its own. */
+export async function textOf(url: string): Promise<string> {
+  const response = await fetch(url, { headers: { Connection: 'close' } })
+  return response.text()
 }

@@ -2,33 +2,13 @@
 import { readFileSync, rmSync, statSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Status } from '../../src/master/status.ts'
 import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
 import { scgiClient } from '../../src/testing/client-scgi.ts'
-import { portico, project, PTY, type Portico } from './portico.ts'
+import { eachTest, portico, PTY, textOf } from './portico.ts'
 
-const cleanups: (() => unknown)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
-})
-
-function setUp(files: Readonly<Record<string, string>>) {
-  const directory = project(files)
-  cleanups.push(() => directory.remove())
-  return directory
-}
-
-function start(...[args, options]: Parameters<typeof portico>): Portico {
-  const running = portico(['serve', ...args], options)
-  cleanups.push(() => running.stop('SIGQUIT'))
-  return running
-}
-
-async function textOf(url: string): Promise<string> {
-  const response = await fetch(url, { headers: { Connection: 'close' } })
-  return response.text()
-}
+const { cleanups, setUp, start } = eachTest({ args: ['serve'], stop: 'SIGQUIT' })
 
 /** A connection of its own, on which a request has been sent. */
 function sent(url: string, request: string, localAddress?: string): Socket {

@@ -27,6 +27,7 @@ import {
   type TestResponse,
 } from '../../src/exports/testing.ts'
 import { encodeRecord, FCGI_END_REQUEST, FCGI_STDOUT } from '../../src/protocol/fastcgi.ts'
+import { isAlive } from '../server/child.ts'
 
 const closers: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -351,7 +352,7 @@ describe.each(['pipes', 'socket'] as const)('cgiClient over %s', (stdio) => {
     const request = (await client(script, { timeout: 1_000 })).request({ target: '/' })
     await expect(request).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
     const pid = Number(await readFile(join(directory, 'pid'), 'utf8'))
-    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'))
+    await expect.poll(() => isAlive(pid)).toBe(false)
   })
 
   it('leaves no file in the temporary directory', async () => {
@@ -389,7 +390,7 @@ function end(appStatus: number, protocolStatus: number): Buffer {
 }
 
 /** A client for an application that responds to everything with these bytes. */
-async function clientOf(bytes: Buffer, close: boolean, timeout = 2_000): Promise<Client> {
+async function clientOf(bytes: Buffer, close: boolean, timeout = 20_000): Promise<Client> {
   const at = await serving((socket) => {
     socket.once('data', () => (close ? socket.end(bytes) : socket.write(bytes)))
     socket.resume()
@@ -421,7 +422,7 @@ describe('fastcgiClient', () => {
       'PORTICO_DISCONNECTED',
     ],
   ])('rejects %s', async (_, bytes, close, code) => {
-    const request = (await clientOf(bytes, close, close ? 2_000 : 300)).request({ target: '/' })
+    const request = (await clientOf(bytes, close, close ? 20_000 : 300)).request({ target: '/' })
     await expect(request).rejects.toMatchObject({ code })
   })
 })

@@ -173,9 +173,9 @@ test('an upgrade reaches the http.Server, and ends when the server closes', asyn
   let text = ''
   socket.on('data', (part: string) => (text += part))
   socket.write(upgrade)
-  await vi.waitFor(() => expect(text).toContain('/ws;'))
+  await expect.poll(() => text).toContain('/ws;')
   socket.write('frame')
-  await vi.waitFor(() => expect(text).toContain('frame'))
+  await expect.poll(() => text).toContain('frame')
   const closed = server!.close()
   await once(socket, 'end')
   socket.destroy()

@@ -40,9 +40,9 @@ test('100 (Continue) is not sent into the body of a response', async () => {
   })
   const head = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n'
   const { socket, text } = client(port, head)
-  await vi.waitFor(() => expect(text()).toContain('first;'))
+  await expect.poll(text).toContain('first;')
   socket.write('second')
-  await vi.waitFor(() => expect(text()).toMatch(/\r\n\r\nfirst;second$/))
+  await expect.poll(text).toMatch(/\r\n\r\nfirst;second$/)
   socket.destroy()
 })
 
@@ -129,7 +129,7 @@ test('empty lines do not keep an idle connection open', async () => {
 test('a connection without a request does not keep a server from closing', async () => {
   const port = await serve(hello)
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-  await vi.waitFor(() => expect(server!.connections).toBe(1))
+  await expect.poll(() => server!.connections).toBe(1)
   const started = Date.now()
   await server!.close()
   expect(Date.now() - started).toBeLessThan(5_000)
@@ -147,7 +147,7 @@ test('a client that uploads for longer than 2 s gets an early response', async (
     socket.write('x'.repeat(100))
   }
   socket.resume()
-  await vi.waitFor(() => expect(text()).toMatch(/hello$/))
+  await expect.poll(text).toMatch(/hello$/)
   socket.destroy()
 })
 
@@ -165,7 +165,7 @@ test('an unread body in chunks of one byte is read ahead only up to a limit', as
     'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n',
   )
   socket.write('1\r\nx\r\n'.repeat(200_000))
-  await vi.waitFor(() => expect(request?.readableLength).toBeGreaterThan(0))
+  await expect.poll(() => request?.readableLength).toBeGreaterThan(0)
   await sleep(4_500) // The server looks at the connection each second.
   expect(bufferedChunks(request!)).toBeLessThan(30_000)
   socket.destroy()

@@ -16,6 +16,7 @@ import {
 } from '../../src/exports/http.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
+import { eventually } from './applications.ts'
 
 let server: GatewayServer | undefined
 let socket: Socket | undefined
@@ -52,13 +53,6 @@ async function ask(port: number, bytes: string): Promise<string> {
   return text()
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  for (let tries = 0; !condition(); tries += 1) {
-    if (tries === 1_000) throw new Error('it never came about')
-    await sleep(5)
-  }
-}
-
 function request(line: string, ...headers: string[]): string {
   return [line, 'Host: a', ...headers, '', ''].join('\r\n')
 }
@@ -85,9 +79,9 @@ describe('Expect:', () => {
       port,
       request('POST / HTTP/1.1', ...expects, 'Content-Length: 4', 'Connection: close'),
     )
-    await until(() => text() === 'HTTP/1.1 100 Continue\r\n\r\n')
+    await eventually(() => text() === 'HTTP/1.1 100 Continue\r\n\r\n')
     open.write('abcd')
-    await until(() => text().endsWith('4 bytes'))
+    await eventually(() => text().endsWith('4 bytes'))
   })
 
   test('of HTTP/1.0 is ignored (RFC 9110, section 10.1.1)', async () => {
@@ -252,11 +246,11 @@ describe('Pipelined requests', () => {
       return ['.']
     })
     const { text } = client(port, request('GET / HTTP/1.1').repeat(total))
-    await until(() => started > 0)
+    await eventually(() => started > 0)
     await sleep(200)
     expect(started).toBe(64)
     bell.emit('ring')
-    await until(() => started === total && text().split('HTTP/1.1 200').length > total)
+    await eventually(() => started === total && text().split('HTTP/1.1 200').length > total)
   })
 
   test('are not run after one that is aborted', async () => {
@@ -269,7 +263,7 @@ describe('Pipelined requests', () => {
     })
     const rest = request('GET /2 HTTP/1.1').repeat(199)
     expect(await ask(port, request('GET /1 HTTP/1.1') + rest)).toMatch(/\r\nabcd$/)
-    await until(() => server!.connections === 0)
+    await eventually(() => server!.connections === 0)
     expect(started).toBe(64)
   })
 
@@ -284,10 +278,10 @@ describe('Pipelined requests', () => {
         return { close: () => (closed += 1), [Symbol.asyncIterator]: () => silence }
       })
       const { socket: gone } = client(port, request('GET / HTTP/1.1').repeat(total))
-      await until(() => started === Math.min(total, 64))
+      await eventually(() => started === Math.min(total, 64))
       await sleep(50) // Those that are too many stop the reading: that the client goes is not seen.
       gone.resetAndDestroy()
-      await until(() => server!.connections === 0)
+      await eventually(() => server!.connections === 0)
       expect({ aborted, closed }).toEqual({ aborted: started, closed: started })
       expect(started).toBe(Math.min(total, 64))
     },
@@ -298,7 +292,7 @@ describe('Pipelined requests', () => {
     const { socket: open, text } = client(port, '')
     for (let round = 1; round <= 20; round += 1) {
       open.write(request('GET / HTTP/1.1').repeat(100))
-      await until(() => text().split('HTTP/1.1 200 OK').length === round * 100 + 1)
+      await eventually(() => text().split('HTTP/1.1 200 OK').length === round * 100 + 1)
     }
   })
 })
@@ -332,13 +326,13 @@ test('The last response is not lost because of an unread request body', async ()
   open.on('data', (piece: string) => (text += piece))
   open.on('error', (error) => errors.push(error))
   open.write(request('POST /1 HTTP/1.1', 'Connection: close', 'Content-Length: 2000'))
-  await until(() => text.endsWith('hello'))
+  await eventually(() => text.endsWith('hello'))
   for (let i = 0; i < 20; i += 1) {
     open.write('x'.repeat(100))
     await sleep(5)
   }
   open.end(request('GET /2 HTTP/1.1'))
-  await until(() => open.destroyed)
+  await eventually(() => open.destroyed)
   expect(errors).toEqual([])
   expect(answered).toEqual(['/1'])
 })
@@ -471,7 +465,7 @@ test('A kept-alive connection keeps no listeners of requests whose bodies were r
         `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
       )
     }
-    await until(() => text().split('HTTP/1.1 200 OK').length === 2 * (i + 1) + 1)
+    await eventually(() => text().split('HTTP/1.1 200 OK').length === 2 * (i + 1) + 1)
   }
   const [connection] = sockets
   expect(served).toBe(20)

@@ -621,7 +621,8 @@ describe('The package node-fastcgi 2.0.0', () => {
 
   it('does not respond to a peer that closes its half of the connection', async () => {
     const server = await serve(async (environ, startResponse) => {
-      await sleep(20)
+      const signal = environ['portico.signal']
+      await eventually(() => signal.aborted)
       return hello(environ, startResponse)
     })
     const client = new Client(server)

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import express from 'express'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { HTTPHandler } from '../../src/exports/http.ts'
 import type { NodeRequest } from '../../src/exports/node.ts'
@@ -56,9 +56,7 @@ describe('Express and ws in one http.Server', () => {
       const messages = messagesOf(client)
       await once(client, 'open')
       client.send('é'.repeat(70_000))
-      await vi.waitFor(() => {
-        expect(messages).toEqual([`${mount ?? ''}/chat room=1`, 'é'.repeat(70_000)])
-      })
+      await expect.poll(() => messages).toEqual([`${mount ?? ''}/chat room=1`, 'é'.repeat(70_000)])
       expect(await (await fetch(`http://${base}/page`)).text()).toBe('page')
       client.close()
       await once(client, 'close')
@@ -108,7 +106,7 @@ describe('close() does not wait for an upgraded connection whose client has left
     let text = ''
     client.on('data', (part: string) => (text += part)).on('error', () => {})
     client.write(UPGRADE)
-    await vi.waitFor(() => expect(text).toContain('\r\n\r\n'))
+    await expect.poll(() => text).toContain('\r\n\r\n')
     if (when === 'before') client.end()
     const closed = server!.close({ timeout: 4_000 })
     if (when === 'after') client.end()

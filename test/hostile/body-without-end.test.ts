@@ -4,7 +4,7 @@
  */
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
@@ -110,7 +110,7 @@ describe.each(BODIES)('A body of CONTENT_LENGTH bytes %s, and no end', (_, stdin
 
 it('Bytes after the body neither wait in memory nor hold up another request', async () => {
   const peer = new Peer(path).send(open(1, '/unread', [record(5, 1, 'abcde')]))
-  await vi.waitFor(() => expect(unread).toBe(1))
+  await expect.poll(() => unread).toBe(1)
   // More than the high-water mark, also of several requests.
   const block = record(5, 1, Buffer.alloc(65_528))
   for (let i = 0; i < 512; i += 1) peer.send(block)

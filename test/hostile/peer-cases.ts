@@ -268,7 +268,10 @@ export function testPeers({ protocols, command, withoutDescriptors }: Tested): v
     it('portico.signal aborts when the peer disconnects', async () => {
       const own = await target()
       const peer = open(own, protocol).send(waiting[protocol])
-      await sleep(50)
+      // This request, and those that ask for the counts.
+      let asked = 0
+      const begun = async () => (await counts(own)).begun - (asked += 1)
+      await expect.poll(begun).toBe(1)
       peer.destroy()
       await expect.poll(async () => (await counts(own)).aborted).toBe(1)
     })

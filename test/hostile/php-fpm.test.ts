@@ -27,7 +27,7 @@ const application: Application = async (environ, startResponse) => {
 const QUIET = 100
 
 /** How long to wait for the expected bytes, in ms. */
-const PATIENCE = 5_000
+const PATIENCE = 20_000
 
 /** Describes what an application sent, in the notation of the rows. */
 function describeReceived(received: Buffer): string[] {

@@ -4,17 +4,8 @@ import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { start, temporaryDirectory } from '../server/child.ts'
-import {
-  client,
-  inDirectory,
-  isAlive,
-  portico,
-  PROGRAM,
-  serve,
-  statusOf,
-  type Served,
-} from './portico.ts'
+import { isAlive, start, temporaryDirectory } from '../server/child.ts'
+import { client, inDirectory, portico, PROGRAM, serve, statusOf, type Served } from './portico.ts'
 
 const here = inDirectory()
 

@@ -1,5 +1,5 @@
 /** Runs the command `portico` as a user would. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
@@ -108,15 +108,6 @@ export function client({ socket }: { readonly socket: string }) {
       return Buffer.from(response.body).toString()
     },
     close: () => kept.close(),
-  }
-}
-
-/** Whether a process exists; a zombie does not count. */
-export function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  } catch {
-    return false
   }
 }
 

@@ -73,10 +73,10 @@ describe.each(stores)('%s', (_store, make) => {
     store = make()
   })
 
-  async function ask(cookie: string, before: Action, after = show, wait?: Promise<unknown>) {
+  async function ask(cookie: string, before: Action, after = show, wait?: () => Promise<unknown>) {
     const app: Application = async function* (environ, startResponse) {
       const current = environ['portico.session']
-      await wait
+      await wait?.()
       before(current)
       startResponse(OK, [])
       yield JSON.stringify(current.data)
@@ -97,9 +97,12 @@ describe.each(stores)('%s', (_store, make) => {
     async ({ endIt, actions: [before, after] }) => {
       const { cookie = '' } = await ask('', ({ data }) => void (data['user'] = 'ada'))
       const gate = new EventEmitter()
-      const late = ask(cookie, before, after, once(gate, 'open'))
-      // The late request has loaded the session by now.
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      const loaded = once(gate, 'wait')
+      const late = ask(cookie, before, after, () => {
+        gate.emit('wait')
+        return once(gate, 'open')
+      })
+      await loaded
       await ask(cookie, endIt)
       gate.emit('open')
       const { set, errors } = await late

@@ -311,7 +311,7 @@ it.each([
     const turns = [link(join(directory, outside)), link(join(root, inside))].join('; ')
     const swapping = spawn('sh', ['-c', `while :; do ${turns}; done`])
     try {
-      await vi.waitFor(() => statSync(swapped), { timeout: 5000 })
+      await vi.waitFor(() => statSync(swapped), { timeout: 20_000 })
       const app = staticFiles(root, { precompressed: true })
       const statuses = new Set<string>()
       const until = Date.now() + 800

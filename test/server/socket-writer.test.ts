@@ -112,7 +112,7 @@ describe('closeAfterResponse()', () => {
     for (let part = 0; part < 4; part += 1) {
       const read = ours.bytesRead
       peer.write('more')
-      await vi.waitFor(() => expect(ours.bytesRead).toBe(read + 4))
+      await expect.poll(() => ours.bytesRead).toBe(read + 4)
       vi.advanceTimersByTime(LINGER_SILENCE)
       expect(ours.destroyed).toBe(false)
     }
@@ -127,7 +127,7 @@ describe('closeAfterResponse()', () => {
     for (let time = LINGER_SILENCE; time < LINGER_TIME; time += LINGER_SILENCE) {
       const read = ours.bytesRead
       peer.write('more')
-      await vi.waitFor(() => expect(ours.bytesRead).toBe(read + 4))
+      await expect.poll(() => ours.bytesRead).toBe(read + 4)
       vi.advanceTimersByTime(LINGER_SILENCE)
       expect(ours.destroyed).toBe(false)
     }

@@ -98,7 +98,7 @@ function held(): number {
 }
 
 async function* slowly() {
-  for (let count = 0; count < 12; count += 1) {
+  for (let count = 0; count < 24; count += 1) {
     yield 'a'
     await sleep(50)
   }
@@ -372,11 +372,11 @@ describe('A connection of openHttp()', () => {
 
   it('does not time out while the test itself reads slowly', async () => {
     const place = await serveBytes(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(4_000_000)}`)
-    const connection = await openHttp(place, { timeout: 100 })
+    const connection = await openHttp(place, { timeout: 1_000 })
     closers.push(() => connection.close())
     let size = 0
     for await (const chunk of (await connection.stream()).chunks()) {
-      if (size === 0) await sleep(200)
+      if (size === 0) await sleep(1_500)
       size += chunk.length
     }
     expect(size).toBe(4_000_000)
@@ -388,7 +388,7 @@ describe('A connection of openHttp()', () => {
         if (bytes.toString().endsWith('0\r\n\r\n')) socket.write(answerWith('thanks'))
       })
     })
-    const response = await httpRequest(place, { body: slowly() }, { timeout: 400 })
+    const response = await httpRequest(place, { body: slowly() }, { timeout: 1_000 })
     expect(String(response.body)).toBe('thanks')
   })
 

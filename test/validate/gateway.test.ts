@@ -112,12 +112,15 @@ describe('A body that is not closed:', () => {
       await validator(hello, { warn })(environ, startResponse)
     }
     await lose()
-    await vi.waitFor(() => {
+    const collected = () => {
       collect()
-      expect(warnings).toEqual([
+      return warnings
+    }
+    await expect
+      .poll(collected)
+      .toEqual([
         'gateway: the body of GET "/lost" was garbage-collected; the gateway must close it first',
       ])
-    })
   })
 
   test('the validator warns if the process exits first', async () => {
