@@ -11,7 +11,7 @@ import { contentLength } from '../src/environ/environ.ts'
 import { log } from '../src/log.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { PeerError } from '../src/errors.ts'
-import { emptySource, Input, type ByteSource } from '../src/request/input.ts'
+import { afterContinue, emptySource, Input } from '../src/request/input.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { checkOptions } from '../src/options/check.ts'
 import { OPTIONS, type OptionsOf } from '../src/options/table.ts'
@@ -33,6 +33,7 @@ import {
 } from '../src/server/connections/http.ts'
 import { serveDirectly } from '../src/server/connections/direct-request.ts'
 import { drained } from '../src/server/socket-writer.ts'
+import { WriteBatch } from '../src/server/write-batch.ts'
 import type {
   Application,
   Body,
@@ -85,11 +86,13 @@ export class HTTPHandler {
   #serve(server: Server, application: Application, options: HTTPOptions): void {
     allowHalfOpen(server)
     const Handler = options.requestHandler ?? HTTPRequestHandler
+    const batch = new WriteBatch()
     function begin(request: IncomingMessage, response: ServerResponse, waits: boolean): void {
       if (!request.socket.writable) return // The last response of the connection has been sent.
       const handler = new Handler(request, response, options)
       handler.clientWaits = waits
       handler.application = application
+      handler.batch = batch
       connectionOf(request.socket)?.begin(handler)
     }
     server.on('request', (request, response) => begin(request, response, false))
@@ -120,6 +123,8 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
   clientWaits = false
   /** What `begin` runs; a server sets it. */
   application: Application | null = null
+  /** Sends the ends of responses together; a server sets it. */
+  batch: WriteBatch | null = null
   readonly #maxHeaders: number
   readonly #highWaterMark: number
   #input: Input | null = null
@@ -220,7 +225,8 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     const unread = !request.complete && hasBody(request) && this.#input?.unread !== 0
     if (unread) discardBody(request, response)
     if (complete) {
-      response.end(this.#pending ?? '', 'latin1')
+      if (this.batch === null) this.sendBatched()
+      else this.batch.add(this)
     } else {
       if (this.#pending !== null) response.write(this.#pending, 'latin1')
       else if (this.headersSent) flushHead(response)
@@ -230,20 +236,12 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
       if (response.socket !== null) close()
       else response.once('socket', close)
     }
-    this.#pending = null
+  }
+
+  /** Sends the end of a complete response. */
+  sendBatched(): void {
+    this.response.end(this.#pending ?? '', 'latin1')
   }
 }
 
 const STDERR = new ErrorLog(log)
-
-/** Calls `goOn` before the body is read for the first time. */
-function afterContinue(source: ByteSource, goOn: () => void): ByteSource {
-  let waiting = true
-  return {
-    read(size) {
-      if (waiting) goOn()
-      waiting = false
-      return source.read(size)
-    },
-  }
-}

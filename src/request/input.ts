@@ -35,6 +35,18 @@ const NEWLINE = 0x0a
 /** A source of no bytes. */
 export const emptySource: ByteSource = { read: () => null }
 
+/** `source`, with a call of `goOn` before it is read for the first time. */
+export function afterContinue(source: ByteSource, goOn: () => void): ByteSource {
+  let waiting = true
+  return {
+    read(size) {
+      if (waiting) goOn()
+      waiting = false
+      return source.read(size)
+    },
+  }
+}
+
 /** A source over bytes in memory. */
 export function bytesSource(bytes: Uint8Array): ByteSource {
   let rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

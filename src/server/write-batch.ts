@@ -1,30 +1,45 @@
-/** Sends the small responses of one event-loop turn together. */
+/** Sends the responses of one event-loop turn together. */
 import type { Socket } from 'node:net'
 import { NO_PARTS, type Part } from '../protocol/part.ts'
 import { writeParts } from './socket-writer.ts'
 
-/** The most connections that wait, and the most parts that wait on one of them. */
+/** The most responses that wait, and the most parts that wait on one connection. */
 const MAX_BATCH = 16
 
+/** Milliseconds after which no further request is run before the responses that wait are sent. */
+const MAX_DELAY = 1
+
+/** What has bytes to send at the end of this turn. */
+interface Batched {
+  /** Sends them. It must not throw. */
+  sendBatched(): void
+}
+
 /**
- * The connections of one server that have bytes to send at the end of this turn.
+ * What one server has to send at the end of this turn.
  *
  * Each write wakes the web server, which costs as much as a small application. If several responses
  * arrive together, the web server wakes once. (Redis sends its replies like this.)
  */
 export class WriteBatch {
-  #waiting: BatchedWriter[] = []
+  #waiting: Batched[] = []
+  #since = 0
 
-  /** Flushes `writer` when the requests of this turn have been run. */
-  add(writer: BatchedWriter): void {
-    if (this.#waiting.length === 0) setImmediate(this.#flush)
-    if (this.#waiting.push(writer) === MAX_BATCH) this.#flush()
+  /** Calls `batched` when the requests of this turn have been run. */
+  add(batched: Batched): void {
+    const count = this.#waiting.push(batched)
+    if (count === 1) {
+      this.#since = performance.now()
+      setImmediate(this.#send)
+    } else if (count === MAX_BATCH || performance.now() - this.#since > MAX_DELAY) {
+      this.#send()
+    }
   }
 
-  readonly #flush = () => {
+  readonly #send = () => {
     const all = this.#waiting
     this.#waiting = []
-    for (const writer of all) writer.flush()
+    for (const batched of all) batched.sendBatched()
   }
 }
 
@@ -32,26 +47,25 @@ export class WriteBatch {
 export class BatchedWriter {
   readonly #socket: Socket
   readonly #batch: WriteBatch
-  readonly #onFlushed: () => void
+  readonly #onSent: () => void
   #parts = NO_PARTS as Part[]
 
-  constructor(socket: Socket, batch: WriteBatch, onFlushed: () => void) {
+  constructor(socket: Socket, batch: WriteBatch, onSent: () => void) {
     this.#socket = socket
     this.#batch = batch
-    this.#onFlushed = onFlushed
+    this.#onSent = onSent
   }
 
   get pending(): boolean {
     return this.#parts.length > 0
   }
 
-  add(part: Part): void {
-    if (this.#parts.length === 0) {
-      this.#parts = [part] // Usually the only one, but push() would reserve room for seventeen.
-      this.#batch.add(this)
-    } else if (this.#parts.push(part) > MAX_BATCH) {
-      this.write()
-    }
+  /** Adds all parts of the end of a response: once they are sent, the connection may be closed. */
+  add(parts: Part[]): void {
+    const isFirst = this.#parts.length === 0
+    this.#parts = isFirst ? parts : [...this.#parts, ...parts]
+    if (isFirst) this.#batch.add(this)
+    else if (this.#parts.length > MAX_BATCH) this.write()
   }
 
   /** Sends the parts now. */
@@ -62,8 +76,8 @@ export class BatchedWriter {
   }
 
   /** Called by the batch. */
-  flush(): void {
+  sendBatched(): void {
     this.write()
-    this.#onFlushed()
+    this.#onSent()
   }
 }

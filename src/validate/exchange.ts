@@ -154,6 +154,8 @@ export class Exchange {
   /// ## The body
   /// - Every chunk is a Uint8Array or a string. A string is sent as UTF-8. An empty chunk is allowed
   ///   and sends nothing.
+  /// - The bytes of a Uint8Array do not change any more, because they may be sent later.
+  ///   *(not checked)*
   /// - `startResponse` is called before the first chunk. A generator may call it in its first step.
   /// - If there is a Content-Length, the body has that many bytes.
   /// - The body of a 1xx, 204 or 304 response is empty. *Warning:* a body for HEAD, which the gateway

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
+import { endRequestText } from '../../src/protocol/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../../src/protocol/fastcgi-web-server.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
@@ -109,6 +110,20 @@ describe('FastCGI requests that arrive in one chunk', () => {
     socket.end(record(5, 1))
     await once(socket, 'close')
     expect(failure).toBeUndefined()
+  })
+
+  it('get complete responses on connections without KEEP_CONN, with and without log lines', async () => {
+    const sockets = Array.from({ length: 40 }, () => connect(`${directory.path}/s`))
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+    const responses = sockets.map(async (socket) => Buffer.concat(await socket.toArray()))
+    // The server reads all of them in one turn.
+    for (const [i, socket] of sockets.entries()) {
+      socket.write(fastcgi(1, ['/log', '/a', '/large'][i % 3]!, '', false))
+    }
+    const end = endRequestText(1, 0, 0)
+    for (const bytes of await Promise.all(responses)) {
+      expect(bytes.toString('latin1', bytes.length - end.length)).toBe(end)
+    }
   })
 
   it('get their log lines before their responses', async () => {

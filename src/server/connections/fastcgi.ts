@@ -13,7 +13,7 @@ import { OPTIONS } from '../../options/table.ts'
 import { ApplicationConnection } from '../../protocol/fastcgi-application.ts'
 import type { AbortCause, ApplicationEvent } from '../../protocol/fastcgi-events.ts'
 import { FCGI_AUTHORIZER, FCGI_STDERR, headerText } from '../../protocol/fastcgi.ts'
-import { COPIED, NO_PARTS, type Part } from '../../protocol/part.ts'
+import { NO_PARTS, type Part } from '../../protocol/part.ts'
 import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
 import { closeAfterResponse } from '../closing.ts'
 import type { Give } from '../connection.ts'
@@ -157,11 +157,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     // In this order, because the id is inactive after its end.
     const logged = log === '' ? NO_PARTS : this.#protocol.stderr(id, log)
     const end = this.#protocol.end(id, parts, appStatus)
-    const records = logged.length === 0 ? end : [...logged, ...end]
-    let size = 0
-    for (const { length } of records) size += length
-    if (size > COPIED) writeParts(this.socket, records)
-    else for (const record of records) this.#ends.add(record)
+    this.#ends.add(logged.length === 0 ? end : [...logged, ...end])
   }
 
   /**
