@@ -179,7 +179,7 @@ function addPrefix(environ: Environ, prefix: string): void {
 }
 
 function isPort(text: string): boolean {
-  return /^\d{1,5}$/.test(text) && Number(text) > 0 && Number(text) <= 65_535
+  return /^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535
 }
 
 function usualPort(environ: Environ): string {
@@ -188,13 +188,24 @@ function usualPort(environ: Environ): string {
 
 /**
  * Reads 192.0.2.1, 192.0.2.1:80, 2001:db8::1 and [2001:db8::1]:80; undefined for a name or an
- * obfuscated identifier. IPv4 in IPv6 is IPv4, as in the REMOTE_ADDR of a direct connection.
+ * obfuscated identifier. An address has the spelling of a direct connection's REMOTE_ADDR: IPv4 in
+ * IPv6 is IPv4, and IPv6 is short and in lower case (RFC 5952).
  */
 function readAddress(text: string): string | undefined {
   const address = text.replace(/^\[([^\]]*)\](?::\d+)?$|^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1$2')
-  if (isIP(address) === 0 || address.includes('%')) return undefined
-  const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address) ?? []
-  return mapped ?? address
+  const version = isIP(address)
+  if (version === 4) return address
+  if (version === 0 || address.includes('%')) return undefined
+  const short = new URL(`http://[${address}]`).hostname.slice(1, -1)
+  const [, high, low] = /^::ffff:([\da-f]+):([\da-f]+)$/.exec(short) ?? []
+  if (high === undefined || low === undefined) return short
+  return [high, low].flatMap(twoBytes).join('.')
+}
+
+/** The bytes of a group of an IPv6 address. */
+function twoBytes(group: string): [number, number] {
+  const value = Number.parseInt(group, 16)
+  return [value >> 8, value & 0xff]
 }
 
 const HOST = /^(\[[\da-f:.]+\]|[\w.~-]+)(?::(\d{1,5}))?$/i

@@ -81,10 +81,13 @@ function parameterText(name: string, value: unknown, isPlain: boolean): string {
   const quoted = (text: string) => `${name}="${text.replace(/["\\]/g, '\\$&')}"`
   if (name.endsWith('*')) return `${name}=${EXTENDED.test(value) ? value : extended(value)}`
   if (NOT_FIELD_VALUE.test(value.replace(/[\u0100-\uffff]/g, ''))) return quoted(value)
-  if (!/[^\t -~]/.test(value)) return quoted(value)
+  if (!/[^\t -~]/.test(value) && !(name === 'filename' && ESCAPE.test(value))) return quoted(value)
   const plain = quoted(value.replace(/[^\t -~]/gu, '_'))
   return isPlain ? plain : `${plain}; ${name}*=${extended(value)}`
 }
+
+/** Some browsers decode this in `filename` (RFC 6266, appendix D). */
+const ESCAPE = /%[\da-f]{2}/i
 
 /** An ext-value: a charset, a language, and percent-encoded text (RFC 8187, section 3.2.1). */
 const EXTENDED = /^[\w-]+'[\w-]*'(?:[\w!#$&+.^`|~-]|%[\da-f]{2})*$/i
@@ -175,7 +178,8 @@ export class Headers {
   /**
    * Appends a header with parameters: `addHeader('Content-Disposition', 'attachment', { filename:
    * 'a.txt' })`. An underscore in a parameter's name becomes a dash. A value that is not ASCII is
-   * sent twice: in `name*` (RFC 8187), and in `name` with '_' for what is not ASCII.
+   * sent twice: in `name*` (RFC 8187), and in `name` with '_' for what is not ASCII. So is a
+   * `filename` that looks percent-encoded.
    */
   addHeader(name: string, value: string | null, parameters: HeaderParameters = {}): void {
     const parts = value === null ? [] : [value]

@@ -92,6 +92,11 @@ it.each([
   ['::ffff:203.0.113.9', '203.0.113.9'],
   ['::FFFF:203.0.113.9', '203.0.113.9'],
   ['[::ffff:203.0.113.9]:80', '203.0.113.9'],
+  ['::ffff:cb00:7109', '203.0.113.9'],
+  ['0:0:0:0:0:ffff:203.0.113.9', '203.0.113.9'],
+  ['::ffff:0:1', '0.0.0.1'],
+  ['2001:0DB8:0:0::0001', '2001:db8::1'],
+  ['::1', '::1'],
   ['2001:db8::1', '2001:db8::1'],
 ])('proxyFix writes the client %s as a direct connection does: %s', (value, client) => {
   expect(fixed({ HTTP_X_FORWARDED_FOR: value }, {})).toMatchObject({ REMOTE_ADDR: client })
@@ -210,12 +215,14 @@ describe('proxyFix with other fields accepts', () => {
       { fields: ALL },
       { HTTP_HOST: 'inner:81', SERVER_PORT: '81' },
     ],
-    ...['8x', '0', '65536', '-1'].map((port): [string, Partial<Environ>, object, object] => [
-      `no invalid port ${port}`,
-      { HTTP_X_FORWARDED_PORT: port },
-      { fields: ALL },
-      {},
-    ]),
+    ...['8x', '0', '65536', '-1', '0443'].map(
+      (port): [string, Partial<Environ>, object, object] => [
+        `no invalid port ${port}`,
+        { HTTP_X_FORWARDED_PORT: port },
+        { fields: ALL },
+        {},
+      ],
+    ),
     [
       'no host with an invalid port',
       { HTTP_X_FORWARDED_HOST: 'a.example:65536' },

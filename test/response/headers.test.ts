@@ -130,6 +130,8 @@ describe('Headers', () => {
 
   test.each([
     ['naïve.txt', 'filename="na_ve.txt"; filename*=UTF-8\'\'na%C3%AFve.txt'],
+    ['100%.txt', 'filename="100%.txt"'],
+    ['a%41.txt', 'filename="a%41.txt"; filename*=UTF-8\'\'a%2541.txt'],
     ['файл.txt', 'filename="____.txt"; filename*=UTF-8\'\'%D1%84%D0%B0%D0%B9%D0%BB.txt'],
     ['🦀 "a".txt', 'filename="_ \\"a\\".txt"; filename*=UTF-8\'\'%F0%9F%A6%80%20%22a%22.txt'],
     ['plain.txt', 'filename="plain.txt"'],
