@@ -21,7 +21,7 @@ import { Watcher } from './watcher.ts'
 /** What `develop` needs. */
 export interface DevelopmentSettings extends Omit<ChildSettings, 'listeners' | 'fault'> {
   readonly directory: string
-  /** `asked` is false for a default, in place of which the next free port will do. */
+  /** `asked` is false for a default port: if that is in use, the next free port is taken. */
   readonly listeners: readonly (ListenerSettings & { readonly asked: boolean })[]
   readonly env: NodeJS.ProcessEnv
   readonly execArgv: readonly string[]

@@ -46,7 +46,7 @@ function exactly(finding: Finding, { address, text }: Backend): Finding {
   }
 }
 
-/** The only socket beside a missing one, or of its name, on which something listens. */
+/** The only other socket that listens in the same directory or has the same name; undefined for several. */
 function otherSocket(wanted: string | undefined): string | undefined {
   if (wanted === undefined) return undefined
   const paths = unixListeners()

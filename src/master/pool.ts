@@ -51,7 +51,7 @@ export class Pool {
   /** The workers that run, and those that complete their last requests. */
   readonly #processes = new Set<WorkerProcess>()
   /** Connections that arrived while no worker was ready. */
-  #homeless: { readonly listener: number; readonly handle: SocketHandle }[] = []
+  #unassigned: { readonly listener: number; readonly handle: SocketHandle }[] = []
   readonly #backoff = new Backoff()
   #watch: NodeJS.Timeout | undefined
   #started = false
@@ -157,7 +157,8 @@ export class Pool {
     }
     const old = slot.worker
     slot.worker = next
-    for (const { listener, handle } of this.#homeless.splice(0)) this.#pass(next, listener, handle)
+    for (const { listener, handle } of this.#unassigned.splice(0))
+      this.#pass(next, listener, handle)
     old?.retire(next, this.#options.shutdownTimeout)
     return old
   }
@@ -174,7 +175,7 @@ export class Pool {
     const to = this.#takerFor(from)
     if (to) to.take(listener, handle, () => this.#pass(from, listener, handle))
     else if (this.#stopping) handle.close()
-    else this.#homeless.push({ listener, handle })
+    else this.#unassigned.push({ listener, handle })
   }
 
   #takerFor(from: WorkerProcess): WorkerProcess | undefined {
@@ -236,7 +237,7 @@ export class Pool {
     if (delay > 0) logEntry(`The next worker starts in ${delay / 1000} s`, 'warn')
     slot.timer = setTimeout(() => {
       if (this.#stopping || slot.worker !== null || !this.#slots.includes(slot)) return
-      this.#replace(slot).catch(() => {}) // `#startFailed` goes on.
+      this.#replace(slot).catch(() => {}) // `#startFailed` has logged it, and tries again.
     }, delay)
   }
 
@@ -307,7 +308,7 @@ export class Pool {
     this.#stopping = true
     clearInterval(this.#watch)
     for (const { timer } of this.#slots) clearTimeout(timer)
-    for (const { handle } of this.#homeless.splice(0)) handle.close()
+    for (const { handle } of this.#unassigned.splice(0)) handle.close()
     const all = this.workers
     for (const worker of all) worker.close(this.#options.shutdownTimeout, takeWaiting)
     await Promise.all(all.map(({ exited }) => exited))

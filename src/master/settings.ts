@@ -35,8 +35,9 @@ export function applicationFiles(file: string, mounts: readonly MountSettings[])
 /** Times are in milliseconds. An absent value means the default in `DEFAULTS`. */
 export interface ServeSettings {
   /**
-   * The application's file, or the first directory of scripts if those are all: an absolute path in which symbolic links are NOT resolved, so that a
-   * reload after `ln -sfn releases/2 current` loads the new release.
+   * The application's file; if only directories of scripts are served, the first of them. An absolute
+   * path in which symbolic links are NOT resolved, so that a reload after `ln -sfn releases/2 current`
+   * loads the new release.
    */
   readonly file: string
   /** The working directory, with its links not resolved; each worker enters it again. */

@@ -1,4 +1,4 @@
-/** The conformance suite through every gateway of Portico, each at two mount points. */
+/** The conformance suite through every gateway of Portico, at two mount points. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -30,7 +30,12 @@ it('The conformance suite runs over each gateway of src/gateways.ts', () => {
 })
 
 const places = gateways.flatMap((gateway, index) =>
-  ['', '/mnt'].map((mount) => ({ gateway, mount, where: `${gateway.name} at '${mount}'`, index })),
+  gateway.mounts.map((mount) => ({
+    gateway,
+    mount,
+    where: `${gateway.name} at '${mount}'`,
+    index,
+  })),
 )
 
 describe.each(places)('The conformance suite over $where:', ({ gateway, mount, index }) => {

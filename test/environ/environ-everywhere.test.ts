@@ -218,9 +218,10 @@ const policies: readonly Policy[] = [
   },
 ]
 
-/** A gateway or server that runs the application at both mount points. */
+/** A gateway or server that runs the application at its mount points. */
 interface Everywhere {
   readonly name: string
+  readonly mounts: readonly string[]
   readonly program?: 'apache2' | 'nginx'
   /** Resolves to a client for each mount point. */
   start: () => Promise<(mount: string) => Client>
@@ -235,9 +236,10 @@ let script: string
 const everywhere: readonly Everywhere[] = [
   ...gateways.map((gateway) => ({
     name: gateway.name,
+    mounts: gateway.mounts,
     async start() {
       const clients = new Map<string, Client>()
-      for (const mount of mounts) {
+      for (const mount of gateway.mounts) {
         const served = await gateway.serve({ application, script, directory, mount, variables: {} })
         closers.push(() => served.close())
         clients.set(mount, served.client)
@@ -247,13 +249,15 @@ const everywhere: readonly Everywhere[] = [
   })),
   {
     name: 'Apache as our manual has it (mod_cgid)',
+    mounts,
     program: 'apache2',
     // 'on', because `plain` of test/servers/apache.ts removes 'AllowEncodedSlashes On'.
     start: () => serveApache('CGIPassAuth On', 'AllowEncodedSlashes on'),
   },
-  { name: 'Apache as it comes (mod_cgid)', program: 'apache2', start: () => serveApache() },
+  { name: 'Apache as it comes (mod_cgid)', mounts, program: 'apache2', start: () => serveApache() },
   {
     name: 'nginx (FastCGI)',
+    mounts,
     program: 'nginx',
     async start() {
       const socket = join(directory, 'nginx.sock')
@@ -303,7 +307,7 @@ const PLAIN: Variables = {
   'wsgi.url_scheme': 'http',
 }
 
-describe.each(everywhere)('The environ over $name', ({ name, program, start }) => {
+describe.each(everywhere)('The environ over $name', ({ name, mounts: tested, program, start }) => {
   const { available, hint } = program ? installed(program) : { available: true, hint: '' }
 
   describe.skipIf(!available)(`is the same${hint}`, () => {
@@ -313,7 +317,7 @@ describe.each(everywhere)('The environ over $name', ({ name, program, start }) =
       clientAt = await start()
     })
 
-    describe.each(mounts)('mounted at "%s"', (mount) => {
+    describe.each(tested)('mounted at "%s"', (mount) => {
       it.each(asked.map((each) => [each.name, each] as const))('for %s', async (_, each) => {
         const { request } = each
         const policy = policies.find(

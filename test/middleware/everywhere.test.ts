@@ -159,7 +159,7 @@ afterAll(() => {
 })
 
 const deployments = gateways.flatMap((gateway) =>
-  ['', '/mnt'].map((mount) => ({ gateway, mount, where: `${gateway.name} at '${mount}'` })),
+  gateway.mounts.map((mount) => ({ gateway, mount, where: `${gateway.name} at '${mount}'` })),
 )
 
 describe.each(deployments)('$where', ({ gateway, mount }) => {
