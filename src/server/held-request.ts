@@ -17,6 +17,8 @@ export interface HeldRequest {
   /** Without the query, which may contain secrets. */
   readonly path: string
   readonly waitsFor: Wait
+  /** Whether the head of the response has been sent. */
+  readonly responding: boolean
 }
 
 /** How far the application has come with the request body. */
@@ -27,13 +29,22 @@ export interface BodyProgress {
   readonly awaited: boolean
 }
 
+/** The requests that run on the connections of some servers. */
+export function heldBy(
+  servers: readonly { readonly open: Iterable<{ held?(): HeldRequest[] }> }[],
+): HeldRequest[] {
+  return servers.flatMap(({ open }) =>
+    Array.from(open, (connection) => connection.held?.() ?? []).flat(),
+  )
+}
+
 /** The request of a gateway whose variables are in `environ`. */
 export function heldRequest(
-  key: { readonly environ: Environ | null },
+  key: { readonly environ: Environ | null; readonly headersSent: boolean },
   socket: Socket,
   body: BodyProgress | null,
 ): HeldRequest {
-  const { environ } = key
+  const { environ, headersSent: responding } = key
   const target = environ?.['REQUEST_URI']
   const path = (environ?.SCRIPT_NAME ?? '') + (environ?.PATH_INFO ?? '')
   return {
@@ -41,6 +52,7 @@ export function heldRequest(
     method: environ?.REQUEST_METHOD ?? '',
     path: target === undefined ? percentEncode(path, /[^!-~]/g) : withoutQuery(target),
     waitsFor: waitOf(socket, body),
+    responding,
   }
 }
 

@@ -8,7 +8,7 @@ import type { SocketHandle } from '../node-internals/hand-over.ts'
 import { createHandler } from '../process/server-handler.ts'
 import { EXIT_TIME, MAX_LOGGED } from '../process/shutdown.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
-import type { HeldRequest } from '../server/held-request.ts'
+import { heldBy, type HeldRequest } from '../server/held-request.ts'
 import { show } from '../text.ts'
 import {
   forDescriptor,
@@ -128,9 +128,7 @@ export class Worker {
 
   /** The requests that are running. */
   #held(): HeldRequest[] {
-    return this.#servers.flatMap(({ open }) =>
-      Array.from(open, (connection) => connection.held?.() ?? []).flat(),
-    )
+    return heldBy(this.#servers)
   }
 
   /** The application does not start: the master logs why, and decides what follows. */

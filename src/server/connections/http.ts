@@ -256,13 +256,14 @@ export class HTTPConnection implements Connection {
   /** A WebSocket is open for as long as it likes, and is not among them. */
   held(): HeldRequest[] {
     return this.#exchanges.map((exchange) => {
-      const { request } = exchange
+      const { request, response } = exchange
       const awaited = !request.complete && request.readableFlowing === true
       return {
         key: exchange,
         method: request.method ?? '',
         path: withoutQuery(request.url ?? ''),
         waitsFor: waitOf(this.#socket, { awaited, queued: request.readableLength }),
+        responding: response.headersSent,
       }
     })
   }

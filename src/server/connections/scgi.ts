@@ -23,6 +23,7 @@ import { logWrongProtocol } from '../wrong-protocol.ts'
 export interface SCGIRequest {
   readonly environ: Environ | null
   readonly input: BodyQueue | null
+  readonly headersSent: boolean
   start(application: Application): void
   abort(): void
   disconnected(reason?: Error): void
