@@ -39,7 +39,7 @@ export async function run(
     if (error instanceof ConfigurationError) {
       const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
       const listenCounts = code === 'EADDRINUSE' && options.gateway === undefined
-      const hint = listenCounts ? '; set PORTICO_LISTEN to another address' : ''
+      const hint = listenCounts ? ': set PORTICO_LISTEN' : ''
       reportIfUncaught(error, error.message + hint)
     }
     throw error

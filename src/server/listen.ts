@@ -2,6 +2,7 @@
 import cluster from 'node:cluster'
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import type { Server } from 'node:net'
+import { dirname } from 'node:path'
 import { ConfigurationError, PorticoError } from '../errors.ts'
 import type { Options } from '../options/options.ts'
 import { OPTIONS } from '../options/table.ts'
@@ -51,6 +52,42 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'no such host',
   EPERM: 'permission denied',
   EROFS: 'on a read-only file system',
+}
+
+/** What to do about an error code of the system. */
+const STEPS: Readonly<Record<'tcp' | 'unix', Readonly<Record<string, string>>>> = {
+  tcp: {
+    EADDRINUSE: 'Stop that process, or choose another port',
+    EADDRNOTAVAIL: 'Choose one that it has, such as 127.0.0.1',
+    ENOTFOUND: 'Choose an address, such as 127.0.0.1',
+  },
+  unix: {
+    EACCES:
+      'This user may not create files in DIRECTORY: choose another directory, or change its owner',
+    EADDRINUSE: 'Stop that process, or choose another path',
+    EEXIST: 'Stop that process, or choose another path',
+    ENOENT: 'Create the directory: mkdir -p DIRECTORY',
+    ENOTDIR: 'DIRECTORY is not a directory, or is below a file: choose another path',
+    EPERM:
+      'This user may not create files in DIRECTORY: choose another directory, or change its owner',
+    EROFS: 'Choose a directory that can be written to, such as one below /run',
+  },
+}
+
+/** A port below it is for root. */
+const FIRST_UNPRIVILEGED_PORT = 1024
+
+function nextStep(code: string, target: Target): string {
+  if (target.kind === 'unix') {
+    const step = STEPS.unix[code]
+    return step === undefined ? '' : `. ${step.replace('DIRECTORY', dirname(target.path))}`
+  }
+  if (target.kind !== 'tcp') return ''
+  if (code === 'EACCES' && target.port < FIRST_UNPRIVILEGED_PORT) {
+    return '. A port below 1024 needs root or CAP_NET_BIND_SERVICE: choose a higher one, such as 8080'
+  }
+  const step = STEPS.tcp[code]
+  return step === undefined ? '' : `. ${step}`
 }
 
 /**
@@ -116,10 +153,8 @@ export function listenError(error: unknown, listenOn: string | number, target: T
   if (error instanceof PorticoError || !(error instanceof Error)) return error
   const code = 'code' in error ? String(error.code) : ''
   const reason = REASONS[code] ?? error.message
-  const low = code === 'EACCES' && target.kind === 'tcp' && target.port < 1024
   return new ConfigurationError(
-    `listen: '${listenOn}': ${reason} (${code})` +
-      (low ? '. A port below 1024 needs root or CAP_NET_BIND_SERVICE' : ''),
+    `listen: '${listenOn}': ${reason} (${code})${nextStep(code, target)}`,
     { cause: error },
   )
 }
@@ -179,9 +214,13 @@ function bound(server: Server, where: Where): Promise<void> {
   })
 }
 
-const WILDCARDS = new BlockList()
-WILDCARDS.addAddress('0.0.0.0')
-WILDCARDS.addAddress('::', 'ipv6')
+/** Whether it is every address of the machine. The list is made on demand: few servers need it. */
+function isWildcard(address: string): boolean {
+  const wildcards = new BlockList()
+  wildcards.addAddress('0.0.0.0')
+  wildcards.addAddress('::', 'ipv6')
+  return wildcards.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
 
 async function addressOf(name: string): Promise<string> {
   // Loaded on demand: a quarter of a megabyte that few servers need.
@@ -193,8 +232,7 @@ async function addressOf(name: string): Promise<string> {
 export async function resolveHost(host: string, policy: ListenPolicy): Promise<string | undefined> {
   const everywhere = host === '*'
   const address = everywhere || isIP(host) ? host : await addressOf(host)
-  const family = isIPv6(address) ? 'ipv6' : 'ipv4'
-  if (policy.wildcard === 'refuse' && (everywhere || WILDCARDS.check(address, family))) {
+  if (policy.wildcard === 'refuse' && (everywhere || isWildcard(address))) {
     throw new ConfigurationError(
       `listen: '${host}' is every address of this machine, and anyone who can connect is trusted ` +
         'like the web server. Name one address, or set allowedClients as well',

@@ -186,7 +186,10 @@ async function findStale(path: string, inUse = false): Promise<BigIntStats | und
   })
   if (error?.code === 'ECONNREFUSED' || error?.code === 'ENOENT') return stat
   if (inUse) return undefined
-  throw new ConfigurationError(`listen: '${path}' is in use by another process`, { cause: error })
+  throw new ConfigurationError(
+    `listen: '${path}' is in use by another process. Stop that process, or choose another path`,
+    { cause: error },
+  )
 }
 
 /**

@@ -101,7 +101,9 @@ describe('The exit code is', () => {
     const server = await here.ready()
     const args = ['serve', server.file, '--listen', ':0', '--control', server.control]
     const { code, output } = await portico(...args)
-    expect(output).toBe(`control: '${server.control}' is in use by another process\n`)
+    expect(output).toBe(
+      `control: '${server.control}' is in use by another process. Stop that process, or choose another path\n`,
+    )
     expect(code).toBe(1)
   })
 

@@ -38,8 +38,8 @@ describe('If the port is in use, run()', () => {
     async (gateway) => {
       vi.stubEnv('PORTICO_GATEWAY', gateway)
       expect(await complaint({ listen })).toBe(
-        `listen: '${listen}': in use by another process (EADDRINUSE); ` +
-          'set PORTICO_LISTEN to another address\n',
+        `listen: '${listen}': in use by another process (EADDRINUSE). ` +
+          'Stop that process, or choose another port: set PORTICO_LISTEN\n',
       )
     },
   )
@@ -49,7 +49,8 @@ describe('If the port is in use, run()', () => {
     async (gateway) => {
       vi.stubEnv('PORTICO_LISTEN', '127.0.0.1:0')
       expect(await complaint({ gateway, listen })).toBe(
-        `listen: '${listen}': in use by another process (EADDRINUSE)\n`,
+        `listen: '${listen}': in use by another process (EADDRINUSE). ` +
+          'Stop that process, or choose another port\n',
       )
     },
   )

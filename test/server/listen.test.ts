@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
-import { listen, parseListen } from '../../src/server/listen.ts'
+import { listen, listenError, parseListen } from '../../src/server/listen.ts'
 import type { ListenOptions, ListenPolicy } from '../../src/server/listen.ts'
 import { bundle, start, temporaryDirectory } from './child.ts'
 
@@ -155,7 +155,10 @@ describe('A TCP server', () => {
   })
 
   test.each([
-    [80, '. A port below 1024 needs root or CAP_NET_BIND_SERVICE'],
+    [
+      80,
+      '. A port below 1024 needs root or CAP_NET_BIND_SERVICE: choose a higher one, such as 8080',
+    ],
     [8080, ''],
   ])('explains why it may not use port %d', async (port, hint) => {
     const server = hello()
@@ -171,12 +174,18 @@ describe('A TCP server', () => {
     const address = await listen(hello(), { listen: 0 }, policy)
     const port = address.kind === 'tcp' ? address.port : 0
     const error = await failure(listen(hello(), { listen: port }, policy))
-    expect(error.message).toBe(`listen: '${port}': in use by another process (EADDRINUSE)`)
+    expect(error.message).toBe(
+      `listen: '${port}': in use by another process (EADDRINUSE). ` +
+        'Stop that process, or choose another port',
+    )
     expect(error.cause).toMatchObject({ code: 'EADDRINUSE' })
   })
 
   test.each([
-    ['192.0.2.1:0', 'not an address of this machine (EADDRNOTAVAIL)'],
+    [
+      '192.0.2.1:0',
+      'not an address of this machine (EADDRNOTAVAIL). Choose one that it has, such as 127.0.0.1',
+    ],
     ['no-such-host.invalid:0', 'listen: '],
   ])('cannot listen at %s, and says why', async (given, why) => {
     expect((await failure(listen(hello(), { listen: given }, policy))).message).toContain(why)
@@ -297,11 +306,27 @@ describe('A Unix socket', () => {
   })
 
   test('in a missing directory is a ConfigurationError', async () => {
-    const error = await failure(
-      listen(hello(), { listen: `unix:${inDirectory('no/a.sock')}` }, policy),
+    const path = inDirectory('no/a.sock')
+    const error = await failure(listen(hello(), { listen: `unix:${path}` }, policy))
+    expect(error.message).toBe(
+      `listen: 'unix:${path}': no such directory (ENOENT). ` +
+        `Create the directory: mkdir -p ${inDirectory('no')}`,
     )
-    expect(error.message).toMatch(/no such directory|permission denied/)
-    expect(error.cause).toHaveProperty('code')
+    expect(error.cause).toMatchObject({ code: 'ENOENT' })
+  })
+
+  test.each([
+    ['EACCES', 'permission denied (EACCES). This user may not create files in /run/app: choose'],
+    ['ENOTDIR', 'no such directory (ENOTDIR). /run/app is not a directory, or is below a file'],
+    ['EROFS', 'on a read-only file system (EROFS). Choose a directory that can be written to'],
+    ['EMFILE', 'refused (EMFILE)'],
+  ])('that the system refuses with %s names the next step, if there is one', (code, text) => {
+    const refused = Object.assign(new Error('refused'), { code })
+    const target = { kind: 'unix', path: '/run/app/a.sock' } as const
+    expect(listenError(refused, 'unix:/run/app/a.sock', target)).toHaveProperty(
+      'message',
+      expect.stringContaining(`listen: 'unix:/run/app/a.sock': ${text}`),
+    )
   })
 
   test('of a dead process is replaced', async () => {
@@ -321,7 +346,9 @@ describe('A Unix socket', () => {
     await listen(hello(), { listen: `unix:${path}` }, policy)
     const second = hello()
     const error = await failure(listen(second, { listen: `unix:${path}` }, policy))
-    expect(error.message).toContain('in use by another process')
+    expect(error.message).toContain(
+      'in use by another process. Stop that process, or choose another path',
+    )
     expect(second.listening).toBe(false)
     expect(await ask({ path })).toBe('hello')
   })
