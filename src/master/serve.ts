@@ -12,6 +12,7 @@ import { ControlServer, type Command, type Result } from './control.ts'
 import { identityOf, ownedBy, type Identity } from './identity.ts'
 import type { WorkerSettings } from './messages.ts'
 import { Pool } from './pool.ts'
+import { requestLimit } from './request-limit.ts'
 import { DEFAULTS, type ServeSettings } from './settings.ts'
 import { onSignals } from './signals.ts'
 import { statusOf, type Status, type StatusSource } from './status.ts'
@@ -243,11 +244,8 @@ function launchOf(
   }
 }
 
-/** Each worker has its own limit of requests, so that they do not end at the same time. */
 function workerSettings(settings: ServeSettings, sockets: readonly BoundSocket[]): WorkerSettings {
-  const { maxRequests = DEFAULTS.maxRequests } = settings
-  const { maxRequestsJitter = Math.floor(maxRequests / 10) } = settings
-  const jitter = Math.floor(Math.random() * (maxRequestsJitter + 1))
+  const { maxRequests = DEFAULTS.maxRequests, maxRequestsJitter } = settings
   return {
     file: settings.file,
     args: settings.args ?? [],
@@ -256,7 +254,7 @@ function workerSettings(settings: ServeSettings, sockets: readonly BoundSocket[]
     accessLog: settings.accessLog,
     log: settings.log ?? 'text',
     envFiles: settings.envFiles ?? [],
-    maxRequests: maxRequests === 0 ? 0 : maxRequests + jitter,
+    maxRequests: requestLimit(maxRequests, maxRequestsJitter),
     blockTimeout: settings.blockTimeout ?? DEFAULTS.blockTimeout,
     slow: settings.slow ?? DEFAULTS.slow,
   }
