@@ -2,11 +2,10 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import { bundle, DEFAULTS, type BundleReport, type Target } from '../bundle/bundle.ts'
 import type { BundlerName } from '../bundle/bundlers.ts'
-import { asLogEntry } from '../text.ts'
 import type { Call, Command } from './commands.ts'
 import { findEntry } from './entry.ts'
 import { EXIT } from './exit-codes.ts'
-import { UsageError } from './usage-error.ts'
+import { noSuchFile, UsageError } from './usage-error.ts'
 
 const TARGETS: readonly Target[] = ['node20', 'node22', 'node24', 'bun']
 const BUNDLERS: readonly BundlerName[] = ['esbuild', 'rolldown']
@@ -72,7 +71,7 @@ export const command: Command = {
     'portico bundle app.js -o public/app.cgi',
     'portico bundle app.js --resident --node /opt/nodejs20/bin/node -o public/app.cgi',
   ],
-  async run({ operands: [given = ''], values, out, err }: Call) {
+  async run({ operands: [given = ''], values, out }: Call) {
     const flags = values as {
       output?: string
       resident?: boolean
@@ -98,10 +97,7 @@ export const command: Command = {
       }
     }
     const entry = findEntry(process.cwd(), given, 'bundle')
-    if ('missing' in entry) {
-      err(asLogEntry(`portico: ${entry.missing}`))
-      return EXIT.noApplication
-    }
+    if ('missing' in entry) throw noSuchFile(entry.missing)
     const file = entry.file === resolve(given) ? given : entry.file
     const kind = flags.resident ? 'resident' : flags.fcgi ? 'fcgi' : 'cgi'
     const report = await bundle({

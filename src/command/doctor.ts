@@ -5,7 +5,7 @@ import type { Finding } from '../doctor/finding.ts'
 import type { Front } from '../doctor/front.ts'
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
-import { UsageError } from './usage-error.ts'
+import { noSuchFile, UsageError } from './usage-error.ts'
 
 export const command: Command = {
   operands: 'URL|SOCKET|FILE|cgi',
@@ -92,6 +92,7 @@ async function examineFile(
   fronts: readonly Front[],
   runs: boolean,
 ): Promise<Finding[]> {
+  if (!existsSync(target)) throw noSuchFile(`no such file: ${target}`)
   const { examineScript, isScript, pathOf } = await import('../doctor/script.ts')
   if (!isScript(target)) {
     const { loadModule } = await import('../doctor/run-script.ts')

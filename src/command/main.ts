@@ -9,12 +9,13 @@ import { EXIT } from './exit-codes.ts'
 import { parseFlags } from './flags.ts'
 import { UsageError } from './usage-error.ts'
 
-/** A command that loads an application sends what that prints elsewhere: see `printToLog`. */
+/** Most commands use only one of the streams, and a server none before it is ready. */
 function streams(): Output {
-  const { stdout, stderr } = process
+  let stdout: NodeJS.WriteStream | undefined
   return {
-    out: (text) => void stdout.write(text),
-    err: (text) => void stderr.write(text),
+    // Always the same one: see `printToLog`.
+    out: (text) => void (stdout ??= process.stdout).write(text),
+    err: (text) => void process.stderr.write(text),
   }
 }
 
@@ -29,7 +30,7 @@ export async function main(args: readonly string[], output: Output = streams()):
   } catch (error) {
     if (error instanceof UsageError) {
       output.err(asLogEntry(`portico: ${error.message.replaceAll('\n', ' ')}`))
-      return EXIT.usage
+      return error.exit
     }
     const plain = error instanceof ConfigurationError || isOfSystem(error)
     output.err(asLogEntry(`portico: ${plain ? error.message : show(error)}`))

@@ -29,7 +29,7 @@ export const command: Command = {
 }
 
 async function run(call: Call): Promise<number> {
-  const { values, operands, err } = call
+  const { values, operands, out, err } = call
   const target = parseTarget(operands[0]!)
   checkFlags(values, target)
   const { stdout } = process
@@ -37,6 +37,7 @@ async function run(call: Call): Promise<number> {
     if (target.kind === 'app') {
       const exit = runWithLoader(target.file)
       if (exit !== null) return exit
+      out('') // It keeps its stream.
       // stdout is for the response.
       printToLog()
     }

@@ -11,6 +11,7 @@ const HELLO = `(environ, startResponse) => {
 
 const directory = project({
   'app.ts': `const app: unknown = ${HELLO}\nexport default app\n`,
+  'package.json': '{}',
   'empty/readme.txt': '',
   // What tsx does for this file, which is all that a test needs.
   'with-tsx/node_modules/tsx/package.json': '{ "type": "module", "exports": "./loader.js" }',
@@ -34,12 +35,22 @@ test.each([
     3,
     /^portico: no application in empty\. Name its file: portico serve FILE\. .*\n$/,
   ],
+  [
+    ['serve', 'empty/readme.txt'],
+    3,
+    /^portico: \/\S+\/empty\/readme\.txt is neither JavaScript nor TypeScript\. .*--cgi-bin DIR\n$/,
+  ],
+  [['serve', 'package.json'], 3, /^portico: \/\S+\/package\.json is neither JavaScript nor .*\n$/],
   [['serv'], 2, "portico: unknown command 'serv'. Did you mean 'serve'?\n"],
   [['--versio'], 2, "portico: unknown flag --versio. Did you mean '--version'?\n"],
   [['serve', '--port', '80'], 2, "portico: unknown flag --port. Did you mean '--listen'?\n"],
   [['doctor', '-json', 'x'], 2, "portico: unknown flag -json. Did you mean '--json'?\n"],
   [['request', '--hedaer', 'x'], 2, "portico: unknown flag --hedaer. Did you mean '--header'?\n"],
   [['bundle', 'nope.mjs'], 3, 'portico: no such file: nope.mjs\n'],
+  [['request', './nope.mjs/path'], 3, 'portico: no such file: ./nope.mjs/path\n'],
+  [['request', 'cgi:nope.cgi'], 3, 'portico: no such CGI script: nope.cgi\n'],
+  [['doctor', 'nope.cgi'], 3, 'portico: no such file: nope.cgi\n'],
+  [['doctor', './nope.mjs'], 3, 'portico: no such file: ./nope.mjs\n'],
   [['serve', '--wrokers', '2'], 2, "portico: unknown flag --wrokers. Did you mean '--workers'?\n"],
   [['serve', '--listen', 'x'], 2, /^portico: --listen: "x" .*\n$/],
   [

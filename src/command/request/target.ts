@@ -3,7 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { suggestion } from '../../options/names.ts'
 import { quote } from '../../text.ts'
-import { UsageError } from '../usage-error.ts'
+import { noSuchFile, UsageError } from '../usage-error.ts'
 
 /** Where a server listens. */
 export type SocketAddress =
@@ -75,7 +75,7 @@ function withoutScheme(text: string): Target {
     return { kind: 'app', file: resolve(found.file), host: 'localhost', path: found.path + query }
   }
   if (/^\.{0,2}\//.test(text) || APPLICATION.test(before)) {
-    throw new UsageError(`no such file: ${before}`)
+    throw noSuchFile(`no such file: ${before}`)
   }
   if (!/^[^/?]+(?::\d+|\.[^/?]+)?(?:[/?]|$)/.test(text))
     throw new UsageError(`${quote(text)}: ${FORMS}`)
@@ -122,7 +122,7 @@ function overUnixSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): Target
 function script(text: string): Target {
   const [before, query] = splitQuery(text)
   const found = filePrefix(before)
-  if (found === undefined) throw new UsageError(`no such CGI script: ${before}`)
+  if (found === undefined) throw noSuchFile(`no such CGI script: ${before}`)
   const file = resolve(found.file)
   try {
     accessSync(file, constants.X_OK)
