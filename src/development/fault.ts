@@ -1,13 +1,8 @@
 /** The page for an application that does not load. */
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 import { ErrorLog } from '../request/error-log.ts'
 import { errorPage } from '../middleware/error-page.ts'
 import type { Application } from '../types.ts'
-
-/** Lines of the source above and below the one that failed. */
-const LINES_AROUND = 3
 
 /** Written by `errorPage` for each request; the error has been logged once already. */
 const NOWHERE = new ErrorLog(() => {})
@@ -31,51 +26,4 @@ class Fault extends Error {
   [inspect.custom](): string {
     return this.message
   }
-}
-
-/** A frame of Node's loader, or of Portico's own process, which says nothing about the application. */
-const LOADERS_FRAME =
-  /^ +at .*(?:\(|\s)(?:node:internal\/.*|(?:file:\/\/)?\/.*\/src\/development\/child\.cjs:.*)\n?/gm
-
-/**
- * `stack`, the text of an error, followed by the lines of the source that the first frame outside
- * of packages names. An error that shows its lines already, such as a SyntaxError, stays as it is.
- */
-export function withSource(stack: string): string {
-  const text = stack.replaceAll(LOADERS_FRAME, '')
-  if (/^.+:\d+\n.*\n *\^/m.test(text)) return text
-  for (const [, url, digits] of text.matchAll(
-    /^ +at .*?((?:file:\/\/)?\/[^()\n]+?):(\d+):\d+\)?$/gm,
-  )) {
-    const path = pathOf(url!)
-    if (path === undefined || path.includes('/node_modules/')) continue
-    const lines = sourceLines(path, Number(digits))
-    if (lines !== undefined) return `${text.trimEnd()}\n\n  ${path}:${digits}\n${lines}`
-  }
-  return text
-}
-
-function pathOf(url: string): string | undefined {
-  try {
-    return url.startsWith('file:') ? fileURLToPath(url) : url
-  } catch {
-    return undefined
-  }
-}
-
-function sourceLines(path: string, line: number): string | undefined {
-  let lines: string[]
-  try {
-    lines = readFileSync(path, 'utf8').split('\n')
-  } catch {
-    return undefined
-  }
-  const first = Math.max(1, line - LINES_AROUND)
-  const last = Math.min(lines.length, line + LINES_AROUND)
-  const shown: string[] = []
-  for (let number = first; number <= last; number += 1) {
-    const mark = number === line ? '>' : ' '
-    shown.push(`  ${mark} ${String(number).padStart(String(last).length)} | ${lines[number - 1]!}`)
-  }
-  return shown.join('\n')
 }

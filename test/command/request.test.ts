@@ -246,7 +246,12 @@ describe.concurrent('portico request', () => {
       23,
       /\(23\) \/nowhere\/x/,
     ],
-    ['7 for a file that throws', ['./throws.mjs'], 7, /\(7\) .*throws.mjs: at the top\n$/],
+    [
+      '7 for a file that throws',
+      ['./throws.mjs'],
+      7,
+      /\(7\) .*throws\.mjs does not load\nError: at the top\n {4}at file:\S+throws\.mjs:1:7\n/,
+    ],
     ['nothing on stderr with -s', ['fastcgi://127.0.0.1:1/', '-s'], 7, /^$/],
     [
       'the message with -sS',
@@ -266,8 +271,6 @@ describe.concurrent('portico request', () => {
     [['htp://x/'], 'unknown scheme "htp". Did you mean \'http\'?'],
     [['fastcgi://localhost/'], 'fastcgi://localhost needs a port: fastcgi://localhost:9000/'],
     [['https://localhost/'], 'https:// is not supported'],
-    [['nowhere.js'], 'no such file: nowhere.js'],
-    [['cgi:nowhere.cgi'], 'no such CGI script: nowhere.cgi'],
     [['http://x/', '--as', 'nginx'], 'request: --as is for gateways with variables'],
     [['http://x/', '--as', 'ngnix'], "Did you mean 'nginx'?"],
     [['{scgi}/', '--as', 'caddy'], 'Caddy does not speak SCGI; these do: nginx, apache, lighttpd'],
@@ -424,6 +427,26 @@ run((environ, startResponse) => {
       expect(ended.code).toBe(code)
     },
   )
+
+  it.each([
+    [
+      'a syntax error',
+      'const x = = 5\n',
+      /broken-\d+\.mjs:1\nconst x = = 5\n +\^\n\nSyntaxError: Unexpected token '='\n$/,
+    ],
+    [
+      'an error of the file',
+      '// one\nundefined.two\n',
+      /\nTypeError: Cannot read properties of undefined \(reading 'two'\)\n {4}at file:\S+broken-\d+\.mjs:2:11\n\n {2}\S+broken-\d+\.mjs:2\n {4}1 \| \/\/ one\n {2}> 2 \| undefined\.two\n {4}3 \|\n$/,
+    ],
+  ])('shows %s with its line, and exits with 7', async (_, source, stderr) => {
+    const file = join(directory, `broken-${source.length}.mjs`)
+    writeFileSync(file, source)
+    const ran = await run([`${file}/path`])
+    expect(ran.stderr).toMatch(stderr)
+    expect(ran.stderr).toContain(`portico: (7) ${file} does not load\n`)
+    expect(ran.code).toBe(7)
+  })
 
   it('loads TypeScript, or says what is missing', async () => {
     const file = join(directory, 'typed.ts')

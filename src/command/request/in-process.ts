@@ -31,9 +31,13 @@ export async function loadApplication(file: string, values: FlagValues): Promise
     return application
   } catch (error) {
     if (error instanceof TransferError) throw error
-    const message = error instanceof Error ? error.message : String(error)
-    const isOurs = error instanceof ConfigurationError
-    throw new TransferError(CURL_EXIT.notConnected, isOurs ? message : `${file}: ${message}`)
+    if (error instanceof ConfigurationError) {
+      throw new TransferError(CURL_EXIT.notConnected, error.message)
+    }
+    const { explain } = await import('../../worker/explain.ts')
+    const { withSource } = await import('../../worker/with-source.ts')
+    const text = withSource(explain(error, file)).trimEnd()
+    throw new TransferError(CURL_EXIT.notConnected, `${file} does not load\n${text}`)
   } finally {
     clearTimeout(timer)
   }
