@@ -69,10 +69,7 @@ const codeCache = pathToFileURL(`${out}/src/bundle/code-cache.js`).href
 const { forBun, withCodeCache } = await import(codeCache)
 const minified = readFileSync(`${out}/cgi.cjs`, 'utf8').replace(/\/\/# sourceMappingURL=.*\s*$/, '')
 writeFileSync(`${out}/cgi.bun.cjs`, forBun(minified))
-const source = output[0].code
-  .replaceAll('/* @__PURE__ */ ', '')
-  // As ASCII, which is the fastest to read. There are such characters in strings only.
-  .replace(/[^\0-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+const source = inAscii(output[0].code.replaceAll('/* @__PURE__ */ ', ''))
 writeFileSync(
   `${out}/portico.cjs`,
   withCodeCache({ source, names: output[0].exports, madeBy: 'command' }),
@@ -86,13 +83,7 @@ const command = await rolldown({
   logLevel: 'warn',
   plugins: [commandsOnDemand],
 })
-await command.write({
-  file: `${out}/src/command/portico.cjs`,
-  format: 'cjs',
-  codeSplitting: false,
-  comments: false,
-})
-await command.close()
+await writeCommonJS(command, `${out}/src/command/portico.cjs`)
 
 // The process with the application in development. One file loads in a third of the time of the
 // modules, which counts at each start.
@@ -101,13 +92,7 @@ const child = await rolldown({
   platform: 'node',
   logLevel: 'warn',
 })
-await child.write({
-  file: `${out}/src/development/child.cjs`,
-  format: 'cjs',
-  codeSplitting: false,
-  comments: false,
-})
-await child.close()
+await writeCommonJS(child, `${out}/src/development/child.cjs`)
 
 // Its declarations once more, where TypeScript reads them as those of a CommonJS file.
 const declarations = new Set(['src/exports/cgi.d.ts'])
@@ -140,6 +125,22 @@ for (const file of filesIn('dist')) {
 writeFileSync(`${out}/stamp`, '{ "type": "commonjs" }\n')
 utimesSync(`${out}/stamp`, started, started)
 renameSync(`${out}/stamp`, join('dist', stamp))
+
+async function writeCommonJS(made, file) {
+  const { output: files } = await made.generate({
+    format: 'cjs',
+    codeSplitting: false,
+    comments: false,
+  })
+  await made.close()
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, inAscii(files[0].code))
+}
+
+/** As ASCII, which is the fastest to read. There are other characters in strings only. */
+function inAscii(text) {
+  return text.replace(/[^\0-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
 
 function filesIn(directory) {
   return readdirSync(directory, { recursive: true, withFileTypes: true })

@@ -21,8 +21,9 @@ import {
   type LoadedApplication,
 } from '../worker/application.ts'
 import { explain } from '../worker/explain.ts'
+import { withSource } from '../worker/with-source.ts'
 import { logged } from './access-line.ts'
-import { faultPage, withSource } from './fault.ts'
+import { faultPage } from './fault.ts'
 import { endStreams, live } from './live.ts'
 import { liveListener, loggedListener } from './live-node.ts'
 import {
@@ -32,6 +33,8 @@ import {
   type FromChild,
   type ToChild,
 } from './messages.ts'
+import { collectReports } from './reports.ts'
+import { logWaiting } from './waiting.ts'
 
 /** What is served; `failed` if it is an error instead of the application. */
 interface Loaded extends Omit<LoadedApplication, 'application'> {
@@ -46,6 +49,8 @@ const EXPLAIN_AFTER = 5_000
 
 const settings = JSON.parse(process.env[SETTINGS_VARIABLE] ?? '{}') as ChildSettings
 delete process.env[SETTINGS_VARIABLE]
+
+collectReports()
 
 const servers: GatewayServer[] = []
 let stopping = false
@@ -165,6 +170,7 @@ async function serve({ application, options, started, failed, missing }: Loaded)
   }
   started(servers[0]!, listeners)
   report({ portico: 'ready', failed, missing })
+  logWaiting(servers)
   if (stopping) await stop()
 }
 

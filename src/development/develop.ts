@@ -4,7 +4,7 @@
  * kernel, and none is refused.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
@@ -15,6 +15,7 @@ import { parseListen } from '../server/listen.ts'
 import { SETTINGS_VARIABLE, type ChildSettings, type FromChild, type ToChild } from './messages.ts'
 import { escapeControl } from '../text.ts'
 import { canReadKeys, KEYS_HINT, readKeys } from './keys.ts'
+import { filesIn } from './reports.ts'
 import { paint } from './terminal.ts'
 import { Watcher } from './watcher.ts'
 
@@ -202,15 +203,15 @@ class Development {
   }
 
   #receive(message: unknown): void {
-    if (typeof message !== 'object' || message === null) return
-    // What `node --watch` makes Node report; one of the two for each file.
-    const { 'watch:require': paths, 'watch:import': urls } = message as Record<string, unknown>
-    for (const path of strings(paths)) this.#add(path)
-    for (const url of strings(urls)) this.#add(pathOf(url))
-    const own = message as FromChild
-    if (own.portico === 'ready') this.#ready(own)
-    else if (own.portico === 'crashed') this.#crash = own.text
-    else if (own.portico === 'refused') void this.#refused(own)
+    const files = filesIn(message)
+    if (files !== undefined) {
+      for (const name of files) this.#add(isAbsolute(name) ? name : pathOf(name))
+      return
+    }
+    const own = message as FromChild | null
+    if (own?.portico === 'ready') this.#ready(own)
+    else if (own?.portico === 'crashed') this.#crash = own.text
+    else if (own?.portico === 'refused') void this.#refused(own)
   }
 
   #add(path: string | undefined): void {
@@ -226,7 +227,9 @@ class Development {
     this.#watcher.retain(
       new Set([...this.#alwaysWatched(), ...this.#loaded, ...(failed ? this.#lastGood : [])]),
     )
-    const took = Math.round(this.#announced ? Date.now() - this.#startedAt : performance.now())
+    const took = Math.round(
+      this.#announced ? Date.now() - this.#startedAt : process.uptime() * 1000,
+    )
     const what = failed
       ? paint('red', 'does not load: waiting for a change')
       : `ready in ${took} ms`
@@ -329,10 +332,6 @@ function pathOf(url: string): string | undefined {
   } catch {
     return undefined
   }
-}
-
-function strings(value: unknown): string[] {
-  return (Array.isArray(value) ? value : [value]).filter((each) => typeof each === 'string')
 }
 
 function isOwn(path: string): boolean {

@@ -1,5 +1,6 @@
 /** Commands that a developer types into the terminal: a letter and Enter, as in Vite. */
 import { spawn } from 'node:child_process'
+import { isatty } from 'node:tty'
 import { log, logEntry } from '../log.ts'
 import { isInForeground } from '../master/terminal.ts'
 import { paint } from './terminal.ts'
@@ -30,7 +31,8 @@ export const KEYS_HINT = 'h + Enter shows the keys'
 
 /** Whether commands can be typed: stdin is a terminal, and this process is in its foreground. */
 export function canReadKeys(): boolean {
-  return process.stdin.isTTY && isInForeground()
+  // `process.stdin` would load the streams of files before the application starts.
+  return isatty(0) && isInForeground()
 }
 
 /**

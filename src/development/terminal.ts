@@ -11,12 +11,14 @@ function coloured(): boolean {
   return process.stderr.isTTY && process.env['TERM'] !== 'dumb'
 }
 
-const on = coloured()
+/** Whether there are colours: looked up at the first text, because that creates the stream. */
+let on: boolean | undefined
 
 /** Since Node 22.13 it checks stdout unless it is stopped; the types are those of Node 20. */
 const style = styleText as (colour: Colour, text: string, options: object) => string
 
 /** `text` in a colour if stderr is a terminal that shows colours. */
 export function paint(colour: Colour, text: string): string {
+  on ??= coloured()
   return on ? style(colour, text, { validateStream: false }) : text
 }

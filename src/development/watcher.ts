@@ -5,6 +5,12 @@ import { basename, dirname } from 'node:path'
 /** Milliseconds without a further change until a change is reported: editors write in steps. */
 const QUIET_TIME = 100
 
+/**
+ * Milliseconds without another file until new files are watched. While an application loads, its process
+ * needs the time.
+ */
+const SETTLE_TIME = 250
+
 /** Milliseconds between two looks at all files, where the system reports no changes. */
 const POLL_TIME = 500
 
@@ -21,6 +27,9 @@ export class Watcher {
   readonly #options: WatcherOptions
   /** What each file looked like when it was last read. */
   readonly #seen = new Map<string, string>()
+  /** Files that are not watched yet, each with its `since`. */
+  readonly #added = new Map<string, number>()
+  #settling: NodeJS.Timeout | undefined
   readonly #directories = new Map<string, FSWatcher>()
   readonly #changed = new Set<string>()
   #timer: NodeJS.Timeout | undefined
@@ -33,27 +42,38 @@ export class Watcher {
 
   /** How many files are watched. */
   get size(): number {
-    return this.#seen.size
+    return this.#seen.size + this.#added.size
   }
 
   /**
-   * Watches a file, which need not exist.
+   * Watches a file, which need not exist. That begins a little later, and no change is missed.
    *
    * @param since the time when a process began to load its files, in milliseconds since 1970. A file
    *   that has changed since then may have been loaded before its change.
    */
   add(file: string, since: number): void {
-    const signature = signatureOf(file)
-    const known = this.#seen.get(file)
-    if (known !== undefined) return
-    this.#seen.set(file, signature)
-    if (modifiedAt(file) > since) this.#suspect(file, true)
-    if (!this.#poll) this.#watch(dirname(file))
+    if (this.#seen.has(file) || this.#added.has(file)) return
+    this.#added.set(file, since)
+    if (this.#settling !== undefined) this.#settling.refresh()
+    else this.#settling = setTimeout(() => this.#settle(), SETTLE_TIME)
+  }
+
+  #settle(): void {
+    this.#settling = undefined
+    for (const [file, since] of this.#added) {
+      this.#added.delete(file)
+      // First, so that a change from now on is reported.
+      if (!this.#poll) this.#watch(dirname(file))
+      this.#seen.set(file, signatureOf(file))
+      if (modifiedAt(file) > since) this.#suspect(file, true)
+    }
   }
 
   /** Forgets all files that `keep` does not contain. */
   retain(keep: ReadonlySet<string>): void {
-    for (const file of this.#seen.keys()) if (!keep.has(file)) this.#seen.delete(file)
+    for (const files of [this.#seen, this.#added]) {
+      for (const file of files.keys()) if (!keep.has(file)) files.delete(file)
+    }
     const directories = new Set([...this.#seen.keys()].map((file) => dirname(file)))
     for (const [directory, watcher] of this.#directories) {
       if (directories.has(directory)) continue
@@ -63,6 +83,7 @@ export class Watcher {
   }
 
   close(): void {
+    clearTimeout(this.#settling)
     clearTimeout(this.#timer)
     clearInterval(this.#poll)
     for (const watcher of this.#directories.values()) watcher.close()
