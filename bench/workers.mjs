@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Measures what the workers of `portico serve` cost, and what they gain: one process without a
- * master, one worker, and two, over FastCGI. Each process gets as many connections as one without a
+ * master, two without a master on one socket, one worker, and two, over FastCGI. Each process gets as many connections as one without a
  * master, because the event loop handles the requests that wait at the same time in one turn.
  *
  * The load generator needs CPU time as well. Two workers show what they gain only where a request
@@ -56,6 +56,20 @@ writeFileSync(
   await new FastCGIHandler({ listen: process.argv[2] }).run(application)`,
 )
 
+// What two processes cost by themselves: these have no master, no channel and no counters.
+const pair = join(directory, 'pair.mjs')
+writeFileSync(
+  pair,
+  `import net from 'node:net'
+  import { spawn } from 'node:child_process'
+  const handle = net._createServerHandle(process.argv[2].slice('unix:'.length), -1, -1)
+  const start = () => spawn(process.execPath, ['${alone}', 'fd:3'], { stdio: ['ignore', 'inherit', 'inherit', handle.fd] })
+  const both = [start(), start()]
+  process.once('SIGTERM', () => {
+    for (const one of both) one.kill()
+  })`,
+)
+
 const WORKLOADS = [
   { name: 'hello', path: '/hello', size: 0, expected: 6 },
   { name: 'work', path: '/work', size: 0, expected: 6 },
@@ -75,6 +89,7 @@ function serve(workers) {
 
 const SERVERS = [
   { name: 'one process', processes: 1, command: (listen) => [alone, listen] },
+  { name: 'two processes', processes: 2, command: (listen) => [pair, listen] },
   { name: 'a master, 1 worker', processes: 1, command: serve(1) },
   { name: 'a master, 2 workers', processes: 2, command: serve(2) },
 ]
