@@ -33,9 +33,9 @@ const MAX_REDIRECTS = 10
  *
  * @param directory the path of the directory. It is resolved for each request.
  * @param options variables, limits, and where local redirects lead.
- * @returns an application. It responds with 404 if there is no such script; 403 or 500, and a line in
- *   the log that says what to do, for one that cannot run; 503 if too many scripts run and wait; 504
- *   after `timeout` or `maxTime`. When the client leaves, the script and its children are ended.
+ * @returns an application. It responds with 404 if there is no such script, and the log says which file is
+ *   missing; 403 or 500, and a line in the log that says what to do, for one that cannot run; 503 if too
+ *   many scripts run and wait; 504 after `timeout` or `maxTime`. When the client leaves, the script and its children are ended.
  * @throws {ConfigurationError} if `directory` is not a directory, for a value out of range or an unknown
  *   option, and on Windows.
  * @example
@@ -77,9 +77,10 @@ class Host {
     let environ = original
     for (let count = 0; count <= MAX_REDIRECTS; count += 1) {
       const script = findScript(this.#settings.directory, environ.PATH_INFO)
-      if (script === null) {
-        const other = count > 0 && redirects !== undefined ? redirects : NOT_FOUND
-        return other(other === redirects ? atRoot(environ) : environ, startResponse)
+      if (script.path === undefined) {
+        if (count > 0 && redirects !== undefined) return redirects(atRoot(environ), startResponse)
+        report(environ, `404, because ${script.reason}`)
+        return NOT_FOUND(environ, startResponse)
       }
       const started = await this.#start(environ, script)
       if (started === null) return this.#refuse(environ, startResponse)
@@ -154,11 +155,15 @@ class Host {
     if (!this.#isBusy) {
       const { maxScripts, maxWaiting } = this.#settings
       const text = `503, because ${maxScripts} scripts run (maxScripts) and ${maxWaiting} requests wait (maxWaiting) or have waited too long`
-      environ['wsgi.errors'].write(asLogEntry(requestName(environ) + text))
+      report(environ, text)
     }
     this.#isBusy = true
     return BUSY(environ, startResponse)
   }
+}
+
+function report(environ: Environ, text: string): void {
+  environ['wsgi.errors'].write(asLogEntry(requestName(environ) + text))
 }
 
 /** Sends a document (section 6.2.1) or a redirect for the client (sections 6.2.3 and 6.2.4). */

@@ -11,8 +11,12 @@ import {
   statSync,
 } from 'node:fs'
 import { encodeText } from '../environ/environ.ts'
+import { quote } from '../text.ts'
 import { readShebang, SHEBANG_BYTES } from './shebang.ts'
 import { scriptError } from './script-error.ts'
+
+/** Characters of a path in the log: a long name below a long directory. */
+const MAX_SHOWN = 512
 
 /** A script that can be run. Names and paths are byte strings, except `path`. */
 export interface Script {
@@ -24,6 +28,12 @@ export interface Script {
   readonly pathInfo: string
 }
 
+/** Why a path names no script, for the log. */
+export interface NoScript {
+  readonly path?: undefined
+  readonly reason: string
+}
+
 /**
  * Finds the first file along `path`; what follows is PATH_INFO (RFC 3875, section 4.1.5). Empty
  * segments before it are ignored, and dot segments are resolved, as Apache and nginx do.
@@ -33,14 +43,14 @@ export interface Script {
  *
  * @param root the directory.
  * @param path PATH_INFO: a byte string that is '' or begins with a slash.
- * @returns null if there is no such script.
  * @throws {PeerError} PORTICO_SCRIPT, if there is one and it must not or cannot run.
  */
-export function findScript(root: string, path: string): Script | null {
+export function findScript(root: string, path: string): Script | NoScript {
   const resolved = resolveDots(path)
-  if (resolved === null || resolved.includes('\0')) return null
+  if (resolved === null) return { reason: 'the path leads out of the directory' }
+  if (resolved.includes('\0')) return { reason: 'the path contains a NUL' }
   const directory = realPath(Buffer.from(root))
-  if (directory === null) return null
+  if (directory === null) return { reason: `the directory ${root} does not exist` }
   const base = directory === '/' ? '' : directory
   let name = ''
   for (let at = 1; at <= resolved.length;) {
@@ -50,17 +60,22 @@ export function findScript(root: string, path: string): Script | null {
     at = end + 1
     if (segment === '') continue
     // .htpasswd, .git and the like.
-    if (segment.startsWith('.')) return null
+    if (segment.startsWith('.')) return { reason: `the name ${shown(segment)} begins with a dot` }
     name += `/${segment}`
     const stats = statOf(base + name)
-    if (stats === null) return null
+    if (stats === null) return { reason: `${shown(base + name)} does not exist` }
     if (stats.isDirectory()) continue
-    if (!stats.isFile()) return null
+    if (!stats.isFile()) return { reason: `${shown(base + name)} is not a regular file` }
     checkPlace(base, name)
     checkRunnable(base + name, stats)
     return { path: textOf(base + name), name, pathInfo: resolved.slice(end) }
   }
-  return null
+  return { reason: `${shown(base + name || '/')} is a directory` }
+}
+
+/** A path in the log. The client has chosen its end. */
+function shown(path: string): string {
+  return quote(Buffer.from(path, 'latin1').toString(), MAX_SHOWN)
 }
 
 /** Removes '.' and '..' (RFC 3986, section 5.2.4); null if the path leads above its beginning. */

@@ -1,8 +1,10 @@
 /** Responses of scripts: documents, redirects, `nph-`, and what is not a response. */
 import { Buffer } from 'node:buffer'
-import { symlinkSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { rmdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { decodePath } from '../../src/environ/decode-path.ts'
 import { cgiBin } from '../../src/exports/middleware.ts'
 import type { Application } from '../../src/types.ts'
 import { runCgi } from '../middleware/gateways.ts'
@@ -17,6 +19,7 @@ const directory = makeScripts({
   'data.txt': 'secret',
   '.hidden.sh': sh('printf hidden'),
 })
+execFileSync('mkfifo', [join(directory, 'pipe')])
 const app = cgiBin(directory)
 
 /** Runs a script that prints `output`. */
@@ -231,24 +234,58 @@ describe('A path', () => {
   })
 
   it.each([
-    ['', '/'],
-    ['a directory', '/sub'],
-    ['a directory with a slash', '/sub/'],
-    ['a missing script', '/nothing.sh'],
-    ['spaces after the name', '/where.sh%20%20%20'],
-    ['a file in place of a directory', '/sub/deep.sh/../../nothing.sh'],
-    ['a hidden file', '/.hidden.sh'],
-    ['a path above the directory', '/../../../../../bin/sh'],
-    ['an encoded path above the directory', '/%2e%2e/%2e%2e/%2e%2e/%2e%2e/bin/sh'],
-    ['many slashes, and a missing script', '///////////nocgi.py/../cgi-bin/nothere.sh'],
-    ['a name that is too long', `/${'x'.repeat(300)}`],
-  ])('to %s is a 404 without a line in the log', async (_, target) => {
-    const { status, body, errors } = await runCgi(
-      app,
-      { target },
-      { PATH_INFO: decodeURIComponent(target) },
-    )
-    expect([status, body.toString(), errors]).toEqual(['404 Not Found', 'Not Found\n', ''])
+    ['', '/', '"<DIR>" is a directory'],
+    ['a directory', '/sub', '"<DIR>/sub" is a directory'],
+    ['a directory with a slash', '/sub/', '"<DIR>/sub" is a directory'],
+    ['a missing script', '/nothing.sh', '"<DIR>/nothing.sh" does not exist'],
+    ['spaces after the name', '/where.sh%20%20%20', '"<DIR>/where.sh   " does not exist'],
+    ['a line break', '/a%0aGET /b: forged', '"<DIR>/a\\u000aGET " does not exist'],
+    ['bytes that are not UTF-8', '/%ff%1b[2J', '"<DIR>/\\ufffd\\u001b[2J" does not exist'],
+    [
+      'a file in place of a directory',
+      '/sub/deep.sh/../../nothing.sh',
+      '"<DIR>/nothing.sh" does not exist',
+    ],
+    ['a hidden file', '/.hidden.sh', 'the name ".hidden.sh" begins with a dot'],
+    ['a named pipe', '/pipe', '"<DIR>/pipe" is not a regular file'],
+    ['a path above the directory', '/../../bin/sh', 'the path leads out of the directory'],
+    [
+      'an encoded path above the directory',
+      '/%2e%2e/%2e%2e/%2e%2e/%2e%2e/bin/sh',
+      'the path leads out of the directory',
+    ],
+    [
+      'many slashes, and a missing script',
+      '///////////nocgi.py/../cgi-bin/nothere.sh',
+      '"<DIR>/cgi-bin" does not exist',
+    ],
+    [
+      'a name that is too long',
+      `/${'x'.repeat(600)}`,
+      /: 404, because "\S{512}\.\.\." does not exist\n$/,
+    ],
+  ])('to %s is a 404, and the log says why', async (_, target, reason) => {
+    const info = { PATH_INFO: decodePath(target) }
+    const { status, body, errors } = await runCgi(app, { target: '/' }, info)
+    expect([status, body.toString()]).toEqual(['404 Not Found', 'Not Found\n'])
+    if (typeof reason !== 'string') expect(errors).toMatch(reason)
+    else {
+      expect(errors.slice(errors.indexOf(': 404'))).toBe(
+        `: 404, because ${reason.replace('<DIR>', directory)}\n`,
+      )
+    }
+    expect(errors.split('\n').length).toBe(2)
+  })
+
+  it('to a script of a directory that was removed is a 404, and the log names the directory', async () => {
+    const removed = makeScripts({})
+    const application = cgiBin(removed)
+    rmdirSync(removed)
+    const { status, errors } = await runCgi(application, '/x.sh')
+    expect([status, errors]).toEqual([
+      '404 Not Found',
+      `GET /x.sh: 404, because the directory ${removed} does not exist\n`,
+    ])
   })
 
   it('out of the directory through a symbolic link is a 403', async () => {
@@ -277,15 +314,20 @@ describe('A local redirect', () => {
       '/cgi-bin/where.sh/p%20q?r=s',
       'GET|/cgi-bin/where.sh|/p q|r=s',
     ],
-    ['to a missing script is a 404', '/cgi-bin/nothing', 'Not Found\n'],
-  ])('%s', async (_, location, expected) => {
+    [
+      'to a missing script is a 404',
+      '/cgi-bin/nothing',
+      'Not Found\n',
+      `GET /cgi-bin/nothing: 404, because "${directory}/nothing" does not exist\n`,
+    ],
+  ])('%s', async (_, location, expected, logged = '') => {
     addScript(directory, 'local.sh', at(location))
     const request = { method: 'POST', target: '/local.sh?x=y', body: 'body' }
     const { body, errors } = await runCgi(app, request, {
       SCRIPT_NAME: '/cgi-bin',
       PATH_INFO: '/local.sh',
     })
-    expect([body.toString(), errors]).toEqual([expected, ''])
+    expect([body.toString(), errors]).toEqual([expected, logged])
   })
 
   it('has the first request in REDIRECT_URL and REDIRECT_QUERY_STRING', async () => {
