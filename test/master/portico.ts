@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
+import { status } from '../../src/master/client.ts'
 import type { Status } from '../../src/master/status.ts'
 import { fastcgiClient } from '../../src/testing/client-fastcgi.ts'
 import { start, temporaryDirectory, type Running } from '../server/child.ts'
@@ -93,8 +94,11 @@ export async function portico(...args: readonly string[]) {
   return { code, output }
 }
 
+/** What `portico status --json` prints; without a process, because tests poll it. */
 export async function statusOf({ control }: Served): Promise<Status> {
-  const { output } = await portico('status', control, '--json')
+  let output = ''
+  const write = (line: string): void => void (output += line)
+  await status(control, { json: true, out: write, err: write })
   return JSON.parse(output) as Status
 }
 
