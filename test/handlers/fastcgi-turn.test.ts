@@ -114,9 +114,9 @@ describe('FastCGI requests that arrive in one chunk', () => {
 
   it('get complete responses on connections without KEEP_CONN, with and without log lines', async () => {
     const sockets = Array.from({ length: 40 }, () => connect(`${directory.path}/s`))
-    await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+    await expect.poll(() => server.connections).toBe(sockets.length)
     const responses = sockets.map(async (socket) => Buffer.concat(await socket.toArray()))
-    // The server reads all of them in one turn.
+    // The server has accepted all connections, so it reads all requests in one turn.
     for (const [i, socket] of sockets.entries()) {
       socket.write(fastcgi(1, ['/log', '/a', '/large'][i % 3]!, '', false))
     }
