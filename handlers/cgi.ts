@@ -8,16 +8,8 @@
 import { refuseLineBreaks, contentLength } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
-import {
-  detach,
-  discardRest,
-  fdSource,
-  FdOutput,
-  replaceByNull,
-  samePipe,
-  writeFd,
-} from '../src/request/fd-io.ts'
-import { printToLog } from '../src/request/printed-output.ts'
+import { detach, discardRest, fdSource, ResponseOutput, writeFd } from '../src/request/fd-io.ts'
+import { separateResponse } from '../src/request/printed-output.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
 import { RUNTIME } from '../src/runtime.ts'
@@ -62,7 +54,7 @@ export class CGIHandler extends BaseCGIHandler {
   constructor(options: OptionsOf<'cgi'> = {}) {
     super(
       new Input(emptySource),
-      new FdOutput(1),
+      new ResponseOutput(),
       new ErrorLog((text) => writeFd(2, text)),
       {},
       { ...options, multiprocess: true },
@@ -76,8 +68,7 @@ export class CGIHandler extends BaseCGIHandler {
    * @throws {ConfigurationError} if the options cannot work. The response is then a 500.
    */
   override async run(application: Runnable): Promise<void> {
-    printToLog()
-    if (samePipe(1, 2)) replaceByNull(2, 'w')
+    separateResponse()
     // A client's Proxy header must not become the proxy of outgoing requests (CVE-2016-5385).
     if (process.env['REQUEST_METHOD'] !== undefined) delete process.env['HTTP_PROXY']
     process.on('uncaughtException', (error) => void this.#giveUp(error))

@@ -7,12 +7,20 @@ const MODULES = {
   '../validate/validator.ts': 'portico/validate',
 }
 
+/** The global Buffer is there without node:buffer, which Bun (1.4) loads in a millisecond. */
+const BUFFER = '\0buffer'
+
 export const onDemand = {
   name: 'on-demand',
   /** @param {string} source */
   resolveId(source) {
+    if (source === 'node:buffer') return BUFFER
     const id = MODULES[source]
     return id === undefined ? undefined : { id, external: true }
+  },
+  /** @param {string} id */
+  load(id) {
+    return id === BUFFER ? 'export const { Buffer } = globalThis' : undefined
   },
 }
 

@@ -97,8 +97,8 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
   // Bun calls the function that this file results in.
   : (load, program) => (...five) => load(program, ...five)
 )((function (program, ${ARGUMENTS}) {
-  const fs = require('node:fs')
   const { bun, deno } = process.versions
+  const fs = bun ? undefined : require('node:fs') // Expensive there, and not needed.
   // Caches are for Node; the others have its \`process.version\`, too.
   const name = bun || deno ? undefined : ${CACHE_NAME[madeBy]}
   let cachedData${madeBy === 'command' ? '' : ', generation'}
@@ -182,7 +182,7 @@ const CACHE_NAME = {
 const RULE = {
   command: `
   if (making() && !name) {
-    fs.writeSync(2, 'A code cache is for Node; Bun and Deno start without one\\n')
+    require('node:fs').writeSync(2, 'A code cache is for Node; Bun and Deno start without one\\n')
     process.exitCode = 1
   } else if (making()) {
     // Descriptor 1 is for the response, which is discarded.

@@ -1,9 +1,9 @@
 /** The start of a CGI bundle: one request, then the process ends. */
 import { CGIHandler } from '../../handlers/cgi.ts'
-import { printToLog } from '../request/printed-output.ts'
+import { separateResponse } from '../request/printed-output.ts'
 import { applicationOf, later } from './find.ts'
 
-printToLog()
+separateResponse()
 
 export interface Program {
   /** Resolves to the first server that the program lets listen; absent if it never does. */

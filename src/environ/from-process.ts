@@ -1,7 +1,6 @@
 /** The environment of this process → CGI variables in the environ. */
 import { Buffer } from 'node:buffer'
-import { readFileSync } from 'node:fs'
-import { RUNTIME } from '../runtime.ts'
+import { nodeFs, RUNTIME } from '../runtime.ts'
 import type { Environ } from '../types.ts'
 import { setVariable } from './environ.ts'
 
@@ -43,7 +42,7 @@ function addOmitted(environ: Environ): void {
 function readKernelEnviron(): Map<string, string> {
   const environ = new Map<string, string>()
   try {
-    for (const entry of readFileSync('/proc/self/environ', 'latin1').split('\0')) {
+    for (const entry of nodeFs().readFileSync('/proc/self/environ', 'latin1').split('\0')) {
       const equals = entry.indexOf('=')
       if (equals > 0) environ.set(entry.slice(0, equals), entry.slice(equals + 1))
     }

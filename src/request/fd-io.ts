@@ -1,17 +1,51 @@
 /**
- * Input and output on file descriptors, as CGI scripts need them: `fdSource`, `FdOutput`, `writeFd`.
+ * Input and output on file descriptors, as CGI scripts need them: `fdSource`, `ResponseOutput`, `writeFd`.
  *
  * This file does not use `process.stdin`, `stdout` and `stderr`: each costs a CGI request a
  * millisecond or more, and `process.exit()` loses output of stdout that waits for a pipe.
  */
 import { Buffer } from 'node:buffer'
-import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { PeerError } from '../errors.ts'
-import { RUNTIME } from '../runtime.ts'
+import { nodeFs, RUNTIME } from '../runtime.ts'
+import { type Libc, openLibc } from './bun-libc.ts'
 import type { ByteSource, Input } from './input.ts'
 
 /** Node's own function, even after `printToLog` has replaced it. */
-const write = writeSync
+let ownWriteSync: typeof import('node:fs').writeSync | undefined
+
+/** Keeps it. In Node and Deno this file does so when it is loaded. */
+export function keepWriteSync(): typeof import('node:fs').writeSync {
+  return (ownWriteSync ??= nodeFs().writeSync)
+}
+if (RUNTIME !== 'bun') keepWriteSync()
+
+/** Undefined where it has not been asked for, or does not exist. */
+let libc: Libc | undefined
+
+/** The descriptor of the response. */
+let response = 1
+
+/**
+ * In Bun, moves the response to another descriptor, and makes descriptor 1 a second stderr: whatever
+ * is printed goes to the log, by any function and by other processes that the script starts.
+ *
+ * @returns false if that is not possible here
+ */
+export function moveResponse(): boolean {
+  libc ??= openLibc()
+  const moved = libc?.duplicate(1) ?? -1
+  if (moved < 0) return false
+  libc!.replace(2, 1)
+  response = moved
+  return true
+}
+
+/** Writes as many bytes as there is room for. Throws the errors of `fs.writeSync`. */
+function write(fd: number, bytes: Uint8Array): number {
+  const count = libc?.write(fd, bytes) ?? -1
+  // node:fs has the error's code.
+  return count < 0 ? keepWriteSync()(fd, bytes) : count
+}
 
 /**
  * Bytes per read. Small blocks keep memory use low: V8 collects external buffers only after 32 MiB
@@ -45,7 +79,7 @@ export function fdSource(fd: number): ByteSource {
   function tryRead(size: number): Buffer | null | undefined {
     if (block.length === 0) block = Buffer.allocUnsafe(Math.min(size, READ_SIZE))
     try {
-      const count = readSync(fd, block, 0, Math.min(size, block.length), null)
+      const count = nodeFs().readSync(fd, block, 0, Math.min(size, block.length), null)
       const chunk = block.subarray(0, count)
       block = block.subarray(count)
       return count === 0 ? null : chunk
@@ -76,20 +110,15 @@ export function fdSource(fd: number): ByteSource {
   }
 }
 
-/** Writes to a file descriptor as many bytes as it accepts: an `Output` for SimpleHandler. */
-export class FdOutput {
+/** Writes the response, as many bytes as its descriptor accepts: an `Output` for SimpleHandler. */
+export class ResponseOutput {
   readonly partialWrites = true
-  readonly #fd: number
   #pause = SHORTEST_PAUSE
-
-  constructor(fd: number) {
-    this.#fd = fd
-  }
 
   /** Returns the number of bytes written. If there was no room, a promise that resolves to 0 later. */
   write(bytes: Buffer): number | Promise<number> {
     try {
-      const count = write(this.#fd, bytes.length > MAX_WRITE ? bytes.subarray(0, MAX_WRITE) : bytes)
+      const count = write(response, bytes.length > MAX_WRITE ? bytes.subarray(0, MAX_WRITE) : bytes)
       this.#pause = SHORTEST_PAUSE
       return count
     } catch (error) {
@@ -108,7 +137,7 @@ export class FdOutput {
  */
 export async function discardRest(fd: number, body: Input): Promise<void> {
   try {
-    const stdin = fstatSync(fd)
+    const stdin = nodeFs().fstatSync(fd)
     if (!stdin.isSocket() && !stdin.isFIFO()) return
     const chunks = body.chunks()
     while (!(await chunks.next()).done);
@@ -131,17 +160,18 @@ export function writeFd(fd: number, text: string | Buffer): void {
 /** `os.devNull`; loading node:os takes a tenth of a millisecond. */
 const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
 
-/** Replaces stdin and stdout by the null device. */
+/** Closes stdin and the descriptor of the response, which shows the web server that it has ended. */
 export function detach(): void {
   replaceByNull(0, 'r')
-  replaceByNull(1, 'w')
+  replaceByNull(response, 'w')
 }
 
-/** Replaces a descriptor by the null device. */
+/** Replaces a descriptor of the three standard ones by the null device; closes any other. */
 export function replaceByNull(fd: number, flags: 'r' | 'w'): void {
+  const { closeSync, openSync } = nodeFs()
   try {
     closeSync(fd)
-    openSync(NULL_DEVICE, flags) // Gets the lowest free number, which is fd.
+    if (fd <= 2) openSync(NULL_DEVICE, flags) // Gets the lowest free number, which is fd.
   } catch {
     // The script has closed it itself.
   }
@@ -156,6 +186,7 @@ const SEPARATE_LOGS = /^(?:Apache|nginx|lighttpd)\b/
  */
 export function samePipe(a: number, b: number): boolean {
   if (SEPARATE_LOGS.test(process.env['SERVER_SOFTWARE'] ?? '')) return false
+  const { fstatSync } = nodeFs()
   try {
     const [first, second] = [fstatSync(a), fstatSync(b)]
     const shared = first.dev === second.dev && first.ino === second.ino

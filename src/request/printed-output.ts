@@ -4,16 +4,27 @@
  * Nothing here creates `process.stdout` or `process.stderr`, which takes a millisecond or more.
  */
 import { Buffer } from 'node:buffer'
-import { RUNTIME } from '../runtime.ts'
-import { writeFd } from './fd-io.ts'
+import { nodeFs, RUNTIME } from '../runtime.ts'
+import { keepWriteSync, moveResponse, replaceByNull, samePipe, writeFd } from './fd-io.ts'
 
 let isDone = false
+let isSeparate = false
+
+/**
+ * Makes sure that the web server gets only the response.
+ *
+ * A bundle calls this before it loads its program, and the handler calls it again, to no effect.
+ */
+export function separateResponse(): void {
+  if (isSeparate) return
+  isSeparate = true
+  if (samePipe(1, 2)) replaceByNull(2, 'w')
+  if (RUNTIME !== 'bun' || !moveResponse()) printToLog()
+}
 
 /**
  * Redirects `process.stdout`, `console`, and writes to descriptor 1 through node:fs. Functions that
  * were taken from these before are not redirected, and neither are named imports of ES modules.
- *
- * A bundle calls this before it loads its program, and the handler calls it again, to no effect.
  */
 export function printToLog(): void {
   if (isDone) return
@@ -65,7 +76,8 @@ function writeParts(...parts: (string | Uint8Array)[]): number {
 
 /** Loggers such as pino write to descriptor 1 without `process.stdout`. */
 function redirectWrites(from: number, to: number): void {
-  const fs = process.getBuiltinModule('node:fs')
+  keepWriteSync()
+  const fs = nodeFs()
   const names = [
     'write',
     'writeSync',

@@ -1,6 +1,7 @@
 /** Which bytes of which file descriptor a FileWrapper would send. */
 import { Buffer } from 'node:buffer'
-import { closeSync, fstatSync, openSync, ReadStream, readSync } from 'node:fs'
+import type { ReadStream } from 'node:fs'
+import { nodeFs } from '../runtime.ts'
 import type { FileWrapper } from './file-wrapper.ts'
 
 /** A range of an open file, in bytes. */
@@ -20,6 +21,7 @@ type OpenStream = ReadStream & { fd: number | null; start?: number; end: number 
  */
 export function filePart(file: FileWrapper): FilePart | undefined {
   const { source, length = Infinity } = file
+  const { fstatSync, ReadStream, readSync } = nodeFs()
   const stream = source instanceof ReadStream ? (source as OpenStream) : undefined
   // A stream that has been read from sends only the rest; one with an encoding sends other bytes.
   if (stream && (stream.readableDidRead || stream.readableEncoding !== null)) return undefined
@@ -40,7 +42,8 @@ export function filePart(file: FileWrapper): FilePart | undefined {
 
 /** Resolves when the stream has opened its file or failed to; undefined if it need not wait. */
 export function whenOpen({ source }: FileWrapper): Promise<void> | undefined {
-  if (!(source instanceof ReadStream) || !source.pending || source.destroyed) return undefined
+  if (!(source instanceof nodeFs().ReadStream) || !source.pending || source.destroyed)
+    return undefined
   return new Promise((resolve) => {
     for (const event of ['open', 'error', 'close']) source.once(event, () => resolve())
   })
@@ -48,6 +51,7 @@ export function whenOpen({ source }: FileWrapper): Promise<void> | undefined {
 
 /** The position of a descriptor. Node has no lseek; Linux shows the position in /proc. */
 function position(fd: number): number | undefined {
+  const { closeSync, openSync, readSync } = nodeFs()
   try {
     const info = openSync(`/proc/self/fdinfo/${fd}`, 'r')
     const text = Buffer.alloc(32) // "pos:", a tab and at most 20 digits.

@@ -46,6 +46,12 @@ const APPLICATIONS = {
     startResponse('200 OK', [])
     return ['x']
   }`,
+  native: `async (environ, startResponse) => {
+    await Bun.write(Bun.stdout, 'one\\n')
+    Bun.spawnSync(['echo', 'two'], { stdio: ['ignore', 'inherit', 'inherit'] })
+    startResponse('200 OK', [])
+    return ['x'.repeat(100_000)]
+  }`,
   rejects: `(environ, startResponse) => {
     Promise.reject(new Error('astray'))
     return new Promise(() => setInterval(() => {}, 1000).unref())
@@ -137,6 +143,31 @@ describe.each([bun, deno])('On $name', (runtime) => {
         'six',
       ])
     })
+
+    it.runIf(runtime === bun && process.platform === 'linux')(
+      'what a CGI script and its processes print by functions of Bun goes to the log',
+      () => {
+        const { status, stdout, stderr } = request(runtime, 'native')
+        const head = 'Status: 200 OK\r\nContent-Length: 100000\r\n\r\n'
+        expect([status, stdout, stderr]).toEqual([0, head + 'x'.repeat(100_000), 'one\ntwo\n'])
+      },
+    )
+
+    it.runIf(runtime === bun)(
+      'a CGI script that prints sends only its response where Bun cannot move descriptors',
+      () => {
+        const script = `Object.defineProperty(process, 'platform', { value: 'freebsd' })
+          require('./prints.cgi')`
+        writeFileSync(join(directory.path, 'elsewhere.cgi'), script)
+        const env = { PATH: process.env['PATH'], GATEWAY_INTERFACE: 'CGI/1.1' }
+        const { stdout, stderr } = run(runtime, ['elsewhere.cgi'], {
+          ...env,
+          REQUEST_METHOD: 'GET',
+        })
+        expect(stdout).toBe('Status: 200 OK\r\nContent-Length: 1\r\n\r\nx')
+        expect(stderr).toMatch(/^one 1\ntwo\nthree\nfour\n[^]*five\nsix\n$/)
+      },
+    )
 
     it.each(['rejects', 'hangs'] as const)('a CGI script that %s gets a 500', (name) => {
       const { status, stdout } = request(runtime, name)
