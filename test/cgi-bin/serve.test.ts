@@ -166,6 +166,29 @@ async function finished(run: Portico): Promise<{ ended: unknown; output: string 
   return { ended, output: run.output }
 }
 
+describe('A worker of portico serve --cgi-bin', () => {
+  it.runIf(process.platform === 'linux')(
+    'has one arena of malloc if it only starts scripts, and scripts do not get that variable',
+    async () => {
+      addScript(
+        directory,
+        'arena.sh',
+        sh(
+          'printf "$MALLOC_ARENA_MAX|"; tr "\\0" "\\n" < /proc/$PPID/environ | grep MALLOC_ARENA_MAX',
+        ),
+      )
+      const found: string[] = []
+      for (const files of [[], ['app.mjs']]) {
+        const args = ['--no-dev', '--cgi-bin', directory, '--listen', ':0']
+        const running = portico(['serve', ...files, ...args], { cwd: path })
+        found.push(await ask(await portOf(running), '/cgi-bin/arena.sh'))
+        await running.stop()
+      }
+      expect(found).toEqual(['200 |MALLOC_ARENA_MAX=1\n', '200 |'])
+    },
+  )
+})
+
 const nginx = installed('nginx')
 
 describe.skipIf(!nginx.available)(`portico serve --cgi-bin behind nginx${nginx.hint}`, () => {
