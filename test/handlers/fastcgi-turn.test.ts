@@ -17,6 +17,7 @@ const large = Buffer.alloc(200_000, 'large ')
 const application: Application = (environ, startResponse) => {
   const path = environ.PATH_INFO
   if (path === '/log') environ['wsgi.errors'].write('logged\n')
+  if (path === '/destroy') for (const connection of server.open) connection.destroy()
   const declared = { '/short': '100', '/many': '400001' }[path]
   const length: [string, string][] = declared ? [['Content-Length', declared]] : []
   startResponse('200 OK', [['Content-Type', 'text/plain'], ...length])
@@ -124,6 +125,32 @@ describe('FastCGI requests that arrive in one chunk', () => {
     for (const bytes of await Promise.all(responses)) {
       expect(bytes.toString('latin1', bytes.length - end.length)).toBe(end)
     }
+  })
+
+  it('without KEEP_CONN may send their bodies after their responses, even if those fill the batch', async () => {
+    const options = { path: `${directory.path}/s`, allowHalfOpen: true }
+    const sockets = Array.from({ length: 40 }, () => connect(options))
+    await expect.poll(() => server.connections).toBe(sockets.length)
+    const failures: Error[] = []
+    const closed = sockets.map(async (socket) => {
+      socket.on('error', (error) => failures.push(error))
+      await once(socket.resume(), 'end')
+      socket.write(record(5, 1, 'body'))
+      socket.end(record(5, 1))
+      await once(socket, 'close')
+    })
+    const unread: [string, string][] = [['CONTENT_LENGTH', '4']]
+    for (const socket of sockets) {
+      socket.write(Buffer.concat([begin(1, 1, false), params(1, '/a', unread)]))
+    }
+    await Promise.all(closed)
+    expect(failures).toEqual([])
+  })
+
+  it('get the responses that are complete when their connection is destroyed in the same turn', async () => {
+    const events = await exchange(Buffer.concat([fastcgi(1, '/a'), fastcgi(2, '/destroy')]))
+    expect(bodies(events).get(1)).toMatch(/path \/a$/)
+    expect(events).toContainEqual(expect.objectContaining({ type: 'end', id: 1 }))
   })
 
   it('get their log lines before their responses', async () => {

@@ -103,6 +103,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   destroy(): void {
+    this.#ends.write() // A response that is complete is not lost.
     this.socket.destroy()
   }
 
@@ -146,6 +147,8 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     log: string,
     complete: boolean,
   ): void {
+    // First, because sending the end may close the connection.
+    if (!request.input.sealed) this.#exhausted = false
     const truncated = !complete && request.headersSent && !request.refused
     // Closing would truncate the responses to other requests as well.
     if (truncated && this.#requests.length === 1) this.#endTruncated(request, parts, log)
@@ -173,7 +176,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     writeParts(this.socket, this.#withLog(request.id, log, records))
     // Apache still writes the end of STDIN. If that fails, it discards the head that it has received
     // and responds with a 503.
-    closeAfterResponse(this.socket, this.#exhausted && request.input.sealed)
+    closeAfterResponse(this.socket, this.#exhausted)
   }
 
   #withLog(id: number, log: string, records: Part[]): Part[] {
@@ -184,7 +187,6 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const requests = this.#requests
     if (requests.at(-1) === request) requests.pop()
     else this.#requests = requests.filter((other) => other !== request)
-    if (!request.input.sealed) this.#exhausted = false
     this.#deadline.requestEnded()
     this.#updateDeadline()
     this.#readOn()
