@@ -225,7 +225,8 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     const unread = !request.complete && hasBody(request) && this.#input?.unread !== 0
     if (unread) discardBody(request, response)
     if (complete) {
-      if (this.batch === null) this.sendBatched()
+      // If the rest of the body is invalid, Node closes the connection before the end of this turn.
+      if (this.batch === null || unread) this.sendBatched()
       else this.batch.add(this)
     } else {
       if (this.#pending !== null) response.write(this.#pending, 'latin1')

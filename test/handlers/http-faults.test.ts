@@ -151,6 +151,13 @@ test('a client that uploads for longer than 2 s gets an early response', async (
   socket.destroy()
 })
 
+test('a response arrives although an unread body is invalid, and its first bytes came with the head', async () => {
+  const port = await serve(hello)
+  const head = 'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n'
+  const text = await client(port, `${head}not a length\r\n`).closed
+  expect(text).toMatch(/^HTTP\/1\.1 200 [^]*\r\n\r\nhello$/)
+})
+
 test('an unread body in chunks of one byte is read ahead only up to a limit', async () => {
   let request: IncomingMessage | undefined
   class Handler extends HTTPRequestHandler {
