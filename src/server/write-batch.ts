@@ -6,7 +6,7 @@ import { writeParts } from './socket-writer.ts'
 /** The most responses that wait, and the most parts that wait on one connection. */
 const MAX_BATCH = 16
 
-/** Milliseconds after which no further request is run before the responses that wait are sent. */
+/** If the first response has waited for more milliseconds when another is added, all are sent at once. */
 const MAX_DELAY = 1
 
 /** What has bytes to send at the end of this turn. */
@@ -15,8 +15,12 @@ interface Batched {
   sendBatched(): void
 }
 
+/** What sends the batches that wait. After `process.exit` no immediate runs. */
+const unsent = new Set<() => void>()
+let sendsAtExit = false
+
 /**
- * What one server has to send at the end of this turn.
+ * What one server has to send at the end of this turn, or when the process exits in this turn.
  *
  * Each write wakes the web server, which costs as much as a small application. If several responses
  * arrive together, the web server wakes once. (Redis sends its replies like this.)
@@ -25,11 +29,20 @@ export class WriteBatch {
   #waiting: Batched[] = []
   #since = 0
 
+  constructor() {
+    if (sendsAtExit) return
+    sendsAtExit = true
+    process.on('exit', () => {
+      for (const send of unsent) send()
+    })
+  }
+
   /** Calls `batched` when the requests of this turn have been run. */
   add(batched: Batched): void {
     const count = this.#waiting.push(batched)
     if (count === 1) {
       this.#since = performance.now()
+      unsent.add(this.#send)
       setImmediate(this.#send)
     } else if (count === MAX_BATCH || performance.now() - this.#since > MAX_DELAY) {
       this.#send()
@@ -39,6 +52,7 @@ export class WriteBatch {
   readonly #send = () => {
     const all = this.#waiting
     this.#waiting = []
+    unsent.delete(this.#send)
     for (const batched of all) batched.sendBatched()
   }
 }

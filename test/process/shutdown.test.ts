@@ -28,6 +28,7 @@ async function* application({ PATH_INFO }, startResponse) {
     console.log('running')
     await new Promise(() => {})
   }
+  if (PATH_INFO === '/exit') setImmediate(() => process.exit())
   if (PATH_INFO === '/slow') {
     console.log('running')
     await released
@@ -146,6 +147,15 @@ test('An uncaught error that is thrown again and again is logged ten times', asy
   expect(output.match(/Shutting down/g)).toHaveLength(1)
   await hanging
 })
+
+test.each(['fastcgi', 'scgi', 'http'] as const)(
+  'A response that is complete when the process exits in the same turn arrives over %s',
+  async (protocol) => {
+    const { child, ask } = await started(protocol)
+    expect(await ask('/exit')).toBe('200 OK of it')
+    expect((await child.ended).code).toBe(0)
+  },
+)
 
 test('A program that listens for uncaughtException keeps its server', async () => {
   const { child, ask } = await started('scgi', { LISTENER: '1' })
