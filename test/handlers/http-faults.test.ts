@@ -151,6 +151,23 @@ test('a client that uploads for longer than 2 s gets an early response', async (
   socket.destroy()
 })
 
+test('a connection moves to another process only after the rest of an unread body', async () => {
+  const port = await serve(hello)
+  const head = 'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n'
+  const { socket, text } = client(port, `${head}12345`)
+  await expect.poll(text).toMatch(/hello$/)
+  await expect.poll(() => [...server!.open].map(({ idle }) => idle)).toEqual([true])
+  let given = 0
+  const retired = server!.retire((_, sent) => {
+    given += 1
+    sent(null)
+  })
+  expect(given).toBe(0)
+  socket.write('67890')
+  await retired
+  expect(given).toBe(1)
+})
+
 test('a response arrives although an unread body is invalid, and its first bytes came with the head', async () => {
   const port = await serve(hello)
   const head = 'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n'

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
+import { hasBody } from '../../environ/from-http.ts'
 import type { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import { requestName } from '../../request/error-log.ts'
@@ -95,7 +96,7 @@ export class HTTPConnection implements Connection {
   #exchanges: HTTPExchange[] = []
   /** Those of them that wait, because MAX_PIPELINED are running. */
   readonly #waiting = new Set<HTTPExchange>()
-  /** The value of `bytesRead` when the last response ended. Further bytes belong to a request. */
+  /** The value of `bytesRead` when the last request and response had ended; what follows is a request. */
   #read = 0
   #idleSince = coarseTime()
   #begun = 0
@@ -129,10 +130,7 @@ export class HTTPConnection implements Connection {
     // HTTP/1.0 has keep-alive as an extension that proxies got wrong (RFC 9112, C.2.2).
     if (last || request.httpVersion === '1.0') response.shouldKeepAlive = false
     response.on('close', () => this.#finished(exchange))
-    if (this.#exchanges.length <= MAX_PIPELINED) {
-      exchange.begin()
-      return
-    }
+    if (this.#exchanges.length <= MAX_PIPELINED) return exchange.begin()
     this.#waiting.add(exchange)
     if (!this.#full) {
       this.#full = true
@@ -183,7 +181,10 @@ export class HTTPConnection implements Connection {
   #finished(exchange: HTTPExchange): void {
     if (this.#exchanges[0] === exchange) this.#exchanges.shift()
     else this.#exchanges = this.#exchanges.filter((other) => other !== exchange)
-    this.#read = this.#socket.bytesRead
+    const complete = exchange.request.complete || !hasBody(exchange.request)
+    // The rest of the body may follow the response; another process would take it for a request.
+    this.#read = complete ? this.#socket.bytesRead : -Infinity
+    if (!complete) exchange.request.once('close', () => this.#bodyEnded())
     this.#idleSince = coarseTime()
     if (!exchange.response.writableFinished) exchange.abort()
     exchange.finished()
@@ -195,6 +196,14 @@ export class HTTPConnection implements Connection {
     if (this.#waiting.size > 0) this.#beginNext(exchange)
     if (this.#refusal !== null && this.#exchanges.length === 0) this.#respondRefusal(this.#refusal)
     else if (this.#ending && this.#exchanges.length === 0) this.#socket.end()
+    else if (this.#give !== null) this.retire(this.#give)
+  }
+
+  /** The rest of a body has arrived after its response. */
+  #bodyEnded(): void {
+    if (this.#exchanges.length > 0) return
+    this.#read = this.#socket.bytesRead
+    if (this.#ending) this.#socket.end()
     else if (this.#give !== null) this.retire(this.#give)
   }
 
@@ -237,7 +246,7 @@ export class HTTPConnection implements Connection {
 
   /**
    * Gives the connection to another process when no request runs on it and none has begun. Node's
-   * parser holds nothing then: it has read as much as the last response ended with.
+   * parser holds nothing then: it has read as much as the last request and response ended with.
    */
   retire(give: Give): void {
     const socket = this.#socket
