@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
  * Measures what the workers of `portico serve` cost, and what they gain: one process without a
- * master, two without a master on one socket, one worker, and two, over FastCGI. Each process gets as many connections as one without a
- * master, because the event loop handles the requests that wait at the same time in one turn.
+ * master, two without a master on one socket, one worker, and two, over FastCGI. Each process gets as
+ * many connections as one without a master, because the event loop handles the requests that wait at the
+ * same time in one turn.
  *
  * The load generator needs CPU time as well. Two workers show what they gain only where a request
  * costs much more than it costs the generator: 'work' computes for about 0.2 ms.

@@ -35,7 +35,8 @@ const MAX_REDIRECTS = 10
  * @param options variables, limits, and where local redirects lead.
  * @returns an application. It responds with 404 if there is no such script, and the log says which file is
  *   missing; 403 or 500, and a line in the log that says what to do, for one that cannot run; 503 if too
- *   many scripts run and wait; 504 after `timeout` or `maxTime`. When the client leaves, the script and its children are ended.
+ *   many scripts run and wait; 504 after `timeout` or `maxTime`. When the client leaves, the script and its
+ *   children are ended.
  * @throws {ConfigurationError} if `directory` is not a directory, for a value out of range or an unknown
  *   option, and on Windows.
  * @example

@@ -80,7 +80,7 @@ const FIRST_UNPRIVILEGED_PORT = 1024
 function nextStep(code: string, target: Target): string {
   if (target.kind === 'unix') {
     const step = STEPS.unix[code]
-    return step === undefined ? '' : `. ${step.replace('DIRECTORY', dirname(target.path))}`
+    return step === undefined ? '' : `. ${step.replace('DIRECTORY', () => dirname(target.path))}`
   }
   if (target.kind !== 'tcp') return ''
   if (code === 'EACCES' && target.port < FIRST_UNPRIVILEGED_PORT) {

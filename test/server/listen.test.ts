@@ -306,11 +306,11 @@ describe('A Unix socket', () => {
   })
 
   test('in a missing directory is a ConfigurationError', async () => {
-    const path = inDirectory('no/a.sock')
+    const path = inDirectory('no$$/a.sock')
     const error = await failure(listen(hello(), { listen: `unix:${path}` }, policy))
     expect(error.message).toBe(
       `listen: 'unix:${path}': no such directory (ENOENT). ` +
-        `Create the directory: mkdir -p ${inDirectory('no')}`,
+        `Create the directory: mkdir -p ${inDirectory('no$$')}`,
     )
     expect(error.cause).toMatchObject({ code: 'ENOENT' })
   })
