@@ -45,6 +45,7 @@ function prepare() {
 
   const run = 'new CGIHandler().run(application)\n'
   const load = (from) => `const { CGIHandler } = require('${from}')\n${application}${run}`
+  const imported = `import { CGIHandler } from 'portico/cgi'\n${application}${run}`
   const candidates = [
     emptyNode(directory),
     { name: 'node, writeSync by hand', command: node(script('by-hand.cjs', byHand)) },
@@ -64,12 +65,10 @@ function prepare() {
     },
     {
       name: "import 'portico/cgi'",
-      command: node(
-        script('by-import.mjs', `import { CGIHandler } from 'portico/cgi'\n${application}${run}`),
-      ),
+      command: node(script('by-import.mjs', imported)),
     },
   ]
-  const others = [...bunHellos(directory, load), ...denoHellos(directory, load)]
+  const others = [...bunHellos(directory, load, imported), ...denoHellos(directory, load)]
   return [...candidates, ...others, pythonHello(directory)].filter(Boolean)
 }
 
@@ -78,7 +77,7 @@ function node(file) {
 }
 
 /** The same under Bun, if it is installed. */
-function bunHellos(directory, load) {
+function bunHellos(directory, load, imported) {
   const bun = findProgram('bun')
   if (bun === undefined) return []
   const script = (name, text) => [bun, writeScript(directory, name, text)]
@@ -97,6 +96,11 @@ function bunHellos(directory, load) {
     {
       name: "  require('portico/cgi')",
       command: script('bun-by-package.cgi', load('portico/cgi')),
+      bar: BUN,
+    },
+    {
+      name: "  import 'portico/cgi'",
+      command: script('bun-by-import.mjs', imported),
       bar: BUN,
     },
     { name: '  portico bundle --target bun', command: [bundle], bar: BUN },

@@ -3,7 +3,7 @@
  * behind any gateway. A caught server looks as if it were listening.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { Server } from 'node:http'
+import { Server } from '../node-http.ts'
 import type { AddressInfo } from 'node:net'
 
 /** A call of `listen()` that has not been carried out. */

@@ -4,7 +4,7 @@
  * The globals of the Fetch API take 19 ms to load, more than Node itself, so nothing here uses one
  * of them before the first request.
  */
-import { STATUS_CODES } from 'node:http'
+import { STATUS_CODES } from '../node-http.ts'
 import { applicationOf, linkFetchOrigin } from '../application/adapted.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import { isPromise } from '../response/body.ts'

@@ -1,5 +1,5 @@
 /** `createRequest`: an environ as the `http.IncomingMessage` that a framework expects. */
-import { IncomingMessage } from 'node:http'
+import { IncomingMessage } from '../node-http.ts'
 import { addHeaderLines, readFrom } from '../node-internals/incoming-message.ts'
 import type { Environ } from '../types.ts'
 import type { GatewaySocket } from './gateway-socket.ts'

@@ -2,7 +2,7 @@
  * Catches the first `listen()` of an HTTP server, so that a program that calls `app.listen(3000)`
  * runs unchanged under CGI. Loaded before the program, and only if one of its files calls `listen`.
  */
-import { Server } from 'node:http'
+import { Server } from '../node-http.ts'
 
 let found: (server: Server) => void
 /** The first server that was to listen. */

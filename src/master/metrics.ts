@@ -1,5 +1,5 @@
 /** `Status` as OpenMetrics, over HTTP. */
-import { createServer } from 'node:http'
+import { createServer } from '../node-http.ts'
 import { ConfigurationError } from '../errors.ts'
 import { listenError, parseListen } from '../server/listen.ts'
 import type { ProcessStatus, Status } from './status.ts'

@@ -1,6 +1,6 @@
 /** An `http.IncomingMessage` that a gateway fills instead of Node's parser. */
 import type { Buffer } from 'node:buffer'
-import { IncomingMessage } from 'node:http'
+import { IncomingMessage } from '../node-http.ts'
 
 /** What Node's parser calls. */
 interface Internals {

@@ -6,13 +6,13 @@
  * 0.12.
  */
 import type { Buffer } from 'node:buffer'
+import type { OutgoingHttpHeaders } from 'node:http'
 import {
+  type IncomingMessage,
   ServerResponse,
   validateHeaderName,
   validateHeaderValue,
-  type IncomingMessage,
-  type OutgoingHttpHeaders,
-} from 'node:http'
+} from '../node-http.ts'
 import type { HeaderList } from '../types.ts'
 import { isHopByHop, isTrailer } from '../response/head.ts'
 

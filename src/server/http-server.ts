@@ -1,5 +1,5 @@
 /** The `http.Server` of `HTTPHandler`. */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server } from '../node-http.ts'
 import type { Socket } from 'node:net'
 import { OPTIONS, type OptionsOf } from '../options/table.ts'
 import { connectionOf } from './connections/http.ts'

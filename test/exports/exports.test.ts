@@ -29,11 +29,12 @@ test.each(names.filter((name) => name !== 'cgi'))(
   },
 )
 
-test('package.json exports cgi as an ES module and as a CommonJS file, each with its types', () => {
+test('package.json exports cgi as an ES module and as a CommonJS file, each with its types, and for Bun as one file', () => {
+  const bun = './dist/cgi.bun.cjs'
   const [esm, commonjs] = ['./dist/src/exports/cgi', './dist/commonjs/src/exports/cgi']
   expect(manifest.exports['./cgi']).toEqual({
-    import: { types: `${esm}.d.ts`, default: `${esm}.js` },
-    require: { types: `${commonjs}.d.ts`, bun: './dist/cgi.bun.cjs', default: './dist/cgi.cjs' },
+    import: { types: `${esm}.d.ts`, bun, default: `${esm}.js` },
+    require: { types: `${commonjs}.d.ts`, bun, default: './dist/cgi.cjs' },
   })
 })
 

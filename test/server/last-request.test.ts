@@ -74,13 +74,14 @@ test('A request that arrives while the event loop is blocked, and idle connectio
     process.once('SIGTERM', () => {
       const began = performance.now()
       server.close()
-      setTimeout(() => {
+      // In the check phase: timers are the next to run, before the loop reads from any socket.
+      setTimeout(() => setImmediate(() => {
         fs.writeSync(1, 'blocked\\n')
         // Until after the moment in which idle connections are closed, and the request has been sent.
         while (performance.now() < began + 700 || !fs.existsSync(SOCKET + '.sent')) {
           Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
         }
-      }, 50)
+      }), 50)
     })
     console.log('listening')`,
   )

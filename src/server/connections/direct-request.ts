@@ -2,7 +2,7 @@
  * `DirectRequest`: a request of node:http that is passed to the application directly. Express, Koa
  * and Fastify need no bridge on an HTTP server, so upgrades, trailers and `rawHeaders` work.
  */
-import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
+import { createServer, IncomingMessage, type Server, ServerResponse } from '../../node-http.ts'
 import type { Socket } from 'node:net'
 import { isGone, isOrdinary } from '../../environ/from-http.ts'
 import { PeerError } from '../../errors.ts'
