@@ -11,6 +11,9 @@ import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed } from '../servers/process.ts'
 
+// Each copy of the modules listens for the exit of this process.
+process.setMaxListeners(0)
+
 let lines: string[]
 beforeEach(() => {
   vi.resetModules() // The module remembers what it has logged.
