@@ -63,8 +63,10 @@ const portico = [
 const candidates = [
   {
     name: 'fcgiwrap',
+    // As Debian starts it: -f sends stderr to the web server, as Portico does.
     command: (path) => [
       findProgram('fcgiwrap'),
+      '-f',
       '-c',
       String(options.processes),
       '-s',

@@ -1,27 +1,22 @@
+#!/usr/bin/env node
 /**
- * How much later than `node app.mjs` the development server gives its first response:
- *
- *     node bench/development-start.mjs [--node PATH] [--runs N]
+ * Measures how much later than `node app.mjs` the development server gives its first response.
  *
  * Both run the same file, an Express application that listens; the runs alternate. CPU times are those
  * of the processes up to the response. They depend less than the time on what else the machine runs.
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { join } from 'node:path'
+import { median, readOptions, root, temporaryDirectory } from './common.mjs'
 
-const { values } = parseArgs({
-  options: {
-    node: { type: 'string', default: process.execPath },
-    runs: { type: 'string', default: '15' },
-  },
+const options = readOptions('Measures the start of the development server.', {
+  node: [process.execPath, 'the Node to measure'],
+  runs: [15, 'starts of each kind'],
 })
-const root = resolve(import.meta.dirname, '..')
-const directory = mkdtempSync(join(tmpdir(), 'portico-bench-'))
-process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+
+const directory = temporaryDirectory()
 symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
 writeFileSync(
   join(directory, 'app.mjs'),
@@ -31,8 +26,6 @@ app.get('/', (request, response) => response.send('<p>Hello</p>'))
 app.listen(process.env.PORT, '127.0.0.1')
 `,
 )
-
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
 
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1')
@@ -56,7 +49,7 @@ function cpuTime(pid) {
 async function firstResponse(args) {
   const port = await freePort()
   const began = performance.now()
-  const child = spawn(values.node, args(port), {
+  const child = spawn(options.node, args(port), {
     cwd: directory,
     env: { ...process.env, PORT: String(port) },
     stdio: 'ignore',
@@ -78,7 +71,7 @@ async function firstResponse(args) {
 
 const bare = []
 const served = []
-for (let run = 0; run < Number(values.runs); run += 1) {
+for (let run = 0; run < options.runs; run += 1) {
   bare.push(await firstResponse(() => ['app.mjs']))
   served.push(
     await firstResponse((port) => [
@@ -100,4 +93,4 @@ const show = (name, key) => {
 }
 show('time', 'took')
 show('CPU time', 'cpu')
-console.log(`(medians of ${values.runs} runs)`)
+console.log(`(medians of ${options.runs} runs)`)
