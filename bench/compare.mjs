@@ -52,6 +52,7 @@ const SERVERS = [
   },
   { name: 'SCGI', protocol: 'scgi', workloads: WORKLOADS, start: engine },
   { name: 'HTTP', protocol: 'http', kept: true, workloads: WORKLOADS, start: engine },
+  { name: 'HTTP, a connection per request', protocol: 'http', workloads: WORKLOADS, start: engine },
   {
     name: 'Express on FastCGI',
     protocol: 'fastcgi',

@@ -226,7 +226,9 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     if (unread) discardBody(request, response)
     if (complete) {
       // If the rest of the body is invalid, Node closes the connection before the end of this turn.
-      if (this.batch === null || unread) this.sendBatched()
+      // And no other response joins the last one of a connection.
+      const now = unread || !response.shouldKeepAlive
+      if (this.batch === null || now) this.sendBatched()
       else this.batch.add(this)
     } else {
       if (this.#pending !== null) response.write(this.#pending, 'latin1')

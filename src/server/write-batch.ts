@@ -74,11 +74,16 @@ export class BatchedWriter {
     return this.#parts.length > 0
   }
 
-  /** Adds all parts of the end of a response: once they are sent, the connection may be closed. */
-  add(parts: Part[]): void {
+  /**
+   * Adds all parts of the end of a response: once they are sent, the connection may be closed.
+   *
+   * @param isLast true if no other response follows on this connection: then it is sent now
+   */
+  add(parts: Part[], isLast: boolean): void {
     const isFirst = this.#parts.length === 0
     this.#parts = isFirst ? parts : [...this.#parts, ...parts]
-    if (isFirst) this.#batch.add(this)
+    if (isLast) this.write()
+    else if (isFirst) this.#batch.add(this)
     else if (this.#parts.length > MAX_BATCH) this.write()
   }
 

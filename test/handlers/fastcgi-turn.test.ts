@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { endRequestText } from '../../src/protocol/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../../src/protocol/fastcgi-web-server.ts'
+import type { FastCGIConnection } from '../../src/server/connections/fastcgi.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { fastcgi, params } from '../hostile/peer.ts'
@@ -22,7 +23,13 @@ const application: Application = (environ, startResponse) => {
   const length: [string, string][] = declared ? [['Content-Length', declared]] : []
   startResponse('200 OK', [['Content-Type', 'text/plain'], ...length])
   if (path === '/many') return Array.from({ length: 200_000 }, () => 'ab')
+  if (path === '/open') return [`${openSockets()} open`]
   return [path === '/large' ? large : `path ${path}`]
+}
+
+function openSockets(): number {
+  const sockets = Array.from(server.open, (connection) => (connection as FastCGIConnection).socket)
+  return sockets.filter(({ destroyed }) => !destroyed).length
 }
 
 const directory = temporaryDirectory()
@@ -125,6 +132,16 @@ describe('FastCGI requests that arrive in one chunk', () => {
     for (const bytes of await Promise.all(responses)) {
       expect(bytes.toString('latin1', bytes.length - end.length)).toBe(end)
     }
+  })
+
+  it('get their responses at once without KEEP_CONN, because no other response can join those', async () => {
+    const sockets = Array.from({ length: 2 }, () => connect(`${directory.path}/s`))
+    await expect.poll(() => server.connections).toBe(sockets.length)
+    const responses = sockets.map(async (socket) => Buffer.concat(await socket.toArray()))
+    for (const socket of sockets) socket.write(fastcgi(1, '/open', '', false))
+    const [first, second] = await Promise.all(responses)
+    expect(first!.toString('latin1')).toContain('2 open')
+    expect(second!.toString('latin1')).toContain('1 open')
   })
 
   it('without KEEP_CONN may send their bodies after their responses, even if those fill the batch', async () => {

@@ -160,7 +160,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     // In this order, because the id is inactive after its end.
     const logged = log === '' ? NO_PARTS : this.#protocol.stderr(id, log)
     const end = this.#protocol.end(id, parts, appStatus)
-    this.#ends.add(logged.length === 0 ? end : [...logged, ...end])
+    this.#ends.add(logged.length === 0 ? end : [...logged, ...end], this.#protocol.closing)
   }
 
   /**
