@@ -144,7 +144,10 @@ function requestFor(
     // Bun translates newer syntax than this, but it runs a bundle as it is.
     target: isBun ? 'es2024' : (options.target ?? DEFAULTS.target),
     banner: `${names}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
-    transform: (path, text) => transform(path, text, base, findings),
+    transform: (path, text) => {
+      const own = isBun && packageOf(path) === 'portico'
+      return transform(path, own ? text.replace(BUFFER, '') : text, base, findings)
+    },
     assets: { filter: BINARIES, load: refuseBinary },
     json: (path, text) => data?.replace(path, text),
   }
@@ -220,6 +223,8 @@ const ESM_BANNER = `let { require, __filename, __dirname } = globalThis[${FILE}]
 
 const BUN_BANNER =
   'let require = import.meta.require, __filename = import.meta.path, __dirname = import.meta.dir;'
+/** Bun (1.4) loads node:buffer in a millisecond, and has the same class as a global. */
+const BUFFER = /^import \{ Buffer \} from 'node:buffer';?$/m
 /** Modules of Bun. */
 const BUN_MODULES = ['bun', 'bun:*']
 

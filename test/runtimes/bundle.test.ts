@@ -1,5 +1,5 @@
 /** Bundles for Bun, which runs them without translating them first. */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { bundle } from '../../src/bundle/bundle.ts'
@@ -47,8 +47,10 @@ beforeAll(() => {
 describe.skipIf(!bun.available).each(['esbuild', 'rolldown'] as const)(
   `A bundle for Bun by %s${bun.hint}`,
   (bundler) => {
+    const outputOf = (name: string) => join(directory.path, `out-${bundler}`, `${name}.cgi`)
+
     async function run(name: string) {
-      const output = join(directory.path, `out-${bundler}`, `${name}.cgi`)
+      const output = outputOf(name)
       const file = join(directory.path, name)
       const [runtime] = bun.command
       await bundle({ file, output, kind: 'cgi', target: 'bun', bundler, runtime })
@@ -62,6 +64,11 @@ describe.skipIf(!bun.available).each(['esbuild', 'rolldown'] as const)(
       ['newest.mjs', 'disposed 1', ''],
     ])('runs %s', async (name, body, stderr) => {
       expect(await run(name)).toMatchObject({ code: 0, body, stderr })
+    })
+
+    test('loads node:buffer only for an application that does, because it takes Bun a millisecond', async () => {
+      await run('plain.cjs')
+      expect(readFileSync(outputOf('plain.cjs'), 'latin1')).not.toContain('node:buffer')
     })
 
     test('logs where an error was thrown', async () => {
