@@ -37,8 +37,8 @@ export interface Options {
   /** Requests after which a kept-alive connection closes; 0 for no limit. */
   readonly maxRequestsPerConnection?: number | undefined
   /**
-   * Whether a connection takes a second request while one is running. FastCGI only. If not,
-   * Portico refuses the second one with FCGI_CANT_MPX_CONN.
+   * Whether a connection takes a second request while one is running. If it does not, Portico
+   * refuses the second one with FCGI_CANT_MPX_CONN. FastCGI only.
    */
   readonly multiplex?: boolean | undefined
   /**

@@ -104,7 +104,7 @@ export const OPTIONS = {
     of: ['fastcgi'],
     default: true,
     help: 'whether a connection takes a second request while one is running',
-    more: 'FastCGI only. If not, Portico refuses the second one with FCGI_CANT_MPX_CONN',
+    more: 'If it does not, Portico refuses the second one with FCGI_CANT_MPX_CONN. FastCGI only',
   },
   maxHeaderBytes: {
     kind: 'bytes',
