@@ -161,7 +161,7 @@ function unknown(
     return `unknown flag ${flag}. Did you mean '--${prefix}${near}'?`
   }
   const all = [...rows].map(([name, { row }]) => `--${row.negative ? 'no-' : ''}${name}`)
-  const known = all.length > MAX_LISTED ? 'See --help' : `There are ${all.join(', ')}`
+  const known = all.length > MAX_LISTED ? 'See --help' : `Known flags: ${all.join(', ')}`
   return `unknown flag ${flag}. ${known}`
 }
 

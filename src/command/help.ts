@@ -20,7 +20,7 @@ export function overview(version: string): string {
     ...COMMAND_NAMES.map((name) => `  ${name.padEnd(width)}${commandOf(name)!.help}`),
     '',
     "'portico COMMAND --help' explains a command. Exit codes: 0 done, 1 failed,",
-    '2 wrong command line, 3 the application does not start or is not there.',
+    '2 wrong command line, 3 the application does not exist or does not start.',
     '',
   ].join('\n')
 }

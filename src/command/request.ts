@@ -23,7 +23,7 @@ export const command: Command = {
   notes: [
     'TARGET: fastcgi://HOST:PORT/path, fastcgi://unix:SOCKET:/path, scgi://…, http://…,',
     'cgi:./script.cgi/path, or ./app.js/path, which runs in this process.',
-    "Exit codes are curl's: 7 no connection, 18 aborted, 22 with --fail, 28 time, 52 empty.",
+    "Exit codes are curl's: 7 no connection, 18 aborted, 22 with --fail, 28 timeout, 52 empty.",
   ],
   run,
 }

@@ -1,7 +1,7 @@
 /** Why a server cannot be reached, after the name of its socket. */
 
 const REASONS: Readonly<Record<string, string>> = {
-  EACCES: 'may not be reached by this user',
+  EACCES: 'cannot be reached by this user',
   ECONNREFUSED: 'is not served: nothing listens there',
   ENOENT: 'does not exist: the server is not running, or listens elsewhere',
 }

@@ -30,7 +30,7 @@ test('parseFlags lets the last of several values count', () => {
 
 test('parseFlags names the flags of a command that has few, and those before a command', () => {
   const few: FlagTable = { run: { kind: 'switch', negative: true, help: '' } }
-  expect(() => parseFlags(['--zebra'], few)).toThrow('There are --no-run, --help')
+  expect(() => parseFlags(['--zebra'], few)).toThrow('Known flags: --no-run, --help')
   expect(() => parseFlags(['--versio'], few, ['version'])).toThrow("Did you mean '--version'?")
 })
 

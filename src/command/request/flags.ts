@@ -40,7 +40,7 @@ export const REQUEST_FLAGS = {
     short: 'F',
     value: 'NAME=VALUE',
     repeatable: true,
-    help: 'multipart/form-data; NAME=@FILE uploads one',
+    help: 'multipart/form-data; NAME=@FILE uploads a file',
   },
   get: { kind: 'switch', short: 'G', help: 'send the data of -d in the query of a GET' },
   uploadFile: { kind: 'text', short: 'T', value: 'FILE', help: 'PUT the file; - is stdin' },
