@@ -99,7 +99,10 @@ export class CurrentSession implements Session {
     if (text === EMPTY) {
       if (token === undefined) return undefined
       this.#forget()
-      return chain(this.#keeper.remove?.(token), () => null)
+      // A cookie is deleted by name: the request that ended the session has set another under it.
+      return chain(this.#keeper.remove?.(token), (removed) =>
+        removed === false && replaced !== 'destroyed' ? this.#ended() : null,
+      )
     }
     if (token === undefined) return this.#create(text)
     if (replaced === undefined) {
