@@ -30,8 +30,17 @@ export function targetOf(environ: Environ): RequestTarget {
   return { base, url: (rest || '/') + query, original: (base + rest || '/') + query }
 }
 
+/**
+ * SCRIPT_NAME, percent-encoded: as the client has written it in REQUEST_URI, else by `encode`. ';' may
+ * be in it either way.
+ */
+export function mountPointOf(environ: Environ, encode: (bytes: string) => string): string {
+  const raw = rawPath(environ['REQUEST_URI'] ?? '')
+  return spelled(raw, environ.SCRIPT_NAME, environ.PATH_INFO, encode).base
+}
+
 /** QUERY_STRING with its question mark. Only REQUEST_URI distinguishes `/x?` from `/x`. */
-function queryOf(query: string, uri: string): string {
+export function queryOf(query: string, uri = ''): string {
   if (query !== '') return `?${VISIBLE.test(query) ? query : percentEncode(query, NOT_IN_QUERY)}`
   return uri.endsWith('?') && uri.indexOf('?') === uri.length - 1 ? '?' : ''
 }
@@ -41,19 +50,28 @@ function queryOf(query: string, uri: string): string {
  * web server or a middleware has rewritten the path, and theirs is used. A mount point that a proxy
  * has stripped (X-Forwarded-Prefix) may be missing from `raw`.
  */
-function spelled(raw: string, script: string, path: string): { base: string; rest: string } {
+function spelled(
+  raw: string,
+  script: string,
+  path: string,
+  encode = encodePath,
+): { base: string; rest: string } {
   const whole = script + path
   const decoded = raw === '' ? '' : decodePath(raw)
   const missing = whole.length - decoded.length
   if (decoded === '' || missing < 0 || missing > script.length || !whole.endsWith(decoded)) {
-    return { base: percentEncode(script, NOT_IN_PATH), rest: percentEncode(path, NOT_IN_PATH) }
+    return { base: encode(script), rest: encode(path) }
   }
   const at = encodedLength(raw, script.length - missing)
-  const prefix = percentEncode(script.slice(0, missing), NOT_IN_PATH)
+  const prefix = encode(script.slice(0, missing))
   return {
     base: prefix + percentEncode(raw.slice(0, at), NOT_IN_RAW_PATH),
     rest: percentEncode(raw.slice(at), NOT_IN_RAW_PATH),
   }
+}
+
+function encodePath(bytes: string): string {
+  return percentEncode(bytes, NOT_IN_PATH)
 }
 
 /** The path of a target in origin or absolute form, not decoded; '*' for itself. */

@@ -180,7 +180,7 @@ function attributesFor(
 ): (maxAge: number) => string {
   const { domain, sameSite = 'Lax' } = options
   const {
-    path = HOST_PREFIX.test(name) ? '/' : cookiePath(environ.SCRIPT_NAME),
+    path = HOST_PREFIX.test(name) ? '/' : cookiePath(environ),
     secure = sameSite === 'None' || PREFIXED.test(name) || environ['wsgi.url_scheme'] === 'https',
   } = options
   const host = domain === undefined ? '' : `; Domain=${domain}`

@@ -65,6 +65,7 @@ const lates: [name: string, before: Action, after: Action][] = [
   ['changes data', ({ data }) => void (data['seen'] = 1), show],
   ['changes data after the head', show, ({ data }) => void (data['seen'] = 1)],
   ['calls regenerate()', (current) => current.regenerate(), show],
+  ['deletes all data', ({ data }) => void delete data['user'], show],
 ]
 
 describe.each(stores)('%s', (_store, make) => {
@@ -209,6 +210,23 @@ describe('The cookie of session', () => {
     const response = await runCgi(session(set, { secret }), '/', { SCRIPT_NAME })
     expect(valueOf(response, 'Set-Cookie')).toContain(`; Path=${path};`)
   })
+
+  it.each([
+    ['/%40admin/x', '/@admin', '/x', '/%40admin'],
+    ['/%7Eu?q', '/~u', '', '/%7Eu'],
+    ['/%5ba%5D|b/', '/[a]|b', '/', '/%5ba%5D|b'],
+    ['/a%3Bb/', '/a;b', '/', '/a%3Bb'],
+    ['/a;b/', '/a;b', '/', '/'],
+    ['/%78/', '/a b/x', '/', '/a%20b/%78'],
+    ['/rewritten', '/[a]', '/', '/[a]'],
+  ])(
+    'has for the request target %s, with SCRIPT_NAME %s and PATH_INFO %s, the path %s',
+    async (REQUEST_URI, SCRIPT_NAME, PATH_INFO, path) => {
+      const variables = { REQUEST_URI, SCRIPT_NAME, PATH_INFO }
+      const response = await runCgi(session(set, { secret }), '/', variables)
+      expect(valueOf(response, 'Set-Cookie')).toContain(`; Path=${path};`)
+    },
+  )
 
   it.each<[options: object, attributes: string]>([
     [{ sameSite: 'None' }, 'SameSite=None; Secure'],
