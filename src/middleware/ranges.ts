@@ -113,6 +113,8 @@ function requestedRange(
   const condition = environ['HTTP_IF_RANGE']
   if (condition !== undefined && !isSame(condition, headers)) return undefined
   if (from !== '' && to !== '' && Number(to) < Number(from)) return undefined
+  // The last bytes of an empty file are all of it, but no Content-Range could describe them.
+  if (from === '' && Number(to) > 0 && size === 0) return undefined
   const start = from === '' ? Math.max(size - Number(to), 0) : Number(from)
   const end = from === '' || to === '' ? size - 1 : Math.min(Number(to), size - 1)
   return start < size && start <= end && !(from === '' && Number(to) === 0)

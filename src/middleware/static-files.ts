@@ -4,6 +4,7 @@ import { lookup } from 'mrmime'
 import { checkNames } from '../options/names.ts'
 import { isInteger, refuse } from '../options/values.ts'
 import { decodeText, encodeText } from '../environ/environ.ts'
+import { queryOf } from '../environ/request-target.ts'
 import { ConfigurationError } from '../errors.ts'
 import { Headers } from '../response/headers.ts'
 import type { Application, Body, Environ, StartResponse } from '../types.ts'
@@ -80,7 +81,7 @@ const NOT_ALLOWED = plain('405 Method Not Allowed', [['Allow', 'GET, HEAD']])
 /** Without the slash, relative links in an index page would start at the parent directory. */
 const addSlash: Application = (environ, startResponse) => {
   const path = escapePath(`${environ.SCRIPT_NAME}${environ.PATH_INFO}/`).replace(/^\/+/, '/')
-  const query = environ.QUERY_STRING && `?${environ.QUERY_STRING}`
+  const query = queryOf(environ.QUERY_STRING, environ['REQUEST_URI'])
   return plain('301 Moved Permanently', [['Location', path + query]])(environ, startResponse)
 }
 
@@ -131,16 +132,22 @@ function find(
   const endings = extensions.map((it) => encodeText(`.${it}`))
   const indexes = endings.map((ending) => `${withSlash}index${ending}`)
   const files = isDirectory ? [] : [path, ...endings.map((ending) => path + ending)]
+  let nothing: 'missing' | 'forbidden' = 'missing'
   for (const name of [...files, ...indexes]) {
     const file = openBelow(directory, name)
     if (file === 'missing') continue
-    if (file === 'forbidden') return 'forbidden'
+    if (file === 'forbidden') {
+      nothing = 'forbidden'
+      // A directory that cannot be listed may have an index page that can be read.
+      if (files.includes(name)) continue
+      break
+    }
     if (file.stats.isFile() && (path.endsWith('/') || files.includes(name))) return file
     closeSync(file.fd)
     // An index page, but the path lacks the slash.
     if (file.stats.isFile()) return 'directory'
   }
-  return 'missing'
+  return nothing
 }
 
 /** Codings by the ending of a precompressed file. */
