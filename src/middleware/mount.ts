@@ -90,9 +90,12 @@ function hostsOf(environ: Environ): string[] {
   return [name, `${name}:${environ['wsgi.url_scheme'] === 'https' ? '443' : '80'}`]
 }
 
-/** Host names are compared without case and without the root's trailing dot. */
+/**
+ * Host names are compared without case, without the root's trailing dot and without the colon of an
+ * empty port (RFC 3986, section 6.2.3).
+ */
 function normalHost(host: string): string {
-  return host.toLowerCase().replace(/\.(?=$|:\d*$)/, '')
+  return host.toLowerCase().replace(/\.?:?$|\.(?=:\d+$)/, '')
 }
 
-const PORT = /:\d*$/
+const PORT = /:\d+$/

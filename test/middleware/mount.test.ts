@@ -69,9 +69,12 @@ describe('mount', () => {
 
   it('uses the default port of the scheme for a Host without a port', async () => {
     const app = mount({ 'http://a.example:80/': tell('80'), 'http://a.example:443/': tell('443') })
-    const ask = async (variables: object) =>
-      brief(await runCgi(app, '/', { HTTP_HOST: 'a.example', ...variables }))[1]
-    expect([await ask({}), await ask({ HTTPS: 'on' })]).toEqual(['80 |/', '443 |/'])
+    const ask = async (HTTP_HOST: string, variables: object) =>
+      brief(await runCgi(app, '/', { HTTP_HOST, ...variables }))[1]
+    for (const host of ['a.example', 'a.example:', 'A.example.:']) {
+      const both = [await ask(host, {}), await ask(host, { HTTPS: 'on' })]
+      expect(both).toEqual(['80 |/', '443 |/'])
+    }
   })
 
   it('uses SERVER_NAME if there is no Host', async () => {
