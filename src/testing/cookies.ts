@@ -13,10 +13,11 @@ interface Cookie {
 export class Cookies {
   readonly #cookies = new Map<string, Cookie>()
   readonly #host: string
+  readonly #isSecure: boolean
 
-  /** @param host the name of the host, or its address. */
-  constructor(host: string) {
-    this.#host = host
+  constructor(origin: URL) {
+    this.#host = origin.hostname
+    this.#isSecure = origin.protocol === 'https:' || LOCAL.test(origin.hostname)
   }
 
   /** @param path the path of the request whose response had the Set-Cookie `line`. */
@@ -26,7 +27,7 @@ export class Cookies {
     if (equals < 1) return
     const name = pair.slice(0, equals).trim()
     const known = new Map(attributes.map((attribute) => attributeOf(attribute)))
-    if (!this.#isFor(known.get('domain') ?? '')) return
+    if (!this.#isFor(known.get('domain') ?? '') || !this.#isAllowed(name, known)) return
     const own = known.get('path')
     const cookie = {
       name,
@@ -47,6 +48,15 @@ export class Cookies {
     )
   }
 
+  /** Whether a browser keeps a cookie with these attributes (RFC 6265bis, section 5.7). */
+  #isAllowed(name: string, attributes: ReadonlyMap<string, string>): boolean {
+    if (attributes.has('secure')) {
+      const isForHost = attributes.get('path') === '/' && !attributes.get('domain')
+      return this.#isSecure && (isForHost || !/^__Host-/i.test(name))
+    }
+    return !/^__(?:Host|Secure)-/i.test(name) && !/^none$/i.test(attributes.get('samesite') ?? '')
+  }
+
   /** The Cookie header for a request to `path`, longest paths first; '' if there is no cookie. */
   header(path: string): string {
     return [...this.#cookies.values()]
@@ -56,6 +66,9 @@ export class Cookies {
       .join('; ')
   }
 }
+
+/** Hosts that browsers trust without TLS (Secure Contexts, section 3.1). */
+const LOCAL = /^(?:127(?:\.\d+){3}|\[::1\]|(?:.+\.)?localhost)$/
 
 function attributeOf(attribute: string): [name: string, value: string] {
   const [name = '', ...value] = attribute.split('=')

@@ -28,9 +28,9 @@ export class TestSession {
   constructor(client: Client, options: TestSessionOptions = {}) {
     this.#client = client
     this.#mount = options.mount ?? ''
-    const { origin, hostname } = new URL(options.origin ?? 'http://127.0.0.1')
-    this.#origin = origin
-    this.#cookies = new Cookies(hostname)
+    const origin = new URL(options.origin ?? 'http://127.0.0.1')
+    this.#origin = origin.origin
+    this.#cookies = new Cookies(origin)
   }
 
   /** @param target the request target below the mount point, not decoded. */

@@ -49,13 +49,41 @@ describe('Whether a TestApp', () => {
     ['127.0.0.1', '; Domain=0.0.1', false],
     ['127.0.0.1', '; Domain=127.0.0.1', true],
   ])('for %s keeps a cookie with "%s": %s', (host, attribute, kept) => {
-    const cookies = new Cookies(host)
+    const cookies = new Cookies(new URL(`http://${host}`))
     cookies.store(`a=1${attribute}`, '/')
     expect(cookies.header('/')).toBe(kept ? 'a=1' : '')
   })
 
+  it.each([
+    ['http://a.example', 'a=1; Secure', false],
+    ['http://a.example', 'a=1; SameSite=None', false],
+    ['http://a.example', 'a=1; SameSite=None; Secure', false],
+    ['http://a.example', 'a=1; SameSite=Lax', true],
+    ['http://a.example', '__Host-a=1; Path=/', false],
+    ['http://a.example', '__Host-a=1; Path=/; Secure', false],
+    ['http://a.example', '__Secure-a=1', false],
+    ['https://a.example', 'a=1; Secure', true],
+    ['https://a.example', 'a=1; samesite=NONE', false],
+    ['https://a.example', 'a=1; SameSite=None; Secure', true],
+    ['https://a.example', '__Host-a=1; Path=/; Secure', true],
+    ['https://a.example', '__Host-a=1; Path=/; Secure; Domain=a.example', false],
+    ['https://a.example', '__host-a=1; Secure', false],
+    ['https://a.example', '__Secure-a=1; Secure', true],
+    ['https://a.example', '__Secure-a=1', false],
+    ['http://localhost', 'a=1; Secure', true],
+    ['http://shop.localhost:8080', 'a=1; Secure', true],
+    ['http://127.0.0.1', '__Host-a=1; Path=/; Secure', true],
+    ['http://[::1]:8080', 'a=1; Secure', true],
+    ['http://127.0.0.1.example', 'a=1; Secure', false],
+    ['http://notlocalhost', 'a=1; Secure', false],
+  ])('for %s keeps the cookie "%s": %s', (origin, line, kept) => {
+    const cookies = new Cookies(new URL(origin))
+    cookies.store(line, '/')
+    expect(cookies.header('/')).toBe(kept ? line.split(';')[0] : '')
+  })
+
   it('keeps an equals sign in the path of a cookie', () => {
-    const cookies = new Cookies('a.example')
+    const cookies = new Cookies(new URL('http://a.example'))
     cookies.store('a=1; Path=/v=2', '/')
     expect(cookies.header('/v=2/x')).toBe('a=1')
     expect(cookies.header('/v')).toBe('')
