@@ -8,6 +8,12 @@ export type Decode = (bytes: string) => string
 /** ISO 8859-1 itself, as in Python; in the Encoding Standard these labels mean windows-1252. */
 const LATIN_1 = new Set(['iso-8859-1', 'iso8859-1', 'iso_8859-1', 'latin1', 'latin-1', 'l1'])
 
+/** The name of a charset that `decoderFor` knows: the same for all its labels. */
+export function charsetName(label: string): string {
+  const name = label.trim().toLowerCase()
+  return LATIN_1.has(name) ? 'iso-8859-1' : new TextDecoder(name).encoding
+}
+
 /** Returns the decoder for a charset's label, or undefined if the charset is unknown. */
 export function decoderFor(label: string): Decode | undefined {
   const name = label.trim().toLowerCase()

@@ -68,9 +68,9 @@ function percentDecode(text: string): string {
 
 /** Types of parts without a file name that are text. Anything else would be lost as text. */
 const TEXT =
-  /^(?:text\/|multipart\/|message\/|application\/(?:x-www-form-urlencoded|json|xml|(?:x-)?javascript|graphql|yaml|(?:[^/]+\+(?:json|xml)))$)/
+  /^(?:text\/|multipart\/mixed$|message\/|application\/(?:x-www-form-urlencoded|json|xml|(?:x-)?javascript|graphql|yaml|(?:[^/]+\+(?:json|xml)))$)/
 
-/** Whether a part without a file name is text: by its type, or because it names a charset. */
+/** Whether a part without a file name is text: by its type, or because it names a known charset. */
 export function isText(type: string, parameters: Parameters): boolean {
-  return TEXT.test(type) || !type.includes('/') || 'charset' in parameters
+  return TEXT.test(type) || type === '' || decoderFor(parameters['charset'] ?? '') !== undefined
 }

@@ -5,7 +5,7 @@ import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
 import { unwrapInput } from '../request/wrapped-input.ts'
 import type { Environ, InputStream } from '../types.ts'
-import type { Decode } from './charset.ts'
+import { charsetName, type Decode } from './charset.ts'
 import { charsetOf, type FormField, type RawField } from './field.ts'
 import type { IncomingFile, UploadedFile } from './file.ts'
 import { FormBody } from './form-body.ts'
@@ -99,7 +99,8 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
 
   /** The form that an earlier call has read. */
   static async #again(earlier: Parsed, options: FieldStorageOptions): Promise<FieldStorage> {
-    const changed = READING.find((name) => earlier.options[name] !== options[name])
+    const [before, now] = [readingOf(earlier.options), readingOf(options)]
+    const changed = Object.keys(now).find((name) => before[name] !== now[name])
     if (changed !== undefined || options.onFile !== undefined) {
       throw new ApplicationError(
         `FieldStorage.parse: the form of this request has been parsed already, with another value of ` +
@@ -240,7 +241,11 @@ const shared = globalThis as { [PARSED]?: WeakMap<InputStream, Parsed> }
 const parsed = (shared[PARSED] ??= new WeakMap())
 
 /** The options that decide what is read, and not how much. */
-const READING = ['keepBlankValues', 'strictParsing', 'separator', 'charset', 'onFile'] as const
+function readingOf(options: FieldStorageOptions): Record<string, unknown> {
+  const { keepBlankValues = false, strictParsing = false, separator = '&', onFile } = options
+  const charset = charsetName(options.charset ?? 'utf-8')
+  return { keepBlankValues, strictParsing, separator, charset, onFile }
+}
 
 const LIMITS = {
   maxNumFields: MAX_NUM_FIELDS,

@@ -51,6 +51,10 @@ describe('A part is a file', () => {
     [`name="f"`, 'application/octet-stream', ''],
     [`name="f"`, 'image/png', ''],
     [`name="f"`, 'application/pdf', ''],
+    [`name="f"`, 'application/octet-stream; charset=binary', ''],
+    [`name="f"`, 'image/png; charset=binary', ''],
+    [`name="f"`, 'binary', ''],
+    [`name="f"`, 'multipart/related; boundary=Y', ''],
     [`name="f"; filename="say %22hi%22.txt"`, undefined, 'say "hi".txt'],
     [`name="f"; filename="100%25 %0D%0A"`, undefined, '100%25 \r\n'],
     [`name="f"; filename=""`, 'text/plain', ''],
@@ -141,8 +145,24 @@ describe('FieldStorage.parse called twice for a request', () => {
     await expect(FieldStorage.parse(request)).rejects.toThrow(ApplicationError)
   })
 
+  it.each<[first: FieldStorageOptions, second: FieldStorageOptions]>([
+    [{}, { keepBlankValues: false, strictParsing: false, separator: '&', charset: 'utf-8' }],
+    [{ separator: '&' }, {}],
+    [{ charset: 'UTF-8' }, { charset: 'utf8' }],
+    [{ charset: 'latin1' }, { charset: 'ISO-8859-1' }],
+  ])('gives the same form with the options %j and %j, which mean the same', async (one, two) => {
+    const request = environ('a=1', URLENCODED)
+    const form = await FieldStorage.parse(request, one)
+    expect(await FieldStorage.parse(request, two)).toBe(form)
+  })
+
   it('throws if the options would read another form', async () => {
-    for (const options of [{ charset: 'latin1' }, { onFile: () => {} }] as FieldStorageOptions[]) {
+    for (const options of [
+      { charset: 'latin1' },
+      { keepBlankValues: true },
+      { separator: ';' },
+      { onFile: () => {} },
+    ] as FieldStorageOptions[]) {
       const request = environ('a=1', URLENCODED)
       await FieldStorage.parse(request)
       await expect(FieldStorage.parse(request, options)).rejects.toThrow(ApplicationError)
