@@ -2,6 +2,7 @@
 import { type Decode, decoderFor } from './charset.ts'
 import type { UploadedFile } from './file.ts'
 import type { PartHeaders } from './header.ts'
+import type { FieldName } from './part-name.ts'
 
 /** A field with text. */
 export interface TextField {
@@ -29,7 +30,7 @@ const NO_HEADERS: PartHeaders = Object.freeze(Object.create(null))
 
 /** An urlencoded field, or a part with `headers` and perhaps a charset of its own. */
 export function rawText(
-  name: string,
+  { name, decodeName }: FieldName,
   text: string,
   type?: string,
   charset?: string,
@@ -37,7 +38,7 @@ export function rawText(
 ): RawField {
   const toField = (decode: Decode): TextField => {
     const decodeText = (charset !== undefined && decoderFor(charset)) || decode
-    return { name: decode(name), value: decodeText(text), type, headers }
+    return { name: (decodeName ?? decode)(name), value: decodeText(text), type, headers }
   }
   return { name, text, toField }
 }

@@ -25,8 +25,8 @@ export interface FileDescription {
 }
 
 function describe(file: RawFile, decode: Decode): FileDescription {
-  const { type, headers, decodeFilename = decode } = file
-  return { name: decode(file.name), filename: decodeFilename(file.filename), type, headers }
+  const { type, headers, decodeName = decode, decodeFilename = decode } = file
+  return { name: decodeName(file.name), filename: decodeFilename(file.filename), type, headers }
 }
 
 /** A file on disk. It is removed when the form is closed. */

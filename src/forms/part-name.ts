@@ -36,13 +36,21 @@ export function fileNameOf(parameters: Parameters): FileName | undefined {
   return plain === undefined ? undefined : { filename: unescapeName(plain) }
 }
 
-/** The bytes of the field's name. urllib3 before 1.25 writes a name that is not ASCII as `name*`. */
-export function fieldNameOf(parameters: Parameters): string | undefined {
+/** A field's name in bytes, with its charset where it names one. */
+export interface FieldName {
+  readonly name: string
+  readonly decodeName?: Decode | undefined
+}
+
+/** The field's name. urllib3 before 1.25 writes a name that is not ASCII as `name*`. */
+export function fieldNameOf(parameters: Parameters): FieldName | undefined {
   const { name } = parameters
-  if (name !== undefined) return unescapeName(name)
+  if (name !== undefined) return { name: unescapeName(name) }
   const extended = parameters['name*'] ?? joined(parameters, 'name')
-  const [, , text] = EXTENDED.exec(extended ?? '') ?? []
-  return text === undefined ? extended : percentDecode(text)
+  if (extended === undefined) return undefined
+  const [, charset = '', text] = EXTENDED.exec(extended) ?? []
+  if (text === undefined) return { name: extended }
+  return { name: percentDecode(text), decodeName: decoderFor(charset) }
 }
 
 /** A value in several parameters, `name*0="a"; name*1*=%C3%A9` (RFC 2231, sections 3 and 4.1). */

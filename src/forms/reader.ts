@@ -6,7 +6,7 @@ import type { RawFile } from './raw-file.ts'
 import { parseHeader, type PartHeaders } from './header.ts'
 import { type FormLimits, malformed, tooLarge } from './limits.ts'
 import type { Pull } from './multipart.ts'
-import { fieldNameOf, fileNameOf, isText } from './part-name.ts'
+import { type FieldName, fieldNameOf, fileNameOf, isText } from './part-name.ts'
 import { type QueryOptions, splitQuery } from './query.ts'
 
 export const URLENCODED = 'application/x-www-form-urlencoded'
@@ -40,7 +40,7 @@ export class FormReader {
     const maxNumFields = this.#options.maxNumFields - this.#numFields
     const pairs = splitQuery('FieldStorage.parse', text, { ...this.#options, maxNumFields })
     this.#numFields += pairs.length
-    return pairs.map(([name, value]) => rawText(name, value))
+    return pairs.map(([name, value]) => rawText({ name }, value))
   }
 
   async readUrlencoded(pull: Pull): Promise<RawField[]> {
@@ -57,7 +57,7 @@ export class FormReader {
   async #readParts(
     pull: Pull,
     boundary: string | undefined,
-    outerName: string | undefined,
+    outerName: FieldName | undefined,
     fields: RawField[],
   ): Promise<void> {
     // Loaded on demand: a CGI script pays for its imports at each start.
@@ -75,7 +75,7 @@ export class FormReader {
   async #readPart(
     headers: PartHeaders,
     pull: Pull,
-    outerName: string | undefined,
+    outerName: FieldName | undefined,
     fields: RawField[],
   ): Promise<void> {
     for (const [name, value] of Object.entries(headers)) {
@@ -86,26 +86,26 @@ export class FormReader {
     const type = mediaType.toLowerCase()
     // Files that share one field are parts of a multipart/mixed (RFC 7578, section 4.3); their
     // name is the field's, so that a form is a flat list however it was sent.
-    const name = outerName ?? fieldNameOf(disposition)
+    const fieldName = outerName ?? fieldNameOf(disposition)
     const fileName = fileNameOf(disposition)
     const isFile = fileName !== undefined || !isText(type, params)
-    if (name === undefined) {
+    if (fieldName === undefined) {
       // Python reads such a part as fields of its own, and counts them (bpo-34866).
       if (type !== URLENCODED) throw malformed('a part without a name')
       for (const field of await this.readUrlencoded(pull)) fields.push(field)
     } else if (isFile) {
       if (++this.#numFiles > this.#options.maxNumFiles) throw tooLarge('maxNumFiles')
       const decode = this.#known ?? this.#options.decode
-      const file = { name, filename: '', ...fileName, type, headers }
+      const file = { ...fieldName, filename: '', ...fileName, type, headers }
       const field = await this.#options.sink(file, decode, pull)
       if (field !== undefined) fields.push(field)
     } else if (type === 'multipart/mixed' && outerName === undefined) {
-      await this.#readParts(pull, params['boundary'], name, fields)
+      await this.#readParts(pull, params['boundary'], fieldName, fields)
     } else {
       if (++this.#numFields > this.#options.maxNumFields) throw tooLarge('maxNumFields')
       const text = await this.#readText(pull)
-      fields.push(rawText(name, text, type, params['charset'], headers))
-      if (name === '_charset_') this.#known ??= charsetOf(fields)
+      fields.push(rawText(fieldName, text, type, params['charset'], headers))
+      if (fieldName.name === '_charset_') this.#known ??= charsetOf(fields)
     }
   }
 

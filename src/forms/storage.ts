@@ -72,7 +72,8 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
    *
    * A text field is in the charset that its part names, else in that of a field `_charset_`, else
    * in `charset`; unknown labels are ignored. `iso-8859-1` is ISO 8859-1 itself, and not
-   * windows-1252 as in browsers. Names and filenames are in the form's charset.
+   * windows-1252 as in browsers. Names and filenames are in the form's charset, unless `name*` or
+   * `filename*` names another.
    *
    * @throws {PeerError} with a 413 past a limit, with a 400 for a malformed form, and whatever
    *   `wsgi.input` throws.

@@ -89,6 +89,19 @@ describe('A part is a file', () => {
       expect((await post(body)).getFirst('ü')).toBe('1')
     },
   )
+
+  it.each<[parameter: string, charset: string, name: string]>([
+    [`name*=iso-8859-1''%E9`, 'utf-8', 'é'],
+    [`name*=utf-8''%C3%A9`, 'latin1', 'é'],
+    [`name*0*=windows-1251''%E9; name*1=x`, 'utf-8', 'йx'],
+    [`name*=klingon''%E9`, 'latin1', 'é'],
+  ])('with %s in a form in %s under the name %s', async (parameter, charset, name) => {
+    for (const filename of ['', '; filename="1"']) {
+      const body = `--X\r\nContent-Disposition: form-data; ${parameter}${filename}\r\n\r\n1\r\n${FINAL}`
+      await using form = await post(body, { charset, tempDir })
+      expect([...form.keys()]).toEqual([name])
+    }
+  })
 })
 
 const MULTIPART = { CONTENT_TYPE: 'multipart/form-data; boundary=X' }
