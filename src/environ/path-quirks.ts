@@ -18,8 +18,10 @@ import { decodePath } from './decode-path.ts'
  */
 export function divideCorrectly(environ: Environ, gateway?: string): void {
   if (gateway !== 'cgi') {
+    indexInPath(environ)
     pathInfoRepeatsScriptName(environ)
     pathInfoInScriptName(environ)
+    emptyScriptName(environ)
   }
   neitherName(environ)
   frontController(environ)
@@ -35,6 +37,31 @@ export function respellPath(environ: Environ): void {
 }
 
 /**
+ * nginx with `fastcgi_index`, as in configurations for PHP: to a path that ends with a slash,
+ * $fastcgi_script_name adds the name of a file, which no client has requested. SCRIPT_NAME stays if it
+ * differs from PATH_INFO: then it may be a front controller. If a location rewrites the path, PATH_INFO
+ * may differ from DOCUMENT_URI for another reason.
+ */
+function indexInPath(environ: Environ): void {
+  const uri = environ['DOCUMENT_URI']
+  const { SCRIPT_NAME: script, PATH_INFO: info } = environ
+  if (!uri?.endsWith('/') || script === uri || !isNginx(environ)) return
+  if (info === undefined) {
+    if (hasIndex(script, uri)) environ.SCRIPT_NAME = uri
+  } else if (hasIndex(info, uri)) {
+    if (info === script) environ.SCRIPT_NAME = uri
+    else if (decodePath(environ['REQUEST_URI'] ?? '') !== uri) return
+    environ.PATH_INFO = uri
+  }
+}
+
+/** Whether `path` is `uri`, which ends with a slash, and one more segment. */
+function hasIndex(path: string | undefined, uri: string): boolean {
+  if (!path?.startsWith(uri) || path.length === uri.length) return false
+  return path.indexOf('/', uri.length) < 0
+}
+
+/**
  * nginx with `fastcgi_params` and `fastcgi_param PATH_INFO $fastcgi_script_name`, as in many guides:
  * PATH_INFO is the whole path. SCRIPT_NAME is the whole path as well, or the administrator has set
  * it. SCRIPT_NAME followed by PATH_INFO must be the path (RFC 3875, section 3.3), and DOCUMENT_URI,
@@ -44,9 +71,9 @@ export function respellPath(environ: Environ): void {
 function pathInfoRepeatsScriptName(environ: Environ): void {
   const { SCRIPT_NAME: script, PATH_INFO: info } = environ
   if (!script || !info?.startsWith(script)) return
-  if (info !== (environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? ''))) return
+  if (info !== wholePath(environ)) return
   if (info === script) environ.SCRIPT_NAME = ''
-  else if (isNginx(environ) && info.startsWith(`${script}/`))
+  else if (hasNginxParams(environ) && info.startsWith(`${script}/`))
     environ.PATH_INFO = info.slice(script.length)
 }
 
@@ -54,23 +81,50 @@ function isNginx(environ: Environ): boolean {
   return environ['SERVER_SOFTWARE']?.startsWith('nginx') ?? false
 }
 
+/** As `isNginx`, or with nginx's `scgi_params`, which have no SERVER_SOFTWARE. */
+function hasNginxParams(environ: Environ): boolean {
+  const software = environ['SERVER_SOFTWARE']
+  if (software !== undefined) return software.startsWith('nginx')
+  return environ['SCGI'] === '1' && environ['DOCUMENT_URI'] !== undefined
+}
+
+/** The path that SCRIPT_NAME and PATH_INFO divide. Only nginx sends it, as DOCUMENT_URI. */
+function wholePath(environ: Environ): string {
+  return environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? '')
+}
+
 /**
  * nginx (every version) with the `fastcgi_params` that it ships, Apache 2.4's mod_proxy_fcgi with
  * ProxyPass, HAProxy 2.6 without `path-info`: SCRIPT_NAME is the whole path, and PATH_INFO is
- * missing. If the administrator has set SCRIPT_NAME, PATH_INFO is the rest of nginx's DOCUMENT_URI.
+ * missing. If the administrator has set SCRIPT_NAME, PATH_INFO is the rest of nginx's DOCUMENT_URI,
+ * over SCGI as well. A slash at the end of that SCRIPT_NAME belongs to PATH_INFO.
  */
 function pathInfoInScriptName(environ: Environ): void {
-  if (environ.PATH_INFO !== undefined || !environ.SCRIPT_NAME) return
-  const haproxy = environ['SERVER_SOFTWARE']?.startsWith('HAProxy')
-  if (!haproxy && !isNginx(environ) && !isProxyPass(environ)) return
-  const mount = environ.SCRIPT_NAME
-  const path = environ['DOCUMENT_URI'] ?? mount
-  if (path.startsWith(`${mount}/`)) {
-    environ.PATH_INFO = path.slice(mount.length)
-  } else {
+  const { SCRIPT_NAME: mount, PATH_INFO: info } = environ
+  if (info !== undefined || !mount) return
+  const path = environ['DOCUMENT_URI']
+  const end = mount.endsWith('/') ? mount.length - 1 : mount.length
+  if (path !== undefined && path !== mount && path.startsWith(mount) && path[end] === '/') {
+    if (!hasNginxParams(environ)) return
+    environ.SCRIPT_NAME = mount.slice(0, end)
+    environ.PATH_INFO = path.slice(end)
+  } else if (
+    isNginx(environ) ||
+    environ['SERVER_SOFTWARE']?.startsWith('HAProxy') ||
+    isProxyPass(environ)
+  ) {
     environ.SCRIPT_NAME = ''
     environ.PATH_INFO = mount
   }
+}
+
+/**
+ * nginx with its `fastcgi_params` or `scgi_params` and an empty SCRIPT_NAME, which says that the
+ * application has no mount point: the whole path is PATH_INFO (RFC 3875, section 3.3).
+ */
+function emptyScriptName(environ: Environ): void {
+  if (environ.SCRIPT_NAME !== '' || environ.PATH_INFO !== undefined) return
+  environ.PATH_INFO = wholePath(environ)
 }
 
 /**
@@ -80,17 +134,38 @@ function pathInfoInScriptName(environ: Environ): void {
  */
 function isProxyPass(environ: Environ): boolean {
   const { SCRIPT_FILENAME: file, DOCUMENT_ROOT: root, SCRIPT_NAME: script } = environ
-  if (file === undefined) return false
-  if (file.startsWith('proxy:')) return !root || !file.endsWith(root + script)
+  if (file === undefined || isScriptFile(environ, file)) return false
+  if (file.startsWith('proxy:')) return true
   if (!root || !environ['SERVER_SOFTWARE']?.startsWith('Apache')) return false
   return file.startsWith('/') && !file.startsWith(root) && (file === '/' || script.endsWith(file))
+}
+
+/**
+ * Whether `file` ends with the file that Apache finds for SCRIPT_NAME, below DocumentRoot or below the
+ * directory of an Alias (CONTEXT_PREFIX and CONTEXT_DOCUMENT_ROOT). All may end with a slash.
+ */
+function isScriptFile(environ: Environ, file: string): boolean {
+  const { SCRIPT_NAME: script, CONTEXT_PREFIX: prefix } = environ
+  if (isBelow(environ['DOCUMENT_ROOT'], script, file)) return true
+  if (!prefix || !script.startsWith(prefix)) return false
+  const path = script.slice(withoutSlash(prefix).length)
+  return isBelow(environ['CONTEXT_DOCUMENT_ROOT'], path, file)
+}
+
+function isBelow(directory: string | undefined, path: string, file: string): boolean {
+  const root = withoutSlash(directory ?? '')
+  return root !== '' && file.endsWith(root + path)
+}
+
+function withoutSlash(path: string): string {
+  return path.endsWith('/') ? path.slice(0, -1) : path
 }
 
 /** nginx's `scgi_params` (every version) have neither SCRIPT_NAME nor PATH_INFO. */
 function neitherName(environ: Environ): void {
   if (environ.SCRIPT_NAME !== undefined || environ.PATH_INFO !== undefined) return
   environ.SCRIPT_NAME = ''
-  environ.PATH_INFO = environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? '')
+  environ.PATH_INFO = wholePath(environ)
 }
 
 /**

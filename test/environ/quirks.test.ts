@@ -45,7 +45,7 @@ const nginx = (path: string, uri: string, more: Variables = {}): Variables => ({
 })
 
 /** nginx 1.22, `include scgi_params`. */
-const nginxScgi = (path: string, uri: string): Variables => ({
+const nginxScgi = (path: string, uri = path, more: Variables = {}): Variables => ({
   CONTENT_LENGTH: '0',
   SCGI: '1',
   REQUEST_METHOD: 'GET',
@@ -59,7 +59,12 @@ const nginxScgi = (path: string, uri: string): Variables => ({
   REMOTE_PORT: '40000',
   SERVER_PORT: '8080',
   SERVER_NAME: 'localhost',
+  ...more,
 })
+
+/** nginx with `fastcgi_index index.php`: $fastcgi_script_name of a path that ends with a slash. */
+const nginxIndex = (path: string, more: Variables = {}): Variables =>
+  nginx(path, path, { SCRIPT_NAME: `${path}index.php`, ...more })
 
 /** Apache 2.4, mod_cgid: the script is a file. */
 const apache = (script: string, path: string | undefined, uri: string): Variables => ({
@@ -97,6 +102,14 @@ const setHandler = (script: string, path?: string): Variables => ({
   REQUEST_URI: script + (path ?? ''),
   SCRIPT_NAME: script,
   ...(path === undefined ? {} : { PATH_INFO: path }),
+})
+
+/** Apache 2.4, the same below `Alias /al /srv/al`. */
+const alias = (script: string, prefix = '/al', directory = '/srv/al'): Variables => ({
+  ...setHandler(script),
+  CONTEXT_PREFIX: prefix,
+  CONTEXT_DOCUMENT_ROOT: directory,
+  SCRIPT_FILENAME: `proxy:fcgi://c/srv${script}`,
 })
 
 /** Apache 2.4, a script to which .htaccess redirects `url`. */
@@ -205,6 +218,69 @@ const asSent: Row[] = [
   ],
   ['nginx, split and no rest', nginx('/app', '/app', { PATH_INFO: '' }), '/app', ''],
   ['nginx, absolute form', nginx('/a/b', 'http://h//a//b'), '', '//a//b'],
+  ['nginx, an empty SCRIPT_NAME', nginx('/a b', '/a%20b?x', { SCRIPT_NAME: '' }), '', '/a b'],
+  ['nginx, SCRIPT_NAME /', nginx('/a/b', '/a/b', { SCRIPT_NAME: '/' }), '', '/a/b'],
+  [
+    'nginx, SCRIPT_NAME set by hand with a slash at its end',
+    nginx('/app/x', '/app/x', { SCRIPT_NAME: '/app/' }),
+    '/app',
+    '/x',
+  ],
+  ['nginx, fastcgi_index', nginxIndex('/app/'), '', '/app/'],
+  ['nginx, fastcgi_index at /', nginxIndex('/'), '', '/'],
+  ['nginx, fastcgi_index and a rewrite', nginxIndex('/b/', { REQUEST_URI: '/a' }), '', '/b/'],
+  [
+    'nginx, fastcgi_index and PATH_INFO $fastcgi_script_name',
+    nginxIndex('/app/', { PATH_INFO: '/app/index.php' }),
+    '',
+    '/app/',
+  ],
+  [
+    'nginx, fastcgi_index, PATH_INFO $fastcgi_script_name and an empty SCRIPT_NAME',
+    nginx('/a/', '/a/', { SCRIPT_NAME: '', PATH_INFO: '/a/index.php' }),
+    '',
+    '/a/',
+  ],
+  [
+    'nginx, fastcgi_index, PATH_INFO $fastcgi_script_name and SCRIPT_NAME set by hand',
+    nginx('/app/a/', '/app/a/', { SCRIPT_NAME: '/app', PATH_INFO: '/app/a/index.php' }),
+    '/app',
+    '/a/',
+  ],
+  [
+    'nginx, fastcgi_index and fastcgi_split_path_info',
+    nginxIndex('/app/', { PATH_INFO: '' }),
+    '/app/index.php',
+    '',
+  ],
+  [
+    'nginx, a front controller',
+    nginx('/', '/', { SCRIPT_NAME: '/index.php', PATH_INFO: '/' }),
+    '/index.php',
+    '/',
+  ],
+  [
+    'nginx, a path that a location has rewritten to /',
+    nginx('/', '/app/x', { SCRIPT_NAME: '/app', PATH_INFO: '/x' }),
+    '/app',
+    '/x',
+  ],
+  [
+    'an empty SCRIPT_NAME and REQUEST_URI',
+    { SCRIPT_NAME: '', REQUEST_URI: '/a%20b?x' },
+    '',
+    '/a b',
+  ],
+  ['nginx SCGI, an empty SCRIPT_NAME', nginxScgi('/a', '/a', { SCRIPT_NAME: '' }), '', '/a'],
+  ['nginx SCGI, SCRIPT_NAME', nginxScgi('/app/x', '/app/x', { SCRIPT_NAME: '/app' }), '/app', '/x'],
+  ['nginx SCGI, the mount point', nginxScgi('/app', '/app', { SCRIPT_NAME: '/app' }), '/app', ''],
+  ['nginx SCGI, an apple', nginxScgi('/apple', '/apple', { SCRIPT_NAME: '/app' }), '/app', ''],
+  [
+    'nginx SCGI, PATH_INFO $document_uri and SCRIPT_NAME set by hand',
+    nginxScgi('/app/x', '/app/x', { SCRIPT_NAME: '/app', PATH_INFO: '/app/x' }),
+    '/app',
+    '/x',
+  ],
   ['nginx SCGI', nginxScgi('/foo/b r', '/foo/b%20r?x'), '', '/foo/b r'],
   ['nginx SCGI at /', nginxScgi('/', '/'), '', '/'],
   ['nginx SCGI, merged slashes', nginxScgi('/foo/', '//foo//'), '', '//foo//'],
@@ -284,6 +360,35 @@ const asSent: Row[] = [
   ['mod_proxy_fcgi SetHandler, the script', setHandler('/app'), '/app', ''],
   ['mod_proxy_fcgi SetHandler, a slash', setHandler('/app', '/'), '/app', '/'],
   ['mod_proxy_fcgi SetHandler, a path', setHandler('/app', '/y/z'), '/app', '/y/z'],
+  [
+    'mod_proxy_fcgi SetHandler, a slash at the end of DocumentRoot',
+    { ...setHandler('/app'), DOCUMENT_ROOT: '/var/www/html/' },
+    '/app',
+    '',
+  ],
+  [
+    'mod_proxy_fcgi at /, DocumentRoot /',
+    { ...proxyFcgi('/app/x', '/app/x'), DOCUMENT_ROOT: '/' },
+    '',
+    '/app/x',
+  ],
+  ['mod_proxy_fcgi SetHandler, Alias', alias('/al/hello'), '/al/hello', ''],
+  [
+    'mod_proxy_fcgi SetHandler, Alias with slashes at the ends',
+    alias('/al/hello', '/al/', '/srv/al/'),
+    '/al/hello',
+    '',
+  ],
+  ['mod_proxy_fcgi SetHandler, Alias of the script', alias('/al', '/al', '/srv/al'), '/al', ''],
+  [
+    'mod_proxy_fcgi GENERIC, Alias of the same name',
+    {
+      ...alias('/srv/al/hello', '/srv/al'),
+      SCRIPT_FILENAME: '/srv/al/hello',
+    },
+    '/srv/al/hello',
+    '',
+  ],
   [
     'mod_fcgid, nothing after the script',
     {
@@ -490,6 +595,12 @@ test.each<[string, Variables, string, string]>([
     nginx('/cgi-bin/env.cgi', '/cgi-bin/env.cgi/x', { PATH_INFO: '/x' }),
     '/cgi-bin/env.cgi',
     '/x',
+  ],
+  [
+    'fcgiwrap, fastcgi_index',
+    nginxIndex('/cgi-bin/', { SCRIPT_NAME: '/cgi-bin/index.cgi' }),
+    '/cgi-bin/index.cgi',
+    '',
   ],
 ])('Under CGI, SCRIPT_NAME names the script: %s', (_, variables, script, path) => {
   expect(paths(variables, {}, 'cgi')).toEqual([script, path])
