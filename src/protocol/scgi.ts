@@ -153,7 +153,7 @@ export class RequestReader {
     }
     const declared = readContentLength(block, start, end - 1)
     if (typeof declared !== 'number') return this.#fail(declared.code, declared.message)
-    const contentLength = Math.max(declared, lengthOfClient(block, start, end - 1))
+    const contentLength = trueLength(declared, block, start, end - 1)
     this.#state = 'body'
     this.#left = contentLength
     this.#events.push({ type: 'request', block, start, end: end - 1, contentLength })
@@ -200,17 +200,30 @@ const CLIENT_LENGTH_NAME = Buffer.from('\0HTTP_CONTENT_LENGTH\0', 'latin1')
 const SOFTWARE_NAME = Buffer.from('\0SERVER_SOFTWARE\0', 'latin1')
 
 /**
- * The number in HTTP_CONTENT_LENGTH, or 0. Without `scgi_request_buffering`, nginx's CONTENT_LENGTH
- * counts only the part of the body that it had when it sent the headers, although it sends all of
- * the body (nginx/nginx#1118). The client's own header has the true length. Other web servers have a
- * right CONTENT_LENGTH, and lighttpd sends a header `Content_Length` under this name.
+ * The larger one of CONTENT_LENGTH and HTTP_CONTENT_LENGTH. Without `scgi_request_buffering`, the
+ * CONTENT_LENGTH of nginx before 1.29.2 counts only the part of the body that it had when it sent the
+ * headers, although it sends all of the body (nginx/nginx#1118). The client's own header has the true
+ * length. Other web servers have a right CONTENT_LENGTH, and lighttpd sends a header `Content_Length`
+ * under this name.
+ *
+ * If nginx sends no body at all, as with `scgi_pass_request_body off`, the headers are the same. Then
+ * the location needs `scgi_param HTTP_CONTENT_LENGTH ""`, or a SERVER_SOFTWARE that names a version
+ * without the fault.
  */
-function lengthOfClient(block: Buffer, start: number, end: number): number {
+function trueLength(declared: number, block: Buffer, start: number, end: number): number {
   const digits = valueOf(CLIENT_LENGTH_NAME, block, start, end)
-  if (digits === undefined || !LENGTH.test(digits)) return 0
+  if (digits === undefined || !LENGTH.test(digits) || Number(digits) <= declared) return declared
   // nginx's own scgi_params have no SERVER_SOFTWARE.
   const software = valueOf(SOFTWARE_NAME, block, start, end) ?? 'nginx'
-  return software.startsWith('nginx') ? Number(digits) : 0
+  return software.startsWith('nginx') && !countsWholeBody(software) ? Number(digits) : declared
+}
+
+/** Whether `software` is nginx 1.29.2 or newer. */
+function countsWholeBody(software: string): boolean {
+  const version = /^nginx\/(\d{1,4})\.(\d{1,4})\.(\d{1,4})/.exec(software)
+  if (version === null) return false
+  const [major, minor, patch] = version.slice(1).map(Number) as [number, number, number]
+  return major > 1 || (major === 1 && (minor > 29 || (minor === 29 && patch >= 2)))
 }
 
 /** The first value of the header whose name `name` has between two NULs. */

@@ -72,6 +72,9 @@ export function environFromPairs(
 /**
  * The environ of SCGI's headers: those in `block` from `start` to `end`.
  *
+ * It has no CONTENT_LENGTH if the web server repeats that header with an empty value: the application
+ * then gets no request body.
+ *
  * @throws {PeerError} for malformed headers, more than `maxHeaders` of them, or a line break in a
  *   variable that `isLine`.
  */
@@ -101,8 +104,13 @@ export function environFromHeaders(
     } else {
       const name = known?.name ?? text.substring(at - start, from)
       const rule = known?.rule ?? ruleFor(name)
-      // Only headers, and variables that are dropped anyway, may be repeated.
-      accepted = rule === 'never' || rule.endsWith('header') || !(name in environ)
+      // Only headers, and variables that are dropped anyway, may be repeated. The first header is always
+      // CONTENT_LENGTH; nginx sends its own before that of `scgi_param CONTENT_LENGTH ""`.
+      accepted =
+        rule === 'never' ||
+        rule.endsWith('header') ||
+        (rule === 'not empty' && valueLength === 0) ||
+        (name !== 'CONTENT_LENGTH' && !(name in environ))
       putVariable(environ, name, rule, value)
       if (!isLine(rule)) return accepted
     }

@@ -54,6 +54,12 @@ export const nginx: ServerDescription = {
       symptom: 'CONTENT_LENGTH counts only those bytes of the body that have arrived',
       remedy: 'request buffering stays on over SCGI',
     },
+    {
+      versions: 'before 1.29.2, or without SERVER_SOFTWARE',
+      symptom:
+        'over SCGI, an application waits for a body that nginx does not send (`scgi_pass_request_body off` for `auth_request` or `mirror`), because the headers are those of the row above',
+      remedy: 'write `scgi_param HTTP_CONTENT_LENGTH "";` in such a location',
+    },
   ],
 }
 

@@ -597,6 +597,22 @@ describe.each([
   })
 })
 
+it.each([
+  ['that nginx does not send', 0, ''],
+  ['that nginx sends', 5, 'hello'],
+])('An empty CONTENT_LENGTH after the first one hides a body %s', async (_, length, sent) => {
+  const server = await serve(async (environ, startResponse) => {
+    const body = await environ['wsgi.input'].read()
+    startResponse('200 OK', [])
+    return [`${String(environ['CONTENT_LENGTH'])} ${body.length}`]
+  })
+  const socket = open(server)
+  const params = { ...PARAMS, HTTP_CONTENT_LENGTH: '5', CONTENT_LENGTH: '' }
+  socket.write(encodeRequest(Object.entries(params).flat(), length))
+  socket.write(sent)
+  expect((await received(socket)).text).toContain('undefined 0')
+})
+
 it('A body is read up to CONTENT_LENGTH although nginx has nothing of it when it sends the headers', async () => {
   const server = await serve(async (environ, startResponse) => {
     const body = await environ['wsgi.input'].read()

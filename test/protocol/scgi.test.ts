@@ -205,6 +205,18 @@ describe('The SCGI reader', () => {
       ['CONTENT_LENGTH', '2', 'HTTP_CONTENT_LENGTH', '5', 'SERVER_SOFTWARE', 'nginx/1.22.1'],
       5,
     ],
+    [
+      'a longer one of nginx 1.29.1',
+      ['CONTENT_LENGTH', '2', 'HTTP_CONTENT_LENGTH', '5', 'SERVER_SOFTWARE', 'nginx/1.29.1'],
+      5,
+    ],
+    ...['nginx/1.29.2', 'nginx/1.30.0', 'nginx/2.0.0'].map(
+      (software): [string, string[], number] => [
+        `a longer one of ${software}, which counts the whole body`,
+        ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '9', 'SERVER_SOFTWARE', software],
+        5,
+      ],
+    ),
     ['a shorter one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '3'], 5],
     ['an empty one', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', ''], 5],
     ['one that is not a number', ['CONTENT_LENGTH', '5', 'HTTP_CONTENT_LENGTH', '+9'], 5],

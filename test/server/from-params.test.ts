@@ -140,6 +140,24 @@ describe('SCGI headers', () => {
       ],
       true,
     ],
+    ['with a repeated CONTENT_LENGTH are refused', [['CONTENT_LENGTH', '0']], true],
+    ['with an empty CONTENT_LENGTH have none', [['CONTENT_LENGTH', '']], false],
+    [
+      'with a CONTENT_LENGTH after an empty one are refused',
+      [
+        ['CONTENT_LENGTH', ''],
+        ['CONTENT_LENGTH', '5'],
+      ],
+      true,
+    ],
+    [
+      'with a CONTENT_TYPE and an empty one have none',
+      [
+        ['CONTENT_TYPE', 'a/b'],
+        ['CONTENT_TYPE', ''],
+      ],
+      false,
+    ],
     ["with one of Portico's keys are accepted", [['portico.signal', 'x']], false],
     ['with a name that an error has, too, are accepted', [['code', 'x']], false],
   ])('%s', (_, pairs, refused) => {

@@ -60,7 +60,7 @@ export class SCGIConnection implements BodyOwner {
   readonly #context: SCGIContext
   readonly #reader: RequestReader
   #request: SCGIRequest | null = null
-  /** The request body; null without one. */
+  /** The request body; null without one, or if an empty CONTENT_LENGTH hides it. */
   #input: BodyQueue | null = null
   /** The whole request has arrived. */
   #complete = false
@@ -184,7 +184,7 @@ export class SCGIConnection implements BodyOwner {
           begun = this.#begin(event, chunk)
           break
         case 'body':
-          this.#input!.push(event.data, this.#borrowed)
+          this.#input?.push(event.data, this.#borrowed)
           break
         case 'body-end':
           this.#complete = true
@@ -214,8 +214,9 @@ export class SCGIConnection implements BodyOwner {
       this.#refuse(error, chunk)
       return null
     }
-    if (contentLength > 0) {
-      if (Number(environ['CONTENT_LENGTH']) < contentLength) {
+    const declared = environ['CONTENT_LENGTH']
+    if (contentLength > 0 && declared !== undefined) {
+      if (Number(declared) < contentLength) {
         environ['CONTENT_LENGTH'] = String(contentLength)
       }
       this.#input = new BodyQueue(this, contentLength)
