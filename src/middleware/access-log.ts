@@ -4,6 +4,7 @@ import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
 import { PeerError } from '../errors.ts'
 import { chunkLength } from '../response/body.ts'
+import { frame } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ, StartResponse } from '../types.ts'
 import { hook } from './body-hooks.ts'
@@ -70,6 +71,7 @@ export function accessLog(
       headers: new Headers(),
       bytes: 0,
     }
+    let begun = false
     const start = performance.now()
     function done(): void {
       entry.milliseconds = performance.now() - start
@@ -80,16 +82,21 @@ export function accessLog(
     }
     const listen: StartResponse = (...head) => {
       const send = startResponse(...head)
+      const headers = new Headers(head[1])
+      // The gateway checks it when it sends the head: too late for a list of chunks, which is counted.
+      frame(head[0], environ.REQUEST_METHOD, headers.getAll('Content-Length'))
       entry.status = head[0].slice(0, 3)
-      entry.headers = new Headers(head[1])
+      entry.headers = headers
       return (chunk) => {
+        const sent = send(chunk)
+        begun = true // An empty chunk sends the head, too.
         entry.bytes += chunkLength(chunk)
-        return send(chunk)
+        return sent
       }
     }
     function failed(error: unknown): void {
-      // After the first byte of the body, the client has already received the status.
-      if (entry.bytes > 0) return
+      // The client has already received the status.
+      if (begun || entry.bytes > 0) return
       entry.status = error instanceof PeerError ? error.status.slice(0, 3) : '500'
       entry.headers = new Headers()
     }

@@ -236,6 +236,29 @@ describe('The line of an access log', () => {
       },
       '200 5',
     ],
+    [
+      'an error after write() of no bytes, which sends the head',
+      async (_environ, startResponse) => {
+        await startResponse(OK, [])('')
+        throw failure
+      },
+      '200 -',
+    ],
+    [
+      'an event stream whose client disconnects before the first event',
+      async (_environ, startResponse) => {
+        await startResponse(OK, [])('')
+        return (async function* () {
+          yield await Promise.reject(new PeerError('PORTICO_DISCONNECTED', 'gone'))
+        })()
+      },
+      '200 -',
+    ],
+    [
+      'a Content-Length that is not a number',
+      (_environ, startResponse) => (startResponse(OK, [['Content-Length', 'x']]), ['abc']),
+      '500 -',
+    ],
     ['no body at all', broken(5), '500 -'],
     ['a chunk that is a number', broken([5]), '500 -'],
     ['a second chunk that is a number', broken(new Set(['a', 5])), '200 1'],
