@@ -3,7 +3,7 @@
  * in Express with `app.use('/path', toNode(app))`.
  */
 import diagnostics from 'node:diagnostics_channel'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, OutgoingHttpHeader, ServerResponse } from 'node:http'
 import { applicationOf, linkApplication, nodeOriginOf } from '../application/adapted.ts'
 import { asApplication } from '../application/detect.ts'
 import { validatedOnDemand } from '../application/to-application.ts'
@@ -12,6 +12,8 @@ import type { OptionsOf } from '../options/table.ts'
 import type { NodeListener } from '../bridge/from-node.ts'
 import { ApplicationError } from '../errors.ts'
 import { Input, type ByteSource } from '../request/input.ts'
+import { addVary } from '../middleware/vary.ts'
+import { Headers } from '../response/headers.ts'
 import { decodePath } from '../environ/decode-path.ts'
 import type { Application, ApplicationClass, Environ, HeaderList, InputStream } from '../types.ts'
 import type { HandlerOptions } from '../../handlers/base.ts'
@@ -81,12 +83,18 @@ class MountedHandler extends HTTPRequestHandler {
       : super.getStdin()
   }
 
-  /** Headers that the framework has set stay, unless the application sets them as well. */
+  /**
+   * Headers that the framework has set stay, unless the application sets them as well. Cookies of
+   * both are sent (RFC 6265, section 3), and Vary has the names of both (RFC 9110, section 12.5.5).
+   */
   override _setHead(code: number, reason: string, headers: HeaderList): void {
     const { response } = this
-    for (const [name] of headers) response.removeHeader(name)
+    const vary = response.getHeader('Vary')
+    for (const [name] of headers) if (!/^set-cookie$/i.test(name)) response.removeHeader(name)
     // One by one: writeHead() (Node 20) keeps only the last of several with one name.
     for (const [name, value] of headers) response.appendHeader(name, value)
+    const own = response.getHeader('Vary')
+    if (vary !== undefined && own !== undefined) response.setHeader('Vary', union(vary, own))
     response.writeHead(code, reason)
   }
 }
@@ -104,6 +112,13 @@ function inherit(environ: Environ, outer: Environ): void {
       environ[name] = value
     }
   }
+}
+
+/** Two values of Vary as one, without repetitions. */
+function union(first: OutgoingHttpHeader, second: OutgoingHttpHeader): string {
+  const headers = new Headers([['Vary', String(first)]])
+  for (const name of String(second).split(',')) addVary(headers, name.trim())
+  return headers.get('Vary')!
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

@@ -93,6 +93,30 @@ test('toNode keeps headers of the framework that the application does not set', 
   ])
 })
 
+const varying: Application = (_, startResponse) => {
+  startResponse('200 OK', [
+    ['set-cookie', 'b=2'],
+    ['Vary', 'Cookie, accept'],
+  ])
+  return []
+}
+
+test('toNode sends the cookies and the Vary of both the framework and the application', async () => {
+  const app = express()
+  app.use((_: unknown, res: express.Response, next: () => void) => {
+    res.cookie('a', '1').vary('Origin').vary('Accept')
+    next()
+  })
+  app.use(toNode(varying))
+  const { headers } = await ask(app, { target: '/' })
+  const own = headers.filter(([name]) => /^(?:set-cookie|vary)$/i.test(name))
+  expect(own).toEqual([
+    ['Set-Cookie', 'a=1; Path=/'],
+    ['Set-Cookie', 'b=2'],
+    ['Vary', 'Origin, Accept, Cookie'],
+  ])
+})
+
 test('toNode takes the mount point from the option scriptName', async () => {
   const { body } = await ask(toNode(where, { scriptName: '/app' }), { target: '/app/x' })
   expect(JSON.parse(String(body))).toEqual(['/app', '/x', '', '/app/x'])
