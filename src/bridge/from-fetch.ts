@@ -85,6 +85,12 @@ function send(
       'PORTICO_INVALID_BODY',
     )
   }
+  if (response.bodyUsed) {
+    throw new ApplicationError(
+      'The body of the Response has been read already, so it cannot be sent. Read a clone() instead',
+      'PORTICO_BODY_ALREADY_READ',
+    )
+  }
   const { status, statusText, body } = response
   const write = startResponse(statusLine(status, statusText), headersOf(response, environ))
   if (body === null) return []

@@ -11,7 +11,7 @@ import { getDefaultHighWaterMark, Stream } from 'node:stream'
 import type { Done, ResponseSink } from '../node-internals/server-response.ts'
 import { chunkLength } from '../response/body.ts'
 import type { Chunk, Environ } from '../types.ts'
-import { familyOf, portOf } from './peer-address.ts'
+import { addressOf, familyOf, portOf } from './peer-address.ts'
 
 /** What a socket reports to. */
 export interface SocketOwner {
@@ -70,7 +70,7 @@ export class GatewaySocket extends Stream implements ResponseSink {
   }
 
   get remoteAddress(): string | undefined {
-    return this.#environ['REMOTE_ADDR']
+    return addressOf(this.#environ['REMOTE_ADDR'])
   }
 
   get remotePort(): number | undefined {
@@ -82,7 +82,7 @@ export class GatewaySocket extends Stream implements ResponseSink {
   }
 
   get localAddress(): string | undefined {
-    return this.#environ['SERVER_ADDR']
+    return addressOf(this.#environ['SERVER_ADDR'])
   }
 
   get localPort(): number | undefined {

@@ -1,5 +1,14 @@
 /** The addresses of the client and the server as properties of a socket. */
+import { isIP } from 'node:net'
 import type { Environ } from '../types.ts'
+
+/**
+ * The IP address in a variable; else undefined, as in node:http. For a Unix socket, REMOTE_ADDR of
+ * nginx is 'unix:'.
+ */
+export function addressOf(value: string | undefined): string | undefined {
+  return value !== undefined && isIP(value) > 0 ? value : undefined
+}
 
 /** 'IPv4' or 'IPv6'; undefined without an address, as over a Unix socket. */
 export function familyOf(address: string | undefined): 'IPv4' | 'IPv6' | undefined {
@@ -27,7 +36,7 @@ export class Incoming {
     readonly remotePort: number | undefined
     readonly remoteFamily: 'IPv4' | 'IPv6' | undefined
   } {
-    const remoteAddress = this.#environ['REMOTE_ADDR']
+    const remoteAddress = addressOf(this.#environ['REMOTE_ADDR'])
     const remotePort = portOf(this.#environ['REMOTE_PORT'])
     return { remoteAddress, remotePort, remoteFamily: familyOf(remoteAddress) }
   }

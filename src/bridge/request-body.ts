@@ -4,6 +4,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import { bodyFraming } from '../environ/environ.ts'
+import { WholeBody, wasRead } from '../request/wrapped-input.ts'
 import type { Environ } from '../types.ts'
 
 /** What is known of a request's body before the application reads it. */
@@ -23,11 +24,11 @@ export function knownBody(environ: Environ): RequestBody | null {
   switch (bodyFraming(environ)) {
     case 'length': {
       const length = environ['CONTENT_LENGTH']!
-      const chunks = Number(length) > 0 ? environ['wsgi.input'].chunks() : null
+      const chunks = Number(length) > 0 ? new WholeBody(environ['wsgi.input']) : null
       return { chunks, framing: ['Content-Length', length] }
     }
     case 'chunked':
-      return { chunks: environ['wsgi.input'].chunks(), framing: CHUNKED }
+      return { chunks: new WholeBody(environ['wsgi.input']), framing: CHUNKED }
     case 'none':
       return NO_BODY
     case 'empty':
@@ -39,7 +40,9 @@ export function knownBody(environ: Environ): RequestBody | null {
 
 /** Waits for the first chunk to find out whether there is one. */
 export async function openBody(environ: Environ): Promise<RequestBody> {
-  const chunks = environ['wsgi.input'].chunks()
+  const chunks = new WholeBody(environ['wsgi.input'])
+  // An application that does not read it needs no error.
+  if (wasRead(environ['wsgi.input'])) return { chunks, framing: CHUNKED }
   const first = await chunks.next()
   if (first.done) return emptyBody(environ)
   let unread = true

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { bodyFraming } from '../environ/environ.ts'
 import { PeerError } from '../errors.ts'
+import { WholeBody } from '../request/wrapped-input.ts'
 import type { Environ } from '../types.ts'
 
 /** What a script gets as stdin. */
@@ -31,14 +32,14 @@ export function bodyOf(environ: Environ, maxStored: number): ScriptBody | Promis
     case 'length': {
       const length = environ['CONTENT_LENGTH']!
       if (Number(length) === 0) return { kind: 'none', length }
-      return { kind: 'chunks', length, chunks: input.chunks() }
+      return { kind: 'chunks', length, chunks: new WholeBody(input) }
     }
     case 'none':
     case 'empty':
       return { kind: 'none' }
     case 'chunked':
     case 'unknown':
-      return store(input.chunks(), maxStored)
+      return store(new WholeBody(input), maxStored)
   }
 }
 

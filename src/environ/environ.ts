@@ -240,8 +240,11 @@ export function bodyFraming(environ: Environ): 'length' | 'chunked' | 'none' | '
   }
   // HTTPHandler hides Transfer-Encoding, since it has decoded the body. Its input has no limit if the
   // body is chunked, and 0 bytes left if it does not exist.
-  const { unread } = environ['wsgi.input'] as { readonly unread?: number }
-  if (unread === Infinity) return 'chunked'
+  const { unread, didRead } = environ['wsgi.input'] as Partial<
+    Record<'unread' | 'didRead', unknown>
+  >
+  // There are 0 bytes left of a chunked body, too, after something has read it.
+  if (unread === Infinity || didRead === true) return 'chunked'
   return unread === 0 ? 'empty' : 'unknown'
 }
 

@@ -1,6 +1,5 @@
 /** The body of a request with a form: counted while it is read, never more than the limit. */
 import type { Buffer } from 'node:buffer'
-import { ApplicationError } from '../errors.ts'
 import { tooLarge } from './limits.ts'
 
 /** The most bytes of a refused body that are still read; the same as in Go's net/http. */
@@ -9,22 +8,19 @@ const MAX_DISCARDED = 256 * 1024
 export class FormBody {
   readonly #chunks: AsyncIterator<Buffer>
   readonly #max: number
-  /** CONTENT_LENGTH; 0 if it is missing. */
-  readonly #announced: number
   #size = 0
   #failure: { readonly error: unknown } | undefined
 
-  constructor(chunks: AsyncIterator<Buffer>, max: number, announced: number) {
+  constructor(chunks: AsyncIterator<Buffer>, max: number) {
     this.#chunks = chunks
     this.#max = max
-    this.#announced = announced
   }
 
   /**
    * Returns the next chunk; undefined at the end.
    *
    * @throws {PeerError} with a 413 past the limit.
-   * @throws {ApplicationError} if there is less than CONTENT_LENGTH: something has read the body before.
+   * @throws {ApplicationError} if something has read the body before.
    */
   async pull(): Promise<Buffer | undefined> {
     // onFile() may have swallowed the error, and the iterator then looks as if it were at its end.
@@ -33,11 +29,7 @@ export class FormBody {
       this.#failure = { error }
       throw error
     })
-    if (done) {
-      // If the client had sent an incomplete body, `wsgi.input` would have thrown.
-      if (this.#size < this.#announced) throw alreadyRead()
-      return undefined
-    }
+    if (done) return undefined
     this.#size += value.length
     if (this.#size > this.#max) throw tooLarge('maxTotalSize')
     return value
@@ -64,14 +56,6 @@ export class FormBody {
       // Report the error for which the body was refused, not this one.
     }
   }
-}
-
-function alreadyRead(): ApplicationError {
-  return new ApplicationError(
-    'FieldStorage.parse: wsgi.input has been read already, so the form is lost. ' +
-      'Read a body only once, either with FieldStorage.parse or yourself',
-    'PORTICO_BODY_ALREADY_READ',
-  )
 }
 
 /** Counts the bytes of a body that are kept in memory. */

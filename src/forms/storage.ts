@@ -3,7 +3,7 @@ import type { Buffer } from 'node:buffer'
 import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
-import { unwrapInput } from '../request/wrapped-input.ts'
+import { unwrapInput, WholeBody } from '../request/wrapped-input.ts'
 import type { Environ, InputStream } from '../types.ts'
 import { charsetName, type Decode } from './charset.ts'
 import { charsetOf, type FormField, type RawField } from './field.ts'
@@ -140,7 +140,7 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
     }
     const reader = new FormReader({ ...options, ...limits, decode, sink })
     const length = Number(environ.CONTENT_LENGTH ?? 0)
-    const body = new FormBody(environ['wsgi.input'].chunks(), limits.maxTotalSize, length)
+    const body = new FormBody(new WholeBody(environ['wsgi.input']), limits.maxTotalSize)
     const pull = (): Promise<Buffer | undefined> => body.pull()
     try {
       // A body that is known to be too large is refused before any of it is stored.

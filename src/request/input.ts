@@ -73,6 +73,7 @@ export class Input implements InputStream {
   /** Bytes that were read from the source together with a line, and follow it. */
   #pending: Buffer | null = null
   #reading = false
+  #didRead = false
 
   /** @param length CONTENT_LENGTH in bytes; omit it if the source has its own end. */
   constructor(source: ByteSource, length = Infinity) {
@@ -83,6 +84,11 @@ export class Input implements InputStream {
   /** Bytes of CONTENT_LENGTH that have not been read from the source. */
   get unread(): number {
     return this.#owed
+  }
+
+  /** Whether bytes of the body have been read. */
+  get didRead(): boolean {
+    return this.#didRead
   }
 
   /** True if the client disconnected before the whole body had arrived. */
@@ -195,6 +201,7 @@ export class Input implements InputStream {
 
   #account(chunk: Buffer | null): Buffer | null {
     if (chunk !== null) {
+      this.#didRead = true
       this.#owed -= chunk.length
     } else if (this.#owed === Infinity) {
       this.#owed = 0

@@ -14,7 +14,7 @@ import { HTTPHandler } from '../../handlers/http.ts'
 import { PeerError } from '../../src/errors.ts'
 import { fromFetch, type FetchHandler } from '../../src/exports/fetch.ts'
 import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
-import type { Environ } from '../../src/types.ts'
+import type { Application, Environ } from '../../src/types.ts'
 import { addressOf } from '../fixtures/gateways.ts'
 import { makeDirectory } from '../servers/process.ts'
 import { respond, ERROR_PAGE, start, turns, type Request as Sent } from './harness.ts'
@@ -171,6 +171,33 @@ describe('A Response of a Fetch API handler', () => {
     ['returns nothing', () => undefined as never, 'must return a Response (got undefined)'],
     ['returns text', () => 'x' as never, 'must return a Response (got string)'],
     ['returns an error', () => Response.error(), 'Status must be at least 4 characters'],
+    [
+      'returns a Response whose body it has read',
+      async () => {
+        const response = new Response('Hello')
+        for await (const chunk of response.body!) void chunk
+        return response
+      },
+      'The body of the Response has been read already',
+    ],
+    [
+      'returns a Response of whose body it has read one chunk',
+      async () => {
+        const response = new Response(
+          new ReadableStream({
+            start(controller) {
+              for (const letter of 'ab') controller.enqueue(Buffer.from(letter))
+              controller.close()
+            },
+          }),
+        )
+        const reader = response.body!.getReader()
+        await reader.read()
+        reader.releaseLock()
+        return response
+      },
+      'The body of the Response has been read already',
+    ],
   ])('is the error page if the handler %s', async (_, handler, logged) => {
     const { out, err } = await respond(fromFetch(handler))
     expect(out).toBe(ERROR_PAGE)
@@ -246,7 +273,7 @@ describe('The body of a Response made from', () => {
     expect([out.split('\r\n\r\n')[1], err]).toEqual(['ab', ''])
   })
 
-  test.each<[string, () => FetchHandler]>([
+  test.each<[string, () => FetchHandler, string]>([
     [
       'has been read',
       () => {
@@ -254,6 +281,7 @@ describe('The body of a Response made from', () => {
         void response.text()
         return () => response
       },
+      'PORTICO_BODY_ALREADY_READ',
     ],
     [
       'is locked by another reader',
@@ -262,11 +290,12 @@ describe('The body of a Response made from', () => {
         response.body!.getReader()
         return response
       },
+      'TypeError',
     ],
-  ])('a body that %s leads to the error page', async (_, make) => {
+  ])('a body that %s leads to the error page', async (_, make, logged) => {
     const { out, err } = await respond(fromFetch(make()))
     expect(out).toBe(ERROR_PAGE)
-    expect(err).toContain('TypeError')
+    expect(err).toContain(logged)
   })
 
   test('a polyfill is sent without any of the globals', async () => {
@@ -395,6 +424,8 @@ test('getConnInfo() and ipRestriction() of Hono see the client of the gateway', 
   expect(await ask('2001:db8::1', '/')).toMatch(
     /\r\n\r\n\{"address":"2001:db8::1","port":5000,"addressType":"IPv6"\}$/,
   )
+  // What nginx sends for a client that is connected to its Unix socket.
+  expect(await ask('unix:', '/')).toMatch(/\r\n\r\n\{"port":5000\}$/)
   expect(await ask('192.0.2.1', '/restricted')).toMatch(/^Status: 403 /)
   expect(await ask('198.51.100.1', '/restricted')).toMatch(/\r\n\r\nallowed$/)
 })
@@ -511,6 +542,33 @@ test.each([10, 300_000])(
     expect([response.status, String(response.body)]).toEqual([202, 'Accepted'])
     expect((await read).length).toBe(size)
     await server.close()
+  },
+)
+
+/** A handler below middleware that reads the body. */
+const below =
+  (handler: FetchHandler): Application =>
+  async (environ, startResponse) => {
+    environ['wsgi.input_terminated'] = true
+    await environ['wsgi.input'].read()
+    return fromFetch(handler)(environ, startResponse)
+  }
+
+test.each([{}, { CONTENT_LENGTH: '', HTTP_TRANSFER_ENCODING: 'chunked' }, { CONTENT_LENGTH: '' }])(
+  'A Request body that middleware has read is an error for a handler that reads it (%j)',
+  async (variables) => {
+    const request = { body: 'a=1', variables: { REQUEST_METHOD: 'POST', ...variables } }
+    const { out, err } = await respond(
+      below(async (it) => new Response(await it.text())),
+      request,
+    )
+    expect(out).toBe(ERROR_PAGE)
+    expect(err).toContain('PORTICO_BODY_ALREADY_READ')
+    const unread = await respond(
+      below(() => new Response('not needed')),
+      request,
+    )
+    expect([unread.out.endsWith('not needed'), unread.err]).toEqual([true, ''])
   },
 )
 

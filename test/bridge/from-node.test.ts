@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
+import express from 'express'
 import { describe, expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { fromFetch } from '../../src/exports/fetch.ts'
@@ -664,6 +665,38 @@ describe('A request to a node:http listener', () => {
     await turns()
     expect(events).toEqual(['aborted', 'ECONNRESET', 'close'])
   })
+
+  test('has a body that middleware has read, which is a 500 and not a 400', async () => {
+    const app = express()
+    app.use(express.urlencoded({ extended: false }))
+    const bridged = fromNode(app)
+    const application: Application = async (environ, startResponse) => {
+      await environ['wsgi.input'].read()
+      return bridged(environ, startResponse)
+    }
+    const { out, err } = await respond(application, {
+      body: 'a=1',
+      variables: {
+        REQUEST_METHOD: 'POST',
+        CONTENT_TYPE: 'application/x-www-form-urlencoded',
+      },
+    })
+    expect(out).toBe(ERROR_PAGE)
+    expect(err).toContain('PORTICO_BODY_ALREADY_READ')
+  })
+
+  test.each(['unix:', '', '127.0.0.1:80'])(
+    'has no address if REMOTE_ADDR is %j',
+    async (address) => {
+      let result: unknown
+      const application = fromNode(({ socket }, res) => {
+        result = [socket.remoteAddress, socket.remoteFamily]
+        res.end()
+      })
+      await respond(application, { variables: { REMOTE_ADDR: address } })
+      expect(result).toEqual([undefined, undefined])
+    },
+  )
 
   test('has a complete body of 300 kB', async () => {
     const application = fromNode(async (req, res) => {
