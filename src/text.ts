@@ -29,7 +29,10 @@ export function escapeControl(text: string): string {
  * indented, and a newline follows. So text that a client sends cannot look like a separate entry.
  */
 export function asLogEntry(text: string): string {
-  return `${escapeControl(text.replace(/\n+$/, '')).replaceAll(/\n(?! )/g, '\n  ')}\n`
+  let end = text.length
+  // The expression /\n+$/ would take quadratic time, and a client may have sent the text.
+  while (text[end - 1] === '\n') end -= 1
+  return `${escapeControl(text.slice(0, end)).replaceAll(/\n(?! )/g, '\n  ')}\n`
 }
 
 /** Inspects a value, such as an error with its stack. Never throws. */

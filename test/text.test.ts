@@ -22,6 +22,12 @@ describe('asLogEntry()', () => {
   ])('makes of %j the entry %j', (text, expected) => {
     expect(asLogEntry(text)).toBe(expected)
   })
+
+  test('takes linear time for a text of newlines', () => {
+    // Quadratic work would take longer than any test may.
+    const count = 600_000
+    expect(asLogEntry(`x${'\n'.repeat(count)}x`)).toBe(`x${'\n  '.repeat(count)}x\n`)
+  })
 })
 
 describe('show()', () => {
