@@ -144,7 +144,11 @@ export class Input implements InputStream {
     return join(parts, total)
   }
 
-  async readlines(hint?: number): Promise<Buffer[]> {
+  readlines(hint?: number): Promise<Buffer[]> {
+    return handled(this.#readlines(hint))
+  }
+
+  async #readlines(hint?: number): Promise<Buffer[]> {
     const lines: Buffer[] = []
     let total = 0
     for await (const line of this) {

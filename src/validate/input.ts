@@ -2,6 +2,7 @@
 import type { Buffer as NodeBuffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { InputStream } from '../types.ts'
+import { PeerError } from '../errors.ts'
 import { count, describe, fail, type Warn } from './report.ts'
 
 const NEWLINE = 10
@@ -28,7 +29,11 @@ export class CheckedInput implements InputStream {
 
   /// - `read(size?)` resolves to a Buffer of `size` bytes, or fewer at the end. Without `size` it
   ///   resolves to all bytes left. After the end it resolves to an empty Buffer, never to null.
-  async read(...args: unknown[]): Promise<NodeBuffer> {
+  read(...args: unknown[]): Promise<NodeBuffer> {
+    return excusePeer(this.#read(args))
+  }
+
+  async #read(args: readonly unknown[]): Promise<NodeBuffer> {
     const call = this.#call('read')
     const size = sizeOf(call, args)
     if (size[0] === undefined) this.#warnIfConsumed(call)
@@ -42,7 +47,11 @@ export class CheckedInput implements InputStream {
 
   /// - `readline(size?)` resolves to one line with its `\n`, or to the first `size` bytes of a longer
   ///   line.
-  async readline(...args: unknown[]): Promise<NodeBuffer> {
+  readline(...args: unknown[]): Promise<NodeBuffer> {
+    return excusePeer(this.#readline(args))
+  }
+
+  async #readline(args: readonly unknown[]): Promise<NodeBuffer> {
     const call = this.#call('readline')
     const size = sizeOf(call, args)
     return this.#alone(call, async () => {
@@ -55,7 +64,11 @@ export class CheckedInput implements InputStream {
 
   /// - `readlines(hint?)` resolves to an array of the lines left. With `hint` it stops after the line
   ///   that reaches `hint` bytes.
-  async readlines(...args: unknown[]): Promise<NodeBuffer[]> {
+  readlines(...args: unknown[]): Promise<NodeBuffer[]> {
+    return excusePeer(this.#readlines(args))
+  }
+
+  async #readlines(args: readonly unknown[]): Promise<NodeBuffer[]> {
     const call = this.#call('readlines')
     const hint = sizeOf(call, args)
     this.#warnIfConsumed(call)
@@ -230,6 +243,18 @@ function sizeOf(call: string, args: readonly unknown[]): [] | [number | undefine
     fail(`${call} takes a whole number of 0 or more, not ${describe(size)}`)
   }
   return [size]
+}
+
+/**
+ * Marks a read as handled if it fails because of the peer: a disconnect before the application awaits
+ * it would end the process. A violation stays an unhandled rejection, so that it is noticed.
+ */
+function excusePeer<T>(read: Promise<T>): Promise<T> {
+  const result = read.catch((error: unknown) => {
+    if (error instanceof PeerError) result.catch(() => {})
+    throw error
+  })
+  return result
 }
 
 function promised<T>(call: string, value: Promise<T>): Promise<T> {

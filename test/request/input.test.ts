@@ -433,7 +433,7 @@ describe('A client that disconnects', () => {
     await expect(read()).rejects.toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
   })
 
-  test.each(['read', 'readline'] as const)(
+  test.each(['read', 'readline', 'readlines'] as const)(
     'does not end the process before %s() is awaited, and rejects it then',
     async (method) => {
       const unhandled: unknown[] = []

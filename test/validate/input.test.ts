@@ -118,6 +118,31 @@ describe('A correct use of wsgi.input:', () => {
   })
 })
 
+test.each(['read', 'readline', 'readlines'] as const)(
+  'A client that disconnects does not end the process before a validated %s() is awaited; a violation would',
+  async (method) => {
+    const unhandled: unknown[] = []
+    const listener = (error: unknown) => unhandled.push(error)
+    process.on('unhandledRejection', listener)
+    try {
+      const error = await use(new Input(bytesSource(Buffer.from('abc')), 10), async (input) => {
+        const promise = input[method]()
+        for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+        return promise.catch((reason: unknown) => reason)
+      })
+      expect(error).toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
+      expect(unhandled).toEqual([])
+      await use(made(), async (input) => {
+        void input[method](-1)
+        for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+      })
+      expect(unhandled).toEqual([expect.objectContaining({ code: 'PORTICO_APPLICATION' })])
+    } finally {
+      process.off('unhandledRejection', listener)
+    }
+  },
+)
+
 describe('A second reader of the body:', () => {
   const readers: [string, (environ: Environ) => unknown][] = [
     ['read()', (environ) => environ['wsgi.input'].read()],
