@@ -4,7 +4,7 @@
  */
 import type { Buffer } from 'node:buffer'
 import { bodyFraming } from '../environ/environ.ts'
-import { WholeBody, wasRead } from '../request/wrapped-input.ts'
+import { WholeBody, wasRead } from '../environ/wrapped-input.ts'
 import type { Environ } from '../types.ts'
 
 /** What is known of a request's body before the application reads it. */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { bodyFraming } from '../environ/environ.ts'
 import { PeerError } from '../errors.ts'
-import { WholeBody } from '../request/wrapped-input.ts'
+import { WholeBody } from '../environ/wrapped-input.ts'
 import type { Environ } from '../types.ts'
 
 /** What a script gets as stdin. */

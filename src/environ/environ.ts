@@ -9,6 +9,7 @@ import { LENGTH, TOKEN } from '../text.ts'
 import type { LazyAbortController } from './lazy-abort-controller.ts'
 import { repairPath, type PathOptions } from './path.ts'
 import { repairVariables } from './quirks.ts'
+import { unwrapInput } from './wrapped-input.ts'
 
 /**
  * An object whose prototype has no prototype: `__proto__`, `toString` and the like are ordinary
@@ -240,9 +241,8 @@ export function bodyFraming(environ: Environ): 'length' | 'chunked' | 'none' | '
   }
   // HTTPHandler hides Transfer-Encoding, since it has decoded the body. Its input has no limit if the
   // body is chunked, and 0 bytes left if it does not exist.
-  const { unread, didRead } = environ['wsgi.input'] as Partial<
-    Record<'unread' | 'didRead', unknown>
-  >
+  const input = unwrapInput(environ['wsgi.input'])
+  const { unread, didRead } = input as Partial<Record<'unread' | 'didRead', unknown>>
   // There are 0 bytes left of a chunked body, too, after something has read it.
   if (unread === Infinity || didRead === true) return 'chunked'
   return unread === 0 ? 'empty' : 'unknown'

@@ -4,7 +4,7 @@ import { isInteger, refuse } from '../options/values.ts'
 import { contentLength } from '../environ/environ.ts'
 import { PeerError } from '../errors.ts'
 import { type ByteSource, Input } from '../request/input.ts'
-import { wrapInput } from '../request/wrapped-input.ts'
+import { wrapInput } from '../environ/wrapped-input.ts'
 import type { Application, ApplicationClass, InputStream } from '../types.ts'
 import { plain } from './plain-response.ts'
 

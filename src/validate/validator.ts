@@ -8,7 +8,7 @@
 import { asApplication } from '../application/detect.ts'
 import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
-import { wrapInput } from '../request/wrapped-input.ts'
+import { wrapInput } from '../environ/wrapped-input.ts'
 import type { Application, ApplicationClass, Body, Environ, StartResponse } from '../types.ts'
 import { checkBody } from './body-source.ts'
 import { type Flow, wrapBody } from './body.ts'

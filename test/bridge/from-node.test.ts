@@ -10,11 +10,13 @@ import express from 'express'
 import { describe, expect, test } from 'vitest'
 import { HTTPHandler } from '../../handlers/http.ts'
 import { fromFetch } from '../../src/exports/fetch.ts'
+import { bodyLimit } from '../../src/exports/middleware.ts'
 import { fromNode, type NodeListener, type NodeRequest } from '../../src/exports/node.ts'
 import { PeerError } from '../../src/errors.ts'
 import type { Application } from '../../src/types.ts'
 import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
 import { addressOf } from '../fixtures/gateways.ts'
+import { validator } from '../../src/validate/validator.ts'
 import { respond, ERROR_PAGE, start, turns, type Request } from './harness.ts'
 
 const seen = (request: IncomingMessage): NodeRequest => request as NodeRequest
@@ -878,8 +880,9 @@ describe('fromNode', () => {
 async function serving(
   listener: NodeListener,
   ask: (port: ReturnType<typeof addressOf>) => Promise<void>,
+  wrap = (inner: Application): Application => inner,
 ): Promise<void> {
-  const application = fromNode(listener)
+  const application = wrap(fromNode(listener))
   // Not the bridged application itself, which HTTPHandler would replace with the listener.
   const middleware: Application = (environ, startResponse) => application(environ, startResponse)
   const server = await new HTTPHandler({ listen: 0 }).run(middleware)
@@ -892,6 +895,7 @@ async function serving(
 
 const headersOf: NodeListener = async (req, res) => {
   const { 'transfer-encoding': encoding, 'content-length': length } = req.headers
+  res.setHeader('Content-Type', 'application/json')
   res.end(JSON.stringify([encoding, length, await text(req)]))
 }
 
@@ -901,18 +905,22 @@ describe('fromNode inside middleware over HTTPHandler', () => {
     ['a chunked body of a GET', 'GET', ['ab', 'c'], ['chunked', null, 'abc']],
     ['a chunked body of an OPTIONS', 'OPTIONS', ['ab', 'c'], ['chunked', null, 'abc']],
     ['no body', 'POST', undefined, [null, null, '']],
+    ['no body of a GET', 'GET', undefined, [null, null, '']],
     ['an empty chunked body', 'DELETE', [], ['chunked', null, '']],
     ['a body with a length', 'PUT', 'abc', [null, '3', 'abc']],
     ['an empty chunked body with a type', 'POST', [], ['chunked', null, ''], 'text/plain'],
   ] as const)(
-    'announces %s as node:http does',
+    'announces %s as node:http does, also inside bodyLimit and the validator',
     async (_, method, body, expected, type?: string) => {
-      await serving(headersOf, async (place) => {
+      const ask = async (place: ReturnType<typeof addressOf>): Promise<void> => {
         const headers: [string, string][] = type === undefined ? [] : [['Content-Type', type]]
         const request = { method, headers, ...(body === undefined ? {} : { body }) }
         const response = await httpRequest(place, request)
         expect(JSON.parse(String(response.body))).toEqual(expected)
-      })
+      }
+      await serving(headersOf, ask)
+      await serving(headersOf, ask, (inner) => bodyLimit(inner, 1000))
+      await serving(headersOf, ask, (inner) => validator(bodyLimit(inner, 1000)))
     },
   )
 

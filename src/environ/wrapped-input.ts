@@ -1,4 +1,7 @@
-/** An input that reads from another one: which body it is, also for another copy of this file. */
+/**
+ * Which body an input reads, through whichever wrapper, also for another copy of this file, and
+ * `WholeBody` for readers that need all of it.
+ */
 import type { Buffer } from 'node:buffer'
 import { ApplicationError } from '../errors.ts'
 import type { InputStream } from '../types.ts'
