@@ -66,7 +66,9 @@ export function sweep(
       connection.probePeer?.()
       const { deadline = Infinity } = connection
       const stalled = lastReceived(socket, connection, received) + bodyTimeout <= time
-      if (deadline <= time || lastTaken(socket, sent) + writeTimeout <= time) connection.destroy()
+      // A deadline was set up to SWEEP_TIME after what `coarseTime` said then.
+      const late = deadline + SWEEP_TIME <= time
+      if (late || lastTaken(socket, sent) + writeTimeout <= time) connection.destroy()
       else if (stalled) {
         received.delete(socket)
         const message = `No byte of the request body arrived for ${bodyTimeout} ms`

@@ -27,8 +27,13 @@ export class ReadDeadline {
   /** Called whenever what the connection waits for may have changed. */
   expect(awaited: Awaited): void {
     if (awaited === this.#awaited) return
+    const from = this.#awaited
     this.#awaited = awaited
     this.#set()
+    // Otherwise a peer that begins a head again and again would extend both limits by turns.
+    if (awaited === 'head' && from === 'request') {
+      this.at = Math.min(this.at, this.#idleUntil + this.#headersTimeout)
+    }
   }
 
   /** A request has ended: the idle time begins. */
