@@ -20,7 +20,7 @@ import { chunkLength } from '../src/response/body.ts'
 import { ResponseBuffer } from '../src/server/response-buffer.ts'
 import { FastCGIConnection } from '../src/server/connections/fastcgi.ts'
 import type { FastCGIContext, FastCGITransport } from '../src/server/connections/fastcgi-request.ts'
-import { inCluster } from '../src/server/cluster-options.ts'
+import { withMultiprocess } from '../src/server/multiprocess.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import { WriteBatch } from '../src/server/write-batch.ts'
 import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
@@ -53,11 +53,7 @@ export class FastCGIHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    // A program that passes the socket as descriptor 0 may start several processes: mod_fcgid starts
-    // one for each request in progress.
-    const inherited = (this.options.listen ?? 'fd:0') === 'fd:0'
-    const own = inCluster(this.options)
-    const options = { ...own, multiprocess: own.multiprocess ?? inherited }
+    const options = withMultiprocess(this.options, 'fd:0')
     const { application: run } = await toApplication(application, options)
     const sockets = { allowHalfOpen: true, noDelay: true }
     const context: FastCGIContext<FastCGIOptions> = {

@@ -15,7 +15,7 @@ import { afterContinue, emptySource, Input } from '../src/request/input.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import { checkOptions } from '../src/options/check.ts'
 import { OPTIONS, type OptionsOf } from '../src/options/table.ts'
-import { inCluster } from '../src/server/cluster-options.ts'
+import { withMultiprocess } from '../src/server/multiprocess.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import { createHTTPServer } from '../src/server/http-server.ts'
 import { isTrailer } from '../src/response/head.ts'
@@ -67,7 +67,7 @@ export class HTTPHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    const options = inCluster(this.options)
+    const options = withMultiprocess(this.options)
     const { application: run } = await toApplication(application, options)
     checkOptions('http', options) // Node's own errors would name Node's options.
     const server = createHTTPServer(options)

@@ -19,7 +19,7 @@ import { joinParts } from '../src/protocol/part.ts'
 import { chunkLength } from '../src/response/body.ts'
 import { ResponseBuffer } from '../src/server/response-buffer.ts'
 import { NodeFastCGIConnection } from '../src/server/connections/node-fastcgi.ts'
-import { inCluster } from '../src/server/cluster-options.ts'
+import { withMultiprocess } from '../src/server/multiprocess.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import { drained, writeParts } from '../src/server/socket-writer.ts'
 import type { Chunk, ErrorStream, InputStream } from '../src/types.ts'
@@ -75,7 +75,7 @@ export class NodeFastCGIHandler {
    * @throws {ConfigurationError} if the options cannot work, or node-fastcgi is not installed.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    const options = inCluster(this.options)
+    const options = withMultiprocess(this.options, 'fd:0')
     const { application: run } = await toApplication(application, options)
     const nodeFastCGI = await load()
     const server = nodeFastCGI.createServer({

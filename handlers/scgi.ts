@@ -16,7 +16,7 @@ import { emptySource, Input } from '../src/request/input.ts'
 import { chunkLength } from '../src/response/body.ts'
 import { ResponseBuffer } from '../src/server/response-buffer.ts'
 import { SCGIConnection, type SCGIContext } from '../src/server/connections/scgi.ts'
-import { inCluster } from '../src/server/cluster-options.ts'
+import { withMultiprocess } from '../src/server/multiprocess.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import type { Chunk, Environ, ErrorStream, InputStream } from '../src/types.ts'
 import { BaseHandler, type HandlerOptions, type MaybePromise } from './base.ts'
@@ -45,7 +45,7 @@ export class SCGIHandler {
    * @throws {ConfigurationError} if the options cannot work.
    */
   async run(application: Runnable): Promise<GatewayServer> {
-    const options = inCluster(this.options)
+    const options = withMultiprocess(this.options, 'fd:0')
     const { application: run } = await toApplication(application, options)
     const sockets = { allowHalfOpen: true }
     const context: SCGIContext<SCGIOptions> = {

@@ -4,7 +4,7 @@ import { existsSync, linkSync, lstatSync, readdirSync, writeFileSync } from 'nod
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
-import { fastcgiClient } from '../../src/exports/testing.ts'
+import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import { listen, type ListenPolicy } from '../../src/server/listen.ts'
 import { bundle, start, temporaryDirectory } from './child.ts'
 
@@ -170,3 +170,51 @@ test.each([
     await child.ended
   },
 )
+
+/** Starts a program with a listening Unix socket as its descriptor 0, as spawn-fcgi does. */
+const WITH_SOCKET = `import os, socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(os.environ['SOCKET'])
+listening.listen()
+os.dup2(listening.fileno(), 0)
+os.execvp(sys.argv[1], sys.argv[1:])`
+
+test.each([
+  ['FastCGIHandler', 'fastcgi', '{}', fastcgiClient],
+  ['SCGIHandler', 'scgi', '{}', scgiClient],
+  ['NodeFastCGIHandler', 'node-fastcgi', '{}', fastcgiClient],
+  ['HTTPHandler', 'http', "{ listen: 'fd:0' }", httpClient],
+] as const)(
+  'wsgi.multiprocess is true under %s on descriptor 0, which several processes may share',
+  async (handler, file, options, client) => {
+    const script = await bundle(
+      directory.path,
+      `descriptor-${file}`,
+      `import { ${handler} } from '#src/../handlers/${file}.ts'
+      await new ${handler}(${options}).run((environ, startResponse) => {
+        startResponse('200 OK', [['Content-Type', 'text/plain']])
+        return [String(environ['wsgi.multiprocess'])]
+      })`,
+    )
+    const path = newPath()
+    const program = ['-c', WITH_SOCKET, process.execPath, script]
+    const child = start('python3', program, { env: { SOCKET: path } })
+    await expect.poll(() => existsSync(path)).toBe(true)
+    await expect.poll(() => connects(path)).toBe(true)
+    const connection = client({ path })
+    expect(String((await connection.request({ target: '/' })).body)).toBe('true')
+    await connection.close()
+    child.process.kill('SIGKILL')
+    await child.ended
+  },
+)
+
+async function connects(path: string): Promise<boolean> {
+  const socket = connect(path)
+  const connected = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  )
+  socket.destroy()
+  return connected
+}
