@@ -84,7 +84,7 @@ function parseKey(key: string, run: Application): MountPoint {
 
 /** The keys that match a request's host: its name with the port, and without. */
 function hostsOf(environ: Environ): string[] {
-  const host = normalHost(environ['HTTP_HOST'] ?? `${environ.SERVER_NAME}:${environ.SERVER_PORT}`)
+  const host = normalHost(environ['HTTP_HOST'] || `${environ.SERVER_NAME}:${environ.SERVER_PORT}`)
   const name = host.replace(PORT, '')
   if (name !== host) return [host, name]
   return [name, `${name}:${environ['wsgi.url_scheme'] === 'https' ? '443' : '80'}`]

@@ -61,9 +61,9 @@ describe('mount', () => {
     ['bar.example.com', 'other.example', 'bar |/x'],
     ['bar.example.com.', 'other.example', 'bar |/x'],
     ['BAR.example.com.:8080', 'other.example', 'bar-8080 |/x'],
-    ['', 'bar.example.com', 'root |/x'],
+    ['', 'bar.example.com', 'bar |/x'],
     [undefined, 'bar.example.com', 'bar |/x'],
-  ])('uses Host %s, and not SERVER_NAME %s', async (HTTP_HOST, SERVER_NAME, application) => {
+  ])('uses Host %j, and SERVER_NAME %j only if that is empty or absent', async (HTTP_HOST, SERVER_NAME, application) => {
     expect(brief(await runCgi(map, '/x', { HTTP_HOST, SERVER_NAME }))).toEqual([OK, application])
   })
 
