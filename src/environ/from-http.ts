@@ -5,6 +5,7 @@ import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
 import { decodePath } from './decode-path.ts'
 import { putVariable, ruleFor, type Rule } from './environ.ts'
+import { isHost } from './host.ts'
 import { interned } from './known-variables.ts'
 
 /** How many header names are cached, and their longest length: more than browsers and proxies use. */
@@ -71,22 +72,6 @@ function pathOf(method: string, target: string): string {
   if (path !== '') return path
   if (AUTHORITY.test(target) || (target === '*' && method === 'OPTIONS')) return '/'
   throw new PeerError('PORTICO_BAD_REQUEST', "Invalid request target: it must begin with '/'")
-}
-
-/**
- * A host, and perhaps a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2). Empty if the client's
- * URI has no host.
- */
-const HOST = /^(?:\[[\da-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})*)(?::\d*)?$/i
-
-/** The latest valid one: most requests of a server have the same. */
-let latestHost = ''
-
-function isHost(value: string): boolean {
-  if (value === latestHost) return true
-  if (!HOST.test(value)) return false
-  latestHost = value
-  return true
 }
 
 const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i

@@ -3,21 +3,30 @@
  * docs/server-quirks.md lists them. Corrections of the path are in `path-quirks.ts`.
  */
 import type { Environ } from '../types.ts'
+import { PeerError } from '../errors.ts'
+import { isHost } from './host.ts'
 
 /** Applies the corrections; they do not depend on one another. */
 export function repairVariables(environ: Environ): void {
-  serverNameWithPort(environ)
+  serverNameFromHost(environ)
   unknownContentLength(environ)
   redirectedAuthorization(environ)
 }
 
 /**
  * HAProxy 2.6 copies SERVER_NAME from Host, port included. RFC 3875, section 4.1.14, allows no
- * port.
+ * port. HAProxy passes on any Host, and an invalid one is a 400 (RFC 9112, section 3.2). Without a
+ * Host it sends its own address, whose last group is not a port.
  */
-function serverNameWithPort(environ: Environ): void {
+function serverNameFromHost(environ: Environ): void {
   if (!environ['SERVER_SOFTWARE']?.startsWith('HAProxy')) return
-  environ.SERVER_NAME = environ.SERVER_NAME.replace(/:[0-9]*$/, '')
+  if (!isHost(environ['HTTP_HOST'] ?? '')) {
+    throw new PeerError(
+      'PORTICO_BAD_REQUEST',
+      'Invalid Host header: it must be a host or host:port',
+    )
+  }
+  environ.SERVER_NAME = environ.SERVER_NAME.replace(/^(\[[^\]]*\]|[^:]*):[0-9]*$/, '$1')
 }
 
 /** For a chunked request Caddy 2.6 sends -1, which is Go's value for an unknown length. */

@@ -730,6 +730,7 @@ test.each([
   ['HAProxy 2.6.12', 'example.org:8080', 'example.org'],
   ['HAProxy 2.6.12', '[::1]:8080', '[::1]'],
   ['HAProxy 2.6.12', '[::1]', '[::1]'],
+  ['HAProxy 2.6.12', '::1', '::1'],
   ['nginx/1.22.1', 'odd:8080', 'odd:8080'],
 ])('From %s, SERVER_NAME %s becomes %s', (software, sent, name) => {
   const environ = createEnviron()
@@ -738,3 +739,24 @@ test.each([
   completeEnviron(environ, {})
   expect(environ.SERVER_NAME).toBe(name)
 })
+
+test.each(['a"b', 'a|b', 'a b', '\xc3\xa9', 'x:1:2', '[::1'])(
+  'From HAProxy, Host %j, which it copies to SERVER_NAME, is a 400; other servers choose the name',
+  (host) => {
+    const complete = (software: string, name: string) => {
+      const environ = createEnviron()
+      for (const [variable, value] of [
+        ['SERVER_SOFTWARE', software],
+        ['SERVER_NAME', name],
+        ['HTTP_HOST', host],
+      ] as const)
+        setVariable(environ, variable, value)
+      completeEnviron(environ, {})
+      return environ.SERVER_NAME
+    }
+    expect(() => complete('HAProxy 2.6.12', host)).toThrow(
+      expect.objectContaining({ code: 'PORTICO_BAD_REQUEST', status: '400 Bad Request' }),
+    )
+    expect(complete('nginx/1.22.1', 'example.org')).toBe('example.org')
+  },
+)
