@@ -63,9 +63,12 @@ describe('mount', () => {
     ['BAR.example.com.:8080', 'other.example', 'bar-8080 |/x'],
     ['', 'bar.example.com', 'bar |/x'],
     [undefined, 'bar.example.com', 'bar |/x'],
-  ])('uses Host %j, and SERVER_NAME %j only if that is empty or absent', async (HTTP_HOST, SERVER_NAME, application) => {
-    expect(brief(await runCgi(map, '/x', { HTTP_HOST, SERVER_NAME }))).toEqual([OK, application])
-  })
+  ])(
+    'uses Host %j, and SERVER_NAME %j only if that is empty or absent',
+    async (HTTP_HOST, SERVER_NAME, application) => {
+      expect(brief(await runCgi(map, '/x', { HTTP_HOST, SERVER_NAME }))).toEqual([OK, application])
+    },
+  )
 
   it('uses the default port of the scheme for a Host without a port', async () => {
     const app = mount({ 'http://a.example:80/': tell('80'), 'http://a.example:443/': tell('443') })
