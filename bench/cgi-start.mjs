@@ -46,6 +46,7 @@ function prepare() {
   const run = 'new CGIHandler().run(application)\n'
   const load = (from) => `const { CGIHandler } = require('${from}')\n${application}${run}`
   const imported = `import { CGIHandler } from 'portico/cgi'\n${application}${run}`
+  const runs = (from) => `import { run } from '${from}'\n${application}run(application)\n`
   const candidates = [
     emptyNode(directory),
     { name: 'node, writeSync by hand', command: node(script('by-hand.cjs', byHand)) },
@@ -67,6 +68,11 @@ function prepare() {
       name: "import 'portico/cgi'",
       command: node(script('by-import.mjs', imported)),
     },
+    // The same file would serve over the other gateways, too.
+    ...['portico/auto', 'portico'].map((from) => ({
+      name: `import '${from}'`,
+      command: node(script(`${from.replace('/', '-')}.mjs`, runs(from))),
+    })),
   ]
   const others = [...bunHellos(directory, load, imported), ...denoHellos(directory, load)]
   return [...candidates, ...others, pythonHello(directory)].filter(Boolean)
