@@ -38,9 +38,9 @@ export function respellPath(environ: Environ): void {
 
 /**
  * nginx with `fastcgi_index`, as in configurations for PHP: to a path that ends with a slash,
- * $fastcgi_script_name adds the name of a file, which no client has requested. SCRIPT_NAME stays if it
- * differs from PATH_INFO: then it may be a front controller. If a location rewrites the path, PATH_INFO
- * may differ from DOCUMENT_URI for another reason.
+ * $fastcgi_script_name adds the name of a file, which no client has requested. If SCRIPT_NAME and
+ * PATH_INFO differ, SCRIPT_NAME stays, because it may be a front controller. PATH_INFO then stays as well
+ * if REQUEST_URI shows that a location has rewritten the path.
  */
 function indexInPath(environ: Environ): void {
   const uri = environ['DOCUMENT_URI']
@@ -88,7 +88,7 @@ function hasNginxParams(environ: Environ): boolean {
   return environ['SCGI'] === '1' && environ['DOCUMENT_URI'] !== undefined
 }
 
-/** The path that SCRIPT_NAME and PATH_INFO divide. Only nginx sends it, as DOCUMENT_URI. */
+/** The path that SCRIPT_NAME and PATH_INFO divide: nginx's DOCUMENT_URI, else REQUEST_URI decoded. */
 function wholePath(environ: Environ): string {
   return environ['DOCUMENT_URI'] ?? decodePath(environ['REQUEST_URI'] ?? '')
 }

@@ -27,7 +27,7 @@ const EXIT_NOT_STARTED = 3
 /**
  * For workers that only start scripts. On Linux libuv starts a process with fork(2), which copies the
  * page tables of the worker, and afterwards each page that it writes. So these workers get a small
- * young generation, no optimizing compilers and few threads (bench/cgi-bin.mjs: 0.81 times the requests
+ * young generation, no optimizing compilers and few threads (bench/cgi-bin.mjs: 0.80 times the requests
  * of fcgiwrap, and 0.63 without this). Node's own arguments come after these, and replace them; those in
  * NODE_OPTIONS do not.
  */
