@@ -141,6 +141,8 @@ export class NodeFastCGIRequestHandler extends BaseHandler {
   lost(): void {
     this.abort()
     this.message.destroy(new PeerError('PORTICO_DISCONNECTED', 'The web server disconnected'))
+    // On a closed connection the package never calls back, so Node emits none and a read would wait forever.
+    this.message.emit('close')
   }
 
   override addCgiVars(): void {

@@ -81,7 +81,10 @@ export class RequestReader {
   /** The peer will send no more. */
   receiveEof(): void {
     if (this.#state === 'body') {
-      this.#fail('PORTICO_BODY_CUT_SHORT', `The body ended ${this.#left} bytes before its end`)
+      this.#fail(
+        'PORTICO_BODY_CUT_SHORT',
+        `The request body ended ${this.#left} bytes before its CONTENT_LENGTH`,
+      )
     } else if (this.#state !== 'done' && !this.untouched) {
       this.#fail('PORTICO_PROTOCOL', 'The connection ended inside the SCGI headers')
     }

@@ -273,7 +273,7 @@ describe('The end of an SCGI connection', () => {
         expect(error).toMatch(/^PORTICO_PROTOCOL: .* inside the SCGI headers/)
       else
         expect(error).toBe(
-          `PORTICO_BODY_CUT_SHORT: The body ended ${EXAMPLE.length - at} bytes before its end`,
+          `PORTICO_BODY_CUT_SHORT: The request body ended ${EXAMPLE.length - at} bytes before its CONTENT_LENGTH`,
         )
     },
   )

@@ -24,7 +24,7 @@ import { BatchedWriter } from '../write-batch.ts'
 import { logWrongProtocol } from '../wrong-protocol.ts'
 import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi-request.ts'
 import { ReadDeadline } from './read-deadline.ts'
-import { endUnread, endUnsent, multiplexedMark, unreadBytes } from './stalled-request.ts'
+import { endClosed, endUnread, endUnsent, multiplexedMark, unreadBytes } from './stalled-request.ts'
 
 const NO_REQUESTS: FastCGIRequest[] = []
 
@@ -73,7 +73,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   closed(): void {
     const requests = this.#requests
     this.#requests = NO_REQUESTS
-    for (const request of requests) request.abort()
+    for (const request of requests) endClosed(request)
   }
 
   get receivesBody(): boolean {

@@ -1,4 +1,4 @@
-/** Ends requests whose bodies have stalled: the peer does not send, or the application does not read. */
+/** Ends requests whose bodies will not come: the peer does not send or has gone, or no one reads them. */
 import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import type { BodyQueue } from '../../request/body-queue.ts'
@@ -14,12 +14,19 @@ const MULTIPLEXED_HIGH_WATER_MARK = 16 * 1024 * 1024
 /** The part of a FastCGI or SCGI request that ends it. */
 interface Endable {
   readonly input: BodyQueue | null
+  abort(): void
   disconnected(reason?: Error): void
   fail(error: Error): Promise<void>
 }
 
 /** How long, in ms, a request with an unread body may hold up the others. */
 const MAX_STALL = 10_000
+
+/** Aborts a request, and a read of its body that waits, because its connection is closed. */
+export function endClosed(request: Endable): void {
+  request.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server closed the connection'))
+  request.abort()
+}
 
 /** Ends the request with the most unread bytes if it has not read for long and holds up others. */
 export function endUnread(requests: readonly (Endable & { input: BodyQueue })[]): void {
