@@ -87,6 +87,20 @@ describe.each(socketGateways)('$name:', (gateway) => {
     return web.closed
   }
 
+  /** The environ of a request with `params`. */
+  async function environFor(params: Record<string, string>): Promise<Environ> {
+    let seen: Environ | undefined
+    const server = await serve(
+      (environ, startResponse) => {
+        seen = environ
+        return hello(environ, startResponse)
+      },
+      { osEnviron: { DEPLOYED: 'yes' } },
+    )
+    await ask(server, params)
+    return seen!
+  }
+
   /** What was logged since `lines` began: by the web server, or to stderr. */
   function logged(lines: string[], { stderr }: Received): string {
     expect(gateway.logsToWebServer ? lines : [stderr]).toEqual(gateway.logsToWebServer ? [] : [''])
@@ -221,19 +235,6 @@ describe.each(socketGateways)('$name:', (gateway) => {
   })
 
   describe('The environ', () => {
-    async function environFor(params: Record<string, string>): Promise<Environ> {
-      let seen: Environ | undefined
-      const server = await serve(
-        (environ, startResponse) => {
-          seen = environ
-          return hello(environ, startResponse)
-        },
-        { osEnviron: { DEPLOYED: 'yes' } },
-      )
-      await ask(server, params)
-      return seen!
-    }
-
     it.each<[string, Record<string, string>, Record<string, unknown>]>([
       [
         'is complete with REQUEST_URI alone',
