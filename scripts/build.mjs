@@ -1,6 +1,6 @@
 /**
- * Builds the package into dist/: ES modules with their types, and the one CommonJS file that
- * `require('portico/cgi')` loads, which is also copied to the scripts in cgi-bin/.
+ * Builds the package into dist/: ES modules with their types, the one CommonJS file that
+ * `require('portico/cgi')` loads, the one of the scripts in cgi-bin/, and those of the command.
  *
  * The build is made in a temporary directory, and each file is then renamed to its final path, so
  * that a process that runs meanwhile always finds a complete dist/.
@@ -21,6 +21,7 @@ import { createRequire } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { rolldown } from 'rolldown'
+import { writeModules } from './modules.mjs'
 import { commandsOnDemand, onDemand } from './on-demand.mjs'
 
 process.chdir(resolve(import.meta.dirname, '..'))
@@ -28,18 +29,31 @@ const started = new Date()
 const out = basename(mkdtempSync('dist-'))
 process.on('exit', () => rmSync(out, { recursive: true, force: true }))
 
-// The one configuration, for the part of it that is published.
+// The types: the one configuration, for the part of it that is published.
 writeFileSync(
   `${out}/tsconfig.json`,
   JSON.stringify({
     extends: '../tsconfig.json',
-    compilerOptions: { rootDir: '..', outDir: '.' },
+    compilerOptions: { rootDir: '..', outDir: '.', emitDeclarationOnly: true },
     include: ['../src', '../handlers'],
   }),
 )
 const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'))
 execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', out], { stdio: 'inherit' })
 rmSync(`${out}/tsconfig.json`)
+
+// The command up to its servers. As one CommonJS file it keeps 6 MiB less in memory than as modules,
+// which need Node's loader for them. Other commands are modules, loaded on demand.
+const commands = commandsOnDemand()
+const command = await rolldown({
+  input: 'src/command/main.ts',
+  platform: 'node',
+  logLevel: 'warn',
+  plugins: [commands.plugin],
+})
+await writeCommonJS(command, `${out}/src/command/portico.cjs`)
+
+await writeModules(out, [...commands.found])
 
 const bundle = await rolldown({
   input: 'src/exports/cgi.ts',
@@ -74,16 +88,6 @@ writeFileSync(
   `${out}/portico.cjs`,
   withCodeCache({ source, names: output[0].exports, madeBy: 'command' }),
 )
-
-// The command up to its servers. As one CommonJS file it keeps 6 MiB less in memory than as modules,
-// which need Node's loader for them. Other commands are modules, loaded on demand.
-const command = await rolldown({
-  input: 'src/command/main.ts',
-  platform: 'node',
-  logLevel: 'warn',
-  plugins: [commandsOnDemand],
-})
-await writeCommonJS(command, `${out}/src/command/portico.cjs`)
 
 // The process with the application in development. One file loads in a third of the time of the
 // modules, which counts at each start.

@@ -27,17 +27,27 @@ export const onDemand = {
 /** What `portico serve` needs. */
 const SERVERS = new Set(['./serve.ts', '../development/develop.ts', '../master/serve.ts'])
 
-/** A rolldown plugin for the file of the command: all that is imported on demand is a module beside it. */
-export const commandsOnDemand = {
-  name: 'commands-on-demand',
-  /**
-   * @param {string} source
-   * @param {string | undefined} importer
-   * @param {{ readonly kind: string }} how
-   */
-  resolveId(source, importer, { kind }) {
-    if (kind !== 'dynamic-import' || SERVERS.has(source)) return undefined
-    const file = resolve(dirname(importer ?? ''), source.replace(/\.ts$/, '.js'))
-    return { id: relative('src/command', file).replace(/^(?!\.)/, './'), external: true }
-  },
+/**
+ * For the file of the command: all that is imported on demand is a module beside it.
+ *
+ * @returns {{ plugin: object, found: Set<string> }} a rolldown plugin, and the sources that it found
+ */
+export function commandsOnDemand() {
+  const found = new Set()
+  const plugin = {
+    name: 'commands-on-demand',
+    /**
+     * @param {string} source
+     * @param {string | undefined} importer
+     * @param {{ readonly kind: string }} how
+     */
+    resolveId(source, importer, { kind }) {
+      if (kind !== 'dynamic-import' || SERVERS.has(source)) return undefined
+      const file = resolve(dirname(importer ?? ''), source)
+      found.add(relative('', file))
+      const path = relative('src/command', file).replace(/\.ts$/, '.js')
+      return { id: path.replace(/^(?!\.)/, './'), external: true }
+    },
+  }
+  return { plugin, found }
 }

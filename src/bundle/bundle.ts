@@ -153,10 +153,10 @@ function requestFor(
   }
 }
 
-/** A module of this directory, as a string literal. */
+/** A module of `src/bundle/`, as a string literal. */
 function ownModule(name: string): string {
   const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-  return JSON.stringify(join(import.meta.dirname, name + extension))
+  return JSON.stringify(join(import.meta.dirname, '../bundle', name + extension))
 }
 
 /** The module that the bundler starts with. Imports run in order, so the program's comes last. */
@@ -224,7 +224,7 @@ const ESM_BANNER = `let { require, __filename, __dirname } = globalThis[${FILE}]
 const BUN_BANNER =
   'let require = import.meta.require, __filename = import.meta.path, __dirname = import.meta.dir;'
 /** Bun (1.4) loads node:buffer in a millisecond, and has the same class as a global. */
-const BUFFER = /^import \{ Buffer \} from 'node:buffer';?$/m
+const BUFFER = /^import \{ Buffer \} from ['"]node:buffer['"];?$/m
 /** Modules of Bun. */
 const BUN_MODULES = ['bun', 'bun:*']
 

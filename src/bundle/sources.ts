@@ -155,7 +155,7 @@ export const REQUIRE = [
   'require = ((own) => Object.assign((id) => (__portico_modules[id] ? __portico_modules[id]() : own(id)), own))(require)',
 ].join(';')
 
-/** Where the files of Portico are, from this one. */
+/** Where the files of Portico are. */
 const OWN = [join(import.meta.dirname, '..'), join(import.meta.dirname, '../../handlers')]
 
 /** The package that a file belongs to; undefined for files of the project. */

@@ -43,7 +43,7 @@ export interface AllGatewaysOptions {
 }
 
 /** The script that serves the file by CGI. */
-const CGI_CHILD = fileURLToPath(import.meta.url).replace(/all-gateways(\.[jt]s)$/, 'cgi-child$1')
+const CGI_CHILD = fileURLToPath(new URL('../comparison/cgi-child.js', import.meta.url))
 
 /** Serves the application of `file` through each gateway, and sends the request to each. */
 export async function throughAllGateways(

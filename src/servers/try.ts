@@ -94,8 +94,8 @@ async function startApplication(
 function programOf(gateway: Site['gateway'], options: object): string {
   const name = { cgi: 'CGI', fastcgi: 'FastCGI', scgi: 'SCGI', http: 'HTTP' }[gateway]
   return `#!${process.execPath}
-import { ${name}Handler } from '${url(`../../handlers/${gateway}.js`)}'
-import { suiteApplication } from '${url('../testing/suite.js')}'
+import { ${name}Handler } from '${url(`../exports/${gateway}.js`)}'
+import { suiteApplication } from '${url('../exports/testing.js')}'
 await new ${name}Handler(${JSON.stringify(options)}).run(suiteApplication)
 `
 }

@@ -47,7 +47,7 @@ export function startWatchdog(
   }, BEAT_TIME)
   beat.unref()
   const workerData: WatchdogData = { ...limits, shared }
-  const thread = new Thread(new URL('watchdog-thread.js', import.meta.url), {
+  const thread = new Thread(new URL('../worker/watchdog-thread.js', import.meta.url), {
     workerData,
     execArgv: [],
     // It allocates next to nothing.

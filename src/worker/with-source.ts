@@ -7,7 +7,7 @@ const LINES_AROUND = 3
 
 /** A frame of Node's loader, or of what calls it here, which says nothing about the application. */
 const LOADERS_FRAME =
-  /^ +at .*(?:\(|\s)(?:node:internal\/.*|(?:file:\/\/)?\/.*\/src\/(?:development\/child\.cjs|application\/load-hosted\.js):.*)\n?/gm
+  /^ +at .*(?:\(|\s)(?:node:internal\/.*|(?:file:\/\/)?\/.*\/src\/(?:development\/child\.cjs|(?:application|chunks)\/load-hosted\.js):.*)\n?/gm
 
 /**
  * `stack`, the text of an error, followed by the lines of the source that the first frame outside

@@ -263,7 +263,7 @@ it('FieldStorage loads the parser of multipart and temporary files only when nee
   const place = join(tempDir, 'package')
   cpSync('dist/src', place, { recursive: true })
   writeFileSync(join(place, 'package.json'), '{"type":"module"}')
-  for (const name of ['multipart', 'pending', 'file']) rmSync(join(place, `forms/${name}.js`))
+  for (const name of ['multipart', 'temp-files']) rmSync(join(place, `chunks/${name}.js`))
   const url: string = pathToFileURL(join(place, 'exports/forms.js')).href
   const forms: unknown = await import(/* @vite-ignore */ url)
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same module, built

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
-const SOURCES = ['src', 'handlers', 'scripts/build.mjs', 'tsconfig.json', 'package-lock.json']
+const SOURCES = ['src', 'handlers', 'scripts', 'tsconfig.json', 'package-lock.json']
 
 // Each vitest project that needs the build loads its own copy of this file.
 const built = Symbol.for('portico.test.built')
