@@ -59,7 +59,7 @@ export interface NodeFastCGIMessage extends Readable {
  *   GET_VALUES (without the guards the process would crash);
  * - a peer that closes its half of the connection gets no response;
  * - a multiplexed request is aborted when another one on its connection ends;
- * - it takes about thirty times the CPU.
+ * - a short response takes more than ten times the CPU time.
  */
 export class NodeFastCGIHandler {
   readonly options: NodeFastCGIOptions

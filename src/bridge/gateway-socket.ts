@@ -2,8 +2,8 @@
  * What `req.socket` and `res.socket` are behind a gateway: an object with the interface of a
  * `net.Socket` that passes on the body of one response.
  *
- * A Duplex would cost a small request a tenth, and nothing is ever read from it: the request has
- * the request body. What is left of a Writable is below.
+ * It is not a Duplex, which would add a tenth to the cost of a small request: nothing is read from
+ * it, because the request has the request body. It implements as much of a Writable as responses use.
  */
 import { Buffer } from 'node:buffer'
 import type { AddressInfo } from 'node:net'

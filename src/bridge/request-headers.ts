@@ -2,10 +2,10 @@
 import type { Environ } from '../types.ts'
 import type { RequestBody } from './request-body.ts'
 
-/** Names and values in turns, as in `rawHeaders`: HTTP_X_FORWARDED_FOR is X-Forwarded-For. */
+/** Names and values alternately, as in `rawHeaders`: HTTP_X_FORWARDED_FOR is X-Forwarded-For. */
 export function headerLines(environ: Environ, { framing }: RequestBody): string[] {
   const lines: string[] = []
-  // Not for…in: what the prototype has, too, V8 has to look for each time.
+  // Not for…in, which would look up each key in the prototypes as well.
   for (const name of Object.keys(environ)) {
     if (!name.startsWith('HTTP_') || name === 'HTTP_TRANSFER_ENCODING') continue
     lines.push(headerName(name), String(environ[name]))
@@ -16,7 +16,7 @@ export function headerLines(environ: Environ, { framing }: RequestBody): string[
   return lines
 }
 
-/** Each name is made once. Clients choose names, so no more are kept than ordinary ones are. */
+/** A cache. Clients choose the names, so it keeps no more than ordinary requests need. */
 const names = new Map<string, string>()
 const MAX_NAMES = 1_000
 

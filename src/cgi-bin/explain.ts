@@ -46,7 +46,7 @@ export function startError(error: unknown, path: string, searchPath: string): Pe
 
 /** What a log line says of the end of a process. */
 export function describeEnd({ code, signal }: Ending, path: string, searchPath: string): string {
-  if (signal !== null) return `it was ended by ${signal}`
+  if (signal !== null) return `it was killed by ${signal}`
   // 127: env and shells did not find a program; 126: it is not executable.
   const reason = code === 127 ? interpreterFault(path, searchPath) : null
   return reason ?? `it ended with exit code ${code}`

@@ -244,7 +244,7 @@ export class ScriptProcess {
         ),
       )
     } else if (this.#ending?.signal) {
-      this.fail(scriptError(`${this.#launch.path}: it was ended by ${this.#ending.signal}`))
+      this.fail(scriptError(`${this.#launch.path}: it was killed by ${this.#ending.signal}`))
     } else {
       this.#settle()
       unfinished.delete(this)
@@ -269,7 +269,7 @@ export class ScriptProcess {
     if (!this.#finished) this.fail(error)
     else {
       // It has closed its output, and the response is complete.
-      this.#log.note(`${path}: ${what} after its response, and was ended`)
+      this.#log.note(`${path}: ${what} after its response, and was killed`)
       this.kill()
     }
   }

@@ -78,7 +78,7 @@ function usually(name: OptionName): string | number | undefined {
   return typeof http === 'number' || typeof http === 'string' ? http : undefined
 }
 
-/** Far more than any machine has cores; a typing error must not fill the memory. */
+/** More than any machine has cores, so that a typing error does not fill the memory. */
 const MAX_WORKERS = 1024
 
 /** A setting of the command itself; its variable follows from its name. */

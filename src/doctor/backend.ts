@@ -21,7 +21,7 @@ import { examineSocket } from './socket.ts'
 /** The directories that systemd's PrivateTmp replaces. */
 const PRIVATE = /^\/(?:tmp|var\/tmp)\//
 
-/** What is wrong with the applications of a web server; each finding says where it stands. */
+/** What is wrong with the applications of a web server; each finding names the line. */
 export async function examineBackends(front: Front): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const backend of front.setup?.backends ?? []) {

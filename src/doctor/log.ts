@@ -142,7 +142,7 @@ const MEANINGS: readonly (readonly [
   [
     /ERR_UNKNOWN_FILE_EXTENSION|require is not defined in ES module scope/,
     'module',
-    '"type": "module" stands in a package.json above the script',
+    'a package.json above the script has "type": "module"',
     'script',
   ],
   [

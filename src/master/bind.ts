@@ -4,6 +4,7 @@ import { checkOptions } from '../options/check.ts'
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAYS } from '../gateways.ts'
 import { bindPath, bindPort, CAN_BIND, type BoundHandle } from '../node-internals/bound-handle.ts'
+import { RUNTIME } from '../runtime.ts'
 import { systemdSockets } from '../server/inherited-sockets.ts'
 import {
   checkDescriptor,
@@ -87,8 +88,9 @@ async function bindOne(settings: ListenerSettings): Promise<BoundSocket[]> {
   }
   if (!CAN_BIND) {
     throw new ConfigurationError(
-      `listen: '${listen}': this runtime cannot bind a socket for other processes. Let systemd open ` +
-        "the socket (listen: 'systemd'), or end the application with run() and start it without workers",
+      `listen: '${listen}': ${RUNTIME === 'node' ? 'with PORTICO_NO_INTERNALS Node' : 'this runtime'} ` +
+        "cannot bind a socket for other processes. Let systemd open the socket (listen: 'systemd'), or " +
+        'end the application with run() and start it without workers',
     )
   }
   try {

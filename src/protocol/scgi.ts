@@ -229,7 +229,7 @@ function countsWholeBody(software: string): boolean {
   return major > 1 || (major === 1 && (minor > 29 || (minor === 29 && patch >= 2)))
 }
 
-/** The first value of the header whose name `name` has between two NULs. */
+/** The first value of a header. `name` is its name with a NUL before and after it. */
 function valueOf(name: Buffer, block: Buffer, start: number, end: number): string | undefined {
   let nuls = 0
   let counted = start

@@ -13,13 +13,13 @@ import type { ByteSource, Input } from './input.ts'
 /** Node's own function, even after `printToLog` has replaced it. */
 let ownWriteSync: typeof import('node:fs').writeSync | undefined
 
-/** Keeps it. In Node and Deno this file does so when it is loaded. */
+/** Remembers that function. In Node and Deno this file calls it when it is loaded. */
 export function keepWriteSync(): typeof import('node:fs').writeSync {
   return (ownWriteSync ??= nodeFs().writeSync)
 }
 if (RUNTIME !== 'bun') keepWriteSync()
 
-/** Undefined where it has not been asked for, or does not exist. */
+/** Undefined until it is opened, and where it does not exist. */
 let libc: Libc | undefined
 
 /** The descriptor of the response. */

@@ -37,7 +37,7 @@ export function environFromPairs(
   let seen = 0
   /** The first variable that must not reach an application. */
   let refused: string | null = null
-  /** Where the next of each byte is that no line contains, as far as it is known. */
+  /** The offsets of the next LF, CR and NUL; those before the current header are out of date. */
   let [feed, carriage, nul] = [-1, -1, -1]
   const fault = walkPairs(block, start, end, maxPairs, (at, nameLength, valueLength) => {
     const from = at - start + nameLength

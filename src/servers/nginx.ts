@@ -188,7 +188,7 @@ ${lines(
   directive === 'fastcgi_param' && set('GATEWAY_INTERFACE', 'CGI/1.1'),
   set('SERVER_PROTOCOL', '$server_protocol'),
   set('SERVER_SOFTWARE', 'nginx/$nginx_version'),
-  '# The host of the request; $server_name is what stands above.',
+  '# The host of the request; $server_name is the name above.',
   set('SERVER_NAME', '$host'),
   set('SERVER_PORT', '$server_port'),
   set('SERVER_ADDR', '$server_addr'),

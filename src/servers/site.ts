@@ -173,7 +173,7 @@ export function usersOf(
   )
 }
 
-/** The text as it stands in a regular expression (PCRE). */
+/** The text, escaped for a regular expression (PCRE). */
 export function quoteRegExp(text: string): string {
   return text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
 }

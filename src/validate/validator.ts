@@ -25,7 +25,7 @@ import { count, describe, fail } from './report.ts'
 /// for an asynchronous language; [the differences](docs/differences-from-wsgi.md) have a page of
 /// their own.
 ///
-/// Each rule stands beside its check in the source of `validator(app)`, and this document is
+/// Each rule is next to its check in the source of `validator(app)`, and this document is
 /// generated from there. A violation throws an `ApplicationError`. A rule marked *Warning* is only
 /// reported. A rule marked *(not checked)* cannot be checked between application and gateway.
 ///

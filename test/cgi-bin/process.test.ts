@@ -410,7 +410,7 @@ describe('A script ends', () => {
     const client = fastcgiClient(addressOf(server))
     const response = await client.request({ target: '/crash.sh' })
     expect(response).toMatchObject({ status: '200 OK', broken: true })
-    expect(response.errors).toContain('crash.sh: it was ended by SIGSEGV')
+    expect(response.errors).toContain('crash.sh: it was killed by SIGSEGV')
     await client.close()
     await server.close()
   })

@@ -64,7 +64,7 @@ async function readFirst(): Promise<FileWrapper> {
 const sources: [what: string, body: () => Body | Promise<Body>, whole: string][] = [
   ['a FileHandle', () => handle({ start: 0 }), '0123456789'],
   ['a part of a FileHandle', () => handle({ start: 2, length: 7 }), '2345678'],
-  ['a FileHandle from where it stands', readFirst, '23456789'],
+  ['a FileHandle from its current position', readFirst, '23456789'],
   ['an fs.ReadStream', stream, '0123456789'],
   ['an fs.ReadStream that is open', opened, '0123456789'],
   ['a part of an fs.ReadStream', () => stream({}, { start: 2, length: 7 }), '2345678'],

@@ -36,8 +36,8 @@ export async function repeat(
   const lines = [
     `${count} requests in ${seconds.toFixed(2)} s, ${concurrency} at a time: ` +
       `${(count / seconds).toFixed(0)} requests/s, ${bytes} bytes of bodies`,
-    `ms: least ${times[0]!.toFixed(2)}, ${PERCENTILES.map((p) => `${p} % ${at(p)}`).join(', ')}, ` +
-      `most ${times.at(-1)!.toFixed(2)}`,
+    `ms: min ${times[0]!.toFixed(2)}, ${PERCENTILES.map((p) => `${p} % ${at(p)}`).join(', ')}, ` +
+      `max ${times.at(-1)!.toFixed(2)}`,
     ...[...outcomes].map(([outcome, number]) => `${String(number).padStart(7)}  ${outcome}`),
   ]
   return { exit, report: `${lines.join('\n')}\n` }

@@ -23,7 +23,7 @@ interface Handler {
   readonly max_size?: number
 }
 
-/** A reverse_proxy, and what stands before it. */
+/** A reverse_proxy, and what precedes it. */
 interface Proxy {
   readonly handler: Handler
   readonly paths: readonly string[]

@@ -193,7 +193,7 @@ function examineParameters(
     findings.push(
       failure(
         'REMOTE_USER',
-        `${directive} REMOTE_USER $remote_user stands in a location without auth_basic: any client sets it by an Authorization header`,
+        `${directive} REMOTE_USER $remote_user is in a location without auth_basic: any client sets it by an Authorization header`,
         `delete the line \`${directive} REMOTE_USER $remote_user;\`, or add auth_basic and auth_basic_user_file`,
       ),
     )

@@ -24,7 +24,7 @@ export interface Backend {
   readonly gateway: Gateway
   /** Undefined where it is a variable. */
   readonly address: Address | undefined
-  /** The line as it stands there. */
+  /** The line as it is written. */
   readonly text: string
 }
 

@@ -154,7 +154,7 @@ export class HTTPConnection implements Connection {
     if (socket.readableEnded) end()
     else {
       socket.once('end', end)
-      // Of a connection that the application does not read, the end is noticed only by a read.
+      // If the application does not read the connection, only this read notices its end.
       if (socket.readableLength === 0) socket.read(0)
     }
   }

@@ -140,7 +140,7 @@ export const environRows: readonly Row[] = [
     HTTP_AUTHORIZATION: undefined,
   })),
   sees(
-    'a form has a type and a length, and no doubles of them',
+    'a form has CONTENT_TYPE and CONTENT_LENGTH, and no HTTP_CONTENT_*',
     {
       method: 'POST',
       target: '/',
