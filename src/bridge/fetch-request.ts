@@ -1,4 +1,4 @@
-/** `createRequest`: an environ as the Request that a handler of the Fetch API gets. */
+/** `createFetchRequest`: an environ as the Request that a handler of the Fetch API gets. */
 import { PeerError } from '../errors.ts'
 import type { Environ } from '../types.ts'
 import { applicationUri } from '../wsgiref/util.ts'
@@ -16,7 +16,7 @@ const FORBIDDEN_METHOD = /^(?:CONNECT|TRACE|TRACK)$/i
  *
  * @throws {PeerError} 501 for a method, 400 for a URL or header that the Fetch API cannot express.
  */
-export function createRequest(environ: Environ, body: RequestBody): Request {
+export function createFetchRequest(environ: Environ, body: RequestBody): Request {
   const method = environ.REQUEST_METHOD
   if (FORBIDDEN_METHOD.test(method)) {
     const text = `The Fetch API does not allow the method ${method}`

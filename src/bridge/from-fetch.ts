@@ -10,7 +10,7 @@ import { ApplicationError, ConfigurationError } from '../errors.ts'
 import { isPromise } from '../response/body.ts'
 import type { Application, Body, Environ, HeaderList, StartResponse } from '../types.ts'
 import { isHopByHop } from '../response/head.ts'
-import { createRequest } from './fetch-request.ts'
+import { createFetchRequest } from './fetch-request.ts'
 import { LightResponse } from './light-response.ts'
 import { Incoming } from './peer-address.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
@@ -36,7 +36,7 @@ export function fromFetch(source: FetchApplication): Application {
   const application: Application = (environ, startResponse) => {
     environ['incoming'] = new Incoming(environ)
     const respond = (body: RequestBody): Body | Promise<Body> => {
-      const response = handler(createRequest(environ, body), environ)
+      const response = handler(createFetchRequest(environ, body), environ)
       return isPromise(response)
         ? response.then((settled) => send(settled, startResponse, environ))
         : send(response, startResponse, environ)

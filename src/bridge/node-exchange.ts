@@ -8,7 +8,7 @@ import { show } from '../text.ts'
 import { isPromise } from '../response/body.ts'
 import type { Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
 import { GatewaySocket, type SocketOwner } from './gateway-socket.ts'
-import { createRequest, type NodeRequest } from './node-request.ts'
+import { createNodeRequest, type NodeRequest } from './node-request.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
 
 /** A complete response of at most so many bytes is one list of chunks. */
@@ -63,7 +63,7 @@ export class NodeExchange implements SocketOwner {
   #begin(body: RequestBody): Body | Promise<Body> {
     const socket = this.#socket
     const { listener, server } = this.#origin
-    const request = (this.#request = createRequest(this.#environ, socket, body))
+    const request = (this.#request = createNodeRequest(this.#environ, socket, body))
     const response = (this.#response = createResponse(request, socket))
     if (server !== null && server.timeout > 0) socket.setTimeout(server.timeout)
     response.on('finish', () => this.#finish())

@@ -1,4 +1,4 @@
-/** `createRequest`: an environ as the `http.IncomingMessage` that a framework expects. */
+/** `createNodeRequest`: an environ as the `http.IncomingMessage` that a framework expects. */
 import { IncomingMessage } from '../node-http.ts'
 import { addHeaderLines, readFrom } from '../node-internals/incoming-message.ts'
 import type { Environ } from '../types.ts'
@@ -25,7 +25,7 @@ export interface NodeRequest extends IncomingMessage {
 }
 
 /** Creates the request. Express replaces its prototype, so what it needs is in the instance. */
-export function createRequest(
+export function createNodeRequest(
   environ: Environ,
   socket: GatewaySocket,
   body: RequestBody,

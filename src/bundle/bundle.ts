@@ -30,13 +30,13 @@ import {
 } from './sources.ts'
 import { residentFile } from './front.ts'
 
-export type Target = 'node20' | 'node22' | 'node24' | 'bun'
+export type BundleTarget = 'node20' | 'node22' | 'node24' | 'bun'
 
 export interface BundleOptions {
   readonly file: string
   readonly output: string
   readonly kind: 'cgi' | 'resident' | 'fcgi'
-  readonly target?: Target | undefined
+  readonly target?: BundleTarget | undefined
   readonly bundler?: BundlerName | undefined
   /** Packages that stay outside, to be uploaded beside the file. */
   readonly external?: readonly string[] | undefined

@@ -11,10 +11,10 @@ import type { FrontSettings } from './front-settings.ts'
 export function perlFront({ node, flags, loader, environment, start }: FrontSettings): string {
   return `#!/usr/bin/perl
 # A bundle of Portico: this script, and after __END__ the program that it runs.
-my $node = ${quote(node)};
-my @flags = (${flags.map(quote).join(', ')});
-my $loader = ${quote(loader)};
-my @keep = (${environment.map(quote).join(', ')});
+my $node = ${perlString(node)};
+my @flags = (${flags.map(perlString).join(', ')});
+my $loader = ${perlString(loader)};
+my @keep = (${environment.map(perlString).join(', ')});
 # Taint mode wants a PATH that the script itself has set.
 ($ENV{PATH}) = (defined $ENV{PATH} && length $ENV{PATH} ? $ENV{PATH} : '/usr/local/bin:/usr/bin:/bin') =~ m{(.*)}s;
 delete @ENV{'IFS', 'CDPATH', 'ENV', 'BASH_ENV'};
@@ -295,6 +295,6 @@ __END__
 }
 
 /** A string literal of Perl. */
-function quote(text: string): string {
+function perlString(text: string): string {
   return `'${text.replace(/[\\']/g, '\\$&')}'`
 }

@@ -6,13 +6,13 @@ import type { FrontSettings } from './front-settings.ts'
 
 /** The shell part, up to and including the line `__END__`. */
 export function shellFront({ node, flags, loader, environment, start }: FrontSettings): string {
-  const run = `"$node" ${[...flags, '-e'].map(quote).join(' ')} ${quote(loader)} "$app"`
+  const run = `"$node" ${[...flags, '-e'].map(shellWord).join(' ')} ${shellWord(loader)} "$app"`
   const keep = environment.map((name) => `${name}="\${${name}-}"`).join(' ')
   return `#!/bin/sh
 # A bundle of Portico: this script, and after __END__ the program that it runs.
 PATH="\${PATH:-/usr/local/bin:/usr/bin:/bin}"; export PATH
 case $0 in /*) app=$0 ;; *) app=$PWD/$0 ;; esac
-node=${quote(node)}
+node=${shellWord(node)}
 alone() { exec ${run}; }
 bridge=$(command -v cgi-fcgi) || alone
 # Not under a group of the user alone: see rule 4 of docs/bundle.md.
@@ -50,6 +50,6 @@ __END__
 }
 
 /** A word of the shell. */
-function quote(text: string): string {
+function shellWord(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`
 }

@@ -1,13 +1,13 @@
 /** `portico bundle`: an application as one file for a host without npm. */
 import { basename, dirname, join, resolve } from 'node:path'
-import { bundle, DEFAULTS, type BundleReport, type Target } from '../bundle/bundle.ts'
+import { bundle, DEFAULTS, type BundleReport, type BundleTarget } from '../bundle/bundle.ts'
 import type { BundlerName } from '../bundle/bundlers.ts'
 import type { Call, Command } from './commands.ts'
 import { findEntry } from './entry.ts'
 import { EXIT } from './exit-codes.ts'
 import { noSuchFile, UsageError } from './usage-error.ts'
 
-const TARGETS: readonly Target[] = ['node20', 'node22', 'node24', 'bun']
+const TARGETS: readonly BundleTarget[] = ['node20', 'node22', 'node24', 'bun']
 const BUNDLERS: readonly BundlerName[] = ['esbuild', 'rolldown']
 
 /** Packages that the report names; the others are one sum. */
@@ -76,7 +76,7 @@ export const command: Command = {
       output?: string
       resident?: boolean
       fcgi?: boolean
-      target?: Target
+      target?: BundleTarget
       node?: string
       external?: string[]
       bundler?: BundlerName

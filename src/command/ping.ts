@@ -11,7 +11,7 @@ import { encodePairs } from '../protocol/fastcgi-pairs.ts'
 import { quote } from '../text.ts'
 import type { Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
-import { parseTarget, type SocketAddress, type Target } from './request/target.ts'
+import { parseTarget, type SocketAddress, type RequestedTarget } from './request/target.ts'
 import { whyUnreachable } from './unreachable.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -62,7 +62,7 @@ export const command: Command = {
   },
 }
 
-type Server = Extract<Target, { address: SocketAddress }>
+type Server = Extract<RequestedTarget, { address: SocketAddress }>
 
 /** Resolves to what is wrong, after the name of the target; null if it responds. */
 function probe({ kind, address, host, path }: Server, timeout: number): Promise<string | null> {

@@ -11,7 +11,7 @@ import { CURL_EXIT, TransferError } from './request/exit-codes.ts'
 import { REQUEST_FLAGS } from './request/flags.ts'
 import { loadApplication } from './request/in-process.ts'
 import { BodyOutput } from './request/output.ts'
-import { parseTarget, type Target } from './request/target.ts'
+import { parseTarget, type RequestedTarget } from './request/target.ts'
 import { transfer, type Transfer } from './request/transfer.ts'
 import { loaderOf } from './typescript.ts'
 import { UsageError } from './usage-error.ts'
@@ -90,7 +90,7 @@ async function carryOut(transferCall: Transfer, request: TestRequest, call: Call
 
 async function compare(
   call: Call,
-  target: Target,
+  target: RequestedTarget,
   request: TestRequest,
   stdout: NodeJS.WriteStream,
 ): Promise<number> {
@@ -105,7 +105,7 @@ async function compare(
   return process.exit(same ? CURL_EXIT.done : CURL_EXIT.differs)
 }
 
-async function requestOf({ values }: Call, target: Target): Promise<TestRequest> {
+async function requestOf({ values }: Call, target: RequestedTarget): Promise<TestRequest> {
   const { version } = createRequire(import.meta.url)('portico/package.json') as { version: string }
   const described = await describeRequest(values, target.host, `portico/${version}`)
   const { method, headers, body, query } = described
@@ -117,7 +117,7 @@ async function requestOf({ values }: Call, target: Target): Promise<TestRequest>
 }
 
 /** @throws {UsageError} for flags that contradict each other, and for a wrong time. */
-function checkFlags(values: Call['values'], { kind }: Target): void {
+function checkFlags(values: Call['values'], { kind }: RequestedTarget): void {
   for (const flag of ['maxTime', 'connectTimeout']) {
     const text = values[flag] as string | undefined
     if (text === undefined || (/^\d+(?:\.\d+)?$/.test(text) && Number(text) > 0)) continue

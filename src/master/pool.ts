@@ -166,7 +166,7 @@ export class Pool {
   /** A slot that has had a worker never stays empty. */
   #startFailed(slot: Slot, error: unknown): void {
     if (this.#stopping) return
-    logEntry(show(error), 'error')
+    logEntry(reasonOf(error), 'error')
     if (this.#started && slot.worker === null) this.#startAfter(this.#backoff.failed(), slot)
   }
 
@@ -321,7 +321,7 @@ export class Pool {
   }
 }
 
-function show(error: unknown): string {
+function reasonOf(error: unknown): string {
   return error instanceof BootError ? error.message : String(error)
 }
 

@@ -108,7 +108,7 @@ function describe(error: unknown, environ: Environ): [type: string, page: string
   const rows = Object.entries(environ)
     .filter(([name, value]) => typeof value === 'string' && !SECRET.test(name))
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => `<tr><th>${show(name)}</th><td>${show(String(value))}</td></tr>\n`)
+    .map(([name, value]) => `<tr><th>${asHtml(name)}</th><td>${asHtml(String(value))}</td></tr>\n`)
   return [
     'text/html',
     `<!DOCTYPE html>
@@ -117,7 +117,7 @@ function describe(error: unknown, environ: Environ): [type: string, page: string
 <title>${escapeHtml(title)}</title>
 <style>body { font-family: sans-serif } pre { overflow: auto } th { text-align: left }</style>
 <h1>${escapeHtml(title)}</h1>
-<p>${show(request)}</p>
+<p>${asHtml(request)}</p>
 <pre>${escapeHtml(text)}</pre>
 <table>
 ${rows.join('')}</table>
@@ -129,7 +129,7 @@ ${rows.join('')}</table>
 /** Variables that the page omits, because it may be shown to others. */
 const SECRET = /AUTHORIZATION|COOKIE|KEY|PASSWORD|SECRET|TOKEN/i
 
-function show(bytes: string): string {
+function asHtml(bytes: string): string {
   return escapeHtml(escapeControl(decodeText(bytes)))
 }
 

@@ -3,7 +3,7 @@ import { ConfigurationError } from '../errors.ts'
 import { quote } from '../text.ts'
 import { checkNames, nearest } from './names.ts'
 import { MAX_SIZE, type Kind, type OptionRow } from './row.ts'
-import { show } from './values.ts'
+import { briefly } from './values.ts'
 
 /**
  * Checks the names and values of options.
@@ -25,7 +25,7 @@ export function checkValue(name: string, row: OptionRow, value: unknown): void {
   const expected = value === undefined ? undefined : expectation(row, value)
   if (expected === undefined) return
   throw new ConfigurationError(
-    `${name} must be ${expected} (got ${show(value)})${hint(row, value)}`,
+    `${name} must be ${expected} (got ${briefly(value)})${hint(row, value)}`,
   )
 }
 

@@ -4,7 +4,7 @@ import { quote } from '../text.ts'
 
 /** @throws {ConfigurationError} that names what was received and what is expected. */
 export function refuse(where: string, option: string, value: unknown, expected: string): never {
-  throw new ConfigurationError(`${where}: ${option} must be ${expected} (got ${show(value)})`)
+  throw new ConfigurationError(`${where}: ${option} must be ${expected} (got ${briefly(value)})`)
 }
 
 /** Whether `value` is a whole number in a range. */
@@ -13,7 +13,7 @@ export function isInteger(value: unknown, min: number, max = Number.MAX_SAFE_INT
 }
 
 /** A short description of a value, for messages. */
-export function show(value: unknown): string {
+export function briefly(value: unknown): string {
   if (typeof value === 'string') return quote(value)
   if (typeof value !== 'object' || value === null) return String(value)
   return Array.isArray(value) ? 'an array' : 'an object'

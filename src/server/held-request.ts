@@ -4,7 +4,7 @@ import { percentEncode } from '../text.ts'
 import type { Environ } from '../types.ts'
 
 /** What a request waits for. */
-export type Wait =
+export type WaitReason =
   | 'the application'
   | 'the application to read the request body'
   | 'the client to send the request body'
@@ -16,7 +16,7 @@ export interface HeldRequest {
   readonly method: string
   /** Without the query, which may contain secrets. */
   readonly path: string
-  readonly waitsFor: Wait
+  readonly waitsFor: WaitReason
   /** Whether the head of the response has been sent. */
   readonly responding: boolean
 }
@@ -60,7 +60,7 @@ export function withoutQuery(target: string): string {
   return target.replace(/\?.*/s, '')
 }
 
-export function waitOf(socket: Socket, body: BodyProgress | null): Wait {
+export function waitOf(socket: Socket, body: BodyProgress | null): WaitReason {
   if (socket.writableLength > 0) return 'the client to read the response'
   if (body?.awaited) return 'the client to send the request body'
   if (body !== null && body.queued > 0) return 'the application to read the request body'

@@ -17,7 +17,7 @@ export type Address =
   | { readonly kind: 'fd'; readonly fd: number }
 
 /** A parsed `listen` option. Host '*' is every address of the machine. */
-export type Target = Address | { readonly kind: 'systemd'; readonly name: string | undefined }
+export type ListenTarget = Address | { readonly kind: 'systemd'; readonly name: string | undefined }
 
 export type ListenOptions = SocketFileOptions & Pick<Options, 'listen' | 'backlog'>
 
@@ -77,7 +77,7 @@ const STEPS: Readonly<Record<'tcp' | 'unix', Readonly<Record<string, string>>>> 
 /** A port below it is for root. */
 const FIRST_UNPRIVILEGED_PORT = 1024
 
-function nextStep(code: string, target: Target): string {
+function nextStep(code: string, target: ListenTarget): string {
   if (target.kind === 'unix') {
     const step = STEPS.unix[code]
     return step === undefined ? '' : `. ${step.replace('DIRECTORY', () => dirname(target.path))}`
@@ -95,7 +95,7 @@ function nextStep(code: string, target: Target): string {
  *
  * @throws {ConfigurationError} if it has another format.
  */
-export function parseListen(given: string | number): Target {
+export function parseListen(given: string | number): ListenTarget {
   const text = String(given)
   const refuse = (why: string) =>
     new ConfigurationError(`listen: ${JSON.stringify(given)} ${why}; ${ACCEPTED}`)
@@ -149,7 +149,11 @@ export async function listen(
 }
 
 /** The error of an address on which the system does not let this process listen. */
-export function listenError(error: unknown, listenOn: string | number, target: Target): unknown {
+export function listenError(
+  error: unknown,
+  listenOn: string | number,
+  target: ListenTarget,
+): unknown {
   if (error instanceof PorticoError || !(error instanceof Error)) return error
   const code = 'code' in error ? String(error.code) : ''
   const reason = REASONS[code] ?? error.message
@@ -160,7 +164,7 @@ export function listenError(error: unknown, listenOn: string | number, target: T
 }
 
 /** Rights that nothing would apply must not look as if they did. */
-function refuseRights({ kind }: Target, options: ListenOptions): void {
+function refuseRights({ kind }: ListenTarget, options: ListenOptions): void {
   const name = (['mode', 'owner', 'group'] as const).find((each) => options[each] !== undefined)
   if (name === undefined) return
   const why =
@@ -172,7 +176,7 @@ function refuseRights({ kind }: Target, options: ListenOptions): void {
 
 async function start(
   server: Server,
-  target: Target,
+  target: ListenTarget,
   options: ListenOptions & { readonly backlog: number },
   policy: ListenPolicy,
 ): Promise<Address> {

@@ -53,7 +53,7 @@ export function complaints(row: Row, response: TestResponse, mountPoint: MountPo
   const { expect } = row
   const found: string[] = []
   const compare = (what: string, got: unknown, wanted: unknown): void => {
-    if (got !== wanted) found.push(`${what} is ${show(got)}, not ${show(wanted)}`)
+    if (got !== wanted) found.push(`${what} is ${inWords(got)}, not ${inWords(wanted)}`)
   }
   compare('the status', response.status, expect.status ?? '200 OK')
   for (const [name, values] of Object.entries(expect.headers ?? {})) {
@@ -69,23 +69,23 @@ export function complaints(row: Row, response: TestResponse, mountPoint: MountPo
   if (expect.broken !== null) compare('broken', response.broken, expect.broken ?? false)
   if (expect.never !== undefined) {
     const whole = `${response.status}\n${response.headers.join('\n')}\n${String(response.body)}`
-    if (whole.includes(expect.never)) found.push(`the response contains ${show(expect.never)}`)
+    if (whole.includes(expect.never)) found.push(`the response contains ${inWords(expect.never)}`)
   }
   if (expect.logged !== undefined && response.errors !== undefined) {
     if (!response.errors.includes(expect.logged)) {
-      found.push(`${show(expect.logged)} is not in the log ${show(response.errors)}`)
+      found.push(`${inWords(expect.logged)} is not in the log ${inWords(response.errors)}`)
     }
   }
   return found
 }
 
-function show(value: unknown): string {
+function inWords(value: unknown): string {
   return value === '' ? 'nothing' : JSON.stringify(value)
 }
 
 /** A long body is shown by its length and its beginning. */
 function showBytes(bytes: Buffer): string {
-  const shown = show(bytes.toString('latin1', 0, 400))
+  const shown = inWords(bytes.toString('latin1', 0, 400))
   return bytes.length > 400 ? `${bytes.length} bytes ${shown}…` : shown
 }
 

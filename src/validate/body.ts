@@ -1,7 +1,7 @@
 /** Checks the response body between application and gateway: its steps, its end, and its closing. */
 import type { Chunk } from '../types.ts'
 import type { CheckedSource } from './body-source.ts'
-import type { Exchange } from './exchange.ts'
+import type { CheckedExchange } from './exchange.ts'
 import { type OpenBody, release, watch } from './open.ts'
 import { describe, fail } from './report.ts'
 
@@ -18,7 +18,7 @@ type Result = IteratorResult<Chunk, undefined>
 /** Checks each step of a body, for both kinds of iterator. */
 class BodyGuard {
   readonly #source: CheckedSource
-  readonly #exchange: Exchange
+  readonly #exchange: CheckedExchange
   readonly #open: OpenBody
   readonly #flow: Flow
   readonly #outer: Flow | undefined
@@ -30,7 +30,7 @@ class BodyGuard {
 
   constructor(
     source: CheckedSource,
-    exchange: Exchange,
+    exchange: CheckedExchange,
     open: OpenBody,
     flow: Flow,
     outer: Flow | undefined,
@@ -189,7 +189,7 @@ function isResult(value: unknown): value is IteratorResult<unknown> {
 /** Wraps a body that `checkBody` accepted. The wrapper has a `close()`, and no length. */
 export function wrapBody(
   source: CheckedSource,
-  exchange: Exchange,
+  exchange: CheckedExchange,
   open: OpenBody,
   flow: Flow,
   outer: Flow | undefined,

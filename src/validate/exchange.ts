@@ -4,12 +4,12 @@
 import type { Chunk, StartResponse, Write } from '../types.ts'
 import type { OpenBody } from './open.ts'
 import { count, describe, fail } from './report.ts'
-import { checkEntity, checkError, checkHeaders, checkStatus, isBodiless } from './response.ts'
+import { checkEntity, checkError, checkHeaders, statusCodeOf, isBodiless } from './response.ts'
 
 /** What a listener of node:http uses of its second argument. */
 const RESPONSE_METHODS = ['end', 'json', 'send', 'setHeader', 'status', 'write', 'writeHead']
 
-export class Exchange {
+export class CheckedExchange {
   readonly #isHead: boolean
   readonly #open: OpenBody
   #started = false
@@ -57,7 +57,7 @@ export class Exchange {
         fail(`${where}: called after the end of the body; call it before the first chunk`)
       }
       this.#checkUnbroken(where)
-      const code = checkStatus(where, status)
+      const code = statusCodeOf(where, status)
       const headers = checkHeaders(where, given)
       checkError(where, error)
       if (this.#started && (error === undefined || error === null)) {

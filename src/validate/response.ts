@@ -24,7 +24,7 @@ const BAD_TEXT = /[\0-\x08\n-\x1f\x7f\u0100-\uffff]/
 const GOOD_TEXT = 'no control character except a tab and no character above U+00FF'
 
 /** Returns the status code. */
-export function checkStatus(where: string, status: unknown): number {
+export function statusCodeOf(where: string, status: unknown): number {
   if (typeof status !== 'string') fail(`${where}: Status must be a string, not ${describe(status)}`)
   for (const [rule, expected] of STATUS_RULES) {
     if (!rule.test(status)) fail(`${where}: ${expected}, not ${describe(status)}`)

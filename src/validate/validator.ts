@@ -15,7 +15,7 @@ import { type Flow, wrapBody } from './body.ts'
 import { guardOutput } from './console.ts'
 import { checkEnviron, warnOfClient } from './environ.ts'
 import { CheckedErrors } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { CheckedExchange } from './exchange.ts'
 import { CheckedInput } from './input.ts'
 import { type OpenBody, release, track, warnOfUnclosed } from './open.ts'
 import { count, describe, fail } from './report.ts'
@@ -111,7 +111,7 @@ function validate(
   startResponse: StartResponse,
   open: OpenBody,
 ): Body | Promise<Body> {
-  const exchange = new Exchange(environ.REQUEST_METHOD, open)
+  const exchange = new CheckedExchange(environ.REQUEST_METHOD, open)
   const outer = flows.get(environ)
   const flow: Flow = { taken: 0 }
   flows.set(environ, flow)

@@ -18,7 +18,7 @@ export function guessScheme(environ: Partial<Environ>): 'http' | 'https' {
  */
 export function applicationUri(environ: Partial<Environ>): string {
   const scheme = environ['wsgi.url_scheme'] ?? guessScheme(environ)
-  return `${scheme}://${authority(environ, scheme)}${quote('SCRIPT_NAME', environ.SCRIPT_NAME || '/')}`
+  return `${scheme}://${authority(environ, scheme)}${encodePath('SCRIPT_NAME', environ.SCRIPT_NAME || '/')}`
 }
 
 /**
@@ -27,7 +27,7 @@ export function applicationUri(environ: Partial<Environ>): string {
  * @throws {ApplicationError} if SCRIPT_NAME or PATH_INFO is not a byte string.
  */
 export function requestUri(environ: Partial<Environ>, includeQuery = true): string {
-  const path = quote('PATH_INFO', environ.PATH_INFO ?? '')
+  const path = encodePath('PATH_INFO', environ.PATH_INFO ?? '')
   const query = includeQuery && environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
   // Without SCRIPT_NAME the base URI ends with the slash that PATH_INFO begins with.
   return applicationUri(environ) + (environ.SCRIPT_NAME ? path : path.replace(/^\//, '')) + query
@@ -47,7 +47,7 @@ function authority(environ: Partial<Environ>, scheme: string): string {
 }
 
 /** Percent-encodes the bytes of a path, except for those that need no encoding in one. */
-function quote(name: string, path: string): string {
+function encodePath(name: string, path: string): string {
   // oxlint-disable-next-line no-control-regex
   const [character] = /[^\x00-\xff]/.exec(path) ?? []
   if (character) {

@@ -1,13 +1,13 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { logWaiting } from '../../src/development/waiting.ts'
-import type { HeldRequest, Wait } from '../../src/server/held-request.ts'
+import type { HeldRequest, WaitReason } from '../../src/server/held-request.ts'
 
 afterEach(() => {
   vi.useRealTimers()
   vi.restoreAllMocks()
 })
 
-const request = (path: string, waitsFor: Wait, responding = false): HeldRequest => ({
+const request = (path: string, waitsFor: WaitReason, responding = false): HeldRequest => ({
   key: { path },
   method: 'GET',
   path,

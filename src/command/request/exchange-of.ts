@@ -12,7 +12,7 @@ import type { ServerName, VariableGateway } from '../../testing/web-servers/serv
 import type { FlagValues } from '../flags.ts'
 import { UsageError } from '../usage-error.ts'
 import { loadInProcess } from './in-process.ts'
-import type { SocketAddress, Target } from './target.ts'
+import type { SocketAddress, RequestedTarget } from './target.ts'
 
 export interface Chosen {
   readonly exchange: Exchange
@@ -32,7 +32,7 @@ const NO_TIMEOUT = { timeout: Infinity }
  * @throws {TransferError} 7, if the file of an application cannot be loaded.
  */
 export async function exchangeOf(
-  target: Target,
+  target: RequestedTarget,
   values: FlagValues,
   host: string,
 ): Promise<Chosen> {
@@ -119,7 +119,7 @@ function wrong(flag: string, needs: string): never {
   throw new UsageError(`request: ${flag} is for ${needs}`)
 }
 
-function refuseMisplaced({ kind }: Target, values: FlagValues): void {
+function refuseMisplaced({ kind }: RequestedTarget, values: FlagValues): void {
   if (values['role'] && kind !== 'fastcgi') wrong('--role', 'fastcgi://')
   if (values['validate'] && kind !== 'app') wrong('--validate', 'the file of an application')
   if (values['recordDump'] && kind !== 'fastcgi' && kind !== 'scgi') {

@@ -10,7 +10,7 @@ export type SocketAddress =
   | { readonly host: string; readonly port: number }
   | { readonly path: string }
 
-export type Target =
+export type RequestedTarget =
   | {
       readonly kind: 'fastcgi' | 'http' | 'scgi'
       readonly address: SocketAddress
@@ -40,7 +40,7 @@ const FORMS =
  *
  * @throws {UsageError} if it is not a target.
  */
-export function parseTarget(given: string): Target {
+export function parseTarget(given: string): RequestedTarget {
   const text = given.replace(/#.*$/s, '')
   if (/\s/.test(text)) throw new UsageError(`${quote(given)} contains a space; write it as %20`)
   const [, scheme, rest = ''] = /^([a-z][a-z0-9+.-]*):(?!\d)(.*)$/is.exec(text) ?? []
@@ -63,7 +63,7 @@ export function parseTarget(given: string): Target {
 }
 
 /** A file with an application, or a host as curl accepts it: 'localhost:8000/path'. */
-function withoutScheme(text: string): Target {
+function withoutScheme(text: string): RequestedTarget {
   const [before, query] = splitQuery(text)
   const found = filePrefix(before)
   if (found !== undefined) {
@@ -82,7 +82,7 @@ function withoutScheme(text: string): Target {
   return overSocket('http', text)
 }
 
-function overSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): Target {
+function overSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): RequestedTarget {
   if (text.startsWith('unix:')) return overUnixSocket(kind, text.slice('unix:'.length))
   const [, user, host = '', port, path = ''] =
     /^([^/?@]*@)?(\[[^\]/?]+\]|[^:/?]*)(?::(\d{1,5}))?([/?].*)?$/s.exec(text) ?? []
@@ -103,7 +103,7 @@ function overSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): Target {
 }
 
 /** As in nginx 'SOCKET:/path'; without the colon, the path of the socket is what exists. */
-function overUnixSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): Target {
+function overUnixSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): RequestedTarget {
   const [before, query] = splitQuery(text)
   const colon = before.indexOf(':/')
   const found =
@@ -119,7 +119,7 @@ function overUnixSocket(kind: 'fastcgi' | 'http' | 'scgi', text: string): Target
   }
 }
 
-function script(text: string): Target {
+function script(text: string): RequestedTarget {
   const [before, query] = splitQuery(text)
   const found = filePrefix(before)
   if (found === undefined) throw noSuchFile(`no such CGI script: ${before}`)

@@ -29,7 +29,7 @@ export interface Backend {
 }
 
 /** A time, and the line of configuration that changes it. */
-export interface Wait {
+export interface TimeLimit {
   readonly time: number
   readonly line: string
 }
@@ -47,8 +47,8 @@ export interface Setup {
   /** The user of the workers. */
   readonly user: string | undefined
   /** How long the web server waits for the application, and keeps an idle connection to it, in ms. */
-  readonly waits?: Wait | undefined
-  readonly keepsIdle?: Wait | undefined
+  readonly waits?: TimeLimit | undefined
+  readonly keepsIdle?: TimeLimit | undefined
   /** The user and group under which suEXEC runs scripts. */
   readonly suexec?: { readonly user: string; readonly group: string } | undefined
 }
