@@ -98,11 +98,14 @@ function divideIntoChunks(context, commands) {
   const servers = union(both(fastcgi, scgi), both(fastcgi, http), both(scgi, http))
   const clients = both(withImports('src/command/request.ts'), testing)
   const sets = {
-    core: both(cgi, union(auto, fastcgi, middleware)),
+    core: union(
+      both(cgi, union(auto, fastcgi, middleware)),
+      withImports('src/application/host.ts'),
+      withImports('src/application/load.ts'),
+    ),
     options: both(auto, union(fetch, forms, middleware)),
     gateways: both(auto, fastcgi),
     cgi: withImports(handler('cgi')),
-    application: both(auto, union(worker, testing)),
     auto: withImports(handler('auto')),
     addresses: both(middleware, servers),
     adapted: both(fetch, http),
