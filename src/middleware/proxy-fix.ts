@@ -150,10 +150,10 @@ function fix(environ: Environ, values: Values, fields: Set<ProxyField>, hops: nu
     environ.SERVER_PORT = proto === 'https' ? '443' : '80'
   }
   const [, name, hostPort] = HOST.exec(host) ?? []
-  if (name !== undefined && (hostPort === undefined || isPort(hostPort))) {
-    environ['HTTP_HOST'] = host
+  if (name !== undefined && (!hostPort || isPort(hostPort))) {
+    environ['HTTP_HOST'] = hostPort ? host : name
     environ.SERVER_NAME = name
-    environ.SERVER_PORT = hostPort ?? usualPort(environ)
+    environ.SERVER_PORT = hostPort || usualPort(environ)
   }
   if (isPort(port)) {
     environ.SERVER_PORT = port
@@ -208,6 +208,7 @@ function twoBytes(group: string): [number, number] {
   return [value >> 8, value & 0xff]
 }
 
-const HOST = /^(\[[\da-f:.]+\]|[\w.~-]+)(?::(\d{1,5}))?$/i
+/** The port may be empty (RFC 3986, section 3.2.3), which is the same as none. */
+const HOST = /^(\[[\da-f:.]+\]|[\w.~-]+)(?::(\d{0,5}))?$/i
 /** Segments of a path: no dot at the start, encoded or not, and no encoded slash or control character inside. */
 const PREFIX = /^(?:\/(?!\.|%2e)(?:[\w.~!$&'()*+,;=:@-]|%(?!2f|5c|[01]|7f)[\da-f]{2})+)+\/?$/i

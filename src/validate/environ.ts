@@ -1,5 +1,6 @@
 /** Checks of the environ that a gateway, or middleware, passes to an application. */
 import { types } from 'node:util'
+import { isHost } from '../environ/host.ts'
 import { LENGTH, TOKEN } from '../text.ts'
 import type { Environ } from '../types.ts'
 import { checkCharacters, describe, fail, type Warn } from './report.ts'
@@ -259,7 +260,8 @@ function checkBodyVariables(environ: Variables): void {
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE']
 
-/// - *Warning:* an `HTTP_HOST` that is not `host` or `host:port`. The client chooses it.
+/// - *Warning:* an `HTTP_HOST` that is not `host` or `host:port`, of which the port may be empty. The
+///   client chooses it.
 
 /** Warns of what only the client can have caused, and what may be intended. */
 export function warnOfClient(environ: Environ, warn: Warn): void {
@@ -274,7 +276,7 @@ export function warnOfClient(environ: Environ, warn: Warn): void {
       `environ: REQUEST_URI should contain neither a space nor "#", not ${describe(REQUEST_URI)}`,
     )
   }
-  if (HTTP_HOST !== undefined && !AUTHORITY.test(HTTP_HOST)) {
+  if (HTTP_HOST !== undefined && !isHost(HTTP_HOST)) {
     warn(`environ: HTTP_HOST should be host or host:port, not ${describe(HTTP_HOST)}`)
   }
 }

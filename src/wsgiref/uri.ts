@@ -33,11 +33,12 @@ export function requestUri(environ: Partial<Environ>, includeQuery = true): stri
   return applicationUri(environ) + (environ.SCRIPT_NAME ? path : path.replace(/^\//, '')) + query
 }
 
-const HOST = /^(?:\[[\da-f:.]+\]|[\w.~%-]+)(?::\d{1,5})?$/i
+const HOST = /^(\[[\da-f:.]+\]|[\w.~%-]+)(:\d{0,5})?$/i
 
 function authority(environ: Partial<Environ>, scheme: string): string {
-  const host = environ['HTTP_HOST']
-  if (host && HOST.test(host)) return host
+  const [host, hostName, colonAndPort] = HOST.exec(environ['HTTP_HOST'] ?? '') ?? []
+  // The colon of an empty port is left out (RFC 3986, section 6.2.3).
+  if (hostName !== undefined) return colonAndPort === ':' ? hostName : host!
   const name = environ.SERVER_NAME || 'localhost'
   const port = environ.SERVER_PORT
   // nginx's $server_addr, for example, is an IPv6 address without the brackets of RFC 3875.

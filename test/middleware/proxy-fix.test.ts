@@ -208,6 +208,31 @@ describe('proxyFix with other fields accepts', () => {
       { fields: ALL },
       { HTTP_HOST: '[::1]:81', SERVER_NAME: '[::1]', SERVER_PORT: '81' },
     ],
+    [
+      'host with an empty port as host',
+      { HTTP_X_FORWARDED_HOST: 'a.example:', HTTP_X_FORWARDED_PROTO: 'https' },
+      { fields: ALL },
+      {
+        'wsgi.url_scheme': 'https',
+        HTTPS: 'on',
+        HTTP_HOST: 'a.example',
+        SERVER_NAME: 'a.example',
+        SERVER_PORT: '443',
+      },
+    ],
+    [
+      'host as IPv6 with an empty port',
+      { HTTP_X_FORWARDED_HOST: '[::1]:' },
+      { fields: ALL },
+      { HTTP_HOST: '[::1]', SERVER_NAME: '[::1]', SERVER_PORT: '80' },
+    ],
+    [
+      'port beside a Host with an empty port',
+      { HTTP_HOST: 'inner:', HTTP_X_FORWARDED_PORT: '81' },
+      { fields: ALL },
+      { HTTP_HOST: 'inner:81', SERVER_PORT: '81' },
+    ],
+    ['no host without a name', { HTTP_X_FORWARDED_HOST: ':' }, { fields: ALL }, {}],
     ['no invalid host', { HTTP_X_FORWARDED_HOST: 'a/b@c' }, { fields: ALL }, {}],
     [
       'port',
