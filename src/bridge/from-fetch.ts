@@ -9,7 +9,7 @@ import { applicationOf, linkFetchOrigin } from '../application/adapted.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import { isPromise } from '../response/body.ts'
 import type { Application, Body, Environ, HeaderList, StartResponse } from '../types.ts'
-import { isHopByHop } from '../response/head.ts'
+import { isHopByHop, isStatus } from '../response/head.ts'
 import { createFetchRequest } from './fetch-request.ts'
 import { LightResponse } from './light-response.ts'
 import { Incoming } from './peer-address.ts'
@@ -74,7 +74,7 @@ function send(
   const light = LightResponse.take(response)
   if (light !== null) {
     const { status, headers, body } = light
-    const sent = headers.filter(([name]) => !isHopByHop(name))
+    const sent = headers.filter(([name]) => !isHopByHop(name) && !isStatus(name))
     startResponse(statusLine(status), sent)
     return body === null ? [] : [body]
   }
@@ -116,7 +116,8 @@ function headersOf(response: Response, environ: Environ): HeaderList {
   const decoded = environ.REQUEST_METHOD !== 'HEAD' && isDecoded(response)
   // oxlint-disable-next-line unicorn/no-array-for-each -- all implementations have it.
   response.headers.forEach((value, name) => {
-    if (isHopByHop(name) || (decoded && OF_ENCODED_BODY.test(name))) return
+    if (isHopByHop(name) || isStatus(name)) return
+    if (decoded && OF_ENCODED_BODY.test(name)) return
     list.push([name, value])
   })
   return list

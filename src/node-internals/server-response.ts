@@ -14,7 +14,7 @@ import {
   validateHeaderValue,
 } from '../node-http.ts'
 import type { HeaderList } from '../types.ts'
-import { isHopByHop, isTrailer } from '../response/head.ts'
+import { isHopByHop, isStatus, isTrailer } from '../response/head.ts'
 
 /** Called when a write is done or has failed. */
 export type Done = (error?: Error | null) => void
@@ -124,12 +124,13 @@ class NotedHead implements ResponseHead {
 
   /**
    * Adds a header, or several of one name. Those about the connection are dropped, because the
-   * gateway decides them (RFC 9110, section 7.6.1), and so is Trailer: no gateway can send any.
+   * gateway decides them (RFC 9110, section 7.6.1), and so are Trailer, which no gateway can send, and
+   * Status, which would replace the status.
    */
   add(name: string, value: unknown): void {
     if (name.length === 14 && name.toLowerCase() === 'content-length') this.length = value
     if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') this.#coded = true
-    if (isHopByHop(name) || isTrailer(name)) return
+    if (isHopByHop(name) || isTrailer(name) || isStatus(name)) return
     if (!Array.isArray(value)) this.headers.push([name, String(value)])
     else for (const each of value) this.headers.push([name, String(each)])
   }

@@ -136,7 +136,11 @@ export class HandlerDefaults {
 
   /** The lines before the application's headers: the status, and an origin server's headers. */
   preamble(): string {
-    if (!this.originServer) return `Status: ${this.status}\r\n`
+    if (!this.originServer) {
+      // Of two lines, Apache takes the last one for the status, and nginx the first.
+      if (this.headers!.has('Status')) this.headers!.delete('Status')
+      return `Status: ${this.status}\r\n`
+    }
     let lines = `HTTP/${this.httpVersion} ${this.status}\r\n`
     for (const [name, value] of this.originHeaders()) lines += `${name}: ${value}\r\n`
     return lines

@@ -86,6 +86,14 @@ export function isTrailer(name: string): boolean {
   return name.length === 7 && name.toLowerCase() === 'trailer'
 }
 
+/**
+ * Whether a header is `Status`, which CGI, FastCGI and SCGI take for the status of the response (RFC
+ * 3875, section 6.3.3).
+ */
+export function isStatus(name: string): boolean {
+  return name.length === 6 && name.toLowerCase() === 'status'
+}
+
 let dateSecond = 0
 let dateText = ''
 

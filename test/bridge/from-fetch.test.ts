@@ -62,7 +62,7 @@ describe('A Response of a Fetch API handler', () => {
     ],
     [
       'has no headers about the connection',
-      () => new Response('x', { headers: { Connection: 'close', 'Keep-Alive': 'x', 'X-A': '1' } }),
+      () => new Response('x', { headers: { Connection: 'close', Status: '404', 'X-A': '1' } }),
       `${OK}${PLAIN}x-a: 1\r\nContent-Length: 1\r\n\r\nx`,
     ],
     [

@@ -65,8 +65,9 @@ describe('A response of a node:http listener', () => {
       `${OK}\r\nx`,
     ],
     [
-      'has no headers about the connection and no trailers',
+      'has no headers about the connection, no trailers, and no second status',
       (_, res) => {
+        res.setHeader('Status', '404 Not Found')
         res.writeHead(200, {
           Connection: 'keep-alive',
           'Keep-Alive': 'timeout=5',

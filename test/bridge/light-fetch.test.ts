@@ -84,7 +84,7 @@ const inits = [
   { statusText: 'Fine' },
   { statusText: null },
   { statusText: 'B\nad' },
-  { headers: { 'X-B': ' 1 ', 'x-a': '2', Connection: 'close' } },
+  { headers: { 'X-B': ' 1 ', 'x-a': '2', Connection: 'close', status: '404' } },
   {
     headers: [
       ['Set-Cookie', 'a'],

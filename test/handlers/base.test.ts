@@ -285,6 +285,22 @@ describe('startResponse:', () => {
     expect(handler.errors).toContain(`Hop-by-hop header, '${name}: y', not allowed`)
   })
 
+  test.each<[what: string, headers: HeaderList]>([
+    ['one', [['Status', '404 Not Found']]],
+    ['in upper case', [['STATUS', '404']]],
+    [
+      'repeated and empty',
+      [
+        ['Status', '404 Not Found'],
+        ['status', ''],
+      ],
+    ],
+  ])('drops a header Status, which would replace the status: %s', async (_, headers) => {
+    const handler = await record(answer(['x'], [...headers, ['X-Status', '1']]))
+    expect(handler.output).toBe('Status: 200 OK\r\nX-Status: 1\r\nContent-Length: 1\r\n\r\nx')
+    expect(handler.errors).toBe('')
+  })
+
   test('a second call without an error throws', async () => {
     const handler = await record((_, startResponse) => {
       startResponse('200 OK', [])
