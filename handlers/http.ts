@@ -24,14 +24,9 @@ import { queueFromStream } from '../src/request/body-queue.ts'
 import { addHTTPVariables, hasBody } from '../src/environ/from-http.ts'
 import { createPreallocatedEnviron } from '../src/environ/known-variables.ts'
 import { allowHalfOpen, flushHead } from '../src/node-internals/http-server.ts'
-import {
-  connectionOf,
-  discardBody,
-  HTTPConnection,
-  type HTTPExchange,
-  readAhead,
-} from '../src/server/connections/http.ts'
+import { connectionOf, HTTPConnection, type HTTPExchange } from '../src/server/connections/http.ts'
 import { serveDirectly } from '../src/server/connections/direct-request.ts'
+import { discardBody, readAhead } from '../src/server/connections/unread-body.ts'
 import { drained } from '../src/server/socket-writer.ts'
 import { WriteBatch } from '../src/server/write-batch.ts'
 import type {

@@ -32,6 +32,23 @@ export function bufferedChunks(request: IncomingMessage): number {
   return (state?.buffer?.length ?? 0) - (state?.bufferIndex ?? 0)
 }
 
+/**
+ * Whether the parser of a connection has the beginning of a message, whose rest has not arrived. Node
+ * has a list of these parsers, from which it finds those that are late. A connection on which nothing
+ * has arrived is in it as well.
+ */
+export function insideMessage(socket: Socket): boolean {
+  if (!INTERNALS_ALLOWED) return false
+  const { parser, server } = socket as { parser?: unknown; server?: object }
+  const key = Object.getOwnPropertySymbols(server ?? {}).find(isListOfParsers)
+  const list = key && (server as Record<symbol, { active?(): unknown[] }>)[key]
+  return list?.active?.().includes(parser) ?? false
+}
+
+function isListOfParsers({ description }: symbol): boolean {
+  return description === 'http.server.connections'
+}
+
 /** Sends the head at once, like `flushHeaders()`, but in latin1, because header values are bytes. */
 export function flushHead(
   response: ServerResponse & { _send?(data: string, encoding: string): void },

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { HTTPHandler, HTTPRequestHandler, type HTTPOptions } from '../../src/exports/http.ts'
 import { bufferedChunks } from '../../src/node-internals/http-server.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
@@ -193,4 +193,43 @@ test('an unread body in chunks of one byte is read ahead only up to a limit', as
   await sleep(4_500) // The server looks at the connection each second.
   expect(bufferedChunks(request!)).toBeLessThan(30_000)
   socket.destroy()
+})
+
+describe('A request that has begun to arrive together with the one before it', () => {
+  const first = 'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
+  const second = 'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n'
+
+  /** A client that has its first response, and has sent `length` bytes of the second request. */
+  async function begun(length: number) {
+    const port = await serve(hello)
+    const peer = client(port, first + second.slice(0, length))
+    await expect.poll(peer.text).toMatch(/hello$/)
+    await expect.poll(() => [...server!.open].map(({ idle }) => idle)).toEqual([true])
+    return { ...peer, rest: second.slice(length) }
+  }
+
+  test.each([1, 2, 8, 17, second.length - 1])(
+    'is not lost when the connection moves to another process: %i bytes of it',
+    async (length) => {
+      const { socket, text, rest } = await begun(length)
+      let given = 0
+      const retired = server!.retire((_, sent) => {
+        given += 1
+        sent(null)
+      })
+      expect(given).toBe(0)
+      socket.write(rest)
+      await retired
+      expect(given).toBe(1)
+      await expect.poll(() => text().match(/HTTP\/1\.1 200 OK/g)?.length).toBe(2)
+    },
+  )
+
+  test('is not lost when the server ends its idle connections', async () => {
+    const { socket, text, rest, closed } = await begun(8)
+    for (const connection of server!.open) connection.end()
+    socket.write(rest)
+    await closed
+    expect(text().match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
+  })
 })

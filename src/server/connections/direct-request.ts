@@ -9,7 +9,8 @@ import { PeerError } from '../../errors.ts'
 import { isTraced, RequestTrace } from '../../request/trace.ts'
 import { isPromise } from '../../response/body.ts'
 import type { Environ } from '../../types.ts'
-import { connectionOf, type HTTPExchange, readAhead } from './http.ts'
+import { connectionOf, type HTTPExchange } from './http.ts'
+import { readAhead } from './unread-body.ts'
 
 /** The part of `HTTPRequestHandler` that serves a direct request. */
 export interface EnvironHandler {

@@ -1,7 +1,7 @@
 /** `HTTPConnection`: one connection of an HTTP server, and its pipelined requests. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
+import { insideMessage } from '../../node-internals/http-server.ts'
 import { hasBody } from '../../environ/from-http.ts'
 import type { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
@@ -43,8 +43,6 @@ export interface HTTPExchange {
  * Browsers send one at a time. Node would start all of them, up to a thousand in each read.
  */
 const MAX_PIPELINED = 64
-/** How many chunks of an unread body Node may hold before reading ahead stops. */
-const MAX_BUFFERED_CHUNKS = 1_024
 /** Bytes of the shortest request line: 'GET / HTTP/1.1' and a line break. */
 const SHORTEST_LINE = 16
 /** How many bytes a client may send after a refused head and still receive the response. */
@@ -57,34 +55,6 @@ export function connectionOf(
   socket: Socket & { [CONNECTION]?: HTTPConnection },
 ): HTTPConnection | undefined {
   return socket[CONNECTION]
-}
-
-/** Reads a bit of a body that the application does not read, up to some `highWaterMark`s. */
-export function readAhead(request: IncomingMessage, highWaterMark: number): void {
-  if (request.complete || request.readableFlowing) return
-  // Each chunk costs some 200 bytes more than its size, and a client may send chunks of one byte.
-  if (bufferedChunks(request) > MAX_BUFFERED_CHUNKS) return
-  if (request.readableLength < MAX_PROBE_FACTOR * highWaterMark) readMore(request)
-}
-
-/** Discards the rest of a body whose response is complete, while the client still sends it. */
-export function discardBody(request: IncomingMessage, response: ServerResponse): void {
-  const { socket } = request
-  let isLast = false
-  // Node would close the connection on bytes that are still arriving.
-  onLastResponse(socket, () => {
-    isLast = true
-    socket.end()
-  })
-  request.removeAllListeners('data').resume()
-  // Waits for the end of the response: a slow client may read all of it before it sends the rest.
-  response.once('finish', () => {
-    if (request.complete && !isLast) return
-    const stop = linger(socket)
-    request.once('close', () => {
-      if (!isLast) stop()
-    })
-  })
 }
 
 /** One socket, from its first request to its end. */
@@ -168,6 +138,13 @@ export class HTTPConnection implements Connection {
     return this.#exchanges.length === 0 && this.#upgrade === null
   }
 
+  /** No request is running, and none has begun to arrive, not even together with the last one. */
+  get #atRest(): boolean {
+    const { bytesRead } = this.#socket
+    if (!this.idle || bytesRead !== this.#read) return false
+    return bytesRead === 0 || !insideMessage(this.#socket)
+  }
+
   /** How many requests have begun. */
   get requests(): number {
     return this.#begun
@@ -195,7 +172,8 @@ export class HTTPConnection implements Connection {
     }
     if (this.#waiting.size > 0) this.#beginNext(exchange)
     if (this.#refusal !== null && this.#exchanges.length === 0) this.#respondRefusal(this.#refusal)
-    else if (this.#ending && this.#exchanges.length === 0) this.#socket.end()
+    else if (this.#ending && this.idle && !(complete && insideMessage(this.#socket)))
+      this.#socket.end()
     else if (this.#give !== null) this.retire(this.#give)
   }
 
@@ -203,7 +181,7 @@ export class HTTPConnection implements Connection {
   #bodyEnded(): void {
     if (this.#exchanges.length > 0) return
     this.#read = this.#socket.bytesRead
-    if (this.#ending) this.#socket.end()
+    if (this.#ending && this.#atRest) this.#socket.end()
     else if (this.#give !== null) this.retire(this.#give)
   }
 
@@ -237,8 +215,7 @@ export class HTTPConnection implements Connection {
 
   end(): void {
     this.endAfterNext()
-    const idle = this.#exchanges.length === 0 && this.#socket.bytesRead === this.#read
-    if (!idle || this.#upgrade !== null) return
+    if (!this.#atRest) return
     // The client may leave its half open forever.
     boundLinger(this.#socket)
     this.#socket.end()
@@ -246,13 +223,13 @@ export class HTTPConnection implements Connection {
 
   /**
    * Gives the connection to another process when no request runs on it and none has begun. Node's
-   * parser holds nothing then: it has read as much as the last request and response ended with.
+   * parser holds nothing then.
    */
   retire(give: Give): void {
     const socket = this.#socket
     if (this.#give === null) this.#endUpgrade()
     this.#give = give
-    if (!this.idle || socket.bytesRead !== this.#read || !socket.writable) return
+    if (!this.#atRest || !socket.writable) return
     this.#give = null
     if (socket.writableLength === 0) give(socket)
     else socket.write('', () => this.retire(give))
