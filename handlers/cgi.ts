@@ -76,7 +76,7 @@ export class CGIHandler extends BaseCGIHandler {
     // The event loop is empty and there is no response yet: the application can no longer call
     // back, so respond with a 500.
     process.on('beforeExit', () => {
-      if (this.#left || this.#terminated) return
+      if (this.#left || this.#terminated || this.state === 'ended') return
       void this.#giveUp(
         new ApplicationError('The application never responded', 'PORTICO_NO_RESPONSE'),
       )
@@ -88,7 +88,7 @@ export class CGIHandler extends BaseCGIHandler {
       // Not for an application that responds in this turn: an immediate takes a tenth of its time.
       if (!this.#ending) setImmediate(() => this.#listenForSigterm()).unref()
       await response
-      if (this.#input.unread > 0) await discardRest(0, this.#input)
+      if (!this.#left) await this.#readRest()
     } finally {
       this.#leave()
     }
@@ -143,6 +143,18 @@ export class CGIHandler extends BaseCGIHandler {
     } catch (error) {
       this.#outputFailed(error)
     }
+  }
+
+  /** The web server waits for the end of stdout, so a body that takes long to close must not delay it. */
+  override close(): MaybePromise {
+    const wait = super.close()
+    // Deno cannot close stdout, and the body may need longer than `DENO_EXIT_AFTER`.
+    if (wait && RUNTIME !== 'deno') void this.#readRest().finally(() => this.#leave())
+    return wait
+  }
+
+  async #readRest(): Promise<void> {
+    if (this.#input.unread > 0) await discardRest(0, this.#input)
   }
 
   #outputFailed(error: unknown): never {

@@ -582,19 +582,31 @@ describe('SIGTERM, with which a web server ends a CGI script', () => {
   })
 })
 
-test('A timer that a script leaves running delays neither the end of the response nor the exit', async () => {
+test.each([
+  ['A timer that a script leaves running', 'setInterval(() => {}, 10)', ''],
+  [
+    'A body that never closes, with a timer,',
+    'setInterval(() => {}, 10)',
+    'close: () => new Promise(() => {}), ',
+  ],
+  ['A body that never closes', '', 'close: () => new Promise(() => {}), '],
+])('%s delays neither the end of the response nor the exit', async (_, before, close) => {
   const path = script(
     `(environ, startResponse) => {
-      setInterval(() => {}, 10)
-      return (${HELLO})(environ, startResponse)
+      ${before}
+      const body = (${HELLO})(environ, startResponse)
+      return { ${close}[Symbol.iterator]: () => body[Symbol.iterator]() }
     }`,
     'hasty',
   )
   const child = start(path, {}, ['pipe', 'pipe', 'pipe'])
   const order: string[] = []
+  let log = ''
   child.stdout?.resume().once('end', () => order.push('end of the response'))
+  child.stderr?.on('data', (part) => (log += String(part)))
   child.once('exit', () => order.push('exit'))
   await once(child, 'close')
-  expect(order).toEqual(['end of the response', 'exit'])
-  expect(child.exitCode).toBe(0)
+  // Without a timer it is the exit that ends the response.
+  expect(before === '' ? order.toSorted() : order).toEqual(['end of the response', 'exit'])
+  expect([child.exitCode, log]).toEqual([0, ''])
 })
