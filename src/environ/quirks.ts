@@ -13,20 +13,30 @@ export function repairVariables(environ: Environ): void {
   redirectedAuthorization(environ)
 }
 
+/** The latest SERVER_NAME that is a host: most requests have the same. */
+let latestName = ''
+
 /**
- * HAProxy 2.6 copies SERVER_NAME from Host, port included. RFC 3875, section 4.1.14, allows no
- * port. HAProxy passes on any Host, and an invalid one is a 400 (RFC 9112, section 3.2). Without a
- * Host it sends its own address, whose last group is not a port.
+ * HAProxy 2.6 copies SERVER_NAME from Host, port included. RFC 3875, section 4.1.14, allows no port.
+ * Without a Host it sends its own address, whose last group is not a port. Caddy and nginx's `$host`
+ * copy the name alone. All of them pass on what is not a host, and an invalid Host is a 400 (RFC 9112,
+ * section 3.2).
  */
 function serverNameFromHost(environ: Environ): void {
-  if (!environ['SERVER_SOFTWARE']?.startsWith('HAProxy')) return
+  const { SERVER_NAME: name, SERVER_SOFTWARE: software } = environ
+  const hasPort = software?.startsWith('HAProxy') ?? false
+  if (!hasPort && name === latestName) return
+  if (!hasPort && isHost(name)) {
+    latestName = name
+    return
+  }
   if (!isHost(environ['HTTP_HOST'] ?? '')) {
     throw new PeerError(
       'PORTICO_BAD_REQUEST',
       'Invalid Host header: it must be a host or host:port',
     )
   }
-  environ.SERVER_NAME = environ.SERVER_NAME.replace(/^(\[[^\]]*\]|[^:]*):[0-9]*$/, '$1')
+  if (hasPort) environ.SERVER_NAME = name.replace(/^(\[[^\]]*\]|[^:]*):[0-9]*$/, '$1')
 }
 
 /** For a chunked request Caddy 2.6 sends -1, which is Go's value for an unknown length. */

@@ -740,23 +740,30 @@ test.each([
   expect(environ.SERVER_NAME).toBe(name)
 })
 
-test.each(['a"b', 'a|b', 'a b', '\xc3\xa9', 'x:1:2', '[::1'])(
-  'From HAProxy, Host %j, which it copies to SERVER_NAME, is a 400; other servers choose the name',
-  (host) => {
-    const complete = (software: string, name: string) => {
-      const environ = createEnviron()
-      for (const [variable, value] of [
-        ['SERVER_SOFTWARE', software],
-        ['SERVER_NAME', name],
-        ['HTTP_HOST', host],
-      ] as const)
-        setVariable(environ, variable, value)
-      completeEnviron(environ, {})
-      return environ.SERVER_NAME
-    }
-    expect(() => complete('HAProxy 2.6.12', host)).toThrow(
-      expect.objectContaining({ code: 'PORTICO_BAD_REQUEST', status: '400 Bad Request' }),
-    )
-    expect(complete('nginx/1.22.1', 'example.org')).toBe('example.org')
-  },
-)
+test.each(
+  ['a"b', 'a|b', 'a b', 'a@b', '\xc3\xa9', 'x:1:2', 'a:b', '[::1', '[x'].flatMap((host) =>
+    ['HAProxy 2.6.12', 'Caddy/v2.6.2', 'nginx/1.22.1', ''].map((software) => [software, host]),
+  ),
+)('From the server %j, Host %j is a 400 where it is copied to SERVER_NAME', (software, host) => {
+  const complete = (name: string, sent: string) => {
+    const environ = createEnviron()
+    for (const [variable, value] of [
+      ['SERVER_SOFTWARE', software],
+      ['SERVER_NAME', name],
+      ['HTTP_HOST', sent],
+    ] as const)
+      setVariable(environ, variable, value)
+    completeEnviron(environ, {})
+    return environ.SERVER_NAME
+  }
+  const refusal = expect.objectContaining({
+    code: 'PORTICO_BAD_REQUEST',
+    status: '400 Bad Request',
+  })
+  expect(() => complete(host, host)).toThrow(refusal)
+  if (software.startsWith('HAProxy')) return
+  expect(complete('example.org', host)).toBe('example.org')
+  // A name that the configuration has wrong is not the client's fault.
+  expect(complete(host, 'example.org')).toBe(host)
+  expect(() => complete(host, host)).toThrow(refusal)
+})
