@@ -202,7 +202,8 @@ const AUTHORITY = /^(?:\[[\da-f:.]+\]|[\w.~%-]+)(?::\d{1,5})?$/i
 /// - `REQUEST_METHOD` is a token (RFC 9110, section 5.6.2). *Warning:* a method other than GET,
 ///   HEAD, POST, PUT, DELETE, PATCH, OPTIONS and TRACE.
 /// - `SERVER_NAME` is a host name or an address, never empty. `SERVER_PORT` is 1 to 5 digits.
-/// - `SERVER_PROTOCOL` is `HTTP/` with a version, or `INCLUDED` (RFC 3875, section 4.1.16).
+/// - `SERVER_PROTOCOL` is `HTTP/` with a version, whose numbers may have several digits, or `INCLUDED`
+///   (RFC 3875, section 4.1.16).
 function checkServer(environ: Variables): void {
   const { REQUEST_METHOD, SERVER_NAME, SERVER_PORT, SERVER_PROTOCOL } = environ
   matches('REQUEST_METHOD', REQUEST_METHOD, TOKEN, 'an HTTP token')
@@ -211,7 +212,7 @@ function checkServer(environ: Variables): void {
   matches(
     'SERVER_PROTOCOL',
     SERVER_PROTOCOL,
-    /^(?:HTTP\/\d(?:\.\d)?|INCLUDED)$/,
+    /^(?:HTTP\/\d+(?:\.\d+)?|INCLUDED)$/,
     'like HTTP/1.1, or INCLUDED',
   )
 }
@@ -227,9 +228,9 @@ function matches(key: string, value: unknown, pattern: RegExp, expected: string)
 /// - Both are percent-decoded once, and repeated slashes are kept. *(not checked)*
 /// - `REQUEST_URI`, if the gateway knows it, is the request target as the client sent it, query
 ///   included: a path, an absolute URI, `*` for OPTIONS, or `host:port` for CONNECT, which has no
-///   other form. *Warning:* a space or a `#`, which no request target may contain.
+///   other form. *Warning:* another form, or a space or a `#`, which no request target may contain.
 function checkPaths(environ: Variables): void {
-  const { SCRIPT_NAME, PATH_INFO, REQUEST_URI, REQUEST_METHOD } = environ
+  const { SCRIPT_NAME, PATH_INFO, REQUEST_METHOD } = environ
   if (SCRIPT_NAME === '/') {
     fail('environ: SCRIPT_NAME must be "", not "/"; PATH_INFO should be "/" instead')
   }
@@ -239,13 +240,6 @@ function checkPaths(environ: Variables): void {
   }
   if (SCRIPT_NAME === '' && PATH_INFO === '') {
     fail('environ: SCRIPT_NAME and PATH_INFO must not both be ""; the PATH_INFO of the root is "/"')
-  }
-  if (REQUEST_URI === undefined) return
-  if (REQUEST_METHOD === 'CONNECT') {
-    matches('REQUEST_URI', REQUEST_URI, AUTHORITY, 'host:port for CONNECT')
-  } else if (!(REQUEST_URI === '*' && REQUEST_METHOD === 'OPTIONS')) {
-    const target = /^(?:\/|[a-z][a-z\d+.-]*:\/\/)/i
-    matches('REQUEST_URI', REQUEST_URI, target, 'a path or an absolute URI (or * for OPTIONS)')
   }
 }
 
@@ -265,18 +259,31 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TR
 
 /** Warns of what only the client can have caused, and what may be intended. */
 export function warnOfClient(environ: Environ, warn: Warn): void {
-  const { REQUEST_METHOD, REQUEST_URI = '', HTTP_HOST } = environ
+  const { REQUEST_METHOD, REQUEST_URI, HTTP_HOST } = environ
   if (!METHODS.includes(REQUEST_METHOD)) {
     warn(
       `environ: REQUEST_METHOD is usually one of ${METHODS.join(', ')}, not ${describe(REQUEST_METHOD)}`,
     )
   }
-  if (/[ #]/.test(REQUEST_URI)) {
-    warn(
-      `environ: REQUEST_URI should contain neither a space nor "#", not ${describe(REQUEST_URI)}`,
-    )
-  }
+  if (REQUEST_URI !== undefined) warnOfTarget(REQUEST_METHOD, REQUEST_URI, warn)
   if (HTTP_HOST !== undefined && !isHost(HTTP_HOST)) {
     warn(`environ: HTTP_HOST should be host or host:port, not ${describe(HTTP_HOST)}`)
+  }
+}
+
+const ABSOLUTE_OR_PATH = /^(?:\/|[a-z][a-z\d+.-]*:\/\/)/i
+
+/** Caddy passes on `*` for GET, Apache `?a`, and nginx makes `?a` of `http://host?a`. */
+function warnOfTarget(method: string, target: string, warn: Warn): void {
+  const shown = `not ${describe(target)}`
+  if (/[ #]/.test(target)) {
+    warn(`environ: REQUEST_URI should contain neither a space nor "#", ${shown}`)
+  }
+  if (method === 'CONNECT') {
+    if (!AUTHORITY.test(target)) {
+      warn(`environ: REQUEST_URI should be host:port for CONNECT, ${shown}`)
+    }
+  } else if (!ABSOLUTE_OR_PATH.test(target) && !(target === '*' && method === 'OPTIONS')) {
+    warn(`environ: REQUEST_URI should be a path or an absolute URI (or * for OPTIONS), ${shown}`)
   }
 }

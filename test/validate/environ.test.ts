@@ -14,6 +14,7 @@ describe('Unusual environs:', () => {
     ['a mounted application', { SCRIPT_NAME: '/a', PATH_INFO: '' }],
     ['repeated slashes and #', { PATH_INFO: '//a//b#c', REQUEST_URI: '//a//b%23c?d=/' }],
     ['an absolute REQUEST_URI', { REQUEST_URI: 'http://example.com/x' }],
+    ['a version with two digits', { SERVER_PROTOCOL: 'HTTP/1.10' }],
     ['a server-side include', { SERVER_PROTOCOL: 'INCLUDED' }],
     ['IPv6', { SERVER_NAME: '::1', HTTP_HOST: '[::1]:8000' }],
     ['a Host with an empty port', { HTTP_HOST: 'example.com:' }],

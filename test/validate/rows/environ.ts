@@ -3,6 +3,10 @@ import type { Environ } from '../../../src/types.ts'
 import { environs, makeEnviron, type Row } from '../harness.ts'
 
 const having = (values: object) => Object.assign(makeEnviron(), values)
+
+const UNUSUAL_CONNECT =
+  'warning: environ: REQUEST_METHOD is usually one of GET, HEAD, POST, PUT, DELETE, PATCH, ' +
+  'OPTIONS, TRACE, not "CONNECT"'
 function without(key: string): Partial<Environ> {
   const environ: Partial<Environ> = makeEnviron()
   delete environ[key]
@@ -283,27 +287,27 @@ export const environRows: Row[] = environs([
   [
     'REQUEST_URI without its slash',
     having({ REQUEST_URI: 'a' }),
-    'environ: REQUEST_URI must be a path or an absolute URI (or * for OPTIONS), not "a"',
+    'warning: environ: REQUEST_URI should be a path or an absolute URI (or * for OPTIONS), not "a"',
   ],
   [
     'REQUEST_URI * for GET',
     having({ REQUEST_URI: '*' }),
-    'environ: REQUEST_URI must be a path or an absolute URI (or * for OPTIONS), not "*"',
+    'warning: environ: REQUEST_URI should be a path or an absolute URI (or * for OPTIONS), not "*"',
   ],
   [
     'REQUEST_URI host:port for GET',
     having({ REQUEST_URI: 'a:443' }),
-    'environ: REQUEST_URI must be a path or an absolute URI (or * for OPTIONS), not "a:443"',
+    'warning: environ: REQUEST_URI should be a path or an absolute URI (or * for OPTIONS), not "a:443"',
   ],
   [
     'REQUEST_URI that is a path for CONNECT',
     having({ REQUEST_URI: '/', REQUEST_METHOD: 'CONNECT' }),
-    'environ: REQUEST_URI must be host:port for CONNECT, not "/"',
+    `${UNUSUAL_CONNECT}\nwarning: environ: REQUEST_URI should be host:port for CONNECT, not "/"`,
   ],
   [
     'REQUEST_URI that is an absolute URI for CONNECT',
     having({ REQUEST_URI: 'http://a/', REQUEST_METHOD: 'CONNECT' }),
-    'environ: REQUEST_URI must be host:port for CONNECT, not "http://a/"',
+    `${UNUSUAL_CONNECT}\nwarning: environ: REQUEST_URI should be host:port for CONNECT, not "http://a/"`,
   ],
   ...['/a#b', '/a b'].map(
     (target) =>
