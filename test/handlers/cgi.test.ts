@@ -601,12 +601,12 @@ test.each([
   )
   const child = start(path, {}, ['pipe', 'pipe', 'pipe'])
   const order: string[] = []
-  let log = ''
+  let logged = ''
   child.stdout?.resume().once('end', () => order.push('end of the response'))
-  child.stderr?.on('data', (part) => (log += String(part)))
+  child.stderr?.on('data', (part) => (logged += String(part)))
   child.once('exit', () => order.push('exit'))
   await once(child, 'close')
   // Without a timer it is the exit that ends the response.
   expect(before === '' ? order.toSorted() : order).toEqual(['end of the response', 'exit'])
-  expect([child.exitCode, log]).toEqual([0, ''])
+  expect([child.exitCode, logged]).toEqual([0, ''])
 })
