@@ -34,10 +34,12 @@ my @runtime = stat $node;
 my $name = sprintf '%x-%x-%x-%x-%x', @program[0, 1, 9, 7], $runtime[9] || 0;
 my $host = '';
 if (open my $file, '<', '/proc/sys/kernel/hostname') { $host = <$file>; chomp $host; }
-my ($sum) = unpack('%32C*', $host) =~ m{(\\d+)};
+my $sum = 0;
+$sum = ($sum * 31 + $_) % 4294967296 for unpack 'C*', $host;
+($sum) = $sum =~ m{(\\d+)};
 $name .= "-$sum"; # A home directory may be shared by several machines.
 
-my ($socket, $why, $log);
+my ($socket, $reached, $why, $log);
 my $begun = 0; # Whether the body was read or a byte of the response written.
 # Under a server that does not speak CGI there is nothing to hand over.
 rarely('fallback', '') unless @program && @runtime && defined $ENV{REQUEST_METHOD};
@@ -95,6 +97,7 @@ sub dial {
   if ($^O eq 'linux') { $address = pack 'S a*', 1, "$path\\0" }
   else { require Socket; $address = Socket::sockaddr_un($path) }
   socket $socket, 1, 1, 0 or return 0;
+  $reached = $path;
   return 1 if connect $socket, $address;
   # ENOENT, ECONNREFUSED: it has ended. Others, such as a full queue, do not mean that.
   my $code = $!+0;
@@ -128,6 +131,7 @@ sub hand_over {
   $request .= record(5, '') unless $body;
   if ($repeatable) { $out = $request; $request = '' }
   my ($in, $ended, $eof, $status) = ('', !$body, 0, undef);
+  my ($alive, $quiet, $left) = (0, 0, $length);
   my ($nonblock, $setfl) = $^O eq 'linux' ? (2048, 4) : (4, 4);
   fcntl $socket, $setfl, $nonblock | fcntl($socket, 3, 0);
   my $failure = 'the resident process ended the connection';
@@ -137,7 +141,14 @@ sub hand_over {
     # Both directions in one loop: a response can come before the body is sent.
     vec($r, 0, 1) = 1 if !$ended && !length $request && length $out < 65536;
     vec($w, fileno $socket, 1) = 1 if length $out;
-    if (select($r, $w, undef, undef) < 0) { next if $!+0 == 4; last }
+    my $count = select $r, $w, undef, $alive ? undef : ${start.blockTime / 2};
+    if ($count < 0) { next if $!+0 == 4; last }
+    if (!$count) {
+      # A request may take long, but its process responds to this at once, unless its event loop is blocked.
+      if (!$quiet++) { $out .= record(9, pair('FCGI_MPXS_CONNS', '')) if $repeatable; next }
+      $failure = rarely('blocked');
+      last;
+    }
     if (vec $w, fileno $socket, 1) {
       my $n = syswrite $socket, $out;
       if (defined $n) { substr $out, 0, $n, '' }
@@ -147,6 +158,7 @@ sub hand_over {
       my $n = sysread STDIN, my $chunk, 32768;
       $begun = 1;
       $ended = 1 if !$n;
+      $left -= $n || 0;
       $out .= record(5, $n ? $chunk : '');
     }
     next unless vec $r, fileno $socket, 1;
@@ -158,13 +170,22 @@ sub hand_over {
       last if length $in < 8 + $size + $padding;
       my $content = substr $in, 8, $size;
       substr $in, 0, 8 + $size + $padding, '';
+      $alive = 1;
       if ($type == 6) { put($content) }
       elsif ($type == 7) { syswrite STDERR, $content }
-      elsif ($type == 10) { $out .= $request; $request = ''; $begun = 1 }
+      elsif ($type == 10) { if (length $request) { $out .= $request; $request = ''; $begun = 1 } }
       elsif ($type == 3) { $status = unpack 'N', $content }
     }
   }
-  exit($status ? 1 : 0) if defined $status;
+  if (defined $status) {
+    # With unread bytes in its pipe, some web servers truncate or lose the response.
+    while (!$ended && ($left > 0 || $length eq '0')) {
+      my $n = sysread STDIN, my $chunk, 65536;
+      if (!$n) { next if !defined $n && $!+0 == 4; last }
+      $left -= $n;
+    }
+    exit($status ? 1 : 0);
+  }
   close $socket;
   rarely('fallback', "rule 11: $failure") if !$begun;
   rarely('note', "rule 11: $failure");
@@ -215,12 +236,23 @@ sub fallback {
   exit 1;
 }
 
+# Ends a process whose event loop is blocked, so that the next request starts another.
+sub blocked {
+  my $failure = 'the resident process has not responded for ${start.blockTime} s: something blocks its event loop';
+  # SO_PEERCRED: the pid and the user of the process that listens.
+  my ($pid, $user) = $^O eq 'linux' ? unpack 'ii', getsockopt($socket, 1, 17) || '' : ();
+  ($pid) = defined $pid && $pid =~ m{^(\\d+)$};
+  return "$failure; it was killed" if $pid && $pid > 1 && $user == $> && kill 9, $pid;
+  unlink $reached;
+  return $failure;
+}
+
 # Starts the resident process under a lock, so that of many requests one starts it.
 sub start {
   return 0 if defined $why && $why =~ /^rule 2/;
   undef $why;
   for my $directory (@directories) {
-    mkdir $directory, 0700 unless -e $directory;
+    chmod 0700, $directory if !-e $directory && mkdir $directory, 0700; # Whatever the umask is.
     next unless usable($directory);
     $log = "$directory/log";
     my $lock;
@@ -239,7 +271,8 @@ sub start {
     return 1 if dial("$directory/$name"); # Another request was faster.
     my $failed = "$directory/$name.failed";
     my @failed = stat $failed;
-    if (@failed && time - $failed[9] < ${start.retryAfter}) { $why = ''; return 0 }
+    # A time in the future is from before the clock was set.
+    if (@failed && abs(time - $failed[9]) < ${start.retryAfter}) { $why = ''; return 0 }
     return 1 if launch($directory) && dial("$directory/$name");
     $why = 'the resident process did not start: see the lines above' unless defined $why && length $why;
     if (open my $mark, '>', $failed) { close $mark }

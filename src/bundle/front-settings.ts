@@ -15,6 +15,8 @@ export interface FrontSettings {
     readonly readyTime: number
     /** Seconds after a failed start in which no request tries again. */
     readonly retryAfter: number
+    /** Seconds without a sign of life after which the process counts as blocked. */
+    readonly blockTime: number
     /** Bytes of the log. */
     readonly maxLog: number
     /** Threads of libuv; the number of threads counts against a user's process limit. */

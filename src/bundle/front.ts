@@ -18,6 +18,8 @@ const START: FrontSettings['start'] = {
   // A large application on a shared host takes seconds; web servers give a CGI script 60 s or more.
   readyTime: 20,
   retryAfter: 10,
+  // As --block-timeout of portico serve. Apache and nginx wait for 60 s.
+  blockTime: 30,
   maxLog: 256 * 1024,
   threads: 2,
 }

@@ -97,13 +97,14 @@ function watch(
   program: ResidentProgram,
   changed: () => string | undefined,
 ): void {
-  const started = Date.now()
+  // Not Date.now(), because someone may set the clock.
+  const started = performance.now()
   let last = started
   let requests = -1
   const timer = setInterval(
     () => {
       trimLog()
-      const now = Date.now()
+      const now = performance.now()
       if (server.connections > 0 || server.requests !== requests) last = now
       requests = server.requests
       const reason = changed() ?? reasonToEnd(program, now - started, now - last)

@@ -1,6 +1,7 @@
 /** Resident bundles whose front script is one of `sh`, for hosts without Perl. */
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { symlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bundle } from '../../src/bundle/bundle.ts'
@@ -11,7 +12,8 @@ import { callScript, type Call } from './cgi.ts'
 const APPLICATION = `module.exports = async (environ, startResponse) => {
   const length = (await environ['wsgi.input'].read()).length
   startResponse('200 OK', [['Content-Type', 'text/plain']])
-  return [process.pid + ' ' + length + ' ' + environ.PATH_INFO]
+  const shown = environ.PATH_INFO === '/env' ? JSON.stringify(process.env) : environ.PATH_INFO
+  return [process.pid + ' ' + length + ' ' + shown]
 }`
 
 const bridge = findProgram('cgi-fcgi')
@@ -33,7 +35,7 @@ beforeAll(async () => {
     output: built,
     kind: 'resident',
     runtime: process.execPath,
-    resident: { idle: 20, shell: true },
+    resident: { idle: 20, shell: true, environment: ['MY_SETTING'] },
   })
 })
 
@@ -87,9 +89,9 @@ function residents(): number[] {
 }
 
 /** Sends requests until the resident process responds. */
-async function residentOf(): Promise<number> {
+async function residentOf(more: Call = {}): Promise<number> {
   await expect
-    .poll(async () => residents().includes((await call())[0]), { timeout: 20_000 })
+    .poll(async () => residents().includes((await call(more))[0]), { timeout: 20_000 })
     .toBe(true)
   const [pid] = residents()
   pids.add(pid!)
@@ -113,6 +115,36 @@ describe(`A resident bundle with a shell script${hint}`, () => {
       await expect.poll(() => residents()).toEqual([])
       expect(await call({ method: 'POST', body: 'four' })).toEqual([expect.any(Number), '4 /x'])
       expect(await residentOf()).not.toBe(pid)
+    },
+  )
+
+  test.skipIf(bridge === undefined)(
+    'keeps the variables that docs/bundle.md names, and sets none that was not set',
+    async () => {
+      const own = { NODE_ENV: 'production', LC_ALL: 'C', MY_SETTING: `a 'b' "c" $d`, HTTP_X: 'no' }
+      const pid = await residentOf({ env: own })
+      const [served, rest] = await call({ path: '/env' })
+      const { PATH, UV_THREADPOOL_SIZE, ...kept } = JSON.parse(rest.slice(2)) as NodeJS.ProcessEnv
+      const { HTTP_X: _, ...expected } = own
+      expect([served, kept]).toEqual([pid, { HOME: '/', ...expected }])
+    },
+  )
+
+  test.skipIf(bridge === undefined)(
+    'starts a process although the last one that did so was killed',
+    async () => {
+      await call()
+      const socketDirectory = join(runtime, 'portico')
+      const lock = () => readdirSync(socketDirectory).find((name) => name.endsWith('.lock'))
+      await expect.poll(lock).toMatch(/\.lock$/)
+      const name = lock()!
+      await residentOf()
+      await expect.poll(lock).toBe(undefined)
+      for (const pid of residents()) kill(pid)
+      await expect.poll(() => residents()).toEqual([])
+      const { pid } = spawnSync('true')
+      symlinkSync(String(pid), join(socketDirectory, name))
+      await residentOf()
     },
   )
 

@@ -3,7 +3,8 @@
  *
  * Each test has a directory of its own for the socket, and so a process of its own.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -31,12 +32,19 @@ import { callScript, type Call } from './cgi.ts'
 const KILLS = 8
 const KILLED_WITHIN = 40
 
+/** Seconds for which a process may be silent before a test takes it for blocked, and ms of a response that takes longer. */
+const QUIET = 2
+const SLOW = 2_500
+
 const isRoot = process.getuid?.() === 0
 /** Any user other than root. */
 const ANOTHER_USER = 65_534
 
 const compiler = findProgram('cc')
 const compilerHint = compiler === undefined ? ' (cc is not installed)' : ''
+
+const namespaces = spawnSync('unshare', ['--uts', 'true']).status === 0
+const namespacesHint = namespaces ? '' : ' (this user may not set a host name)'
 
 const directory = temporaryDirectory()
 const mounts = canMount()
@@ -62,6 +70,7 @@ const APPLICATION = `
       case '/env': return respond(JSON.stringify([process.env, process.cwd()]))
       case '/echo': return respond(String((await environ['wsgi.input'].read()).length))
       case '/early': return respond('early')
+      case '/slow': await new Promise((resolve) => setTimeout(resolve, ${SLOW})); return respond(String(process.pid))
       case '/count': {
         appendFileSync(environ.HTTP_X_FILE, environ.HTTP_X_ID + '\\n')
         return respond(environ.HTTP_X_ID + ' ' + process.pid)
@@ -300,6 +309,38 @@ describe('A resident bundle', () => {
     expect([readdirSync(long), readdirSync(home)]).toEqual([[], ['.portico']])
   })
 
+  test('has a directory of its own with any umask (rule 4)', async () => {
+    const limited = join(runtime, 'limited')
+    writeFileSync(limited, `#!/bin/sh\numask 0177\nexec ${script}\n`, { mode: 0o755 })
+    expect((await call('/pid', {}, limited)).body).toBe(String(await pidOf()))
+    expect(statSync(socketDirectory()).mode & 0o777).toBe(0o700)
+  })
+
+  test.skipIf(!namespaces)(
+    `is not taken for that of another machine with the same home directory (rule 3)${namespacesHint}`,
+    async () => {
+      const names = ['web12', 'web21'].map((host) => {
+        const file = join(runtime, host)
+        const set = `echo ${host} > /proc/sys/kernel/hostname; exec ${script}`
+        writeFileSync(file, `#!/bin/sh\nexec unshare --uts sh -c '${set}'\n`, { mode: 0o755 })
+        return file
+      })
+      const found = [await pidOf(names[0]), await pidOf(names[1])]
+      expect([await pidOf(names[0]), await pidOf(names[1])]).toEqual(found)
+      expect(found[0]).not.toBe(found[1])
+    },
+  )
+
+  test('is started although a failed start seems to be in the future, because the clock was set', async () => {
+    const first = await pidOf()
+    const failed = join(socketDirectory(), `${sockets()[0]!}.failed`)
+    kill(first)
+    const later = Date.now() / 1000 + 3600
+    writeFileSync(failed, '')
+    utimesSync(failed, later, later)
+    expect(await pidOf()).toBe(await pidOf())
+  })
+
   test('keeps its log small', async () => {
     edit((text) => text.replace(/idle:\s*20\b/, 'idle:2'))
     mkdirSync(socketDirectory(), { mode: 0o700 })
@@ -321,6 +362,16 @@ describe('A resident bundle', () => {
     expect(sockets()).toEqual([])
     expect(log()).toContain('The resident process ends: no request for 1 s\n')
     expect(await pidOf()).not.toBe(pid)
+  })
+
+  test('ends when it is idle, whatever the clock is set to (rule 8)', async () => {
+    edit((text) =>
+      text
+        .replace(/idle:\s*20\b/, 'idle:1')
+        .replace('\n__END__\n', '\n__END__\nconst start = Date.now(); Date.now = () => start;\n'),
+    )
+    const pid = await pidOf()
+    await expect.poll(() => isAlive(pid), { timeout: 20_000 }).toBe(false)
   })
 
   test('takes at most 60 MiB of memory for an application that says hello', async () => {
@@ -388,6 +439,27 @@ describe('A resident bundle', () => {
     expect(await call('/early', { method: 'POST', body })).toMatchObject({ code: 0, body: 'early' })
   })
 
+  test('takes an upload that the application does not read, because web servers truncate the response otherwise (rule 10)', async () => {
+    await pidOf()
+    const length = 3_000_000
+    const { variables } = await import('./cgi.ts')
+    const child = spawn(script, [], {
+      env: variables({
+        path: '/early',
+        method: 'POST',
+        env: { CONTENT_LENGTH: String(length), XDG_RUNTIME_DIR: runtime, HOME: '/' },
+      }),
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+    let failure: unknown
+    child.stdin.on('error', (error) => (failure = error))
+    child.stdin.end('x'.repeat(length))
+    let text = ''
+    child.stdout.on('data', (chunk: Buffer) => (text += String(chunk)))
+    const [code] = (await once(child, 'close')) as [number]
+    expect([code, failure, text]).toEqual([0, undefined, expect.stringMatching(/\r\n\r\nearly$/)])
+  })
+
   test('passes wsgi.errors to the log of the web server (rule 10)', async () => {
     await pidOf()
     expect(await call('/log')).toMatchObject({ body: 'logged', stderr: 'from the application\n' })
@@ -405,6 +477,27 @@ describe('A resident bundle', () => {
     expect(result).toMatchObject({ code: 1, head: expect.stringMatching(/^Status: 502/) })
     expect(readFileSync(file, 'utf8')).toBe('x')
     expect(log()).toContain('rule 11: the resident process ended the connection')
+  })
+
+  test.each(['GET', 'POST'])(
+    'that is blocked is killed, and a %s that it has not read runs by itself (rule 11)',
+    async (method) => {
+      edit((text) => text.replace('$alive ? undef : 15', '$alive ? undef : 0.1'))
+      const pid = await pidOf()
+      kill(pid, 'SIGSTOP') // As an endless loop does, it keeps the socket and reads nothing.
+      const { body } = await call('/pid', method === 'POST' ? { method, body: 'four' } : {})
+      expect(Number(body)).not.toBe(pid)
+      await expect.poll(() => isAlive(pid), { timeout: 10_000 }).toBe(false)
+      expect(log()).toMatch(/rule 11: .* 30 s: something blocks its event loop; it was killed/)
+      expect(await pidOf()).toBe(await pidOf())
+    },
+  )
+
+  test('is not killed because a request takes long', async () => {
+    edit((text) => text.replace('$alive ? undef : 15', `$alive ? undef : ${QUIET}`))
+    const pid = await pidOf()
+    expect((await call('/slow')).body).toBe(String(pid))
+    expect(await pidOf()).toBe(pid)
   })
 
   test('repeats a POST that had not begun (rule 11)', async () => {
