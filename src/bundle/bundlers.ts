@@ -226,6 +226,7 @@ async function byRolldown(module: unknown, request: BundleRequest): Promise<Bund
       banner: request.banner,
       codeSplitting: false,
       comments: false,
+      charset: 'ascii', // As esbuild does by itself.
       minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
     })
     const [chunk] = output

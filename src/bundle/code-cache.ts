@@ -60,12 +60,16 @@ const GENERATIONS = 8
 export function withCodeCache(program: CachedProgram): string {
   const { source, head = '', names = [], data = [], madeBy } = program
   const mark = markFor(source)
-  const hidden = source.replaceAll('*/', mark)
+  const hidden = source.replaceAll('*/', `${mark}/`).replace(NOT_ASCII, (c) => mark + codeOf(c))
   const open = `(function (${ARGUMENTS}${data.length > 0 ? ', __portico_data' : ''}) {\n`
   const text = open + hidden + CLOSE
   const loader = loaderOf({
     id: createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH),
-    mark: hidden === source ? undefined : mark,
+    restore: `${source.includes('*/') ? `.replaceAll('${mark}/', '*' + '/')` : ''}${
+      isAscii(source)
+        ? ''
+        : `.replace(/\\*${mark.slice(1)}(....)/g, (_, code) => String.fromCharCode('0x' + code))`
+    }`,
     end: BEGIN.length + text.length,
     lengths: data.map((each) => each.length),
     names,
@@ -77,20 +81,34 @@ export function withCodeCache(program: CachedProgram): string {
 
 /** A text that the program does not contain. */
 function markFor(source: string): string {
-  for (let i = 0; ; i += 1) if (!source.includes(`*@${i}@/`)) return `*@${i}@/`
+  for (let i = 0; ; i += 1) if (!source.includes(`*@${i}@`)) return `*@${i}@`
+}
+
+/**
+ * Bun (1.4) reads a file that it runs as it is in Latin-1, so only ASCII is the same in both runtimes. Node
+ * reads ASCII faster.
+ */
+const NOT_ASCII = /[^\0-\x7f]/g
+
+function isAscii(text: string): boolean {
+  return text.search(NOT_ASCII) === -1
+}
+
+function codeOf(character: string): string {
+  return character.charCodeAt(0).toString(16).padStart(4, '0')
 }
 
 interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
   readonly id: string
-  /** Stands for the end of a comment; undefined if the program has none. */
-  readonly mark: string | undefined
+  /** The call that restores what a comment in ASCII cannot contain; or ''. */
+  readonly restore: string
   /** Where the program ends in the text of the function that hides it. */
   readonly end: number
   /** The lengths of the data after it. */
   readonly lengths: readonly number[]
 }
 
-function loaderOf({ id, mark, end, lengths, names, madeBy }: Loader): string {
+function loaderOf({ id, restore, end, lengths, names, madeBy }: Loader): string {
   return `${BUN}'use strict'
 ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(typeof module === 'object'
   ? (load, program) => load(program, ${ARGUMENTS})
@@ -113,7 +131,7 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
     } catch {}
   }
   const text = program.toString()
-  const source = text.slice(${BEGIN.length}, ${end})${mark === undefined ? '' : `.replaceAll('${mark}', '*' + '/')`}
+  const source = text.slice(${BEGIN.length}, ${end})${restore}
   let script, run
   if (bun) {
     // Bun loads node:vm for a millisecond, and its Script has no lineOffset.
@@ -151,8 +169,9 @@ ${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
 }), `
 }
 
-/** A program for Bun alone, which runs it as it is; `head` as in CachedProgram. */
+/** A program for Bun alone, which runs it as it is if it is ASCII; `head` as in CachedProgram. */
 export function forBun(source: string, { head = '', esm = false } = {}): string {
+  if (!isAscii(source)) return `${head}${source}\n`
   return esm
     ? `${head}// @bun\n${source}\n`
     : `${head}${BUN}(function (${ARGUMENTS}) {${source}\n})\n`

@@ -26,6 +26,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
     { using it = { [Symbol.dispose]: () => ended.push('disposed') } }
     const { one } = new Database(':memory:').query('select 1 as one').get()
     export default { fetch: () => new Response(ended + ' ' + one) }`,
+  'text.mjs': `const words = ['naïve', '…', '😀', /[é€]/u.test('€')]
+    export default { fetch: () => new Response(words + \`\`) }`,
   'throws.cjs': `module.exports = () => {
       throw new Error('on purpose')
     }`,
@@ -62,8 +64,20 @@ describe.skipIf(!bun.available).each(['esbuild', 'rolldown'] as const)(
       ['express.mjs', '/a by Express', ''],
       ['await.mjs', `/a out-${bundler}`, ''],
       ['newest.mjs', 'disposed 1', ''],
+      ['text.mjs', 'naïve,…,😀,true', ''],
     ])('runs %s', async (name, body, stderr) => {
       expect(await run(name)).toMatchObject({ code: 0, body, stderr })
+    })
+
+    test('runs a bundle for Node with characters beyond ASCII', async () => {
+      const output = outputOf('node')
+      const file = join(directory.path, 'text.mjs')
+      await bundle({ file, output, kind: 'cgi', bundler, runtime: bun.command[0] })
+      expect(await callScript(output)).toMatchObject({
+        code: 0,
+        body: 'naïve,…,😀,true',
+        stderr: '',
+      })
     })
 
     test('loads node:buffer only for an application that does, because it takes Bun a millisecond', async () => {
