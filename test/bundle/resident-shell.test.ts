@@ -124,9 +124,18 @@ describe(`A resident bundle with a shell script${hint}`, () => {
       const own = { NODE_ENV: 'production', LC_ALL: 'C', MY_SETTING: `a 'b' "c" $d`, HTTP_X: 'no' }
       const pid = await residentOf({ env: own })
       const [served, rest] = await call({ path: '/env' })
-      const { PATH, UV_THREADPOOL_SIZE, ...kept } = JSON.parse(rest.slice(2)) as NodeJS.ProcessEnv
+      const {
+        PATH: path,
+        UV_THREADPOOL_SIZE: size,
+        ...kept
+      } = JSON.parse(rest.slice(2)) as NodeJS.ProcessEnv
       const { HTTP_X: _, ...expected } = own
-      expect([served, kept]).toEqual([pid, { HOME: '/', ...expected }])
+      expect([served, path, size, kept]).toEqual([
+        pid,
+        process.env['PATH'],
+        '2',
+        { HOME: '/', ...expected },
+      ])
     },
   )
 
