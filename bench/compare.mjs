@@ -24,7 +24,7 @@ import {
 } from './common.mjs'
 import { WORKLOADS as FRAMEWORK_WORKLOADS } from './frameworks/frameworks.mjs'
 import { driveEngine } from './load/load.mjs'
-import { compile, WORKLOADS } from './peers/peers.mjs'
+import { requireLoad, WORKLOADS } from './peers/peers.mjs'
 import { ServerProcess } from './process.mjs'
 
 const options = readOptions('Measures this checkout of Portico beside another one, in turns.', {
@@ -71,8 +71,7 @@ function express(checkout, protocol, socket) {
 }
 
 const directory = temporaryDirectory()
-const program = compile(join(root, 'bench/load/load.c'), directory, 'load')
-if (!program) throw new Error('No C compiler is installed: node bench/engines.mjs --install')
+const program = requireLoad(directory)
 let started = 0
 
 async function compare({ name, protocol, kept = false, workloads, start }, node) {

@@ -28,7 +28,7 @@ import {
 } from './common.mjs'
 import { driveEngine, driveNginx, wrkProgram } from './load/load.mjs'
 import { nginxProgram, startNginx } from './nginx.mjs'
-import { BASE, compile, peers, startPeers, stopPeers, WORKLOADS } from './peers/peers.mjs'
+import { BASE, compileLoad, peers, startPeers, stopPeers, WORKLOADS } from './peers/peers.mjs'
 
 const options = readOptions('Measures Portico’s servers and others, in turns.', {
   node: NODES,
@@ -63,7 +63,7 @@ if (options.install) {
 const WARM_UP = 1
 
 const directory = temporaryDirectory()
-const load = compile(join(root, 'bench/load/load.c'), directory, 'load')
+const load = compileLoad(directory)
 const chosen = peers.filter(({ name }) => name === BASE || new RegExp(options.only, 'i').test(name))
 const { connections, rounds, seconds } = options
 const missing = new Set()

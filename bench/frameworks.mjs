@@ -14,7 +14,6 @@ import {
   printTable,
   printTitle,
   readOptions,
-  root,
   show,
   takeTurns,
   temporaryDirectory,
@@ -28,7 +27,7 @@ import {
 } from './frameworks/frameworks.mjs'
 import { driveEngine, driveNginx, wrkProgram } from './load/load.mjs'
 import { nginxProgram, startNginx } from './nginx.mjs'
-import { compile, stopPeers } from './peers/peers.mjs'
+import { compileLoad, stopPeers } from './peers/peers.mjs'
 
 const options = readOptions('Measures frameworks on Portico and on their own servers, in turns.', {
   node: NODES,
@@ -43,7 +42,7 @@ const options = readOptions('Measures frameworks on Portico and on their own ser
 const WARM_UP = 2
 
 const directory = temporaryDirectory()
-const load = compile(join(root, 'bench/load/load.c'), directory, 'load')
+const load = compileLoad(directory)
 const { connections, rounds, seconds } = options
 
 /** @param {(server: object, workload: object, seconds: number) => Promise<object>} drive */

@@ -18,7 +18,7 @@ import {
 } from './common.mjs'
 import { startFramework, WORKLOADS as FRAMEWORK_WORKLOADS } from './frameworks/frameworks.mjs'
 import { driveEngine } from './load/load.mjs'
-import { BASE, compile, peers, startPeers, stopPeers, WORKLOADS } from './peers/peers.mjs'
+import { BASE, peers, requireLoad, startPeers, stopPeers, WORKLOADS } from './peers/peers.mjs'
 
 const options = readOptions('Appends the main ratios of this commit to bench/history.md.', {
   node: NODES,
@@ -28,8 +28,7 @@ const options = readOptions('Appends the main ratios of this commit to bench/his
 })
 
 const directory = temporaryDirectory()
-const program = compile(join(root, 'bench/load/load.c'), directory, 'load')
-if (!program) throw new Error('No C compiler is installed: node bench/engines.mjs --install')
+const program = requireLoad(directory)
 
 const settings = { rounds: options.rounds, seconds: options.seconds, warmUp: 1 }
 const names = new Set([BASE, 'Portico FastCGI', 'Portico HTTP'])

@@ -24,7 +24,7 @@ import {
   versionOf,
 } from './common.mjs'
 import { driveEngine } from './load/load.mjs'
-import { compile } from './peers/peers.mjs'
+import { requireLoad } from './peers/peers.mjs'
 import { memory, ServerProcess } from './process.mjs'
 
 const options = readOptions('Measures the workers of portico serve beside one process.', {
@@ -35,8 +35,7 @@ const options = readOptions('Measures the workers of portico serve beside one pr
 })
 
 const directory = temporaryDirectory()
-const program = compile(join(root, 'bench/load/load.c'), directory, 'load')
-if (!program) throw new Error('No C compiler is installed: node bench/engines.mjs --install')
+const program = requireLoad(directory)
 
 const application = join(directory, 'app.mjs')
 writeFileSync(

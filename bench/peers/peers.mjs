@@ -31,6 +31,18 @@ export function compile(source, directory, name, ...libraries) {
   }
 }
 
+/** Compiles the load generator; returns its path, or null without a compiler. */
+export function compileLoad(directory) {
+  return compile(join(root, 'bench/load/load.c'), directory, 'load')
+}
+
+/** @throws {Error} without a compiler. */
+export function requireLoad(directory) {
+  const program = compileLoad(directory)
+  if (!program) throw new Error('No C compiler is installed: node bench/engines.mjs --install')
+  return program
+}
+
 /** The server that all others are compared with. */
 export const BASE = 'node:http'
 

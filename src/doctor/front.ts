@@ -9,7 +9,7 @@ import { readH2o } from './configurations/h2o.ts'
 import { readHaproxy } from './configurations/haproxy.ts'
 import { readLighttpd } from './configurations/lighttpd.ts'
 import { readNginx } from './configurations/nginx.ts'
-import type { Place, Setup } from './configurations/setup.ts'
+import type { ConfigurationSource, Setup } from './configurations/setup.ts'
 import {
   environmentOf,
   isLocal,
@@ -44,7 +44,7 @@ interface Kind {
   readonly files: readonly string[]
   readonly fileFlags: readonly string[]
   readonly directoryFlags: readonly string[]
-  read(place: Place): Setup
+  read(source: ConfigurationSource): Setup
 }
 
 const KINDS: Readonly<Record<ServerName, Kind>> = {
@@ -149,7 +149,11 @@ function serverOf({ name, args }: Process): ServerName | undefined {
   )
 }
 
-function front(name: ServerName, process: Process | undefined, request: Place['request']): Front {
+function front(
+  name: ServerName,
+  process: Process | undefined,
+  request: ConfigurationSource['request'],
+): Front {
   const kind = KINDS[name]
   const cwd = process === undefined ? '/' : (linkOf(`/proc/${process.pid}/cwd`) ?? '/')
   const given = argumentOf(process?.args ?? [], kind.fileFlags)

@@ -206,8 +206,8 @@ export class GatewayServer {
     if (address.kind === 'unix') return `unix:${address.path}`
     if (address.kind === 'fd') return `fd:${address.fd}`
     const host = address.host.includes(':') ? `[${address.host}]` : address.host
-    const place = `${host}:${address.port}`
-    return this.#gateway === 'http' ? `http://${place}/` : place
+    const authority = `${host}:${address.port}`
+    return this.#gateway === 'http' ? `http://${authority}/` : authority
   }
 
   /** How many requests have been received since the server started. */

@@ -32,11 +32,11 @@ export function loadModule(name: string): string {
 
 /** The whole configuration of an instance; `text` are the directives of its sites. */
 export function apacheInstance(
-  place: InstanceSettings,
+  settings: InstanceSettings,
   extra: readonly string[],
   text: string,
 ): string {
-  const { directory, listen, user } = place
+  const { directory, listen, user } = settings
   const names = new Set([...USUAL_MODULES, ...extra])
   return `ServerName localhost
 Listen ${listen}

@@ -46,11 +46,11 @@ export const apache: ServerDescription = {
   deactivate,
   defaultSite: DEFAULT_SITE,
   check: ['apachectl', '-t'],
-  instance: (sites, place) =>
+  instance: (sites, settings) =>
     apacheInstance(
-      place,
+      settings,
       sites.flatMap(modules),
-      virtualHostBody(sites[0], lines(...sites.map(application)), place.additions),
+      virtualHostBody(sites[0], lines(...sites.map(application)), settings.additions),
     ),
   args,
   quirks: [
@@ -99,18 +99,18 @@ ${fcgidSettings(site)}`,
   deactivate,
   defaultSite: DEFAULT_SITE,
   check: ['apachectl', '-t'],
-  instance: (sites, place) =>
+  instance: (sites, settings) =>
     apacheInstance(
-      place,
+      settings,
       ['fcgid', ...(sites[0].tls ? ['ssl'] : []), 'setenvif'],
       virtualHostBody(
         sites[0],
         lines(
-          `FcgidIPCDir ${place.directory}\nFcgidProcessTableFile ${place.directory}/fcgid.shm`,
+          `FcgidIPCDir ${settings.directory}\nFcgidProcessTableFile ${settings.directory}/fcgid.shm`,
           ...sites.map(fcgidProgram),
           fcgidSettings(sites[0]),
         ),
-        place.additions,
+        settings.additions,
       ),
     ),
   args,

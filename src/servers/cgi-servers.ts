@@ -4,7 +4,7 @@
  */
 
 /** Where scripts are served. */
-export interface CgiPlace {
+export interface CgiSettings {
   /** The directory of documents; the scripts are in its `cgi-bin`. */
   root: string
   host: string
@@ -19,9 +19,9 @@ export interface CgiServer {
   title: string
   packages: readonly string[]
   /** A file of configuration, where flags are not enough. */
-  file?: { name: string; language: string; text: (place: CgiPlace) => string }
+  file?: { name: string; language: string; text: (settings: CgiSettings) => string }
   /** The command that serves; FILE stands for the file. */
-  command: (place: CgiPlace) => string[]
+  command: (settings: CgiSettings) => string[]
   /** How far it goes, beside the rows of the suite that hold in its own way. */
   limits: readonly string[]
 }

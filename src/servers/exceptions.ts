@@ -10,7 +10,7 @@ export interface Exception {
    * `SERVER`, `SERVER GATEWAY` where it concerns one of its gateways, or `SERVER GATEWAY, VARIANT`
    * where it concerns a setting that the tests vary.
    */
-  readonly places: readonly string[]
+  readonly where: readonly string[]
   /** Variants for which it does not hold. */
   readonly except?: readonly string[]
   /** The beginning of a row's name. */
@@ -36,19 +36,19 @@ const SHORT = [
 
 export const exceptions: readonly Exception[] = [
   {
-    places: ['apache', 'apache-fcgid', 'htaccess', 'caddy fastcgi'],
+    where: ['apache', 'apache-fcgid', 'htaccess', 'caddy fastcgi'],
     row: 'two Cookie headers are joined with a semicolon',
     reason: 'it joins repeated headers with a comma',
     expect: { body: 'HTTP_COOKIE=a=1, b=2\n' },
   },
   {
-    places: APACHE_GATEWAYS,
+    where: APACHE_GATEWAYS,
     row: 'two headers with the same name arrive as two',
     reason: 'Apache joins repeated headers',
     expect: { headers: { 'X-Foo': ['foo, bar, baz'] } },
   },
   {
-    places: [
+    where: [
       'apache-fcgid',
       'htaccess fastcgi',
       'haproxy fastcgi',
@@ -61,74 +61,67 @@ export const exceptions: readonly Exception[] = [
     expect: { body: 'CONTENT_TYPE is absent\nCONTENT_LENGTH=0\n' },
   },
   {
-    places: ['apache fastcgi', 'apache scgi'],
+    where: ['apache fastcgi', 'apache scgi'],
     row: 'PATH_INFO is empty at the mount point',
     reason: 'mod_proxy adds a slash',
     expect: { body: ({ mount }) => `SCRIPT_NAME=${mount}\nPATH_INFO=/\n` },
   },
   {
-    places: ['lighttpd'],
+    where: ['lighttpd'],
     row: 'an empty header is present',
     reason: 'lighttpd drops empty headers',
     expect: { body: 'HTTP_X_EMPTY is absent\nHTTP_X_ABSENT is absent\n' },
   },
   {
-    places: ['lighttpd'],
+    where: ['lighttpd'],
     row: 'an unusual query is not changed',
     reason: 'lighttpd escapes a % that begins no escape',
     expect: { body: 'QUERY_STRING=k=aa%2F%2Fbb&//q//p//=//a//b//?c=d&%25zz&+\n' },
   },
   {
-    places: ['lighttpd'],
+    where: ['lighttpd'],
     row: 'percent-encoded bytes that are not UTF-8 are kept',
     reason: 'lighttpd refuses them (url-invalid-utf8-reject)',
     expect: { status: '400 Bad Request', body: undefined },
   },
   {
-    places: ['lighttpd', 'caddy'],
+    where: ['lighttpd', 'caddy'],
     row: "the reason of a status is the application's",
     reason: 'it has reason phrases of its own',
     expect: { status: '403 Forbidden' },
   },
   {
-    places: ['haproxy fastcgi'],
+    where: ['haproxy fastcgi'],
     row: 'a redirect keeps its Location',
     reason: 'HAProxy 2.6 has reason phrases of its own',
     expect: { status: '302 Moved Temporarily' },
   },
   {
-    places: ['haproxy fastcgi'],
+    where: ['haproxy fastcgi'],
     row: 'a 304 has no body, and gets no headers',
     reason: 'HAProxy 2.6 adds a Content-Length of 0',
     expect: { headers: { 'Content-Length': ['0'] } },
   },
   {
-    places: [
-      'nginx http',
-      'apache http',
-      'lighttpd http',
-      'caddy http',
-      'haproxy http',
-      'h2o http',
-    ],
+    where: ['nginx http', 'apache http', 'lighttpd http', 'caddy http', 'haproxy http', 'h2o http'],
     row: 'the environ has the method, the path and the server',
     reason: 'HTTP has no field for the web server; over a Unix socket it is localhost, port 80',
     expect: { body: undefined },
   },
   {
-    places: ['lighttpd http'],
+    where: ['lighttpd http'],
     row: 'REQUEST_URI is the raw target, mount point included',
     reason: 'lighttpd decodes what need not be encoded',
     expect: { body: ({ mount }) => `REQUEST_URI=${mount}/foo/bar%20bazs?x=a\n` },
   },
   {
-    places: ['lighttpd http'],
+    where: ['lighttpd http'],
     row: 'repeated slashes are kept in PATH_INFO',
     reason: 'lighttpd merges them, and HTTP has no other field for the path',
     expect: { body: ({ mount }) => `SCRIPT_NAME=${mount}\nPATH_INFO=/foo/bar/baz\n` },
   },
   {
-    places: ['apache http'],
+    where: ['apache http'],
     row: 'repeated slashes are kept in PATH_INFO',
     reason: 'for an application at /, Apache merges those at the beginning',
     expect: {
@@ -137,25 +130,25 @@ export const exceptions: readonly Exception[] = [
     },
   },
   {
-    places: ['caddy fastcgi'],
+    where: ['caddy fastcgi'],
     row: 'a body without a Content-Type has no CONTENT_TYPE',
     reason: 'Caddy adds application/x-www-form-urlencoded',
     expect: { body: 'CONTENT_TYPE=application/x-www-form-urlencoded\nCONTENT_LENGTH=1\n' },
   },
   {
-    places: ['h2o fastcgi'],
+    where: ['h2o fastcgi'],
     row: 'the environ has the method, the path and the server',
     reason: 'H2O sends the name of the host in its configuration, such as default, as SERVER_NAME',
     expect: { body: undefined },
   },
   {
-    places: ['h2o fastcgi'],
+    where: ['h2o fastcgi'],
     row: 'a percent-encoded letter of the path is decoded, and a repeated header',
     reason: 'H2O keeps the spaces around the value of a header',
     expect: { body: undefined },
   },
   {
-    places: ['h2o fastcgi'],
+    where: ['h2o fastcgi'],
     row: 'two Cookie headers are joined with a semicolon',
     reason: 'H2O joins them without a space',
     expect: { body: 'HTTP_COOKIE=a=1;b=2\n' },
@@ -170,21 +163,21 @@ export const exceptions: readonly Exception[] = [
       ['two headers with the same name are joined', 'HTTP_FOO=bar\n'],
     ] as const
   ).map(([row, body]): Exception => ({
-    places: ['fcgiwrap'],
+    where: ['fcgiwrap'],
     row,
     reason:
       'nginx 1.22 sends a variable for each of the headers, and the environment keeps the first',
     expect: { body },
   })),
   {
-    places: ['fcgiwrap'],
+    where: ['fcgiwrap'],
     row: 'the environ has the method, the path and the server',
     reason: 'fastcgi_params sends the name of the site as SERVER_NAME, not that of the request',
     expect: { body: undefined },
   },
   ...TRUNCATED.flatMap((row): Exception[] => [
     {
-      places: ['nginx fastcgi'],
+      where: ['nginx fastcgi'],
       except: ['nginx fastcgi, --no-streaming'],
       row,
       reason:
@@ -192,32 +185,32 @@ export const exceptions: readonly Exception[] = [
       expect: { broken: false },
     },
     {
-      places: ['apache cgi', 'htaccess cgi', 'lighttpd cgi', 'fcgiwrap'],
+      where: ['apache cgi', 'htaccess cgi', 'lighttpd cgi', 'fcgiwrap'],
       row,
       reason: 'it ignores the exit code, and no length was declared',
       expect: { broken: false },
     },
     {
-      places: ['caddy', 'h2o'],
+      where: ['caddy', 'h2o'],
       row,
       reason: 'it takes the end of the connection for the end of the response',
       expect: { broken: false },
     },
     {
-      places: ['lighttpd fastcgi', 'lighttpd http'],
+      where: ['lighttpd fastcgi', 'lighttpd http'],
       row,
       reason: 'lighttpd notices it only after it has begun to send the response',
       expect: { broken: null },
     },
     {
-      places: ['nginx scgi', 'apache scgi', 'lighttpd scgi'],
+      where: ['nginx scgi', 'apache scgi', 'lighttpd scgi'],
       row,
       reason: 'SCGI cannot signal it, a Unix socket has no reset, and no length was declared',
       expect: { broken: false },
     },
   ]),
   ...[...TRUNCATED, ...SHORT].map((row): Exception => ({
-    places: ['apache-fcgid', 'htaccess fastcgi'],
+    where: ['apache-fcgid', 'htaccess fastcgi'],
     row,
     reason: 'mod_fcgid holds 64 KiB of a response back, and can still respond with a 500',
     expect: { status: '500 Internal Server Error', body: undefined, headers: {}, broken: false },
@@ -226,13 +219,13 @@ export const exceptions: readonly Exception[] = [
     'a request body that is not read does not prevent the response',
     'a request body that is partly read does not prevent the response',
   ].map((row): Exception => ({
-    places: ['htaccess fastcgi'],
+    where: ['htaccess fastcgi'],
     row,
     reason: 'a body of more than 128 KiB is a 500, unless the administrator raises the limit',
     expect: { status: '500 Internal Server Error', body: undefined, headers: {} },
   })),
   ...SHORT.map((row): Exception => ({
-    places: ['apache scgi'],
+    where: ['apache scgi'],
     row,
     reason: 'Apache counts the length again if the response is complete when it begins to send it',
     expect: { broken: null },
@@ -247,8 +240,7 @@ export function exceptionsOf(
 ): Exception[] {
   const names = [server, `${server} ${gateway}`]
   if (variant !== undefined) names.push(`${server} ${gateway}, ${variant}`)
-  const rank = ({ places }: Exception): number =>
-    names.findLastIndex((name) => places.includes(name))
+  const rank = ({ where }: Exception): number => names.findLastIndex((name) => where.includes(name))
   return exceptions
     .filter((each) => rank(each) !== -1 && each.except?.includes(names.at(-1)!) !== true)
     .toSorted((one, other) => rank(other) - rank(one))

@@ -118,9 +118,9 @@ export interface ServerDescription {
    * The main file of an instance apart from all others. The settings of the whole server are those of
    * the first site. A longer mount point comes before a shorter one.
    */
-  instance?(sites: readonly [Site, ...Site[]], place: InstanceSettings): string
+  instance?(sites: readonly [Site, ...Site[]], settings: InstanceSettings): string
   /** The arguments that run an instance in the foreground. */
-  args?(file: string, place: InstanceSettings): string[]
+  args?(file: string, settings: InstanceSettings): string[]
   /** Gateways over which it cannot send the mount point, so that the application has to have it as scriptName. */
   needsScriptName?: readonly Site['gateway'][]
   quirks: readonly Quirk[]

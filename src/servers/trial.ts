@@ -51,10 +51,10 @@ export async function startTrial(
   { directory, user }: Omit<InstanceSettings, 'listen'>,
 ): Promise<Trial> {
   const port = await freePort()
-  const place: InstanceSettings = { directory, user, listen: `127.0.0.1:${port}` }
+  const settings: InstanceSettings = { directory, user, listen: `127.0.0.1:${port}` }
   const file = join(directory, `${description.name}.conf`)
-  await writeFile(file, description.instance!([site], place))
-  const child = spawn(found.path, description.args!(file, place), {
+  await writeFile(file, description.instance!([site], settings))
+  const child = spawn(found.path, description.args!(file, settings), {
     cwd: directory,
     env: { PATH: process.env['PATH'], LANG: 'C.UTF-8', HOME: directory },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -16,14 +16,14 @@ export function withScripts(
   mountPoint: string,
 ): Application {
   const whole: Application = (environ, startResponse) => {
-    for (const { at, run } of places) {
+    for (const { at, run } of mounts) {
       const divided = divide(environ, at, mountPoint)
       if (divided !== null) return run(divided, startResponse)
     }
     return application(environ, startResponse)
   }
   const redirects = mountPoint === '' ? whole : mount({ [mountPoint]: whole })
-  const places = directories
+  const mounts = directories
     .map(({ at, file, cgiBin: options }) => ({
       at: encodeText(at),
       run: cgiBin(file, { ...withInfinity(options ?? {}), redirects }),
@@ -35,17 +35,17 @@ export function withScripts(
 /** The request below a path; null if it is not below it. */
 function divide(environ: Environ, at: string, mountPoint: string): Environ | null {
   const { SCRIPT_NAME: script, PATH_INFO: info } = environ
-  const place = mountPoint + at
+  const prefix = mountPoint + at
   const path = script + info
   // Web servers may have divided the path at the script, as nginx does with fastcgi_split_path_info.
-  if (isBelow(path, place)) return withPath(environ, place, path.slice(place.length))
+  if (isBelow(path, prefix)) return withPath(environ, prefix, path.slice(prefix.length))
   // Below a mount point that only the web server knows.
   if (isBelow(info, at)) return withPath(environ, script + at, info.slice(at.length))
   return null
 }
 
-function isBelow(path: string, place: string): boolean {
-  return path === place || path.startsWith(`${place}/`)
+function isBelow(path: string, prefix: string): boolean {
+  return path === prefix || path.startsWith(`${prefix}/`)
 }
 
 function withPath(environ: Environ, script: string, info: string): Environ {

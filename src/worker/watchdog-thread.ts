@@ -99,8 +99,8 @@ function examine(question: string): Promise<Finding> {
       session.post(
         'Debugger.evaluateOnCallFrame',
         { callFrameId: callFrames[0]!.callFrameId, expression, returnByValue: true },
-        (error, answer) => {
-          const lines = error ? [] : ((answer.result.value ?? []) as string[])
+        (error, reply) => {
+          const lines = error ? [] : ((reply.result.value ?? []) as string[])
           session.post('Debugger.resume', () => done({ stack, lines }))
         },
       )

@@ -287,10 +287,10 @@ const fcgiwrap: Setting = {
     const { directory, closers } = workshop
     await mkdir(join(directory, 'cgi-bin'))
     await writeProgram({ ...workshop, directory: join(directory, 'cgi-bin') }, 'cgi')
-    const { child, text, place } = startCgiServer('fcgiwrap', directory, 0)
+    const { child, text, settings } = startCgiServer('fcgiwrap', directory, 0)
     closers.push(() => stopChild(child))
-    while (!existsSync(place.socket)) await sleep(10)
-    await openSocket(place.socket)
+    while (!existsSync(settings.socket)) await sleep(10)
+    await openSocket(settings.socket)
     return startNginx({
       extra: `${text}\n${IMPATIENT['nginx']}`,
       edit: replacing(['client_max_body_size 1m;', 'client_max_body_size 64m;']),

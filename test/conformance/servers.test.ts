@@ -73,13 +73,13 @@ describe.each(titled)('The conformance suite through %s', (_, setting) => {
 
 it.each(exceptions)(
   'The exception for "$row" names a row and servers that exist',
-  ({ row, places, except = [] }) => {
+  ({ row, where, except = [] }) => {
     const names = titled.flatMap(([title, { server, gateway }]) => [
       server,
       `${server} ${gateway}`,
       title,
     ])
-    expect(names).toEqual(expect.arrayContaining([...places, ...except]))
+    expect(names).toEqual(expect.arrayContaining([...where, ...except]))
     expect(suite.filter(({ name }) => name.startsWith(row))).not.toEqual([])
   },
 )

@@ -101,12 +101,12 @@ function differences({ name, gateways }: ServerDescription): string[] {
 function rowsOf(name: string, gateways: readonly Site['gateway'][]): string[] {
   const unique = new Map<string, string[]>()
   for (const gateway of gateways) {
-    for (const { row, reason, places } of exceptions) {
+    for (const { row, reason, where: settings } of exceptions) {
       const prefix = `${name} ${gateway}`
       const where =
-        places.includes(name) || places.includes(prefix)
+        settings.includes(name) || settings.includes(prefix)
           ? [gateway]
-          : places
+          : settings
               .filter((each) => each.startsWith(`${prefix}, `))
               .map((each) => each.slice(name.length + 1))
       if (where.length === 0) continue

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { cgiServers, type CgiPlace } from '../../src/servers/cgi-servers.ts'
+import { cgiServers, type CgiSettings } from '../../src/servers/cgi-servers.ts'
 import { serverPath, workerIds, workerUser } from './process.ts'
 
 /** Starts a server for the documents of `root`, whose scripts are in its cgi-bin. */
@@ -10,19 +10,19 @@ export function startCgiServer(
   name: string,
   root: string,
   port: number,
-): { child: ChildProcess; text: string; place: CgiPlace } {
+): { child: ChildProcess; text: string; settings: CgiSettings } {
   const server = cgiServers.find((each) => each.name === name)!
-  const place = {
+  const settings = {
     root,
     host: '127.0.0.1',
     port,
     user: workerUser ?? 'nobody',
     socket: join(root, 'fcgiwrap.sock'),
   }
-  const text = server.file?.text(place) ?? ''
+  const text = server.file?.text(settings) ?? ''
   const file = join(root, server.file?.name ?? 'unused')
   if (server.file) writeFileSync(file, text)
-  const [program = '', ...words] = server.command(place)
+  const [program = '', ...words] = server.command(settings)
   const args = words.map((word) => (word === 'FILE' ? file : word))
   const child = spawn(program, args, {
     cwd: root,
@@ -31,5 +31,5 @@ export function startCgiServer(
     // mini_httpd gives itself another user.
     ...(workerUser === undefined || name === 'mini_httpd' ? {} : workerIds()),
   })
-  return { child, text, place }
+  return { child, text, settings }
 }

@@ -16,7 +16,7 @@ import type { SocketAddress, RequestedTarget } from './target.ts'
 
 export interface Chosen {
   readonly exchange: Exchange
-  readonly place: string
+  readonly destination: string
   readonly mount: string
   readonly statusLine: 'HTTP/1.1 ' | 'Status: '
   readonly gateway: 'fastcgi' | 'scgi' | null
@@ -51,7 +51,7 @@ export async function exchangeOf(
       const { address } = target
       return {
         exchange: httpExchange(address, NO_TIMEOUT),
-        place: placeOf(address),
+        destination: destinationOf(address),
         mount,
         statusLine: 'HTTP/1.1 ',
         gateway: null,
@@ -66,7 +66,7 @@ export async function exchangeOf(
       const role = values['role'] as 'authorizer' | 'responder' | undefined
       return {
         exchange: fastcgiExchange(address, { ...options, role }, false),
-        place: `${placeOf(address)} (FastCGI)`,
+        destination: `${destinationOf(address)} (FastCGI)`,
         mount,
         statusLine: 'Status: ',
         gateway: 'fastcgi',
@@ -77,7 +77,7 @@ export async function exchangeOf(
       const { address } = target
       return {
         exchange: scgiExchange(address, options),
-        place: `${placeOf(address)} (SCGI)`,
+        destination: `${destinationOf(address)} (SCGI)`,
         mount,
         statusLine: 'Status: ',
         gateway: 'scgi',
@@ -91,7 +91,7 @@ export async function exchangeOf(
       const cgi = { ...options, ...own, variables: { PATH: path, ...options.variables } }
       return {
         exchange: cgiExchange({ ...cgi, command: [file], cwd: dirname(file) }),
-        place: `${file} (CGI)`,
+        destination: `${file} (CGI)`,
         mount,
         statusLine: 'Status: ',
         gateway: null,
@@ -105,7 +105,7 @@ export async function exchangeOf(
       })
       return {
         exchange,
-        place: `${target.file} (in process)`,
+        destination: `${target.file} (in process)`,
         mount,
         statusLine: 'Status: ',
         gateway: null,
@@ -131,7 +131,7 @@ function refuseMisplaced({ kind }: RequestedTarget, values: FlagValues): void {
   }
 }
 
-function placeOf(address: SocketAddress): string {
+function destinationOf(address: SocketAddress): string {
   return 'path' in address ? `unix:${address.path}` : `${address.host}:${address.port}`
 }
 

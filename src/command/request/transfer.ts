@@ -20,7 +20,7 @@ export interface Transfer {
   /** SCRIPT_NAME, which is not part of the target. */
   readonly mount: string
   /** Where it goes, for -v: 'unix:/run/app.sock (FastCGI)'. */
-  readonly place: string
+  readonly destination: string
   /** The lines that -v shows of a request. */
   sent(request: TestRequest): readonly string[]
   /** The gateway whose bytes --record-dump shows. */
@@ -86,7 +86,7 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
     connected() {
       seen.connected = true
       limits.connected()
-      if (verbose) err(`* Connected to ${call.place}\n`)
+      if (verbose) err(`* Connected to ${call.destination}\n`)
       if (verbose) for (const line of call.sent(request)) err(`> ${escapeControl(line)}\n`)
     },
     head(head) {
@@ -114,7 +114,7 @@ export async function send(call: Transfer, request: TestRequest): Promise<Result
     const broken = await call.exchange(request, receiver, limits.signal)
     if (broken !== undefined) failure = { exit: CURL_EXIT.partial, message: `aborted: ${broken}` }
   } catch (error) {
-    failure = failureOf(error, { ...seen, place: call.place })
+    failure = failureOf(error, { ...seen, destination: call.destination })
   }
   limits.clear()
   log.end()
@@ -140,7 +140,7 @@ function headLines(statusLine: string, { status, headers }: ResponseHead): strin
 /** curl's exit code for an error. */
 function failureOf(
   error: unknown,
-  seen: { head: ResponseHead | null; connected: boolean; place: string } | null,
+  seen: { head: ResponseHead | null; connected: boolean; destination: string } | null,
 ): { exit: number; message: string } {
   if (error instanceof TransferError) return { exit: error.exit, message: error.message }
   if (!(error instanceof PorticoError) || seen === null) throw error
@@ -148,7 +148,7 @@ function failureOf(
   if (!(error instanceof PeerError)) return { exit: CURL_EXIT.usage, message }
   if (!seen.connected) {
     const { cause } = error
-    const why = cause instanceof Error ? `${seen.place} ${whyUnreachable(cause)}` : message
+    const why = cause instanceof Error ? `${seen.destination} ${whyUnreachable(cause)}` : message
     return { exit: CURL_EXIT.notConnected, message: why }
   }
   if (error instanceof EmptyResponse || error instanceof RefusedRequest) {

@@ -5,7 +5,7 @@ import { failure, type Finding, warning } from '../finding.ts'
 import { type Directive, holdsFor, modulesOf, parseApache, test, within } from './apache-parser.ts'
 import { examineScripts, runsScripts } from './apache-scripts.ts'
 import { addressOf } from '../address.ts'
-import { type Backend, type Place, type Setup, timeOf } from './setup.ts'
+import { type Backend, type ConfigurationSource, type Setup, timeOf } from './setup.ts'
 
 const SCHEMES: Readonly<Record<string, Gateway>> = {
   fcgi: 'fastcgi',
@@ -27,21 +27,21 @@ interface Pass extends Backend {
   readonly options: readonly string[]
 }
 
-export function readApache(place: Place): Setup {
-  const all = parseApache(place.file, place.directory, place.variables)
+export function readApache(source: ConfigurationSource): Setup {
+  const all = parseApache(source.file, source.directory, source.variables)
   const modules = modulesOf(all)
-  const directives = all.filter((each) => holdsFor(each, modules, place.request))
+  const directives = all.filter((each) => holdsFor(each, modules, source.request))
   const last = (name: string): readonly string[] | undefined =>
     directives.findLast((each) => each.name === name)?.args
-  const root = all.find(({ name }) => name === 'serverroot')?.args[0] ?? place.directory
+  const root = all.find(({ name }) => name === 'serverroot')?.args[0] ?? source.directory
   const logs = directives
     .filter(({ name, args }) => name === 'errorlog' && !/^[|s]/.test(args[0] ?? ''))
     .toSorted((one, other) => other.sections.length - one.sections.length)
     .map(({ args: [path = ''] }) => (isAbsolute(path) ? path : join(root, path)))
     // That of the virtual host, if it has one.
-    .slice(0, place.request === undefined ? undefined : 1)
+    .slice(0, source.request === undefined ? undefined : 1)
   const passes = directives.flatMap((each) => passesOf(each, directives))
-  const { request } = place
+  const { request } = source
   const chosen = request === undefined ? passes : choose(passes, request.path)
   const [user, group] = last('suexecusergroup') ?? []
   const options = chosen[0]?.options ?? []

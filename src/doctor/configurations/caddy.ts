@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { failure, type Finding, warning } from '../finding.ts'
 import { addressOf } from '../address.ts'
-import type { Backend, Place, Setup } from './setup.ts'
+import type { Backend, ConfigurationSource, Setup } from './setup.ts'
 
 /** How long Caddy may take to print its configuration, in ms. */
 const ADAPT_TIMEOUT = 10_000
@@ -31,7 +31,7 @@ interface Proxy {
   readonly rewritten: string | undefined
 }
 
-export function readCaddy({ file, program, request }: Place): Setup {
+export function readCaddy({ file, program, request }: ConfigurationSource): Setup {
   const none = { scripts: [], logs: [], user: undefined }
   const servers = adapted(file, program)
   const proxies = servers

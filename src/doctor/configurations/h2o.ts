@@ -2,7 +2,7 @@
 import { failure, type Finding, warning } from '../finding.ts'
 import { textOf } from '../processes.ts'
 import { addressOf } from '../address.ts'
-import { type Backend, type Place, type Setup, timeOf } from './setup.ts'
+import { type Backend, type ConfigurationSource, type Setup, timeOf } from './setup.ts'
 
 /** A key of the YAML file. */
 interface Node {
@@ -17,7 +17,7 @@ interface Location {
   readonly levels: readonly (readonly Node[])[]
 }
 
-export function readH2o({ file, request }: Place): Setup {
+export function readH2o({ file, request }: ConfigurationSource): Setup {
   const top = parse(textOf(file))
   const locations = locationsOf(top)
   const chosen = request === undefined ? locations : choose(locations, request)
@@ -78,7 +78,10 @@ function locationsOf(top: readonly Node[]): Host[] {
 }
 
 /** H2O takes the first host unless one has the name of the request, and its longest path. */
-function choose(all: readonly Host[], request: NonNullable<Place['request']>): Host[] {
+function choose(
+  all: readonly Host[],
+  request: NonNullable<ConfigurationSource['request']>,
+): Host[] {
   const here = all.filter(({ ports }) => ports.includes(String(request.port)))
   const named = here.filter(({ host }) =>
     [request.host, `${request.host}:${request.port}`].includes(host),

@@ -2,7 +2,7 @@
 import { failure, type Finding, warning } from '../finding.ts'
 import { textOf } from '../processes.ts'
 import { addressOf } from '../address.ts'
-import { type Backend, type Place, type Setup, timeOf } from './setup.ts'
+import { type Backend, type ConfigurationSource, type Setup, timeOf } from './setup.ts'
 
 interface Section {
   readonly kind: string
@@ -12,7 +12,7 @@ interface Section {
 
 const KINDS = /^(?:global|defaults|frontend|backend|listen|fcgi-app|userlist|peers|resolvers)$/
 
-export function readHaproxy({ file, request }: Place): Setup {
+export function readHaproxy({ file, request }: ConfigurationSource): Setup {
   const sections = parse(textOf(file))
   const of = (kind: string): Section[] => sections.filter((each) => each.kind === kind)
   const fronts = [...of('frontend'), ...of('listen')].filter(

@@ -4,7 +4,7 @@ import type { Gateway } from '../../gateways.ts'
 import { failure, type Finding, warning } from '../finding.ts'
 import { textOf } from '../processes.ts'
 import { addressOf } from '../address.ts'
-import type { Backend, Place, Setup } from './setup.ts'
+import type { Backend, ConfigurationSource, Setup } from './setup.ts'
 
 const DIRECTIVES: Readonly<Record<string, { gateway: Gateway; module: string }>> = {
   'fastcgi.server': { gateway: 'fastcgi', module: 'mod_fastcgi' },
@@ -22,7 +22,7 @@ interface Entry extends Backend {
   readonly settings: string
 }
 
-export function readLighttpd({ file, program, request }: Place): Setup {
+export function readLighttpd({ file, program, request }: ConfigurationSource): Setup {
   const text = printed(file, program)
   const value = (name: string): string | undefined =>
     new RegExp(

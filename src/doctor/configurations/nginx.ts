@@ -11,7 +11,7 @@ import {
   serverFor,
 } from './nginx-parser.ts'
 import { addressOf } from '../address.ts'
-import { type Backend, type Place, type Setup, timeOf } from './setup.ts'
+import { type Backend, type ConfigurationSource, type Setup, timeOf } from './setup.ts'
 
 const PASSES: Readonly<Record<string, Gateway>> = {
   fastcgi_pass: 'fastcgi',
@@ -25,7 +25,7 @@ const READ_TIMEOUT = 60_000
 /** nginx's default of `keepalive_timeout` in an upstream, in ms. */
 const IDLE_TIMEOUT = 60_000
 
-export function readNginx({ file, directory, request }: Place): Setup {
+export function readNginx({ file, directory, request }: ConfigurationSource): Setup {
   const main = parseNginx(file)
   const http = blocksOf(main, 'http').flatMap(({ block = [] }) => block)
   const absolute = (path: string): string => (isAbsolute(path) ? path : join(directory, path))

@@ -4,7 +4,7 @@ import type { Finding } from '../finding.ts'
 import type { Address } from '../address.ts'
 
 /** Where a configuration is, and which part of it matters. */
-export interface Place {
+export interface ConfigurationSource {
   /** The main file. */
   readonly file: string
   /** What relative paths start at: nginx's prefix, Apache's ServerRoot. */
