@@ -6,7 +6,6 @@
  * "Engine alone" sends requests straight to each server. "Behind nginx" sends them through nginx,
  * with `proxy_pass` to the framework's own `listen()` and to HTTPHandler.
  */
-import { join } from 'node:path'
 import {
   median,
   medianRatio,

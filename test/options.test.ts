@@ -138,13 +138,11 @@ describe('checkOptions()', () => {
   })
 })
 
-describe('A name from another server or an earlier version', () => {
+describe('A name that another server has for an option', () => {
   test.each<[OptionSet, string, string]>([
     ['http', 'port', 'listen'],
     ['http', 'host', 'listen'],
-    ['scgi', 'graceTime', 'shutdownTimeout'],
-    ['http', 'answerTimeout', 'responseTimeout'],
-    ['http', 'headTimeout', 'headersTimeout'],
+    ['scgi', 'gracefulTimeout', 'shutdownTimeout'],
     ['http', 'sendTimeout', 'writeTimeout'],
     ['http', 'keepAliveTimeout', 'idleTimeout'],
     ['fastcgi', 'socketMode', 'mode'],
@@ -155,7 +153,7 @@ describe('A name from another server or an earlier version', () => {
     )
   })
 
-  test('suggest nothing for a gateway without that option', () => {
+  test('suggests nothing for a gateway without that option', () => {
     expect(() => checkOptions('cgi', { port: 1 })).toThrow(
       "CGI: unknown option 'port'. Known names: responseTimeout, scriptName, ",
     )
@@ -366,7 +364,10 @@ const notKnown = (name: string, hint = '') =>
 describe('ineffectiveVariables()', () => {
   test.each<[string, string[]]>([
     ['PORTICO_SHUTDWN_TIMEOUT', [notKnown('PORTICO_SHUTDWN_TIMEOUT', 'PORTICO_SHUTDOWN_TIMEOUT')]],
-    ['PORTICO_GRACE_TIME', [notKnown('PORTICO_GRACE_TIME', 'PORTICO_SHUTDOWN_TIMEOUT')]],
+    [
+      'PORTICO_GRACEFUL_TIMEOUT',
+      [notKnown('PORTICO_GRACEFUL_TIMEOUT', 'PORTICO_SHUTDOWN_TIMEOUT')],
+    ],
     ['PORTICO_PORT', [notKnown('PORTICO_PORT', 'PORTICO_LISTEN')]],
     ['PORTICO_MODE', [notKnown('PORTICO_MODE', 'PORTICO_SOCKET_MODE')]],
     ['PORTICO_NO_INTERNAL', [notKnown('PORTICO_NO_INTERNAL', 'PORTICO_NO_INTERNALS')]],

@@ -1,7 +1,7 @@
 /** Refuses unknown names of options, and suggests the nearest known one. */
 import { ConfigurationError } from '../errors.ts'
 
-/** Names from other servers and earlier versions, each with the option that is meant. */
+/** Names that other servers have for an option, each with that option. */
 export type Synonyms = Readonly<Record<string, string>>
 
 /**

@@ -214,13 +214,11 @@ export const OPTIONS = {
   readonly [Name in keyof Options]-?: HandlerOptionRow<NonNullable<Options[Name]>>
 }
 
-/** Names from other servers and from earlier versions, for suggestions. */
+/** Names that other servers have for an option, for suggestions. */
 export const SYNONYMS: Readonly<Record<string, OptionName>> = {
   address: 'listen',
-  answerTimeout: 'responseTimeout',
   env: 'osEnviron',
-  graceTime: 'shutdownTimeout',
-  headTimeout: 'headersTimeout',
+  gracefulTimeout: 'shutdownTimeout',
   host: 'listen',
   hostname: 'listen',
   keepAliveTimeout: 'idleTimeout',
