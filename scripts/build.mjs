@@ -41,6 +41,10 @@ writeFileSync(
 const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'))
 execFileSync(process.execPath, [join(typescript, 'bin/tsc'), '-p', out], { stdio: 'inherit' })
 rmSync(`${out}/tsconfig.json`)
+// Only those that a program can import, directly or through others.
+const entries = readdirSync(`${out}/src/exports`).map((file) => `src/exports/${file}`)
+const published = declarationsOf(entries)
+for (const file of filesIn(out)) if (!published.has(file)) rmSync(join(out, file))
 
 // The command up to its servers. As one CommonJS file it keeps 6 MiB less in memory than as modules,
 // which need Node's loader for them. Other commands are modules, loaded on demand.
@@ -99,12 +103,7 @@ const child = await rolldown({
 await writeCommonJS(child, `${out}/src/development/child.cjs`)
 
 // Its declarations once more, where TypeScript reads them as those of a CommonJS file.
-const declarations = new Set(['src/exports/cgi.d.ts'])
-for (const file of declarations) {
-  const text = readFileSync(`${out}/${file}`, 'utf8')
-  for (const [, path] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.[jt]s['"]/g)) {
-    declarations.add(join(dirname(file), `${path}.d.ts`))
-  }
+for (const file of declarationsOf(['src/exports/cgi.d.ts'])) {
   mkdirSync(dirname(`${out}/commonjs/${file}`), { recursive: true })
   copyFileSync(`${out}/${file}`, `${out}/commonjs/${file}`)
 }
@@ -144,6 +143,19 @@ async function writeCommonJS(made, file) {
 /** As ASCII, which is the fastest to read. There are other characters in strings only. */
 function inAscii(text) {
   return text.replace(/[^\0-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** The declarations with all that they import. */
+function declarationsOf(files) {
+  const found = new Set(files)
+  // A set also iterates over what is added meanwhile.
+  for (const file of found) {
+    const text = readFileSync(`${out}/${file}`, 'utf8')
+    for (const [, path] of text.matchAll(/(?:from |import\()?['"](\.[^'"]+)\.[jt]s['"]/g)) {
+      found.add(join(dirname(file), `${path}.d.ts`))
+    }
+  }
+  return found
 }
 
 function filesIn(directory) {
