@@ -20,7 +20,8 @@ export function evaluatePreconditions(environ: Environ, headers: Headers): Preco
 /** Whether this is the version that If-Match or If-Unmodified-Since asks for. */
 export function isIntended(environ: Environ, headers: Headers): boolean {
   const tags = environ['HTTP_IF_MATCH']
-  if (tags !== undefined) {
+  // An empty field is invalid and asks for nothing: web servers send what they are configured to send.
+  if (tags) {
     // If-Match compares strongly: a weak tag never matches (section 13.1.1).
     return matches(tags, headers.get('ETag'), (tag) => tag)
   }
@@ -32,7 +33,7 @@ export function isIntended(environ: Environ, headers: Headers): boolean {
 /** Whether the client's copy is current, by If-None-Match or else by If-Modified-Since. */
 function isFresh(environ: Environ, headers: Headers): boolean {
   const tags = environ['HTTP_IF_NONE_MATCH']
-  if (tags !== undefined) {
+  if (tags) {
     // If-None-Match compares weakly: `W/` makes no difference (section 13.1.2).
     const etag = headers.get('ETag')
     return etag !== null && matches(tags, etag, (tag) => tag.replace(/^W\//, ''))

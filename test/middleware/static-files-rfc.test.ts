@@ -142,6 +142,22 @@ describe('A request to staticFiles', () => {
       ],
       '206',
     ],
+    // An empty field asks for nothing, and the next one counts.
+    [[['If-Match', '']], '200'],
+    [
+      [
+        ['If-Match', ''],
+        ['If-Unmodified-Since', EARLIER],
+      ],
+      '412',
+    ],
+    [
+      [
+        ['If-None-Match', ''],
+        ['If-Modified-Since', DATE],
+      ],
+      '304',
+    ],
     [[['If-Modified-Since', DATE]], '304'],
     [[['If-Modified-Since', 'Sunday, 06-Nov-94 08:49:37 GMT']], '304'],
     [[['If-Modified-Since', 'Sun Nov  6 08:49:37 1994']], '304'],
