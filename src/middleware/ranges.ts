@@ -108,7 +108,7 @@ function requestedRange(
   headers: Headers,
   size: number,
 ): Range | 'unsatisfiable' | undefined {
-  const [, from, to] = /^bytes=(\d{0,15})-(\d{0,15})$/i.exec(environ['HTTP_RANGE'] ?? '') ?? []
+  const [, from, to] = /^bytes=(\d*)-(\d*)$/i.exec(environ['HTTP_RANGE'] ?? '') ?? []
   if (from === undefined || to === undefined || from + to === '') return undefined
   const condition = environ['HTTP_IF_RANGE']
   if (condition !== undefined && !isSame(condition, headers)) return undefined
