@@ -104,3 +104,16 @@ export class ConfigurationError extends PorticoError {
     brand(this, 'ConfigurationError')
   }
 }
+
+/**
+ * Marks a promise as handled if it is rejected because of the peer: a client that leaves before the
+ * application awaits the promise would otherwise end the process. Any other rejection that nothing
+ * handles stays an unhandled one, so that it is noticed.
+ */
+export function excusePeer<T>(promise: Promise<T>): Promise<T> {
+  const result = promise.catch((error: unknown) => {
+    if (error instanceof PeerError) result.catch(() => {})
+    throw error
+  })
+  return result
+}

@@ -2,7 +2,7 @@
 import type { Buffer } from 'node:buffer'
 import { checkNames } from '../options/names.ts'
 import { refuse } from '../options/values.ts'
-import { ApplicationError } from '../errors.ts'
+import { ApplicationError, excusePeer } from '../errors.ts'
 import { unwrapInput, WholeBody } from '../environ/wrapped-input.ts'
 import type { Environ, InputStream } from '../types.ts'
 import { charsetName, type Decode } from './charset.ts'
@@ -81,7 +81,11 @@ export class FieldStorage implements AsyncDisposable, Iterable<[name: string, va
    *   of the form, or if an earlier call had options that read another form.
    * @throws {ConfigurationError} for an unknown option, or a value out of range.
    */
-  static async parse(environ: Environ, options: FieldStorageOptions = {}): Promise<FieldStorage> {
+  static parse(environ: Environ, options: FieldStorageOptions = {}): Promise<FieldStorage> {
+    return excusePeer(FieldStorage.#parse(environ, options))
+  }
+
+  static async #parse(environ: Environ, options: FieldStorageOptions): Promise<FieldStorage> {
     checkOptions(options)
     const [type, params] = bodyType(environ)
     if (type !== URLENCODED && type !== 'multipart/form-data') {

@@ -2,7 +2,7 @@
 import type { Buffer as NodeBuffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { InputStream } from '../types.ts'
-import { PeerError } from '../errors.ts'
+import { excusePeer, PeerError } from '../errors.ts'
 import { count, describe, fail, type Warn } from './report.ts'
 
 const NEWLINE = 10
@@ -139,7 +139,12 @@ export class CheckedInput implements InputStream {
     // Loaded on first use: most applications need no stream.
     const { Readable } = process.getBuiltinModule('node:stream')
     const stream = Readable.from(this.#checkedChunks(call, inner), { objectMode: false })
-    return stream.once('close', () => inner.destroy())
+    stream.once('close', () => inner.destroy())
+    // Without a listener a disconnect would end the process of an application that only pipes it. A
+    // violation still ends it, unless the application listens.
+    return stream.on('error', (error) => {
+      if (!(error instanceof PeerError) && stream.listenerCount('error') === 1) throw error
+    })
   }
 
   async *#checkedChunks(
@@ -243,18 +248,6 @@ function sizeOf(call: string, args: readonly unknown[]): [] | [number | undefine
     fail(`${call} takes a whole number of 0 or more, not ${describe(size)}`)
   }
   return [size]
-}
-
-/**
- * Marks a read as handled if it fails because of the peer: a disconnect before the application awaits
- * it would end the process. A violation stays an unhandled rejection, so that it is noticed.
- */
-function excusePeer<T>(read: Promise<T>): Promise<T> {
-  const result = read.catch((error: unknown) => {
-    if (error instanceof PeerError) result.catch(() => {})
-    throw error
-  })
-  return result
 }
 
 function promised<T>(call: string, value: Promise<T>): Promise<T> {

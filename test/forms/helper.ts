@@ -16,6 +16,8 @@ export class MemoryInput implements InputStream {
   taken = 0
   hasEnded = false
   wasReturned = false
+  /** Whether the reader has ended, for whatever reason. */
+  isOver = false
 
   constructor(source: Iterable<Buffer> | AsyncIterable<Buffer>) {
     this.#pieces = source
@@ -30,6 +32,7 @@ export class MemoryInput implements InputStream {
       this.hasEnded = true
     } finally {
       this.wasReturned = !this.hasEnded
+      this.isOver = true
     }
   }
 

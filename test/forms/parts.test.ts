@@ -231,6 +231,34 @@ const pipeOnly: FieldStorageOptions['onFile'] = (upload) => {
   upload.stream().pipe(new PassThrough()).resume()
 }
 
+const fail: FieldStorageOptions['onFile'] = () => {
+  throw new Error('of onFile()')
+}
+
+describe('A form that is not awaited yet', () => {
+  it.each<[fault: string, options: FieldStorageOptions, expected: object, unhandled: number]>([
+    ['when the client disconnects', { tempDir }, { code: 'PORTICO_DISCONNECTED' }, 0],
+    ['past a limit', { tempDir, maxNumFiles: 0 }, { code: 'PORTICO_TOO_LARGE' }, 0],
+    ['unless the application fails', { onFile: fail }, { message: 'of onFile()' }, 1],
+  ])('does not end the process %s', async (_fault, options, expected, unhandled) => {
+    const faults: unknown[] = []
+    const onFault = (error: unknown) => void faults.push(error)
+    process.on('unhandledRejection', onFault)
+    try {
+      const input = new MemoryInput(leaving(new EventEmitter()))
+      const environ = environOf(input, MULTIPART)
+      const parsings = [FieldStorage.parse(environ, options)]
+      if (options.onFile === undefined) parsings.push(FieldStorage.parse(environ, options))
+      await expect.poll(() => input.isOver).toBe(true)
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate)
+      expect(faults.length).toBe(unhandled)
+      for (const parsing of parsings) await expect(parsing).rejects.toMatchObject(expected)
+    } finally {
+      process.off('unhandledRejection', onFault)
+    }
+  })
+})
+
 describe('A file that is piped without an error listener', () => {
   it('does not end the process when the client disconnects', async () => {
     const faults: unknown[] = []

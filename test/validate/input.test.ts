@@ -1,5 +1,5 @@
 /** Correct uses of `wsgi.input` under the validator. Violations are in rows/streams.ts. */
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { describe, expect, test, vi } from 'vitest'
 import { PeerError } from '../../src/errors.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
@@ -142,6 +142,30 @@ test.each(['read', 'readline', 'readlines'] as const)(
     }
   },
 )
+
+test('A client that disconnects does not end the process while a validated stream() is only piped; a violation would', async () => {
+  const uncaught: unknown[] = []
+  const listener = (error: unknown) => uncaught.push(error)
+  const pipe: Act = async (input) => {
+    const stream = input.stream()
+    stream.pipe(new PassThrough()).resume()
+    await expect.poll(() => stream.destroyed).toBe(true)
+    await new Promise(setImmediate)
+  }
+  const others = process.listeners('uncaughtException')
+  process.removeAllListeners('uncaughtException')
+  process.on('uncaughtException', listener)
+  try {
+    await use(new Input(bytesSource(Buffer.from('abc')), 10), pipe)
+    expect(uncaught).toEqual([])
+    // Its bytes are strings.
+    await use(Object.assign(made(), { stream: () => Readable.from(['a']) }), pipe)
+    expect(uncaught).toEqual([expect.objectContaining({ code: 'PORTICO_APPLICATION' })])
+  } finally {
+    process.off('uncaughtException', listener)
+    for (const other of others) process.on('uncaughtException', other)
+  }
+})
 
 describe('A second reader of the body:', () => {
   const readers: [string, (environ: Environ) => unknown][] = [
