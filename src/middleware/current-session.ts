@@ -27,6 +27,9 @@ export interface Session<Data extends object = SessionData> {
   destroy(): void
 }
 
+/** Milliseconds: browsers drop a cookie after 400 days, whatever its Max-Age (RFC 6265bis, section 5.5). */
+const MAX_COOKIE_AGE = 400 * 24 * 60 * 60 * 1000
+
 const EMPTY = '{}'
 const ENDED = 'the session was ended while this request was running; what it changed was dropped'
 
@@ -58,7 +61,8 @@ export class CurrentSession implements Session {
     if (signed === undefined || saved === undefined || data === undefined) return
     this.#token = signed.value
     this.#saved = saved
-    this.#renew = signed.old || signed.expires - Date.now() < lifetime / 2
+    const age = lifetime - (signed.expires - Date.now())
+    this.#renew = signed.old || age > Math.min(lifetime / 2, MAX_COOKIE_AGE / 2)
     Object.assign(this.#data, data)
   }
 

@@ -24,8 +24,10 @@ export const cookieKeeper: Keeper = {
 }
 
 export function storeKeeper(store: SessionStore): Keeper {
+  // null and 0 are what databases return; in JavaScript no type keeps a store from passing them on.
+  const load = (token: string) => chain(store.load(token), (found) => found ?? undefined)
   return {
-    load: (token) => store.load(token),
+    load,
     create(text, expires) {
       const token = randomBytes(24).toString('base64url')
       return chain(store.save(token, text, expires), () => token)
@@ -33,10 +35,11 @@ export function storeKeeper(store: SessionStore): Keeper {
     update(token, text, expires) {
       const kept = (alive: boolean) => (alive ? token : undefined)
       if (store.update) return chain(store.update(token, text, expires), kept)
-      return chain(store.load(token), (found) =>
+      return chain(load(token), (found) =>
         found === undefined ? undefined : chain(store.save(token, text, expires), () => token),
       )
     },
-    remove: (token) => chain(store.remove(token), (removed) => removed !== false),
+    remove: (token) =>
+      chain(store.remove(token), (removed: unknown) => removed === undefined || Boolean(removed)),
   }
 }

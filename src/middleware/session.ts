@@ -4,15 +4,15 @@ import { checkNames } from '../options/names.ts'
 import { isInteger, refuse } from '../options/values.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import { TOKEN } from '../text.ts'
-import type { Application, ApplicationClass, Environ } from '../types.ts'
+import type { Application, ApplicationClass, Environ, MaybePromise } from '../types.ts'
 import { hook } from './body-hooks.ts'
 import { cookiePath } from './escape-path.ts'
 import { intercept } from './intercept.ts'
 import { chain } from './maybe-promise.ts'
 import { CurrentSession, type Session } from './current-session.ts'
-import { cookieKeeper, storeKeeper } from './session-keepers.ts'
+import { cookieKeeper, type Keeper, storeKeeper } from './session-keepers.ts'
 import type { SessionStore } from './session-store.ts'
-import { cookieValues, Signer } from './signed-cookie.ts'
+import { cookieValues, type Signed, Signer } from './signed-cookie.ts'
 import { addVary } from './vary.ts'
 
 export interface SessionOptions {
@@ -25,7 +25,10 @@ export interface SessionOptions {
   readonly store?: SessionStore | undefined
   /** The cookie's name. Default: 'session'. */
   readonly name?: string | undefined
-  /** Seconds until an unused session ends. Default: 14 days. */
+  /**
+   * Seconds until an unused session ends. Default: 14 days. Browsers keep a cookie for 400 days at
+   * most (RFC 6265bis, section 5.5).
+   */
   readonly maxAge?: number | undefined
   /** The cookie's Path. Default: the mount point of the application. */
   readonly path?: string | undefined
@@ -52,6 +55,9 @@ declare module '../types.ts' {
 
 const TWO_WEEKS = 14 * 24 * 60 * 60
 
+/** 100 years: a time that every store can represent. Most likely, the caller means milliseconds. */
+const MAX_AGE = 100 * 365 * 24 * 60 * 60
+
 /** Bytes of a cookie, name and attributes included, that every browser stores (RFC 6265, section 6.1). */
 const MAX_COOKIE = 4096
 
@@ -66,7 +72,7 @@ const MAX_COOKIE = 4096
  *   store, later changes are saved as well if the client already has the cookie.
  * @param options `secret` is required; `store`, `name`, `maxAge`, `path`, `domain`, `sameSite`, `secure`.
  * @returns the application. The cookie is HttpOnly. It is set only if the data has changed, or after
- *   half of `maxAge`. Of two requests at the same time, the one that is saved last counts. The head
+ *   half of `maxAge`, or 200 days. Of two requests at the same time, the one that is saved last counts. The head
  *   is sent after the store has saved. A response has `Vary: Cookie` if the session was used.
  * @throws {ConfigurationError} for a secret that is too short, for a value that a cookie cannot hold
  *   or that browsers reject, or for an unknown option.
@@ -102,9 +108,8 @@ export function session(app: Application | ApplicationClass, options: SessionOpt
 
   return (environ, startResponse) => {
     const attributes = attributesFor(environ, name, options)
-    const signed = signer.readFirst(cookieValues(environ['HTTP_COOKIE'] ?? '', name))
-    const text = signed && keeper.load(signed.value)
-    return chain(text, (saved) => {
+    const cookies = signer.readAll(cookieValues(environ['HTTP_COOKIE'] ?? '', name))
+    return chain(loadFirst(keeper, cookies), ({ signed, saved }) => {
       const log = (line: string) => environ['wsgi.errors'].write(`session: ${line}\n`)
       const current = new CurrentSession(keeper, lifetime, signed, saved, log)
       environ['portico.session'] = current
@@ -131,6 +136,19 @@ export function session(app: Application | ApplicationClass, options: SessionOpt
   }
 }
 
+interface Loaded {
+  readonly signed?: Signed
+  readonly saved?: string
+}
+
+/** The first session that exists: a cookie may have outlived its own, and hide that of another. */
+function loadFirst(keeper: Keeper, [signed, ...others]: readonly Signed[]): MaybePromise<Loaded> {
+  if (signed === undefined) return {}
+  return chain(keeper.load(signed.value), (saved) =>
+    saved === undefined ? loadFirst(keeper, others) : { signed, saved },
+  )
+}
+
 const NAMES = ['secret', 'store', 'name', 'maxAge', 'path', 'domain', 'sameSite', 'secure']
 
 function checkOptions(name: string, maxAge: number, options: SessionOptions): void {
@@ -140,7 +158,9 @@ function checkOptions(name: string, maxAge: number, options: SessionOptions): vo
   if (typeof name !== 'string' || !TOKEN.test(name)) {
     wrong('name', 'a token of letters, digits and some marks')
   }
-  if (!isInteger(maxAge, 1)) wrong('maxAge', 'a whole number of seconds, 1 or more')
+  if (!isInteger(maxAge, 1, MAX_AGE)) {
+    wrong('maxAge', `a whole number of seconds, from 1 to ${MAX_AGE} (100 years)`)
+  }
   if (typeof path !== 'string' || !/^\/[\x21-\x3a\x3c-\x7e]*$/.test(path)) {
     wrong('path', "a path that starts with '/', without ';' and spaces")
   }

@@ -8,6 +8,12 @@ import { ConfigurationError } from '../errors.ts'
  */
 const SHORTEST_SECRET = 32
 
+/**
+ * Valid cookies of one name that are tried: a browser has one for each Path and Domain that an
+ * application has ever set. Each may cost a command of the store.
+ */
+const MAX_VALID = 4
+
 /** The signed value, and when it expires (in milliseconds since 1970). */
 export interface Signed {
   readonly value: string
@@ -47,12 +53,12 @@ export class Signer {
     return `${text}.${this.#signature(this.#secrets[0]!, text).toString('base64url')}`
   }
 
-  /** The first valid one: a neighbouring host can add cookies of the same name. */
-  readFirst(cookies: readonly string[]): Signed | undefined {
-    for (const cookie of cookies) {
-      const signed = this.read(cookie)
-      if (signed) return signed
-    }
+  /** The valid ones, each once: a neighbouring host can add cookies of the same name. */
+  readAll(cookies: readonly string[]): Signed[] {
+    return [...new Set(cookies)]
+      .map((cookie) => this.read(cookie))
+      .filter((signed) => signed !== undefined)
+      .slice(0, MAX_VALID)
   }
 
   /** Undefined if the signature is invalid or has expired. */

@@ -50,6 +50,7 @@ const stores: [name: string, make: () => SessionStore][] = [
   ['FileStore', () => new FileStore(join(directory, 'sessions'))],
   ['KeyvStore over an adapter without atomic commands', () => new KeyvStore(new Keyv())],
   ['a store without update()', withoutUpdate],
+  ['a store that returns null and 0', withNumbers],
 ]
 
 type Action = (current: Session) => void
@@ -67,6 +68,16 @@ const lates: [name: string, before: Action, after: Action][] = [
   ['calls regenerate()', (current) => current.regenerate(), show],
   ['deletes all data', ({ data }) => void delete data['user'], show],
 ]
+
+/** As clients of Redis and of SQL respond: null for nothing, and the number of rows. */
+function withNumbers(): SessionStore {
+  const store = new MemoryStore()
+  return {
+    load: (id) => store.load(id) ?? (null as unknown as undefined),
+    save: (id, data, expires) => store.save(id, data, expires),
+    remove: (id) => Number(store.remove(id)) as unknown as boolean,
+  }
+}
 
 describe.each(stores)('%s', (_store, make) => {
   let store: SessionStore
@@ -132,11 +143,12 @@ describe.each(stores)('%s', (_store, make) => {
   it('reports from update() and remove() whether there was a session', async () => {
     const later = Date.now() + 60_000
     expect(await store.update?.('a', '{}', later)).toBeFalsy()
-    expect(await store.remove('a')).toBe(false)
-    expect(await store.load('a')).toBeUndefined()
+    expect(await store.remove('a')).toBeOneOf([false, 0])
+    expect(await store.load('a')).toBeOneOf([undefined, null])
     await store.save('a', '{}', later)
     expect(await store.update?.('a', '{"x":1}', later)).not.toBe(false)
-    expect(await Promise.all([store.remove('a'), store.remove('a')])).toContain(false)
+    const removals = await Promise.all([store.remove('a'), store.remove('a')])
+    expect(removals.map(Boolean).toSorted()).toEqual([false, true])
   })
 })
 

@@ -181,6 +181,17 @@ describe.each(kinds)('session %s', (_kind, makeStore) => {
     expect(await browser.run(look)).toBe('{"visits":1}')
   })
 
+  it('is renewed before browsers drop the cookie, however long maxAge is', async () => {
+    const browser = new Browser({ store: makeStore(), maxAge: (10 * 365 * DAY) / 1000 })
+    await browser.run(count)
+    vi.advanceTimersByTime(200 * DAY)
+    await browser.run(look)
+    expect(browser.setCookie).toBeUndefined()
+    vi.advanceTimersByTime(1_000)
+    expect(await browser.run(look)).toBe('{"visits":1}')
+    expect(browser.setCookie).toContain('; Max-Age=315360000;')
+  })
+
   it('accepts a cookie signed with an older secret, and signs it again', async () => {
     const store = makeStore()
     const browser = new Browser({ store, secret: older })
@@ -216,6 +227,23 @@ describe.each(kinds)('session %s', (_kind, makeStore) => {
     await browser.run(count)
     browser.cookie = `session=evil; a=b; ${browser.cookie}; session=evil`
     expect(await browser.run(look)).toBe('{"visits":1}')
+  })
+
+  it('is found if the cookie of a session that has ended comes first', async () => {
+    const store = makeStore()
+    const [ended, browser] = [new Browser({ store }), new Browser({ store })]
+    await ended.run(count)
+    const { cookie } = ended
+    await ended.run(doing((current) => current.destroy()))
+    await browser.run(count)
+    const live = browser.cookie
+    browser.cookie = `${cookie}; ${live}`
+    // Without a store the server cannot know which one has ended.
+    await browser.run(count)
+    expect(browser.cookie === live || store === undefined).toBe(true)
+    expect(await browser.run(look)).toBe('{"visits":2}')
+    browser.cookie = `${cookie}; ${cookie}; ${cookie}; ${cookie}; ${live}`
+    if (store) expect(await browser.run(look)).toBe('{"visits":2}')
   })
 
   it('rejects a cookie that was signed under another name', async () => {
@@ -492,6 +520,7 @@ describe('The cookie of session', () => {
     { domain: 'a;b' },
     { maxAge: 0 },
     { maxAge: Number.NaN },
+    { maxAge: 100 * 365 * 24 * 60 * 60 + 1 },
   ])('refuses the options %j', (options) => {
     expect(() => session(look, { secret, ...options })).toThrow(ConfigurationError)
   })
