@@ -148,7 +148,7 @@ describe.each(stores)('%s', (_store, make) => {
     await store.save('a', '{}', later)
     expect(await store.update?.('a', '{"x":1}', later)).not.toBe(false)
     const removals = await Promise.all([store.remove('a'), store.remove('a')])
-    expect(removals.map(Boolean).toSorted()).toEqual([false, true])
+    expect(removals.filter(Boolean)).toHaveLength(1)
   })
 })
 

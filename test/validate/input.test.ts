@@ -143,15 +143,16 @@ test.each(['read', 'readline', 'readlines'] as const)(
   },
 )
 
+const pipe: Act = async (input) => {
+  const stream = input.stream()
+  stream.pipe(new PassThrough()).resume()
+  await expect.poll(() => stream.destroyed).toBe(true)
+  await new Promise(setImmediate)
+}
+
 test('A client that disconnects does not end the process while a validated stream() is only piped; a violation would', async () => {
   const uncaught: unknown[] = []
   const listener = (error: unknown) => uncaught.push(error)
-  const pipe: Act = async (input) => {
-    const stream = input.stream()
-    stream.pipe(new PassThrough()).resume()
-    await expect.poll(() => stream.destroyed).toBe(true)
-    await new Promise(setImmediate)
-  }
   const others = process.listeners('uncaughtException')
   process.removeAllListeners('uncaughtException')
   process.on('uncaughtException', listener)
