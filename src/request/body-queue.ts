@@ -225,16 +225,20 @@ export function queueFromStream(
     })
     stream.on('end', () => queue.end())
     stream.on('error', () => {}) // 'close' follows.
-    stream.on('close', () => {
-      // 'close' comes after every body, and creating an error costs as much as a small request.
-      if (queue.ended) return
-      queue.fail(
-        new PeerError(
-          'PORTICO_DISCONNECTED',
-          'The request body is incomplete: the connection was closed',
-        ),
-      )
-    })
+    stream.on('close', closed)
+    // It closed before the first read, and emits nothing more.
+    if (stream.closed) closed()
+  }
+
+  function closed(): void {
+    // 'close' comes after every body, and creating an error costs as much as a small request.
+    if (queue.ended) return
+    queue.fail(
+      new PeerError(
+        'PORTICO_DISCONNECTED',
+        'The request body is incomplete: the connection was closed',
+      ),
+    )
   }
 
   return {

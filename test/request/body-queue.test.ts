@@ -1,11 +1,13 @@
 import { Buffer } from 'node:buffer'
+import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { PeerError } from '../../src/errors.ts'
 import { Input } from '../../src/request/input.ts'
-import { BodyQueue } from '../../src/request/body-queue.ts'
+import { BodyQueue, queueFromStream } from '../../src/request/body-queue.ts'
 
 const gone = () => new PeerError('PORTICO_DISCONNECTED', 'gone')
 
@@ -227,3 +229,17 @@ test('More is expected of a body of unknown length while the application waits f
   void pushed.read(1)
   expect(pushed.expected).toBe(true)
 })
+
+test.each(['before', 'after'])(
+  'A read of a stream that is destroyed %s the first read rejects',
+  async (when) => {
+    const stream = new Readable({ read() {} })
+    const queue = queueFromStream(stream, 1024)
+    const early = when === 'after' ? queue.read(1) : null
+    stream.destroy()
+    await once(stream, 'close')
+    await expect((async () => early ?? queue.read(1))()).rejects.toMatchObject({
+      code: 'PORTICO_DISCONNECTED',
+    })
+  },
+)
