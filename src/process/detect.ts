@@ -2,7 +2,7 @@
 import { ConfigurationError } from '../errors.ts'
 import { GATEWAY_NAMES, type Gateway } from '../gateways.ts'
 import { suggestion } from '../options/names.ts'
-import { describeDescriptor, type DescriptorKind } from '../server/inherited-sockets.ts'
+import { describeDescriptor } from '../server/inherited-sockets.ts'
 
 /** The gateway that a process was started for, and where it listens if that is known. */
 export interface Surroundings {
@@ -25,19 +25,15 @@ export interface Surroundings {
  *
  * @throws {ConfigurationError} if PORTICO_GATEWAY is not the name of a gateway.
  */
-export function detectGateway(
-  env: NodeJS.ProcessEnv = process.env,
-  describe: (fd: number) => DescriptorKind = describeDescriptor,
-  pid: number = process.pid,
-): Surroundings {
+export function detectGateway(env: NodeJS.ProcessEnv = process.env): Surroundings {
   const { PORTICO_GATEWAY: named } = env
   const listen = env['PORTICO_LISTEN'] || undefined
   if (named) return { gateway: asGateway(named, 'PORTICO_GATEWAY'), listen }
   if (env['REQUEST_METHOD'] && env['GATEWAY_INTERFACE']) return { gateway: 'cgi' }
-  if (Number(env['LISTEN_PID']) === pid && Number(env['LISTEN_FDS']) >= 1) {
+  if (Number(env['LISTEN_PID']) === process.pid && Number(env['LISTEN_FDS']) >= 1) {
     return { gateway: 'fastcgi', listen: 'systemd' }
   }
-  if (describe(0) === 'listening') {
+  if (describeDescriptor(0) === 'listening') {
     // mod_fcgid starts a process for each concurrent request, lighttpd `max-procs` of them.
     return { gateway: 'fastcgi', listen: 'fd:0', multiprocess: true }
   }

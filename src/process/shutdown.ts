@@ -15,6 +15,8 @@ export const MAX_LOGGED = 10
  */
 const EXPLAIN_AFTER = 1_000
 
+const CLOSING = ['SIGTERM', 'SIGINT'] as const
+
 /**
  * Closes the server on SIGTERM or SIGINT and lets the process end; a second signal ends it at once.
  * If the signal arrives during the start, the server closes as soon as it has started. The listeners
@@ -22,19 +24,16 @@ const EXPLAIN_AFTER = 1_000
  *
  * Other signals keep their effect: libfcgi exits on SIGUSR1, but Node starts its debugger.
  */
-export function closeOnSignals(
-  server: GatewayServer | Promise<GatewayServer>,
-  signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
-): void {
+export function closeOnSignals(server: GatewayServer | Promise<GatewayServer>): void {
   const starting = Promise.resolve(server)
   const removeListeners = (): void => {
-    for (const signal of signals) process.removeListener(signal, onSignal)
+    for (const signal of CLOSING) process.removeListener(signal, onSignal)
   }
   const onSignal = (): void => {
     removeListeners()
     void starting.then((started) => stop(started, '. Press Ctrl-C again to stop now'), ignore)
   }
-  for (const signal of signals) process.on(signal, onSignal)
+  for (const signal of CLOSING) process.on(signal, onSignal)
   void starting.then((started) => started.closed).then(removeListeners, removeListeners)
 }
 

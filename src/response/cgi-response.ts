@@ -152,7 +152,7 @@ function headOf(headers: HeaderList, statusLine: string | undefined): CgiHead {
 /** Content-Length, if the response has a body: not HEAD, 1xx, 204 and 304. */
 export function declaredLength(
   { status, headers }: Pick<CgiResponse, 'status' | 'headers'>,
-  method = 'GET',
+  method: string | undefined,
 ): number | undefined {
   if (method === 'HEAD' || /^(?:1|204|304)/.test(status)) return undefined
   const [length] = valuesOf(headers, 'Content-Length')
