@@ -8,7 +8,7 @@
 import { refuseLineBreaks, contentLength } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
-import { detach, discardRest, fdSource, ResponseOutput, writeFd } from '../src/request/fd-io.ts'
+import { detach, fdSource, receiveRest, ResponseOutput, writeFd } from '../src/request/fd-io.ts'
 import { separateResponse } from '../src/request/printed-output.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
@@ -154,7 +154,7 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   async #readRest(): Promise<void> {
-    if (this.#input.unread > 0) await discardRest(0, this.#input)
+    if (this.#input.unread > 0) await receiveRest(0, this.#input, DETACH_AFTER, EXIT_AFTER)
   }
 
   #outputFailed(error: unknown): never {

@@ -91,6 +91,7 @@ export class FastCGIRequestHandler extends BaseHandler {
   refused = false
   readonly #connection: FastCGITransport
   readonly #response = new ResponseBuffer()
+  #body: Input | null = null
   /**
    * Text for STDERR, which is sent together with the response: HAProxy 2.6.12 crashes on a STDERR
    * record if no other record has arrived after it.
@@ -119,7 +120,11 @@ export class FastCGIRequestHandler extends BaseHandler {
     const environ = this.environ!
     // An Authorizer gets no STDIN (section 6.3), so it has no end either.
     const unknown = environ['FCGI_ROLE'] === 'AUTHORIZER' ? 0 : Infinity
-    return new Input(this.input, contentLength(environ) ?? unknown)
+    return (this.#body = new Input(this.input, contentLength(environ) ?? unknown))
+  }
+
+  readsOn(): Promise<void> | null {
+    return this.#body?.readsOn() ?? null
   }
 
   override getStderr(): ErrorStream {

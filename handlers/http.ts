@@ -26,7 +26,7 @@ import { createPreallocatedEnviron } from '../src/environ/known-variables.ts'
 import { allowHalfOpen, flushHead } from '../src/node-internals/http-server.ts'
 import { connectionOf, HTTPConnection, type HTTPExchange } from '../src/server/connections/http.ts'
 import { serveDirectly } from '../src/server/connections/direct-request.ts'
-import { discardBody, readAhead } from '../src/server/connections/unread-body.ts'
+import { readAhead, receiveRest } from '../src/server/connections/unread-body.ts'
 import { drained } from '../src/server/socket-writer.ts'
 import { WriteBatch } from '../src/server/write-batch.ts'
 import type {
@@ -218,7 +218,7 @@ export class HTTPRequestHandler extends BaseHandler implements HTTPExchange {
     const { request, response } = this
     // The parser may not have noticed yet that a body which has been read is complete.
     const unread = !request.complete && hasBody(request) && this.#input?.unread !== 0
-    if (unread) discardBody(request, response)
+    if (unread) receiveRest(request, response, this.#input)
     if (complete) {
       // If the rest of the body is invalid, Node closes the connection before the end of this turn.
       // And no other response joins the last one of a connection.

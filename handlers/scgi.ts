@@ -68,6 +68,7 @@ export class SCGIRequestHandler extends BaseHandler {
   readonly #connection: SCGIConnection
   readonly input: BodyQueue | null
   readonly #response = new ResponseBuffer()
+  #body: Input | null = null
 
   constructor(
     connection: SCGIConnection,
@@ -85,7 +86,11 @@ export class SCGIRequestHandler extends BaseHandler {
   override addCgiVars(): void {}
 
   override getStdin(): InputStream {
-    return new Input(this.input ?? emptySource, contentLength(this.environ!))
+    return (this.#body = new Input(this.input ?? emptySource, contentLength(this.environ!)))
+  }
+
+  readsOn(): Promise<void> | null {
+    return this.#body?.readsOn() ?? null
   }
 
   override getStderr(): ErrorStream {

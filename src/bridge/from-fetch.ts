@@ -15,7 +15,6 @@ import { LightResponse } from './light-response.ts'
 import { Incoming } from './peer-address.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
 import { readStream } from './response-stream.ts'
-import { WatchedBody } from './watched-body.ts'
 
 /** Responds to a Request. The second argument, `c.env` in Hono, is the environ. */
 export type FetchHandler = (request: Request, environ: Environ) => Response | Promise<Response>
@@ -41,16 +40,8 @@ export function fromFetch(source: FetchApplication): Application {
         ? response.then((settled) => send(settled, startResponse, environ))
         : send(response, startResponse, environ)
     }
-    const begin = (body: RequestBody): Body | Promise<Body> => {
-      if (body.chunks === null) return respond(body)
-      const chunks = new WatchedBody(body.chunks)
-      const response = respond({ ...body, chunks })
-      return isPromise(response)
-        ? response.then((settled) => chunks.keepOpen(settled))
-        : chunks.keepOpen(response)
-    }
     const body = knownBody(environ)
-    return body === null ? openBody(environ).then(begin) : begin(body)
+    return body === null ? openBody(environ).then(respond) : respond(body)
   }
   linkFetchOrigin(application, handler)
   return application

@@ -8,6 +8,7 @@
 import { Buffer } from 'node:buffer'
 import type { AddressInfo } from 'node:net'
 import { getDefaultHighWaterMark, Stream } from 'node:stream'
+import { PeerError } from '../errors.ts'
 import type { Done, ResponseSink } from '../node-internals/server-response.ts'
 import { chunkLength } from '../response/body.ts'
 import type { Chunk, Environ } from '../types.ts'
@@ -226,6 +227,7 @@ export class GatewaySocket extends Stream implements ResponseSink {
     this.destroyed = true
     this.errored = error ?? null
     if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
     process.nextTick(close, this)
     return this
   }
@@ -252,6 +254,12 @@ export class GatewaySocket extends Stream implements ResponseSink {
   /** Something was read or written: the time of `setTimeout` starts again. */
   active(): void {
     this.#timer?.refresh()
+  }
+
+  /** After the response, the client's errors are those that the parser of node:http gives. */
+  failed(error: unknown): Error {
+    const isLoss = error instanceof PeerError && LOSSES.has(error.code)
+    return this.destroyed && isLoss ? disconnected() : (error as Error)
   }
 
   /** `net.Socket#setTimeout`: 'timeout' after so many idle milliseconds; 0 for never. */
@@ -321,6 +329,14 @@ function finish(socket: GatewaySocket): void {
 
 function close(socket: GatewaySocket): void {
   socket.close()
+}
+
+/** The rest of a request body does not arrive. */
+const LOSSES = new Set<string>(['PORTICO_DISCONNECTED', 'PORTICO_BODY_CUT_SHORT'])
+
+/** The error that node:http gives a request whose connection is closed before its response. */
+export function disconnected(): Error {
+  return Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
 }
 
 /** The error of a write that a destroyed stream has not done. */

@@ -7,7 +7,9 @@ import { createResponse, headOf } from '../node-internals/server-response.ts'
 import { show } from '../text.ts'
 import { isPromise } from '../response/body.ts'
 import type { Body, Chunk, Environ, StartResponse, Write } from '../types.ts'
-import { GatewaySocket, type SocketOwner } from './gateway-socket.ts'
+import { disconnected, GatewaySocket, type SocketOwner } from './gateway-socket.ts'
+import type { Input } from '../request/input.ts'
+import { unwrapInput } from '../environ/wrapped-input.ts'
 import { createNodeRequest, type NodeRequest } from './node-request.ts'
 import { knownBody, openBody, type RequestBody } from './request-body.ts'
 
@@ -37,8 +39,6 @@ export class NodeExchange implements SocketOwner {
   #signal: AbortSignal | null = null
   #settled = false
   #aborted = false
-  /** Ends a request whose body is being read after the response. */
-  #readTimer: NodeJS.Timeout | null = null
   /** The result, until someone waits for it. */
   #result: Body | null = null
   #failure: unknown
@@ -132,6 +132,7 @@ export class NodeExchange implements SocketOwner {
     if (isFirst && size <= MAX_WHOLE && this.#isWhole()) {
       const body: WholeBody = chunks
       this.#isBodyClosed = false
+      this.#readOn()
       body.exchange = this
       body.close = closeWhole
       this.#settle(body)
@@ -145,7 +146,7 @@ export class NodeExchange implements SocketOwner {
   /** Whether the response is complete, and the handler may announce its length. */
   #isWhole(): boolean {
     const response = this.#response
-    return response.writableEnded && !isBeingRead(this.#request) && !headOf(response)!.hidesLength
+    return response.writableEnded && !headOf(response)!.hidesLength
   }
 
   /** The handler has sent a response that was complete at once. */
@@ -202,21 +203,27 @@ export class NodeExchange implements SocketOwner {
 
   /** The response has been passed on completely. */
   #finish(): void {
-    const request = this.#request
-    if (!this.#settled && isBeingRead(request)) {
-      // The handler replied early (202, say) and is still reading the body; keep the request open.
-      const stop = () => request.destroy()
-      this.#readTimer = setTimeout(stop, MAX_READ_TIME).unref()
-      request.once('close', () => this.#settle([]))
-    } else {
+    if (!this.#settled) {
+      this.#readOn()
       this.#settle([])
-      leave(request)
     }
+    if (!isBeingRead(this.#request)) leave(this.#request)
     this.#socket.destroy()
   }
 
+  /** A listener that responds early (202, say) may still be reading the body. */
+  #readOn(): void {
+    const request = this.#request
+    if (!isBeingRead(request)) return
+    const closed = new Promise<void>((resolve) => request.once('close', resolve))
+    const timer = setTimeout(() => request.destroy(), MAX_READ_TIME).unref()
+    void closed.then(() => clearTimeout(timer))
+    const input = unwrapInput(this.#environ['wsgi.input']) as { hold?: Input['hold'] }
+    input.hold?.(closed)
+  }
+
   closed(): void {
-    if (this.#settled || this.#readTimer !== null) return
+    if (this.#settled) return
     if (this.#aborted) {
       this.#fail(new PeerError('PORTICO_DISCONNECTED', 'The client disconnected'))
     } else {
@@ -237,7 +244,7 @@ export class NodeExchange implements SocketOwner {
 
   /** An error page, or the end of an incomplete response: the handler decides. */
   #fail(error: unknown): void {
-    if (!this.#settled && this.#readTimer === null) {
+    if (!this.#settled) {
       this.#end()
       this.#failure = error
       this.#fulfil()
@@ -250,7 +257,6 @@ export class NodeExchange implements SocketOwner {
 
   #end(): void {
     this.#settled = true
-    if (this.#readTimer !== null) clearTimeout(this.#readTimer)
     this.#signal?.removeEventListener('abort', this.#abort)
   }
 
@@ -258,11 +264,6 @@ export class NodeExchange implements SocketOwner {
     if (this.#result === null) this.#reject?.(this.#failure)
     else this.#resolve?.(this.#result)
   }
-}
-
-/** The error that node:http gives a request whose connection is closed before its response. */
-function disconnected(): Error {
-  return Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
 }
 
 /** Whether the client disconnected in the middle of the request body. */
@@ -273,7 +274,12 @@ function isTruncated(environ: Environ): boolean {
 /** Whether the application is reading the request body, and there may be more of it. */
 function isBeingRead(request: IncomingMessage): boolean {
   if (request.complete || request.destroyed) return false
-  return request.readableFlowing === true || request.listenerCount('readable') > 0
+  // A pipe pauses the request while its destination is full.
+  return (
+    request.readableFlowing === true ||
+    request.listenerCount('data') > 0 ||
+    request.listenerCount('readable') > 0
+  )
 }
 
 /** Ends a request whose response is complete. The gateway discards the rest of the body. */

@@ -44,7 +44,7 @@ export function createNodeRequest(
     request.complete = true
     request.push(null)
   } else {
-    readFrom(request, chunks, () => socket.active())
+    readFrom(request, chunks, socket)
   }
   return request
 }

@@ -15,26 +15,34 @@ export function addHeaderLines(request: IncomingMessage, lines: string[]): void 
   ;(request as IncomingMessage & Internals)._addHeaderLines(lines, lines.length)
 }
 
+/** What notes the progress of a body. */
+interface Reader {
+  /** Something was read. */
+  active(): void
+  /** The error with which the request is destroyed, if reading fails with `error`. */
+  failed(error: unknown): Error
+}
+
 /** Gives the request a body that is read from `chunks` as the application reads. */
 export function readFrom(
   request: IncomingMessage,
   chunks: AsyncIterator<Buffer>,
-  onRead: () => void,
+  reader: Reader,
 ): void {
   request._read = (size) => {
     prototype._read.call(request, size) // Node's own `_read` sets internal flags.
-    void pull(request, chunks, onRead)
+    void pull(request, chunks, reader)
   }
 }
 
 async function pull(
   request: IncomingMessage,
   chunks: AsyncIterator<Buffer>,
-  onRead: () => void,
+  reader: Reader,
 ): Promise<void> {
   try {
     const { done, value } = await chunks.next()
-    onRead()
+    reader.active()
     if (request.complete) return // The response has ended, and the rest is not needed.
     if (!done) {
       request.push(value)
@@ -43,6 +51,6 @@ async function pull(
     request.complete = true
     request.push(null)
   } catch (error) {
-    request.destroy(error as Error)
+    request.destroy(reader.failed(error))
   }
 }

@@ -36,11 +36,15 @@ import {
   ABORT,
   ABORTED,
   ActiveRequest,
+  anyInParams,
   END_OF_PARAMS,
   END_OF_STDIN,
+  findRequest,
   IN_PARAMS,
+  IN_STDIN,
   PARAMS,
   STDIN,
+  takeRequest,
 } from './fastcgi-states.ts'
 import { NO_PARTS, type Part } from './part.ts'
 import { HEADERS_TOO_LARGE } from './refusal.ts'
@@ -90,10 +94,7 @@ export class ApplicationConnection {
    * to a slow body.
    */
   get awaitingHead(): boolean {
-    const requests = this.#requests
-    if (requests.length === 0) return this.#reader.insideRecord
-    for (let i = 0; i < requests.length; i++) if (requests[i]!.state === IN_PARAMS) return true
-    return false
+    return this.#requests.length === 0 ? this.#reader.insideRecord : anyInParams(this.#requests)
   }
 
   /** Whether to close the connection once everything is written: nothing can follow on it. */
@@ -136,7 +137,8 @@ export class ApplicationConnection {
   #handleRecord(): ApplicationEvent | null {
     const { type, id } = this.#reader
     if (id === FCGI_NULL_REQUEST_ID) return this.#handleManagement(type)
-    const request = this.#find(id)
+    if (type === FCGI_BEGIN_REQUEST) this.stopReading(id)
+    const request = findRequest(this.#requests, id)
     if (request === undefined) return type === FCGI_BEGIN_REQUEST ? this.#begin(id) : null
     const empty = this.#reader.start === this.#reader.end
     switch (type) {
@@ -147,9 +149,8 @@ export class ApplicationConnection {
       case FCGI_ABORT_REQUEST:
         return this.#handleAbort(request)
       default:
-        // A second BEGIN_REQUEST may be part of a body that was mistaken for a record, and must not run
-        // (HAProxy's mux-fcgi once truncated lengths to 16 bits). DATA is for the role Filter. Only an
-        // application sends the others.
+        // A second BEGIN_REQUEST may be part of a body (HAProxy's mux-fcgi once truncated lengths to 16
+        // bits), and must not run. DATA is for the role Filter. Only an application sends the others.
         return type < FCGI_BEGIN_REQUEST || type > FCGI_UNKNOWN_TYPE
           ? this.#reply(unknownType(type))
           : this.#fail(`Record of type ${type} for request ${id}, which is active`)
@@ -167,9 +168,10 @@ export class ApplicationConnection {
     if (end - start !== 8) return this.#fail(`BEGIN_REQUEST of ${end - start} bytes`)
     const role = (bytes[start]! << 8) | bytes[start + 1]!
     const keepConn = (bytes[start + 2]! & FCGI_KEEP_CONN) !== 0
-    const active = this.#requests.length
-    if (active > 0 && !this.#values.multiplex) return this.#refuse(id, keepConn, FCGI_CANT_MPX_CONN)
-    if (active >= this.#maxActive) return this.#refuse(id, keepConn, FCGI_OVERLOADED)
+    if (!this.#values.multiplex && this.#requests.some(({ responded }) => !responded)) {
+      return this.#refuse(id, keepConn, FCGI_CANT_MPX_CONN)
+    }
+    if (this.#requests.length >= this.#maxActive) return this.#refuse(id, keepConn, FCGI_OVERLOADED)
     if (role !== FCGI_RESPONDER && role !== FCGI_AUTHORIZER) {
       return this.#refuse(id, keepConn, FCGI_UNKNOWN_ROLE)
     }
@@ -216,7 +218,10 @@ export class ApplicationConnection {
   #handleStdin(request: ActiveRequest, empty: boolean): ApplicationEvent | null {
     const { id, state } = request
     if (!this.#advance(request, empty ? END_OF_STDIN : STDIN) || state === ABORTED) return null
-    if (empty) return { type: 'stdin-end', id }
+    if (empty) {
+      this.stopReading(id)
+      return { type: 'stdin-end', id }
+    }
     const { bytes, start, end } = this.#reader
     return { type: 'stdin', id, data: bytes.subarray(start, end) }
   }
@@ -297,51 +302,46 @@ export class ApplicationConnection {
     return encodeLog(id, text)
   }
 
-  /** An empty record, which ends STDERR; the request stays active. */
-  endStderr(id: number): Part {
-    this.#announced(id).usedStderr = false
-    return headerText(FCGI_STDERR, id, 0)
-  }
-
   /**
    * The last part of the response, the ends of the streams and END_REQUEST. The web server may use
    * the id again at once.
    *
    * @param appStatus what a CGI program would exit with (section 6.2)
+   * @param readsOn whether `next()` still returns what arrives of the body, until `stopReading()`
    */
   end(
     id: number,
     parts: readonly Part[] = NO_PARTS,
     appStatus = 0,
     protocolStatus = FCGI_REQUEST_COMPLETE,
+    readsOn = false,
   ): Part[] {
-    const { usedStderr, keepConn } = this.#announced(id)
-    this.#finish(id, keepConn)
-    const endOfStderr = usedStderr ? headerText(FCGI_STDERR, id, 0) : ''
+    const request = this.#announced(id)
+    request.responded = readsOn && request.state === IN_STDIN
+    if (!request.responded) this.#finish(id, request.keepConn)
+    const endOfStderr = request.usedStderr ? headerText(FCGI_STDERR, id, 0) : ''
     // The end of STDOUT is sent even if nothing was written on it (section 6.1).
     const endOfStdout = headerText(FCGI_STDOUT, id, 0)
     const ends = endOfStderr + endOfStdout + endRequestText(id, appStatus, protocolStatus)
     return encodeStream(FCGI_STDOUT, id, parts, ends)
   }
 
-  #find(id: number): ActiveRequest | undefined {
-    const requests = this.#requests
-    for (let i = 0; i < requests.length; i++) if (requests[i]!.id === id) return requests[i]
-    return undefined
+  /** The rest of the body of a request that has ended is ignored. */
+  stopReading(id: number): void {
+    const request = findRequest(this.#requests, id)
+    if (!request?.responded) return
+    this.#remove(id)
+    this.#last ||= !request.keepConn
   }
 
   #remove(id: number): void {
-    const requests = this.#requests
-    const request = this.#find(id)
-    if (request === undefined) return
-    if (request === this.#unsaved) this.#unsaved = null
-    if (request === requests[requests.length - 1]) requests.pop()
-    else requests.splice(requests.indexOf(request), 1)
+    const request = takeRequest(this.#requests, id)
+    if (request !== null && request === this.#unsaved) this.#unsaved = null
   }
 
   /** A request that the application may respond to. Any other id is a mistake of the caller. */
   #announced(id: number): ActiveRequest {
-    const request = this.#find(id)
+    const request = findRequest(this.#requests, id)
     if (request === undefined || request.state === IN_PARAMS) {
       throw new Error(`FastCGI request ${id} is not active`)
     }

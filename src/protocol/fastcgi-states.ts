@@ -12,7 +12,7 @@
  *             end of the connection, or a fault. What it still sends for this id is ignored.
  *
  * The application may respond in any state except the first (section 6.2), and its `end()` makes the
- * id inactive in any of them. Records for inactive ids are ignored, except BEGIN_REQUEST (section
+ * id inactive in any of them, unless the application goes on reading STDIN. Records for inactive ids are ignored, except BEGIN_REQUEST (section
  * 3.3). A step that is not in the table is an error of the peer; nothing it sends after that can be
  * trusted.
  */
@@ -55,6 +55,8 @@ export class ActiveRequest {
   #gathered: Gathered | null = null
   paramsBytes = 0
   usedStderr = false
+  /** END_REQUEST has been sent, and the application goes on reading STDIN. */
+  responded = false
 
   constructor(id: number, role: number, keepConn: boolean) {
     this.id = id
@@ -105,4 +107,26 @@ export class ActiveRequest {
     this.#chunk = this.#gathered = null
     return params
   }
+}
+
+/** Searching an array is cheaper than a Map: there is usually one request. */
+export function findRequest(
+  requests: readonly ActiveRequest[],
+  id: number,
+): ActiveRequest | undefined {
+  for (let i = 0; i < requests.length; i++) if (requests[i]!.id === id) return requests[i]
+  return undefined
+}
+
+export function anyInParams(requests: readonly ActiveRequest[]): boolean {
+  for (let i = 0; i < requests.length; i++) if (requests[i]!.state === IN_PARAMS) return true
+  return false
+}
+
+/** Removes a request from `requests`, and returns it. */
+export function takeRequest(requests: ActiveRequest[], id: number): ActiveRequest | null {
+  const last = requests[requests.length - 1]
+  if (last?.id === id) return requests.pop()!
+  const index = requests.findIndex((request) => request.id === id)
+  return index < 0 ? null : requests.splice(index, 1)[0]!
 }

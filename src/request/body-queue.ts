@@ -128,7 +128,8 @@ export class BodyQueue implements ByteSource {
 
   /** The sender has marked the end. */
   end(): void {
-    this.ended = this.sealed = true
+    this.sealed = true
+    if (this.#failure === null) this.ended = true
     this.#wake()
   }
 
@@ -137,6 +138,13 @@ export class BodyQueue implements ByteSource {
     if (this.ended) return
     this.#failure = error
     this.#wake()
+  }
+
+  /** The response is complete, so the rest of the body is not received. */
+  discard(): void {
+    if (this.ended) return
+    const message = 'The request body was not read before the end of the response, and discarded'
+    this.fail(new PeerError('PORTICO_DISCONNECTED', message))
   }
 
   read(size: number): Buffer | null | Promise<Buffer | null> {
@@ -249,5 +257,6 @@ export function queueFromStream(
       if (!begun) begin()
       return queue.read(size)
     },
+    discard: () => queue.discard(),
   }
 }

@@ -131,11 +131,34 @@ export class ResponseOutput {
 }
 
 /**
+ * The rest of the body after the response: the application goes on reading, or it is discarded.
+ *
+ * @param endAfter when to end the response, in ms, if that takes longer
+ * @param exitAfter when to end the process, in ms
+ */
+export async function receiveRest(
+  fd: number,
+  body: Input,
+  endAfter: number,
+  exitAfter: number,
+): Promise<void> {
+  const stopped = body.readsOn()
+  if (stopped !== null) {
+    const end = setTimeout(endResponse, endAfter)
+    const exit = setTimeout(() => process.exit(), exitAfter)
+    await stopped
+    clearTimeout(end)
+    clearTimeout(exit)
+  }
+  await discardRest(fd, body)
+}
+
+/**
  * Reads the rest of the body. If a script ends with unread bytes in its socket, the connection is
  * reset, and Apache's mod_cgid (2.4) truncates the response. If it ends with unread bytes in its
  * pipe, the web server's write fails, and fcgiwrap (1.1) sends a 502.
  */
-export async function discardRest(fd: number, body: Input): Promise<void> {
+async function discardRest(fd: number, body: Input): Promise<void> {
   try {
     const stdin = nodeFs().fstatSync(fd)
     if (!stdin.isSocket() && !stdin.isFIFO()) return
@@ -160,9 +183,14 @@ export function writeFd(fd: number, text: string | Buffer): void {
 /** `os.devNull`; loading node:os takes a tenth of a millisecond. */
 const NULL_DEVICE = process.platform === 'win32' ? '\\\\.\\nul' : '/dev/null'
 
-/** Closes stdin and the descriptor of the response, which shows the web server that it has ended. */
+/** Closes stdin and the descriptor of the response. */
 export function detach(): void {
   replaceByNull(0, 'r')
+  endResponse()
+}
+
+/** Closes the descriptor of the response, which shows the web server that it has ended. */
+export function endResponse(): void {
   replaceByNull(response, 'w')
 }
 

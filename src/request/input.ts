@@ -18,6 +18,8 @@ export interface ByteSource {
   read(size: number): Buffer | null | Promise<Buffer | null>
   /** True if the rest of the body will not arrive; absent if the source does not know. */
   readonly truncated?: boolean
+  /** Makes reads reject after the bytes that have arrived: the rest is not received. */
+  discard?(): void
 }
 
 /** The largest read from a source, in bytes: enough to make the cost of a call negligible. */
@@ -44,6 +46,7 @@ export function afterContinue(source: ByteSource, goOn: () => void): ByteSource 
       waiting = false
       return source.read(size)
     },
+    discard: () => source.discard?.(),
   }
 }
 
@@ -74,6 +77,14 @@ export class Input implements InputStream {
   #pending: Buffer | null = null
   #reading = false
   #didRead = false
+  /** How many reads have begun. */
+  #reads = 0
+  /** Called when a read has ended. */
+  #idle: (() => void) | null = null
+  /** Resolves when a stream that reads this body is closed. */
+  #held: Promise<unknown> | null = null
+  /** What `readsOn` has returned. */
+  #ended: Promise<void> | null = null
 
   /** @param length CONTENT_LENGTH in bytes; omit it if the source has its own end. */
   constructor(source: ByteSource, length = Infinity) {
@@ -94,6 +105,35 @@ export class Input implements InputStream {
   /** True if the client disconnected before the whole body had arrived. */
   get truncated(): boolean {
     return this.#source.truncated === true && this.#owed > 0
+  }
+
+  /** The application goes on reading after its response, with pauses, until `closed` resolves. */
+  hold(closed: Promise<unknown>): void {
+    this.#held = closed
+  }
+
+  /**
+   * For the end of a response: resolves when the application has stopped reading this body, which is
+   * when it starts no further read within a turn of the event loop. Null if it has never begun.
+   */
+  readsOn(): Promise<void> | null {
+    if (!this.#didRead && !this.#reading && this.#held === null) return null
+    return (this.#ended ??= this.#stopped())
+  }
+
+  async #stopped(): Promise<void> {
+    let last
+    do {
+      last = this.#reads
+      await this.#held
+      if (this.#reading) await new Promise<void>((resolve) => (this.#idle = resolve))
+      await new Promise((resolve) => setImmediate(resolve))
+    } while (this.#owed > 0 && (this.#reading || this.#reads !== last))
+  }
+
+  /** The rest of the body is not received: a read beyond what has arrived rejects. */
+  discard(): void {
+    this.#source.discard?.()
   }
 
   read(size?: number): Promise<Buffer> {
@@ -117,7 +157,7 @@ export class Input implements InputStream {
         total += part.length
       }
     } finally {
-      this.#reading = false
+      this.#leave()
     }
     return join(parts, total)
   }
@@ -139,7 +179,7 @@ export class Input implements InputStream {
         if (newline >= 0 && newline < end) break
       }
     } finally {
-      this.#reading = false
+      this.#leave()
     }
     return join(parts, total)
   }
@@ -170,7 +210,7 @@ export class Input implements InputStream {
       try {
         chunk = await this.#take(CHUNK_SIZE)
       } finally {
-        this.#reading = false
+        this.#leave()
       }
       if (chunk === null) return
       yield chunk
@@ -189,6 +229,12 @@ export class Input implements InputStream {
     if (this.#reading)
       throw new ApplicationError('wsgi.input is already being read', 'PORTICO_INPUT_BUSY')
     this.#reading = true
+    this.#reads += 1
+  }
+
+  #leave(): void {
+    this.#reading = false
+    this.#idle?.()
   }
 
   /** The next bytes, at most `size`; null at the end. Waits only if the source has to. */

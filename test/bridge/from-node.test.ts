@@ -640,7 +640,14 @@ describe('A request to a node:http listener', () => {
 
   test('that is read after the response ends when the client disconnects', async () => {
     const events: string[] = []
-    const source = { read: () => new Promise<never>(() => {}) }
+    const gone = new PeerError('PORTICO_DISCONNECTED', 'The client disconnected')
+    let disconnect: ((error: Error) => void) | undefined
+    const source = {
+      read: () =>
+        new Promise<never>((_, reject) => {
+          disconnect = reject
+        }),
+    }
     const running = start(
       fromNode((req, res) => {
         req.on('error', (error: NodeJS.ErrnoException) => events.push(error.code!))
@@ -652,8 +659,9 @@ describe('A request to a node:http listener', () => {
     await turns()
     expect(running.out).toContain('\r\n\r\nAccepted')
     expect(events).toEqual([])
-    running.handler.abort()
     await running.done
+    disconnect!(gone)
+    await turns()
     expect([events, running.err]).toEqual([['ECONNRESET', 'close'], ''])
   })
 

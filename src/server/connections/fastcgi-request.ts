@@ -18,6 +18,8 @@ export interface FastCGIRequest {
   abort(): void
   disconnected(reason?: Error): void
   fail(error: Error): Promise<void>
+  /** Resolves when the application has stopped reading the body; null if it has not begun. */
+  readsOn(): Promise<void> | null
 }
 
 /** What a request calls on its connection. */

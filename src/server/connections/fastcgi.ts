@@ -136,8 +136,7 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
   }
 
   send(id: number, parts: readonly Part[], log: string): void | Promise<void> {
-    const records = this.#protocol.stdout(id, parts)
-    writeParts(this.socket, this.#withLog(id, log, records))
+    writeParts(this.socket, this.#withLog(id, log, this.#protocol.stdout(id, parts)))
     return drained(this.socket)
   }
 
@@ -147,20 +146,21 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     log: string,
     complete: boolean,
   ): void {
-    // First, because sending the end may close the connection.
     if (!request.input.sealed) this.#exhausted = false
+    const stopped = complete && !request.input.ended ? request.readsOn() : null
     const truncated = !complete && request.headersSent && !request.refused
     // Closing would truncate the responses to other requests as well.
-    if (truncated && this.#requests.length === 1) this.#endTruncated(request, parts, log)
-    else this.#endResponse(request.id, parts, log, complete ? 0 : 1)
-    this.#forget(request)
-  }
-
-  #endResponse(id: number, parts: readonly Part[], log: string, appStatus: number): void {
-    // In this order, because the id is inactive after its end.
-    const logged = log === '' ? NO_PARTS : this.#protocol.stderr(id, log)
-    const end = this.#protocol.end(id, parts, appStatus)
-    this.#ends.add(logged.length === 0 ? end : [...logged, ...end], this.#protocol.closing)
+    if (truncated && this.#requests.length === 1) {
+      this.#endTruncated(request, parts, log)
+    } else {
+      // In this order, because the id is inactive after its end.
+      const logged = log === '' ? NO_PARTS : this.#protocol.stderr(request.id, log)
+      const status = complete ? 0 : 1
+      const end = this.#protocol.end(request.id, parts, status, undefined, stopped !== null)
+      this.#ends.add(logged.length === 0 ? end : [...logged, ...end], this.#protocol.closing)
+    }
+    if (stopped === null) this.#forget(request)
+    else void stopped.then(() => this.#forget(request))
   }
 
   /**
@@ -183,8 +183,12 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     return log === '' ? records : [...this.#protocol.stderr(id, log), ...records]
   }
 
+  /** The request has ended, and its body is not read any more. */
   #forget(request: FastCGIRequest): void {
     const requests = this.#requests
+    if (!requests.includes(request)) return
+    request.input.discard()
+    this.#protocol.stopReading(request.id)
     if (requests.at(-1) === request) requests.pop()
     else this.#requests = requests.filter((other) => other !== request)
     this.#deadline.requestEnded()
@@ -254,11 +258,12 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     const input = new BodyQueue(this, Number(environ['CONTENT_LENGTH']))
     input.lastRead = coarseTime()
     if (role === FCGI_AUTHORIZER) input.end() // It gets no STDIN (section 6.3).
+    const ended = this.#find(id)
     const request = new requestHandler(this, id, environ, input, options)
     if (this.#requests === NO_REQUESTS) this.#requests = [request]
     else this.#requests.push(request)
-    this.#served += 1
-    if (this.#served === options.maxRequestsPerConnection) this.#ending = true
+    if (++this.#served === options.maxRequestsPerConnection) this.#ending = true
+    if (ended !== undefined) this.#forget(ended) // No more of its body can arrive.
     return request
   }
 
@@ -273,12 +278,9 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     if (request === undefined) return
     request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
     // A web server that closed its half may still read; one that sends ABORT_REQUEST does not.
-    if (cause === 'disconnected') {
-      request.disconnected()
-    } else {
-      request.refused = true
-      request.abort()
-    }
+    request.refused = cause !== 'disconnected'
+    if (request.refused) request.abort()
+    else request.disconnected()
   }
 
   /** Closes the connection because the peer broke the protocol. */

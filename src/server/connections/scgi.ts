@@ -28,6 +28,8 @@ export interface SCGIRequest {
   abort(): void
   disconnected(reason?: Error): void
   fail(error: Error): Promise<void>
+  /** Resolves when the application has stopped reading the body; null if it has not begun. */
+  readsOn(): Promise<void> | null
 }
 
 /** What the connections of one server share. */
@@ -65,6 +67,8 @@ export class SCGIConnection implements BodyOwner {
   /** The whole request has arrived. */
   #complete = false
   #responded = false
+  /** The response has been sent, and the application goes on reading the body. */
+  #readsOn = false
   /** Whether the memory of the latest chunk will be reused, so that kept bytes must be copied. */
   #borrowed = false
 
@@ -78,7 +82,7 @@ export class SCGIConnection implements BodyOwner {
   }
 
   receive(memory: Buffer, size: number, borrowed: boolean): void {
-    if (this.#responded) return
+    if (this.#responded && !this.#readsOn) return
     this.#borrowed = borrowed
     const chunk = memory.subarray(0, size)
     this.#reader.receive(chunk)
@@ -86,16 +90,16 @@ export class SCGIConnection implements BodyOwner {
   }
 
   receiveEof(): void {
-    if (this.#responded) return
+    if (this.#responded && !this.#readsOn) return
     this.#reader.receiveEof()
     this.#pump()
     // A web server that closed its half may still read the response.
-    if (this.#request === null) this.socket.destroy()
-    else this.#request.disconnected()
+    if (this.#request !== null) this.#request.disconnected()
+    else if (!this.#responded) this.socket.destroy()
   }
 
   closed(): void {
-    if (this.#responded) return
+    if (this.#responded && !this.#readsOn) return
     this.#input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server closed the connection'))
     this.#request?.abort()
   }
@@ -169,16 +173,31 @@ export class SCGIConnection implements BodyOwner {
    */
   endRequest(parts: readonly Part[], complete: boolean): void {
     writeParts(this.socket, joinParts(parts))
+    const stopped = complete && !this.#complete ? (this.#request?.readsOn() ?? null) : null
     this.#responded = true
     this.#request = null
+    if (stopped === null) this.#input?.discard()
+    else void this.#readOn(stopped)
     if (complete) closeAfterResponse(this.socket, this.#complete)
     else abortConnection(this.socket)
+  }
+
+  /** Passes the body on to an application that goes on reading after its response. */
+  async #readOn(stopped: Promise<void>): Promise<void> {
+    this.#readsOn = true
+    await stopped
+    this.#readsOn = false
+    this.#input!.discard()
+    this.socket.resume()
   }
 
   /** Handles all events. `chunk` has the latest bytes. */
   #pump(chunk?: Buffer): void {
     let begun: SCGIRequest | null = null
-    for (let event; !this.#responded && (event = this.#reader.next()) !== null;) {
+    for (
+      let event;
+      (!this.#responded || this.#readsOn) && (event = this.#reader.next()) !== null;
+    ) {
       switch (event.type) {
         case 'request':
           begun = this.#begin(event, chunk)
@@ -191,7 +210,7 @@ export class SCGIConnection implements BodyOwner {
           this.#input?.end()
           break
         case 'error':
-          if (this.#request === null) this.#refuse(event, chunk)
+          if (this.idle) this.#refuse(event, chunk)
           else this.#input?.fail(new PeerError(event.code, event.message))
       }
     }

@@ -1,6 +1,7 @@
 /** The rest of a request body over HTTP that the application does not read. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { bufferedChunks, onLastResponse, readMore } from '../../node-internals/http-server.ts'
+import type { Input } from '../../request/input.ts'
 import { MAX_PROBE_FACTOR } from '../deadlines.ts'
 import { linger } from '../linger.ts'
 
@@ -15,22 +16,56 @@ export function readAhead(request: IncomingMessage, highWaterMark: number): void
   if (request.readableLength < MAX_PROBE_FACTOR * highWaterMark) readMore(request)
 }
 
-/** Discards the rest of a body whose response is complete, while the client still sends it. */
-export function discardBody(request: IncomingMessage, response: ServerResponse): void {
+/**
+ * Receives the rest of a body whose response is complete, while the client still sends it. As in node:http, an application that is reading
+ * it goes on. What nothing reads is discarded.
+ */
+export function receiveRest(
+  request: IncomingMessage,
+  response: ServerResponse,
+  input: Input | null,
+): void {
   const { socket } = request
   let isLast = false
+  let isSent = false
+  let isLimited = false
+  const stopped = input?.readsOn() ?? null
+  let isRead = stopped !== null
+
+  /** Waits for the end of the response: a slow client may read all of it before it sends the rest. */
+  function limit(): void {
+    const needless = request.complete || isRead
+    if (isLimited || !isSent || (needless && !isLast)) return
+    isLimited = true
+    const stop = linger(socket)
+    request.once('close', () => {
+      if (!isLast) stop()
+    })
+  }
+
+  function discard(): void {
+    isRead = false
+    if (request.complete) return
+    input?.discard()
+    request.removeAllListeners('data').resume()
+    limit()
+  }
+
   // Node would close the connection on bytes that are still arriving.
   onLastResponse(socket, () => {
     isLast = true
     socket.end()
   })
-  request.removeAllListeners('data').resume()
-  // Waits for the end of the response: a slow client may read all of it before it sends the rest.
+  if (stopped === null) {
+    discard()
+  } else {
+    void stopped.then(discard)
+    // Node does not abort a request whose response is complete.
+    socket.once('end', discard).once('close', discard)
+    request.once('close', () => socket.off('end', discard).off('close', discard))
+  }
   response.once('finish', () => {
-    if (request.complete && !isLast) return
-    const stop = linger(socket)
-    request.once('close', () => {
-      if (!isLast) stop()
-    })
+    isSent = true
+    limit()
   })
 }
