@@ -2,10 +2,8 @@
 import { Buffer } from 'node:buffer'
 import {
   chmodSync,
-  cpSync,
   existsSync,
   mkdirSync,
-  readdirSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -28,6 +26,7 @@ import {
   REQUIRE,
   transform,
 } from './sources.ts'
+import { copyAssets, refuseCopies, warningsOf } from './copies.ts'
 import { residentFile } from './front.ts'
 
 export type BundleTarget = 'node20' | 'node22' | 'node24' | 'bun'
@@ -110,6 +109,8 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
       throw asConfigurationError(second, options.file)
     })
   }
+  refuseExternal(options, esm)
+  refuseCopies(options.output, dirname(file), findings.assets)
   refuseSource(options, [file, ...made.sizes.keys()])
   write(options.output, textOf(options, made.code, esm, data))
   return {
@@ -119,10 +120,7 @@ export async function bundle(options: BundleOptions): Promise<BundleReport> {
     esm,
     packages: byPackage([...made.sizes, ...(data?.sizes ?? [])]),
     copied: copyAssets(dirname(file), dirname(resolve(options.output)), findings.assets),
-    warnings: [...findings.readers].map(
-      (name) =>
-        `${name} reads its own files, which are not in the bundle: test it without node_modules`,
-    ),
+    warnings: warningsOf(findings, dirname(file), bundler.name),
   }
 }
 
@@ -233,8 +231,20 @@ function asCommonJs(code: string, name: string): string {
   // Without a name, each line of a stack trace would contain the URL, and so the whole program.
   const named = Buffer.from(`${code}\n//# sourceURL=${encodeURI(name)}\n`)
   const url = `data:text/javascript;base64,${named.toString('base64')}`
+  // An error is thrown on a line of its own, because Node prints that line.
   return `globalThis[${FILE}] = { require, __filename, __dirname }
-import('${url}').catch((error) => { process.nextTick(() => { throw error }) })`
+const loaded = import('${url}')
+const waiting = () => {
+  process.exitCode = 13 // As Node does.
+  require('node:fs').writeSync(2, 'A top-level await of this program never settles\\n')
+}
+process.once('beforeExit', waiting)
+loaded.then(
+  () => process.removeListener('beforeExit', waiting),
+  (error) => process.nextTick(() => {
+    throw error
+  }),
+)`
 }
 
 /** A bundler's error about the program as a ConfigurationError; other errors unchanged. */
@@ -250,6 +260,15 @@ function asConfigurationError(error: unknown, file: string): unknown {
   // rolldown colours its messages, with or without a terminal.
   const plain = stripVTControlCharacters(message ?? '')
   return new ConfigurationError(`${file} cannot be bundled: ${plain}`, { cause: error })
+}
+
+/** @throws {ConfigurationError} if the program is an ES module for Node and has packages outside, which it cannot find. */
+function refuseExternal({ external = [], file, target }: BundleOptions, esm: boolean): void {
+  if (!esm || target === 'bun' || external.length === 0) return
+  throw new ConfigurationError(
+    `${file} cannot be bundled: an ES module in a bundle finds no package outside (--external ${external[0]}). ` +
+      'Move the top-level await into an async function',
+  )
 }
 
 /** @throws {ConfigurationError} if the output would overwrite a file of the program. */
@@ -281,17 +300,6 @@ function write(path: string, text: string): void {
       cause: error,
     })
   }
-}
-
-function copyAssets(from: string, to: string, assets: ReadonlySet<string>): string[] {
-  const copied: string[] = []
-  for (const name of assets) {
-    if (from !== to) cpSync(join(from, name), join(to, name), { recursive: true })
-    const isDirectory = statSync(join(from, name)).isDirectory()
-    const files = isDirectory ? readdirSync(join(from, name), { recursive: true }).length : 1
-    copied.push(isDirectory ? `${name}/ (${files} files)` : name)
-  }
-  return copied
 }
 
 function byPackage(sizes: readonly (readonly [path: string, bytes: number])[]): [string, number][] {

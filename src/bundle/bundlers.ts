@@ -69,7 +69,8 @@ const BUNDLERS: Readonly<Record<BundlerName, (module: unknown) => Bundler>> = {
   rolldown: (module) => ({ name: 'rolldown', bundle: (request) => byRolldown(module, request) }),
 }
 
-const SCRIPT = /\.[cm]?[jt]sx?$/
+/** The names of scripts. */
+export const SCRIPT = /\.[cm]?[jt]sx?$/
 const JSON_FILE = /\.json$/
 
 /** The part of esbuild's interface that is used. */
@@ -189,13 +190,29 @@ interface Rolldown {
   }>
 }
 
+interface RolldownContext {
+  resolve(id: string, importer: string, options: object): Promise<object | null>
+}
+
 const ENTRY = '\0portico:entry'
 
 async function byRolldown(module: unknown, request: BundleRequest): Promise<Bundled> {
   const plugin = {
     name: 'portico',
-    resolveId(id: string): string | undefined {
-      return id === ENTRY ? id : undefined
+    async resolveId(
+      this: RolldownContext,
+      id: string,
+      importer: string | undefined,
+      { kind }: { kind?: string },
+    ): Promise<object | string | null | undefined> {
+      if (id === ENTRY) return id
+      // rolldown leaves what it does not find outside, also what no program can do without.
+      if (kind !== 'import-statement' || !importer || /[/\\]node_modules[/\\]/.test(importer)) {
+        return undefined
+      }
+      const found = await this.resolve(id, importer, { kind, skipSelf: true })
+      if (found) return found
+      throw new ConfigurationError(`${importer} imports ${id}, which is not installed`)
     },
     load(id: string): string | undefined {
       if (id === ENTRY) return request.entry

@@ -146,7 +146,18 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
     })
     run = script.runInThisContext()
   }
-  run.call(exports, ${ARGUMENTS}${lengths.length > 0 ? ', data' : ''})
+${
+  madeBy === 'command'
+    ? `  run.call(exports, ${ARGUMENTS}${lengths.length > 0 ? ', data' : ''})`
+    : `  try {
+    run.call(exports, ${ARGUMENTS}${lengths.length > 0 ? ', data' : ''})
+  } catch (error) {
+    // On a line of its own, because Node prints that line: those of the program are very long.
+    process.nextTick(() => {
+      throw error
+    })
+  }`
+}
 ${lengths.length > 0 ? dataFunction(end, lengths) : ''}${RULE[madeBy]}
   function write(to, count) {
     const part = to + '.part'

@@ -61,6 +61,9 @@ function loaderFor(line: number): string {
     "const main = { exports: {}, filename, id: '.', loaded: false, require: own }",
     'const importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER',
     `const script = new vm.Script(program, { filename, lineOffset: ${line}, importModuleDynamically })`,
-    'script.runInThisContext().call(main.exports, main.exports, own, main, filename, dirname(filename))',
+    // Node prints the line on which an error was thrown, and those of a program are very long.
+    'const failed = (error) => process.nextTick(() => { throw error })',
+    'const run = script.runInThisContext()',
+    'try { run.call(main.exports, main.exports, own, main, filename, dirname(filename)) } catch (error) { failed(error) }',
   ].join('; ')
 }

@@ -23,6 +23,18 @@ afterAll(() => {
   empty.remove()
 })
 
+/** A program in CommonJS that sends the value of an expression. */
+function reads(expression: string): string {
+  return readsAs(expression, 'module.exports =')
+}
+
+function readsAs(expression: string, exported: string): string {
+  return `${exported} (environ, startResponse) => {
+    startResponse('200 OK', [['Content-Type', 'text/plain']])
+    return [${expression}]
+  }`
+}
+
 const FILES: Readonly<Record<string, string>> = {
   'express.mjs': `import express from 'express'
     const app = express()
@@ -133,6 +145,60 @@ const FILES: Readonly<Record<string, string>> = {
     numbers: Array.from({ length: 10_000 }, (_, i) => i),
     end: ' */ €',
   }),
+  'sum.cjs': reads("require('node:fs').readFileSync(__dirname + '/lib/hello.txt', 'utf8')"),
+  'template.cjs': reads('require("node:fs").readFileSync(`${__dirname}/lib/hello.txt`, "utf8")'),
+  'working.cjs': reads(
+    "require('node:fs').readFileSync(require('node:path').join(process.cwd(), 'lib', 'hello.txt'), 'utf8')",
+  ),
+  'relative.cjs': reads("require('node:fs').readFileSync('./lib/hello.txt', 'utf8')"),
+  'up.cjs': "module.exports = require('./routes/up.cjs')",
+  'routes/up.cjs': reads(
+    "require('node:fs').readFileSync(require('node:path').join(__dirname, '..', 'lib', 'hello.txt'), 'utf8')",
+  ),
+  'url.mjs': `import { readFileSync } from 'node:fs'
+    const file = new URL('lib/hello.txt', import.meta.url)
+    ${readsAs('readFileSync(file, "utf8")', 'export default')}`,
+  'root.cjs': `const app = require('express')()
+    app.get('/', (req, res) => res.sendFile('page.txt', { root: __dirname }))
+    module.exports = app`,
+  'page.txt': 'Hello, page',
+  'names.mjs': `import { __dirname } from './lib/names.mjs'
+    ${readsAs('__dirname', 'export default')}`,
+  'lib/names.mjs': "export const __dirname = 'own'",
+  'meta.mjs': `import { readFileSync } from 'node:fs'
+    import { fileURLToPath } from 'node:url'
+    const { url } = import.meta
+    const pathOf = (meta) => meta.filename
+    const text = readFileSync(fileURLToPath(import.meta.resolve('./lib/hello.txt')), 'utf8')
+    ${readsAs("[text, url.slice(-8), pathOf(import.meta).slice(-8)].join(' ')", 'export default')}`,
+  'meta-await.mjs': `await 0
+    const pathOf = (meta) => meta.filename.slice(-14)
+    ${readsAs('pathOf(import.meta)', 'export default')}`,
+  'require.mjs': `import { createRequire } from 'node:module'
+    const require = createRequire(import.meta.url)
+    const load = createRequire(import.meta.url)
+    const { end } = require('tables/table.json')
+    ${readsAs("end + load('./lib/data.json').text", 'export default')}`,
+  'lib/data.json': '{"text":"data"}',
+  'worker.mjs': `import { Worker } from 'node:worker_threads'
+    export default () => new Worker(new URL('./lib/worker.mjs', import.meta.url))`,
+  'lib/worker.mjs': "import './names.mjs'\nimport express from 'express'\nimport 'node:fs'",
+  'variable.mjs': `const name = './lib/names.mjs'
+    export default async () => import(name)`,
+  'found-addon.cjs': "module.exports = require('finds-addon')",
+  'node_modules/finds-addon/index.js': "module.exports = require('node-gyp-build')(__dirname)",
+  'optional-addon.cjs': reads("require('has-fallback')"),
+  'node_modules/has-fallback/index.js':
+    "try { module.exports = require('node-gyp-build')(__dirname) } catch { module.exports = 'fallback' }",
+  'node_modules/node-gyp-build/index.js': "module.exports = () => { throw new Error('no addon') }",
+  'uninstalled.mjs': "import missing from 'is-not-installed'\nexport default missing",
+  'await-outside.mjs': "import outside from 'fake-engine'\nexport default await outside",
+  'public.mjs': `import express from 'express'
+    export default express().use(express.static('site'))`,
+  'site/index.html': 'Hello, site',
+  'throws.mjs': "throw new Error('while it loads')",
+  'throws-await.mjs': "throw await new Error('while it loads')",
+  'never.mjs': 'await new Promise(() => {})',
   'nothing.mjs': 'export const x = 1',
   'syntax.mjs': 'export default (',
 }
@@ -172,6 +238,18 @@ describe('A bundle in a directory without node_modules serves', () => {
     ['engine.mjs', 'Hello, engine'],
     ['tables.mjs', '10000 */ €'],
     ['kit/handler.mjs', 'Hello, client false'],
+    ['sum.cjs', 'Hello, file'],
+    ['template.cjs', 'Hello, file'],
+    ['working.cjs', 'Hello, file'],
+    ['relative.cjs', 'Hello, file'],
+    ['up.cjs', 'Hello, file'],
+    ['url.mjs', 'Hello, file'],
+    ['root.cjs', 'Hello, page'],
+    ['names.mjs', 'own'],
+    ['meta.mjs', 'Hello, file meta.mjs meta.mjs'],
+    ['meta-await.mjs', 'meta-await.mjs'],
+    ['require.mjs', ' */ €data'],
+    ['optional-addon.cjs', 'fallback'],
   ])('%s', async (name, body) => {
     const { output } = await bundled(name)
     expect(statSync(output).mode & 0o777).toBe(0o755)
@@ -235,6 +313,47 @@ test("Astro's Node adapter finds the directory of its client beside that of the 
   expect(await callScript(output)).toMatchObject({ code: 0, body: client })
 })
 
+test.each([
+  ['worker.mjs', 'lib/worker.mjs is copied as it is, without what it loads: ./names.mjs, express'],
+  [
+    'variable.mjs',
+    'variable.mjs has import(name), a module that may not be in the bundle. Write its name out',
+  ],
+])('the report of %s warns', async (name, warning) => {
+  expect((await bundled(name)).report.warnings).toEqual([warning])
+})
+
+test.each([
+  ['throws.mjs', 1, 'while it loads'],
+  ['throws-await.mjs', 1, 'while it loads'],
+  ['never.mjs', 13, 'A top-level await of this program never settles'],
+])(
+  '%s, which does not load, says why and does not print the whole program',
+  async (name, code, text) => {
+    const { output } = await bundled(name)
+    const result = await callScript(output)
+    expect([result.code, result.stderr]).toEqual([code, expect.stringContaining(text)])
+    expect(result.stderr.length).toBeLessThan(2_000)
+  },
+)
+
+test('bundle refuses a package outside for an ES module, which cannot find it', async () => {
+  const file = join(project.path, 'await-outside.mjs')
+  const output = join(empty.path, 'await-outside.cgi')
+  await expect(bundle({ file, output, kind: 'cgi', external: ['fake-engine'] })).rejects.toThrow(
+    'an ES module in a bundle finds no package outside (--external fake-engine)',
+  )
+})
+
+test('bundle refuses to write into a directory that it has to copy', async () => {
+  const file = join(project.path, 'public.mjs')
+  const output = join(project.path, 'site/app.cgi')
+  await expect(bundle({ file, output, kind: 'cgi' })).rejects.toThrow(
+    'is inside of site, which the program reads',
+  )
+  expect(readdirSync(join(project.path, 'site'))).toEqual(['index.html'])
+})
+
 test('the report has the bytes of each package', async () => {
   const { output, report } = await bundled('koa.mjs')
   expect(report.bytes).toBe(readFileSync(output).length)
@@ -250,6 +369,8 @@ describe('bundle refuses', () => {
     ['outside/app.mjs', /hello\.txt, which is outside of/],
     ['missing.mjs', /no such file: .*missing\.mjs/],
     ['syntax.mjs', /syntax\.mjs cannot be bundled/],
+    ['found-addon.cjs', /The package finds-addon is a native addon/],
+    ['uninstalled.mjs', /is-not-installed/],
   ])('%s', async (name, message) => {
     await expect(bundled(name)).rejects.toThrow(message)
   })

@@ -162,7 +162,7 @@ test('an error in a program names its line of the file', () => {
   writeFileSync(file, text)
   const { stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' })
   const line = text.split('\n').findIndex((each) => each.startsWith('throw')) + 1
-  expect(stderr).toContain(`${file}:${line}\n`)
+  expect(stderr).toContain(`at Object.<anonymous> (${file}:${line}:`)
 })
 
 test('a stack trace from portico/cgi leads to the lines of src/ with --enable-source-maps', () => {
