@@ -28,7 +28,7 @@ export function refuseCopies(output: string, base: string, assets: ReadonlySet<s
   const around = [...assets].find((name) => `${to}/`.startsWith(`${join(base, name)}/`))
   if (around === undefined) return
   throw new ConfigurationError(
-    `-o ${output} is inside of ${around}, which the program reads and which has to be copied beside the bundle. ` +
+    `-o ${output} is inside ${around}, which the program reads and which has to be copied beside the bundle. ` +
       'Write the bundle into a directory of its own: -o site/app.cgi',
   )
 }

@@ -349,7 +349,7 @@ test('bundle refuses to write into a directory that it has to copy', async () =>
   const file = join(project.path, 'public.mjs')
   const output = join(project.path, 'site/app.cgi')
   await expect(bundle({ file, output, kind: 'cgi' })).rejects.toThrow(
-    'is inside of site, which the program reads',
+    'is inside site, which the program reads',
   )
   expect(readdirSync(join(project.path, 'site'))).toEqual(['index.html'])
 })
