@@ -244,6 +244,7 @@ export class NodeExchange implements SocketOwner {
 
   /** An error page, or the end of an incomplete response: the handler decides. */
   #fail(error: unknown): void {
+    const isComplete = this.#result !== null && !this.#aborted
     if (!this.#settled) {
       this.#end()
       this.#failure = error
@@ -252,7 +253,9 @@ export class NodeExchange implements SocketOwner {
       this.#environ['wsgi.errors'].write(`${show(error)}\n`)
     }
     this.#socket.destroy()
-    this.#request.destroy(disconnected())
+    // A mistake after the response, such as a write, does not concern the request.
+    if (!isComplete) this.#request.destroy(disconnected())
+    else if (!isBeingRead(this.#request)) leave(this.#request)
   }
 
   #end(): void {

@@ -396,13 +396,16 @@ describe('An error of a node:http listener', () => {
   })
 
   test('of a write after the end is logged, and the response is complete', async () => {
-    const application = fromNode((_, res) => {
+    const events: string[] = []
+    const application = fromNode((req, res) => {
+      for (const event of ['aborted', 'end', 'close']) req.on(event, () => events.push(event))
       res.end('x')
       res.write('y')
     })
     const running = start(application)
     await running.done
     await turns()
+    expect(events).toEqual(['end', 'close']) // As on node:http.
     expect(running.err).toContain('ERR_STREAM_WRITE_AFTER_END')
   })
 
