@@ -7,7 +7,7 @@ import { ConfigurationError } from '../errors.ts'
 import { applicationOf } from './adapted.ts'
 import { catchListen, type CaughtListen } from './caught-listen.ts'
 import { setHost } from './host.ts'
-import { exportedBy, exportedNames } from './load.ts'
+import { exportedBy, exportedNames, settled } from './load.ts'
 import type { Runnable } from './to-application.ts'
 
 /** An application that is to be served, and what its file still waits for. */
@@ -94,9 +94,15 @@ class Loading {
 
   waitsFor(): string | null {
     if (this.#offered !== null) return null
-    return this.#evaluated
-      ? `${this.#path} exports no application, and has not called run() or listen() yet`
-      : `${this.#path} is still loading, and awaits a promise that has not settled`
+    if (!this.#evaluated) {
+      return `${this.#path} is still loading, and awaits a promise that has not settled`
+    }
+    const what = `${this.#path} exports no application, and has not called run() or listen() yet`
+    // 'TCPServerWrap', 'PipeWrap' …
+    const listens = process.getActiveResourcesInfo().some((kind) => kind === 'TCPServerWrap')
+    return listens
+      ? `${what}. It has started a server, but Portico takes only those of node:http, not of https, http2 or net`
+      : what
   }
 
   #names = 'nothing'
@@ -111,7 +117,9 @@ class Loading {
   async #evaluate(): Promise<void> {
     let exported: Runnable | null
     try {
-      const module = (await import(pathToFileURL(resolve(this.#path)).href)) as object
+      const module = await settled(
+        (await import(pathToFileURL(resolve(this.#path)).href)) as object,
+      )
       exported = exportedBy(module)
       this.#names = exportedNames(module)
     } catch (error) {

@@ -11,19 +11,33 @@ const EXPORTS = ['default', 'app', 'application', 'handler'] as const
 /**
  * Imports a module and returns its application: the default export (or `module.exports`), or else
  * the export `app`, `application` or `handler`. If the default export is an object such as
- * `{ app }`, its members are tried in the same way.
+ * `{ app }`, its members are tried in the same way. A promise of an application will do.
  *
  * @throws {ConfigurationError} if the module has no such export. An error of the module itself is
  *   thrown as it is.
  */
 export async function load(path: string): Promise<Runnable> {
-  const module = (await import(pathToFileURL(resolve(path)).href)) as object
+  const module = await settled((await import(pathToFileURL(resolve(path)).href)) as object)
   const found = exportedBy(module)
   if (found !== null) return found
   throw new ConfigurationError(
     `${path} exports no application. Export it as default, app, application or handler, or as ` +
       `module.exports (exported: ${exportedNames(module)})`,
   )
+}
+
+/** Whether a module exports a promise where its application should be, as CommonJS has to. */
+export function exportsPromise(module: object): boolean {
+  return EXPORTS.some((name) => Reflect.get(module, name) instanceof Promise)
+}
+
+/** The exports of a module, with promises replaced by their values. Rejects as they do. */
+export async function settled(module: object): Promise<object> {
+  if (!exportsPromise(module)) return module
+  const entries = Object.entries(module).map(async ([name, value]: [string, unknown]) => {
+    return [name, value instanceof Promise ? await value : value] as const
+  })
+  return Object.fromEntries(await Promise.all(entries))
 }
 
 /** The application among the exports of a module; null without one. */

@@ -1,7 +1,7 @@
 /** Finds the application of a bundled program, in whatever way the program starts it. */
 import { isListener } from '../application/detect.ts'
 import type { NodeListener } from '../bridge/from-node.ts'
-import { exportedBy } from '../application/load.ts'
+import { exportedBy, exportsPromise, settled } from '../application/load.ts'
 import { setHost } from '../application/host.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
 import { ConfigurationError } from '../errors.ts'
@@ -41,6 +41,10 @@ export function takeRun(): void {
  * @param listening resolves to that server; absent if no file of the program calls `listen`.
  */
 export function applicationOf(loaded: object, listening?: Promise<unknown>): Found {
+  if (exportsPromise(loaded)) {
+    const application = settled(loaded).then((exports) => applicationOf(exports).application)
+    return { application, options: runOptions ?? {} }
+  }
   const exported = exportedBy(loaded)
   if (exported !== null) {
     return { application: Promise.resolve(asRunnable(exported)), options: runOptions ?? {} }

@@ -4,8 +4,9 @@
  */
 import { allowClients } from '../address-list.ts'
 import { ConfigurationError } from '../errors.ts'
+import { controlError } from '../master/control.ts'
 import { parseListen } from '../server/listen.ts'
-import { parseId } from '../server/unix-socket.ts'
+import { parseId, parseMode } from '../server/unix-socket.ts'
 import type { FlagValues } from './flags.ts'
 import type { Listener } from './listeners.ts'
 import { UsageError } from './usage-error.ts'
@@ -29,13 +30,25 @@ export function checkProduction(values: FlagValues, listeners: readonly Listener
 export async function checkValues({
   allow,
   accessLog,
+  socketMode,
   socketOwner,
   socketGroup,
 }: FlagValues): Promise<void> {
   if (typeof allow === 'string') refusing(() => allowClients(allow, '--allow'))
+  refusing(() => parseMode(socketMode as number | string | undefined, '--socket-mode'))
   checkId('--socket-owner', socketOwner, '/etc/passwd')
   checkId('--socket-group', socketGroup, '/etc/group')
   if (typeof accessLog === 'string') await checkFormat(accessLog)
+}
+
+/** @throws {UsageError} for a path that no socket can have. */
+export function checkControl(path: string): void {
+  try {
+    parseListen(`unix:${path}`)
+  } catch (error) {
+    const message = controlError(error).message.replace('control:', '--control:')
+    throw new UsageError(message, { cause: error })
+  }
 }
 
 function checkId(flag: string, id: unknown, file: string): void {

@@ -88,6 +88,8 @@ function check(file: string, settings: object): Configuration {
 function valueOf(file: string, name: string, value: unknown): unknown {
   const row = SETTINGS[name]!
   const one = (each: unknown): unknown => {
+    // 0o660 is the number 432, whose text would be another mode.
+    if (row.option === 'mode' && typeof each === 'number') return each
     const isText = typeof each === 'string' || typeof each === 'number' || typeof each === 'boolean'
     const parsed = isText
       ? parseValue(row, String(each))

@@ -13,7 +13,7 @@ import { namesOf, rowOf, type OptionName } from '../options/table.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry } from '../text.ts'
 import { cgiBinsOf } from './cgi-bins.ts'
-import { checkProduction, checkValues } from './check-values.ts'
+import { checkControl, checkProduction, checkValues } from './check-values.ts'
 import type { Call } from './commands.ts'
 import { readConfiguration } from './config-file.ts'
 import { logicalDirectory } from './entry.ts'
@@ -120,7 +120,9 @@ export function serveSettings(
 ): Omit<ServeSettings, 'file' | 'execArgv' | 'args'> {
   const { values, directory, mounts, envFiles, ownEnv } = settings
   checkProduction(values, settings.listeners)
-  const path = values['control'] as string | undefined
+  const given = values['control'] as string | undefined
+  const path = given === undefined ? undefined : unixPath(given, directory)
+  if (path !== undefined) checkControl(path)
   const accessLog = values['accessLog'] === 'off' ? undefined : values['accessLog']
   const taken = Object.entries({ ...values, accessLog }).filter(
     ([key, value]) => PASSED_ON.has(key) && value !== undefined,
@@ -131,7 +133,7 @@ export function serveSettings(
     workers: settings.workers ?? 1,
     ...(mounts.length > 0 && { mounts }),
     ...(envFiles.length > 0 && { envFiles, env: ownEnv }),
-    ...(path !== undefined && { control: unixPath(path, directory) }),
+    ...(path !== undefined && { control: path }),
     ...(Object.fromEntries(taken) as Partial<ServeSettings>),
   }
 }
@@ -185,7 +187,8 @@ function refuseSharedAddresses(
 ): void {
   const path = typeof control === 'string' ? unixPath(control, directory) : undefined
   for (const { listen } of listeners) {
-    if (listen === metrics)
+    // Port 0 is another port each time.
+    if (listen === metrics && !/(?:^|:)0$/.test(listen))
       throw new UsageError(
         `--metrics: ${listen} is also an address of --listen; it needs one of its own`,
       )

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { extname } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { tsxText } from '../worker/explain.ts'
 
 /** The arguments that Node needs to load a file, or one line that says why it cannot. */
 export type Loader = { readonly execArgv: readonly string[] } | { readonly missing: string }
@@ -25,11 +26,7 @@ export function loaderOf(file: string): Loader {
     const tsx = createRequire(pathToFileURL(file)).resolve('tsx')
     return { execArgv: ['--import', pathToFileURL(tsx).href] }
   } catch {
-    return {
-      missing:
-        `${file} is TypeScript, which Node ${process.versions.node} cannot run by itself. ` +
-        'Install tsx in the project (npm install --save-dev tsx), or use Node 22.18 or later',
-    }
+    return { missing: tsxText(file) }
   }
 }
 

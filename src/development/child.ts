@@ -20,20 +20,20 @@ import {
   optionsFor,
   type LoadedApplication,
 } from '../worker/application.ts'
-import { explain } from '../worker/explain.ts'
+import { explain, needsTsx } from '../worker/explain.ts'
 import { withSource } from '../worker/with-source.ts'
 import { logged } from './access-line.ts'
 import { faultPage } from './fault.ts'
 import { endStreams, live } from './live.ts'
 import { liveListener, loggedListener } from './live-node.ts'
 import {
+  reportDescriptor,
   SETTINGS_VARIABLE,
   STOP_TIME,
   type ChildSettings,
-  type FromChild,
   type ToChild,
 } from './messages.ts'
-import { collectReports } from './reports.ts'
+import { reportFiles, reportTo } from './reports.ts'
 import { logWaiting } from './waiting.ts'
 
 /** What is served; `failed` if it is an error instead of the application. */
@@ -42,15 +42,15 @@ interface Loaded extends Omit<LoadedApplication, 'application'> {
   readonly failed: boolean
   /** Files whose creation may repair what failed. */
   readonly missing: readonly string[]
+  /** No change of a file repairs it. */
+  readonly unrepairable?: boolean
 }
-
-/** Milliseconds after which a start that takes long is explained. */
-const EXPLAIN_AFTER = 5_000
 
 const settings = JSON.parse(process.env[SETTINGS_VARIABLE] ?? '{}') as ChildSettings
 delete process.env[SETTINGS_VARIABLE]
 
-collectReports()
+const report = reportTo(reportDescriptor(settings.listeners))
+reportFiles(report)
 
 const servers: GatewayServer[] = []
 let stopping = false
@@ -61,6 +61,10 @@ process.on('SIGTERM', () => void stop())
 process.once('disconnect', () => void stop())
 process.on('message', (message: ToChild | null) => {
   if (message?.portico === 'stop') void stop()
+  else if (message?.portico === 'explain') {
+    const text = whyNotLoaded() ?? 'the application has loaded, and is still starting'
+    report({ portico: 'waits', text })
+  }
 })
 
 /** Handles uncaught errors. One that is thrown during loading means that the file does not load. */
@@ -72,11 +76,6 @@ process.on('uncaughtException', (error) => {
 void main()
 
 async function main(): Promise<void> {
-  const notice = setTimeout(() => {
-    const what = whyNotLoaded() ?? 'the application has loaded, and is still starting'
-    logEntry(`Not ready after ${EXPLAIN_AFTER / 1000} s: ${what}`)
-  }, EXPLAIN_AFTER)
-  notice.unref() // It must not hide that nothing is left that could offer an application.
   try {
     await serve(await load())
   } catch (error) {
@@ -84,8 +83,6 @@ async function main(): Promise<void> {
     const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
     report({ portico: 'refused', text: error.message, inUse: code === 'EADDRINUSE' })
     await stop(1)
-  } finally {
-    clearTimeout(notice)
   }
 }
 
@@ -100,7 +97,8 @@ async function load(): Promise<Loaded> {
   } catch (error) {
     const text = withSource(explain(error, file))
     logEntry(text)
-    return showing(text, missingFiles(error))
+    const unrepairable = needsTsx(error) !== undefined
+    return { ...showing(text, missingFiles(error)), unrepairable }
   } finally {
     onUncaught = crashed
   }
@@ -156,7 +154,8 @@ function dressed(application: Application, gateway: string): Application {
   return made
 }
 
-async function serve({ application, options, started, failed, missing }: Loaded): Promise<void> {
+async function serve(loaded: Loaded): Promise<void> {
+  const { application, options, started, failed, missing, unrepairable = false } = loaded
   const { listeners } = settings
   for (const [index, listener] of listeners.entries()) {
     const { gateway } = listener
@@ -169,13 +168,12 @@ async function serve({ application, options, started, failed, missing }: Loaded)
     servers.push(await handler.run(dressed(application, gateway)))
   }
   started(servers[0]!, listeners)
-  report({ portico: 'ready', failed, missing })
+  // An uncaught error of the file itself comes before.
+  await new Promise(setImmediate)
+  if (stopping) return stop()
+  report({ portico: 'ready', failed, missing, unrepairable })
   logWaiting(servers)
-  if (stopping) await stop()
-}
-
-function report(message: FromChild): void {
-  if (process.connected) process.send?.(message)
+  return undefined
 }
 
 /** The state of the application may be inconsistent now: its requests complete, and it ends. */

@@ -3,7 +3,6 @@
  * application, and a new one replaces it after each change. Meanwhile connections wait in the
  * kernel, and none is refused.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConfigurationError } from '../errors.ts'
@@ -12,10 +11,10 @@ import { log, logEntry } from '../log.ts'
 import { bindAll, refuseSharedPorts, type BoundSocket } from '../master/bind.ts'
 import { applicationFiles, type ListenerSettings } from '../master/settings.ts'
 import { parseListen } from '../server/listen.ts'
-import { SETTINGS_VARIABLE, type ChildSettings, type FromChild, type ToChild } from './messages.ts'
+import { Child } from './child-process.ts'
+import type { ChildSettings, FromChild } from './messages.ts'
 import { escapeControl } from '../text.ts'
 import { canReadKeys, KEYS_HINT, readKeys } from './keys.ts'
-import { filesIn } from './reports.ts'
 import { paint } from './terminal.ts'
 import { Watcher } from './watcher.ts'
 
@@ -32,11 +31,11 @@ export interface DevelopmentSettings extends Omit<ChildSettings, 'listeners' | '
 /** How many ports are tried after the default one. */
 const PORTS_TRIED = 20
 
-/** Milliseconds until a child that does not stop is killed: it may be blocked. */
-const KILL_TIME = 2_000
-
 /** An application that ends within this time after its start, in milliseconds, would do so again. */
 const SHORT_LIFE = 2_000
+
+/** As in production, for an application that no change of its files would start. */
+const EXIT_NOT_STARTED = 3
 
 /** The exit codes of a shell for a program that a signal has ended. */
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const
@@ -95,21 +94,17 @@ async function bindNextFree(listener: ListenerSettings, after: number): Promise<
 /** The built package: its own files do not change while a developer works. */
 const OWN = `${resolve(fileURLToPath(import.meta.url), '../../..')}/`
 
-const CHILD = fileURLToPath(new URL('../development/child.cjs', import.meta.url))
-
 class Development {
   readonly #settings: DevelopmentSettings
   readonly #sockets: readonly BoundSocket[]
   readonly #watcher: Watcher
   /** The lines that are typed are commands, and this process reads them. */
   readonly #hasKeys = canReadKeys()
-  #child: ChildProcess | null = null
+  #child: Child | null = null
   /** The files of the child that runs, and those that a child without an error had last. */
   #loaded = new Set<string>()
   #lastGood: ReadonlySet<string> = new Set()
   #announced = false
-  #startedAt = 0
-  #wasReady = false
   /** Set while a child is replaced; further changes wait. */
   #restarting: Promise<void> | null = null
   /** Why. */
@@ -146,13 +141,17 @@ class Development {
     })
   }
 
+  get #startedAt(): number {
+    return this.#child?.startedAt ?? 0
+  }
+
   #readKeys(): () => void {
     const http = this.#sockets.find(({ settings }) => settings.gateway === 'http')
     return readKeys({
       url: http?.url.startsWith('http:') ? http.url : undefined,
       restart: () => void this.#restart('Restart:'),
       quit: () => void this.#stop(0),
-      pass: (line) => void this.#child?.stdin?.write(`${line}\n`),
+      pass: (line) => this.#child?.write(line),
     })
   }
 
@@ -165,53 +164,30 @@ class Development {
   #start(fault?: string): void {
     const { directory, env, execArgv } = this.#settings
     const { file, args, mounts, envFiles, accessLog, live, validate } = this.#settings
-    const settings: ChildSettings = {
-      file,
-      args,
-      mounts,
-      envFiles,
-      accessLog,
-      live,
-      validate,
-      fault,
-      listeners: this.#sockets.map((socket) => socket.settings),
-    }
-    this.#startedAt = Date.now()
-    this.#wasReady = false
     this.#crash = ''
     this.#loaded = new Set()
-    const child = spawn(process.execPath, [...execArgv, CHILD], {
-      cwd: directory,
-      env: {
-        ...env,
-        [SETTINGS_VARIABLE]: JSON.stringify(settings),
-        WATCH_REPORT_DEPENDENCIES: '1',
+    this.#child = new Child(
+      {
+        directory,
+        env,
+        execArgv,
+        sockets: this.#sockets,
+        settings: { file, args, mounts, envFiles, accessLog, live, validate, fault },
+        hasKeys: this.#hasKeys,
       },
-      // The application may read from the terminal.
-      stdio: [
-        this.#hasKeys ? 'pipe' : 'inherit',
-        'inherit',
-        'inherit',
-        ...this.#sockets.map(({ fd }) => fd),
-        'ipc',
-      ],
-    })
-    child.stdin?.on('error', () => {}) // It has ended.
-    this.#child = child
-    child.on('message', (message) => this.#receive(message))
-    child.once('exit', (code, signal) => this.#ended(child, signal ?? `exit code ${code}`))
+      {
+        onReport: (message) => this.#receive(message),
+        onEnd: (how) => this.#ended(how),
+      },
+    )
   }
 
-  #receive(message: unknown): void {
-    const files = filesIn(message)
-    if (files !== undefined) {
-      for (const name of files) this.#add(isAbsolute(name) ? name : pathOf(name))
-      return
-    }
-    const own = message as FromChild | null
-    if (own?.portico === 'ready') this.#ready(own)
-    else if (own?.portico === 'crashed') this.#crash = own.text
-    else if (own?.portico === 'refused') void this.#refused(own)
+  #receive(message: FromChild): void {
+    if (message.portico === 'loads') {
+      for (const name of message.files) this.#add(isAbsolute(name) ? name : pathOf(name))
+    } else if (message.portico === 'ready') this.#ready(message)
+    else if (message.portico === 'crashed') this.#crash = message.text
+    else if (message.portico === 'refused') void this.#refused(message)
   }
 
   #add(path: string | undefined): void {
@@ -220,8 +196,11 @@ class Development {
     this.#watcher.add(path, this.#startedAt)
   }
 
-  #ready({ failed, missing }: Extract<FromChild, { portico: 'ready' }>): void {
-    this.#wasReady = true
+  #ready({ failed, missing, unrepairable }: Extract<FromChild, { portico: 'ready' }>): void {
+    if (unrepairable && !this.#announced) {
+      void this.#stop(EXIT_NOT_STARTED)
+      return
+    }
     for (const path of missing) this.#add(path)
     if (!failed) this.#lastGood = this.#loaded
     this.#watcher.retain(
@@ -270,29 +249,15 @@ class Development {
   }
 
   async #replace(): Promise<void> {
-    await this.#end(this.#child)
+    await this.#child?.stop()
     if (!this.#isStopping) this.#start()
   }
 
-  /** Stops a child: it completes its requests, unless that takes too long. */
-  async #end(child: ChildProcess | null): Promise<void> {
-    if (child === null || child !== this.#child) return
-    this.#child = null // Its end is expected.
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const gone = new Promise((settle) => child.once('exit', settle))
-    const message: ToChild = { portico: 'stop' }
-    if (child.connected) child.send(message, () => {})
-    const timer = setTimeout(() => child.kill('SIGKILL'), KILL_TIME)
-    await gone
-    clearTimeout(timer)
-  }
-
   /** The application has ended by itself, or was killed. */
-  #ended(child: ChildProcess, how: string): void {
-    if (child !== this.#child || this.#isStopping) return
-    this.#child = null
+  #ended(how: string): void {
+    if (this.#isStopping) return
     this.#reason = `The application has ended (${how}):`
-    if (this.#wasReady && Date.now() - this.#startedAt > SHORT_LIFE) {
+    if (this.#child!.isReady && Date.now() - this.#startedAt > SHORT_LIFE) {
       this.#start()
       return
     }
@@ -304,16 +269,13 @@ class Development {
 
   async #stop(code: number): Promise<void> {
     if (this.#isStopping) {
-      this.#child?.kill('SIGKILL')
+      this.#child?.kill()
       return
     }
     this.#isStopping = true
     this.#watcher.close()
     for (const socket of this.#sockets) socket.withdraw()
-    const child = this.#child
-    const timer = setTimeout(() => child?.kill('SIGKILL'), KILL_TIME)
-    await this.#end(child)
-    clearTimeout(timer)
+    await this.#child?.stop()
     for (const cleanup of this.#cleanups) cleanup()
     this.#stopping(code)
   }

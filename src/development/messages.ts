@@ -1,4 +1,5 @@
 /** The messages between the parent, which holds the sockets, and the child, which runs the application. */
+import { FIRST_DESCRIPTOR } from '../master/messages.ts'
 import type { ListenerSettings, MountSettings } from '../master/settings.ts'
 
 /** What the child runs. It inherits descriptors as a worker does: see `WorkerSettings`. */
@@ -19,15 +20,34 @@ export interface ChildSettings {
 /** The variable with the settings, as JSON. The child removes it before it loads the application. */
 export const SETTINGS_VARIABLE = 'PORTICO_DEVELOPMENT'
 
+/** Over a pipe: see `reports.ts`. */
 export type FromChild =
-  /** It accepts connections; `failed` if it shows an error instead of the application. */
-  | { readonly portico: 'ready'; readonly failed: boolean; readonly missing: readonly string[] }
+  /** It is about to run these files, paths or URLs. */
+  | { readonly portico: 'loads'; readonly files: readonly string[] }
+  /**
+   * It accepts connections; `failed` if it shows an error instead of the application, and
+   * `unrepairable` if no change of a file repairs that.
+   */
+  | {
+      readonly portico: 'ready'
+      readonly failed: boolean
+      readonly missing: readonly string[]
+      readonly unrepairable: boolean
+    }
   /** It cannot listen; `inUse` if another process began to listen on the address meanwhile. */
   | { readonly portico: 'refused'; readonly text: string; readonly inUse: boolean }
   /** An uncaught error: the process ends. */
   | { readonly portico: 'crashed'; readonly text: string }
+  /** Why it is not ready yet: the response to 'explain'. */
+  | { readonly portico: 'waits'; readonly text: string }
 
-export type ToChild = { readonly portico: 'stop' }
+/** Over IPC, whose end also shows the child that its parent is gone. */
+export type ToChild = { readonly portico: 'stop' } | { readonly portico: 'explain' }
+
+/** The descriptor of the pipe for reports: it comes after those of the listeners. */
+export function reportDescriptor(listeners: readonly unknown[]): number {
+  return FIRST_DESCRIPTOR + listeners.length
+}
 
 /** Milliseconds in which a child that is replaced completes its requests. */
 export const STOP_TIME = 500

@@ -2,7 +2,7 @@
  * The control socket: JSON, one object per line. A client sends one command; the master responds
  * with any number of `step`s and one `result`.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
@@ -19,6 +19,9 @@ const MAX_COMMAND = 1024
 
 /** Milliseconds that a client may take to send its command. */
 const COMMAND_TIME = 5_000
+
+/** Milliseconds for the results of commands when the master ends. */
+const LAST_RESULTS_TIME = 1_000
 
 /** The result of a command. */
 export interface Result {
@@ -38,6 +41,7 @@ export type Execute = (command: Command, report: (step: string) => void) => Prom
 export class ControlServer {
   readonly #server: Server
   readonly #clients = new Set<Socket>()
+  readonly #running = new Set<Promise<void>>()
 
   private constructor(execute: Execute) {
     this.#server = createServer((socket) => this.#serve(socket, execute))
@@ -53,17 +57,15 @@ export class ControlServer {
     const listenOn = `unix:${path}`
     try {
       const target = parseListen(listenOn)
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      makeDirectory(dirname(path))
       await bindSocketFile(control.#server, path, { mode: 0o600 }, (temporary) =>
         control.#listen(temporary),
       ).catch((error: unknown) => {
         throw listenError(error, listenOn, target)
       })
     } catch (error) {
-      if (!(error instanceof Error)) throw error
       control.#server.close()
-      const message = error.message.replace(/^listen: /, '').replaceAll("'unix:", "'")
-      throw new ConfigurationError(`control: ${message}`, { cause: error })
+      throw controlError(error)
     }
     control.#server.unref()
     return control
@@ -93,8 +95,18 @@ export class ControlServer {
       if (!text.includes('\n')) return
       socket.removeAllListeners('data').resume()
       socket.setTimeout(0)
-      void run(socket, text.slice(0, text.indexOf('\n')), execute)
+      const command = run(socket, text.slice(0, text.indexOf('\n')), execute)
+      this.#running.add(command)
+      void command.finally(() => this.#running.delete(command))
     })
+  }
+
+  /** Waits for the results of the commands that run: what they wait for has ended. */
+  async settled(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise((resolve) => (timer = setTimeout(resolve, LAST_RESULTS_TIME)))
+    await Promise.race([Promise.allSettled(this.#running), late])
+    clearTimeout(timer)
   }
 
   /** Removes the path, and closes when the last responses have been sent. */
@@ -102,6 +114,33 @@ export class ControlServer {
     this.#server.close()
     for (const socket of this.#clients) socket.destroySoon()
   }
+}
+
+/**
+ * Creates a directory with mode 0700, and those above it, where they are missing. `recursive` of
+ * mkdirSync never returns for a path below /proc.
+ */
+function makeDirectory(path: string): void {
+  const existing = statSync(path, { throwIfNoEntry: false })
+  if (existing?.isDirectory()) return
+  if (existing !== undefined) throw new Error(`'${path}' is not a directory. Choose another path`)
+  makeDirectory(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return // Another process has just created it.
+    throw new Error(`the directory '${path}' cannot be created (${code}). Choose another path`, {
+      cause: error,
+    })
+  }
+}
+
+/** An error about the path, as one about the option `control`. */
+export function controlError(error: unknown): ConfigurationError {
+  const { message } = error as Error
+  const text = message.replace(/^listen: /, '').replaceAll(/(['"])unix:/g, '$1')
+  return new ConfigurationError(`control: ${text}`, { cause: error })
 }
 
 async function run(socket: Socket, text: string, execute: Execute): Promise<void> {

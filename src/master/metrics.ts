@@ -1,6 +1,8 @@
 /** `Status` as OpenMetrics, over HTTP. */
 import { createServer } from '../node-http.ts'
+import type { AddressInfo } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
+import { logEntry } from '../log.ts'
 import { listenError, parseListen } from '../server/listen.ts'
 import type { ProcessStatus, Status } from './status.ts'
 
@@ -48,6 +50,9 @@ export async function serveMetrics(
     })
     server.listen(target.port, target.host === '*' ? undefined : target.host, resolve)
   })
+  const { address, family, port } = server.address() as AddressInfo
+  const host = family === 'IPv6' ? `[${address}]` : address
+  logEntry(`Metrics on http://${host}:${port}/metrics`)
   server.unref()
   return () => {
     server.close()

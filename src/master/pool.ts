@@ -147,7 +147,7 @@ export class Pool {
       await next.ready
     } catch (error) {
       this.#startFailed(slot, error)
-      throw error
+      if (!this.#stopping) throw error
     }
     if (this.#stopping) throw new BootError('Portico is stopping')
     // The slot may have been removed during the start.

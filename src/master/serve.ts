@@ -64,6 +64,7 @@ class Master implements StatusSource {
   #started = false
   #reloads = 0
   #stopped: Promise<void> | null = null
+  #settled = (): Promise<void> => Promise.resolve()
   #stopRequested: (stopped: Promise<void>) => void = () => {}
 
   constructor(settings: ServeSettings, identity: Identity) {
@@ -101,6 +102,7 @@ class Master implements StatusSource {
       if (settings.control !== undefined) {
         const control = await ControlServer.open(settings.control, this.#execute)
         cleanups.push(() => control.close())
+        this.#settled = () => control.settled()
       }
       if (settings.metrics !== undefined) {
         const { serveMetrics } = await import('./metrics.ts')
@@ -127,10 +129,10 @@ class Master implements StatusSource {
     }
   }
 
-  /** Waits for the workers, and for the response to `portico stop`. */
+  /** Waits for the workers, and for the responses to `portico stop` and to a reload that it aborts. */
   async #end(): Promise<number> {
     await this.#stopped
-    await new Promise(setImmediate)
+    await this.#settled()
     return EXIT_OK
   }
 

@@ -104,8 +104,9 @@ export function parseListen(given: string | number): ListenTarget {
     const path = text.slice(5)
     if (path === '' || path.includes('\0')) throw refuse('names no file')
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
-      throw refuse(
-        `is longer than ${MAX_SOCKET_PATH} bytes, the limit of this system for socket paths`,
+      throw new ConfigurationError(
+        `listen: ${JSON.stringify(given)} is longer than ${MAX_SOCKET_PATH} bytes, the limit of this ` +
+          'system for socket paths. Choose a shorter path, such as one in /run',
       )
     }
     return { kind: 'unix', path }

@@ -236,14 +236,18 @@ export function describeRights(path: string): string {
   return `${mode} ${owner}:${nameOf(Number(stat.gid), '/etc/group')}`
 }
 
-function parseMode(mode: number | string = OPTIONS.mode.default): number {
+/** @throws {ConfigurationError} for a mode that is not from 0 to 0o777. */
+export function parseMode(
+  mode: number | string = OPTIONS.mode.default,
+  option: string = 'mode',
+): number {
   const bits =
     typeof mode === 'string' && /^(?:0o?)?[0-7]{3}$/.test(mode)
       ? Number.parseInt(mode.slice(-3), 8)
       : mode
   if (typeof bits === 'number' && Number.isInteger(bits) && bits >= 0 && bits <= 0o777) return bits
   throw new ConfigurationError(
-    `mode: ${JSON.stringify(mode)} is not a file mode; use a number such as 0o660 or a string such as '0660'`,
+    `${option}: ${JSON.stringify(mode)} is not a file mode; use a number such as 0o660 or a string such as '0660'`,
   )
 }
 

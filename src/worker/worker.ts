@@ -26,6 +26,7 @@ export class Worker {
   readonly #channel: Channel
   #settings: WorkerSettings | null = null
   #servers: readonly GatewayServer[] = []
+  #isReady = false
   #leaving = false
   #faults = 0
   #stopWatching = (): void => {}
@@ -60,7 +61,7 @@ export class Worker {
       case 'ping':
         this.#sendPulse()
         this.#channel.send(
-          this.#servers.length > 0
+          this.#isReady
             ? { portico: 'pong' }
             : {
                 portico: 'pong',
@@ -84,10 +85,14 @@ export class Worker {
       const loaded = await loadApplication(settings)
       this.#servers = await listenOnAll(settings, loaded)
       loaded.started(this.#servers[0]!, settings.listeners)
+      // A promise of the file that was rejected, or a callback that throws, is an error of this start.
+      await new Promise(setImmediate)
     } catch (error) {
       this.#fail(explain(error, file))
       return
     }
+    if (this.#leaving) return
+    this.#isReady = true
     this.#channel.send({ portico: 'ready' })
     const { slow, blockTimeout } = settings
     const slowLog = new SlowLog(slow, () => this.#held())
@@ -134,7 +139,10 @@ export class Worker {
   /** The application does not start: the master logs why, and decides what follows. */
   #fail(text: string): void {
     this.#channel.send({ portico: 'failed', text })
-    this.#exit(1)
+    const [server] = this.#servers
+    if (server === undefined) this.#exit(1)
+    // It has accepted connections already.
+    else void this.#retire(server.shutdownTimeout)
   }
 
   #adopt(listener: number, handle: SocketHandle | undefined): void {
@@ -202,7 +210,7 @@ export class Worker {
     if (process.listenerCount('uncaughtException') > 1) return // The application's own.
     this.#faults += 1
     const what = origin === 'unhandledRejection' ? 'Unhandled rejection' : 'Uncaught exception'
-    if (this.#servers.length === 0) {
+    if (!this.#isReady) {
       this.#fail(
         `${what} before the application was ready\n${explain(error, this.#settings?.file ?? '')}`,
       )

@@ -152,6 +152,24 @@ describe('TypeScript', () => {
     }
   })
 
+  it.each(['--dev', '--no-dev'])(
+    'that a JavaScript file imports is served, or the exit code is 3 and a line says what to install (%s)',
+    async (mode) => {
+      directory.write('importing.mjs', "export { default } from './app.ts'\n")
+      const running = portico(['importing.mjs', mode, '--listen', ':0'], { cwd })
+      if (typescript) {
+        const [url] = await running.printed(/http:\S+/)
+        expect(await (await fetch(url)).text()).toBe('hello')
+        await running.stop()
+      } else {
+        expect(await running.ended).toBe(3)
+        expect(running.output).toMatch(
+          /^\S+\/app\.ts is TypeScript, which Node .* Install tsx .*\n/,
+        )
+      }
+    },
+  )
+
   it("is served through the project's own tsx where Node cannot", async () => {
     const running = portico(['app.ts', '--dev', '--listen', ':0'], { cwd: `${cwd}/with-tsx` })
     expect(await (await fetch(await running.url())).text()).toBe('hello')

@@ -1,6 +1,6 @@
 /** `portico serve` for development, as a developer uses it. */
 import { once } from 'node:events'
-import { chmodSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { Agent, get } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -143,6 +143,19 @@ describe('In development', () => {
       await expect.poll(() => textOf(url)).toContain('works')
     },
   )
+
+  it('starts again after a change of an imported file that blocks it while it loads', async () => {
+    const { path, write } = setUp({
+      'app.mjs': `import './part.mjs'; ${page('works')}`,
+      'part.mjs': `import { writeFileSync } from 'node:fs'
+        writeFileSync(new URL('blocked', import.meta.url), '')
+        while (true);`,
+    })
+    const running = start(['--listen', ':0'], { cwd: path })
+    await expect.poll(() => existsSync(join(path, 'blocked'))).toBe(true)
+    write('part.mjs', '')
+    expect(await textOf(await running.url())).toContain('works')
+  })
 
   it('polls the files with --poll', async () => {
     const { path, write } = setUp({ 'app.mjs': page('one') })

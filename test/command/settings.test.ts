@@ -128,6 +128,20 @@ describe('serveSettings', () => {
     expect(listeners[1]!.options).not.toHaveProperty('allowedClients')
   })
 
+  it('has the mode of a configuration that writes it as a number or as text, and a port 0 for each server', async () => {
+    for (const [mode, expected] of [
+      ['0o660', 0o660],
+      ["'0660'", '0660'],
+      ["'660'", '660'],
+    ]) {
+      const config = file(`export default { socketMode: ${mode}, listen: 'unix:/run/a.sock' }`)
+      const { listeners } = serveSettings(await settingsFor(['--config', config]))
+      expect(listeners[0]!.options).toMatchObject({ mode: expected })
+    }
+    const flags = ['--listen', '127.0.0.1:0', '--metrics', '127.0.0.1:0']
+    expect(serveSettings(await settingsFor(flags)).metrics).toBe('127.0.0.1:0')
+  })
+
   it('resolves paths against the working directory', async () => {
     const settings = serveSettings(
       await settingsFor(['--control', 'c.sock', '--mount', '/a=b.js', '--access-log', 'off']),
@@ -163,6 +177,11 @@ describe('A usage error in one line follows from', () => {
       ['--listen', 'unix:/x', '--socket-group', 'no-such-group'],
       {},
       /^--socket-group: "no-such-group" is not in \/etc\/group; /,
+    ],
+    [
+      ['--listen', 'unix:/x', '--socket-mode', '999'],
+      {},
+      /^--socket-mode: "999" is not a file mode; /,
     ],
     [['--metrics', 'x'], {}, /^--metrics: "x" is not HOST:PORT or :PORT$/],
     [['--metrics', 'unix:/x'], {}, /^--metrics: "unix:\/x" is not HOST:PORT or :PORT$/],

@@ -14,6 +14,7 @@ const SHAPES: Readonly<Record<string, string>> = {
   }`,
   'named.mjs': `export const app = (environ, startResponse) => { ${HELLO}; return ['hello'] }`,
   'commonjs.cjs': `module.exports = (environ, startResponse) => { ${HELLO}; return ['hello'] }`,
+  'promise.cjs': `module.exports = (async () => (environ, startResponse) => { ${HELLO}; return ['hello'] })()`,
   'listener.mjs': `export default (req, res) => res.end('hello')`,
   'fetch.mjs': `export default { port: 3000, fetch: () => new Response('hello') }`,
   'hono.mjs': `import { Hono } from 'hono'

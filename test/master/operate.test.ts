@@ -2,7 +2,7 @@
 import { statSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { join, resolve as resolvePath } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { isAlive, start, temporaryDirectory } from '../server/child.ts'
 import { client, inDirectory, portico, PROGRAM, serve, statusOf, type Served } from './portico.ts'
@@ -107,6 +107,34 @@ describe('The exit code is', () => {
     expect(code).toBe(1)
   })
 
+  test.each([
+    [
+      'below a file',
+      ['app.mjs', 'c.sock'],
+      1,
+      /^control: '.*app\.mjs' is not a directory\. Choose/,
+    ],
+    [
+      'in /proc',
+      ['/proc/portico/c.sock'],
+      1,
+      /^control: the directory '\/proc\/portico' cannot be/,
+    ],
+    [
+      'too long',
+      ['x'.repeat(120)],
+      2,
+      /^portico: --control: "\/.*" is longer than \d+ bytes.* shorter path/,
+    ],
+  ])('%s a control socket is refused', async (_, parts, expected, message) => {
+    const file = join(here.path, 'app.mjs')
+    writeFileSync(file, '')
+    const control = resolvePath(here.path, ...parts)
+    const { code, output } = await portico('serve', file, '--listen', ':0', '--control', control)
+    expect(output).toMatch(message)
+    expect(code).toBe(expected)
+  })
+
   test('0 after portico stop, which waits for running requests', async () => {
     const server = await here.ready()
     const running = client(server).post('/wait')
@@ -116,6 +144,18 @@ describe('The exit code is', () => {
     expect((await server.ended).code).toBe(0)
     expect(statSync(server.socket, { throwIfNoEntry: false })).toBeUndefined()
     expect(statSync(server.control, { throwIfNoEntry: false })).toBeUndefined()
+  })
+
+  test('1 of a reload that SIGTERM to the master aborts, and it says so', async () => {
+    const server = await here.ready()
+    writeFileSync(server.file, 'setInterval(() => {}, 1000)')
+    const reloading = portico('reload', server.control)
+    await expect.poll(async () => (await statusOf(server)).state).toBe('reloading')
+    server.process.kill('SIGTERM')
+    expect(await reloading).toEqual({
+      code: 1,
+      output: 'aborted; workers that were not replaced go on\nPortico is stopping\n',
+    })
   })
 
   test.each(['SIGTERM', 'SIGINT'] as const)(

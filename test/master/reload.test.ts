@@ -1,5 +1,5 @@
 /** `portico reload`, and what else replaces workers: no request is lost. */
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { APPLICATION, client, counted, inDirectory, portico, statusOf } from './portico.ts'
 
@@ -68,13 +68,21 @@ describe('portico reload', () => {
     ['thrown', "throw new Error('no database')", 'no database'],
     ['no application', 'export const other = 1', 'exports no application'],
     ['exits', 'process.exit(7)', 'exit code 7'],
+    [
+      'throws in the callback of listen()',
+      `import { createServer } from 'node:http'
+      createServer((req, res) => res.end()).listen(3000, () => { throw new Error('no cache') })`,
+      'no cache',
+    ],
+    ['is gone', null, 'app.mjs does not exist'],
   ])(
     'with an application that does not load (%s) exits with 1, shows why, and the old workers stay',
     async (_, source, shown) => {
       const server = await here.ready()
       const before = await pids()
       const requests = load(server, 2)
-      writeFileSync(server.file, source)
+      if (source === null) rmSync(server.file)
+      else writeFileSync(server.file, source)
       const { code, output } = await portico('reload', server.control)
       expect(output).toContain(shown)
       expect(output).toContain('aborted; workers that were not replaced go on\n')
