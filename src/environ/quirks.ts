@@ -6,12 +6,25 @@ import type { Environ } from '../types.ts'
 import { PeerError } from '../errors.ts'
 import { isHost } from './host.ts'
 
-/** Applies the corrections; they do not depend on one another. */
+/** Applies the corrections. */
 export function repairVariables(environ: Environ): void {
+  serverNameExpression(environ)
   serverNameFromHost(environ)
   unknownContentLength(environ)
   redirectedAuthorization(environ)
 }
+
+/**
+ * If the first `server_name` is a regular expression, nginx sends that: `~^(?<sub>.+)\.example\.com$`.
+ * It has matched Host, which is the name of the server then (RFC 3875, section 4.1.14).
+ */
+function serverNameExpression(environ: Environ): void {
+  if (environ.SERVER_NAME.charCodeAt(0) !== TILDE) return
+  const host = environ['HTTP_HOST'] ?? ''
+  if (isHost(host)) environ.SERVER_NAME = host.replace(/:\d*$/, '') || 'localhost'
+}
+
+const TILDE = 0x7e
 
 /** The latest SERVER_NAME that is a host: most requests have the same. */
 let latestName = ''

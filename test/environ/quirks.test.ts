@@ -740,6 +740,25 @@ test.each([
   expect(environ.SERVER_NAME).toBe(name)
 })
 
+test.each([
+  [undefined, 'localhost'],
+  ['', 'localhost'],
+  ['a.example.com', 'a.example.com'],
+  ['a.example.com:8080', 'a.example.com'],
+  ['[::1]', '[::1]'],
+  ['[::1]:8080', '[::1]'],
+])(
+  'If SERVER_NAME is a regular expression of nginx and Host is %j, it becomes %s',
+  (host, name) => {
+    const environ = createEnviron()
+    environ['SERVER_SOFTWARE'] = 'nginx/1.22.1'
+    environ.SERVER_NAME = String.raw`~^(?<sub>.+)\.example\.com$`
+    if (host !== undefined) environ['HTTP_HOST'] = host
+    completeEnviron(environ, {})
+    expect(environ.SERVER_NAME).toBe(name)
+  },
+)
+
 test.each(
   ['a"b', 'a|b', 'a b', 'a@b', '\xc3\xa9', 'x:1:2', 'a:b', '[::1', '[x'].flatMap((host) =>
     ['HAProxy 2.6.12', 'Caddy/v2.6.2', 'nginx/1.22.1', ''].map((software) => [software, host]),
