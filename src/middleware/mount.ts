@@ -73,14 +73,28 @@ interface MountPoint {
 
 function parseKey(key: string, run: Application): MountPoint {
   const [, host = '', path] = /^(?:https?:\/\/([^/?#@\s]+))?(|\/[^?#]*)$/i.exec(key) ?? []
-  if (path === undefined || key === '') {
+  const known = normalHost(asciiHost(host))
+  if (path === undefined || key === '' || (known === '' && host !== '')) {
     throw new ConfigurationError(
       `mount: ${JSON.stringify(key)} is neither a path ('/shop') nor a URL ('http://host/shop')`,
     )
   }
   // '/shop/' is the same mount point as '/shop'.
-  return { host: normalHost(host), path: encodeText(path.replace(/\/$/, '')), run }
+  return { host: known, path: encodeText(path.replace(/\/$/, '')), run }
 }
+
+/** A host as clients send it in Host: 'bücher.example' is 'xn--bcher-kva.example'. '' if it is invalid. */
+function asciiHost(host: string): string {
+  if (PLAIN_HOST.test(host)) return host
+  const [port = ''] = PORT.exec(host) ?? []
+  try {
+    return new URL(`http://${host.slice(0, host.length - port.length)}`).hostname + port
+  } catch {
+    return ''
+  }
+}
+
+const PLAIN_HOST = /^[\w.:-]*$/
 
 /** The keys that match a request's host: its name with the port, and without. */
 function hostsOf(environ: Environ): string[] {

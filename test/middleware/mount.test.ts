@@ -70,6 +70,16 @@ describe('mount', () => {
     },
   )
 
+  it.each<[key: string, host: string]>([
+    ['http://bücher.example/', 'xn--bcher-kva.example'],
+    ['https://BÜCHER.example:8443/', 'xn--bcher-kva.example:8443'],
+    ['http://[0:0:0:0:0:0:0:1]/', '[::1]:8080'],
+    ['http://[::FFFF:7F00:1]:80/', '[::ffff:7f00:1]'],
+  ])('finds the host of the key %s by Host: %s', async (key, HTTP_HOST) => {
+    const app = mount({ [key]: tell('it'), '/': tell('root') })
+    expect(brief(await runCgi(app, '/', { HTTP_HOST }))[1]).toBe('it |/')
+  })
+
   it('uses the default port of the scheme for a Host without a port', async () => {
     const app = mount({ 'http://a.example:80/': tell('80'), 'http://a.example:443/': tell('443') })
     const ask = async (HTTP_HOST: string, variables: object) =>
@@ -136,12 +146,20 @@ describe('mount', () => {
     expect(paths).toEqual(['/app'])
   })
 
-  it.each(['', 'foo', 'http://', 'http:///x', 'ftp://host/', '/x?y', 'http://a b/', '/x#y'])(
-    'refuses the key %j',
-    (key) => {
-      expect(() => mount({ [key]: tell('x') })).toThrow(ConfigurationError)
-    },
-  )
+  it.each([
+    '',
+    'foo',
+    'http://',
+    'http:///x',
+    'ftp://host/',
+    '/x?y',
+    'http://a b/',
+    '/x#y',
+    'http://[::x]/',
+    'http://a%zz/',
+  ])('refuses the key %j', (key) => {
+    expect(() => mount({ [key]: tell('x') })).toThrow(ConfigurationError)
+  })
 
   it('takes linear time for a path of slashes', async () => {
     const target = `/${'/'.repeat(60_000)}`
