@@ -64,7 +64,7 @@ export function accessLog(
       environ,
       // Noted now, because inner middleware may change these; the line shows what the client asked for.
       method: environ.REQUEST_METHOD,
-      target: environ['REQUEST_URI'] ?? pathOf(environ),
+      target: environ['REQUEST_URI'] || pathOf(environ),
       began: new Date(),
       milliseconds: 0,
       status: '500',

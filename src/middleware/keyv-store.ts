@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { ConfigurationError } from '../errors.ts'
 import { checkNames } from '../options/names.ts'
+import { MAX_TIME } from '../options/row.ts'
 import { isInteger, refuse } from '../options/values.ts'
 import { databaseOf, TIME_DIGITS, type Database, type KeyvLike } from './keyv-databases.ts'
 import { PURGE_EVERY } from '../leftovers.ts'
@@ -51,7 +52,9 @@ export class KeyvStore implements SessionStore {
   constructor(keyv: KeyvLike, options: KeyvStoreOptions = {}) {
     checkNames('KeyvStore', options, ['timeout'])
     const { timeout = TIMEOUT } = options
-    if (!isInteger(timeout, 1)) refuse('KeyvStore', 'timeout', timeout, 'milliseconds, 1 or more')
+    if (!isInteger(timeout, 1, MAX_TIME)) {
+      refuse('KeyvStore', 'timeout', timeout, `milliseconds, from 1 to ${MAX_TIME}`)
+    }
     this.#timeout = timeout
     const methods = Object(keyv) as Readonly<Record<string, unknown>>
     if (!['get', 'set', 'delete'].every((name) => typeof methods[name] === 'function')) {

@@ -80,9 +80,9 @@ describe('The format of accessLog', () => {
     },
   )
 
-  it('computes the target if there is no REQUEST_URI', async () => {
+  it.each([undefined, ''])('computes the target if REQUEST_URI is %j', async (REQUEST_URI) => {
     const variables = {
-      REQUEST_URI: undefined,
+      REQUEST_URI,
       SCRIPT_NAME: '/a',
       PATH_INFO: '/\xfc b',
       QUERY_STRING: 'q',

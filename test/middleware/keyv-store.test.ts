@@ -140,6 +140,12 @@ it.each([undefined, {}, 'redis://localhost'])('KeyvStore refuses %s', (value) =>
   expect(() => new KeyvStore(value as unknown as Keyv)).toThrow(ConfigurationError)
 })
 
+it.each([0, 1.5, 2 ** 31, Infinity])('KeyvStore refuses the timeout %d', (timeout) => {
+  expect(() => new KeyvStore(new Keyv(), { timeout })).toThrow(
+    `KeyvStore: timeout must be milliseconds, from 1 to 2147483647 (got ${timeout})`,
+  )
+})
+
 describe('KeyvStore over an adapter without atomic commands', () => {
   it('does not show what a killed process wrote after the session was ended', async () => {
     const keyv = new Keyv()
