@@ -97,11 +97,11 @@ const ENGINE = /\.set\(\s*['"]view engine['"]\s*,\s*['"]([\w@/-]+)['"]/g
 const STANDARD_ERROR = /\bprocess\.stderr\.fd\b(?!\s*=[^=])/g
 
 /**
- * Astro's Node adapter, 8 and 9, looks for the directory of its entry above the running file, by the name that it
- * had in the build. Without one it never ends, not even at the root. In a bundle it is the directory of the `.cgi`.
+ * Astro's Node adapter, 8 to 11, looks for the directory of its entry above the running file, by the name that it
+ * had in the build. Without one it throws, or never ends. In a bundle it is the directory of the `.cgi`.
  */
 const ENTRY_DIRECTORY =
-  /\bwhile\s*\(!(\w+)\.endsWith\(serverFolder\)\)\s*\{\s*\1\s*=\s*(?:\w+\.)?dirname\(\1\);?\s*\}/
+  /\bwhile\s*\(!(\w+)\.endsWith\(serverFolder\)\)\s*\{(?:[^{}]|\$\{[^{}]*\})*?\b\1\s*=\s*(?:\w+\.)?dirname\(\1\);?\s*\}/
 
 export function noFindings(): Findings {
   return {

@@ -74,7 +74,10 @@ const FILES: Readonly<Record<string, string>> = {
       const rel = path.relative(url.fileURLToPath(options.server), url.fileURLToPath(options.client))
       const serverFolder = path.basename(options.server)
       let serverEntryFolderURL = path.dirname(import.meta.url)
+      let previous = ''
       while (!serverEntryFolderURL.endsWith(serverFolder)) {
+        if (serverEntryFolderURL === previous) throw new Error(\`nothing above \${import.meta.url}\`)
+        previous = serverEntryFolderURL
         serverEntryFolderURL = path.dirname(serverEntryFolderURL);
       }
       return url.fileURLToPath(new URL(rel + '/', serverEntryFolderURL + '/entry.mjs'))
