@@ -248,13 +248,13 @@ describe('Range requests to staticFiles', () => {
     ['bytes=10-', 416, 'Range Not Satisfiable\n', 'bytes */10'],
     ['bytes=10-12', 416, 'Range Not Satisfiable\n', 'bytes */10'],
     ['bytes=-0', 416, 'Range Not Satisfiable\n', 'bytes */10'],
+    [`bytes=${'9'.repeat(16)}-`, 416, 'Range Not Satisfiable\n', 'bytes */10'],
     ['bytes=5-2', 200, text],
     ['bytes=-', 200, text],
     ['bytes=a-b', 200, text],
     ['bytes=0-1,3-4', 200, text],
     ['lines=0-1', 200, text],
     ['bytes=+1-2', 200, text],
-    [`bytes=${'9'.repeat(16)}-`, 200, text],
   ])('%s', async (range, status, body, contentRange) => {
     const response = await get('/text.txt', [['Range', range]])
     expect([Number(response.status.slice(0, 3)), String(response.body)]).toEqual([status, body])
