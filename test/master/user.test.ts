@@ -76,7 +76,9 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
     writeFileSync(file, IDENTITY, { mode: 0o600 })
     const args = ['serve', file, '--listen', ':0', '--user', 'www-data']
     const { code, output } = await portico(...args)
-    expect(output).toContain('EACCES')
+    expect(output).toContain(
+      `${file}: the user of this process (uid ${WWW_DATA}) may not read it\n`,
+    )
     expect(output).toContain(`The application does not start: ${file}`)
     expect(code).toBe(3)
   })

@@ -136,9 +136,9 @@ describe('The option listen', () => {
   })
 
   test('of a path beyond the limit of the system is refused: it needs a shorter one', () => {
-    const listen = `unix:/${'x'.repeat(107)}`
-    expect(() => parseListen(listen)).toThrow(ConfigurationError)
-    expect(() => parseListen(listen)).toThrow(
+    const given = `unix:/${'x'.repeat(107)}`
+    expect(() => parseListen(given)).toThrow(ConfigurationError)
+    expect(() => parseListen(given)).toThrow(
       /^listen: "unix:\/x{107}" is longer than \d+ bytes, the limit of this system for socket paths\. Choose a shorter path, such as one in \/run$/,
     )
   })
