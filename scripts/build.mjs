@@ -86,7 +86,8 @@ await bundle.close()
 const codeCache = pathToFileURL(`${out}/src/bundle/code-cache.js`).href
 const { forBun, withCodeCache } = await import(codeCache)
 const minified = readFileSync(`${out}/cgi.cjs`, 'utf8').replace(/\/\/# sourceMappingURL=.*\s*$/, '')
-writeFileSync(`${out}/cgi.bun.cjs`, forBun(minified))
+// Bun runs it as it is, without a translation, but only if it is ASCII.
+writeFileSync(`${out}/cgi.bun.cjs`, forBun(inAscii(minified)))
 const source = inAscii(output[0].code.replaceAll('/* @__PURE__ */ ', ''))
 writeFileSync(
   `${out}/portico.cjs`,

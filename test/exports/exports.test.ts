@@ -38,6 +38,11 @@ test('package.json exports cgi as an ES module and as a CommonJS file, each with
   })
 })
 
+test('The file for Bun is one that Bun runs as it is, which takes ASCII', () => {
+  const text = readFileSync('dist/cgi.bun.cjs', 'latin1')
+  expect(text).toMatch(/^\/\/ @bun @bun-cjs\n[\0-\x7f]+$/)
+})
+
 test('portico exports what applications and the programs that serve them need', () => {
   expect(Object.keys(portico).toSorted()).toEqual([
     'ApplicationError',
