@@ -1,7 +1,7 @@
 /**
  * The ES modules of the package. The public entries and the programs keep their paths below `src/`;
- * all else is in a few files, `src/chunks/*.js`. Node takes about a millisecond to load a module, and
- * `import 'portico'` needs 112 of those that people edit.
+ * all else is in a few files, `src/chunks/*.js`. Node takes about a millisecond to load a file, and
+ * the sources of `import 'portico'` are 112 files.
  *
  * All entries are built together, so that a module is in one file only. The state of the process,
  * such as the application that is being loaded, would exist twice otherwise.

@@ -85,8 +85,8 @@ function markFor(source: string): string {
 }
 
 /**
- * Bun (1.4) reads a file that it runs as it is in Latin-1, so only ASCII is the same in both runtimes. Node
- * reads ASCII faster.
+ * Bun (1.4) decodes a file that it does not translate as Latin-1, so only ASCII is the same in both
+ * runtimes. Node reads ASCII faster.
  */
 const NOT_ASCII = /[^\0-\x7f]/g
 

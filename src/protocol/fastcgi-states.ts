@@ -12,9 +12,9 @@
  *             end of the connection, or a fault. What it still sends for this id is ignored.
  *
  * The application may respond in any state except the first (section 6.2), and its `end()` makes the
- * id inactive in any of them, unless the application goes on reading STDIN. Records for inactive ids are ignored, except BEGIN_REQUEST (section
- * 3.3). A step that is not in the table is an error of the peer; nothing it sends after that can be
- * trusted.
+ * id inactive in any of them, unless the application goes on reading STDIN. Records for inactive ids
+ * are ignored, except BEGIN_REQUEST (section 3.3). A step that is not in the table is an error of the
+ * peer; nothing it sends after that can be trusted.
  */
 import { Buffer } from 'node:buffer'
 import { Gathered } from './fastcgi-records.ts'

@@ -43,6 +43,13 @@ const FEW = 4
 const NO_CHUNKS: Buffer[] = []
 const NO_MEMORY = Buffer.alloc(0)
 
+function discarded(): PeerError {
+  return new PeerError(
+    'PORTICO_DISCONNECTED',
+    'The request body was not read before the end of the response, and discarded',
+  )
+}
+
 /** Filled by a connection, emptied by an `Input`. */
 export class BodyQueue implements ByteSource {
   /** Bytes that have not been read; the owner compares them with its high-water mark. */
@@ -64,7 +71,8 @@ export class BodyQueue implements ByteSource {
   #owed: number
   readonly #gathered: boolean
   #begun = false
-  #failure: PeerError | null = null
+  /** Makes the error of a read that the body cannot serve. */
+  #failure: (() => PeerError) | null = null
   #waiter: Waiter | null = null
 
   /** @param announced CONTENT_LENGTH in bytes; NaN or Infinity if it is unknown. */
@@ -136,21 +144,24 @@ export class BodyQueue implements ByteSource {
   /** The rest of the body will not arrive. The application can still read the queued bytes. */
   fail(error: PeerError): void {
     if (this.ended) return
-    this.#failure = error
+    this.#failure = () => error
     this.#wake()
   }
 
-  /** The response is complete, so the rest of the body is not received. */
+  /**
+   * The response is complete, so the rest of the body is not received. Most applications never read
+   * it, and an error costs as much as a small request.
+   */
   discard(): void {
-    if (this.ended) return
-    const message = 'The request body was not read before the end of the response, and discarded'
-    this.fail(new PeerError('PORTICO_DISCONNECTED', message))
+    if (this.ended || this.#failure) return
+    this.#failure = discarded
+    this.#wake()
   }
 
   read(size: number): Buffer | null | Promise<Buffer | null> {
     if (this.queued > 0) return this.#shift(size)
     if (this.ended) return null
-    if (this.#failure) throw this.#failure
+    if (this.#failure) throw this.#failure()
     return new Promise((resolve, reject) => {
       this.#waiter = { size, resolve, reject }
     })
@@ -201,7 +212,7 @@ export class BodyQueue implements ByteSource {
     this.#waiter = null
     if (this.queued > 0) waiter.resolve(this.#shift(waiter.size))
     else if (this.ended) waiter.resolve(null)
-    else if (this.#failure) waiter.reject(this.#failure)
+    else if (this.#failure) waiter.reject(this.#failure())
     else this.#waiter = waiter
   }
 }

@@ -27,7 +27,7 @@ afterEach(async () => {
 })
 
 /** An application that responds with `body` and these headers. */
-function answer(body: unknown, headers: HeaderList = [], status = '200 OK'): Application {
+function respondWith(body: unknown, headers: HeaderList = [], status = '200 OK'): Application {
   return (_, startResponse) => {
     startResponse(status, headers)
     return body as Body
@@ -43,7 +43,7 @@ describe('The environ of BaseHandler', () => {
     handler.wsgiRunOnce = true
     await handler.run((environ, startResponse) => {
       seen = environ
-      return answer([])(environ, startResponse)
+      return respondWith([])(environ, startResponse)
     })
     expect(seen).toMatchObject({
       'wsgi.version': [1, 0],
@@ -65,7 +65,7 @@ describe('The environ of BaseHandler', () => {
     let seen: Record<string, unknown> = {}
     await handler.run((environ, startResponse) => {
       seen = { ...environ }
-      return answer([])(environ, startResponse)
+      return respondWith([])(environ, startResponse)
     })
     expect(seen).toMatchObject({ HOME: '/override', LANG: 'C', 'app.key': 'x' })
     expect(seen).not.toHaveProperty('HTTP_PROXY')
@@ -75,7 +75,7 @@ describe('The environ of BaseHandler', () => {
     const seen: Environ[] = []
     const application: Application = (environ, startResponse) => {
       seen.push(environ)
-      return answer([])(environ, startResponse)
+      return respondWith([])(environ, startResponse)
     }
     await record(application)
     await record(application)
@@ -128,7 +128,7 @@ describe('The Content-Length', () => {
   ]
 
   test.each(cases)('of %s', async (_, body, headers, rest) => {
-    const handler = await record(answer(body, headers))
+    const handler = await record(respondWith(body, headers))
     expect(handler.output).toBe(`Status: 200 OK\r\n${rest}`)
     expect(handler.errors).toBe('')
     expect(handler.calls.at(-1)).toBe('end')
@@ -149,7 +149,7 @@ describe('The Content-Length', () => {
     ['a string', () => 'abcdefg'],
     ['bytes', () => [new Uint8Array(Buffer.from('abcdefg'))]],
   ])('that was declared is never exceeded by %s', async (_, body) => {
-    const handler = await record(answer(body(), [['Content-Length', '4']]))
+    const handler = await record(respondWith(body(), [['Content-Length', '4']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 4\r\n\r\nabcd')
     expect(handler.errors).toBe(
       'GET /: The application sent more than the 4 bytes it declared; truncated\n',
@@ -158,7 +158,7 @@ describe('The Content-Length', () => {
   })
 
   test('that was declared but not reached ends the response as incomplete', async () => {
-    const handler = await record(answer(['abc'], [['Content-Length', '12345']]))
+    const handler = await record(respondWith(['abc'], [['Content-Length', '12345']]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 12345\r\n\r\nabc')
     expect(handler.calls.at(-1)).toBe('broken')
     expect(handler.errors).toBe('GET /: The application sent 3 of the 12345 bytes it declared\n')
@@ -167,7 +167,7 @@ describe('The Content-Length', () => {
   test.each(['-1', '+5', '0x5', '5 5', '5, 5', '1e3', '', ' 5', '1234567890123456'])(
     'cannot be declared as %j',
     async (length) => {
-      const handler = await record(answer(['x'], [['Content-Length', length]]))
+      const handler = await record(respondWith(['x'], [['Content-Length', length]]))
       expect(handler.output).toBe(ERROR_PAGE)
       expect(handler.errors).toContain('is not a number of bytes')
     },
@@ -179,7 +179,7 @@ describe('The Content-Length', () => {
         ['Content-Length', '1'],
         ['content-length', second],
       ]
-      const handler = await record(answer(['x'], headers))
+      const handler = await record(respondWith(['x'], headers))
       expect(handler.output).toBe(ERROR_PAGE)
       expect(handler.errors).toContain('Content-Length')
     }
@@ -191,14 +191,14 @@ describe('A response without a body:', () => {
 
   test.each(statuses)('%s drops it, and invents no header', async (status) => {
     for (const body of [['x'], [], new Set(['x']), 'x']) {
-      const handler = await record(answer(body, [], status))
+      const handler = await record(respondWith(body, [], status))
       expect(handler.output).toBe(`Status: ${status}\r\n\r\n`)
       expect(handler.calls.at(-1)).toBe('end')
     }
   })
 
   test.each(statuses)('%s sends a Content-Length only with 304 (RFC 9110, 8.6)', async (status) => {
-    const { output } = await record(answer([], [['Content-Length', '7']], status))
+    const { output } = await record(respondWith([], [['Content-Length', '7']], status))
     expect(output.includes('Content-Length: 7\r\n')).toBe(status.startsWith('304'))
   })
 
@@ -208,14 +208,14 @@ describe('A response without a body:', () => {
     ['a generator', () => new Set(['http']).values(), ''],
     ['a generator of nothing', () => new Set<string>().values(), ''],
   ])('HEAD of %s has the head of GET, as far as that is known', async (_, body, header) => {
-    const handler = await record(answer(body()), HEAD)
+    const handler = await record(respondWith(body()), HEAD)
     expect(handler.output).toBe(`Status: 200 OK\r\n${header}\r\n`)
     expect(handler.calls.at(-1)).toBe('end')
     expect(handler.errors).toBe('')
   })
 
   test('HEAD keeps the Content-Length of an empty result', async () => {
-    const handler = await record(answer([], [['Content-Length', '12345']]), HEAD)
+    const handler = await record(respondWith([], [['Content-Length', '12345']]), HEAD)
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 12345\r\n\r\n')
     expect(handler.calls.at(-1)).toBe('end')
     expect(handler.errors).toBe('')
@@ -244,7 +244,7 @@ describe('A response without a body:', () => {
         for (;;) yield 'ab'
       })(),
     )
-    const handler = await record(answer(body, [['Content-Length', '3']]))
+    const handler = await record(respondWith(body, [['Content-Length', '3']]))
     expect(handler.body).toBe('aba')
     expect(body.closed).toBe(1)
   })
@@ -264,7 +264,7 @@ describe('startResponse:', () => {
   ]
 
   test.each(bad)('refuses %s before a byte is sent', async (_, status, headers, message) => {
-    const handler = await record(answer(['x'], headers as HeaderList, status))
+    const handler = await record(respondWith(['x'], headers as HeaderList, status))
     expect(handler.output).toBe(ERROR_PAGE)
     expect(handler.errors).toMatch(/^GET \/: ApplicationError: /)
     expect(handler.errors).toContain(message)
@@ -280,7 +280,7 @@ describe('startResponse:', () => {
     'TRANSFER-ENCODING',
     'Upgrade',
   ])('refuses the hop-by-hop header %s', async (name) => {
-    const handler = await record(answer(['x'], [[name, 'y']]))
+    const handler = await record(respondWith(['x'], [[name, 'y']]))
     expect(handler.output).toBe(ERROR_PAGE)
     expect(handler.errors).toContain(`Hop-by-hop header, '${name}: y', not allowed`)
   })
@@ -296,7 +296,7 @@ describe('startResponse:', () => {
       ],
     ],
   ])('drops a header Status, which would replace the status: %s', async (_, headers) => {
-    const handler = await record(answer(['x'], [...headers, ['X-Status', '1']]))
+    const handler = await record(respondWith(['x'], [...headers, ['X-Status', '1']]))
     expect(handler.output).toBe('Status: 200 OK\r\nX-Status: 1\r\nContent-Length: 1\r\n\r\nx')
     expect(handler.errors).toBe('')
   })
@@ -380,7 +380,7 @@ describe('startResponse:', () => {
     const late = deferred<Parameters<Application>[1]>()
     const handler = await record((environ, startResponse) => {
       late.resolve(startResponse)
-      return answer(['x'])(environ, startResponse)
+      return respondWith(['x'])(environ, startResponse)
     })
     const before = handler.output
     const write = (await late.promise)('500 Late', [])
@@ -398,10 +398,14 @@ describe('A broken contract:', () => {
       none as unknown as Application,
       'must return an iterable of chunks (got undefined)',
     ],
-    ['null', answer(null), 'must return an iterable of chunks (got null)'],
-    ['a number', answer(42), 'must return an iterable of chunks (got number)'],
-    ['an object', answer({}), 'must return an iterable of chunks (got object)'],
-    ['a Response', answer(new Response('x')), 'must return an iterable of chunks (got object)'],
+    ['null', respondWith(null), 'must return an iterable of chunks (got null)'],
+    ['a number', respondWith(42), 'must return an iterable of chunks (got number)'],
+    ['an object', respondWith({}), 'must return an iterable of chunks (got object)'],
+    [
+      'a Response',
+      respondWith(new Response('x')),
+      'must return an iterable of chunks (got object)',
+    ],
     ['a promise of null', async () => Promise.resolve(null as unknown as Body), '(got null)'],
     ['no startResponse', () => ['x'], 'A body chunk before startResponse()'],
     ['no startResponse, no body', () => [], 'ended without calling startResponse()'],
@@ -410,10 +414,10 @@ describe('A broken contract:', () => {
       () => new Set(['']),
       'A body chunk before startResponse()',
     ],
-    ['a number in a list', answer(['a', 5]), 'A body chunk must be a string or a Uint8Array'],
-    ['a number in a generator', answer(new Set([5])), '(got number)'],
-    ['null in a generator', answer(new Set([null])), '(got null)'],
-    ['an ArrayBuffer', answer([new ArrayBuffer(1)]), '(got object)'],
+    ['a number in a list', respondWith(['a', 5]), 'A body chunk must be a string or a Uint8Array'],
+    ['a number in a generator', respondWith(new Set([5])), '(got number)'],
+    ['null in a generator', respondWith(new Set([null])), '(got null)'],
+    ['an ArrayBuffer', respondWith([new ArrayBuffer(1)]), '(got object)'],
   ]
 
   test.each(cases)('%s: a 500, and the log says why', async (_, application, message) => {
@@ -620,7 +624,7 @@ describe('An error', () => {
     }
     const handler = new Broken()
     const body = new CountingBody(new Set([5 as unknown as Chunk]))
-    await expect(handler.run(answer(body))).rejects.toThrow('second')
+    await expect(handler.run(respondWith(body))).rejects.toThrow('second')
     expect(body.closed).toBe(1)
     expect(handler.ends).toBe(1)
   })
@@ -633,7 +637,7 @@ describe('An error', () => {
     }
     const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     try {
-      new Broken().start(answer([5]))
+      new Broken().start(respondWith([5]))
       await turns()
       expect(write.mock.calls.join('')).toMatch(/^Error: second\\x1b\n/)
     } finally {
@@ -655,7 +659,7 @@ describe('An error', () => {
     handler.wait = () => {
       throw new Error('disk full')
     }
-    await handler.run(answer(new Set(['x'])))
+    await handler.run(respondWith(new Set(['x'])))
     expect(handler.errors).toContain('Error: disk full')
     expect(handler.environ).not.toBeNull()
     expect(handler.status).toBe('200 OK')
@@ -671,7 +675,7 @@ describe('An error', () => {
       for (const place of ['wait', 'last'] as const) {
         const handler = new RecordingHandler()
         handler[place] = gone
-        await handler.run(answer(body))
+        await handler.run(respondWith(body))
         expect(handler.errors.replace(/^GET \/: ApplicationError[^]*/, '')).toBe('')
       }
     }
@@ -717,7 +721,7 @@ describe('The body is closed exactly once', () => {
 
   test.each(cases)('%s', async (_, make, headers, variables, status) => {
     const body = make()
-    const handler = await record(answer(body, headers, status), variables)
+    const handler = await record(respondWith(body, headers, status), variables)
     expect(body.closed).toBe(1)
     expect(handler.ends).toBe(1)
   })
@@ -731,7 +735,7 @@ describe('The body is closed exactly once', () => {
           ? new PeerError('PORTICO_DISCONNECTED', '')
           : Error()
       }
-      await handler.run(answer(body))
+      await handler.run(respondWith(body))
       expect(body.closed).toBe(1)
     }
   })
@@ -745,7 +749,7 @@ describe('The body is closed exactly once', () => {
       })(),
     )
     const handler = new RecordingHandler()
-    const running = handler.run(answer(body))
+    const running = handler.run(respondWith(body))
     await turns()
     handler.abort()
     expect(body.closed).toBe(1)
@@ -765,7 +769,7 @@ describe('The body is closed exactly once', () => {
       })(),
     )
     const handler = new RecordingHandler()
-    const running = handler.run(answer(body))
+    const running = handler.run(respondWith(body))
     await turns()
     handler.abort()
     next.reject(handler.signal.reason)
@@ -792,7 +796,7 @@ describe('The body is closed exactly once', () => {
     const body = twoChunks()
     const handler = new RecordingHandler()
     handler.wait = () => drained.promise
-    const running = handler.run(answer(body))
+    const running = handler.run(respondWith(body))
     await turns()
     handler.abort()
     expect(body.closed).toBe(1)
@@ -806,7 +810,7 @@ describe('The body is closed exactly once', () => {
     const body = twoChunks()
     const handler = new RecordingHandler()
     handler.wait = () => drained.promise
-    const running = handler.run(answer(body))
+    const running = handler.run(respondWith(body))
     await turns()
     drained.reject(new PeerError('PORTICO_DISCONNECTED', 'gone'))
     await running
@@ -824,7 +828,9 @@ describe('The body is closed exactly once', () => {
     }
     const handler = new Sendfile()
     await handler.run(
-      answer(new FileWrapper({ read: () => expect.unreachable(), close: () => (closed += 1) })),
+      respondWith(
+        new FileWrapper({ read: () => expect.unreachable(), close: () => (closed += 1) }),
+      ),
     )
     expect(handler.output).toBe('Status: 200 OK\r\n\r\nfrom the kernel')
     expect([closed, handler.ends]).toEqual([1, 1])
@@ -834,7 +840,7 @@ describe('The body is closed exactly once', () => {
     for (const variables of [{}, HEAD]) {
       let closed = 0
       await record(
-        answer(
+        respondWith(
           (async function* chunks() {
             try {
               yield 'a'
@@ -858,7 +864,7 @@ describe('The body is closed exactly once', () => {
       if (when === 'at once') throw error
       return Promise.reject(error) as unknown as void
     }
-    const handler = await record(answer(body))
+    const handler = await record(respondWith(body))
     expect(body.closed).toBe(1)
     expect(handler.output).toBe('Status: 200 OK\r\n\r\nab')
     expect(handler.calls.at(-1)).toBe('end')
@@ -871,7 +877,7 @@ describe('The body is closed exactly once', () => {
     body.close = () => void order.push('close')
     const handler = new RecordingHandler()
     handler.last = () => void order.push('end')
-    await handler.run(answer(body))
+    await handler.run(respondWith(body))
     expect(order).toEqual(['end', 'close'])
   })
 })
@@ -920,7 +926,7 @@ describe('abort()', () => {
   })
 
   test('has no effect after the response has ended', async () => {
-    const handler = await record(answer(['x']))
+    const handler = await record(respondWith(['x']))
     handler.abort()
     expect(handler.ends).toBe(1)
     expect(handler.signal.aborted).toBe(false)
@@ -959,7 +965,7 @@ describe('abort()', () => {
     body.close = () => {
       throw new Error('cannot close')
     }
-    void handler.run(answer(body))
+    void handler.run(respondWith(body))
     await turns()
     handler.abort()
     expect(handler.errors).toContain('cannot close')
@@ -1005,12 +1011,12 @@ describe('portico.signal', () => {
     }
     globalThis.AbortController = Counting
     try {
-      await record(answer(['x']))
-      await record(answer(new Set(['x'])))
+      await record(respondWith(['x']))
+      await record(respondWith(new Set(['x'])))
       expect(made).toBe(0)
       await record((environ, startResponse) => {
         expect(environ['portico.signal']).toBe(environ['portico.signal'])
-        return answer([])(environ, startResponse)
+        return respondWith([])(environ, startResponse)
       })
       expect(made).toBe(1)
     } finally {
@@ -1022,7 +1028,7 @@ describe('portico.signal', () => {
     await record((environ, startResponse) => {
       expect(Object.keys(environ)).toContain('portico.signal')
       expect({ ...environ }['portico.signal']).toBe(environ['portico.signal'])
-      return answer([])(environ, startResponse)
+      return respondWith([])(environ, startResponse)
     })
   })
 })
@@ -1150,7 +1156,7 @@ describe('In a streamed response', () => {
 
   test('nothing is deferred: if the application is synchronous, all is sent before run() returns', () => {
     const handler = new RecordingHandler()
-    void handler.run(answer(['a', 'b']))
+    void handler.run(respondWith(['a', 'b']))
     expect(handler.body).toBe('ab')
     expect(handler.ends).toBe(1)
   })
@@ -1163,7 +1169,7 @@ describe('An origin server', () => {
 
   test('sends a status line and Date before the headers', async () => {
     const handler = new Origin()
-    await handler.run(answer([]))
+    await handler.run(respondWith([]))
     expect(handler.output).toMatch(
       /^HTTP\/1\.0 200 OK\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\nContent-Length: 0\r\n\r\n$/,
     )
@@ -1173,7 +1179,7 @@ describe('An origin server', () => {
     const handler = new Origin()
     handler.httpVersion = '1.1'
     handler.serverSoftware = 'Portico/1'
-    await handler.run(answer([], [['Date', 'now']]))
+    await handler.run(respondWith([], [['Date', 'now']]))
     expect(handler.output).toBe(
       'HTTP/1.1 200 OK\r\nServer: Portico/1\r\nDate: now\r\nContent-Length: 0\r\n\r\n',
     )
@@ -1186,7 +1192,7 @@ describe('An origin server', () => {
       ['date', 'then'],
       ['SERVER', 'mine'],
     ]
-    await handler.run(answer([], headers))
+    await handler.run(respondWith([], headers))
     expect(handler.output).toBe(
       'HTTP/1.0 200 OK\r\ndate: then\r\nSERVER: mine\r\nContent-Length: 0\r\n\r\n',
     )
@@ -1194,7 +1200,7 @@ describe('An origin server', () => {
 
   test('sends no head to HTTP/0.9', async () => {
     const handler = new Origin({ SERVER_PROTOCOL: 'HTTP/0.9' })
-    await handler.run(answer([]))
+    await handler.run(respondWith([]))
     expect(handler.output).toBe('')
   })
 })
@@ -1205,7 +1211,7 @@ test.each(['HTTP/0.9', 'HTTP/1.0', 'HTTP/1.1', 'INCLUDED'])(
     const handler = new RecordingHandler({ SERVER_PROTOCOL: protocol })
     handler.httpVersion = '1.1'
     handler.serverSoftware = 'Portico/1'
-    await handler.run(answer([]))
+    await handler.run(respondWith([]))
     expect(handler.output).toBe('Status: 200 OK\r\nContent-Length: 0\r\n\r\n')
   },
 )

@@ -243,3 +243,27 @@ test.each(['before', 'after'])(
     })
   },
 )
+
+test('A discarded body still gives what has arrived, and rejects a read beyond that', () => {
+  const { source: pushed } = source(5)
+  pushed.push(Buffer.from('abc'))
+  pushed.discard()
+  expect([pushed.truncated, now(pushed, 9)]).toEqual([true, 'abc'])
+  expect(() => pushed.read(1)).toThrow(
+    'The request body was not read before the end of the response, and discarded',
+  )
+})
+
+test('A waiting read rejects when the body is discarded', async () => {
+  const { source: pushed } = source(5)
+  const read = pushed.read(1)
+  pushed.discard()
+  await expect(read).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
+})
+
+test('A body that has failed keeps its error when the rest is discarded', () => {
+  const { source: pushed } = source(5)
+  pushed.fail(gone())
+  pushed.discard()
+  expect(() => pushed.read(1)).toThrow('gone')
+})

@@ -17,8 +17,8 @@ export function readAhead(request: IncomingMessage, highWaterMark: number): void
 }
 
 /**
- * Receives the rest of a body whose response is complete, while the client still sends it. As in node:http, an application that is reading
- * it goes on. What nothing reads is discarded.
+ * Receives the rest of a body whose response is complete, while the client still sends it. As in
+ * node:http, an application that is reading it goes on. What nothing reads is discarded.
  */
 export function receiveRest(
   request: IncomingMessage,
