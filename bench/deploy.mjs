@@ -116,20 +116,27 @@ log_format lost '$time_iso8601 $request_method $uri $status in $request_time s: 
 
 const balancers = {
   async nginx(webPort) {
-    const place = join(directory, 'nginx')
-    mkdirSync(place, { recursive: true })
+    const nginxDirectory = join(directory, 'nginx')
+    mkdirSync(nginxDirectory, { recursive: true })
     const temporary = ['client_body', 'fastcgi', 'proxy', 'scgi', 'uwsgi']
-    const lines = temporary.map((name) => `${name}_temp_path ${place}/${name};`).join('\n')
+    const lines = temporary.map((name) => `${name}_temp_path ${nginxDirectory}/${name};`).join('\n')
     writeFileSync(
-      join(place, 'nginx.conf'),
-      `daemon off; pid ${place}/pid; worker_processes 2; events { worker_connections 1024; }
+      join(nginxDirectory, 'nginx.conf'),
+      `daemon off; pid ${nginxDirectory}/pid; worker_processes 2; events { worker_connections 1024; }
 ${process.getuid() === 0 ? 'user root;' : ''}
-http { ${NGINX_LOG} access_log ${place}/lost.log lost if=$lost;
+http { ${NGINX_LOG} access_log ${nginxDirectory}/lost.log lost if=$lost;
 keepalive_requests 1000000000; ${lines}\n${example('nginx.conf', webPort)}}`,
     )
-    const files = ['-c', join(place, 'nginx.conf'), '-p', place, '-e', join(place, 'error.log')]
+    const files = [
+      '-c',
+      join(nginxDirectory, 'nginx.conf'),
+      '-p',
+      nginxDirectory,
+      '-e',
+      join(nginxDirectory, 'error.log'),
+    ]
     const balancer = await startOn(fleet, 'balancer', [findProgram('nginx'), ...files])
-    const losses = () => linesOf(readFileSync(join(place, 'lost.log'), 'utf8'))
+    const losses = () => linesOf(readFileSync(join(nginxDirectory, 'lost.log'), 'utf8'))
     return { process: balancer, losses }
   },
   async haproxy(webPort) {

@@ -82,12 +82,12 @@ app.get('/redirect', (req, res) => {
 
 app.get('/stream', (req, res) => {
   res.type('text')
-  Readable.from(pieces()).pipe(res)
+  Readable.from(chunks()).pipe(res)
 })
 
-async function* pieces() {
-  for (const piece of ['one\n', 'two\n', 'three\n']) {
-    yield piece
+async function* chunks() {
+  for (const chunk of ['one\n', 'two\n', 'three\n']) {
+    yield chunk
     await sleep(5)
   }
 }

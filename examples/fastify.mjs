@@ -95,12 +95,12 @@ app.get('/redirect', async (request, reply) =>
 
 app.get('/stream', async (request, reply) => {
   reply.type('text/plain; charset=utf-8')
-  return Readable.from(pieces())
+  return Readable.from(chunks())
 })
 
-async function* pieces() {
-  for (const piece of ['one\n', 'two\n', 'three\n']) {
-    yield piece
+async function* chunks() {
+  for (const chunk of ['one\n', 'two\n', 'three\n']) {
+    yield chunk
     await sleep(5)
   }
 }

@@ -40,6 +40,6 @@ function nothing(environ, startResponse) {
 const PAGES = { '/': show, '/sign': sign }
 
 run((environ, startResponse) => {
-  const answer = Object.hasOwn(PAGES, environ.PATH_INFO) ? PAGES[environ.PATH_INFO] : nothing
-  return answer(environ, startResponse)
+  const handler = Object.hasOwn(PAGES, environ.PATH_INFO) ? PAGES[environ.PATH_INFO] : nothing
+  return handler(environ, startResponse)
 })

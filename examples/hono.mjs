@@ -76,8 +76,8 @@ app.get('/redirect', (c) => c.redirect(`${c.env?.SCRIPT_NAME ?? ''}/who/redirect
 app.get('/stream', (c) => {
   c.header('Content-Type', 'text/plain; charset=utf-8')
   return stream(c, async (out) => {
-    for (const piece of ['one\n', 'two\n', 'three\n']) {
-      await out.write(piece)
+    for (const chunk of ['one\n', 'two\n', 'three\n']) {
+      await out.write(chunk)
       await sleep(5)
     }
   })

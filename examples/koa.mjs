@@ -79,7 +79,7 @@ const routes = {
 
   'GET /stream'(ctx) {
     ctx.type = 'text'
-    ctx.body = Readable.from(pieces())
+    ctx.body = Readable.from(chunks())
   },
 
   // Ends after ?count=… events, or when the client disconnects.
@@ -95,9 +95,9 @@ const routes = {
   },
 }
 
-async function* pieces() {
-  for (const piece of ['one\n', 'two\n', 'three\n']) {
-    yield piece
+async function* chunks() {
+  for (const chunk of ['one\n', 'two\n', 'three\n']) {
+    yield chunk
     await sleep(5)
   }
 }
@@ -119,16 +119,16 @@ app.use(async (ctx, next) => {
 })
 
 app.use(async (ctx) => {
-  const [, folder, name] = ctx.path.split('/')
+  const [, section, name] = ctx.path.split('/')
   const route = routes[`${ctx.method} ${ctx.path}`]
   if (route) {
     await route(ctx)
-  } else if (folder === 'who') {
+  } else if (section === 'who') {
     // Under Portico, `ctx.req.environ` has everything that the web server sends.
     const user = ctx.req.environ?.REMOTE_USER || null
     const { ip: address, path, query } = ctx
     ctx.body = { name: decodeURIComponent(name), user, address, path, query }
-  } else if (folder === 'files' && name) {
+  } else if (section === 'files' && name) {
     ctx.type = 'text/javascript'
     ctx.body = createReadStream(join(import.meta.dirname, basename(name)))
   } else {

@@ -47,8 +47,8 @@ export function application(environ, startResponse) {
     const allow = here.map(([allowed]) => allowed).join(', ')
     return text(startResponse, '405 Method Not Allowed', `Only ${allow}.`, [['Allow', allow]])
   }
-  const [, pattern, answer] = route
-  return answer(environ, startResponse, pattern.exec(PATH_INFO).groups ?? {})
+  const [, pattern, handler] = route
+  return handler(environ, startResponse, pattern.exec(PATH_INFO).groups ?? {})
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {

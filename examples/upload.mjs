@@ -6,9 +6,9 @@ import { run } from 'portico'
 async function upload(environ, startResponse) {
   const hash = createHash('sha256')
   let size = 0
-  for await (const piece of environ['wsgi.input'].chunks()) {
-    hash.update(piece)
-    size += piece.length
+  for await (const chunk of environ['wsgi.input'].chunks()) {
+    hash.update(chunk)
+    size += chunk.length
   }
   startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
   return [`${size} bytes\nsha256 ${hash.digest('hex')}\n`]

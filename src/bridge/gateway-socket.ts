@@ -134,9 +134,9 @@ export class GatewaySocket extends Stream implements ResponseSink {
   #add(chunk: Chunk, encoding: BufferEncoding): void {
     if (chunk.length === 0) return
     const isEncoded = typeof chunk === 'string' && encoding !== 'utf8' && encoding !== 'utf-8'
-    const piece = isEncoded ? Buffer.from(chunk, encoding) : chunk
-    const size = chunkLength(piece)
-    this.#chunks.push(piece)
+    const encoded = isEncoded ? Buffer.from(chunk, encoding) : chunk
+    const size = chunkLength(encoded)
+    this.#chunks.push(encoded)
     this.queuedSize += size
     this.writableLength += size
     this.bytesWritten += size

@@ -66,7 +66,7 @@ export function findScript(root: string, path: string): Script | NoScript {
     if (stats === null) return { reason: `${shown(base + name)} does not exist` }
     if (stats.isDirectory()) continue
     if (!stats.isFile()) return { reason: `${shown(base + name)} is not a regular file` }
-    checkPlace(base, name)
+    checkPath(base, name)
     checkRunnable(base + name, stats)
     return { path: textOf(base + name), name, pathInfo: resolved.slice(end) }
   }
@@ -117,7 +117,7 @@ function realPath(path: Buffer): string | null {
   }
 }
 
-function checkPlace(base: string, name: string): void {
+function checkPath(base: string, name: string): void {
   const real = realPath(Buffer.from(base + name, 'latin1'))
   if (real === null || real.startsWith(`${base}/`)) return
   throw scriptError(

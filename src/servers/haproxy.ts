@@ -45,7 +45,7 @@ ${configuration([site], bind(site))}`,
 ${user === undefined ? '' : `    user ${user}\n    group ${user}\n`}
 ${configuration(sites, `bind ${listen}${certificate(sites[0])}`, additions)}`,
   // -db: neither daemon nor master, and so one process.
-  args: (file: string, _place: InstanceSettings) => ['-db', '-f', file],
+  args: (file: string, _settings: InstanceSettings) => ['-db', '-f', file],
   quirks: [
     {
       versions: '2.6',

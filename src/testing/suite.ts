@@ -17,13 +17,13 @@ import { responseRows } from './rows/response.ts'
 import { environRows } from './rows/environ.ts'
 import { errorRows } from './rows/errors.ts'
 import { inputRows } from './rows/input.ts'
-import { shapeRows } from './rows/shapes.ts'
+import { applicationRows } from './rows/applications.ts'
 
 /** All rows. They are independent, and can run in any order. */
 export const suite: readonly Row[] = [
   ...environRows,
   ...inputRows,
-  ...shapeRows,
+  ...applicationRows,
   ...responseRows,
   ...errorRows,
 ]

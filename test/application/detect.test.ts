@@ -36,7 +36,7 @@ async function collected(candidate: Application | ApplicationClass): Promise<str
   return text
 }
 
-const shapes: [string, Application | ApplicationClass][] = [
+const kinds: [string, Application | ApplicationClass][] = [
   ['a function', list],
   ['an async function', async () => Promise.resolve(list())],
   [
@@ -65,7 +65,7 @@ const shapes: [string, Application | ApplicationClass][] = [
   ],
 ]
 
-test.each(shapes)('asApplication() accepts %s', async (_, candidate) => {
+test.each(kinds)('asApplication() accepts %s', async (_, candidate) => {
   expect(await collected(candidate)).toBe('BREW')
 })
 

@@ -84,15 +84,15 @@ async function call(
   const input = Buffer.from(requestBody)
   const response: Result = { status: '', headers: [], body: '', errors: '', taken: 0 }
   const take = (size: number) => {
-    const piece = input.subarray(response.taken, response.taken + size)
-    response.taken += piece.length
-    return piece
+    const part = input.subarray(response.taken, response.taken + size)
+    response.taken += part.length
+    return part
   }
   const environ = makeEnviron({
     'wsgi.input': {
       read: async (size = input.length) => take(size),
       async *chunks() {
-        for (let piece = take(1000); piece.length > 0; piece = take(1000)) yield piece
+        for (let part = take(1000); part.length > 0; part = take(1000)) yield part
       },
     },
     'wsgi.errors': {

@@ -68,12 +68,12 @@ const rows: [what: string, body: Body, noticed: Noticed][] = [
 ]
 
 /** A running server. `send` sends a request, and resolves to a function that disconnects. */
-interface Place {
+interface Serving {
   send(body: Body): Promise<() => void>
   close(): Promise<unknown>
 }
 
-const places: Record<string, (listener: RequestListener) => Promise<Place>> = {
+const starts: Record<string, (listener: RequestListener) => Promise<Serving>> = {
   async 'node:http'(listener) {
     const server = createServer(listener).listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -111,7 +111,7 @@ const places: Record<string, (listener: RequestListener) => Promise<Place>> = {
   },
 }
 
-async function overHTTPHandler(application: Application): Promise<Place> {
+async function overHTTPHandler(application: Application): Promise<Serving> {
   const server = await new HTTPHandler({ listen: 0 }).run(application)
   const { port } = server.address as { port: number }
   return {
@@ -131,7 +131,7 @@ async function overHttp(socket: Socket, { length, sent }: Body): Promise<() => v
 async function overFastcgi(
   listener: RequestListener,
   leave: (socket: Socket, protocol: WebServerConnection) => void,
-): Promise<Place> {
+): Promise<Serving> {
   const path = socketPath()
   const server = await new FastCGIHandler({ listen: `unix:${path}` }).run(fromNode(listener))
   return {
@@ -161,13 +161,13 @@ function variablesOf({ length }: Body): [string, string][] {
   ]
 }
 
-describe.each(Object.keys(places))('A client of %s that disconnects', (name) => {
+describe.each(Object.keys(starts))('A client of %s that disconnects', (name) => {
   test.each(rows)('after %s is noticed as on node:http', async (_, body, noticed) => {
     let notice: (it: Noticed) => void
     const heard = new Promise<Noticed>((resolve) => (notice = resolve))
     let arrive: () => void
     const arrived = new Promise<void>((resolve) => (arrive = resolve))
-    const place = await places[name]!((request, response) => {
+    const serving = await starts[name]!((request, response) => {
       const errors = { socketError: false, requestError: false, aborted: false }
       request.socket.on('error', () => (errors.socketError = true))
       request.on('error', () => (errors.requestError = true))
@@ -178,11 +178,11 @@ describe.each(Object.keys(places))('A client of %s that disconnects', (name) => 
       if (body.read) void read(request, body.sent.length).then(arrive)
       else setImmediate(arrive)
     })
-    const leave = await place.send(body)
+    const leave = await serving.send(body)
     await arrived
     leave()
     expect(await heard).toEqual(noticed)
-    await place.close()
+    await serving.close()
   })
 })
 

@@ -154,8 +154,8 @@ const clients: Client[] = [
 
 /** Opens a connection, and gathers what arrives on it. */
 function open(server: GatewayServer): { socket: Socket; received: { text: string } } {
-  const place = addressOf(server)
-  const target = 'path' in place ? { path: place.path } : { port: place.port }
+  const address = addressOf(server)
+  const target = 'path' in address ? { path: address.path } : { port: address.port }
   const socket = connect({ ...target, allowHalfOpen: true })
   const received = { text: '' }
   socket.on('error', () => {})

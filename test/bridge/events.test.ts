@@ -62,14 +62,16 @@ function overFastcgi(): (string | Uint8Array)[] {
 }
 
 /** A client that disconnects after its first event. */
-async function visit(place: ReturnType<typeof addressOf>, request: (string | Uint8Array)[]) {
-  const socket: Socket = connect('path' in place ? { path: place.path } : { port: place.port })
+async function visit(address: ReturnType<typeof addressOf>, request: (string | Uint8Array)[]) {
+  const socket: Socket = connect(
+    'path' in address ? { path: address.path } : { port: address.port },
+  )
   let text = ''
   socket.setEncoding('latin1')
   for (const bytes of request) socket.write(bytes)
   while (!text.includes('data: 1')) {
-    const [piece] = (await once(socket, 'data')) as [string]
-    text += piece
+    const [chunk] = (await once(socket, 'data')) as [string]
+    text += chunk
   }
   socket.destroy()
   await once(socket, 'close')
@@ -122,12 +124,12 @@ test.each(cases)(
       }
     }
     const server = await serve(counted)
-    const place = addressOf(server)
-    await visit(place, request())
+    const address = addressOf(server)
+    await visit(address, request())
     await settled(state)
     const before = resources()
     for (let count = 0; count < CLIENTS; count += AT_ONCE) {
-      await Promise.all(Array.from({ length: AT_ONCE }, () => visit(place, request())))
+      await Promise.all(Array.from({ length: AT_ONCE }, () => visit(address, request())))
     }
     await settled(state)
     const after = resources()

@@ -37,7 +37,7 @@ describe.each(frameworks)('$name', ({ name, file }) => {
   })
   afterAll(() => bare?.close())
 
-  const places = settings.flatMap((setting) =>
+  const mounted = settings.flatMap((setting) =>
     (setting.mounts ?? ['', '/mnt']).map((mount) => ({
       setting,
       mount,
@@ -45,7 +45,7 @@ describe.each(frameworks)('$name', ({ name, file }) => {
     })),
   )
 
-  describe.each(places)('through $where', ({ setting, mount }) => {
+  describe.each(mounted)('through $where', ({ setting, mount }) => {
     let served: Served
     beforeAll(async () => {
       served = await setting.serve(app, mount, directory, file)

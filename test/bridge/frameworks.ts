@@ -158,11 +158,11 @@ async function serveFastcgi(
 
 async function serveHttp(app: Runnable, mount: string): Promise<Served> {
   const server = await new HTTPHandler({ listen: 0, scriptName: mount }).run(app)
-  const place = addressOf(server)
-  const client = httpClient(place, { mount })
+  const bound = addressOf(server)
+  const client = httpClient(bound, { mount })
   return {
     client,
-    ...('port' in place ? { url: `http://127.0.0.1:${place.port}${mount}` } : {}),
+    ...('port' in bound ? { url: `http://127.0.0.1:${bound.port}${mount}` } : {}),
     async close() {
       await client.close()
       await server.close()
@@ -241,11 +241,11 @@ async function serveScgiNginx(app: Runnable, mount: string, directory: string): 
 
 /** nginx in front of what listens there already. */
 async function serveNginx(
-  behind: { listen: string; close(): Promise<void> },
+  backend: { listen: string; close(): Promise<void> },
   protocol: 'fastcgi' | 'scgi',
   mount: string,
 ): Promise<Served> {
-  const to = behind.listen
+  const to = backend.listen
   await openSocket(to.slice('unix:'.length))
   const nginx = await startNginx({ mounts: [{ at: mount || '/', to, protocol }] })
   const client = httpClient({ port: nginx.port }, { mount })
@@ -255,7 +255,7 @@ async function serveNginx(
     async close() {
       await client.close()
       await nginx.stop()
-      await behind.close()
+      await backend.close()
     },
   }
 }

@@ -125,7 +125,7 @@ describe('A Response of a Fetch API handler', () => {
 
   test('whose stream fails while the gateway is busy does not end the process', async () => {
     const { stream, controller } = pushed()
-    for (const piece of ['a', 'b']) controller.enqueue(Buffer.from(piece))
+    for (const character of ['a', 'b']) controller.enqueue(Buffer.from(character))
     let release!: () => void
     const output = {
       write: () => false,

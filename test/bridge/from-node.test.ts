@@ -305,9 +305,9 @@ describe('A response of a node:http listener', () => {
   })
 
   test('of a pipeline with 500 chunks is complete', async () => {
-    const pieces = Array.from({ length: 500 }, (_, i) => `${i}\n`.repeat(100))
-    const application = fromNode((_, res) => pipeline(Readable.from(pieces), res))
-    expect(await respond(application)).toEqual({ out: `${OK}\r\n${pieces.join('')}`, err: '' })
+    const texts = Array.from({ length: 500 }, (_, i) => `${i}\n`.repeat(100))
+    const application = fromNode((_, res) => pipeline(Readable.from(texts), res))
+    expect(await respond(application)).toEqual({ out: `${OK}\r\n${texts.join('')}`, err: '' })
   })
 
   test('emits finish and then close, once each, after its socket is destroyed', async () => {
@@ -924,10 +924,10 @@ describe('fromNode inside middleware over HTTPHandler', () => {
   ] as const)(
     'announces %s as node:http does, also inside bodyLimit and the validator',
     async (_, method, body, expected, type?: string) => {
-      const ask = async (place: ReturnType<typeof addressOf>): Promise<void> => {
+      const ask = async (bound: ReturnType<typeof addressOf>): Promise<void> => {
         const headers: [string, string][] = type === undefined ? [] : [['Content-Type', type]]
         const request = { method, headers, ...(body === undefined ? {} : { body }) }
-        const response = await httpRequest(place, request)
+        const response = await httpRequest(bound, request)
         expect(JSON.parse(String(response.body))).toEqual(expected)
       }
       await serving(headersOf, ask)
@@ -937,9 +937,9 @@ describe('fromNode inside middleware over HTTPHandler', () => {
   )
 
   test('sends 100 (Continue) when the listener reads the body', async () => {
-    await serving(headersOf, async (place) => {
+    await serving(headersOf, async (bound) => {
       const headers: [string, string][] = [['Expect', '100-continue']]
-      const response = await httpRequest(place, { method: 'POST', headers, body: 'abc' })
+      const response = await httpRequest(bound, { method: 'POST', headers, body: 'abc' })
       expect(response.informational.map(({ status }) => status)).toEqual([100])
       expect(JSON.parse(String(response.body))).toEqual([null, '3', 'abc'])
     })
@@ -949,8 +949,8 @@ describe('fromNode inside middleware over HTTPHandler', () => {
     const state = { finished: false }
     const body = Buffer.alloc(32 * 1024 * 1024)
     const listener: NodeListener = (_, res) => res.end(body, () => (state.finished = true))
-    await serving(listener, async (place) => {
-      const connection = await openHttp(place)
+    await serving(listener, async (bound) => {
+      const connection = await openHttp(bound)
       const response = await connection.stream()
       await turns(20)
       expect(state.finished).toBe(false)
@@ -978,8 +978,8 @@ describe('fromNode inside middleware over HTTPHandler', () => {
       })
       res.write('begun')
     }
-    await serving(listener, async (place) => {
-      const connection = await openHttp(place)
+    await serving(listener, async (bound) => {
+      const connection = await openHttp(bound)
       await connection.stream({})
       connection.close()
       await closed
@@ -993,14 +993,14 @@ describe('fromNode inside middleware over HTTPHandler', () => {
       if (req.method === 'GET') return res.end('alive')
       return text(req).catch((error: unknown) => failures.push(error))
     }
-    await serving(listener, async (place) => {
-      const connection = await openHttp(place)
+    await serving(listener, async (bound) => {
+      const connection = await openHttp(bound)
       await connection.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc')
       await turns()
       connection.close()
       while (failures.length === 0) await turns(1)
       expect(failures[0]).toSatisfy((error) => error instanceof Error)
-      expect(String((await httpRequest(place)).body)).toBe('alive')
+      expect(String((await httpRequest(bound)).body)).toBe('alive')
     })
   })
 })

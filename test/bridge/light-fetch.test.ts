@@ -438,8 +438,8 @@ describe('The Hono example with light classes', () => {
     vi.spyOn(console, 'error').mockReturnValue()
     installLightFetch()
     const app = await loadExample('hono.mjs')
-    const places = settings.filter(({ name }) => /^(?:FastCGI|HTTP)Handler$/.test(name))
-    served = await Promise.all(places.map((it) => it.serve(app, '/mnt', directory, 'hono.mjs')))
+    const chosen = settings.filter(({ name }) => /^(?:FastCGI|HTTP)Handler$/.test(name))
+    served = await Promise.all(chosen.map((it) => it.serve(app, '/mnt', directory, 'hono.mjs')))
   })
   afterAll(async () => {
     vi.restoreAllMocks()

@@ -39,8 +39,8 @@ async function both(
   const gateway = await new HTTPHandler({ listen: 0 }).run(middleware)
   try {
     const { port } = server.address() as AddressInfo
-    const place = addressOf(gateway) as { port: number }
-    const outcomes = [await raw(port, bytes, enough), await raw(place.port, bytes, enough)]
+    const bound = addressOf(gateway) as { port: number }
+    const outcomes = [await raw(port, bytes, enough), await raw(bound.port, bytes, enough)]
     const [node, bridge] = outcomes.map((text) => text.slice(text.indexOf('\r\n\r\n') + 4))
     return [node!, bridge!]
   } finally {

@@ -61,7 +61,7 @@ test.each<[string, unknown]>([
   expect(await toApplication(candidate as Runnable)).toMatchObject({ description })
 })
 
-const SHAPES = {
+const KINDS = {
   Express: 'an Express application',
   Koa: 'a Koa application',
   Fastify: 'a Fastify instance',
@@ -71,7 +71,7 @@ const SHAPES = {
 test.each(frameworks)('recognise() adapts the $name example', async ({ name, file }) => {
   const app = await loadExample(file)
   const { application, description } = await toApplication(app)
-  expect(description).toBe(SHAPES[name])
+  expect(description).toBe(KINDS[name])
   expect((await respond(application)).out).toContain(`Hello from ${name}!`)
   // The CGI script's one file has no bridge in it, and says which is missing.
   const [bridge, module] = name === 'Hono' ? ['fromFetch', 'fetch'] : ['fromNode', 'node']

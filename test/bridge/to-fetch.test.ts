@@ -148,11 +148,11 @@ describe('The Response of toFetch', () => {
 
 test('toFetch rejects with the reason of an aborted request', async () => {
   const controller = new AbortController()
-  const answering = toFetch(() => new Promise<never>(() => {}))(
+  const responding = toFetch(() => new Promise<never>(() => {}))(
     new Request('http://a/', { signal: controller.signal }),
   )
   controller.abort(new Error('No longer'))
-  await expect(answering).rejects.toThrow('No longer')
+  await expect(responding).rejects.toThrow('No longer')
 })
 
 test('toFetch logs an error if the body of the Request has already been read', async () => {

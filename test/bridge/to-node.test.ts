@@ -25,7 +25,7 @@ afterEach(() => vi.restoreAllMocks())
 
 async function within<T>(
   listener: NodeListener,
-  use: (place: { port: number }) => Promise<T>,
+  use: (bound: { port: number }) => Promise<T>,
 ): Promise<T> {
   const server = createServer(listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -38,7 +38,7 @@ async function within<T>(
 }
 
 const ask = (listener: NodeListener, request: HttpRequest): Promise<HttpResponse> =>
-  within(listener, (place) => httpRequest(place, request))
+  within(listener, (bound) => httpRequest(bound, request))
 
 /** Responds with the variables that describe the path. */
 const where: Application = (environ, startResponse) => {
@@ -165,8 +165,8 @@ test('toNode responds with the error page to each request that fails', async () 
   const listener = toNode(() => {
     throw new Error('Boom')
   })
-  await within(listener, async (place) => {
-    for (let i = 0; i < 2; i += 1) expect((await httpRequest(place)).status).toBe(500)
+  await within(listener, async (bound) => {
+    for (let i = 0; i < 2; i += 1) expect((await httpRequest(bound)).status).toBe(500)
   })
   expect(logged.match(/Error: Boom/g)).toHaveLength(2)
 })
@@ -185,8 +185,8 @@ test('toNode closes the body when the client disconnects', async () => {
       close: () => (state.closed += 1),
     }
   }
-  await within(toNode(endless), async (place) => {
-    const connection = await openHttp(place)
+  await within(toNode(endless), async (bound) => {
+    const connection = await openHttp(bound)
     await connection.stream()
     connection.close()
     while (state.closed === 0) await turns(1)

@@ -13,7 +13,7 @@ import { QUIET } from './quiet.ts'
 
 const program = installed('chromium')
 
-const places = settings
+const mounted = settings
   .filter(({ name }) => name === 'HTTPHandler' || name === 'FastCGIHandler behind nginx')
   .flatMap((setting) =>
     ['', '/mnt'].map((mount) => ({ setting, mount, where: `${setting.name} at '${mount}'` })),
@@ -39,7 +39,7 @@ describe.skipIf(!program.available)(`In Chromium${program.hint}`, () => {
       app = await loadExample(file)
     })
 
-    describe.each(places)('through $where', ({ setting, mount }) => {
+    describe.each(mounted)('through $where', ({ setting, mount }) => {
       let served: Served
       let context: BrowserContext
       let page: Page

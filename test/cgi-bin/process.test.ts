@@ -171,8 +171,8 @@ describe('The body of a request', () => {
     'of %d bytes reaches the script unchanged, and comes back',
     async (size) => {
       const body = Buffer.alloc(size, 'abcdefg\xff\0', 'latin1')
-      const answer = await runCgi(app, { method: 'POST', target: '/cat.sh', body })
-      expect(answer.body.equals(body)).toBe(true)
+      const echoed = await runCgi(app, { method: 'POST', target: '/cat.sh', body })
+      expect(echoed.body.equals(body)).toBe(true)
     },
   )
 

@@ -186,24 +186,24 @@ test('What the system refuses is one line without a stack', async () => {
 })
 
 test('portico init --write writes a file, leaves a different one alone, and overwrites with --force', async () => {
-  const place = join(directory, 'new')
-  const target = join(place, 'portico')
-  const first = await portico('init', 'nginx', '--write', place)
+  const outputDirectory = join(directory, 'new')
+  const target = join(outputDirectory, 'portico')
+  const first = await portico('init', 'nginx', '--write', outputDirectory)
   expect(first).toEqual({ code: 0, out: `wrote ${target}\n`, err: '' })
-  expect(await portico('init', 'nginx', '--write', place)).toMatchObject({
+  expect(await portico('init', 'nginx', '--write', outputDirectory)).toMatchObject({
     code: 0,
     out: `unchanged ${target}\n`,
   })
 
   const written = readFileSync(target, 'utf8')
   writeFileSync(target, `# mine\n${written}`)
-  const second = await portico('init', 'nginx', '--write', place)
+  const second = await portico('init', 'nginx', '--write', outputDirectory)
   expect(second.code).toBe(1)
   expect(second.err).toContain('--force')
   expect(second.out).toMatch(/^-# mine\n # One application/)
   expect(readFileSync(target, 'utf8')).toBe(`# mine\n${written}`)
 
-  expect((await portico('init', 'nginx', '--write', place, '--force')).code).toBe(0)
+  expect((await portico('init', 'nginx', '--write', outputDirectory, '--force')).code).toBe(0)
   expect(readFileSync(target, 'utf8')).toBe(written)
   expect(readFileSync(`${target}.bak`, 'utf8')).toBe(`# mine\n${written}`)
 })
@@ -217,8 +217,8 @@ function checkDocker(cwd: string): { code: number | null; out: string; err: stri
 
 describe('portico init --check', () => {
   it('reports each file that is not there, and exits with 1', () => {
-    const place = mkdtempSync(join(directory, 'check-'))
-    expect(checkDocker(place)).toEqual({
+    const outputDirectory = mkdtempSync(join(directory, 'check-'))
+    expect(checkDocker(outputDirectory)).toEqual({
       code: 1,
       out: '',
       err: 'Dockerfile: not there\n.dockerignore: not there\n',
@@ -226,9 +226,9 @@ describe('portico init --check', () => {
   })
 
   it('exits with 0 when every file is as it would be written', async () => {
-    const place = mkdtempSync(join(directory, 'check-'))
-    await portico('init', 'docker', '--write', place)
-    expect(checkDocker(place)).toEqual({
+    const outputDirectory = mkdtempSync(join(directory, 'check-'))
+    await portico('init', 'docker', '--write', outputDirectory)
+    expect(checkDocker(outputDirectory)).toEqual({
       code: 0,
       out: 'Dockerfile: as it would be written\n.dockerignore: as it would be written\n',
       err: '',
@@ -236,11 +236,11 @@ describe('portico init --check', () => {
   })
 
   it('shows what has to change from the installed file to the one that would be written', async () => {
-    const place = mkdtempSync(join(directory, 'check-'))
-    await portico('init', 'docker', '--write', place)
-    const file = join(place, '.dockerignore')
+    const outputDirectory = mkdtempSync(join(directory, 'check-'))
+    await portico('init', 'docker', '--write', outputDirectory)
+    const file = join(outputDirectory, '.dockerignore')
     writeFileSync(file, readFileSync(file, 'utf8').replace('.env', 'mine'))
-    expect(checkDocker(place)).toEqual({
+    expect(checkDocker(outputDirectory)).toEqual({
       code: 1,
       out: 'Dockerfile: as it would be written\n.dockerignore: differs\n node_modules\n .git\n-mine\n+.env\n \n',
       err: '',
@@ -263,22 +263,32 @@ test('the command portico prints the same as main() of its module', async () => 
 })
 
 test('portico init htaccess --write writes the script that the URLs reach, and an npm project keeps its package.json', async () => {
-  const place = mkdtempSync(join(directory, 'www-'))
-  writeFileSync(join(place, 'package.json'), '{ "dependencies": {} }\n')
-  expect(await portico('init', 'htaccess', '/srv/app.mjs', '--write', place)).toMatchObject({
+  const outputDirectory = mkdtempSync(join(directory, 'www-'))
+  writeFileSync(join(outputDirectory, 'package.json'), '{ "dependencies": {} }\n')
+  expect(
+    await portico('init', 'htaccess', '/srv/app.mjs', '--write', outputDirectory),
+  ).toMatchObject({
     code: 0,
-    out: `wrote ${place}/.htaccess\nwrote ${place}/index.cgi\nunchanged ${place}/package.json\n`,
+    out: `wrote ${outputDirectory}/.htaccess\nwrote ${outputDirectory}/index.cgi\nunchanged ${outputDirectory}/package.json\n`,
   })
-  writeFileSync(join(place, 'package.json'), '{ "type": "module" }\n')
-  expect(await portico('init', 'htaccess', '/srv/app.mjs', '--write', place)).toMatchObject({
+  writeFileSync(join(outputDirectory, 'package.json'), '{ "type": "module" }\n')
+  expect(
+    await portico('init', 'htaccess', '/srv/app.mjs', '--write', outputDirectory),
+  ).toMatchObject({
     code: 1,
-    err: expect.stringContaining(`${place}/package.json is there and differs`),
+    err: expect.stringContaining(`${outputDirectory}/package.json is there and differs`),
   })
 })
 
 test('portico init htaccess --write warns that clients could read the application', async () => {
-  const place = mkdtempSync(join(directory, 'www-'))
-  const { code, err } = await portico('init', 'htaccess', join(place, 'app.mjs'), '--write', place)
+  const outputDirectory = mkdtempSync(join(directory, 'www-'))
+  const { code, err } = await portico(
+    'init',
+    'htaccess',
+    join(outputDirectory, 'app.mjs'),
+    '--write',
+    outputDirectory,
+  )
   expect(code).toBe(0)
   expect(err).toMatch(/^# warning: clients can read every file of .*use --write DOCUMENT_ROOT$/m)
 })

@@ -473,9 +473,9 @@ run((environ, startResponse) => {
     ['8 for half a head', 'Status: 200 OK\r\n', ['scgi'], 8, /the head does not end/],
     ['18 for half a head', 'HTTP/1.1 200 OK\r\n', ['http'], 18, /ended inside the head/],
   ])('exits with %s', async (_, bytes, schemes, code, stderr) => {
-    const place = await serving(bytes)
+    const authority = await serving(bytes)
     for (const scheme of schemes) {
-      const ran = await run([`${scheme}://${place}/`])
+      const ran = await run([`${scheme}://${authority}/`])
       expect({ scheme, ...ran }).toMatchObject({ scheme, code, stdout: '' })
       expect(ran.stderr).toMatch(stderr)
     }

@@ -57,7 +57,7 @@ describe('cgiVariables()', () => {
   })
 
   it('has the addresses of the server and the client', () => {
-    const place = {
+    const mountPoint = {
       serverName: 'example.org',
       serverPort: 443,
       remoteAddr: '::1',
@@ -66,7 +66,7 @@ describe('cgiVariables()', () => {
       https: true,
       scriptFilename: '/srv/app.cgi',
     }
-    expect(variables({ target: '/' }, place)).toMatchObject({
+    expect(variables({ target: '/' }, mountPoint)).toMatchObject({
       SERVER_NAME: 'example.org',
       SERVER_PORT: '443',
       REMOTE_ADDR: '::1',
@@ -204,7 +204,12 @@ describe('parseCgiResponse()', () => {
   })
 })
 
-const place: MountPoint = { mount: '', gateway: 'cgi', serverName: 'localhost', serverPort: 80 }
+const mountPoint: MountPoint = {
+  mount: '',
+  gateway: 'cgi',
+  serverName: 'localhost',
+  serverPort: 80,
+}
 
 describe('complaints()', () => {
   const row: Row = {
@@ -230,8 +235,8 @@ describe('complaints()', () => {
   }
 
   it('finds no difference in a correct response, with or without a log', () => {
-    expect(complaints(row, good, place)).toEqual([])
-    expect(complaints(row, { ...good, errors: undefined }, place)).toEqual([])
+    expect(complaints(row, good, mountPoint)).toEqual([])
+    expect(complaints(row, { ...good, errors: undefined }, mountPoint)).toEqual([])
   })
 
   it.each<[string, Partial<TestResponse>, string]>([
@@ -251,7 +256,7 @@ describe('complaints()', () => {
     ],
     ['a missing log line', { errors: '' }, '"said" is not in the log nothing'],
   ])('finds %s', (_, fault, complaint) => {
-    expect(complaints(row, { ...good, ...fault }, place)).toEqual([complaint])
+    expect(complaints(row, { ...good, ...fault }, mountPoint)).toEqual([complaint])
   })
 
   it('finds a fault in a wrong response to every row of the suite', async () => {
@@ -262,7 +267,8 @@ describe('complaints()', () => {
       broken: false,
     }
     const client: Client = { request: async () => teapot, close: async () => {} }
-    for (const each of suite) expect(await runRow(each, client, place), each.name).not.toEqual([])
+    for (const each of suite)
+      expect(await runRow(each, client, mountPoint), each.name).not.toEqual([])
   })
 })
 
@@ -433,11 +439,11 @@ describe('scgiClient', () => {
     const at = await serving((socket) => {
       socket.on('data', (bytes) => {
         received += bytes.toString('latin1')
-        if (received.endsWith('body')) socket.end('Status: 200 OK\r\n\r\nanswer')
+        if (received.endsWith('body')) socket.end('Status: 200 OK\r\n\r\nresponse')
       })
     })
     const response = await scgiClient(at).request({ method: 'POST', target: '/', body: 'body' })
-    expect(response).toMatchObject({ body: Buffer.from('answer'), broken: false })
+    expect(response).toMatchObject({ body: Buffer.from('response'), broken: false })
     expect(received).toMatch(/^\d+:CONTENT_LENGTH\0[4]\0SCGI\0[1]\0/)
     expect(received.split('CONTENT_LENGTH')).toHaveLength(2)
   })

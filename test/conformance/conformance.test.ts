@@ -29,7 +29,7 @@ it('The conformance suite runs over each gateway of src/gateways.ts', () => {
   expect(untested).toEqual([])
 })
 
-const places = gateways.flatMap((gateway, index) =>
+const mounted = gateways.flatMap((gateway, index) =>
   gateway.mounts.map((mount) => ({
     gateway,
     mount,
@@ -38,7 +38,7 @@ const places = gateways.flatMap((gateway, index) =>
   })),
 )
 
-describe.each(places)('The conformance suite over $where:', ({ gateway, mount, index }) => {
+describe.each(mounted)('The conformance suite over $where:', ({ gateway, mount, index }) => {
   let served: Served
   let report: string
 
@@ -57,10 +57,10 @@ describe.each(places)('The conformance suite over $where:', ({ gateway, mount, i
   afterAll(() => served?.close())
 
   it.each(suite.map((row) => [row.name, row] as const))('%s', async (_, row) => {
-    const place = { ...served, mount }
+    const mountPoint = { ...served, mount }
     const fault = gateway.faults?.find((each) => row.name.startsWith(each.row))
     const options = { report, expect: fault?.expect }
-    expect(await runRow(row, served.client, place, options)).toEqual([])
+    expect(await runRow(row, served.client, mountPoint, options)).toEqual([])
   })
 
   it('no body is closed twice', () => {

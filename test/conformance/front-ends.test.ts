@@ -178,7 +178,7 @@ describe.skipIf(!installed('nginx').available)('nginx', () => {
   })
 })
 
-async function* pieces() {
+async function* chunks() {
   yield 'first'
   yield 'second'
 }
@@ -186,7 +186,7 @@ async function* pieces() {
 describe.skipIf(!installed('caddy').available)('Caddy', () => {
   it('passes on a chunked upload, whose CONTENT_LENGTH is -1', async () => {
     const server = await started(startCaddy({ mounts: [app()] }))
-    const variables = await ask(server, { method: 'POST', body: pieces() })
+    const variables = await ask(server, { method: 'POST', body: chunks() })
     expect(variables['length']).toBe('11')
     expect(variables).not.toHaveProperty('CONTENT_LENGTH')
   })
@@ -275,7 +275,7 @@ describe.skipIf(!fcgiwrap.available || !installed('nginx').available)('fcgiwrap'
   })
 
   it('passes on a chunked body that nginx does not buffer', async () => {
-    const request = { method: 'POST', target: '/cgi-bin/env.cgi/x', body: pieces() }
+    const request = { method: 'POST', target: '/cgi-bin/env.cgi/x', body: chunks() }
     expect((await ask(server, request))['length']).toBe('11')
   })
 })

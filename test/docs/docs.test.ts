@@ -23,38 +23,38 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }))
 
 /** Writes a page's programs into a directory of their own. */
-async function programsOf(page: string): Promise<{ place: string; names: string[] }> {
-  const place = join(directory, page)
-  await mkdir(place)
+async function programsOf(page: string): Promise<{ project: string; names: string[] }> {
+  const project = join(directory, page)
+  await mkdir(project)
   const text = await readFile(`docs/${page}.md`, 'utf8')
   const names: string[] = []
   for (const [, code = '', name = ''] of text.matchAll(
     /```[jt]s\n(\/\/ (\S+\.(?:mjs|ts))\n[^]*?)```/g,
   )) {
     names.push(name)
-    await writeFile(join(place, name), code)
+    await writeFile(join(project, name), code)
   }
-  return { place, names }
+  return { project, names }
 }
 
-async function node(place: string, ...args: string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: place })
+async function node(project: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: project })
   return stdout
 }
 
 test('The tests in docs/testing.md pass', async () => {
-  const { place, names } = await programsOf('testing')
+  const { project, names } = await programsOf('testing')
   expect(names).toEqual(['app.mjs', 'app.test.mjs', 'live.test.mjs', 'suite.test.mjs'])
-  const report = await node(place, '--test', '--test-reporter=tap', ...names.slice(1))
+  const report = await node(project, '--test', '--test-reporter=tap', ...names.slice(1))
   expect(report).toMatch(new RegExp(`^# pass ${2 + suite.length}$`, 'm'))
   expect(report).toMatch(/^# fail 0$/m)
 })
 
 test('The form in docs/forms.md greets, and shows the size of a photo', async () => {
-  const { place, names } = await programsOf('forms')
+  const { project, names } = await programsOf('forms')
   expect(names).toEqual(['greet.mjs'])
   await writeFile(
-    join(place, 'check.mjs'),
+    join(project, 'check.mjs'),
     `import { TestApp } from 'portico/testing'
 import { greet } from './greet.mjs'
 const app = new TestApp(greet)
@@ -66,7 +66,7 @@ console.log((await app.post('/').send(form).expect(200)).text)
 await app.post('/').send(new FormData()).expect(/^<form /)
 `,
   )
-  expect(await node(place, 'check.mjs')).toBe(
+  expect(await node(project, 'check.mjs')).toBe(
     '<p>Hello, &lt;Zoë&gt;! Your photo has 7 bytes.</p>\n\n',
   )
 })
@@ -88,15 +88,15 @@ async function compile(script: string): Promise<string> {
 }
 
 describe('The gateway in docs/how-a-handler-works.md', () => {
-  let place: string
+  let project: string
   beforeAll(async () => {
     const programs = await programsOf('how-a-handler-works')
     expect(programs.names).toEqual(['gateway.ts', 'script.ts'])
-    place = programs.place
+    project = programs.project
   })
 
   test('has forty lines and compiles with the types of the package', async () => {
-    const code = await readFile(join(place, 'gateway.ts'), 'utf8')
+    const code = await readFile(join(project, 'gateway.ts'), 'utf8')
     expect(code.trimEnd().split('\n').slice(1)).toHaveLength(40)
     const options = {
       compilerOptions: {
@@ -108,13 +108,13 @@ describe('The gateway in docs/how-a-handler-works.md', () => {
         typeRoots: [resolve('node_modules/@types')],
       },
     }
-    await writeFile(join(place, 'tsconfig.json'), JSON.stringify(options))
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify(options))
     const compiler = resolve('node_modules/typescript/bin/tsc')
-    expect(await node(place, compiler, '-p', '.')).toBe('')
+    expect(await node(project, compiler, '-p', '.')).toBe('')
   })
 
   test('prints the same as CGIHandler', async () => {
-    const script = join(place, 'script.ts')
+    const script = join(project, 'script.ts')
     const text = await readFile(script, 'utf8')
     const real = text
       .replace(
@@ -123,8 +123,8 @@ describe('The gateway in docs/how-a-handler-works.md', () => {
       )
       .replace('runWithCgi(', 'new CGIHandler().run(')
     expect(real).not.toBe(text)
-    await writeFile(join(place, 'real.ts'), real)
-    const programs = await Promise.all([compile(script), compile(join(place, 'real.ts'))])
+    await writeFile(join(project, 'real.ts'), real)
+    const programs = await Promise.all([compile(script), compile(join(project, 'real.ts'))])
     for (const env of [
       { ...REQUEST, SCRIPT_NAME: '/script', PATH_INFO: '' },
       { ...REQUEST, REQUEST_METHOD: 'POST', PATH_INFO: '/a b' },
@@ -151,7 +151,7 @@ describe('The gateway in docs/how-a-handler-works.md', () => {
       /Headers already set!/,
     ],
   ])('handles %s', async (name, application, stdout, stderr) => {
-    const script = join(place, `${name.replaceAll(/\W/g, '')}.ts`)
+    const script = join(project, `${name.replaceAll(/\W/g, '')}.ts`)
     await writeFile(
       script,
       `import { runWithCgi } from './gateway.ts'\nawait runWithCgi(${application.trim()})\n`,

@@ -142,9 +142,9 @@ test('Some test runs every example', async () => {
   expect(names).toEqual(expect.arrayContaining(Object.keys(EXAMPLES)))
   const others = names.filter((name) => !(name in EXAMPLES))
   const suites = await Promise.all(
-    ['test/bridge', 'test/middleware'].map(async (place) => {
-      const files = await readdir(place)
-      return Promise.all(files.map((file) => readFile(join(place, file), 'utf8')))
+    ['test/bridge', 'test/middleware'].map(async (tests) => {
+      const files = await readdir(tests)
+      return Promise.all(files.map((file) => readFile(join(tests, file), 'utf8')))
     }),
   )
   const sources = suites.flat().join('\n')

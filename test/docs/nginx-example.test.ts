@@ -196,20 +196,20 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
       yield 'second'
     }
     const connection = await openHttp({ port: nginx.port })
-    const pieces: string[] = []
-    for await (const piece of (await connection.stream()).chunks()) {
-      pieces.push(String(piece))
+    const parts: string[] = []
+    for await (const part of (await connection.stream()).chunks()) {
+      parts.push(String(part))
       goOn?.()
     }
     connection.close()
-    expect(pieces).toEqual(['first', 'second'])
+    expect(parts).toEqual(['first', 'second'])
   })
 
   it('reads a response no faster than the client does, and writes none of it to a file', async () => {
-    const piece = 'x'.repeat(1024 * 1024)
+    const part = 'x'.repeat(1024 * 1024)
     let finished = false
     respond = async function* () {
-      for (let count = 0; count < 64; count += 1) yield piece
+      for (let count = 0; count < 64; count += 1) yield part
       finished = true
     }
     const connection = await openHttp({ port: nginx.port })
@@ -220,7 +220,7 @@ describe.skipIf(!available)(`nginx.conf.example${hint}`, () => {
     let size = 0
     for await (const chunk of chunks()) size += chunk.length
     connection.close()
-    expect(size).toBe(64 * piece.length)
+    expect(size).toBe(64 * part.length)
   })
 
   it('refuses an upload over its limit', async () => {

@@ -127,7 +127,7 @@ function rowsOf(name: string, gateways: readonly Site['gateway'][]): string[] {
 
 /** The page of the servers for which there is no site to write. */
 function cgiPage(): string {
-  const place = {
+  const example = {
     root: '/srv/www',
     host: '127.0.0.1',
     port: 8080,
@@ -138,9 +138,9 @@ function cgiPage(): string {
     [
       `## ${title}`,
       `On Debian and Ubuntu: \`apt-get install ${packages.join(' ')}\`.`,
-      ...(file ? [`\`${file.name}\`:`, code(file.text(place), file.language)] : []),
+      ...(file ? [`\`${file.name}\`:`, code(file.text(example), file.language)] : []),
       code(
-        command(place)
+        command(example)
           .map((word) => (word === 'FILE' ? file!.name : word.includes('*') ? `'${word}'` : word))
           .join(' '),
         'sh',

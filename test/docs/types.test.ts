@@ -49,8 +49,8 @@ test('Every JavaScript and TypeScript example of the docs compiles', async () =>
   const pages = (await readdir('docs')).filter((name) => name.endsWith('.md'))
   let count = 0
   for (const page of ['README.md', ...pages.map((name) => `docs/${name}`)]) {
-    const place = join(directory, basename(page, '.md'))
-    await mkdir(place, { recursive: true })
+    const project = join(directory, basename(page, '.md'))
+    await mkdir(project, { recursive: true })
     const text = await readFile(page, 'utf8')
     for (const [, kind, code = ''] of text.matchAll(/^```(js|ts)\n([^]*?)^```$/gm)) {
       const [, name] = /^\/\/ (\S+\.(?:mjs|cjs|ts))\n/.exec(code) ?? []
@@ -60,7 +60,7 @@ test('Every JavaScript and TypeScript example of the docs compiles', async () =>
       const untyped = name === 'hono.mjs' || code.includes("'node:diagnostics_channel'")
       const check = untyped ? '// @ts-nocheck\n' : ''
       await writeFile(
-        join(place, name ?? `example-${count}.${kind === 'ts' ? 'ts' : 'mjs'}`),
+        join(project, name ?? `example-${count}.${kind === 'ts' ? 'ts' : 'mjs'}`),
         `${check}${code}\nexport {}\n`,
       )
     }

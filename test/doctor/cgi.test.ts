@@ -49,13 +49,13 @@ async function front({ configuration = '', environment = {}, before = ':' }: Hos
   })
   children.push(child)
   await once(child.stdout, 'data')
-  const place = { file, directory, program: undefined, variables: {}, request: undefined }
+  const scope = { file, directory, program: undefined, variables: {}, request: undefined }
   return {
     name: 'apache',
     process: processOf(child.pid!),
     user: undefined,
     file,
-    setup: readApache(place),
+    setup: readApache(scope),
   }
 }
 

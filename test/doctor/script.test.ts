@@ -37,10 +37,10 @@ async function doctor(...args: string[]): Promise<{ code: number; report: Report
 
 let count = 0
 function script(text: string, { mode = 0o755, name = 'x.cgi', manifest = '{}' } = {}): string {
-  const place = join(directory, String(count++))
-  mkdirSync(place)
-  writeFileSync(join(place, 'package.json'), manifest)
-  const file = join(place, name)
+  const parent = join(directory, String(count++))
+  mkdirSync(parent)
+  writeFileSync(join(parent, 'package.json'), manifest)
+  const file = join(parent, name)
   writeFileSync(file, text)
   chmodSync(file, mode)
   return file
@@ -57,10 +57,10 @@ test('portico doctor finds nothing wrong with a script that works', async () => 
 
 /** A directory with a program that says that it is Node 16. */
 function oldNode(): string {
-  const place = join(directory, 'old')
-  mkdirSync(place, { recursive: true })
-  writeFileSync(join(place, 'node'), '#!/bin/sh\necho v16.20.2\n', { mode: 0o755 })
-  return place
+  const parent = join(directory, 'old')
+  mkdirSync(parent, { recursive: true })
+  writeFileSync(join(parent, 'node'), '#!/bin/sh\necho v16.20.2\n', { mode: 0o755 })
+  return parent
 }
 
 describe('portico doctor names the fault of a script:', () => {
@@ -224,9 +224,9 @@ describe('portico doctor names the fault of a socket:', () => {
   it.skipIf(process.getuid?.() !== 0)(
     'its mode, and a directory that the user cannot enter',
     async () => {
-      const place = join(directory, 'closed')
-      mkdirSync(place)
-      const path = join(place, 'app.sock')
+      const parent = join(directory, 'closed')
+      mkdirSync(parent)
+      const path = join(parent, 'app.sock')
       const server = await new FastCGIHandler({ listen: `unix:${path}`, mode: 0o600 }).run(hello)
       closers.push(() => server.close())
       const mode = await doctor(`unix:${path}`, '--user', 'www-data')
@@ -235,11 +235,11 @@ describe('portico doctor names the fault of a socket:', () => {
         check: 'access',
         message: expect.stringContaining('www-data has no write permission'),
       })
-      chmodSync(place, 0o700)
+      chmodSync(parent, 0o700)
       const entry = await doctor(`unix:${path}`, '--user', 'www-data')
       expect(entry.report.findings[1]).toMatchObject({
-        message: `www-data cannot enter ${place}, so the web server cannot reach the socket`,
-        fix: `chmod o+x ${place}`,
+        message: `www-data cannot enter ${parent}, so the web server cannot reach the socket`,
+        fix: `chmod o+x ${parent}`,
       })
     },
   )

@@ -52,15 +52,15 @@ function pass(socket: string, prefix = '/', target = '/'): string {
 
 /** A virtual host with one directory of scripts, in which is `app.cgi`. */
 function scripts(port: number, { directory }: Applications, text: string, mode = 0o755): string {
-  const place = join(directory, `cgi-${port}`)
-  mkdirSync(place)
-  const file = join(place, 'app.cgi')
+  const scriptDirectory = join(directory, `cgi-${port}`)
+  mkdirSync(scriptDirectory)
+  const file = join(scriptDirectory, 'app.cgi')
   writeFileSync(file, text)
   chmodSync(file, mode)
   return host(
     port,
-    `ScriptAlias "/cgi-bin/" "${place}/"`,
-    `<Directory "${place}">\nRequire all granted\nOptions +ExecCGI\n</Directory>`,
+    `ScriptAlias "/cgi-bin/" "${scriptDirectory}/"`,
+    `<Directory "${scriptDirectory}">\nRequire all granted\nOptions +ExecCGI\n</Directory>`,
   )
 }
 
@@ -277,14 +277,14 @@ const stagings: readonly Staging[] = [
   {
     fault: 'a handler of scripts without ExecCGI',
     site: (port, { directory }) => {
-      const place = join(directory, `exec-${port}`)
-      mkdirSync(place)
-      writeFileSync(join(place, 'app.cgi'), SHEBANG, { mode: 0o755 })
+      const scriptDirectory = join(directory, `exec-${port}`)
+      mkdirSync(scriptDirectory)
+      writeFileSync(join(scriptDirectory, 'app.cgi'), SHEBANG, { mode: 0o755 })
       return host(
         port,
-        `DocumentRoot "${place}"`,
+        `DocumentRoot "${scriptDirectory}"`,
         'AddHandler cgi-script .cgi',
-        `<Directory "${place}">\nRequire all granted\n</Directory>`,
+        `<Directory "${scriptDirectory}">\nRequire all granted\n</Directory>`,
       )
     },
     path: '/app.cgi',

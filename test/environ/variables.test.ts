@@ -66,13 +66,13 @@ const nearMiss = fc
     fc.nat(),
     fc.integer({ min: 1, max: 255 }).filter((byte) => byte !== 10 && byte !== 13), // Refused.
   )
-  .chain(([known, place, byte]) => {
-    const index = place % known.length
-    const [before, behind] = [known.slice(0, index), known.slice(index)]
+  .chain(([known, position, byte]) => {
+    const index = position % known.length
+    const [before, after] = [known.slice(0, index), known.slice(index)]
     return fc.constantFrom(
-      before + String.fromCharCode(byte) + behind.slice(1),
-      before + behind.slice(1),
-      behind + before,
+      before + String.fromCharCode(byte) + after.slice(1),
+      before + after.slice(1),
+      after + before,
     )
   })
 /** As a double their first eight bytes are NaN, or one of the zeros. */

@@ -102,7 +102,7 @@ function uwsgiClient(mount: string): Client {
 }
 
 describe.each(['', '/mnt'])("examples/uwsgi.ts mounted at '%s'", (mount) => {
-  const place = { mount, gateway: 'uwsgi', serverName: '127.0.0.1', serverPort: 80 }
+  const mountPoint = { mount, gateway: 'uwsgi', serverName: '127.0.0.1', serverPort: 80 }
 
   test.each(suite.map((row) => [row.name, row] as const))(
     'examples/uwsgi.ts passes the row: %s',
@@ -111,7 +111,7 @@ describe.each(['', '/mnt'])("examples/uwsgi.ts mounted at '%s'", (mount) => {
       const expected = BROKEN_WITHOUT_LENGTH.some((beginning) => name.startsWith(beginning))
         ? { broken: null }
         : {}
-      expect(await runRow(row, uwsgiClient(mount), place, { expect: expected })).toEqual([])
+      expect(await runRow(row, uwsgiClient(mount), mountPoint, { expect: expected })).toEqual([])
     },
   )
 })

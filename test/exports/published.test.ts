@@ -114,9 +114,9 @@ describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
     it(
       'npm publishes a package to verdaccio and installs it from there',
       async () => {
-        const place = join(directory, `npm${mount}`)
-        await mkdir(join(place, 'package'), { recursive: true })
-        await mkdir(join(place, 'consumer'), { recursive: true })
+        const workspace = join(directory, `npm${mount}`)
+        await mkdir(join(workspace, 'package'), { recursive: true })
+        await mkdir(join(workspace, 'consumer'), { recursive: true })
         const config = documented('config.yaml').replace('/registry/', `${mount}/`)
         await writeFile(join(directory, 'config.yaml'), config)
         await rm(join(directory, 'storage'), { recursive: true, force: true })
@@ -125,27 +125,27 @@ describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
 
         const env = {
           PATH: process.env['PATH'],
-          HOME: place,
+          HOME: workspace,
           npm_config_registry: registry,
-          npm_config_cache: join(place, 'cache'),
+          npm_config_cache: join(workspace, 'cache'),
           npm_config_update_notifier: 'false',
           npm_config_audit: 'false',
           npm_config_fund: 'false',
         }
         const npm = async (where: string, ...args: string[]): Promise<string> => {
-          const { stdout } = await run('npm', args, { cwd: join(place, where), env })
+          const { stdout } = await run('npm', args, { cwd: join(workspace, where), env })
           return stdout.trim()
         }
 
         // More than nginx buffers in memory, and nothing that would compress.
         const content = randomBytes(3_000_000)
-        await writeFile(join(place, 'package/data.bin'), content)
+        await writeFile(join(workspace, 'package/data.bin'), content)
         const description = { name: '@portico-test/parcel', version: '1.2.3', license: 'MIT' }
-        await writeFile(join(place, 'package/package.json'), JSON.stringify(description))
-        await writeFile(join(place, 'consumer/package.json'), '{"private":true}')
+        await writeFile(join(workspace, 'package/package.json'), JSON.stringify(description))
+        await writeFile(join(workspace, 'consumer/package.json'), '{"private":true}')
 
         await expect(npm('package', 'publish')).rejects.toThrow(/ENEEDAUTH/)
-        await signUp(place, env)
+        await signUp(workspace, env)
         expect(await npm('package', 'whoami')).toBe('ada')
         expect(await npm('package', 'publish')).toBe('+ @portico-test/parcel@1.2.3')
         await expect(npm('package', 'publish')).rejects.toThrow(/E409|E403|previously published/)
@@ -153,7 +153,7 @@ describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
         const tarball = await npm('consumer', 'view', '@portico-test/parcel', 'dist.tarball')
         expect(tarball).toBe(`${registry}@portico-test/parcel/-/parcel-1.2.3.tgz`)
         await npm('consumer', 'install', '@portico-test/parcel@^1')
-        const arrived = join(place, 'consumer/node_modules/@portico-test/parcel/data.bin')
+        const arrived = join(workspace, 'consumer/node_modules/@portico-test/parcel/data.bin')
         expect(digest(await readFile(arrived))).toBe(digest(content))
         await expect(npm('consumer', 'view', 'no-such-parcel')).rejects.toThrow(/E404/)
       },
@@ -165,23 +165,23 @@ describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
     'git pushes to node-git-server and clones from it',
     async () => {
       const url = `${await start('git.mjs', '/git')}works`
-      const place = join(directory, 'git')
-      await mkdir(join(place, 'mine'), { recursive: true })
+      const workspace = join(directory, 'git')
+      await mkdir(join(workspace, 'mine'), { recursive: true })
       const env = {
         PATH: process.env['PATH'],
-        HOME: place,
+        HOME: workspace,
         GIT_CONFIG_NOSYSTEM: '1',
         GIT_TERMINAL_PROMPT: '0',
       }
       const git = async (where: string, ...args: string[]): Promise<string> => {
         const who = ['-c', 'user.name=Ada', '-c', 'user.email=ada@example.org']
-        const { stdout } = await run('git', [...who, ...args], { cwd: join(place, where), env })
+        const { stdout } = await run('git', [...who, ...args], { cwd: join(workspace, where), env })
         return stdout.trim()
       }
 
       await git('mine', 'init', '-q', '-b', 'main')
       // Past http.postBuffer, 1 MiB: git sends it chunked.
-      await writeFile(join(place, 'mine/data.bin'), randomBytes(3_000_000))
+      await writeFile(join(workspace, 'mine/data.bin'), randomBytes(3_000_000))
       await git('mine', 'add', '.')
       await git('mine', 'commit', '-q', '-m', 'First')
       // So many that a clone names them in a body of more than 1 KiB, which git sends compressed.
@@ -192,12 +192,12 @@ describe.skipIf(hint !== '')(`Published applications${hint}`, () => {
       await git('mine', 'push', '-q', url, 'main', '--tags')
       await git('', 'clone', '-q', '-b', 'main', url, 'theirs')
       expect(await git('theirs', 'rev-parse', 'HEAD')).toBe(await git('mine', 'rev-parse', 'HEAD'))
-      expect(digest(await readFile(join(place, 'theirs/data.bin')))).toBe(
-        digest(await readFile(join(place, 'mine/data.bin'))),
+      expect(digest(await readFile(join(workspace, 'theirs/data.bin')))).toBe(
+        digest(await readFile(join(workspace, 'mine/data.bin'))),
       )
       expect(await git('theirs', 'fsck', '--strict')).toBe('')
 
-      await cp(join(place, 'theirs'), join(place, 'again'), { recursive: true })
+      await cp(join(workspace, 'theirs'), join(workspace, 'again'), { recursive: true })
       await git('theirs', 'commit', '-q', '--allow-empty', '-m', 'Theirs')
       await git('theirs', 'push', '-q', url, 'main')
       await git('again', 'pull', '-q', url, 'main')
@@ -224,13 +224,13 @@ async function exists(path: string): Promise<boolean> {
 /** Responds to npm's prompts for a new user, one after the other. */
 async function signUp(cwd: string, env: NodeJS.ProcessEnv): Promise<void> {
   const npm = spawn('npm', ['adduser', '--auth-type=legacy'], { cwd, env })
-  const answers = ['ada', 'lovelace', 'ada@example.org']
+  const lines = ['ada', 'lovelace', 'ada@example.org']
   let said = ''
   npm.stdout.on('data', (text: Buffer) => {
     said += text.toString()
     if (/(?:Username|Password|Email)[^\n]*: ?$/.test(said)) {
       said += '\n'
-      npm.stdin.write(`${answers.shift()}\n`)
+      npm.stdin.write(`${lines.shift()}\n`)
     }
   })
   let errors = ''

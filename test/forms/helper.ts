@@ -11,7 +11,7 @@ import type { Environ, InputStream } from '../../src/types.ts'
 
 /** An input that has only `chunks()`: a form must not use any other method. */
 export class MemoryInput implements InputStream {
-  readonly #pieces: Iterable<Buffer> | AsyncIterable<Buffer>
+  readonly #chunks: Iterable<Buffer> | AsyncIterable<Buffer>
   /** Bytes that were taken. */
   taken = 0
   hasEnded = false
@@ -20,14 +20,14 @@ export class MemoryInput implements InputStream {
   isOver = false
 
   constructor(source: Iterable<Buffer> | AsyncIterable<Buffer>) {
-    this.#pieces = source
+    this.#chunks = source
   }
 
   async *chunks(): AsyncIterableIterator<Buffer> {
     try {
-      for await (const piece of this.#pieces) {
-        this.taken += piece.length
-        yield piece
+      for await (const chunk of this.#chunks) {
+        this.taken += chunk.length
+        yield chunk
       }
       this.hasEnded = true
     } finally {
@@ -54,7 +54,7 @@ export class MemoryInput implements InputStream {
 }
 
 /** `body` in chunks of `size` bytes. */
-export function* pieces(body: Buffer, size: number): Generator<Buffer> {
+export function* inChunks(body: Buffer, size: number): Generator<Buffer> {
   for (let i = 0; i < body.length; i += size) yield body.subarray(i, i + size)
 }
 
@@ -85,7 +85,7 @@ export interface PostOptions extends FieldStorageOptions {
 export function post(body: string | Buffer, options: PostOptions = {}): Promise<FieldStorage> {
   const { type = 'multipart/form-data; boundary=X', query = '', step, ...rest } = options
   const data = typeof body === 'string' ? bytes(body) : body
-  const input = new MemoryInput(step === undefined ? [data] : pieces(data, step))
+  const input = new MemoryInput(step === undefined ? [data] : inChunks(data, step))
   return FieldStorage.parse(
     environOf(input, {
       CONTENT_TYPE: type,

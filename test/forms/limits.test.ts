@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FieldStorage, MAX_TOTAL_SIZE, parseQs } from '../../src/exports/forms.ts'
-import { bytes, environOf, FINAL, MemoryInput, part, pieces, post } from './helper.ts'
+import { bytes, environOf, FINAL, MemoryInput, part, inChunks, post } from './helper.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'portico-forms-limits-'))
-const tempDir = mkdtempSync(join(folder, 'files-'))
-afterAll(() => rmSync(folder, { recursive: true }))
+const directory = mkdtempSync(join(tmpdir(), 'portico-forms-limits-'))
+const tempDir = mkdtempSync(join(directory, 'files-'))
+afterAll(() => rmSync(directory, { recursive: true }))
 
 const refusal = (limit: string): unknown =>
   expect.objectContaining({
@@ -89,7 +89,7 @@ describe('A form over its limits is refused with a 413', () => {
 
 const refused = async (rest: number): Promise<MemoryInput> => {
   const body = `--X\r\nbad\r\n\r\n${'x'.repeat(rest)}`
-  const input = new MemoryInput(pieces(bytes(body), 4096))
+  const input = new MemoryInput(inChunks(bytes(body), 4096))
   const environ = environOf(input, { CONTENT_TYPE: 'multipart/form-data; boundary=X' })
   await expect(FieldStorage.parse(environ)).rejects.toMatchObject({ status: '400 Bad Request' })
   return input
@@ -118,7 +118,7 @@ describe('Parsing a body takes linear time for', () => {
     const data = bytes(body)
     let best = Infinity
     for (let round = 0; round < rounds; round++) {
-      const input = new MemoryInput(pieces(data, step))
+      const input = new MemoryInput(inChunks(data, step))
       const environ = environOf(input, { CONTENT_TYPE: 'multipart/form-data; boundary=X' })
       const before = process.cpuUsage()
       const form = await FieldStorage.parse(environ, unlimited).catch(() => undefined)
@@ -230,10 +230,10 @@ describe('The memory for an upload', () => {
 
   beforeAll(async () => {
     const bundle = await rolldown({ input: 'src/exports/forms.ts', platform: 'node' })
-    await bundle.write({ dir: folder, format: 'esm', entryFileNames: 'forms.js' })
+    await bundle.write({ dir: directory, format: 'esm', entryFileNames: 'forms.js' })
     await bundle.close()
-    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
-    writeFileSync(join(folder, 'upload.js'), upload)
+    writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
+    writeFileSync(join(directory, 'upload.js'), upload)
   })
 
   it.each(['disk', 'stream', 'unread', 'preamble'])(
@@ -241,7 +241,7 @@ describe('The memory for an upload', () => {
     (way) => {
       const { stdout, stderr } = spawnSync(
         process.execPath,
-        [join(folder, 'upload.js'), way, tempDir],
+        [join(directory, 'upload.js'), way, tempDir],
         { encoding: 'utf8' },
       )
       expect(stderr).toBe('')

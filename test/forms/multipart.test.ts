@@ -16,7 +16,7 @@ import {
   FINAL,
   MemoryInput,
   part,
-  pieces,
+  inChunks,
   post,
 } from './helper.ts'
 
@@ -113,7 +113,7 @@ describe('FieldStorage reads multipart/form-data:', () => {
 
   it('it ignores a preamble, an epilogue, and padding after a boundary', async () => {
     const body = `not a part\r\n--Xa\r\n--X \t\r\n${part('a', '1').slice(5)}--X--  \r\nno part either`
-    const input = new MemoryInput(pieces(bytes(body), 7))
+    const input = new MemoryInput(inChunks(bytes(body), 7))
     const form = await FieldStorage.parse(
       environOf(input, { CONTENT_TYPE: 'multipart/form-data; boundary=X' }),
     )
@@ -224,7 +224,7 @@ describe('FieldStorage reads multipart/form-data:', () => {
   it('it passes on a body without newlines in the chunks in which it arrives', async () => {
     const sizes: number[] = []
     const onFile = async (file: IncomingFile): Promise<void> => {
-      for await (const piece of file) sizes.push(piece.length)
+      for await (const chunk of file) sizes.push(chunk.length)
     }
     const body = part('a', 'x'.repeat(256 * 1024), '; filename="f"') + FINAL
     await post(body, { onFile, step: 65_536 })

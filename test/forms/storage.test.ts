@@ -7,7 +7,17 @@ import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ApplicationError } from '../../src/errors.ts'
 import { FieldStorage } from '../../src/exports/forms.ts'
-import { bytes, dump, environOf, fileOf, FINAL, MemoryInput, part, pieces, post } from './helper.ts'
+import {
+  bytes,
+  dump,
+  environOf,
+  fileOf,
+  FINAL,
+  MemoryInput,
+  part,
+  inChunks,
+  post,
+} from './helper.ts'
 
 const tempDir = mkdtempSync(join(tmpdir(), 'portico-forms-test-'))
 afterAll(() => rmSync(tempDir, { recursive: true }))
@@ -176,8 +186,8 @@ describe('onFile of FieldStorage', () => {
       step: 100,
       onFile: async (file) => {
         let size = 0
-        for await (const piece of file.name === 'a' ? file : file.stream()) {
-          size += Buffer.from(piece).length
+        for await (const chunk of file.name === 'a' ? file : file.stream()) {
+          size += Buffer.from(chunk).length
           if (file.name === 'a' && size >= 300) break
         }
         seen.push([file.name, file.filename, file.type, size >= 300, size])
@@ -203,14 +213,14 @@ describe('onFile of FieldStorage', () => {
 
   it('slows the sender down to the speed of the reader', async () => {
     const data = bytes(part('a', 'x'.repeat(1e6), '; filename="1"') + FINAL)
-    const input = new MemoryInput(pieces(data, 1000))
+    const input = new MemoryInput(inChunks(data, 1000))
     let read = 0
     await FieldStorage.parse(
       environOf(input, { CONTENT_TYPE: 'multipart/form-data; boundary=X' }),
       {
         onFile: async (file) => {
-          for await (const piece of file) {
-            read += piece.length
+          for await (const chunk of file) {
+            read += chunk.length
             await Promise.resolve()
             expect(input.taken - read).toBeLessThan(3000)
           }
@@ -260,11 +270,11 @@ describe('onFile of FieldStorage', () => {
 })
 
 it('FieldStorage loads the parser of multipart and temporary files only when needed', async () => {
-  const place = join(tempDir, 'package')
-  cpSync('dist/src', place, { recursive: true })
-  writeFileSync(join(place, 'package.json'), '{"type":"module"}')
-  for (const name of ['multipart', 'temp-files']) rmSync(join(place, `chunks/${name}.js`))
-  const url: string = pathToFileURL(join(place, 'exports/forms.js')).href
+  const copy = join(tempDir, 'package')
+  cpSync('dist/src', copy, { recursive: true })
+  writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
+  for (const name of ['multipart', 'temp-files']) rmSync(join(copy, `chunks/${name}.js`))
+  const url: string = pathToFileURL(join(copy, 'exports/forms.js')).href
   const forms: unknown = await import(/* @vite-ignore */ url)
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same module, built
   const { FieldStorage: Built } = forms as { FieldStorage: typeof FieldStorage }

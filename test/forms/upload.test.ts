@@ -48,14 +48,14 @@ closeOnSignals(await new FastCGIHandler({ listen }).run(application))
 console.log('listening')
 `
 
-const folder = temporaryDirectory()
-const socket = join(folder.path, 'socket')
-const uploads = join(folder.path, 'uploads')
+const directory = temporaryDirectory()
+const socket = join(directory.path, 'socket')
+const uploads = join(directory.path, 'uploads')
 let child: Running
 
 beforeAll(async () => {
   mkdirSync(uploads)
-  const script = await bundle(folder.path, 'uploads', SOURCE)
+  const script = await bundle(directory.path, 'uploads', SOURCE)
   child = start(process.execPath, ['--expose-gc', script], {
     env: { SOCKET: socket, UPLOADS: uploads },
   })
@@ -65,7 +65,7 @@ beforeAll(async () => {
 afterAll(async () => {
   child.process.kill('SIGTERM')
   const { code } = await child.ended
-  folder.remove()
+  directory.remove()
   expect(code).toBe(0)
 })
 
@@ -82,7 +82,7 @@ const HEAD = Buffer.from(`${field('before')}first${field('file', '; filename="la
 const TAIL = Buffer.from(`${field('after')}last\r\n--X-X--\r\n`)
 
 /** Each line resembles a boundary. A record holds at most 65,535 bytes. */
-const PIECE = Buffer.alloc(
+const CHUNK = Buffer.alloc(
   65_520,
   '\r\n--X-Y\r\n--X-\r\n\n-X-X\r\n0123456789abcdef\0\x80\xff',
   'latin1',
@@ -90,8 +90,8 @@ const PIECE = Buffer.alloc(
 
 /** Posts a file of at least `size` bytes; resolves to the head and body of the response, and the size. */
 async function upload(path: string, size: number): Promise<{ text: string; sent: number }> {
-  const count = Math.ceil(size / PIECE.length)
-  const sent = count * PIECE.length
+  const count = Math.ceil(size / CHUNK.length)
+  const sent = count * CHUNK.length
   const length = HEAD.length + sent + TAIL.length
   const peer = new Peer(socket)
   peer.send(
@@ -105,9 +105,9 @@ async function upload(path: string, size: number): Promise<{ text: string; sent:
   )
   const end = { seen: false }
   const ended = peer.until(endOf(1)).then(() => (end.seen = true))
-  const piece = record(5, 1, PIECE)
+  const chunk = record(5, 1, CHUNK)
   for (let i = 0; i < count && !end.seen; i += 1) {
-    if (!peer.socket.write(piece)) await Promise.race([once(peer.socket, 'drain'), ended])
+    if (!peer.socket.write(chunk)) await Promise.race([once(peer.socket, 'drain'), ended])
   }
   peer.send(record(5, 1, TAIL), record(5, 1))
   await ended

@@ -451,7 +451,7 @@ describe('An error', () => {
     ['a string', 'text', "'text'"],
     ['control characters', new Error('a\r\x1b[2Jb'), 'a\\x0d\\x1b[2Jb'],
   ]
-  const places: [string, (error: unknown) => Application][] = [
+  const steps: [string, (error: unknown) => Application][] = [
     [
       'in the application',
       (error) => () => {
@@ -484,7 +484,7 @@ describe('An error', () => {
         },
     ],
   ]
-  const everywhere = places.flatMap(([where, make]) =>
+  const everywhere = steps.flatMap(([where, make]) =>
     thrown.map(([what, error, log]) => [what, where, make(error), log] as const),
   )
 
@@ -672,9 +672,9 @@ describe('An error', () => {
       throw new PeerError('PORTICO_DISCONNECTED', 'gone')
     }
     for (const body of [['x'], new Set(['x']), [], 'x', new Set(['x', 5])]) {
-      for (const place of ['wait', 'last'] as const) {
+      for (const property of ['wait', 'last'] as const) {
         const handler = new RecordingHandler()
-        handler[place] = gone
+        handler[property] = gone
         await handler.run(respondWith(body))
         expect(handler.errors.replace(/^GET \/: ApplicationError[^]*/, '')).toBe('')
       }
@@ -727,10 +727,10 @@ describe('The body is closed exactly once', () => {
   })
 
   test.each(['an error in the transport', 'a client that has gone'])('after %s', async (what) => {
-    for (const place of ['wait', 'last'] as const) {
+    for (const property of ['wait', 'last'] as const) {
       const body = twoChunks()
       const handler = new RecordingHandler()
-      handler[place] = () => {
+      handler[property] = () => {
         throw what === 'a client that has gone'
           ? new PeerError('PORTICO_DISCONNECTED', '')
           : Error()

@@ -23,12 +23,12 @@ const chunks: Readonly<Record<string, Chunk>> = {
 }
 const ways = ['array', 'generator', 'async generator', 'write'] as const
 
-interface Answer {
+interface Sent {
   readonly chunks: readonly Chunk[]
   readonly way: (typeof ways)[number]
   readonly declared: boolean
 }
-const answers: Answer[] = Object.values(chunks).flatMap((first) =>
+const responses: Sent[] = Object.values(chunks).flatMap((first) =>
   Object.values(chunks).flatMap((second) =>
     ways.flatMap((way) =>
       [false, true].map((declared) => ({ chunks: [first, second], way, declared })),
@@ -40,7 +40,7 @@ const bytesOf = (list: readonly Chunk[]): Buffer =>
   Buffer.concat(list.map((chunk) => Buffer.from(chunk as string)))
 
 const application: Application = (environ, startResponse) => {
-  const { chunks: list, way, declared } = answers[Number(environ.QUERY_STRING)]!
+  const { chunks: list, way, declared } = responses[Number(environ.QUERY_STRING)]!
   const headers: HeaderList = [['X-Bytes', BYTES]]
   if (declared) headers.push(['Content-Length', String(bytesOf(list).length)])
   const write = startResponse(`200 ${BYTES}`, headers)
@@ -80,7 +80,7 @@ async function ask(port: number, method: string, index: number): Promise<string>
   const socket = connect(port, '127.0.0.1').setEncoding('latin1')
   socket.write(`${method} /?${index} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
   let text = ''
-  for await (const piece of socket) text += piece as string
+  for await (const received of socket) text += received as string
   return text
 }
 
@@ -100,19 +100,19 @@ it.each(
     ['GET', 'HEAD'].map((method) => ({ server, method, port })),
   ),
 )('$server sends the bytes of every head and body for $method', async ({ port, method }) => {
-  for (const [index, { chunks: list, way, declared }] of answers.entries()) {
+  for (const [index, { chunks: list, way, declared }] of responses.entries()) {
     const text = await ask(port(), method, index)
     const end = text.indexOf('\r\n\r\n')
     const head = text.slice(0, end + 2)
     const body = text.slice(end + 4)
     const chunked = method === 'GET' && /^transfer-encoding: chunked\r$/im.test(head)
-    const answer = { list, way, declared, status: head.slice(0, head.indexOf('\r')) }
+    const response = { list, way, declared, status: head.slice(0, head.indexOf('\r')) }
     expect({
-      ...answer,
+      ...response,
       bytes: /^x-bytes: (.*)\r$/im.exec(head)?.[1],
       body: chunked ? unchunked(body) : body,
     }).toEqual({
-      ...answer,
+      ...response,
       status: `HTTP/1.1 200 ${BYTES}`,
       bytes: BYTES,
       body: method === 'HEAD' ? '' : bytesOf(list).toString('latin1'),

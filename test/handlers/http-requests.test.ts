@@ -38,12 +38,12 @@ function portOf(address: GatewayServer['address'] | null): number {
 
 /** A connection that has sent `bytes` and collects what comes. */
 function client(port: number, bytes: string): { socket: Socket; text: () => string } {
-  const pieces: Buffer[] = []
+  const chunks: Buffer[] = []
   socket = connect(port, '127.0.0.1')
-  socket.on('data', (piece: Buffer) => pieces.push(piece))
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
   socket.on('error', () => {})
   socket.write(bytes, 'latin1')
-  return { socket, text: () => Buffer.concat(pieces).toString('latin1') }
+  return { socket, text: () => Buffer.concat(chunks).toString('latin1') }
 }
 
 /** What the server sends in response to `bytes` until it closes. */
@@ -149,10 +149,10 @@ describe('An ambiguous request:', () => {
     ['CONNECT', '501 Not Implemented', request('CONNECT a:80 HTTP/1.1')],
   ])('%s is refused, and its connection closed', async (_, status, bytes) => {
     const port = await serve(reader)
-    const answer = await ask(port, bytes)
-    expect(answer.split('\r\n')[0]).toBe(`HTTP/1.1 ${status}`)
-    expect(answer).toContain('\r\nConnection: close\r\n')
-    expect(answer.match(/HTTP\/1\.1/g)).toHaveLength(1)
+    const response = await ask(port, bytes)
+    expect(response.split('\r\n')[0]).toBe(`HTTP/1.1 ${status}`)
+    expect(response).toContain('\r\nConnection: close\r\n')
+    expect(response.match(/HTTP\/1\.1/g)).toHaveLength(1)
   })
 
   test('chunked in upper case is not ambiguous, and is decoded', async () => {
@@ -170,8 +170,10 @@ describe('An ambiguous request:', () => {
       const { HTTP_HOST, PATH_INFO, QUERY_STRING } = environ
       return [JSON.stringify([HTTP_HOST, PATH_INFO, QUERY_STRING])]
     })
-    const answer = await ask(port, request(line, 'Connection: close'))
-    expect(answer.slice(answer.indexOf('\r\n\r\n') + 4)).toBe(JSON.stringify([host, path, query]))
+    const response = await ask(port, request(line, 'Connection: close'))
+    expect(response.slice(response.indexOf('\r\n\r\n') + 4)).toBe(
+      JSON.stringify([host, path, query]),
+    )
   })
 })
 
@@ -188,11 +190,11 @@ describe('Pipelined requests', () => {
       startResponse('200 OK', [])
       return [`response to ${environ.PATH_INFO}.`]
     })
-    const answers = await ask(
+    const responses = await ask(
       port,
       request('GET /1 HTTP/1.1') + request('GET /2 HTTP/1.1') + refused,
     )
-    const [first, second, third, ...more] = answers.split(/(?=HTTP\/1\.1 )/)
+    const [first, second, third, ...more] = responses.split(/(?=HTTP\/1\.1 )/)
     expect(first).toMatch(/response to \/1\.$/)
     expect(second).toMatch(/response to \/2\.$/)
     expect([third, ...more]).toEqual(['HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'])
@@ -204,13 +206,13 @@ describe('Pipelined requests', () => {
       startResponse('200 OK', [['Date', 'now']])
       return [`response to ${environ.PATH_INFO}.`]
     })
-    const answers = await ask(
+    const responses = await ask(
       port,
       request('GET /1 HTTP/1.1') +
         request('HEAD /2 HTTP/1.1') +
         request('GET /3 HTTP/1.1', 'Connection: close'),
     )
-    const [first, second, third] = answers.split(/(?=HTTP\/1\.1 200 OK)/)
+    const [first, second, third] = responses.split(/(?=HTTP\/1\.1 200 OK)/)
     expect(first).toMatch(/response to \/1\.$/)
     expect(second).toMatch(/\r\nContent-Length: 15\r\n[^]*\r\n\r\n$/)
     expect(third).toMatch(/response to \/3\.$/)
@@ -222,11 +224,11 @@ describe('Pipelined requests', () => {
       startResponse('200 OK', [['Content-Length', environ.PATH_INFO === '/1' ? '4' : '40']])
       yield 'abcd'
     })
-    const answers = await ask(
+    const responses = await ask(
       port,
       request('GET /1 HTTP/1.1') + request('GET /2 HTTP/1.1') + request('GET /3 HTTP/1.1'),
     )
-    expect(answers.match(/Content-Length: 40?\r\n|abcd/g)).toEqual([
+    expect(responses.match(/Content-Length: 40?\r\n|abcd/g)).toEqual([
       'Content-Length: 4\r\n',
       'abcd',
       'Content-Length: 40\r\n',
@@ -308,22 +310,22 @@ test('An unread request body does not truncate a response that the client reads 
   let received = 0
   open.write(request('POST / HTTP/1.1', 'Content-Length: 1000'))
   await sleep(2_500) // The client reads the response late.
-  open.on('data', (piece: Buffer) => (received += piece.length)).resume()
+  open.on('data', (chunk: Buffer) => (received += chunk.length)).resume()
   await new Promise((resolve) => open.once('close', resolve))
   expect(received).toBeGreaterThan(size)
 })
 
 test('The last response is not lost because of an unread request body', async () => {
-  const answered: string[] = []
+  const reached: string[] = []
   const port = await serve((environ, startResponse) => {
-    answered.push(environ.PATH_INFO)
+    reached.push(environ.PATH_INFO)
     return hello(environ, startResponse)
   })
   const open = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).setEncoding('latin1')
   socket = open
   let text = ''
   const errors: Error[] = []
-  open.on('data', (piece: string) => (text += piece))
+  open.on('data', (chunk: string) => (text += chunk))
   open.on('error', (error) => errors.push(error))
   open.write(request('POST /1 HTTP/1.1', 'Connection: close', 'Content-Length: 2000'))
   await eventually(() => text.endsWith('hello'))
@@ -334,15 +336,15 @@ test('The last response is not lost because of an unread request body', async ()
   open.end(request('GET /2 HTTP/1.1'))
   await eventually(() => open.destroyed)
   expect(errors).toEqual([])
-  expect(answered).toEqual(['/1'])
+  expect(reached).toEqual(['/1'])
 })
 
 test('An HTTP/1.0 connection is closed after the response, even if the client asks to keep it alive', async () => {
   const port = await serve(hello)
-  const answer = await ask(port, request('GET / HTTP/1.0', 'Connection: keep-alive'))
-  expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
-  expect(answer).toContain('\r\nConnection: close\r\n')
-  expect(answer).toMatch(/hello$/)
+  const response = await ask(port, request('GET / HTTP/1.0', 'Connection: keep-alive'))
+  expect(response).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  expect(response).toContain('\r\nConnection: close\r\n')
+  expect(response).toMatch(/hello$/)
 })
 
 test('A server whose start() is called twice at once listens once', async () => {

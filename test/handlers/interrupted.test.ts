@@ -56,52 +56,54 @@ afterAll(async () => {
 
 /** Reads 100 bytes at least, has the writer interrupted, and reads the rest. */
 async function readAll(stream: Readable, interrupt: () => Promise<unknown>): Promise<Buffer> {
-  const pieces: Buffer[] = []
+  const chunks: Buffer[] = []
   let size = 0
   while (size < 100) {
-    const [piece] = (await once(stream, 'data')) as [Buffer]
+    const [chunk] = (await once(stream, 'data')) as [Buffer]
     stream.pause()
-    pieces.push(piece)
-    size += piece.length
+    chunks.push(chunk)
+    size += chunk.length
     if (size < 100) stream.resume()
   }
   await interrupt()
-  stream.on('data', (piece: Buffer) => pieces.push(piece)).resume()
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk)).resume()
   await once(stream, 'end')
-  return Buffer.concat(pieces)
+  return Buffer.concat(chunks)
 }
 
-const behindHead = (bytes: Buffer) => bytes.subarray(bytes.indexOf('\r\n\r\n') + 4)
+const afterHead = (bytes: Buffer) => bytes.subarray(bytes.indexOf('\r\n\r\n') + 4)
 
 /** A comparison by expect() would print 32 MiB. */
 const isWhole = (body: Buffer) => body.equals(Buffer.alloc(SIZE, 'x'))
 
-test.each<[gateway: string, place: () => object, request: Buffer, body: (all: Buffer) => Buffer]>([
+test.each<[gateway: string, address: () => object, request: Buffer, body: (all: Buffer) => Buffer]>(
   [
-    'makeServer',
-    () => ({ port, host: '127.0.0.1' }),
-    Buffer.from('GET / HTTP/1.0\r\n\r\n'),
-    behindHead,
+    [
+      'makeServer',
+      () => ({ port, host: '127.0.0.1' }),
+      Buffer.from('GET / HTTP/1.0\r\n\r\n'),
+      afterHead,
+    ],
+    [
+      'SCGI',
+      () => ({ path: join(directory.path, 'scgi') }),
+      Buffer.from(encodeRequest(['REQUEST_METHOD', 'GET', 'SCRIPT_NAME', ''], 0)),
+      afterHead,
+    ],
+    [
+      'FastCGI',
+      () => ({ path: join(directory.path, 'fastcgi') }),
+      Buffer.concat([begin(1, 1, false), params(1, '/'), record(5, 1)]),
+      (all) => {
+        const stdout = events(all).flatMap((event) => (event.type === 'stdout' ? [event.data] : []))
+        return afterHead(Buffer.concat(stdout))
+      },
+    ],
   ],
-  [
-    'SCGI',
-    () => ({ path: join(directory.path, 'scgi') }),
-    Buffer.from(encodeRequest(['REQUEST_METHOD', 'GET', 'SCRIPT_NAME', ''], 0)),
-    behindHead,
-  ],
-  [
-    'FastCGI',
-    () => ({ path: join(directory.path, 'fastcgi') }),
-    Buffer.concat([begin(1, 1, false), params(1, '/'), record(5, 1)]),
-    (all) => {
-      const stdout = events(all).flatMap((event) => (event.type === 'stdout' ? [event.data] : []))
-      return behindHead(Buffer.concat(stdout))
-    },
-  ],
-])(
+)(
   '%s sends a large response completely although signals interrupt it',
-  async (_gateway, place, request, body) => {
-    const socket = connect(place() as { path: string })
+  async (_gateway, address, request, body) => {
+    const socket = connect(address() as { path: string })
     socket.write(request)
     const all = await readAll(socket, async () => {
       for (const _ of 'abc') {
@@ -132,7 +134,7 @@ test('A CGI script writes a large response to a pipe completely although signals
       await sleep(20)
     }
   })
-  expect(isWhole(behindHead(all))).toBe(true)
+  expect(isWhole(afterHead(all))).toBe(true)
   if (writer.exitCode === null && writer.signalCode === null) await once(writer, 'exit')
   expect([writer.exitCode, writer.signalCode]).toEqual([0, null])
 })

@@ -52,18 +52,18 @@ async function ask(application: Application, target = '/', headers: HeaderList =
 }
 
 /** What the server sends in response to bytes until it closes. */
-async function raw(place: { host: string; port: number }, bytes: string): Promise<string> {
-  const socket = connect(place)
-  let answer = ''
-  socket.setEncoding('latin1').on('data', (text: string) => (answer += text))
+async function raw(bound: { host: string; port: number }, bytes: string): Promise<string> {
+  const socket = connect(bound)
+  let response = ''
+  socket.setEncoding('latin1').on('data', (text: string) => (response += text))
   socket.end(bytes, 'latin1')
   await once(socket, 'close')
-  return answer
+  return response
 }
 
 test('the head has the status, then Server, then the headers in order, then Content-Length', async () => {
-  const place = await serve(hello, { validate: false })
-  expect(await raw(place, 'GET / HTTP/1.0\r\n\r\n')).toBe(
+  const bound = await serve(hello, { validate: false })
+  expect(await raw(bound, 'GET / HTTP/1.0\r\n\r\n')).toBe(
     `HTTP/1.1 200 OK\r\nServer: Portico\r\nContent-Type: text/plain\r\nDate: ${DATE}\r\n` +
       'Content-Length: 13\r\nConnection: close\r\n\r\nHello, world!',
   )
@@ -86,23 +86,23 @@ test('the path is decoded, repeated headers are joined, and spaces around values
 })
 
 test('makeServer refuses lines that end in a bare LF', async () => {
-  const place = await serve(hello)
-  expect(await raw(place, 'GET / HTTP/1.0\n\n')).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
+  const bound = await serve(hello)
+  expect(await raw(bound, 'GET / HTTP/1.0\n\n')).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
 })
 
 test('a request line that is too long is refused, and the server keeps running', async () => {
-  const place = await serve(hello)
-  const answer = await raw(place, `GET /${'x'.repeat(65_537)} HTTP/1.0\r\n\r\n`)
-  expect(answer).toMatch(/^HTTP\/1\.1 414 URI Too Long\r\n/)
-  expect((await httpRequest(place)).status).toBe(200)
+  const bound = await serve(hello)
+  const response = await raw(bound, `GET /${'x'.repeat(65_537)} HTTP/1.0\r\n\r\n`)
+  expect(response).toMatch(/^HTTP\/1\.1 414 URI Too Long\r\n/)
+  expect((await httpRequest(bound)).status).toBe(200)
 })
 
 test('the application’s Date is kept, and the access log reports what was sent', async () => {
   const lines: string[] = []
   const logged = accessLog(dated, { format: 'common', write: (line) => lines.push(line) })
-  const place = await serve(logged, { validate: true })
+  const bound = await serve(logged, { validate: true })
   // The validator hides the length of the body, so the end of the connection ends it.
-  expect(await raw(place, 'GET / HTTP/1.0\r\n\r\n')).toBe(
+  expect(await raw(bound, 'GET / HTTP/1.0\r\n\r\n')).toBe(
     'HTTP/1.1 200 OK\r\nServer: Portico\r\nContent-Type: text/plain; charset=utf-8\r\n' +
       'Date: Wed, 24 Dec 2008 13:29:32 GMT\r\nConnection: close\r\n\r\ndata',
   )
@@ -166,18 +166,18 @@ test('handleRequest() serves one request with the given class and closes', async
   server = makeServer('127.0.0.1', 0, hello, { requestHandler: Named })
   const handled = server.handleRequest()
   await expect.poll(() => server?.address).not.toBe(null)
-  const place = server.address as { host: string; port: number }
-  expect((await httpRequest(place)).body.toString()).toBe('Hello, world!')
+  const bound = server.address as { host: string; port: number }
+  expect((await httpRequest(bound)).body.toString()).toBe('Hello, world!')
   await handled
-  await expect(httpRequest(place)).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
+  await expect(httpRequest(bound)).rejects.toMatchObject({ code: 'PORTICO_DISCONNECTED' })
 })
 
 test('serveForever() serves until close()', async () => {
   server = makeServer('127.0.0.1', 0, hello)
   const served = server.serveForever()
   await expect.poll(() => server?.address).not.toBe(null)
-  const place = server.address as { host: string; port: number }
-  for (let i = 0; i < 3; i += 1) expect((await httpRequest(place)).status).toBe(200)
+  const bound = server.address as { host: string; port: number }
+  for (let i = 0; i < 3; i += 1) expect((await httpRequest(bound)).status).toBe(200)
   await server.close()
   await served
   expect(server.address).toBe(null)

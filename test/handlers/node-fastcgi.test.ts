@@ -41,9 +41,9 @@ async function serve(app: Application, options: NodeFastCGIOptions = {}): Promis
 }
 
 function newDirectory(): string {
-  const folder = temporaryDirectory()
-  closers.push(folder.remove)
-  return folder.path
+  const directory = temporaryDirectory()
+  closers.push(directory.remove)
+  return directory.path
 }
 
 /** A web server whose connection ends with the test. */
@@ -102,8 +102,8 @@ describe('A request to NodeFastCGIHandler', () => {
 
 describe('A server of NodeFastCGIHandler', () => {
   it('explains how to install node-fastcgi if it is missing', async () => {
-    const folder = newDirectory()
-    const [input, file] = [join(folder, 'in.ts'), join(folder, 'out.mjs')]
+    const directory = newDirectory()
+    const [input, file] = [join(directory, 'in.ts'), join(directory, 'out.mjs')]
     writeFileSync(
       input,
       `import { NodeFastCGIHandler } from ${JSON.stringify(absolute('handlers/node-fastcgi.ts'))}
@@ -112,7 +112,7 @@ describe('A server of NodeFastCGIHandler', () => {
        })`,
     )
     const build = await rolldown({ input, platform: 'node', external: ['node-fastcgi'] })
-    await build.write({ dir: folder, entryFileNames: 'out.mjs', format: 'esm' })
+    await build.write({ dir: directory, entryFileNames: 'out.mjs', format: 'esm' })
     await build.close()
     const { output } = await start(process.execPath, [file]).ended
     expect(output).toMatch(/^PORTICO_CONFIGURATION .*npm install node-fastcgi@2/)

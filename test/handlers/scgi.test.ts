@@ -160,7 +160,7 @@ describe('An SCGI connection', () => {
   })
 })
 
-const tell: Application = async (environ, startResponse) => {
+const describeRequest: Application = async (environ, startResponse) => {
   const body = await environ['wsgi.input'].read()
   startResponse('201 Created', [
     ['Set-Cookie', 'a=1'],
@@ -177,7 +177,7 @@ describe.each([
   const { available, hint } = installed(program)
 
   it.skipIf(!available)(`passes the request to the application${hint}`, async () => {
-    const server = await serve(tell)
+    const server = await serve(describeRequest)
     const to = server.address.kind === 'tcp' ? `127.0.0.1:${server.address.port}` : ''
     const web = await start({ mounts: [{ at: '/app', to, protocol: 'scgi' }] })
     closers.push(() => web.stop())

@@ -90,7 +90,7 @@ const { multiplex, ...options } = JSON.parse(process.env.PORTICO_TEST_OPTIONS)
 for (const [name, Handler] of Object.entries({
   fastcgi: FastCGIHandler, scgi: SCGIHandler, http: HTTPHandler,
 })) {
-  const listen = 'unix:' + process.env.PORTICO_TEST_FOLDER + '/' + name
+  const listen = 'unix:' + process.env.PORTICO_TEST_DIRECTORY + '/' + name
   const own = name === 'fastcgi' && multiplex !== undefined ? { multiplex } : {}
   closeOnSignals(await new Handler({ listen, ...options, ...own }).run(application))
 }
@@ -111,7 +111,7 @@ export async function startTarget(
   const directory = temporaryDirectory()
   const script = await bundle(directory.path, 'target', SOURCE)
   const env = {
-    PORTICO_TEST_FOLDER: directory.path,
+    PORTICO_TEST_DIRECTORY: directory.path,
     PORTICO_TEST_OPTIONS: JSON.stringify(options),
     NODE_OPTIONS: '',
     NODE_EXTRA_CA_CERTS: '',

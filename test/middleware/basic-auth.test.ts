@@ -18,7 +18,7 @@ async function ask(authorization: string | undefined, options: BasicAuthOptions 
   return runCgi(basicAuth(whoAmI, options), '/', variables)
 }
 
-it.each<[what: string, authorization: string | undefined, answer: string | null]>([
+it.each<[what: string, authorization: string | undefined, expectedUser: string | null]>([
   ['a password with a colon', `Basic ${base64('ada:love:lace')}`, 'ada Basic'],
   ['any case, and spaces', `bASIC   ${base64('ada:love:lace')}`, 'ada Basic'],
   ['UTF-8', `Basic ${base64('grün:pässword')}`, 'gr\xc3\xbcn Basic'],
@@ -35,12 +35,12 @@ it.each<[what: string, authorization: string | undefined, answer: string | null]
   ['text after the credentials', `Basic ${base64('ada:love:lace')} x`, null],
   ['a control character', `Basic ${base64('ada:love:lace\n')}`, null],
   ['a NUL in the name', `Basic ${base64('a\0da:love:lace')}`, null],
-])('basicAuth accepts or refuses %s', async (_what, authorization, answer) => {
+])('basicAuth accepts or refuses %s', async (_what, authorization, expectedUser) => {
   const response = await ask(authorization)
   expect(brief(response)).toEqual(
-    answer === null ? ['401 Unauthorized', 'Unauthorized\n'] : [OK, answer],
+    expectedUser === null ? ['401 Unauthorized', 'Unauthorized\n'] : [OK, expectedUser],
   )
-  const challenge = answer === null ? 'Basic realm="Restricted", charset="UTF-8"' : undefined
+  const challenge = expectedUser === null ? 'Basic realm="Restricted", charset="UTF-8"' : undefined
   expect(valueOf(response, 'WWW-Authenticate')).toBe(challenge)
 })
 

@@ -14,7 +14,7 @@ import { addressOf } from '../fixtures/gateways.ts'
 import { makeEnviron, OK } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
-const answering =
+const respondingWith =
   (status: string, headers: HeaderList, body: () => Body | Promise<Body>): Application =>
   (_environ, startResponse) => {
     startResponse(status, headers)
@@ -55,7 +55,7 @@ describe('contentLength', () => {
     ['a 204', '204 No Content', [], () => [], undefined],
     ['a response that has one', OK, [['content-length', '1']], () => ['é'], '1'],
   ])('announces the length of %s', async (_what, status, headers, body, length) => {
-    const [, announced] = await headOf(contentLength(answering(status, headers, body)))
+    const [, announced] = await headOf(contentLength(respondingWith(status, headers, body)))
     const values = announced.filter(([name]) => name.toLowerCase() === 'content-length')
     expect(values.map(([, value]) => value)).toEqual(length === undefined ? [] : [length])
   })
@@ -63,7 +63,7 @@ describe('contentLength', () => {
 
 describe('head', () => {
   it.each(GATEWAYS)('sends no body and keeps its length over %s', async (gateway) => {
-    const app = head(answering(OK, [['Content-Length', '11']], () => ['Hello world']))
+    const app = head(respondingWith(OK, [['Content-Length', '11']], () => ['Hello world']))
     await through(gateway, app, async (ask) => {
       const response = await ask({ method: 'HEAD', target: '/' })
       expect([response.body.length, valueOf(response, 'Content-Length')]).toEqual([0, '11'])
@@ -78,7 +78,7 @@ describe('head', () => {
     ['an empty array', () => [], undefined],
     ['a generator', () => (function* () {})(), undefined],
   ])('announces the length of %s, and contentLength adds none', async (_what, body, length) => {
-    const app = contentLength(head(answering(OK, [], body)))
+    const app = contentLength(head(respondingWith(OK, [], body)))
     const response = await runCgi(app, { method: 'HEAD', target: '/' })
     expect(valueOf(response, 'Content-Length')).toBe(length)
   })
@@ -92,7 +92,7 @@ describe('head', () => {
       },
       close: () => void log.push('closed'),
     }
-    const result = await head(answering(OK, [], () => body))(
+    const result = await head(respondingWith(OK, [], () => body))(
       makeEnviron({ REQUEST_METHOD: 'HEAD' }),
       () => async () => {},
     )
@@ -165,7 +165,7 @@ describe('conditionalGet', () => {
     ],
     ['nothing', [], full, 200],
   ])('compares %s', async (_what, request, headers, code) => {
-    const app = conditionalGet(answering(OK, headers, () => ['body']))
+    const app = conditionalGet(respondingWith(OK, headers, () => ['body']))
     for (const method of ['GET', 'HEAD']) {
       const response = await runCgi(app, { method, target: '/', headers: request })
       expect(response.status.slice(0, 3)).toBe(String(code))
@@ -179,7 +179,7 @@ describe('conditionalGet', () => {
     ['GET', '206 Partial Content'],
     ['GET', '404 Not Found'],
   ])('does not change %s with %s', async (method, status) => {
-    const app = conditionalGet(answering(status, full, () => ['body']))
+    const app = conditionalGet(respondingWith(status, full, () => ['body']))
     const headers: HeaderList = [['If-None-Match', '"a"']]
     expect((await runCgi(app, { method, target: '/', headers })).status).toBe(status)
   })
@@ -196,7 +196,7 @@ describe('conditionalGet', () => {
         ...full,
       ]
       const request = { target: '/', headers: [['If-None-Match', '"a"']] as HeaderList }
-      const app = conditionalGet(answering(OK, headers, () => ['body']))
+      const app = conditionalGet(respondingWith(OK, headers, () => ['body']))
       const response = await through(gateway, app, (ask) => ask(request))
       const names = new Set(['date', 'server', 'connection', 'keep-alive'])
       const kept = response.headers.filter(([name]) => !names.has(name.toLowerCase()))
@@ -206,7 +206,7 @@ describe('conditionalGet', () => {
 
   it('takes linear time for a list of many quotes', async () => {
     const headers: HeaderList = [['If-None-Match', '"'.repeat(50_001)]]
-    const app = conditionalGet(answering(OK, full, () => ['body']))
+    const app = conditionalGet(respondingWith(OK, full, () => ['body']))
     expect((await runCgi(app, { target: '/', headers })).status).toBe(OK)
   })
 })
@@ -252,7 +252,7 @@ describe('bodyLimit', () => {
   /** Sends a chunked body; each chunk waits until the one before was read. */
   async function chunked(
     application: Application,
-    pieces: Iterable<string> | AsyncIterable<string>,
+    texts: Iterable<string> | AsyncIterable<string>,
   ) {
     const server = await new HTTPHandler({ listen: '127.0.0.1:0' }).run(application)
     closers.push(() => server.close())
@@ -261,17 +261,17 @@ describe('bodyLimit', () => {
     return connection.request({
       method: 'POST',
       headers: [['Transfer-Encoding', 'chunked']],
-      body: pieces,
+      body: texts,
     })
   }
 
-  it.each<[pieces: string[], status: number, body: string]>([
+  it.each<[texts: string[], status: number, body: string]>([
     [['12', '345'], 200, '12345'],
     [['12', '345', '6'], 413, 'Content Too Large\n'],
     [['123456'], 413, 'Content Too Large\n'],
     [[], 200, ''],
-  ])('counts a body without CONTENT_LENGTH: %j', async (pieces, status, body) => {
-    const response = await chunked(app, pieces)
+  ])('counts a body without CONTENT_LENGTH: %j', async (texts, status, body) => {
+    const response = await chunked(app, texts)
     expect([response.status, String(response.body)]).toEqual([status, body])
   })
 
@@ -305,7 +305,7 @@ describe('bodyLimit', () => {
 
   it('passes a chunk on before the next one arrives', async () => {
     const gate = new EventEmitter()
-    async function* pieces() {
+    async function* texts() {
       yield 'ab'
       await once(gate, 'read')
       yield 'cd'
@@ -318,7 +318,7 @@ describe('bodyLimit', () => {
       }
       return text
     })
-    expect(String((await chunked(bodyLimit(how, 5), pieces())).body)).toBe('ab.cd.')
+    expect(String((await chunked(bodyLimit(how, 5), texts())).body)).toBe('ab.cd.')
   })
 
   it('refuses again when the application reads again', async () => {

@@ -125,10 +125,10 @@ describe.each(functions)('The example of %s', (name) => {
     expect(list.length).toBeGreaterThan(0)
     await through(gateway, await load(example), async (ask) => {
       for (const { status, text, expected, ...request } of list) {
-        const answer = await ask(request)
-        expect([request.target, answer.status.slice(0, 3)]).toEqual([request.target, status])
-        if (text !== undefined) expect(brief(answer)[1].trimEnd()).toBe(text)
-        for (const [header, value] of expected) expect(valueOf(answer, header)).toBe(value)
+        const response = await ask(request)
+        expect([request.target, response.status.slice(0, 3)]).toEqual([request.target, status])
+        if (text !== undefined) expect(brief(response)[1].trimEnd()).toBe(text)
+        for (const [header, value] of expected) expect(valueOf(response, header)).toBe(value)
       }
     })
   })

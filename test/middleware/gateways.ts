@@ -60,22 +60,22 @@ export async function runCgi(
     ...variables,
   }
   for (const name in environ) if (environ[name] === undefined) delete environ[name]
-  const pieces: Buffer[] = []
+  const chunks: Buffer[] = []
   let errors = ''
   const handler = new BaseCGIHandler(
     new Input(bytesSource(bodyBytes(asked.body))),
-    { write: (bytes) => void pieces.push(Buffer.from(bytes)) },
+    { write: (bytes) => void chunks.push(Buffer.from(bytes)) },
     new ErrorLog((text) => (errors += text)),
     environ,
   )
   await handler.run(application)
-  const answer = parseCgiResponse(Buffer.concat(pieces))
-  const { status, headers, body } = answer
+  const response = parseCgiResponse(Buffer.concat(chunks))
+  const { status, headers, body } = response
   return {
     status,
     headers,
     body,
-    broken: body.length < (declaredLength(answer, asked.method) ?? 0),
+    broken: body.length < (declaredLength(response, asked.method) ?? 0),
     errors,
   }
 }

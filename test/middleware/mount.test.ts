@@ -7,7 +7,7 @@ import { OK, PLAIN } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through } from './gateways.ts'
 
 /** Responds with its name and the two paths. */
-const tell =
+const naming =
   (name: string): Application =>
   ({ SCRIPT_NAME, PATH_INFO }, startResponse) => {
     startResponse(OK, PLAIN)
@@ -15,17 +15,17 @@ const tell =
   }
 
 const map = mount({
-  '/': tell('root'),
-  '/foo': tell('foo'),
-  '/foobar/': tell('foobar'),
-  'http://bar.example.com/': tell('bar'),
-  'https://bar.example.com/foo': tell('bar-foo'),
-  'http://bar.example.com:8080/': tell('bar-8080'),
-  '/grün': tell('green'),
+  '/': naming('root'),
+  '/foo': naming('foo'),
+  '/foobar/': naming('foobar'),
+  'http://bar.example.com/': naming('bar'),
+  'https://bar.example.com/foo': naming('bar-foo'),
+  'http://bar.example.com:8080/': naming('bar-8080'),
+  '/grün': naming('green'),
 })
 
 describe('mount', () => {
-  it.each<[host: string, path: string, answer: string]>([
+  it.each<[host: string, path: string, expected: string]>([
     ['localhost', '/', 'root |/'],
     ['localhost', '/foo', 'foo /foo|'],
     ['localhost', '/foo/', 'foo /foo|/'],
@@ -41,13 +41,13 @@ describe('mount', () => {
     ['bar.example.com:81', '/', 'bar |/'],
     ['bar.example.com:8080', '/foo', 'bar-8080 |/foo'],
     ['xbar.example.com', '/', 'root |/'],
-  ])('runs for %s%s the application %s', async (host, target, answer) => {
+  ])('runs for %s%s the application %s', async (host, target, expected) => {
     const { body } = await runCgi(map, { target, headers: [['Host', host]] })
-    expect(body.toString('utf8')).toBe(Buffer.from(answer).toString())
+    expect(body.toString('utf8')).toBe(Buffer.from(expected).toString())
   })
 
   it.each(GATEWAYS)('adds to its own mount point, over %s', async (gateway) => {
-    const nested = mount({ '/a': mount({ '/b': tell('b') }) })
+    const nested = mount({ '/a': mount({ '/b': naming('b') }) })
     await through(gateway, nested, async (ask) => {
       expect(brief(await ask('/a/b/c'))).toEqual([OK, 'b /a/b|/c'])
       expect(brief(await ask('/a/x'))).toEqual(['404 Not Found', 'Not Found\n'])
@@ -76,12 +76,15 @@ describe('mount', () => {
     ['http://[0:0:0:0:0:0:0:1]/', '[::1]:8080'],
     ['http://[::FFFF:7F00:1]:80/', '[::ffff:7f00:1]'],
   ])('finds the host of the key %s by Host: %s', async (key, HTTP_HOST) => {
-    const app = mount({ [key]: tell('it'), '/': tell('root') })
+    const app = mount({ [key]: naming('it'), '/': naming('root') })
     expect(brief(await runCgi(app, '/', { HTTP_HOST }))[1]).toBe('it |/')
   })
 
   it('uses the default port of the scheme for a Host without a port', async () => {
-    const app = mount({ 'http://a.example:80/': tell('80'), 'http://a.example:443/': tell('443') })
+    const app = mount({
+      'http://a.example:80/': naming('80'),
+      'http://a.example:443/': naming('443'),
+    })
     const ask = async (HTTP_HOST: string, variables: object) =>
       brief(await runCgi(app, '/', { HTTP_HOST, ...variables }))[1]
     for (const host of ['a.example', 'a.example:', 'A.example.:']) {
@@ -158,13 +161,13 @@ describe('mount', () => {
     'http://[::x]/',
     'http://a%zz/',
   ])('refuses the key %j', (key) => {
-    expect(() => mount({ [key]: tell('x') })).toThrow(ConfigurationError)
+    expect(() => mount({ [key]: naming('x') })).toThrow(ConfigurationError)
   })
 
   it('takes linear time for a path of slashes', async () => {
     const target = `/${'/'.repeat(60_000)}`
     const many = mount(
-      Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`/${i}`, tell('')])),
+      Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`/${i}`, naming('')])),
     )
     const variables = { PATH_INFO: target, REQUEST_URI: undefined }
     expect((await runCgi(many, '/', variables)).status).toBe('404 Not Found')
@@ -179,7 +182,7 @@ function asFastcgi(app: Application): Application {
   }
 }
 
-const answer =
+const expected =
   (status: string, text: string, log: string[] = []): Application =>
   (_environ, startResponse) => {
     log.push(text)
@@ -188,7 +191,7 @@ const answer =
   }
 
 describe('cascade', () => {
-  it.each<[statuses: string[], options: object | undefined, answered: string]>([
+  it.each<[statuses: string[], options: object | undefined, outcome: string]>([
     [['200 OK', '200 OK'], undefined, '200 OK 0'],
     [['404 Not Found', '200 OK'], undefined, '200 OK 1'],
     [['405 No', '404 Not Found', '403 Forbidden', '200 OK'], undefined, '403 Forbidden 2'],
@@ -196,18 +199,18 @@ describe('cascade', () => {
     [['500 Oops', '200 OK'], undefined, '500 Oops 0'],
     [['500 Oops', '404 Not Found', '200 OK'], { catch: [500] }, '404 Not Found 1'],
     [[], undefined, '404 Not Found Not Found\n'],
-  ])('of %j with %j responds with %s', async (statuses, options, answered) => {
-    const apps = statuses.map((status, index) => answer(status, String(index)))
+  ])('of %j with %j responds with %s', async (statuses, options, outcome) => {
+    const apps = statuses.map((status, index) => expected(status, String(index)))
     const { status, body } = await runCgi(cascade(apps, options), '/')
-    expect(`${status} ${String(body)}`).toBe(answered)
+    expect(`${status} ${String(body)}`).toBe(outcome)
   })
 
   it('closes an unused body before it calls the next application', async () => {
     const log: string[] = []
     const apps = [
-      answer('404 Not Found', 'a', log),
-      answer('404 No', 'b', log),
-      answer(OK, 'c', log),
+      expected('404 Not Found', 'a', log),
+      expected('404 No', 'b', log),
+      expected(OK, 'c', log),
     ]
     await runCgi(cascade(apps), '/')
     expect(log).toEqual(['a', 'a closed', 'b', 'b closed', 'c', 'c closed'])
@@ -248,8 +251,8 @@ describe('cascade', () => {
       'calls the next application after a 404 from %s, whatever kind that is',
       async (_what, app) => {
         for (const next of [
-          answer(OK, 'found'),
-          async (...request: Parameters<Application>) => answer(OK, 'found')(...request),
+          expected(OK, 'found'),
+          async (...request: Parameters<Application>) => expected(OK, 'found')(...request),
         ] as Application[]) {
           const response = await through(gateway, cascade([app, next]), (ask) => ask('/'))
           expect(brief(response)).toEqual([OK, 'found'])

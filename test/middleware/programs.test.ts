@@ -15,15 +15,15 @@ import { validator } from '../../src/validate/validator.ts'
 import { type Ask, brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-let folder: string
+let directory: string
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'portico-programs-'))
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-  vi.stubEnv('VISITS', join(folder, 'visits.db'))
+  directory = mkdtempSync(join(tmpdir(), 'portico-programs-'))
+  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
+  vi.stubEnv('VISITS', join(directory, 'visits.db'))
 })
 afterAll(() => {
   vi.unstubAllEnvs()
-  rmSync(folder, { recursive: true })
+  rmSync(directory, { recursive: true })
 })
 
 let copies = 0
@@ -43,9 +43,9 @@ async function load<T = object>(name: string): Promise<T & { application: Applic
     },
   })
   copies += 1
-  const place = join(folder, String(copies))
-  await bundle.write({ dir: place, entryFileNames: 'example.mjs', chunkFileNames: '[name].mjs' })
-  return import(pathToFileURL(join(place, 'example.mjs')).href)
+  const built = join(directory, String(copies))
+  await bundle.write({ dir: built, entryFileNames: 'example.mjs', chunkFileNames: '[name].mjs' })
+  return import(pathToFileURL(join(built, 'example.mjs')).href)
 }
 
 /** Asks with the cookies that were set. */

@@ -13,14 +13,14 @@ import { validator } from '../../src/validate/validator.ts'
 import { OK, PLAIN } from '../validate/harness.ts'
 import { brief, GATEWAYS, runCgi, through, valueOf } from './gateways.ts'
 
-let folder: string
+let directory: string
 let path: string
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'portico-ranges-'))
-  path = join(folder, 'file')
+  directory = mkdtempSync(join(tmpdir(), 'portico-ranges-'))
+  path = join(directory, 'file')
   writeFileSync(path, '0123456789')
 })
-afterAll(() => rmSync(folder, { recursive: true }))
+afterAll(() => rmSync(directory, { recursive: true }))
 
 const sending =
   (body: () => Body | Promise<Body>, headers: HeaderList = [], status = OK): Application =>
@@ -114,7 +114,7 @@ describe.each(sources)('With ranges over %s,', (_what, body, whole) => {
 
 describe.each(GATEWAYS)('over %s', (gateway) => {
   it('ranges sends the parts of a large file, one after the other', async () => {
-    const large = join(folder, `large-${gateway}`)
+    const large = join(directory, `large-${gateway}`)
     const content = Buffer.from(Array.from({ length: 300_000 }, (_, i) => i % 251))
     writeFileSync(large, content)
     const app = ranges(sending(async () => new FileWrapper(await open(large), { start: 0 })))
@@ -188,7 +188,7 @@ it('ranges ignores a Range with a weak tag in If-Range', async () => {
 })
 
 it('ranges leaves a file that cannot be opened to the handler', async () => {
-  const app = ranges(sending(() => new FileWrapper(createReadStream(join(folder, 'none')))))
+  const app = ranges(sending(() => new FileWrapper(createReadStream(join(directory, 'none')))))
   const response = await runCgi(app, { target: '/', headers: [['Range', 'bytes=2-4']] })
   expect(response.status).toBe('500 Internal Server Error')
   expect(response.errors).toContain('ENOENT')

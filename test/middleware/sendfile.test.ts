@@ -38,7 +38,7 @@ function fileAt(path: string, options: FileWrapperOptions = {}, close = () => {}
   return new FileWrapper({ read: () => content.shift(), close }, { path, ...options })
 }
 
-const answering =
+const respondingWith =
   (body: () => Body | Promise<Body>, headers: HeaderList = [], status = OK): Application =>
   (_environ, startResponse) => {
     startResponse(status, [['Content-Type', 'text/plain'], ...headers])
@@ -67,7 +67,7 @@ it.each<[path: string, options: SendfileOptions, value: string | undefined]>([
 ])('sendfile of %j with %j sends %j', async (path, options, value) => {
   const response = await runCgi(
     sendfile(
-      answering(() => fileAt(path)),
+      respondingWith(() => fileAt(path)),
       options,
     ),
     '/',
@@ -79,7 +79,7 @@ it.each<[path: string, options: SendfileOptions, value: string | undefined]>([
 describe.each(GATEWAYS)('over %s', (gateway) => {
   it('sendfile sends no body, and closes the file', async () => {
     let closed = 0
-    const app = answering(
+    const app = respondingWith(
       () => fileAt('/srv/files/a', {}, () => void (closed += 1)),
       [
         ['Content-Length', '4'],
@@ -112,7 +112,7 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
     ]
     const plain = await through(
       gateway,
-      answering(() => fileAt('/a')),
+      respondingWith(() => fileAt('/a')),
       (ask) => ask({ target: '/', headers }),
     )
     expect([plain.body.toString(), plain.headers.some(([name]) => /^x-/i.test(name))]).toEqual([
@@ -122,7 +122,7 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
     const switchedOn = await through(
       gateway,
       sendfile(
-        answering(() => fileAt('/a')),
+        respondingWith(() => fileAt('/a')),
         accel,
       ),
       (ask) => ask({ target: '/', headers }),
@@ -135,14 +135,17 @@ describe.each(GATEWAYS)('over %s', (gateway) => {
 })
 
 it.each<[what: string, app: Application, method?: string]>([
-  ['a part of a file', answering(() => fileAt('/a', { start: 1, length: 4 }))],
-  ['a file up to a length', answering(() => fileAt('/a', { length: 4 }))],
-  ['a file without a path', answering(() => new FileWrapper(Readable.from(['body'])))],
-  ['an array', answering(() => ['body'])],
-  ['another status', answering(() => fileAt('/a'), [], '404 Not Found')],
-  ['a part as the application sends it', answering(() => fileAt('/a'), [], '206 Partial Content')],
-  ['a compressed file', answering(() => fileAt('/a'), [['Content-Encoding', 'gzip']])],
-  ['a response to POST', answering(() => fileAt('/a')), 'POST'],
+  ['a part of a file', respondingWith(() => fileAt('/a', { start: 1, length: 4 }))],
+  ['a file up to a length', respondingWith(() => fileAt('/a', { length: 4 }))],
+  ['a file without a path', respondingWith(() => new FileWrapper(Readable.from(['body'])))],
+  ['an array', respondingWith(() => ['body'])],
+  ['another status', respondingWith(() => fileAt('/a'), [], '404 Not Found')],
+  [
+    'a part as the application sends it',
+    respondingWith(() => fileAt('/a'), [], '206 Partial Content'),
+  ],
+  ['a compressed file', respondingWith(() => fileAt('/a'), [['Content-Encoding', 'gzip']])],
+  ['a response to POST', respondingWith(() => fileAt('/a')), 'POST'],
   [
     'the chunks of write()',
     async (_environ, startResponse) => {
@@ -157,7 +160,7 @@ it.each<[what: string, app: Application, method?: string]>([
 })
 
 it('sendfile passes on the header of the application', async () => {
-  const app = answering(() => fileAt('/a'), [['X-Sendfile', '/b']])
+  const app = respondingWith(() => fileAt('/a'), [['X-Sendfile', '/b']])
   expect(valueOf(await runCgi(sendfile(app, xSendfile), '/'), 'X-Sendfile')).toBe('/b')
 })
 
@@ -165,7 +168,9 @@ it.each<[what: string, body: () => Body | Promise<Body>]>([
   ['a stream', () => new FileWrapper(createReadStream(FILE))],
   ['a FileHandle with its path', async () => new FileWrapper(await open(FILE), { path: FILE })],
 ])('sendfile passes on %s', async (_what, body) => {
-  expect(valueOf(await runCgi(sendfile(answering(body), xSendfile), '/'), 'X-Sendfile')).toBe(FILE)
+  expect(valueOf(await runCgi(sendfile(respondingWith(body), xSendfile), '/'), 'X-Sendfile')).toBe(
+    FILE,
+  )
 })
 
 it.each<unknown>([
@@ -179,7 +184,7 @@ it.each<unknown>([
 ])('sendfile refuses the options %j', (options) => {
   expect(() =>
     sendfile(
-      answering(() => []),
+      respondingWith(() => []),
       options as SendfileOptions,
     ),
   ).toThrow(ConfigurationError)
@@ -188,26 +193,26 @@ it.each<unknown>([
 const servers = [
   {
     program: 'nginx',
-    options: (folder: string): SendfileOptions => ({
+    options: (directory: string): SendfileOptions => ({
       header: 'X-Accel-Redirect',
-      map: { [folder]: '/protected files' },
+      map: { [directory]: '/protected files' },
     }),
-    start: (to: string, folder: string) =>
+    start: (to: string, directory: string) =>
       startNginx({
         mounts: [{ at: '/app', to }],
-        extra: `location "/protected files/" { internal; alias ${folder}/; }`,
+        extra: `location "/protected files/" { internal; alias ${directory}/; }`,
       }),
   },
   {
     program: 'lighttpd',
     options: (): SendfileOptions => ({ header: 'X-Sendfile' }),
-    start: (to: string, folder: string) =>
+    start: (to: string, directory: string) =>
       startLighttpd({
         mounts: [
           {
             at: '/app',
             to,
-            extra: `"x-sendfile" => "enable", "x-sendfile-docroot" => ("${folder}"),`,
+            extra: `"x-sendfile" => "enable", "x-sendfile-docroot" => ("${directory}"),`,
           },
         ],
       }),
@@ -215,11 +220,11 @@ const servers = [
   {
     program: 'apache2',
     options: (): SendfileOptions => unescaped,
-    start: (to: string, folder: string) =>
+    start: (to: string, directory: string) =>
       startApache({
         mounts: [{ at: '/app', to }],
         modules: ['xsendfile'],
-        extra: `XSendFile On\nXSendFilePath "${folder}"`,
+        extra: `XSendFile On\nXSendFilePath "${directory}"`,
       }),
   },
 ] as const
@@ -229,15 +234,15 @@ describe.each(servers)('sendfile with $program', ({ program, options, start }) =
   describe.skipIf(!available)(`passes files on${hint}`, () => {
     const names = ['plain.txt', 'a b%2f+?#.txt', 'grün.bin']
     const content = Buffer.from(Array.from({ length: 100_000 }, (_, i) => i % 251))
-    let folder: string
+    let directory: string
     let app: GatewayServer
     let server: WebServer
     let log = ''
 
     beforeAll(async () => {
-      folder = await makeDirectory()
-      mkdirSync(join(folder, 'files'))
-      for (const name of names) writeFileSync(join(folder, 'files', name), content)
+      directory = await makeDirectory()
+      mkdirSync(join(directory, 'files'))
+      for (const name of names) writeFileSync(join(directory, 'files', name), content)
       const files: Application = (environ, startResponse) => {
         const name = names[Number(environ.QUERY_STRING)]
         if (name === undefined) {
@@ -249,25 +254,25 @@ describe.each(servers)('sendfile with $program', ({ program, options, start }) =
           ['Content-Type', 'application/x-mine'],
           ['Content-Disposition', 'inline'],
         ])
-        const path = join(folder, 'files', name)
+        const path = join(directory, 'files', name)
         return new FileWrapper(
           { read: () => ((log += 'read '), ''), close: () => (log += 'closed ') },
           { path },
         )
       }
       const application = sendfile(
-        cascade([files, staticFiles(join(folder, 'files'))]),
-        options(join(folder, 'files')),
+        cascade([files, staticFiles(join(directory, 'files'))]),
+        options(join(directory, 'files')),
       )
       app = await new FastCGIHandler({ listen: '127.0.0.1:0' }).run(application)
       const { address } = app
       const port = address.kind === 'tcp' ? address.port : 0
-      server = await start(`127.0.0.1:${port}`, join(folder, 'files'))
+      server = await start(`127.0.0.1:${port}`, join(directory, 'files'))
     })
     afterAll(async () => {
       await server?.stop()
       await app?.close()
-      await rm(folder, { recursive: true, force: true })
+      await rm(directory, { recursive: true, force: true })
     })
 
     it.each(names.map((name, index) => [name, index] as const))(

@@ -321,8 +321,8 @@ it('staticFiles sends a precompressed file to clients that accept it', async () 
 
 it('staticFiles responds to a FIFO with a 404, and keeps serving', async () => {
   execFileSync('mkfifo', [join(root, 'fifo')])
-  const answers = [1, 2, 3, 4, 5].map(() => get('/fifo'))
-  for (const response of await Promise.all(answers)) expect(response.status).toBe('404 Not Found')
+  const requests = [1, 2, 3, 4, 5].map(() => get('/fifo'))
+  for (const response of await Promise.all(requests)) expect(response.status).toBe('404 Not Found')
   expect(brief(await get('/text.txt'))).toEqual([OK, text])
 })
 

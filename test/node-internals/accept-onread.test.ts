@@ -67,7 +67,7 @@ async function taking(): Promise<{ path: string; collectors: Collector[] }> {
   return { path, collectors }
 }
 
-function nobody(): undefined {}
+function noReceiver(): undefined {}
 
 async function open(path: string): Promise<Socket> {
   const socket = connect(path)
@@ -155,9 +155,9 @@ describe('Connections that takeConnections() has taken over', () => {
   })
 
   it('are left to Node if its internals are unknown', () => {
-    expect(takeConnections(createServer(), {}, nobody)).toBe(false)
-    for (const internals of [{}, { _handle: {} }, { _handle: { onconnection: nobody } }]) {
-      expect(takeConnections(internals as never, {}, nobody)).toBe(false)
+    expect(takeConnections(createServer(), {}, noReceiver)).toBe(false)
+    for (const internals of [{}, { _handle: {} }, { _handle: { onconnection: noReceiver } }]) {
+      expect(takeConnections(internals as never, {}, noReceiver)).toBe(false)
     }
   })
 })

@@ -70,8 +70,8 @@ export function merged(events: Iterable<object>): Flat[] {
       flat['data'] = flat['data'].toString(flat['type'] === 'reply' ? 'hex' : 'latin1')
     }
     const last = result.at(-1)
-    const isPiece = typeof flat['data'] === 'string' && flat['type'] !== 'reply'
-    if (isPiece && last?.['type'] === flat['type'] && last?.['id'] === flat['id']) {
+    const isChunk = typeof flat['data'] === 'string' && flat['type'] !== 'reply'
+    if (isChunk && last?.['type'] === flat['type'] && last?.['id'] === flat['id']) {
       last!['data'] = `${String(last!['data'])}${String(flat['data'])}`
     } else {
       result.push(flat)

@@ -20,36 +20,36 @@ const variables = fc.array(fc.tuple(name, fc.string({ maxLength: 200 }))).map(en
 const records = fc.oneof(
   fc
     .tuple(id, variables, bytes, padding)
-    .map(([of, params, body, behind]) =>
+    .map(([of, params, body, following]) =>
       Buffer.concat([
-        begin(of, 1, true, behind),
-        record(4, of, params.subarray(0, params.length >> 1), behind),
-        record(4, of, params.subarray(params.length >> 1), behind),
-        record(4, of, '', behind),
-        record(5, of, body, behind),
-        record(5, of, '', behind),
+        begin(of, 1, true, following),
+        record(4, of, params.subarray(0, params.length >> 1), following),
+        record(4, of, params.subarray(params.length >> 1), following),
+        record(4, of, '', following),
+        record(5, of, body, following),
+        record(5, of, '', following),
       ]),
     ),
-  fc.tuple(id, bytes, padding).map(([of, content, behind]) => record(5, of, content, behind)),
+  fc.tuple(id, bytes, padding).map(([of, content, following]) => record(5, of, content, following)),
   id.map((of) => record(2, of)),
   variables.map((names) => record(9, 0, names)),
   fc.tuple(fc.nat(255), fc.nat(2), bytes).map(([type, of, content]) => record(type, of, content)),
   bytes,
 )
 const stream = fc.array(records, { maxLength: 8 }).map((list) => Buffer.concat(list))
-const behind = fc.oneof(stream, bytes, fc.constant(Buffer.alloc(300, 0x01)))
+const following = fc.oneof(stream, bytes, fc.constant(Buffer.alloc(300, 0x01)))
 
 it('Memory after the received bytes changes no FastCGI event', () => {
   fc.assert(
     fc.property(
       stream,
       fc.array(fc.nat(400), { maxLength: 12 }),
-      fc.array(behind, { minLength: 1, maxLength: 4 }),
+      fc.array(following, { minLength: 1, maxLength: 4 }),
       fc.nat(3),
-      (all, places, rests, waiting) => {
+      (all, cuts, rests, waiting) => {
         const chunks = cut(
           all,
-          places.filter((at) => at < all.length).toSorted((a, b) => a - b),
+          cuts.filter((at) => at < all.length).toSorted((a, b) => a - b),
         )
         const events = (fill: (chunk: Buffer, i: number) => Buffer) => {
           const connection = new ApplicationConnection()

@@ -163,7 +163,7 @@ describe('The two sides of FastCGI', () => {
       ['X', 'v'.repeat(70_000)],
     ] as const
     const body = Buffer.alloc(150_000, 'body')
-    const answer = Buffer.alloc(140_000, 'answer')
+    const response = Buffer.alloc(140_000, 'response')
     for (const keepConn of [true, false]) {
       const sent = [
         server.begin(5, 1, keepConn),
@@ -179,13 +179,13 @@ describe('The two sides of FastCGI', () => {
       const back = [
         Buffer.from(String(got[0]?.['data']), 'hex'),
         ...buffersOf(application.stderr(5, 'oops')),
-        ...buffersOf(application.stdout(5, [answer])),
+        ...buffersOf(application.stdout(5, [response])),
         ...buffersOf(application.end(5, [], 3)),
       ]
       expect(feed(server, back)).toEqual([
         { type: 'values', values: ['FCGI_MAX_CONNS', '3'] },
         { type: 'stderr', id: 5, data: 'oops' },
-        { type: 'stdout', id: 5, data: answer.toString() },
+        { type: 'stdout', id: 5, data: response.toString() },
         { type: 'stderr-end', id: 5 },
         { type: 'stdout-end', id: 5 },
         { type: 'end', id: 5, appStatus: 3, protocolStatus: 0 },

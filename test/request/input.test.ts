@@ -19,13 +19,13 @@ afterAll(() => {
 })
 
 /** Gives `chunks` one by one, each in another turn if `late`. */
-function piecesSource(pieces: readonly Uint8Array[], late = false): ByteSource {
-  const left = pieces.filter((piece) => piece.length > 0).map((piece) => Buffer.from(piece))
+function chunkSource(chunks: readonly Uint8Array[], late = false): ByteSource {
+  const left = chunks.filter((chunk) => chunk.length > 0).map((chunk) => Buffer.from(chunk))
   function next(size: number): Buffer | null {
-    const piece = left.shift()
-    if (piece === undefined) return null
-    if (piece.length > size) left.unshift(piece.subarray(size))
-    return piece.subarray(0, size)
+    const chunk = left.shift()
+    if (chunk === undefined) return null
+    if (chunk.length > size) left.unshift(chunk.subarray(size))
+    return chunk.subarray(0, size)
   }
   return {
     read: (size) =>
@@ -56,8 +56,8 @@ function pipeSource(content: string): ByteSource {
 
 const sources: [string, (content: string) => ByteSource][] = [
   ['bytes', (content) => bytesSource(Buffer.from(content, 'latin1'))],
-  ['a byte at a time', (content) => piecesSource(single(content))],
-  ['a byte in each turn', (content) => piecesSource(single(content), true)],
+  ['a byte at a time', (content) => chunkSource(single(content))],
+  ['a byte in each turn', (content) => chunkSource(single(content), true)],
   ['a stream', (content) => streamSource(Readable.from([Buffer.from(content, 'latin1')]))],
   ['a stream of single bytes', (content) => streamSource(Readable.from(single(content)))],
   [
@@ -218,7 +218,7 @@ describe('Overlapping reads', () => {
   test.each(ways)(
     'are refused: %s while another read waits, which then completes',
     async (_, way) => {
-      const stream = new Input(piecesSource(single('abc'), true))
+      const stream = new Input(chunkSource(single('abc'), true))
       const first = stream.read()
       const error: unknown = await way(stream).catch((reason: unknown) => reason)
       expect(error).toBeInstanceOf(ApplicationError)
@@ -295,9 +295,9 @@ describe('Input, which reads its source in blocks,', () => {
     let content = ''
     for (let i = 0; i < 1000; i += 1) {
       writeSync(fd, String(i % 10))
-      const piece = await source.read(65_536)
-      content += piece?.toString()
-      if (piece !== null) blocks.add(piece.buffer)
+      const chunk = await source.read(65_536)
+      content += chunk?.toString()
+      if (chunk !== null) blocks.add(chunk.buffer)
     }
     expect(content).toBe('0123456789'.repeat(100))
     expect(blocks.size).toBe(1)
@@ -385,14 +385,14 @@ test('Lines are the same wherever the bytes are split', async () => {
     fc.boolean(),
     fc.array(fc.tuple(fc.constantFrom('read', 'readline'), fc.nat({ max: 5 }))),
     async (bytes, cuts, late, reads) => {
-      const pieces: Buffer[] = []
+      const chunks: Buffer[] = []
       for (let at = 0, i = 0; at < bytes.length; i += 1) {
         const size = Math.max(1, cuts[i % cuts.length]!)
-        pieces.push(bytes.subarray(at, at + size))
+        chunks.push(bytes.subarray(at, at + size))
         at += size
       }
       const whole = new Input(bytesSource(bytes), bytes.length)
-      const divided = new Input(piecesSource(pieces, late), bytes.length)
+      const divided = new Input(chunkSource(chunks, late), bytes.length)
       for (const [method, size] of reads) {
         expect(await text(divided[method as 'read'](size))).toBe(
           await text(whole[method as 'read'](size)),

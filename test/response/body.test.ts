@@ -258,9 +258,9 @@ describe('chunkLength()', () => {
 
   it('returns the UTF-8 length of any text', () => {
     const unit = fc.nat(0xffff).map((code) => String.fromCharCode(code))
-    const piece = fc.string({ unit, minLength: 400, maxLength: 700 })
+    const sample = fc.string({ unit, minLength: 400, maxLength: 700 })
     fc.assert(
-      fc.property(piece, fc.nat(300), fc.nat(3), (text, times, rest) => {
+      fc.property(sample, fc.nat(300), fc.nat(3), (text, times, rest) => {
         const long = text.repeat(times) + text.slice(rest)
         expect(chunkLength(long)).toBe(Buffer.byteLength(long))
       }),

@@ -157,14 +157,14 @@ describe.each(settings)('The conformance suite on $where', ({ runtime, env, cgi:
         const client = connect()
         const http = addresses.http[mount]!
         const port = gateway === 'http' && 'port' in http ? http.port : serverPort
-        const place = { mount, gateway, serverName, serverPort: port }
+        const mountPoint = { mount, gateway, serverName, serverPort: port }
         const found: Record<string, string[]> = {}
         const rows = [...suite]
         const work = async () => {
           for (let row; (row = rows.shift()) !== undefined;) {
             const { name } = row
             const expected = faults.find((fault) => name.startsWith(fault.row))?.expect
-            const complaints = await runRow(row, client, place, { report, expect: expected })
+            const complaints = await runRow(row, client, mountPoint, { report, expect: expected })
             if (complaints.length > 0) found[name] = complaints
           }
         }

@@ -53,11 +53,11 @@ export async function startApache(options: ApacheOptions = {}): Promise<WebServe
   return startSites(
     {
       ...server,
-      first: (place) =>
+      first: (home) =>
         [
-          server.first?.(place) ?? '',
+          server.first?.(home) ?? '',
           ...[...MODULES, ...modules].map(addModule),
-          `ScriptSock ${place.directory}/cgid.sock`,
+          `ScriptSock ${home.directory}/cgid.sock`,
           documentRoot === undefined ? '' : documents(documentRoot),
           cgiBin === undefined ? '' : `ScriptAlias "/cgi-bin/" "${cgiBin}/"\n${directory(cgiBin)}`,
           everywhere === '' ? '' : `<Location "/">\n${everywhere}\n</Location>`,

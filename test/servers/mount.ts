@@ -1,7 +1,7 @@
 /** Applications behind a web server, and the configuration of src/servers/ for them. */
 import type { ServerDescription, Site } from '../../src/servers/site.ts'
 import {
-  type Place,
+  type Home,
   readyPath,
   type ServerProgram,
   startServer,
@@ -50,7 +50,7 @@ export interface TestServer {
   /** A gateway for a server without applications. */
   unused: Site['gateway']
   /** Lines before all others. */
-  first?: (place: Place) => string
+  first?: (home: Home) => string
 }
 
 function isByHand({ pathInfo, extra }: Mount): boolean {
@@ -65,21 +65,21 @@ export async function startSites(
   const [given, ...others] = mounts.filter((mount) => !isByHand(mount)).map(siteOf)
   const site = given ?? { ...UNUSED, gateway: unused }
   const lines = mounts.filter(isByHand).map((mount) => byHand!(mount))
-  const settings = (place: Place) => ({
-    directory: place.directory,
-    listen: `${host.includes(':') ? `[${host}]` : host}:${place.port}`,
+  const settings = (home: Home) => ({
+    directory: home.directory,
+    listen: `${host.includes(':') ? `[${host}]` : host}:${home.port}`,
     user: workerUser,
-    additions: [first?.(place) ?? '', redirect(readyPath), ...lines, extra].join('\n'),
+    additions: [first?.(home) ?? '', redirect(readyPath), ...lines, extra].join('\n'),
   })
   return startServer({
     program,
     host,
     tls: site.tls !== undefined,
-    configure(place) {
-      const text = description.instance!([site, ...others], settings(place))
+    configure(home) {
+      const text = description.instance!([site, ...others], settings(home))
       return edit(given === undefined ? plain(text) : text)
     },
-    args: (config, place) => description.args!(config, settings(place)),
+    args: (config, home) => description.args!(config, settings(home)),
   })
 }
 

@@ -37,12 +37,12 @@ export interface Recipe {
   /** Whether it speaks TLS there; any certificate will do. */
   tls?: boolean
   /** The complete configuration. Its response to `readyPath` is a 307. */
-  configure(place: Place): string
+  configure(home: Home): string
   /** The arguments that keep the server in the foreground with this configuration. */
-  args(config: string, place: Place): string[]
+  args(config: string, home: Home): string[]
 }
 
-export interface Place {
+export interface Home {
   directory: string
   port: number
 }
@@ -126,10 +126,10 @@ export async function startServer(recipe: Recipe): Promise<WebServer> {
     throw new Error(`${program} is not installed: run scripts/install-servers.sh`)
   }
   for (let attempt = 1; ; attempt += 1) {
-    const place = { directory: await makeDirectory(`portico-${program}`), port: await freePort() }
-    const config = join(place.directory, `${program}.conf`)
-    await writeFile(config, recipe.configure(place))
-    const server = new RunningServer(binary, recipe, config, place)
+    const home = { directory: await makeDirectory(`portico-${program}`), port: await freePort() }
+    const config = join(home.directory, `${program}.conf`)
+    await writeFile(config, recipe.configure(home))
+    const server = new RunningServer(binary, recipe, config, home)
     try {
       await server.ready()
       return server
@@ -167,13 +167,13 @@ class RunningServer implements WebServer {
   #hasEnded = false
   #lastLog: string | undefined
 
-  constructor(binary: string, recipe: Recipe, config: string, place: Place) {
-    const { directory, port } = place
+  constructor(binary: string, recipe: Recipe, config: string, home: Home) {
+    const { directory, port } = home
     this.#recipe = recipe
     this.port = port
     this.directory = directory
     const output = openSync(join(directory, 'output.log'), 'a')
-    this.#child = spawn(binary, recipe.args(config, place), {
+    this.#child = spawn(binary, recipe.args(config, home), {
       cwd: directory,
       // Nothing of the test's own environment gets to the scripts.
       env: { PATH: serverPath, LANG: 'C.UTF-8' },

@@ -38,11 +38,11 @@ async function serve(onSocket: (socket: Socket) => unknown, path?: string) {
 }
 
 /** Responds to the first bytes of each connection, then ends the connection. */
-async function serveBytes(answer: string, byteByByte = false) {
+async function serveBytes(reply: string, byteByByte = false) {
   return serve(async (socket) => {
     await once(socket, 'data')
     socket.setNoDelay(true)
-    const bytes = Buffer.from(answer, 'latin1')
+    const bytes = Buffer.from(reply, 'latin1')
     if (!byteByByte) socket.write(bytes)
     else {
       for (const byte of bytes) {
@@ -58,28 +58,28 @@ async function serveBytes(answer: string, byteByByte = false) {
 async function sentBy(request: HttpRequest, length: number): Promise<string> {
   let received = ''
   let enough: (() => void) | undefined
-  const place = await serve((socket) => {
+  const bound = await serve((socket) => {
     socket.on('data', (bytes: Buffer) => {
-      received += bytes.toString('latin1').replaceAll(`127.0.0.1:${place.port}`, 'HOST')
+      received += bytes.toString('latin1').replaceAll(`127.0.0.1:${bound.port}`, 'HOST')
       if (received.length >= length) enough?.()
     })
     socket.on('end', () => socket.end('HTTP/1.1 204 No Content\r\n\r\n'))
   })
-  const connection = await openHttp(place)
+  const connection = await openHttp(bound)
   const sent = new Promise<void>((resolve) => (enough = resolve))
-  const answer = connection.stream(request)
+  const reply = connection.stream(request)
   await sent
   connection.end()
-  await answer
+  await reply
   connection.close()
   return received
 }
 
-function answerWith(body: string): string {
+function responseWith(body: string): string {
   return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
 }
 
-async function* pieces() {
+async function* parts() {
   yield 'é'
   await turn()
   yield ''
@@ -134,7 +134,7 @@ describe('httpRequest() sends', () => {
     ],
     [
       'an iterable in chunks, never an empty one',
-      { method: 'POST', body: pieces() },
+      { method: 'POST', body: parts() },
       'POST / HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n' +
         '2\r\n\xc3\xa9\r\n2\r\n\x00\xff\r\n0\r\n\r\n',
     ],
@@ -149,9 +149,9 @@ describe('httpRequest() sends', () => {
   })
 
   it('the same bytes to a Unix socket as to a TCP port', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'portico-http-'))
-    closers.push(() => rm(folder, { recursive: true }))
-    const path = join(folder, 's')
+    const directory = await mkdtemp(join(tmpdir(), 'portico-http-'))
+    closers.push(() => rm(directory, { recursive: true }))
+    const path = join(directory, 's')
     await serve(async (socket) => {
       const [bytes]: Buffer[] = await once(socket, 'data')
       const length = bytes!.length
@@ -167,7 +167,7 @@ describe.each([
   ['whole', false],
   ['byte by byte', true],
 ])('A response that arrives %s', (_, byteByByte) => {
-  const cases: [name: string, method: string, answer: string, expected: object][] = [
+  const cases: [name: string, method: string, reply: string, expected: object][] = [
     [
       'keeps header names, order and repetition, and trims values',
       'GET',
@@ -210,27 +210,27 @@ describe.each([
       { status: 304, body: Buffer.alloc(0) },
     ],
   ]
-  it.each(cases)('%s', async (_name, method, answer, expected) => {
-    const place = await serveBytes(answer, byteByByte)
-    expect(await httpRequest(place, { method })).toMatchObject(expected)
+  it.each(cases)('%s', async (_name, method, reply, expected) => {
+    const bound = await serveBytes(reply, byteByByte)
+    expect(await httpRequest(bound, { method })).toMatchObject(expected)
   })
 
   it('has the 1xx responses before it, and all its bytes as raw', async () => {
-    const answer =
+    const reply =
       'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n' +
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n'
-    const response = await httpRequest(await serveBytes(answer, byteByByte))
+    const response = await httpRequest(await serveBytes(reply, byteByByte))
     expect(response.informational.map(({ status, headers }) => [status, headers])).toEqual([
       [100, []],
       [103, [['Link', '</a>']]],
     ])
-    expect(response.raw.toString('latin1')).toBe(answer)
+    expect(response.raw.toString('latin1')).toBe(reply)
     expect(response.header('TRANSFER-encoding')).toBe('chunked')
     expect(response.header('link')).toBeUndefined()
   })
 
   const ok = 'HTTP/1.1 200 OK\r\n'
-  const faults: [name: string, answer: string, code: string, message: RegExp][] = [
+  const faults: [name: string, reply: string, code: string, message: RegExp][] = [
     ['an empty response', '', 'PORTICO_DISCONNECTED', /^The response is empty$/],
     ['half a head', `${ok}A: b\r\n`, 'PORTICO_DISCONNECTED', /inside the head/],
     ['another protocol', 'Status: 200 OK\r\n\r\n', 'PORTICO_PROTOCOL', /status line/],
@@ -276,9 +276,9 @@ describe.each([
     ['1xx without an end', 'HTTP/1.1 100 C\r\n\r\n'.repeat(80), 'PORTICO_TOO_LARGE', /head/],
     ['a body over the limit', `${ok}\r\n${'x'.repeat(2000)}`, 'PORTICO_TOO_LARGE', /1999 bytes/],
   ]
-  it.each(faults)('is an error if it is %s', async (_name, answer, code, message) => {
-    const place = await serveBytes(answer, byteByByte)
-    const response = httpRequest(place, {}, { maxHead: 1000, maxBody: 1999 })
+  it.each(faults)('is an error if it is %s', async (_name, reply, code, message) => {
+    const bound = await serveBytes(reply, byteByByte)
+    const response = httpRequest(bound, {}, { maxHead: 1000, maxBody: 1999 })
     await expect(response).rejects.toMatchObject({ code, message: expect.stringMatching(message) })
   })
 })
@@ -286,21 +286,21 @@ describe.each([
 describe('A connection of openHttp()', () => {
   it('serves one request after the other', async () => {
     let count = 0
-    const place = await serve((socket) => {
+    const bound = await serve((socket) => {
       socket.on('data', () => {
         count += 1
-        socket.write(answerWith(String(count)))
+        socket.write(responseWith(String(count)))
       })
     })
-    const connection = await openHttp(place)
+    const connection = await openHttp(bound)
     closers.push(() => connection.close())
     const bodies = [await connection.request(), await connection.request({ target: '/2' })]
     expect(bodies.map(({ body }) => String(body))).toEqual(['1', '2'])
   })
 
   it('sends pipelined bytes and reads the responses in order', async () => {
-    const place = await serveBytes(answerWith('a') + answerWith('b'))
-    const connection = await openHttp(place)
+    const bound = await serveBytes(responseWith('a') + responseWith('b'))
+    const connection = await openHttp(bound)
     closers.push(() => connection.close())
     await connection.send('GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n')
     const bodies: string[] = []
@@ -312,8 +312,8 @@ describe('A connection of openHttp()', () => {
   })
 
   it('refuses a second request while the first response is unread', async () => {
-    const place = await serveBytes(answerWith('x'))
-    const connection = await openHttp(place)
+    const bound = await serveBytes(responseWith('x'))
+    const connection = await openHttp(bound)
     closers.push(() => connection.close())
     await connection.stream()
     const code = 'PORTICO_CONFIGURATION'
@@ -322,11 +322,11 @@ describe('A connection of openHttp()', () => {
   })
 
   it('lets a body wait for 100 (Continue)', async () => {
-    const place = await serve(async (socket) => {
+    const bound = await serve(async (socket) => {
       await once(socket, 'data')
       socket.write('HTTP/1.1 100 Continue\r\n\r\n')
       const [bytes]: Buffer[] = await once(socket, 'data')
-      socket.end(answerWith(String(bytes)))
+      socket.end(responseWith(String(bytes)))
     })
     let go: (() => void) | undefined
     const continued = new Promise<void>((resolve) => (go = resolve))
@@ -334,7 +334,7 @@ describe('A connection of openHttp()', () => {
       await continued
       yield 'late'
     }
-    const response = await httpRequest(place, {
+    const response = await httpRequest(bound, {
       method: 'POST',
       headers: [['Content-Length', '4']],
       body: body(),
@@ -344,35 +344,35 @@ describe('A connection of openHttp()', () => {
   })
 
   it('returns the response of a server that refuses the upload and closes', async () => {
-    const place = await serve(async (socket) => {
+    const bound = await serve(async (socket) => {
       await once(socket, 'data')
       socket.end('HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno')
       socket.destroySoon()
     })
-    const response = await httpRequest(place, { method: 'POST', body: endlessZeros() })
+    const response = await httpRequest(bound, { method: 'POST', body: endlessZeros() })
     expect([response.status, String(response.body)]).toEqual([413, 'no'])
   })
 
   it('rejects with the error that the iterable of a body throws', async () => {
-    const place = await serve((socket) => socket.resume())
-    await expect(httpRequest(place, { body: failing() })).rejects.toThrow(new RangeError('no more'))
+    const bound = await serve((socket) => socket.resume())
+    await expect(httpRequest(bound, { body: failing() })).rejects.toThrow(new RangeError('no more'))
   })
 
   it.each([
     ['before the head', ''],
     ['within the head', 'HTTP/1.1 200'],
     ['within the body', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'],
-  ])('rejects if the server stops sending %s', async (_, answer) => {
-    const place = await serve((socket) => socket.write(answer))
-    await expect(httpRequest(place, {}, { timeout: 50 })).rejects.toMatchObject({
+  ])('rejects if the server stops sending %s', async (_, reply) => {
+    const bound = await serve((socket) => socket.write(reply))
+    await expect(httpRequest(bound, {}, { timeout: 50 })).rejects.toMatchObject({
       code: 'PORTICO_DISCONNECTED',
       message: 'Nothing was received within 50 ms',
     })
   })
 
   it('does not time out while the test itself reads slowly', async () => {
-    const place = await serveBytes(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(4_000_000)}`)
-    const connection = await openHttp(place, { timeout: 1_000 })
+    const bound = await serveBytes(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(4_000_000)}`)
+    const connection = await openHttp(bound, { timeout: 1_000 })
     closers.push(() => connection.close())
     let size = 0
     for await (const chunk of (await connection.stream()).chunks()) {
@@ -383,12 +383,12 @@ describe('A connection of openHttp()', () => {
   })
 
   it('does not time out while a long upload makes progress', async () => {
-    const place = await serve((socket) => {
+    const bound = await serve((socket) => {
       socket.on('data', (bytes: Buffer) => {
-        if (bytes.toString().endsWith('0\r\n\r\n')) socket.write(answerWith('thanks'))
+        if (bytes.toString().endsWith('0\r\n\r\n')) socket.write(responseWith('thanks'))
       })
     })
-    const response = await httpRequest(place, { body: slowly() }, { timeout: 1_000 })
+    const response = await httpRequest(bound, { body: slowly() }, { timeout: 1_000 })
     expect(String(response.body)).toBe('thanks')
   })
 
@@ -400,39 +400,39 @@ describe('A connection of openHttp()', () => {
   })
 
   it('streams 64 MiB in both directions without keeping them in memory', async () => {
-    const piece = Buffer.alloc(65_536, 'x')
+    const block = Buffer.alloc(65_536, 'x')
     const count = 1024
     let received = 0
-    const place = await serve(async (socket) => {
+    const bound = await serve(async (socket) => {
       socket.on('data', (bytes: Buffer) => (received += bytes.length))
-      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${count * piece.length}\r\n\r\n`)
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${count * block.length}\r\n\r\n`)
       for (let index = 0; index < count; index += 1) {
-        if (!socket.write(piece)) await once(socket, 'drain')
+        if (!socket.write(block)) await once(socket, 'drain')
       }
     })
-    const connection = await openHttp(place)
+    const connection = await openHttp(bound)
     closers.push(() => connection.close())
     function* body() {
-      for (let index = 0; index < count; index += 1) yield piece
+      for (let index = 0; index < count; index += 1) yield block
     }
     const before = held()
     let size = 0
     let pulls = 0
     let highest = 0
-    const answer = await connection.stream({
+    const reply = await connection.stream({
       method: 'POST',
-      headers: [['Content-Length', String(count * piece.length)]],
+      headers: [['Content-Length', String(count * block.length)]],
       body: body(),
     })
-    for await (const chunk of answer.chunks()) {
+    for await (const chunk of reply.chunks()) {
       size += chunk.length
       pulls += 1
       if (pulls % 50 === 0) highest = Math.max(highest, held())
     }
-    expect(size).toBe(count * piece.length)
+    expect(size).toBe(count * block.length)
     expect(highest).toBeGreaterThan(0)
     expect(highest - before).toBeLessThan(8 * 1024 * 1024)
-    while (received < count * piece.length) await sleep(10)
+    while (received < count * block.length) await sleep(10)
   })
 })
 

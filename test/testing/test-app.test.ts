@@ -12,13 +12,13 @@ import { gateways, type Served } from '../fixtures/gateways.ts'
 import { application } from '../fixtures/test-app-application.ts'
 import { buildScript } from '../fixtures/script.ts'
 
-let folder: string
+let scratch: string
 let script: string
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'portico-test-app-'))
-  script = await buildScript(folder, 'test/fixtures/test-app-application.ts', 'application')
+  scratch = await mkdtemp(join(tmpdir(), 'portico-test-app-'))
+  script = await buildScript(scratch, 'test/fixtures/test-app-application.ts', 'application')
 })
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => rm(scratch, { recursive: true, force: true }))
 
 /** What every TestApp can do, in process or over a gateway. */
 async function useOf(app: TestSession): Promise<void> {
@@ -74,7 +74,7 @@ describe.each(gateways)('TestApp over $name', (gateway) => {
       const served: Served = await gateway.serve({
         application,
         script,
-        directory: folder,
+        directory: scratch,
         mount,
         variables: {},
       })
@@ -207,7 +207,7 @@ describe('The message of a failed check', () => {
   )
 
   test('by a function is that of the function’s error', async () => {
-    const call = app.get('/').expect((answer) => expect(answer.header('X-B')).toBe('2'))
+    const call = app.get('/').expect((response) => expect(response.header('X-B')).toBe('2'))
     await expect(call).rejects.toThrow(/2/)
   })
 

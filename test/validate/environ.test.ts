@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { createEnviron } from '../../src/exports/gateway.ts'
 import { setupTestingDefaults } from '../../src/exports/wsgiref.ts'
 import type { Environ } from '../../src/types.ts'
-import { answer, hello, judge, makeEnviron } from './harness.ts'
+import { runApplication, hello, judge, makeEnviron } from './harness.ts'
 
 describe('Unusual environs:', () => {
   test.each<[string, object]>([
@@ -27,13 +27,13 @@ describe('Unusual environs:', () => {
     ['keys of other programs', { 'author.key': undefined, 'x.y': new Map() }],
     ['several threads', { 'wsgi.multithread': true }],
   ])('the validator accepts %s in an environ', async (_name, values) => {
-    const { items, warnings } = await answer(hello, Object.assign(makeEnviron(), values))
+    const { items, warnings } = await runApplication(hello, Object.assign(makeEnviron(), values))
     expect({ items, warnings }).toEqual({ items: ['a', 'b'], warnings: [] })
   })
 
   test('the validator warns about CONNECT, which is valid but unusual', async () => {
     const values = { REQUEST_METHOD: 'CONNECT', REQUEST_URI: 'example.com:443' }
-    const { warnings } = await answer(hello, makeEnviron(values))
+    const { warnings } = await runApplication(hello, makeEnviron(values))
     expect(warnings).toEqual([expect.stringMatching(/^environ: REQUEST_METHOD .* not "CONNECT"$/)])
   })
 
@@ -42,7 +42,7 @@ describe('Unusual environs:', () => {
     Object.defineProperty(prototype, 'portico.signal', { get: () => new AbortController().signal })
     const { 'portico.signal': _signal, ...rest } = makeEnviron()
     const environ: Environ = Object.assign(Object.create(prototype), rest)
-    expect((await answer(hello, environ)).items).toEqual(['a', 'b'])
+    expect((await runApplication(hello, environ)).items).toEqual(['a', 'b'])
   })
 })
 
@@ -51,7 +51,7 @@ test('Each message of the validator is one printable line, whatever the environ 
   const value = fc.oneof(text, fc.anything())
   const names = fc.oneof(text, fc.constantFrom(...Object.keys(makeEnviron())))
   const property = fc.asyncProperty(fc.dictionary(names, value), async (values) => {
-    const verdict = await judge(() => answer(hello, Object.assign(makeEnviron(), values)))
+    const verdict = await judge(() => runApplication(hello, Object.assign(makeEnviron(), values)))
     for (const line of verdict.split('\n')) {
       expect(line).toMatch(/^$|^(?:warning: )?environ: [ -~]{1,400}$/)
     }
@@ -60,12 +60,12 @@ test('Each message of the validator is one printable line, whatever the environ 
 })
 
 test('The message for an environ made with {} names createEnviron()', async () => {
-  const verdict = await judge(() => answer(hello, {} as Environ))
+  const verdict = await judge(() => runApplication(hello, {} as Environ))
   expect(verdict).toContain("make it with createEnviron() from 'portico/gateway'")
 })
 
 test("The validator accepts an environ made by createEnviron() of 'portico/gateway'", async () => {
-  const { warnings } = await answer(hello, setupTestingDefaults(createEnviron()))
+  const { warnings } = await runApplication(hello, setupTestingDefaults(createEnviron()))
   expect(warnings).toEqual([])
 })
 
@@ -78,7 +78,7 @@ test.each(
 )('the validator checks a %s of 200,000 times %j in linear time', async (name, character) => {
   for (const value of [character.repeat(LONG), `${character.repeat(LONG)}!`]) {
     const begin = performance.now()
-    await judge(() => answer(hello, Object.assign(makeEnviron(), { [name]: value })))
+    await judge(() => runApplication(hello, Object.assign(makeEnviron(), { [name]: value })))
     expect(performance.now() - begin).toBeLessThan(1_000)
   }
 })

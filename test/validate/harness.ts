@@ -35,7 +35,7 @@ export interface Outcome {
 }
 
 /** Runs an application under the validator for one request, and closes its body. */
-export async function answer(
+export async function runApplication(
   application: Application | ApplicationClass,
   environ = makeEnviron(),
 ): Promise<Outcome> {
@@ -111,14 +111,14 @@ type Table<T> = readonly (readonly [violation: string, subject: T, message: stri
 export const applications = (table: Table<Application>): Row[] =>
   table.map(([violation, crafted, message]) => [
     violation,
-    () => judge(() => answer(crafted)),
+    () => judge(() => runApplication(crafted)),
     message,
   ])
 
 export const environs = (table: Table<unknown>): Row[] =>
   table.map(([violation, crafted, message]) => [
     violation,
-    () => judge(() => answer(hello, crafted as Environ)),
+    () => judge(() => runApplication(hello, crafted as Environ)),
     message,
   ])
 

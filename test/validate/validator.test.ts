@@ -12,7 +12,7 @@ import type {
 } from '../../src/types.ts'
 import { FileWrapper } from '../../src/wsgiref/util.ts'
 import { validator } from '../../src/validate/validator.ts'
-import { answer, app, makeEnviron, OK, PLAIN, returning } from './harness.ts'
+import { runApplication, app, makeEnviron, OK, PLAIN, returning } from './harness.ts'
 import { writeOnce } from './rows/exchange.ts'
 
 function respond(status: string, ...headers: HeaderList): Application {
@@ -64,7 +64,7 @@ describe('Warnings:', () => {
     })
     // Two nested validators warn once.
     const inner = validator(talker, { warn: (message) => expect.unreachable(message) })
-    const outcome = await answer(inner, makeEnviron({ 'portico.gateway': 'cgi' }))
+    const outcome = await runApplication(inner, makeEnviron({ 'portico.gateway': 'cgi' }))
     const calls = ['console.group()', 'console.log()', 'process.stdout.write()']
     expect(outcome.warnings).toEqual(
       [...calls, 'process.stdout.end()'].map(
@@ -84,7 +84,7 @@ describe('Warnings:', () => {
       startResponse(OK, PLAIN)
       return []
     })
-    const { warnings } = await answer(keeper, makeEnviron({ 'portico.gateway': 'cgi' }))
+    const { warnings } = await runApplication(keeper, makeEnviron({ 'portico.gateway': 'cgi' }))
     const said = vi.spyOn(process.stdout, 'write').mockImplementation(() => true)
     kept?.write('x')
     expect(said.mock.calls).toEqual([['x']])
@@ -115,14 +115,14 @@ describe('Warnings:', () => {
       startResponse(OK, PLAIN)
       return []
     })
-    expect((await answer(talker)).warnings).toEqual([])
+    expect((await runApplication(talker)).warnings).toEqual([])
     expect(said.mock.calls).toEqual([['hello']])
   })
 
   test('the validator accepts middleware that returns an empty chunk for each chunk that it keeps', async () => {
     const warnings: string[] = []
     const inner = validator(returning(['a', 'b', 'c']), { warn: (text) => warnings.push(text) })
-    const outcome = await answer(async function* (environ, startResponse) {
+    const outcome = await runApplication(async function* (environ, startResponse) {
       const body = await inner(environ, startResponse)
       for await (const _chunk of body) yield ''
       await body.close?.()
@@ -174,7 +174,7 @@ describe('Correct applications:', () => {
       yield bytes
     }
   }
-  const shapes: [string, Application | ApplicationClass][] = [
+  const kinds: [string, Application | ApplicationClass][] = [
     [
       'a function',
       (environ, startResponse) => (startResponse(OK, PLAIN), [environ.PATH_INFO, bytes]),
@@ -232,22 +232,22 @@ describe('Correct applications:', () => {
     ],
   ]
 
-  test.each(shapes)(
+  test.each(kinds)(
     'the validator does not change the response of %s',
     async (_name, application) => {
-      const outcome = await answer(application)
+      const outcome = await runApplication(application)
       expect(outcome).toMatchObject({ status: OK, headers: PLAIN, warnings: [] })
       expect(outcome.items).toEqual(['/', bytes])
       expect(outcome.items[1]).toBe(bytes)
     },
   )
 
-  test.each(shapes)(
+  test.each(kinds)(
     'three nested validators do not change the response of %s',
     async (_name, application) => {
       const inner: string[] = []
       const warn = (message: string) => inner.push(message)
-      const outcome = await answer(validator(validator(application, { warn }), { warn }))
+      const outcome = await runApplication(validator(validator(application, { warn }), { warn }))
       expect(outcome).toMatchObject({ status: OK, headers: PLAIN, warnings: [] })
       expect(outcome.items).toEqual(['/', bytes])
       expect(inner).toEqual([])
@@ -255,7 +255,7 @@ describe('Correct applications:', () => {
   )
 
   test('the validator accepts an application that awaits its writes', async () => {
-    const outcome = await answer(async (_environ, startResponse) => {
+    const outcome = await runApplication(async (_environ, startResponse) => {
       const write = startResponse(OK, [...PLAIN, ['Content-Length', '4']])
       await write('ab')
       await write(Buffer.from('c'))
@@ -280,7 +280,7 @@ describe('Correct applications:', () => {
   })
 
   test('the validator accepts an application that replaces its headers after an error', async () => {
-    const outcome = await answer((_environ, startResponse) => {
+    const outcome = await runApplication((_environ, startResponse) => {
       startResponse(OK, [...PLAIN, ['Content-Length', '1']])
       startResponse('500 Sorry', [['Content-Type', 'text/html']], new TypeError('x'))
       return ['sorry']
@@ -314,7 +314,7 @@ describe('Correct applications:', () => {
         startResponse(status, headers)
         return []
       }
-      const outcome = await answer(quiet, makeEnviron({ REQUEST_METHOD: method }))
+      const outcome = await runApplication(quiet, makeEnviron({ REQUEST_METHOD: method }))
       expect(outcome).toMatchObject({ status, headers, warnings: [], items: [] })
     },
   )
@@ -322,7 +322,7 @@ describe('Correct applications:', () => {
   test('the validator accepts letters, digits, - and _ in header names, and no other character', async () => {
     for (let code = 0; code < 256; code++) {
       const character = String.fromCharCode(code)
-      const outcome = answer(respond(OK, ...PLAIN, [`a${character}b`, 'c']))
+      const outcome = runApplication(respond(OK, ...PLAIN, [`a${character}b`, 'c']))
       if (/[\w-]/.test(character)) await outcome
       else
         await expect(outcome).rejects.toThrow(
@@ -332,7 +332,9 @@ describe('Correct applications:', () => {
   })
 
   test('a validated body has no length, so no gateway adds a Content-Length', async () => {
-    const { body } = await answer((_environ, startResponse) => (startResponse(OK, PLAIN), ['x']))
+    const { body } = await runApplication(
+      (_environ, startResponse) => (startResponse(OK, PLAIN), ['x']),
+    )
     expect(Array.isArray(body)).toBe(false)
     expect('length' in body).toBe(false)
   })
@@ -358,7 +360,7 @@ describe('Correct applications:', () => {
   ])(
     'the validator does not change the error of an application that %s',
     async (_name, failing) => {
-      await expect(answer(app(failing))).rejects.toBe(fault)
+      await expect(runApplication(app(failing))).rejects.toBe(fault)
     },
   )
 })

@@ -63,7 +63,7 @@ const REQUESTS: readonly Request[] = [
   { name: 'POST', environ: POST, body: 'hello\nworld' },
 ]
 
-interface Answer {
+interface Output {
   readonly output: string
   /** How often the body was closed. */
   readonly closed: number
@@ -132,7 +132,7 @@ const DIFFERENCES: readonly Difference[] = [
 const END = '\r\n\r\n'
 
 /** Python's response, and the response that is expected of Portico. */
-function expected(python: Answer, given: Case, used: Set<Difference>): Answer {
+function expected(python: Output, given: Case, used: Set<Difference>): Output {
   // A client of HTTP/0.9 gets no head from an origin server.
   const bare = given.environ['SERVER_PROTOCOL'] === 'HTTP/0.9' && given.handler === 'SimpleHandler'
   const [head = '', ...rest] = (bare ? `\r\n\r\n${python.output}` : python.output).split(END)
@@ -155,7 +155,7 @@ function withoutTime(text: string): string {
   return text.replace(/^Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r$/gm, 'Date: now\r')
 }
 
-function askPython(cases: readonly Case[]): Answer[] {
+function askPython(cases: readonly Case[]): Output[] {
   const input = cases.map(({ app, environ, ...rest }) => ({
     body: '',
     ...rest,
@@ -167,10 +167,10 @@ function askPython(cases: readonly Case[]): Answer[] {
     maxBuffer: 256 * 1024 * 1024,
   })
   if (stdout === '') throw new Error(stderr)
-  return JSON.parse(stdout) as Answer[]
+  return JSON.parse(stdout) as Output[]
 }
 
-async function askPortico(given: Case, asked: Application = application): Promise<Answer> {
+async function askPortico(given: Case, asked: Application = application): Promise<Output> {
   const { handler, app, environ, body = '', software } = given
   let output = ''
   let errors = ''
@@ -201,10 +201,10 @@ describe.skipIf(!available)(`The output of Portico and wsgiref${hint}`, () => {
     'is the same from $handler for each application and request, as $software',
     async (how) => {
       const cases = names.flatMap((app) => REQUESTS.map((request) => ({ ...request, ...how, app })))
-      const answers = askPython(cases)
+      const outputs = askPython(cases)
       for (const [i, given] of cases.entries()) {
         const { output, closed } = await askPortico(given)
-        const wanted = expected(answers[i]!, given, used)
+        const wanted = expected(outputs[i]!, given, used)
         const where = `${given.app}, ${given.name}`
         expect([where, withoutTime(output), closed]).toEqual([
           where,
@@ -265,17 +265,17 @@ describe.skipIf(!available)(`demoApp()${hint}`, () => {
 })
 
 describe.skipIf(!available)(`CGIHandler prints the same as in wsgiref${hint}`, () => {
-  let folder: string
+  let directory: string
   let script: string
   let iisScript: string
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'portico-wsgiref-'))
-    script = await buildScript(folder, 'test/fixtures/wsgiref-applications.ts', 'application')
-    iisScript = join(folder, 'iis.cgi')
+    directory = await mkdtemp(join(tmpdir(), 'portico-wsgiref-'))
+    script = await buildScript(directory, 'test/fixtures/wsgiref-applications.ts', 'application')
+    iisScript = join(directory, 'iis.cgi')
     const code = await readFile(script, 'utf8')
     await writeFile(iisScript, code.replaceAll('CGIHandler', 'IISCGIHandler'))
   })
-  afterAll(() => rm(folder, { recursive: true, force: true }))
+  afterAll(() => rm(directory, { recursive: true, force: true }))
 
   test.each([
     ['GET', names],
@@ -286,12 +286,12 @@ describe.skipIf(!available)(`CGIHandler prints the same as in wsgiref${hint}`, (
     const request = REQUESTS.find((one) => one.name === name)!
     const environ = withoutBytes(request.environ)
     const cases = apps.map((app) => ({ ...request, environ, app, handler: 'CGIHandler' }))
-    const answers = askPython(cases)
+    const outputs = askPython(cases)
     for (const [i, given] of cases.entries()) {
       const { app, body = '' } = given
       const env = { ...environ, HTTP_APPLICATION: app }
       const { stdout, stderr } = await runScript(script, { env, body })
-      const wanted = expected(answers[i]!, given, new Set())
+      const wanted = expected(outputs[i]!, given, new Set())
       expect([app, stdout, stderr.split('closed\n').length - 1]).toEqual([
         app,
         wanted.output,
@@ -308,10 +308,10 @@ describe.skipIf(!available)(`CGIHandler prints the same as in wsgiref${hint}`, (
   ])('with IISCGIHandler, mounted at %j, for %j', async (SCRIPT_NAME, PATH_INFO) => {
     const environ = { ...GET, SCRIPT_NAME, PATH_INFO }
     const given = { name: 'GET', environ, app: 'the environ', handler: 'IISCGIHandler' }
-    const [answer] = askPython([given])
+    const [received] = askPython([given])
     const env = { ...environ, HTTP_APPLICATION: given.app }
     const { stdout } = await runScript(iisScript, { env })
-    expect(stdout).toBe(answer!.output)
+    expect(stdout).toBe(received!.output)
   })
 })
 
@@ -329,11 +329,11 @@ const SERVER_DIFFERENCES: readonly [reason: string, from: RegExp, to: string][] 
 
 async function ask(to: number, text: string): Promise<string> {
   const socket = connect(to, '127.0.0.1')
-  let answer = ''
-  socket.setEncoding('latin1').on('data', (piece: string) => (answer += piece))
+  let received = ''
+  socket.setEncoding('latin1').on('data', (chunk: string) => (received += chunk))
   socket.write(text, 'latin1')
   await once(socket, 'close')
-  return answer
+  return received
 }
 
 describe.skipIf(!available)(`makeServer() sends the same as simple_server${hint}`, () => {

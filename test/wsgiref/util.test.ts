@@ -118,8 +118,8 @@ describe('setupTestingDefaults', () => {
     expect(await input.read()).toEqual(Buffer.alloc(0))
     expect(await input.readline()).toEqual(Buffer.alloc(0))
     expect(await input.readlines()).toEqual([])
-    for (const pieces of [input, input.chunks(), input.stream()]) {
-      expect(await collect<unknown>(pieces)).toEqual([])
+    for (const iterable of [input, input.chunks(), input.stream()]) {
+      expect(await collect<unknown>(iterable)).toEqual([])
     }
     const errors = environ['wsgi.errors']
     errors.write('one\n')

@@ -5,7 +5,7 @@ import type { Application, HeaderList } from '../../../src/types.ts'
 import { FileWrapper } from '../../../src/wsgiref/util.ts'
 import { validator } from '../../../src/validate/validator.ts'
 import {
-  answer,
+  runApplication,
   app,
   applications,
   judge,
@@ -24,7 +24,7 @@ async function* yields(chunk: unknown): AsyncGenerator {
   yield chunk
 }
 
-const shapeRows: Row[] = [
+const applicationRows: Row[] = [
   [
     'an application that is an object',
     () => refusal(() => validator({} as Application)),
@@ -119,7 +119,7 @@ const shapeRows: Row[] = [
       refusal(async () => {
         const handle = await openFile(import.meta.filename)
         await handle.close()
-        return answer(returning(new FileWrapper(handle)))
+        return runApplication(returning(new FileWrapper(handle)))
       }),
     'body: the FileHandle of a FileWrapper must be open, not closed',
   ],
@@ -200,7 +200,7 @@ function holdBack(): Promise<string> {
   return judge(async () => {
     const warnings: string[] = []
     const inner = validator(returning(['a', 'b', 'c']), { warn: (text) => warnings.push(text) })
-    await answer(async function* (environ, startResponse) {
+    await runApplication(async function* (environ, startResponse) {
       const body = await inner(environ, startResponse)
       let all = ''
       for await (const chunk of body) all += String(chunk)
@@ -212,11 +212,12 @@ function holdBack(): Promise<string> {
 }
 
 export const bodyRows: Row[] = [
-  ...shapeRows,
+  ...applicationRows,
   ...chunkRows,
   [
     'a body for HEAD',
-    () => judge(() => answer(returning(['ab', 'cd']), makeEnviron({ REQUEST_METHOD: 'HEAD' }))),
+    () =>
+      judge(() => runApplication(returning(['ab', 'cd']), makeEnviron({ REQUEST_METHOD: 'HEAD' }))),
     'warning: body chunk 1: should be empty for HEAD, not 2 bytes',
   ],
   [

@@ -2,7 +2,7 @@
 import type { Application, StartResponse, Write } from '../../../src/types.ts'
 import { validator } from '../../../src/validate/validator.ts'
 import {
-  answer,
+  runApplication,
   app,
   applications,
   judge,
@@ -57,7 +57,7 @@ const yielding = (...more: string[]): Application =>
 function late(act: Then): Promise<string> {
   return refusal(async () => {
     let kept: Parameters<Then> | undefined
-    await answer((_environ, startResponse) => {
+    await runApplication((_environ, startResponse) => {
       kept = [startResponse, startResponse(OK, PLAIN)]
       return []
     })

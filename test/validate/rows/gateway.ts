@@ -54,12 +54,12 @@ const callRows: Row[] = [
   ],
 ]
 
-const SHAPES = [
+const KINDS = [
   ['synchronous', hello],
   ['asynchronous', helloLater],
 ] as const
 
-const bodyRows = SHAPES.flatMap(([name, application]): Row[] => [
+const bodyRows = KINDS.flatMap(([name, application]): Row[] => [
   [
     `a ${name} body read after it was closed`,
     () =>

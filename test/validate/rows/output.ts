@@ -1,6 +1,6 @@
 /** Applications that write to standard output, which is the response under CGI. */
 import { vi } from 'vitest'
-import { answer, app, judge, makeEnviron, OK, PLAIN, type Row } from '../harness.ts'
+import { runApplication, app, judge, makeEnviron, OK, PLAIN, type Row } from '../harness.ts'
 
 /** The warning for an application that writes under CGI, with standard error silenced. */
 async function talking(talk: () => unknown): Promise<string> {
@@ -11,7 +11,7 @@ async function talking(talk: () => unknown): Promise<string> {
       startResponse(OK, PLAIN)
       return []
     })
-    return await judge(() => answer(crafted, makeEnviron({ 'portico.gateway': 'cgi' })))
+    return await judge(() => runApplication(crafted, makeEnviron({ 'portico.gateway': 'cgi' })))
   } finally {
     stderr.mockRestore()
   }

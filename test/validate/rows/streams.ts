@@ -1,7 +1,16 @@
 /** Violations in the use of `wsgi.input` and `wsgi.errors`, by applications and by gateways. */
 import { Readable } from 'node:stream'
 import type { Environ } from '../../../src/types.ts'
-import { answer, app, applications, makeEnviron, OK, PLAIN, refusal, type Row } from '../harness.ts'
+import {
+  runApplication,
+  app,
+  applications,
+  makeEnviron,
+  OK,
+  PLAIN,
+  refusal,
+  type Row,
+} from '../harness.ts'
 
 /** The streams as untyped code sees them. */
 type Method = (...args: unknown[]) => unknown
@@ -158,7 +167,7 @@ const inputs = (
     () =>
       refusal(() => {
         const environ = makeEnviron({ CONTENT_LENGTH: '4' })
-        return answer(
+        return runApplication(
           using((given) => act(given['wsgi.input'])),
           Object.assign(environ, { 'wsgi.input': input() }),
         )

@@ -58,17 +58,17 @@ class HelloClass {
 }
 
 /** An application of some kind that responds with `body`. */
-function shape(name: string, application: Row['application'], expect: Row['expect']): Row {
+function kind(name: string, application: Row['application'], expect: Row['expect']): Row {
   return { name, request: { target: '/' }, application, expect }
 }
 
-export const shapeRows: readonly Row[] = [
-  shape('a function returns an array', hello, {
+export const applicationRows: readonly Row[] = [
+  kind('a function returns an array', hello, {
     body: 'Hello, world!',
     headers: { 'Content-Type': ['text/plain'], 'Content-Length': ['13'] },
   }),
-  shape('a response is the same under the validator', validator(hello), { body: 'Hello, world!' }),
-  shape(
+  kind('a response is the same under the validator', validator(hello), { body: 'Hello, world!' }),
+  kind(
     'a bare string is one chunk',
     ((_environ, startResponse) => {
       startResponse('200 OK', text())
@@ -76,7 +76,7 @@ export const shapeRows: readonly Row[] = [
     }) as Application,
     { body: 'a string', headers: { 'Content-Length': ['8'] } },
   ),
-  shape(
+  kind(
     'a generator announces its head before its first chunk',
     function* (_environ, startResponse) {
       startResponse('200 OK', text())
@@ -86,7 +86,7 @@ export const shapeRows: readonly Row[] = [
     } as Application,
     { body: 'one two 3' },
   ),
-  shape(
+  kind(
     'an async function takes its time',
     async (_environ, startResponse) => {
       await sleep(5)
@@ -95,7 +95,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'late', headers: { 'Content-Length': ['4'] } },
   ),
-  shape(
+  kind(
     'an async generator streams',
     async function* (_environ, startResponse) {
       startResponse('200 OK', text())
@@ -106,8 +106,8 @@ export const shapeRows: readonly Row[] = [
     } as Application,
     { body: 'abc' },
   ),
-  shape('a class is constructed and iterated', HelloClass, { body: 'Hello, class' }),
-  shape(
+  kind('a class is constructed and iterated', HelloClass, { body: 'Hello, class' }),
+  kind(
     'an object with next and close is read and closed',
     (environ, startResponse) => {
       startResponse('200 OK', text())
@@ -115,7 +115,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: '1234', closed: 1 },
   ),
-  shape(
+  kind(
     'a Node stream is a body',
     (_environ, startResponse) => {
       startResponse('200 OK', text())
@@ -123,7 +123,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'from a stream' },
   ),
-  shape(
+  kind(
     'a file is sent whole',
     (environ, startResponse) => {
       const Wrapper = environ['wsgi.file_wrapper'] as typeof FileWrapper
@@ -132,7 +132,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: BINARY, closed: 1 },
   ),
-  shape(
+  kind(
     'a file with a length is sent, of whatever build the wrapper is',
     (environ, startResponse) => {
       startResponse('200 OK', text(['Content-Length', '14750']))
@@ -140,7 +140,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: BINARY.subarray(0, 14_750), headers: { 'Content-Length': ['14750'] }, closed: 1 },
   ),
-  shape(
+  kind(
     'write() sends without a length',
     (_environ, startResponse) => {
       void startResponse('200 OK', text())('http')
@@ -148,7 +148,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'http' },
   ),
-  shape(
+  kind(
     'three calls of write() are one body, and the returned body follows',
     async (_environ, startResponse) => {
       const write = startResponse('200 OK', text())
@@ -157,7 +157,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'one two three four' },
   ),
-  shape(
+  kind(
     'empty chunks end nothing',
     async function* (_environ, startResponse) {
       startResponse('200 OK', text())
@@ -170,7 +170,7 @@ export const shapeRows: readonly Row[] = [
     } as Application,
     { body: 'ab' },
   ),
-  shape(
+  kind(
     'a large body streams through',
     async function* (_environ, startResponse) {
       startResponse('200 OK', text())
@@ -178,7 +178,7 @@ export const shapeRows: readonly Row[] = [
     } as Application,
     { body: () => Buffer.concat(Array.from({ length: BLOCKS }, () => BLOCK)) },
   ),
-  shape(
+  kind(
     'binary stays binary',
     (_environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'application/octet-stream']])
@@ -186,7 +186,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: BINARY, headers: { 'Content-Length': ['96000'] } },
   ),
-  shape(
+  kind(
     'what looks like a head is body',
     (_environ, startResponse) => {
       startResponse('200 OK', text())
@@ -194,7 +194,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'Foo: Bar\r\n\r\nHello World' },
   ),
-  shape(
+  kind(
     'a line feed stays one byte',
     (_environ, startResponse) => {
       startResponse('200 OK', text())
@@ -202,7 +202,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'Bar\nBaz', headers: { 'Content-Length': ['7'] } },
   ),
-  shape(
+  kind(
     'a string is sent as UTF-8, and its length is in bytes',
     (_environ, startResponse) => {
       startResponse('200 OK', text())
@@ -210,7 +210,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'абвг', headers: { 'Content-Length': ['8'] } },
   ),
-  shape(
+  kind(
     'an array with close() has a length, and is closed',
     (environ, startResponse) => {
       startResponse('200 OK', text())
@@ -218,7 +218,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'ab', headers: { 'Content-Length': ['2'] }, closed: 1 },
   ),
-  shape(
+  kind(
     'wsgi.errors takes text',
     (environ, startResponse) => {
       environ['wsgi.errors'].write('a word for the log\n')
@@ -228,7 +228,7 @@ export const shapeRows: readonly Row[] = [
     },
     { body: 'written', logged: 'a word for the log\n' },
   ),
-  shape(
+  kind(
     'portico.signal is there, and not aborted',
     (environ, startResponse) => {
       startResponse('200 OK', text())

@@ -9,8 +9,8 @@ import { SCGIHandler } from '../../handlers/scgi.ts'
 import { fastcgiClient, httpClient, scgiClient } from '../../src/exports/testing.ts'
 import type { Application } from '../../src/types.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'portico-places-'))
-afterAll(() => rmSync(folder, { recursive: true }))
+const directory = mkdtempSync(join(tmpdir(), 'portico-places-'))
+afterAll(() => rmSync(directory, { recursive: true }))
 
 const app: Application = (_, startResponse) => {
   startResponse('200 OK', [['Content-Length', '2']])
@@ -22,12 +22,12 @@ it.each([
   ['scgi', SCGIHandler, scgiClient],
   ['http', HTTPHandler, httpClient],
 ] as const)('a client accepts an address as a string: %s', async (_, Handler, client) => {
-  for (const listen of ['127.0.0.1:0', `unix:${join(folder, 'app.sock')}`]) {
+  for (const listen of ['127.0.0.1:0', `unix:${join(directory, 'app.sock')}`]) {
     const server = await new Handler({ listen }).run(app)
     const { address } = server
-    const place = 'port' in address ? `127.0.0.1:${address.port}` : listen
-    const answer = await client(place).request({ target: '/' })
-    expect(answer.body.toString()).toBe('ok')
+    const given = 'port' in address ? `127.0.0.1:${address.port}` : listen
+    const response = await client(given).request({ target: '/' })
+    expect(response.body.toString()).toBe('ok')
     await server.close()
   }
   await expect(client('/run/app.sock').request({ target: '/' })).rejects.toThrow(

@@ -5,7 +5,7 @@ import { portico, project } from './portico.ts'
 const HELLO = `startResponse('200 OK', [['Content-Type', 'text/plain']])`
 
 /** Each responds with `hello`, or the query's `say`. */
-const SHAPES: Readonly<Record<string, string>> = {
+const KINDS: Readonly<Record<string, string>> = {
   'function.mjs': `export default (environ, startResponse) => { ${HELLO}; return ['hello'] }`,
   'generator.mjs': `export default function* app(environ, startResponse) { ${HELLO}; yield 'hello' }`,
   'class.mjs': `export default class App {
@@ -61,11 +61,11 @@ const SHAPES: Readonly<Record<string, string>> = {
     run((environ, startResponse) => { ${HELLO}; return ['hello'] }))`,
 }
 
-const directory = project(SHAPES)
+const directory = project(KINDS)
 afterAll(() => directory.remove())
 
 describe('portico serve runs', () => {
-  test.concurrent.each(Object.keys(SHAPES))('%s over HTTP', async (file) => {
+  test.concurrent.each(Object.keys(KINDS))('%s over HTTP', async (file) => {
     const running = portico(['serve', file, '--dev', '--listen', '127.0.0.1:0'], {
       cwd: directory.path,
     })
@@ -75,7 +75,7 @@ describe('portico serve runs', () => {
         text: 'hello',
         status: 200,
       })
-      if (SHAPES[file]!.includes("'listening'")) await running.printed(/^listening \S/m)
+      if (KINDS[file]!.includes("'listening'")) await running.printed(/^listening \S/m)
       if (file === 'metrics.mjs') await running.printed(/^metrics metrics$/m)
     } finally {
       expect(await running.stop()).toBe(130)
