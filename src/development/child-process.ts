@@ -40,6 +40,12 @@ export interface ChildEvents {
   onEnd(how: string): void
 }
 
+export function notSpawned({ directory }: ChildLaunch, error: unknown): FromChild {
+  const { message } = error as Error
+  const text = `the application cannot be started in ${directory}: ${message}`
+  return { portico: 'refused', text, inUse: false }
+}
+
 export class Child {
   readonly startedAt = Date.now()
   readonly #process: ChildProcess
@@ -49,6 +55,7 @@ export class Child {
   #waitsFor = ''
   #explaining: NodeJS.Timeout | undefined
 
+  /** @throws an error of `spawn`: Node emits 'error' for some codes, and throws for others. */
   constructor(launch: ChildLaunch, events: ChildEvents) {
     const child = start(launch)
     this.#process = child
@@ -57,14 +64,12 @@ export class Child {
       if (message.portico === 'waits') this.#waitsFor = message.text
       else events.onReport(message)
     })
+    child.once('error', (error) => events.onReport(notSpawned(launch, error)))
+    if (child.pid === undefined) return // 'error' follows, and the streams may be missing.
     const fd = reportDescriptor(launch.sockets)
     const reports = child.stdio[fd] as NodeJS.ReadableStream
     reports.setEncoding('utf8').on('data', take)
     child.stdin?.on('error', () => {}) // It has ended.
-    child.once('error', ({ message }) => {
-      const text = `the application cannot be started in ${launch.directory}: ${message}`
-      events.onReport({ portico: 'refused', text, inUse: false })
-    })
     // After the last report.
     child.once('close', (code, signal) => {
       clearTimeout(this.#explaining)

@@ -11,7 +11,7 @@ import { log, logEntry } from '../log.ts'
 import { bindAll, refuseSharedPorts, type BoundSocket } from '../master/bind.ts'
 import { applicationFiles, type ListenerSettings } from '../master/settings.ts'
 import { parseListen } from '../server/listen.ts'
-import { Child } from './child-process.ts'
+import { Child, notSpawned, type ChildLaunch } from './child-process.ts'
 import type { ChildSettings, FromChild } from './messages.ts'
 import { escapeControl } from '../text.ts'
 import { canReadKeys, KEYS_HINT, readKeys } from './keys.ts'
@@ -166,20 +166,22 @@ class Development {
     const { file, args, mounts, envFiles, accessLog, live, validate } = this.#settings
     this.#crash = ''
     this.#loaded = new Set()
-    this.#child = new Child(
-      {
-        directory,
-        env,
-        execArgv,
-        sockets: this.#sockets,
-        settings: { file, args, mounts, envFiles, accessLog, live, validate, fault },
-        hasKeys: this.#hasKeys,
-      },
-      {
+    const launch: ChildLaunch = {
+      directory,
+      env,
+      execArgv,
+      sockets: this.#sockets,
+      settings: { file, args, mounts, envFiles, accessLog, live, validate, fault },
+      hasKeys: this.#hasKeys,
+    }
+    try {
+      this.#child = new Child(launch, {
         onReport: (message) => this.#receive(message),
         onEnd: (how) => this.#ended(how),
-      },
-    )
+      })
+    } catch (error) {
+      this.#receive(notSpawned(launch, error))
+    }
   }
 
   #receive(message: FromChild): void {

@@ -142,12 +142,14 @@ export class Pool {
 
   async #startIn(slot: Slot): Promise<WorkerProcess | null> {
     clearTimeout(slot.timer)
-    const next = this.#spawn()
+    let next: WorkerProcess
     try {
+      next = this.#spawn()
       await next.ready
     } catch (error) {
       this.#startFailed(slot, error)
       if (!this.#stopping) throw error
+      throw new BootError('Portico is stopping', { cause: error })
     }
     if (this.#stopping) throw new BootError('Portico is stopping')
     // The slot may have been removed during the start.

@@ -85,13 +85,16 @@ export class WorkerProcess {
   #killTimer: NodeJS.Timeout | undefined
   #onGone = (): void => {}
 
+  /** @throws {BootError} if the system refuses a process. */
   constructor(launch: Launch, settings: WorkerSettings, events: WorkerEvents) {
     this.#events = events
     const child = start(launch)
     this.#child = child
-    if (child.stderr !== null) forwardLog(child.stderr, this.pid)
     this.exited = new Promise((resolve) => {
-      child.once('error', (error) => this.#ended(`cannot start: ${error.message}`, resolve))
+      child.once('error', (error) => {
+        this.#failure = notSpawned(launch, error)
+        this.#ended('cannot start', resolve)
+      })
       child.once('exit', (code, signal) => {
         const ended = (): void => this.#ended(signal ?? `exit code ${code ?? 'unknown'}`, resolve)
         if (!child.connected) {
@@ -105,6 +108,8 @@ export class WorkerProcess {
     })
     this.ready = this.#becomesReady(launch.bootTimeout)
     this.ready.catch(() => {}) // The pool waits for it later.
+    if (child.pid === undefined) return // 'error' follows, and the streams may be missing.
+    if (child.stderr !== null) forwardLog(child.stderr, child.pid)
     this.#send({ portico: 'start', settings })
   }
 
@@ -276,14 +281,23 @@ function start(launch: Launch): ChildProcess {
   for (const name of MASTERS_VARIABLES) delete env[name]
   const { uid, gid } = launch
   const program = fileURLToPath(new URL('../worker/main.js', import.meta.url))
-  return spawn(process.execPath, [...launch.execArgv, ...ownInspector(launch), program], {
-    cwd: launch.directory,
-    env,
-    stdio,
-    detached: true,
-    ...(uid === undefined ? {} : { uid }),
-    ...(gid === undefined ? {} : { gid }),
-  })
+  try {
+    return spawn(process.execPath, [...launch.execArgv, ...ownInspector(launch), program], {
+      cwd: launch.directory,
+      env,
+      stdio,
+      detached: true,
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid }),
+    })
+  } catch (error) {
+    // Node emits 'error' for some codes, such as EAGAIN, and throws for others, such as ENOMEM.
+    throw new BootError(notSpawned(launch, error as Error), { cause: error })
+  }
+}
+
+function notSpawned({ directory }: Launch, { message }: Error): string {
+  return `A worker cannot be started in ${directory}: ${message}`
 }
 
 /** Gives the worker another inspector port, because the master has the usual one. */

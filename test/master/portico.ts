@@ -95,7 +95,7 @@ export async function portico(...args: readonly string[]) {
 }
 
 /** What `portico status --json` prints; without a process, because tests poll it. */
-export async function statusOf({ control }: Served): Promise<Status> {
+export async function statusOf({ control }: { readonly control: string }): Promise<Status> {
   let output = ''
   const write = (line: string): void => void (output += line)
   await status(control, { json: true, out: write, err: write })
