@@ -68,7 +68,7 @@ class Loading {
   #fail!: (error: unknown) => void
   #offered: Runnable | null = null
   #caught: CaughtListen | null = null
-  /** Servers that pretend when the application is served. */
+  /** Servers that look as if they were listening once the application is served. */
   readonly #pretenders: CaughtListen[] = []
   #started: { readonly address: AddressInfo | string | undefined } | null = null
   #evaluated = false
@@ -194,7 +194,10 @@ class Loading {
   }
 }
 
-/** Whether `server` serves `application`. Koa's listener and that of a `fetch` do not show it. */
+/**
+ * Whether `server` serves `application`. For Koa and an object with `fetch` this is assumed, because
+ * their listeners do not show it.
+ */
 function isSame(application: Runnable, server: Server): boolean {
   if ((application as object) === server) return true
   const { server: own } = application as { readonly server?: unknown }

@@ -107,7 +107,7 @@ const OWN = own({
     value: 'ADDRESS',
     repeatable: true,
     common: true,
-    help: 'unix:PATH, HOST:PORT, :PORT, fd:N or systemd, after scgi:// or another gateway if there are several',
+    help: 'unix:PATH, HOST:PORT, :PORT, fd:N or systemd; or scgi://ADDRESS to name its gateway',
     default: GATEWAYS.http.listen,
   },
   workers: {
@@ -203,7 +203,7 @@ const OWN = own({
     value: 'PATH',
     repeatable: true,
     common: true,
-    help: 'read variables from a file; those already set win',
+    help: 'read variables from a file; a variable that is set keeps its value',
   },
   maxRequests: {
     kind: 'count',

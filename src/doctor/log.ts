@@ -42,7 +42,7 @@ function readFrom(path: string, size: number): string {
   }
 }
 
-/** The words of a log, the check that they concern, what they mean, and the problem that it is. */
+/** Lines of logs: a pattern, the check that it concerns, what it means, and the problem. */
 const MEANINGS: readonly (readonly [
   pattern: RegExp,
   check: string,

@@ -1,6 +1,6 @@
 /**
- * What web servers change by themselves: rows of the conformance suite that do not hold
- * through them, with the reason and with what holds instead. docs/servers/ shows them.
+ * What web servers change by themselves: rows of the conformance suite that have
+ * another result through them, with the reason and that result. docs/servers/ shows them.
  */
 import type { Expectation } from '../testing/row.ts'
 import type { Site } from './site.ts'
@@ -11,7 +11,7 @@ export interface Exception {
    * where it concerns a setting that the tests vary.
    */
   readonly where: readonly string[]
-  /** Variants for which it does not hold. */
+  /** Variants to which it does not apply. */
   readonly except?: readonly string[]
   /** The beginning of a row's name. */
   readonly row: string
@@ -232,7 +232,7 @@ export const exceptions: readonly Exception[] = [
   })),
 ]
 
-/** The exceptions that hold for a server, a gateway and a variant, the more special ones first. */
+/** The exceptions for a server, a gateway and a variant, the more special ones first. */
 export function exceptionsOf(
   server: string,
   gateway: Site['gateway'],

@@ -1,7 +1,14 @@
 /** What starts the application: systemd, and scripts for CGI and mod_fcgid. */
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type ConfigFile, lines, type ServerDescription, type Site, unixPath } from './site.ts'
+import {
+  type ConfigFile,
+  lines,
+  type Quirk,
+  type ServerDescription,
+  type Site,
+  unixPath,
+} from './site.ts'
 
 /** Seconds that a supervisor waits before it kills. Portico's own limit is 8 s, `shutdownTimeout`. */
 export const STOP_SECONDS = 15
@@ -169,13 +176,7 @@ export const cgi: ServerDescription = {
   ],
   runs: runsOfScript,
   activate: () => ['chmod 755 index.cgi', 'REQUEST_METHOD=GET PATH_INFO=/ ./index.cgi'],
-  quirks: [
-    {
-      versions: 'Node',
-      symptom: 'ERR_UNKNOWN_FILE_EXTENSION ".cgi"',
-      remedy: 'a package.json without `"type": "module"` is in the same directory',
-    },
-  ],
+  quirks: [unknownExtension('.cgi')],
 }
 
 export const fcgi: ServerDescription = {
@@ -196,7 +197,16 @@ export const fcgi: ServerDescription = {
   ],
   runs: runsOfScript,
   activate: () => ['chmod 755 index.fcgi'],
-  quirks: cgi.quirks,
+  quirks: [unknownExtension('.fcgi')],
+}
+
+/** Below a package.json that says "type": "module", Node knows no other file extensions. */
+function unknownExtension(extension: string): Quirk {
+  return {
+    versions: 'Node',
+    symptom: `ERR_UNKNOWN_FILE_EXTENSION "${extension}"`,
+    remedy: 'a package.json without `"type": "module"` is in the same directory',
+  }
 }
 
 /** What the user of the web server runs. */

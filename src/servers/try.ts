@@ -16,8 +16,8 @@ import { accepts, makeTrialDirectory, startTrial, stopChild } from './trial.ts'
 const AT_ONCE = 6
 
 /**
- * Runs the suite through the server; writes a line for each row that holds in another way, or not
- * at all, and a verdict. Resolves to whether every row is as expected.
+ * Runs the suite through the server; writes a line for each row that has another result or fails,
+ * and a verdict. Resolves to whether every row is as expected.
  *
  * @throws {ConfigurationError} if the server is not installed or does not start
  */
@@ -137,7 +137,7 @@ async function runSuite(
     }
   }
   out(
-    `${failed === 0 ? '✓' : '✗'} ${suite.length - failed - different} of ${suite.length} rows hold, ${different} hold in the server's own way, ${failed} fail\n`,
+    `${failed === 0 ? '✓' : '✗'} ${suite.length - failed - different} of ${suite.length} rows pass, ${different} differ because of the server, ${failed} fail\n`,
   )
   return failed === 0
 }

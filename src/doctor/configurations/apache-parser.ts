@@ -4,7 +4,7 @@ import { textOf } from '../processes.ts'
 import { globSync } from './glob.ts'
 
 export interface Directive {
-  /** In small letters. */
+  /** In lower case. */
   readonly name: string
   readonly args: readonly string[]
   readonly sections: readonly Section[]
