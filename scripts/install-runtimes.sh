@@ -38,8 +38,9 @@ trap 'exit 1' HUP INT TERM
 
 # The install scripts of these packages only move the binaries, which are in packages of their own.
 printf '%s\n' "$wanted" >"$work/package.json"
-npm install --prefix "$work" --ignore-scripts --no-audit --no-fund --no-package-lock \
-  --loglevel=error >/dev/null
+# Not with --prefix: npm would look for its global configuration there, and miss a proxy or a CA.
+(cd "$work" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock \
+  --loglevel=error >/dev/null)
 
 mkdir "$work/bin"
 for name in bun deno node-22 node-24 node-26; do
