@@ -18,6 +18,7 @@ import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { ABANDONED } from '../leftovers.ts'
 import { logEntry } from '../log.ts'
 import { closeOnSignals, exitOnUncaughtError } from '../process/shutdown.ts'
+import { residentMemory } from '../resident-memory.ts'
 import { printToLog } from '../request/printed-output.ts'
 import type { Runnable } from '../application/to-application.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
@@ -120,7 +121,7 @@ function watch(
 function reasonToEnd(program: ResidentProgram, age: number, idle: number): string | undefined {
   if (idle >= program.idle * 1000) return `no request for ${program.idle} s`
   if (age >= program.lifetime * 1000) return `it is ${program.lifetime} s old`
-  const memory = process.memoryUsage.rss()
+  const memory = residentMemory()
   if (memory > program.maxMemory) return `it uses ${Math.round(memory / 2 ** 20)} MiB of memory`
   return undefined
 }

@@ -50,6 +50,7 @@ export async function serveMetrics(
     })
     server.listen(target.port, target.host === '*' ? undefined : target.host, resolve)
   })
+  server.on('error', () => {}) // No descriptor is free; the next attempt may succeed.
   const { address, family, port } = server.address() as AddressInfo
   const host = family === 'IPv6' ? `[${address}]` : address
   logEntry(`Metrics on http://${host}:${port}/metrics`)

@@ -1,4 +1,5 @@
 /** What a master knows about itself and its workers. */
+import { residentMemory } from '../resident-memory.ts'
 import { PULSE_TIME } from './messages.ts'
 import type { Pool } from './pool.ts'
 import type { BoundSocket } from './bind.ts'
@@ -89,7 +90,7 @@ export async function statusOf(source: StatusSource): Promise<Status> {
     pid: process.pid,
     file: source.file,
     since: pool.startedAt.toISOString(),
-    rssBytes: process.memoryUsage.rss(),
+    rssBytes: residentMemory(),
     listeners: source.sockets.map(({ settings, url }) => ({ gateway: settings.gateway, url })),
     workers: { configured: pool.size, ready: count('ready'), blocked: count('blocked') },
     totals: {

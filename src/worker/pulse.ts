@@ -1,6 +1,7 @@
 /** The counters that a worker sends to its master once a second. */
 import { url as inspectorUrl } from 'node:inspector'
 import { PULSE_TIME, type WorkerSettings } from '../master/messages.ts'
+import { residentMemory } from '../resident-memory.ts'
 import type { Channel } from './channel.ts'
 
 /** How often the number of requests is compared with `maxRequests`, in milliseconds. */
@@ -63,7 +64,7 @@ export function startPulse(
         active: source.active(),
         connections: source.connections(),
         slow: source.slow(),
-        rss: process.memoryUsage.rss(),
+        rss: residentMemory(),
         delay,
         utilization,
         debugged: inspectorUrl() !== undefined,

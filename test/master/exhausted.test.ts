@@ -1,10 +1,14 @@
-/** The system refuses a process to the master of `portico serve`, for a while. */
+/** `portico serve` when the system refuses a process or a descriptor, for a while. */
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { start, temporaryDirectory } from '../server/child.ts'
-import { APPLICATION, client, portico, PROGRAM, statusOf } from './portico.ts'
+import { APPLICATION, client, inDirectory, portico, PROGRAM, statusOf } from './portico.ts'
+
+const here = inDirectory()
 
 interface Place {
   /** The working directory of the master. */
@@ -12,8 +16,15 @@ interface Place {
   readonly pid: number
 }
 
-const limit = (pid: number, descriptors: string): void =>
-  void execFileSync('prlimit', ['--pid', `${pid}`, `--nofile=${descriptors}`])
+/** Leaves a process `free` descriptors; the limit counts from the lowest number. */
+function leave(pid: number, free: number): void {
+  const used = new Set(readdirSync(`/proc/${pid}/fd`).map(Number))
+  let limit = 0
+  for (let unused = 0; unused < free || used.has(limit); limit += 1) {
+    if (!used.has(limit)) unused += 1
+  }
+  execFileSync('prlimit', ['--pid', `${pid}`, `--nofile=${limit}:`])
+}
 
 /** Node's `spawn` fails in two ways: with an event 'error', with or without streams, or it throws. */
 test.each<[string, string, (place: Place) => () => void]>([
@@ -21,8 +32,8 @@ test.each<[string, string, (place: Place) => () => void]>([
     'has no free descriptor',
     'EMFILE',
     ({ pid }) => {
-      limit(pid, `${readdirSync(`/proc/${pid}/fd`).length}:`)
-      return () => limit(pid, '1024:')
+      leave(pid, 0)
+      return () => leave(pid, 100)
     },
   ],
   [
@@ -83,4 +94,28 @@ test.each<[string, string, (place: Place) => () => void]>([
     await master.ended
     place.remove()
   }
+})
+
+test('A master without a free descriptor for /proc responds to status and metrics', async () => {
+  const server = await here.ready(['--metrics', '127.0.0.1:0'])
+  const { pid } = server.process
+  const [metrics] = /http:.*/.exec(await server.printed('/metrics'))!
+  leave(pid!, 1) // For the connection.
+  expect(await statusOf(server)).toMatchObject({ workers: { ready: 2 } })
+  const headers = { Connection: 'close' }
+  await expect.poll(async () => (await fetch(metrics, { headers })).text()).toContain('# EOF')
+  leave(pid!, 100)
+  expect(await portico('ping', server.control)).toMatchObject({ code: 0 })
+})
+
+test('A worker whose connections use all descriptors goes on', async () => {
+  const server = await here.ready([], { workers: 1 })
+  const [worker] = (await statusOf(server)).processes
+  leave(worker!.pid, 4)
+  const clients = Array.from({ length: 32 }, () => connect(server.socket).on('error', () => {}))
+  await Promise.race(clients.map((each) => once(each, 'close'))) // One too many.
+  // The worker reads its memory for each status.
+  expect((await statusOf(server)).totals.connections).toBeGreaterThan(0)
+  expect(await statusOf(server)).toMatchObject({ restarts: {}, processes: [{ pid: worker!.pid }] })
+  for (const each of clients) each.destroy()
 })
