@@ -1,4 +1,8 @@
 /** A cookie jar for tests (RFC 6265). */
+import { parseCookieDate } from './cookie-date.ts'
+
+/** Bytes of a name and a value together: browsers drop larger cookies (RFC 6265bis, section 5.6). */
+const MAX_SIZE = 4096
 
 interface Cookie {
   readonly name: string
@@ -26,22 +30,25 @@ export class Cookies {
     const equals = pair.indexOf('=')
     if (equals < 1) return
     const name = pair.slice(0, equals).trim()
-    const known = new Map(attributes.map((attribute) => attributeOf(attribute)))
-    if (!this.#isFor(known.get('domain') ?? '') || !this.#isAllowed(name, known)) return
+    const value = pair.slice(equals + 1).trim()
+    if (name.length + value.length > MAX_SIZE) return
+    const known = new Map(attributes.map((attribute) => attributeOf(attribute)).filter(isValid))
+    const domain = (known.get('domain') ?? '').toLowerCase().replace(/^\./, '')
+    if (!this.#isFor(domain) || !this.#isAllowed(name, known)) return
     const own = known.get('path')
     const cookie = {
       name,
-      value: pair.slice(equals + 1).trim(),
+      value,
       path: own?.startsWith('/') ? own : path.replace(/\/[^/]*$/, '') || '/',
     }
-    const key = `${name};${cookie.path}`
+    // With a Domain it is another cookie than without one, even for the same host.
+    const key = `${name};${domain};${cookie.path}`
     if (isExpired(known)) this.#cookies.delete(key)
     else this.#cookies.set(key, cookie)
   }
 
   /** Whether a browser keeps a cookie with this Domain (sections 5.1.3 and 5.3). */
-  #isFor(attribute: string): boolean {
-    const domain = attribute.toLowerCase().replace(/^\./, '')
+  #isFor(domain: string): boolean {
     const isAddress = /^[\d.]+$|:/.test(this.#host)
     return (
       domain === '' || domain === this.#host || (!isAddress && this.#host.endsWith(`.${domain}`))
@@ -75,11 +82,18 @@ function attributeOf(attribute: string): [name: string, value: string] {
   return [name.trim().toLowerCase(), value.join('=').trim()]
 }
 
+/** An attribute that is invalid does not replace an earlier one (sections 5.2.1 to 5.2.3). */
+function isValid([name, value]: [name: string, value: string]): boolean {
+  if (name === 'max-age') return /^-?\d+$/.test(value)
+  if (name === 'expires') return parseCookieDate(value) !== undefined
+  return name !== 'domain' || value !== ''
+}
+
 /** Max-Age has precedence over Expires (section 5.3). */
 function isExpired(attributes: ReadonlyMap<string, string>): boolean {
   const age = attributes.get('max-age')
-  if (age !== undefined && /^-?\d+$/.test(age)) return Number(age) <= 0
-  return Date.parse(attributes.get('expires') ?? '') <= Date.now()
+  if (age !== undefined) return Number(age) <= 0
+  return (parseCookieDate(attributes.get('expires') ?? '') ?? Infinity) <= Date.now()
 }
 
 /** Section 5.1.4. */

@@ -88,4 +88,64 @@ describe('Whether a TestApp', () => {
     expect(cookies.header('/v=2/x')).toBe('a=1')
     expect(cookies.header('/v')).toBe('')
   })
+
+  // RFC 6265, section 5.1.1: Date.parse() reads more, and 69 as 1969.
+  it.each([
+    ['Thu, 01 Jan 1970 00:00:00 GMT', false],
+    ['Thu, 01-Jan-1970 00:00:01 GMT', false],
+    ['Thu Jan  1 0:0:1 1970', false],
+    ['thursday, 1 JANUARY 70 00:00:00', false],
+    ['Thu, 01 Jan 1970 00:00:00 +0100', false],
+    ['Wed, 01 Jan 2099 00:00:00 GMT', true],
+    ['Wed, 01 Jan 69 00:00:00 GMT', true],
+    ['0', true],
+    ['-1', true],
+    ['', true],
+    ['1970-01-01T00:00:00Z', true],
+    ['Thu, 01 Jan 1970', true],
+    ['Thu, 30 Feb 1970 00:00:00 GMT', true],
+    ['Thu, 01 Jan 1600 00:00:00 GMT', true],
+    ['Thu, 01 Jan 1970 24:00:00 GMT', true],
+    ['Thu, 01 Jan 1970 00:60:00 GMT', true],
+    ['Thu, 01 Jan 1970 00:00:000 GMT', true],
+  ])('keeps a cookie that expires on "%s": %s', (date, kept) => {
+    const cookies = new Cookies(new URL('http://a.example'))
+    cookies.store(`a=1; Expires=${date}`, '/')
+    expect(cookies.header('/')).toBe(kept ? 'a=1' : '')
+  })
+
+  it.each([
+    ['Max-Age=0; Max-Age=soon', ''],
+    ['Max-Age=0; Max-Age=5', 'a=1'],
+    ['Max-Age=1.5', 'a=1'],
+    ['Max-Age=0; Expires=Wed, 01 Jan 2099 00:00:00 GMT', ''],
+    ['Expires=Thu, 01 Jan 1970 00:00:00 GMT; Expires=0', ''],
+    ['Domain=other.example; Domain=', ''],
+    ['Path=/b; Path=', 'a=1'],
+  ])('reads the attributes "%s" as browsers do', (attributes, header) => {
+    const cookies = new Cookies(new URL('http://a.example'))
+    cookies.store(`a=1; ${attributes}`, '/')
+    expect(cookies.header('/')).toBe(header)
+  })
+
+  it('keeps a cookie with a Domain beside one of that name without', () => {
+    const cookies = new Cookies(new URL('http://a.example'))
+    cookies.store('a=1; Domain=a.example', '/')
+    cookies.store('a=2', '/')
+    expect(cookies.header('/')).toBe('a=1; a=2')
+    cookies.store('a=; Max-Age=0', '/')
+    expect(cookies.header('/')).toBe('a=1')
+    cookies.store('a=; Max-Age=0; domain=.A.example', '/')
+    expect(cookies.header('/')).toBe('')
+  })
+
+  it.each([
+    [4096, true],
+    [4097, false],
+  ])('keeps a cookie of %i bytes: %s', (size, kept) => {
+    const cookies = new Cookies(new URL('http://a.example'))
+    const pair = `a=${'x'.repeat(size - 1)}`
+    cookies.store(`${pair}; Path=/`, '/')
+    expect(cookies.header('/')).toBe(kept ? pair : '')
+  })
 })
