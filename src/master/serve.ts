@@ -36,6 +36,9 @@ const SMALL_FLAGS = ['--max-semi-space-size=1', '--no-opt', '--no-maglev', '--v8
 /** glibc: a fork writes to each arena, and each thread has one. */
 const SMALL_ENV = { MALLOC_ARENA_MAX: '1' }
 
+/** Milliseconds for the last lines of the log, whose reader may have stopped reading. */
+const LAST_LINES_TIME = 1_000
+
 /** How often the master checks whether it is idle, in milliseconds. */
 const IDLE_CHECK_TIME = 1_000
 
@@ -52,6 +55,8 @@ export async function serve(settings: ServeSettings): Promise<number> {
     if (!(error instanceof ConfigurationError)) throw error
     logEntry(error.message, 'error')
     return EXIT_ERROR
+  } finally {
+    setTimeout(() => process.exit(), LAST_LINES_TIME).unref()
   }
 }
 

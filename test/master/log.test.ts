@@ -1,4 +1,5 @@
 /** `portico serve --log json`: every line is one JSON object. */
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { httpClient } from '../../src/testing/client-http.ts'
@@ -161,4 +162,16 @@ test('The access log of a FastCGI server is on its own stderr', async () => {
   await served.printed('Serving')
   await client(served).post('/path')
   await served.printed('POST /path 200\n')
+})
+
+test('The master ends after portico stop, even if no one reads its log', async () => {
+  const source = SOURCE.replace("'a line of the application'", "'line\\n'.repeat(100_000)")
+  const server = await here.ready(['--log', 'json'], { source, workers: 1 })
+  const { stderr } = server.process
+  stderr!.pause()
+  const ended = once(server.process, 'exit')
+  await client(server).post('/write')
+  expect(await portico('stop', server.control)).toMatchObject({ code: 0 })
+  expect(await ended).toEqual([0, null])
+  stderr!.resume()
 })
