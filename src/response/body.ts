@@ -16,6 +16,16 @@ export function isChunk(value: unknown): value is Chunk {
   return typeof value === 'string' || value instanceof Uint8Array
 }
 
+/** What to do if the body is an application: someone serves the function that creates it. */
+export function creatorHint(body: unknown): string {
+  const { fetch, listen } = Object(body) as { fetch?: unknown; listen?: unknown }
+  const isApplication = [body, fetch, listen].some((each) => typeof each === 'function')
+  return isApplication
+    ? '. A function that creates an application is not one: serve its result, ' +
+        'as in export default await create()'
+    : ''
+}
+
 /**
  * Returns the iterator of a body.
  *
@@ -25,8 +35,9 @@ export function iteratorOf<T = Chunk>(body: unknown): Iterator<T> | AsyncIterato
   const iterable = body as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined
   const iterator = iterable?.[Symbol.asyncIterator]?.() ?? iterable?.[Symbol.iterator]?.()
   if (iterator === undefined) {
+    const kind = body === null ? 'null' : typeof body
     throw new ApplicationError(
-      `The application must return an iterable of chunks (got ${body === null ? 'null' : typeof body})`,
+      `The application must return an iterable of chunks (got ${kind})${creatorHint(body)}`,
       'PORTICO_INVALID_BODY',
     )
   }

@@ -1,5 +1,6 @@
 /** What an application returns as its body, before it is iterated. */
 import { existsSync } from 'node:fs'
+import { creatorHint } from '../response/body.ts'
 import { type FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
 import { describe, fail, type Warn } from './report.ts'
 
@@ -37,7 +38,7 @@ export function checkBody(body: unknown, warn: Warn): asserts body is CheckedSou
   }
   const { [Symbol.iterator]: sync, [Symbol.asyncIterator]: async, close } = members(body)
   if (typeof sync !== 'function' && typeof async !== 'function') {
-    fail(`The application must return an iterable, not ${describe(body)}`)
+    fail(`The application must return an iterable, not ${describe(body)}${creatorHint(body)}`)
   }
   if (close !== undefined && typeof close !== 'function') {
     fail(`body: close must be a function, not ${describe(close)}`)

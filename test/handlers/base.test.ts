@@ -406,6 +406,16 @@ describe('A broken contract:', () => {
       respondWith(new Response('x')),
       'must return an iterable of chunks (got object)',
     ],
+    [
+      'an application',
+      respondWith(() => []),
+      '(got function). A function that creates an application is not one: serve its result',
+    ],
+    [
+      'a server',
+      respondWith({ listen: () => {} }),
+      '(got object). A function that creates an application is not one: serve its result',
+    ],
     ['a promise of null', async () => Promise.resolve(null as unknown as Body), '(got null)'],
     ['no startResponse', () => ['x'], 'A body chunk before startResponse()'],
     ['no startResponse, no body', () => [], 'ended without calling startResponse()'],

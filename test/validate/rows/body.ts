@@ -86,6 +86,12 @@ const applicationRows: Row[] = [
       'The application must return an iterable, not an object of class Object',
     ],
     [
+      'an application',
+      returning({ fetch: () => new Response('x') }),
+      'The application must return an iterable, not an object of class Object. A function that ' +
+        'creates an application is not one: serve its result, as in export default await create()',
+    ],
+    [
       'a Response of the Fetch API',
       returning(new Response('x')),
       'The application must return an iterable, not a Response of the Fetch API; wrap a handler ' +
