@@ -13,6 +13,7 @@ import { load } from '../application/load.ts'
 import type { Runnable } from '../application/to-application.ts'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
+import { checkNames } from '../options/names.ts'
 import { SCGIHandler } from '../../handlers/scgi.ts'
 import { cgiClient } from '../testing/client-cgi.ts'
 import { fastcgiClient } from '../testing/client-fastcgi.ts'
@@ -51,6 +52,7 @@ export async function throughAllGateways(
   request: TestRequest,
   options: AllGatewaysOptions = {},
 ): Promise<Passed[]> {
+  checkNames('throughAllGateways', options, ['http', 'application'])
   const application = options.application ?? (await load(file))
   const directory = await mkdtemp(join(tmpdir(), 'portico-compare-'))
   try {

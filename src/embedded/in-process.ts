@@ -5,6 +5,7 @@ import { refuseLineBreaks, contentLength, setVariable } from '../environ/environ
 import { ErrorLog } from '../request/error-log.ts'
 import { bytesSource, Input } from '../request/input.ts'
 import { toApplication, type Runnable } from '../application/to-application.ts'
+import { checkClientOptions, VARIABLES } from '../testing/check-options.ts'
 import { bodyBytes, type Client, type TestRequest } from '../testing/client.ts'
 import { CgiResponseReader, collect, type Exchange, type Receiver } from '../testing/exchange.ts'
 import { variablesFor, type VariableOptions } from '../testing/variables.ts'
@@ -19,31 +20,16 @@ export interface InProcessOptions extends VariableOptions {
 
 publishRequests(diagnostics)
 
-/** The names of `InProcessOptions`. */
-export const IN_PROCESS_OPTIONS = Object.keys({
-  as: true,
-  documentRoot: true,
-  serverAddr: true,
-  serverSoftware: true,
-  https: true,
-  mount: true,
-  remoteAddr: true,
-  remotePort: true,
-  scriptFilename: true,
-  serverName: true,
-  serverPort: true,
-  serverProtocol: true,
-  validate: true,
-  variables: true,
-} satisfies Record<keyof InProcessOptions, true>)
-
 /**
  * A client whose gateway is in this process. `portico.gateway` is 'http', or with `as` 'fastcgi', and
  * `errors` of the response is what was written to `wsgi.errors`. The application is wrapped in
  * `validator`, unless it belongs to a framework. Without an application each request is a
  * ConfigurationError.
+ *
+ * @throws {ConfigurationError} for an unknown option, or a value of the wrong kind.
  */
 export function inProcessClient(application: Runnable, options: InProcessOptions = {}): Client {
+  checkClientOptions('inProcessClient', options, [...VARIABLES, 'validate'])
   const exchange = inProcessExchange(application, options)
   return {
     request: (request) => collect(exchange, request, true),

@@ -44,10 +44,11 @@ export function parseQsl(text: string, options: QueryOptions = {}): [string, str
 }
 
 function pairsOf(where: string, text: string, options: QueryOptions): [string, string][] {
-  checkNames(where, options ?? {}, QUERY_OPTIONS)
+  checkNames(where, options, QUERY_OPTIONS)
   checkQueryOptions(where, options)
   const decode = requireDecoder(where, options.charset)
-  checkLimits(where, { maxNumFields: options.maxNumFields ?? MAX_NUM_FIELDS })
+  const { maxNumFields = MAX_NUM_FIELDS } = options
+  checkLimits(where, { maxNumFields })
   return splitQuery(where, text, options).map(([name, value]) => [decode(name), decode(value)])
 }
 

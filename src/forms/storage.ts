@@ -260,16 +260,19 @@ const LIMITS = {
   maxTotalSize: MAX_TOTAL_SIZE,
 }
 
+const NAMES = [...new Set([...QUERY_OPTIONS, ...Object.keys(LIMITS), 'onFile', 'tempDir'])]
+
 function limitsOf(options: FieldStorageOptions): Required<FormLimits> {
   const limits: Required<FormLimits> = { ...LIMITS }
   for (const name of Object.keys(LIMITS) as (keyof FormLimits)[]) {
-    limits[name] = options[name] ?? limits[name]
+    const value = options[name]
+    if (value !== undefined) limits[name] = value
   }
   return limits
 }
 
 function checkOptions(options: FieldStorageOptions): void {
-  checkNames(WHERE, options ?? {}, [...QUERY_OPTIONS, ...Object.keys(LIMITS), 'onFile', 'tempDir'])
+  checkNames(WHERE, options, NAMES)
   checkQueryOptions(WHERE, options)
   requireDecoder(WHERE, options.charset)
   checkLimits(WHERE, limitsOf(options))

@@ -51,7 +51,7 @@ export function accessLog(
   options: AccessLogOptions = {},
 ): Application {
   const application = asApplication(app)
-  checkNames('accessLog', options ?? {}, ['format', 'write'])
+  checkNames('accessLog', options, ['format', 'write'])
   const { format = 'combined', write } = options
   if (typeof format !== 'string') refuse('accessLog', 'format', format, 'a string')
   if (write !== undefined && typeof write !== 'function') {

@@ -40,10 +40,15 @@ export function cascade(
   if (!Array.isArray(applications)) {
     throw new ConfigurationError('cascade: the first argument must be an array of applications')
   }
-  checkNames('cascade', options ?? {}, ['catch'])
+  checkNames('cascade', options, ['catch'])
   const { catch: statuses = [404, 405] } = options
-  if (!Array.isArray(statuses) || !statuses.every((status) => isInteger(status, 100, 999))) {
+  if (!Array.isArray(statuses)) {
     refuse('cascade', 'catch', statuses, 'an array of statuses, [404, 405] for example')
+  }
+  for (const status of statuses) {
+    if (!isInteger(status, 100, 999)) {
+      refuse('cascade', 'a status of catch', status, 'a whole number from 100 to 999')
+    }
   }
   const caught = new Set(statuses.map(String))
   return (

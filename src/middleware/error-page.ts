@@ -47,7 +47,7 @@ export function errorPage(
   options: ErrorPageOptions = {},
 ): Application {
   const application = asApplication(app)
-  checkNames('errorPage', options ?? {}, ['development'])
+  checkNames('errorPage', options, ['development'])
   const { development = process.env['NODE_ENV'] === 'development' } = options
   if (typeof development !== 'boolean') {
     refuse('errorPage', 'development', development, 'true or false')

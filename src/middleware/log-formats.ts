@@ -1,7 +1,8 @@
 /** The formats of a line in the access log. */
 import { decodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
-import { asJsonLine } from '../text.ts'
+import { suggestion } from '../options/names.ts'
+import { asJsonLine, quote } from '../text.ts'
 import type { Headers } from '../response/headers.ts'
 import type { Environ } from '../types.ts'
 import { MONTHS } from './http-date.ts'
@@ -27,6 +28,9 @@ const FORMATS: ReadonlyMap<string, string> = new Map([
   ['common', COMMON],
   ['combined', `${COMMON} "%{Referer}i" "%{User-Agent}i"`],
 ])
+
+/** What `accessLog` accepts in place of a format. */
+const NAMES = [...FORMATS.keys(), 'json']
 
 type Directive = (entry: LogEntry) => string | undefined
 
@@ -55,13 +59,20 @@ const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
  * Parses a format and returns a function that makes the line for an entry. What is unknown or empty
  * is a '-', so that each line has the same fields.
  *
- * @throws {ConfigurationError} for an unknown directive; it calls the format `option`.
+ * @throws {ConfigurationError} for an unknown directive, or none; it calls the format `option`.
  */
 export function textLine(
   format: string,
   option = 'accessLog: the format',
 ): (entry: LogEntry) => string {
-  const parts = (FORMATS.get(format) ?? format)
+  const known = FORMATS.get(format)
+  if (known === undefined && !format.includes('%')) {
+    throw new ConfigurationError(
+      `${option} ${quote(format)} has no directive such as %h, and is not a name. ` +
+        suggestion(format, NAMES),
+    )
+  }
+  const parts = (known ?? format)
     .split(PART)
     .map((part) => (part.startsWith('%') ? directive(part, option) : () => part))
   return (entry) => {

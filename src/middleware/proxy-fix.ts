@@ -2,8 +2,8 @@
 import { isIP } from 'node:net'
 import { allowClients } from '../address-list.ts'
 import { asApplication } from '../application/detect.ts'
-import { checkNames } from '../options/names.ts'
-import { isInteger, refuse } from '../options/values.ts'
+import { checkNames, suggestion } from '../options/names.ts'
+import { briefly, isInteger, refuse } from '../options/values.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
 import { type Hop, parseForwarded } from './forwarded.ts'
@@ -63,8 +63,14 @@ export function proxyFix(
   const { count = 1, fields = ['for', 'proto'], forwarded = false, trusted } = options ?? {}
   const trusts = trustIn(trusted)
   if (!isInteger(count, 1)) refuse('proxyFix', 'count', count, 'a whole number, 1 or more')
-  if (!Array.isArray(fields) || !fields.every((field) => FIELDS.includes(field))) {
+  if (!Array.isArray(fields)) {
     refuse('proxyFix', 'fields', fields, `an array of ${FIELDS.join(', ')}`)
+  }
+  for (const field of fields) {
+    if (FIELDS.includes(field)) continue
+    throw new ConfigurationError(
+      `proxyFix: unknown field ${briefly(field)} in fields. ${suggestion(String(field), FIELDS)}`,
+    )
   }
   if (typeof forwarded !== 'boolean') refuse('proxyFix', 'forwarded', forwarded, 'true or false')
   return (environ, startResponse) => {

@@ -91,14 +91,21 @@ function translator(options: SendfileOptions): (path: string) => string | undefi
   const { header, map, escape = true } = options ?? {}
   const encode = escape ? escapeText : plainText
   if (header !== 'X-Accel-Redirect') {
-    if (header !== 'X-Sendfile' || map !== undefined) {
+    if (header !== 'X-Sendfile') {
+      refuse('sendfile', 'header', header, "'X-Sendfile', or 'X-Accel-Redirect' with a map")
+    }
+    if (map !== undefined) {
       throw new ConfigurationError(
-        "sendfile: header must be 'X-Sendfile', or 'X-Accel-Redirect' with a map",
+        "sendfile: map is for 'X-Accel-Redirect' only: X-Sendfile has the path of the file",
       )
     }
     return encode
   }
-  const rules = Object.entries(map ?? {})
+  const entries: [unknown, unknown][] = Object.entries(map ?? {})
+  if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string')) {
+    refuse('sendfile', 'map', map, "an object of strings, { '/srv/files': '/files' }")
+  }
+  const rules = entries
     .map(([directory, location]) => [withSlash(directory), withSlash(location)] as const)
     .toSorted(([a], [b]) => b.length - a.length)
   if (rules.length === 0 || rules.flat().some((path) => !path.startsWith('/'))) {

@@ -87,15 +87,23 @@ const addSlash: Application = (environ, startResponse) => {
 
 function checkArguments(root: string, options: StaticFilesOptions): void {
   const names = ['dotfiles', 'extensions', 'precompressed', 'maxAge', 'charset'] as const
-  checkNames('staticFiles', options ?? {}, names)
+  checkNames('staticFiles', options, names)
   const { extensions = [], maxAge = 0, charset = '' } = options
   const wrong = (name: (typeof names)[number], expected: string) =>
     refuse('staticFiles', name, options[name], expected)
   for (const name of ['dotfiles', 'precompressed'] as const) {
-    if (typeof (options[name] ?? false) !== 'boolean') wrong(name, 'true or false')
+    const value = options[name]
+    if (value !== undefined && typeof value !== 'boolean') wrong(name, 'true or false')
   }
-  if (!Array.isArray(extensions) || !extensions.every((it) => /^[^./\\\0][^/\\\0]*$/.test(it))) {
-    wrong('extensions', "an array of extensions without a dot, ['html'] for example")
+  if (!Array.isArray(extensions)) wrong('extensions', "an array, ['html'] for example")
+  for (const extension of extensions) {
+    if (isExtension(extension)) continue
+    refuse(
+      'staticFiles',
+      'an element of extensions',
+      extension,
+      "text without a dot at its start, 'html' for example",
+    )
   }
   if (!isInteger(maxAge, 0)) wrong('maxAge', 'a whole number of seconds, 0 or more')
   if (typeof charset !== 'string' || !/^[\w.:+-]*$/.test(charset)) {
@@ -106,6 +114,10 @@ function checkArguments(root: string, options: StaticFilesOptions): void {
       `staticFiles: the first argument must be the path of a directory (got ${JSON.stringify(root) ?? 'nothing'})`,
     )
   }
+}
+
+function isExtension(it: unknown): boolean {
+  return typeof it === 'string' && /^[^./\\\0][^/\\\0]*$/.test(it)
 }
 
 /** Whether the path has a name that is never served. */

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { withBytes } from '../environ/to-process.ts'
+import { checkClientOptions, CLIENT, VARIABLES } from './check-options.ts'
 import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
 import { CgiResponseReader, collect, pauseFor, type Exchange } from './exchange.ts'
 import { disconnected, within } from './socket-reader.ts'
@@ -29,8 +30,14 @@ export interface CgiClientOptions extends ClientOptions, VariableOptions {
 /** Bytes: half the size of a pipe on Linux. */
 const SMALL_BODY = 32_768
 
-/** Runs `command` for each request. */
+/**
+ * Runs `command` for each request.
+ *
+ * @throws {ConfigurationError} for an unknown option, or a value of the wrong kind.
+ */
 export function cgiClient(options: CgiClientOptions): Client {
+  const names = [...CLIENT, ...VARIABLES, 'command', 'cwd', 'stdio'] as const
+  checkClientOptions('cgiClient', options, names)
   const exchange = cgiExchange(options)
   return {
     request: (request) => collect(exchange, request, true),

@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { PeerError } from '../errors.ts'
 import { FCGI_AUTHORIZER, FCGI_REQUEST_COMPLETE, FCGI_RESPONDER } from '../protocol/fastcgi.ts'
 import { WebServerConnection, type WebServerEvent } from '../protocol/fastcgi-web-server.ts'
+import { checkClientOptions, CLIENT, VARIABLES } from './check-options.ts'
 import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
 import type { TestRequest } from './client.ts'
 import { CgiResponseReader, collect, pauseFor } from './exchange.ts'
@@ -23,8 +24,12 @@ export interface FastcgiClientOptions extends ClientOptions, VariableOptions {
   readonly role?: 'responder' | 'authorizer' | undefined
 }
 
-/** @param address where the application listens: TCP or a Unix socket. */
+/**
+ * @param address where the application listens: TCP or a Unix socket.
+ * @throws {ConfigurationError} for an unknown option, or a value of the wrong kind.
+ */
 export function fastcgiClient(address: ConnectTarget, options: FastcgiClientOptions = {}): Client {
+  checkClientOptions('fastcgiClient', options, [...CLIENT, ...VARIABLES, 'keepConn', 'role'])
   let kept: Promise<FastcgiConnection> | null = null
   const exchange = fastcgiExchange(address, options)
   const keptExchange: Exchange = async (request, receiver) => {

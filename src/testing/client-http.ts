@@ -1,5 +1,6 @@
 /** A client for HTTP: for HTTPHandler, and for any web server. */
 import type { Buffer } from 'node:buffer'
+import { checkClientOptions, CLIENT } from './check-options.ts'
 import { PeerError } from '../errors.ts'
 import { mountedTarget, type Client, type ClientOptions } from './client.ts'
 import { collect, type Exchange } from './exchange.ts'
@@ -7,8 +8,13 @@ import { openHttp } from './raw-http-client.ts'
 import type { ConnectTarget } from './server-address.ts'
 import { watch } from './socket-reader.ts'
 
-/** Opens a connection for each request. */
+/**
+ * Opens a connection for each request.
+ *
+ * @throws {ConfigurationError} for an unknown option, or a value of the wrong kind.
+ */
 export function httpClient(address: ConnectTarget, options: ClientOptions = {}): Client {
+  checkClientOptions('httpClient', options, CLIENT)
   const exchange = httpExchange(address, options)
   return {
     request: (request) => collect(exchange, request, false),

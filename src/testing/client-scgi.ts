@@ -2,6 +2,7 @@
 import type { Buffer } from 'node:buffer'
 import { connect } from 'node:net'
 import { encodeRequest } from '../protocol/scgi.ts'
+import { checkClientOptions, CLIENT, VARIABLES } from './check-options.ts'
 import { bodyBytes, DEFAULT_TIMEOUT, type Client, type ClientOptions } from './client.ts'
 import { CgiResponseReader, collect, pauseFor, type Exchange } from './exchange.ts'
 import { parseAddress, type ConnectTarget } from './server-address.ts'
@@ -10,8 +11,12 @@ import { variablesFor, type VariableOptions } from './variables.ts'
 
 export interface ScgiClientOptions extends ClientOptions, VariableOptions {}
 
-/** @param address where the application listens: TCP or a Unix socket. */
+/**
+ * @param address where the application listens: TCP or a Unix socket.
+ * @throws {ConfigurationError} for an unknown option, or a value of the wrong kind.
+ */
 export function scgiClient(address: ConnectTarget, options: ScgiClientOptions = {}): Client {
+  checkClientOptions('scgiClient', options, [...CLIENT, ...VARIABLES])
   const exchange = scgiExchange(address, options)
   return {
     request: (request) => collect(exchange, request, false),

@@ -49,7 +49,7 @@ export interface Client {
 export interface ClientOptions {
   /** The mount point: '' (default) or '/…', without characters that need percent-encoding. */
   readonly mount?: string | undefined
-  /** Milliseconds for a complete response. Default 20,000. */
+  /** Milliseconds for a complete response; Infinity for no limit. Default 20,000. */
   readonly timeout?: number | undefined
 }
 

@@ -7,6 +7,8 @@
 import { Buffer } from 'node:buffer'
 import { connect, type Socket } from 'node:net'
 import { ConfigurationError, PeerError } from '../errors.ts'
+import { checkRows } from '../options/check-row.ts'
+import { MAX_TIME, type OptionRow } from '../options/row.ts'
 import type { Chunk, HeaderList } from '../types.ts'
 import type { HttpHead, HttpRequest, HttpResponse, HttpStream } from './http-message.ts'
 import { HttpResponseReader } from './http-response-reader.ts'
@@ -15,7 +17,7 @@ import { disconnected, opened, SocketReader, watch, within } from './socket-read
 
 /** Limits of a connection; all have defaults. */
 export interface HttpOptions {
-  /** Milliseconds without a byte in either direction, while waiting for a response. */
+  /** Milliseconds without a byte in either direction, while waiting for a response. Infinity: no limit. */
   timeout?: number
   /** Bytes of a response head (and of a trailer section). */
   maxHead?: number
@@ -31,6 +33,12 @@ const DEFAULT_MAX_HEAD = 64 * 1024
 
 /** A test with a larger body should read `chunks()`. */
 const DEFAULT_MAX_BODY = 256 * 1024 * 1024
+
+const ROWS = {
+  timeout: { kind: 'time', range: [1, MAX_TIME], noLimit: Infinity, help: '' },
+  maxHead: { kind: 'bytes', help: '' },
+  maxBody: { kind: 'bytes', noLimit: Infinity, help: '' },
+} as const satisfies Record<keyof HttpOptions, OptionRow>
 
 /**
  * Sends one request over a new connection and collects the response.
@@ -57,6 +65,7 @@ export async function openHttp(
   options: HttpOptions = {},
   signal?: AbortSignal,
 ): Promise<HttpConnection> {
+  checkRows('openHttp', ROWS, options)
   // A server that has ended its side may still read, so only close() ends ours.
   const parsed = parseAddress(address)
   const socket = connect({ ...parsed, allowHalfOpen: true })

@@ -10,6 +10,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asApplication } from '../application/detect.ts'
+import { checkNames } from '../options/names.ts'
 import type { Application } from '../types.ts'
 import type { Client } from './client.ts'
 import { complaints, text, type Expectation, type MountPoint, type Row } from './row.ts'
@@ -61,6 +62,7 @@ export async function runRow(
   mountPoint: MountPoint,
   options: RowOptions = {},
 ): Promise<string[]> {
+  checkNames('runRow', options, ['report', 'expect'])
   const id = crypto.randomUUID()
   const response = await client.request({
     ...row.request,

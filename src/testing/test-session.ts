@@ -1,6 +1,7 @@
 /** Requests with cookies and redirects, as a browser sends them, through any client. */
 import { PeerError } from '../errors.ts'
 import { valuesOf } from '../response/cgi-response.ts'
+import { checkClientOptions } from './check-options.ts'
 import { type Client, mountedTarget, type TestRequest, type TestResponse } from './client.ts'
 import { Cookies } from './cookies.ts'
 import { TestCall } from './test-request.ts'
@@ -12,12 +13,6 @@ export interface TestSessionOptions {
   readonly origin?: string | undefined
 }
 
-/** The names of `TestSessionOptions`. */
-export const SESSION_OPTIONS = Object.keys({
-  mount: true,
-  origin: true,
-} satisfies Record<keyof TestSessionOptions, true>)
-
 /** Sends requests through a client, with the cookies of earlier responses. */
 export class TestSession {
   readonly #client: Client
@@ -25,7 +20,9 @@ export class TestSession {
   readonly #origin: string
   readonly #cookies: Cookies
 
+  /** @throws {ConfigurationError} for an unknown option, or a value of the wrong kind. */
   constructor(client: Client, options: TestSessionOptions = {}) {
+    checkClientOptions('TestSession', options, ['mount', 'origin'])
     this.#client = client
     this.#mount = options.mount ?? ''
     const origin = new URL(options.origin ?? 'http://127.0.0.1')

@@ -258,9 +258,11 @@ describe('A limit of FieldStorage.parse', () => {
   const names = ['maxNumFields', 'maxNumFiles', 'maxPartHeaderSize', 'maxTextSize', 'maxTotalSize']
 
   it.each(
-    names.flatMap((name) => [Number.NaN, -1, 1.5, '5'].map((value) => [name, value] as const)),
+    names.flatMap((name) =>
+      [Number.NaN, null, -1, 1.5, '5'].map((value) => [name, value] as const),
+    ),
   )('is a ConfigurationError if it is invalid: %s: %s', async (name, value) => {
-    const shown = JSON.stringify(value).replace('null', 'NaN')
+    const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
     await expect(post(file + FINAL, { tempDir, [name]: value })).rejects.toEqual(
       expect.objectContaining({
         code: 'PORTICO_CONFIGURATION',
@@ -270,8 +272,18 @@ describe('A limit of FieldStorage.parse', () => {
   })
 
   it('is checked by parseQs, too', () => {
-    expect(() => parseQs('a=1', { maxNumFields: Number.NaN })).toThrow(
-      'parseQs: maxNumFields must be',
+    for (const value of [Number.NaN, null]) {
+      const call = parseQs as (text: string, options: unknown) => unknown
+      expect(() => call('a=1', { maxNumFields: value })).toThrow('parseQs: maxNumFields must be')
+    }
+  })
+
+  it('is not checked in options that are not an object', async () => {
+    const nothing = null as unknown as undefined
+    const message = 'must be an object, got null'
+    expect(() => parseQs('a=1', nothing)).toThrow(`The options of parseQs ${message}`)
+    await expect(FieldStorage.parse(environOf(new MemoryInput([])), nothing)).rejects.toThrow(
+      `The options of FieldStorage.parse ${message}`,
     )
   })
 })

@@ -59,7 +59,6 @@ describe('The format of accessLog', () => {
     ['%{SERVER_NAME}e %{wsgi.version}e %{none}e', '127.0.0.1 - -'],
     ['%P', String(process.pid)],
     ['100%% %l', '100% -'],
-    ['', ''],
     ['%U%q|', '/apache_pb.gif?x=1|'],
   ])('%s', async (format, line) => {
     const headers: [string, string][] = [

@@ -45,7 +45,15 @@ it.each<[string, unknown[], string]>([
     [null],
     "mount: the argument must be an object of paths to applications, { '/shop': shop }",
   ],
-  ['sendfile', [app], "sendfile: header must be 'X-Sendfile', or 'X-Accel-Redirect' with a map"],
+  [
+    'sendfile',
+    [app],
+    "sendfile: header must be 'X-Sendfile', or 'X-Accel-Redirect' with a map (got undefined)",
+  ],
+  ['accessLog', [app, null], 'The options of accessLog must be an object, got null'],
+  ['cascade', [[app], null], 'The options of cascade must be an object, got null'],
+  ['errorPage', [app, null], 'The options of errorPage must be an object, got null'],
+  ['staticFiles', ['src', null], 'The options of staticFiles must be an object, got null'],
 ])('%s(%j) throws a ConfigurationError that names what it expects', (name, given, message) => {
   expect(() => functions[name]!(...given)).toThrow(new ConfigurationError(message))
 })
@@ -83,7 +91,21 @@ it.each(misspelt)('%s with %j suggests %s', (name, options, nearest) => {
 it.each<[name: string, options: object, message: string]>([
   ['accessLog', { format: 5 }, 'accessLog: format must be a string (got 5)'],
   ['accessLog', { write: 'x' }, 'accessLog: write must be a function (got "x")'],
-  ['cascade', { catch: [1] }, 'cascade: catch must be an array of statuses'],
+  [
+    'accessLog',
+    { format: 'JSON' },
+    'accessLog: the format "JSON" has no directive such as %h, and is not a name. Did you mean \'json\'?',
+  ],
+  [
+    'accessLog',
+    { format: '' },
+    'accessLog: the format "" has no directive such as %h, and is not a name. Known names: common, combined, json',
+  ],
+  [
+    'cascade',
+    { catch: [404, 1] },
+    'cascade: a status of catch must be a whole number from 100 to 999 (got 1)',
+  ],
   ['cgiBin', { timeout: -1 }, 'cgiBin: timeout must be a whole number of ms, 0 or more (got -1)'],
   ['cgiBin', { maxOutput: 1.5 }, 'cgiBin: maxOutput must be a whole number of bytes, or Infinity'],
   ['cgiBin', { maxScripts: 0 }, 'cgiBin: maxScripts must be a whole number, 1 or more (got 0)'],
@@ -98,14 +120,41 @@ it.each<[name: string, options: object, message: string]>([
   ['basicAuth', { verify: 'x' }, 'basicAuth: verify must be a function'],
   ['basicAuth', { users: {}, realm: 'ü' }, 'basicAuth: realm must be a string of visible ASCII'],
   ['proxyFix', { trusted: ['::1'], count: 0 }, 'proxyFix: count must be a whole number, 1 or more'],
-  ['proxyFix', { trusted: ['::1'], fields: ['hots'] }, 'proxyFix: fields must be an array of for,'],
+  ['proxyFix', { trusted: ['::1'], fields: 'for' }, 'proxyFix: fields must be an array of for,'],
+  [
+    'proxyFix',
+    { trusted: ['::1'], fields: ['for', 'hots'] },
+    'proxyFix: unknown field "hots" in fields. Did you mean \'host\'?',
+  ],
+  [
+    'sendfile',
+    { header: 'x-sendfile' },
+    "sendfile: header must be 'X-Sendfile', or 'X-Accel-Redirect' with a map (got \"x-sendfile\")",
+  ],
+  ['sendfile', { header: 'X-Sendfile', map: {} }, "sendfile: map is for 'X-Accel-Redirect' only"],
+  [
+    'sendfile',
+    { header: 'X-Accel-Redirect', map: { '/srv': 1 } },
+    'sendfile: map must be an object of strings',
+  ],
   [
     'sendfile',
     { header: 'X-Sendfile', escape: 0 },
     'sendfile: escape must be true or false (got 0)',
   ],
   ['staticFiles', { maxAge: -1 }, 'staticFiles: maxAge must be a whole number of seconds'],
-  ['staticFiles', { extensions: ['.html'] }, 'staticFiles: extensions must be an array'],
+  ['staticFiles', { extensions: 'html' }, 'staticFiles: extensions must be an array'],
+  [
+    'staticFiles',
+    { extensions: ['htm', '.html'] },
+    'staticFiles: an element of extensions must be text without a dot at its start, \'html\' for example (got ".html")',
+  ],
+  [
+    'staticFiles',
+    { extensions: [null] },
+    'staticFiles: an element of extensions must be text without a dot',
+  ],
+  ['staticFiles', { dotfiles: null }, 'staticFiles: dotfiles must be true or false (got null)'],
   ['staticFiles', { precompressed: 1 }, 'staticFiles: precompressed must be true or false'],
   ['staticFiles', { charset: 'a b' }, 'staticFiles: charset must be the name of a charset'],
 ])('%s with %j names what it expects', (name, options, message) => {
