@@ -1,4 +1,6 @@
 /** The two ways to keep a session's data: in the cookie, and in a store. */
+import { ApplicationError } from '../errors.ts'
+import { briefly } from '../options/values.ts'
 import type { MaybePromise } from '../types.ts'
 import { randomBytes } from 'node:crypto'
 import { chain } from './maybe-promise.ts'
@@ -23,9 +25,21 @@ export const cookieKeeper: Keeper = {
   update: (_token, text) => toToken(text),
 }
 
+function wrong(method: string, expected: string, value: unknown): ApplicationError {
+  return new ApplicationError(
+    `session: ${method}() of the store must return ${expected} (got ${briefly(value)})`,
+  )
+}
+
 export function storeKeeper(store: SessionStore): Keeper {
   // null and 0 are what databases return; in JavaScript no type keeps a store from passing them on.
-  const load = (token: string) => chain(store.load(token), (found) => found ?? undefined)
+  const load = (token: string) =>
+    chain(store.load(token), (found: unknown) => {
+      if (typeof found === 'string') return found
+      if (found === undefined || found === null) return undefined
+      // Each request would begin a new session.
+      throw wrong('load', 'the text that it got, or undefined', found)
+    })
   return {
     load,
     create(text, expires) {
@@ -33,7 +47,11 @@ export function storeKeeper(store: SessionStore): Keeper {
       return chain(store.save(token, text, expires), () => token)
     },
     update(token, text, expires) {
-      const kept = (alive: boolean) => (alive ? token : undefined)
+      const kept = (alive: unknown) => {
+        // As if the session had ended, what a request changes would be dropped.
+        if (alive === undefined) throw wrong('update', 'true or false', alive)
+        return alive ? token : undefined
+      }
       if (store.update) return chain(store.update(token, text, expires), kept)
       return chain(load(token), (found) =>
         found === undefined ? undefined : chain(store.save(token, text, expires), () => token),

@@ -676,3 +676,30 @@ describe('FileStore', () => {
     expect(readdirSync(join(directory, name))).toEqual(['session.json'])
   })
 })
+
+/** A MemoryStore, one method of which does its work and returns `value`. */
+function returning(method: 'load' | 'update', value: unknown): SessionStore {
+  const store = new MemoryStore()
+  const original = store[method].bind(store) as (...args: unknown[]) => unknown
+  Object.assign(store, { [method]: (...args: unknown[]) => (original(...args), value) })
+  return store
+}
+
+describe('A store in JavaScript whose', () => {
+  const TEXT = 'session: load() of the store must return the text that it got, or undefined'
+  const ALIVE = 'session: update() of the store must return true or false'
+  it.each<[method: 'load' | 'update', value: unknown, message: string]>([
+    ['load', { visits: 1 }, `${TEXT} (got an object)`],
+    ['load', Promise.resolve({ visits: 1 }), `${TEXT} (got an object)`],
+    ['load', [1], `${TEXT} (got an array)`],
+    ['load', 5, `${TEXT} (got 5)`],
+    ['load', false, `${TEXT} (got false)`],
+    ['update', undefined, `${ALIVE} (got undefined)`],
+    ['update', Promise.resolve(), `${ALIVE} (got undefined)`],
+  ])('%s() returns %o makes an error that names the method', async (method, value, message) => {
+    const browser = new Browser({ store: returning(method, value) })
+    expect(await browser.run(count)).toBe('{"visits":1}')
+    expect(await browser.run(count)).toMatch(/^500/)
+    expect(browser.errors).toContain(message)
+  })
+})
