@@ -42,9 +42,9 @@ import {
   iteratorOf,
 } from '../src/response/body.ts'
 import { completeEnviron, createEnviron } from '../src/environ/environ.ts'
-import { isLoss, requestName } from '../src/request/error-log.ts'
+import { isLoss } from '../src/request/error-log.ts'
 import { logEntry } from '../src/log.ts'
-import { asLogEntry, show } from '../src/text.ts'
+import { show } from '../src/text.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
 import { HandlerDefaults } from '../src/request/handler-defaults.ts'
 import type { HandlerOptions, RequestState } from '../src/request/handler-defaults.ts'
@@ -345,11 +345,6 @@ export class BaseHandler extends HandlerDefaults {
     if (length !== undefined) this.headers!.append('Content-Length', length)
   }
 
-  /** Logs an error to `wsgi.errors`: one line for a fault of the peer, else a stack trace. */
-  logException(error: unknown): void {
-    this.#log(error instanceof PeerError ? `${error.code}: ${error.message}` : show(error))
-  }
-
   /** Logs `error` and sends the error page, or ends the response as incomplete after the head. */
   async handleError(error: unknown): Promise<void> {
     this.getTrace()?.fail(error)
@@ -395,7 +390,7 @@ export class BaseHandler extends HandlerDefaults {
     const { sendsBody, declared } = this.#framing
     const short = sendsBody && declared !== Infinity && this.bytesSent < declared
     if (short) {
-      this.#log(`The application sent ${this.bytesSent} of the ${declared} bytes it declared`)
+      this.logText(`The application sent ${this.bytesSent} of the ${declared} bytes it declared`)
     }
     const wait = this.endTraced(!short)
     return wait ? wait.then(() => this.close()) : this.close()
@@ -416,7 +411,7 @@ export class BaseHandler extends HandlerDefaults {
     const room = declared - this.bytesSent
     if (size > room) {
       const message = `The application sent more than the ${declared} bytes it declared; truncated`
-      if (!this.#overrun) this.#log(message)
+      if (!this.#overrun) this.logText(message)
       this.#overrun = true
       if (room === 0) return
       chunk = (typeof chunk === 'string' ? Buffer.from(chunk) : chunk).subarray(0, room)
@@ -439,11 +434,5 @@ export class BaseHandler extends HandlerDefaults {
     } catch (error) {
       this.logException(error)
     }
-  }
-
-  #log(text: string): void {
-    const errors = this.getStderr()
-    errors.write(asLogEntry(requestName(this.environ) + text))
-    errors.flush()
   }
 }

@@ -9,24 +9,19 @@ import {
   encodeStream,
   endRequestText,
   FCGI_ABORT_REQUEST,
-  FCGI_AUTHORIZER,
   FCGI_BEGIN_REQUEST,
-  FCGI_CANT_MPX_CONN,
   FCGI_HEADER_LEN,
-  FCGI_KEEP_CONN,
   FCGI_NULL_REQUEST_ID,
-  FCGI_OVERLOADED,
   FCGI_PARAMS,
   FCGI_REQUEST_COMPLETE,
-  FCGI_RESPONDER,
   FCGI_STDERR,
   FCGI_STDIN,
   FCGI_STDOUT,
-  FCGI_UNKNOWN_ROLE,
   FCGI_UNKNOWN_TYPE,
   headerText,
   refusedParamsText,
 } from './fastcgi.ts'
+import { BEGIN_SIZE, beginRequest, refusalOf } from './fastcgi-begin.ts'
 import type { AbortCause, ApplicationEvent, ApplicationOptions } from './fastcgi-events.ts'
 import { encodeLog } from './fastcgi-log.ts'
 import { replyToManagement, unknownType, type ManagementValues } from './fastcgi-management.ts'
@@ -35,7 +30,7 @@ import { RecordReader } from './fastcgi-records.ts'
 import {
   ABORT,
   ABORTED,
-  ActiveRequest,
+  type ActiveRequest,
   anyInParams,
   END_OF_PARAMS,
   END_OF_STDIN,
@@ -165,17 +160,11 @@ export class ApplicationConnection {
 
   #begin(id: number): ApplicationEvent | null {
     const { bytes, start, end } = this.#reader
-    if (end - start !== 8) return this.#fail(`BEGIN_REQUEST of ${end - start} bytes`)
-    const role = (bytes[start]! << 8) | bytes[start + 1]!
-    const keepConn = (bytes[start + 2]! & FCGI_KEEP_CONN) !== 0
-    if (!this.#values.multiplex && this.#requests.some(({ responded }) => !responded)) {
-      return this.#refuse(id, keepConn, FCGI_CANT_MPX_CONN)
-    }
-    if (this.#requests.length >= this.#maxActive) return this.#refuse(id, keepConn, FCGI_OVERLOADED)
-    if (role !== FCGI_RESPONDER && role !== FCGI_AUTHORIZER) {
-      return this.#refuse(id, keepConn, FCGI_UNKNOWN_ROLE)
-    }
-    this.#requests.push(new ActiveRequest(id, role, keepConn))
+    if (end - start !== BEGIN_SIZE) return this.#fail(`BEGIN_REQUEST of ${end - start} bytes`)
+    const request = beginRequest(id, bytes, start)
+    const refusal = refusalOf(request, this.#requests, this.#values.multiplex, this.#maxActive)
+    if (refusal !== null) return this.#refuse(id, request.keepConn, refusal)
+    this.#requests.push(request)
     return null
   }
 

@@ -16,6 +16,8 @@ import type { Options } from '../options/options.ts'
 import { FileWrapper, isFileWrapper } from '../response/file-wrapper.ts'
 import { httpDate } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'
+import { asLogEntry, show } from '../text.ts'
+import { requestName } from './error-log.ts'
 import { isTraced, RequestTrace } from './trace.ts'
 import { guessScheme } from '../wsgiref/uri.ts'
 
@@ -203,7 +205,19 @@ export class HandlerDefaults {
     return this._flush()
   }
 
-  // The error page
+  // Errors
+
+  /** Logs an error to `wsgi.errors`: one line for a fault of the peer, else a stack trace. */
+  logException(error: unknown): void {
+    this.logText(error instanceof PeerError ? `${error.code}: ${error.message}` : show(error))
+  }
+
+  /** Logs one entry to `wsgi.errors`, after the method and the path of the request. */
+  logText(text: string): void {
+    const errors = this.getStderr()
+    errors.write(asLogEntry(requestName(this.environ) + text))
+    errors.flush()
+  }
 
   /**
    * The application that sends the error page. It shows nothing of `error` except the status of a

@@ -1,5 +1,6 @@
 /** Recognises a peer that speaks another protocol than this server, such as HTTP to FastCGI. */
 import type { Buffer } from 'node:buffer'
+import type { Socket } from 'node:net'
 import { GATEWAYS, type ServerGateway } from '../gateways.ts'
 import { logEntry } from '../log.ts'
 
@@ -35,6 +36,21 @@ export function logWrongProtocol(expected: ServerGateway, bytes: Buffer): boolea
   if (!logged.has(pair)) logEntry(`${message(expected, received)} (Logged once.)`)
   logged.add(pair)
   return true
+}
+
+/**
+ * Logs why a connection is closed: `fault`; or, if `chunk` is all that has arrived, that these bytes
+ * are of another protocol.
+ */
+export function logFault(
+  expected: ServerGateway,
+  socket: Socket,
+  chunk: Buffer | undefined,
+  fault: string,
+): void {
+  const isFirst = chunk !== undefined && socket.bytesRead === chunk.length
+  if (isFirst && logWrongProtocol(expected, chunk)) return
+  logEntry(`${GATEWAYS[expected].label}: ${fault}`)
 }
 
 function message(expected: ServerGateway, received: Protocol): string {

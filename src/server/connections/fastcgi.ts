@@ -11,7 +11,7 @@ import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import { OPTIONS } from '../../options/table.ts'
 import { ApplicationConnection } from '../../protocol/fastcgi-application.ts'
-import type { AbortCause, ApplicationEvent } from '../../protocol/fastcgi-events.ts'
+import type { ApplicationEvent } from '../../protocol/fastcgi-events.ts'
 import { FCGI_AUTHORIZER, FCGI_STDERR, headerText } from '../../protocol/fastcgi.ts'
 import { NO_PARTS, type Part } from '../../protocol/part.ts'
 import { BodyQueue, type BodyOwner } from '../../request/body-queue.ts'
@@ -21,10 +21,17 @@ import { coarseTime, HIGH_WATER_MARK, MAX_PROBE_FACTOR } from '../deadlines.ts'
 import { heldRequest, type HeldRequest } from '../held-request.ts'
 import { drained, writeParts } from '../socket-writer.ts'
 import { BatchedWriter } from '../write-batch.ts'
-import { logWrongProtocol } from '../wrong-protocol.ts'
+import { logFault } from '../wrong-protocol.ts'
 import type { FastCGIContext, FastCGIRequest, FastCGITransport } from './fastcgi-request.ts'
 import { ReadDeadline } from './read-deadline.ts'
-import { endClosed, endUnread, endUnsent, multiplexedMark, unreadBytes } from './stalled-request.ts'
+import {
+  endAborted,
+  endClosed,
+  endUnread,
+  endUnsent,
+  multiplexedMark,
+  unreadBytes,
+} from './stalled-request.ts'
 
 const NO_REQUESTS: FastCGIRequest[] = []
 
@@ -214,9 +221,11 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
         case 'stdin-end':
           this.#find(event.id)?.input.end()
           break
-        case 'abort':
-          this.#abort(event.id, event.cause)
+        case 'abort': {
+          const request = this.#find(event.id)
+          if (request !== undefined) endAborted(request, event.cause)
           break
+        }
         case 'reply':
           this.socket.write(event.data)
           if (event.refused !== undefined) this.#logRefusal(event.refused)
@@ -273,23 +282,11 @@ export class FastCGIConnection implements BodyOwner, FastCGITransport {
     logEntry(`FastCGI: ${message}`)
   }
 
-  #abort(id: number, cause: AbortCause): void {
-    const request = this.#find(id)
-    if (request === undefined) return
-    request.input.fail(new PeerError('PORTICO_DISCONNECTED', `The request was aborted (${cause})`))
-    // A web server that closed its half may still read; one that sends ABORT_REQUEST does not.
-    request.refused = cause !== 'disconnected'
-    if (request.refused) request.abort()
-    else request.disconnected()
-  }
-
   /** Closes the connection because the peer broke the protocol. */
   #closeOnFault(message: string, chunk: Buffer | undefined): void {
-    const { socket } = this
-    const first = chunk !== undefined && socket.bytesRead === chunk.length
-    if (!first || !logWrongProtocol('fastcgi', chunk)) logEntry(`FastCGI: ${message}`)
+    logFault('fastcgi', this.socket, chunk, message)
     this.#ends.write()
-    socket.destroySoon()
+    this.socket.destroySoon()
   }
 
   bodyTaken(input: BodyQueue): void {

@@ -3,7 +3,6 @@ import type { Buffer } from 'node:buffer'
 import type { Socket } from 'node:net'
 import { environFromHeaders } from '../from-params.ts'
 import { PeerError, type PeerFault } from '../../errors.ts'
-import { logEntry } from '../../log.ts'
 import { OPTIONS } from '../../options/table.ts'
 import { joinParts, type Part } from '../../protocol/part.ts'
 import { HEADERS_TOO_LARGE, refusalText } from '../../protocol/refusal.ts'
@@ -17,7 +16,7 @@ import type { ServerOptions } from '../gateway-server.ts'
 import { heldRequest, type HeldRequest } from '../held-request.ts'
 import { drained, writeParts } from '../socket-writer.ts'
 import { endUnsent } from './stalled-request.ts'
-import { logWrongProtocol } from '../wrong-protocol.ts'
+import { logFault } from '../wrong-protocol.ts'
 
 /** The request on a connection, as a handler runs it. */
 export interface SCGIRequest {
@@ -250,8 +249,7 @@ export class SCGIConnection implements BodyOwner {
 
   /** Responds to an SCGI request that cannot be served; closes on anything else. */
   #refuse({ code, message }: SCGIFault | PeerError, chunk?: Buffer): void {
-    const first = chunk !== undefined && this.socket.bytesRead === chunk.length
-    if (!first || !logWrongProtocol('scgi', chunk)) logEntry(`SCGI: ${message}`)
+    logFault('scgi', this.socket, chunk, message)
     const status = REFUSALS[code]
     this.#responded = true
     if (status === undefined) {

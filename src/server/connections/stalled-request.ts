@@ -1,6 +1,10 @@
-/** Ends requests whose bodies will not come: the peer does not send or has gone, or no one reads them. */
+/**
+ * Ends requests whose bodies will not come: the peer does not send, has aborted or has gone, or no one
+ * reads them.
+ */
 import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
+import type { AbortCause } from '../../protocol/fastcgi-events.ts'
 import type { BodyQueue } from '../../request/body-queue.ts'
 import { show } from '../../text.ts'
 import { coarseTime } from '../deadlines.ts'
@@ -26,6 +30,16 @@ const MAX_STALL = 10_000
 export function endClosed(request: Endable): void {
   request.input?.fail(new PeerError('PORTICO_DISCONNECTED', 'The web server closed the connection'))
   request.abort()
+}
+
+/** Ends a FastCGI request that was aborted, and a read of its body that waits. */
+export function endAborted(request: Endable & { refused: boolean }, cause: AbortCause): void {
+  const message = `The request was aborted (${cause})`
+  request.input?.fail(new PeerError('PORTICO_DISCONNECTED', message))
+  // A web server that closed its half may still read; one that sends ABORT_REQUEST does not.
+  request.refused = cause !== 'disconnected'
+  if (request.refused) request.abort()
+  else request.disconnected()
 }
 
 /** Ends the request with the most unread bytes if it has not read for long and holds up others. */
