@@ -99,7 +99,8 @@ const OWN = own({
     choices: SERVER_GATEWAYS,
     value: 'NAME',
     common: true,
-    help: 'http (default), fastcgi or scgi',
+    help: `the protocol: ${SERVER_GATEWAYS.join(', ')}`,
+    default: 'http',
   },
   listen: {
     elsewhere: ['port', 'host', 'hostname', 'bind', 'address', 'socket'],

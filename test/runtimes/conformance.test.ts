@@ -47,7 +47,7 @@ const settings: readonly Setting[] = [
     env: {},
     cgi: index === 0 ? [] : [''],
   })),
-  // A CGI script uses no internals.
+  // The internals of a CGI script do not concern the suite.
   ...[here, ...otherNodes].map((runtime): Setting => ({
     runtime,
     where: `${runtime.name} without internals`,

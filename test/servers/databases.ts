@@ -3,10 +3,9 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findProgram, makeDirectory, workerIds, workerUser } from './process.ts'
+import { accepts, findProgram, makeDirectory, workerIds, workerUser } from './process.ts'
 
 export interface DatabaseServer {
   /** What a client connects to: a path for Redis, a URL for PostgreSQL. */
@@ -100,14 +99,4 @@ async function ready(file: string): Promise<void> {
   for (const deadline = Date.now() + TIMEOUT; Date.now() < deadline; await sleep(20)) {
     if (/^ready/m.test(await readFile(file, 'utf8').catch(() => ''))) return
   }
-}
-
-function accepts(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path, () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

@@ -3,10 +3,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findProgram, makeDirectory, openSocket, workerUser } from './process.ts'
+import { accepts, findProgram, makeDirectory, openSocket, workerUser } from './process.ts'
 
 /** A running php-fpm; SCRIPT_FILENAME is 'index.php'. */
 export interface PhpFpm {
@@ -72,14 +71,4 @@ pm.max_children = 2
   }
   await openSocket(path)
   return { path, stop }
-}
-
-function accepts(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path, () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

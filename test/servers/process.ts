@@ -9,7 +9,7 @@ import { openSync, closeSync, readFileSync } from 'node:fs'
 import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import https from 'node:https'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -93,6 +93,17 @@ export async function makeDirectory(name = 'portico'): Promise<string> {
     await chown(directory, workerId('-u'), workerId('-g'))
   }
   return directory
+}
+
+/** Whether a process accepts connections on a Unix socket. */
+export function accepts(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
 }
 
 /** Lets the workers' user connect to a Unix socket of the test's own user. */
