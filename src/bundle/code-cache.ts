@@ -123,7 +123,13 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
   // existsSync, because an error that is thrown costs more than the rest of this loader.
   if (name && ${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
     try {
-      const bytes = fs.readFileSync(name)
+      // V8 runs what is in a cache, so one of another user is not taken. A pipe must not block.
+      const { O_NOFOLLOW, O_NONBLOCK } = fs.constants // Absent on Windows.
+      const fd = fs.openSync(name, O_NOFOLLOW | O_NONBLOCK)
+      const { uid } = fs.fstatSync(fd)
+      const trusted = uid === 0 || uid === process.geteuid() || uid === fs.statSync(__filename).uid
+      const bytes = trusted ? fs.readFileSync(fd) : Buffer.alloc(0)
+      fs.closeSync(fd)
       // V8 checks its version and flags, but of the program only the length.
       if (bytes.latin1Slice(0, ${ID_LENGTH}) === '${id}') {
         cachedData = bytes.subarray(${HEADER})${madeBy === 'command' ? '' : `\n        generation = bytes[${ID_LENGTH}] - 48`}

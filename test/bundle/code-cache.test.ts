@@ -1,11 +1,14 @@
 /** The code cache of cgi-bin/portico.cjs, and files made by `withCodeCache`. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
+  chownSync,
   copyFileSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -44,11 +47,18 @@ beforeAll(() => {
   )
 })
 
+/** Any user other than root. */
+const ANOTHER_USER = 65_534
+
 const env = { REQUEST_METHOD: 'GET', GATEWAY_INTERFACE: 'CGI/1.1' }
 
 function hello() {
   const args = ['--require', join(directory.path, 'spy.cjs'), join(directory.path, 'hello.cgi')]
-  const { stdout, stderr, status } = spawnSync(process.execPath, args, { env, encoding: 'latin1' })
+  const { stdout, stderr, status } = spawnSync(process.execPath, args, {
+    env,
+    encoding: 'latin1',
+    timeout: 20_000,
+  })
   expect([status, stdout]).toEqual([0, HELLO])
   return stderr
 }
@@ -82,10 +92,37 @@ describe('cgi-bin/portico.cjs', () => {
       'rejected: true\n',
     ],
     ['of another Node', () => rmSync(cache), 'no cache\n'],
+    [
+      'that is a symbolic link',
+      () => {
+        renameSync(cache, `${cache}.moved`)
+        symlinkSync(`${cache}.moved`, cache)
+      },
+      'no cache\n',
+    ],
+    [
+      'that is a pipe',
+      () => {
+        rmSync(cache)
+        execFileSync('mkfifo', [cache])
+      },
+      'no cache\n',
+    ],
   ])('ignores a code cache %s', (_, damage, seen) => {
     makeCache()
     damage()
     expect(hello()).toBe(seen)
+  })
+
+  test.skipIf(process.getuid?.() !== 0)('ignores a code cache of another user', () => {
+    makeCache()
+    chownSync(cache, ANOTHER_USER, ANOTHER_USER)
+    expect(hello()).toBe('no cache\n')
+    // That of the program's owner counts, although root runs it.
+    const program = join(directory.path, 'portico.cjs')
+    chownSync(program, ANOTHER_USER, ANOTHER_USER)
+    expect(hello()).toBe('rejected: false\n')
+    chownSync(program, 0, 0)
   })
 
   test('a web server that passes the query as arguments makes no code cache', () => {
