@@ -12,7 +12,7 @@ import { isHopByHop } from '../response/head.ts'
 import { asLogEntry, LENGTH } from '../text.ts'
 import type { Application, Body, Environ, HeaderList, StartResponse } from '../types.ts'
 import { startError } from './explain.ts'
-import { findScript, type Script } from './find-script.ts'
+import { findScript, resolveDots, type Script } from './find-script.ts'
 import { type CgiBinOptions, checked, type Settings } from './options.ts'
 import { bodyOf, type ScriptBody } from './request-body.ts'
 import { scriptError } from './script-error.ts'
@@ -76,27 +76,30 @@ class Host {
   async respond(original: Environ, startResponse: StartResponse): Promise<Body> {
     const { redirects } = this.#settings
     let environ = original
+    // A login often sets a cookie and redirects to a page of its own.
+    const cookies: HeaderList = []
+    const start: StartResponse = (status, headers, ...error) =>
+      startResponse(status, [...cookies, ...headers], ...error)
     for (let count = 0; count <= MAX_REDIRECTS; count += 1) {
       const script = findScript(this.#settings.directory, environ.PATH_INFO)
       if (script.path === undefined) {
-        if (count > 0 && redirects !== undefined) return redirects(atRoot(environ), startResponse)
+        if (count > 0 && redirects !== undefined) return redirects(atRoot(environ), start)
         report(environ, `404, because ${script.reason}`)
-        return NOT_FOUND(environ, startResponse)
+        return NOT_FOUND(environ, start)
       }
       const started = await this.#start(environ, script)
-      if (started === null) return this.#refuse(environ, startResponse)
+      if (started === null) return this.#refuse(environ, start)
       const { head, run } = started
       const { localRedirect } = head
-      if (localRedirect === undefined) return send(run, head, script, startResponse)
+      if (localRedirect === undefined) return send(run, head, script, start)
       const mount = environ.SCRIPT_NAME
-      const path = decodePath(localRedirect)
-      if (path.startsWith(`${mount}/`)) environ = redirected(environ, localRedirect, mount)
-      else if (redirects === undefined) return redirectClient(run, head, startResponse)
-      else {
-        run.drain()
-        return redirects(redirected(environ, localRedirect, ''), startResponse)
-      }
+      const path = resolveDots(decodePath(localRedirect)) ?? ''
+      const isOwn = path.startsWith(`${mount}/`)
+      if (!isOwn && redirects === undefined) return redirectClient(run, head, start)
       run.drain()
+      cookies.push(...head.headers.filter(([name]) => name.toLowerCase() === 'set-cookie'))
+      environ = redirected(environ, localRedirect, path, isOwn ? mount : '')
+      if (!isOwn) return redirects!(environ, start)
     }
     throw scriptError(`The scripts redirect to each other more than ${MAX_REDIRECTS} times`)
   }
@@ -185,10 +188,7 @@ function send(
 }
 
 function redirectClient(run: ScriptProcess, head: CgiHead, startResponse: StartResponse): Body {
-  startResponse(
-    '302 Found',
-    head.headers.filter(([name]) => !isHopByHop(name)),
-  )
+  startResponse('302 Found', passedOn(head.headers))
   return run.output.body(() => run.drain())
 }
 
@@ -210,14 +210,22 @@ function checkedHead(
     throw scriptError(`${path}: Content-Length: ${lengths.join(', ')} is not a number of bytes`)
   }
   const { STATUS_CODES } = process.getBuiltinModule('node:http')
-  return [
-    status.length > 3 ? status : `${status} ${STATUS_CODES[status] ?? ''}`,
-    headers.filter(([name]) => !isHopByHop(name)),
-  ]
+  return [status.length > 3 ? status : `${status} ${STATUS_CODES[status] ?? ''}`, passedOn(headers)]
+}
+
+/** RFC 3875, section 6.3, allows each of these once. Of several, Apache 2.4 takes the last. */
+const ONCE = new Set(['content-type', 'location'])
+
+function passedOn(headers: HeaderList): HeaderList {
+  const last = new Map(headers.map(([name], index) => [name.toLowerCase(), index]))
+  return headers.filter(([name], index) => {
+    const key = name.toLowerCase()
+    return !isHopByHop(name) && (!ONCE.has(key) || last.get(key) === index)
+  })
 }
 
 /** The request that a local redirect stands for: a GET without a body (section 6.2.2). */
-function redirected(environ: Environ, location: string, mount: string): Environ {
+function redirected(environ: Environ, location: string, path: string, mount: string): Environ {
   const copy = copyEnviron(environ)
   delete copy['CONTENT_LENGTH']
   delete copy['CONTENT_TYPE']
@@ -226,7 +234,7 @@ function redirected(environ: Environ, location: string, mount: string): Environ 
   return Object.assign(copy, {
     REQUEST_METHOD: environ.REQUEST_METHOD === 'HEAD' ? 'HEAD' : 'GET',
     SCRIPT_NAME: mount,
-    PATH_INFO: decodePath(location).slice(mount.length),
+    PATH_INFO: path.slice(mount.length),
     QUERY_STRING: mark === -1 ? '' : location.slice(mark + 1).replace(/#.*$/s, ''),
     REDIRECT_STATUS: '200',
     REDIRECT_URL: environ.SCRIPT_NAME + environ.PATH_INFO,

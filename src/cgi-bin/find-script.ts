@@ -79,7 +79,7 @@ function shown(path: string): string {
 }
 
 /** Removes '.' and '..' (RFC 3986, section 5.2.4); null if the path leads above its beginning. */
-function resolveDots(path: string): string | null {
+export function resolveDots(path: string): string | null {
   if (!/\/\.{1,2}(?:\/|$)/.test(path)) return path
   const kept: string[] = []
   const segments = path.split('/').slice(1)
@@ -157,7 +157,8 @@ const REASONS: Readonly<Record<string, string>> = {
     "begins with a byte order mark, so the kernel does not see #!: sed -i '1s/^\\xef\\xbb\\xbf//'",
   'carriage return':
     "has a first line that ends in CRLF, so its interpreter is not found: sed -i 's/\\r$//'",
-  none: 'is text, and its first line does not begin with #!. Name the interpreter in the first line, such as #!/usr/bin/perl, of',
+  long: 'names an interpreter in its first line that is too long for the kernel, which reads 256 bytes. Make a symbolic link to it, and name that in the first line of',
+  none: 'is text, and its first line does not begin with #! and an interpreter. Name the interpreter in the first line, such as #!/usr/bin/perl, of',
 }
 
 /** Null for a program that may be run but not read. */

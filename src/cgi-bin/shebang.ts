@@ -12,6 +12,8 @@ export type Shebang =
   | { readonly kind: 'byte order mark' }
   /** Text without #!. A shell would run it as its own script, whatever the language is. */
   | { readonly kind: 'none' }
+  /** The name of the interpreter does not end in the bytes that the kernel reads. */
+  | { readonly kind: 'long' }
   /** The line ends in CRLF, so that the carriage return is part of the interpreter's name. */
   | { readonly kind: 'carriage return' }
   /** The interpreter is not an absolute path. */
@@ -24,9 +26,13 @@ export type Shebang =
 export function readShebang(head: Buffer): Shebang {
   if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) return { kind: 'byte order mark' }
   if (head[0] !== 0x23 || head[1] !== 0x21) return { kind: head.includes(0) ? 'binary' : 'none' }
-  const [line = ''] = head.toString('latin1', 2).split('\n', 1)
+  const text = head.toString('latin1', 2)
+  const [line = ''] = text.split('\n', 1)
   if (line.endsWith('\r')) return { kind: 'carriage return' }
   const [interpreter = '', ...words] = line.trim().split(/[ \t]+/)
+  // Node runs a file by execvp(3), which gives what the kernel refuses to a shell.
+  if (interpreter === '') return { kind: 'none' }
+  if (head.length === SHEBANG_BYTES && !/\S\s/.test(text)) return { kind: 'long' }
   if (!isAbsolute(interpreter)) return { kind: 'relative', interpreter }
   return { kind: 'script', interpreter, words }
 }

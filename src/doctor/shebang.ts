@@ -36,6 +36,11 @@ export function examineShebang(path: string, head: Buffer, searched: string): Fi
         'the first line ends with a carriage return, which becomes part of the name',
         `sed -i 's/\\r$//'`,
       )
+    case 'long':
+      return failed(
+        'the interpreter in the first line is too long for the kernel, which reads 256 bytes',
+        `sed -i '1s|.*|#!${process.execPath}|'`,
+      )
     case 'relative':
       return failed(
         `${shebang.interpreter} is not an absolute path`,

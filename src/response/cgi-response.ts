@@ -135,7 +135,7 @@ function shown(line: string): string {
 
 function headOf(headers: HeaderList, statusLine: string | undefined): CgiHead {
   const [status = statusLine, ...others] = valuesOf(headers, 'Status')
-  const [location] = valuesOf(headers, 'Location')
+  const location = valuesOf(headers, 'Location').at(-1)
   if (others.length > 0) throw malformed('Status appears more than once')
   if (status !== undefined && !STATUS.test(status)) throw malformed(`Status: ${status}`)
   if (status === undefined && location === undefined && !has(headers, 'Content-Type')) {

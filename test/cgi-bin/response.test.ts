@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { decodePath } from '../../src/environ/decode-path.ts'
 import { cgiBin } from '../../src/exports/middleware.ts'
+import { valuesOf } from '../../src/response/cgi-response.ts'
 import type { Application } from '../../src/types.ts'
 import { runCgi } from '../middleware/gateways.ts'
 import { addScript, makeScripts, sh } from './scripts.ts'
@@ -72,6 +73,17 @@ describe('A script sends', () => {
       'Set-Cookie: a=1\nConnection: close\nSet-Cookie: b=2\nKeep-Alive: 5\nContent-Type: text/plain\n\n',
       '200 OK',
       [['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2'], PLAIN],
+      '',
+    ],
+    [
+      'Content-Type and Location more than once, of which the last one counts',
+      'Location: /first\nContent-Type: text/html\nlocation: http://foo.com/\nX: y\ncontent-type: text/plain\n\n',
+      '302 Found',
+      [
+        ['location', 'http://foo.com/'],
+        ['X', 'y'],
+        ['content-type', 'text/plain'],
+      ],
       '',
     ],
     [
@@ -315,6 +327,11 @@ describe('A local redirect', () => {
       'GET|/cgi-bin/where.sh|/p q|r=s',
     ],
     [
+      'with dot segments is to the script that they lead to',
+      '/elsewhere/../cgi-bin/sub/./../where.sh/p',
+      'GET|/cgi-bin/where.sh|/p|',
+    ],
+    [
       'to a missing script is a 404',
       '/cgi-bin/nothing',
       'Not Found\n',
@@ -339,6 +356,24 @@ describe('A local redirect', () => {
     )
     const request = { method: 'POST', target: '/local.sh/i?x=y', body: 'body' }
     expect((await runCgi(app, request)).body.toString()).toBe('/local.sh/i?x=y ')
+  })
+
+  it('keeps the cookies of each script on the way', async () => {
+    const setting = (name: string, path: string) =>
+      at(path).replace('\n', `\necho 'Set-Cookie: ${name}=1'\n`)
+    addScript(directory, 'login.sh', setting('a', '/local.sh'))
+    addScript(directory, 'local.sh', setting('b', '/cookie.sh'))
+    addScript(
+      directory,
+      'cookie.sh',
+      "#!/bin/sh\nprintf 'Set-Cookie: c=1\\nContent-Type: text/plain\\n\\n'\n",
+    )
+    const cookies = async (to: Application) =>
+      valuesOf((await runCgi(to, '/login.sh')).headers, 'Set-Cookie')
+    expect(await cookies(app)).toEqual(['a=1', 'b=1', 'c=1'])
+    addScript(directory, 'local.sh', setting('b', '/nothing'))
+    expect(await cookies(app)).toEqual(['a=1', 'b=1'])
+    expect(await cookies(cgiBin(directory, { redirects: page }))).toEqual(['a=1', 'b=1'])
   })
 
   it('outside of the mount point is one for the client', async () => {

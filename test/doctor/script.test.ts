@@ -70,6 +70,7 @@ describe('portico doctor names the fault of a script:', () => {
     ['no shebang', 'import()\n', {}, 'shebang', /not #!/],
     ['a carriage return', `#!${process.execPath}\r\n`, {}, 'shebang', /carriage return/],
     ['a byte order mark', `\ufeff${GOOD}`, {}, 'shebang', /byte order mark/],
+    ['a long interpreter', `#!/${'n'.repeat(300)}\n`, {}, 'shebang', /too long for the kernel/],
     ['a relative interpreter', '#!node\n', {}, 'shebang', /not an absolute path/],
     ['an interpreter that is not there', '#!/opt/none/node\n', {}, 'shebang', /does not exist/],
     ['env of a program outside the PATH', '#!/usr/bin/env no-such-node\n', {}, 'shebang', /PATH/],
