@@ -147,16 +147,30 @@ export const POST: APIRoute = async ({ request }) => {
   'public/static.txt': 'A static file\n',
 }
 
-const SVELTE_FILES = {
-  'svelte.config.js': `import adapter from '@sveltejs/adapter-node'
+/** SvelteKit 2 has a file for its configuration, version 3 takes it in that of Vite. */
+const SVELTE_CONFIGS = {
+  2: {
+    'svelte.config.js': `import adapter from '@sveltejs/adapter-node'
 
 export default { kit: { adapter: adapter() } }
 `,
-  'vite.config.js': `import { sveltekit } from '@sveltejs/kit/vite'
+    'vite.config.js': `import { sveltekit } from '@sveltejs/kit/vite'
 import { defineConfig } from 'vite'
 
 export default defineConfig({ plugins: [sveltekit()] })
 `,
+  },
+  3: {
+    'vite.config.js': `import adapter from '@sveltejs/adapter-node'
+import { sveltekit } from '@sveltejs/kit/vite'
+import { defineConfig } from 'vite'
+
+export default defineConfig({ plugins: [sveltekit({ adapter: adapter() })] })
+`,
+  },
+}
+
+const SVELTE_FILES = {
   'src/app.html': `<!doctype html>
 <html><head>%sveltekit.head%</head><body><div>%sveltekit.body%</div></body></html>
 `,
@@ -195,7 +209,7 @@ function svelteKit(major, packages, node) {
     name: `sveltekit ${major}`,
     node,
     packages,
-    files: SVELTE_FILES,
+    files: { ...SVELTE_FILES, ...SVELTE_CONFIGS[major] },
     build: [['vite', 'build']],
     entry: 'build/handler.js',
     file: '/static.txt',
