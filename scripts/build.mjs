@@ -91,7 +91,11 @@ writeFileSync(`${out}/cgi.bun.cjs`, forBun(inAscii(minified)))
 const source = inAscii(output[0].code.replaceAll('/* @__PURE__ */ ', ''))
 writeFileSync(
   `${out}/portico.cjs`,
-  withCodeCache({ source, names: output[0].exports, madeBy: 'command' }),
+  withCodeCache({
+    source: source.replaceAll(/\bimport\(/g, '__portico_import('),
+    names: output[0].exports,
+    madeBy: 'command',
+  }),
 )
 
 // The process with the application in development. One file loads in a third of the time of the

@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto'
 
 export interface CachedProgram {
-  /** CommonJS, without a `#!` line. */
+  /** CommonJS, without a `#!` line. `__portico_import(name)` imports, in every version of Node. */
   readonly source: string
   /** The first lines of the file: `#!` and comments. Ends with a newline, or is empty. */
   readonly head?: string
@@ -61,7 +61,11 @@ export function withCodeCache(program: CachedProgram): string {
   const { source, head = '', names = [], data = [], madeBy } = program
   const mark = markFor(source)
   const hidden = source.replaceAll('*/', `${mark}/`).replace(NOT_ASCII, (c) => mark + codeOf(c))
-  const open = `(function (${ARGUMENTS}${data.length > 0 ? ', __portico_data' : ''}) {\n`
+  const given = [
+    ['__portico_data', 'data'],
+    ['__portico_import', '(name) => import(name)'],
+  ].filter(([name]) => source.includes(`${name}(`))
+  const open = `(function (${[ARGUMENTS, ...given.map(([name]) => name)].join(', ')}) {\n`
   const text = open + hidden + CLOSE
   const loader = loaderOf({
     id: createHash('sha256').update(source).digest('hex').slice(0, ID_LENGTH),
@@ -70,6 +74,8 @@ export function withCodeCache(program: CachedProgram): string {
         ? ''
         : `.replace(/\\*${mark.slice(1)}(....)/g, (_, code) => String.fromCharCode('0x' + code))`
     }`,
+    call: `run.call(exports, ${[ARGUMENTS, ...given.map(([, value]) => value)].join(', ')})`,
+    imports: IMPORT.test(source),
     end: BEGIN.length + text.length,
     lengths: data.map((each) => each.length),
     names,
@@ -90,6 +96,9 @@ function markFor(source: string): string {
  */
 const NOT_ASCII = /[^\0-\x7f]/g
 
+/** In Node 20, code from a cache cannot import: V8 loses which script it is. */
+const IMPORT = /(?<![\w$.])import\s*\(/
+
 function isAscii(text: string): boolean {
   return text.search(NOT_ASCII) === -1
 }
@@ -102,13 +111,18 @@ interface Loader extends Pick<Required<CachedProgram>, 'names' | 'madeBy'> {
   readonly id: string
   /** The call that restores what a comment in ASCII cannot contain; or ''. */
   readonly restore: string
+  /** The call of the program. */
+  readonly call: string
+  /** Whether the program itself may import. */
+  readonly imports: boolean
   /** Where the program ends in the text of the function that hides it. */
   readonly end: number
   /** The lengths of the data after it. */
   readonly lengths: readonly number[]
 }
 
-function loaderOf({ id, restore, end, lengths, names, madeBy }: Loader): string {
+function loaderOf(loader: Loader): string {
+  const { id, restore, call, imports, end, lengths, names, madeBy } = loader
   return `${BUN}'use strict'
 ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(typeof module === 'object'
   ? (load, program) => load(program, ${ARGUMENTS})
@@ -118,7 +132,7 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
   const { bun, deno } = process.versions
   const fs = bun ? undefined : require('node:fs') // Expensive there, and not needed.
   // Caches are for Node; the others have its \`process.version\`, too.
-  const name = bun || deno ? undefined : ${CACHE_NAME[madeBy]}
+  const name = bun || deno${imports ? " || process.version.startsWith('v20.')" : ''} ? undefined : ${CACHE_NAME[madeBy]}
   let cachedData${madeBy === 'command' ? '' : ', generation'}
   // existsSync, because an error that is thrown costs more than the rest of this loader.
   if (name && ${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
@@ -154,9 +168,9 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
   }
 ${
   madeBy === 'command'
-    ? `  run.call(exports, ${ARGUMENTS}${lengths.length > 0 ? ', data' : ''})`
+    ? `  ${call}`
     : `  try {
-    run.call(exports, ${ARGUMENTS}${lengths.length > 0 ? ', data' : ''})
+    ${call}
   } catch (error) {
     // On a line of its own, because Node prints that line: those of the program are very long.
     process.nextTick(() => {

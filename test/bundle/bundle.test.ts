@@ -194,6 +194,7 @@ const FILES: Readonly<Record<string, string>> = {
   'node_modules/has-fallback/index.js':
     "try { module.exports = require('node-gyp-build')(__dirname) } catch { module.exports = 'fallback' }",
   'node_modules/node-gyp-build/index.js': "module.exports = () => { throw new Error('no addon') }",
+  'imports.cjs': reads("(await import('node:path')).sep").replace('(environ', 'async (environ'),
   'uninstalled.mjs': "import missing from 'is-not-installed'\nexport default missing",
   'await-outside.mjs': "import outside from 'fake-engine'\nexport default await outside",
   'public.mjs': `import express from 'express'
@@ -253,6 +254,7 @@ describe('A bundle in a directory without node_modules serves', () => {
     ['meta-await.mjs', 'meta-await.mjs'],
     ['require.mjs', ' */ €data'],
     ['optional-addon.cjs', 'fallback'],
+    ['imports.cjs', '/'],
   ])('%s', async (name, body) => {
     const { output } = await bundled(name)
     expect(statSync(output).mode & 0o777).toBe(0o755)

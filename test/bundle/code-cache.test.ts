@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chownSync,
   copyFileSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -12,7 +13,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { deflateRawSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { withCodeCache } from '../../src/bundle/code-cache.ts'
@@ -112,6 +113,23 @@ describe('cgi-bin/portico.cjs', () => {
     makeCache()
     damage()
     expect(hello()).toBe(seen)
+  })
+
+  test('imports the bridge of a Fetch application, with a code cache and without', () => {
+    mkdirSync(join(directory.path, 'node_modules'))
+    symlinkSync(resolve('.'), join(directory.path, 'node_modules/portico'))
+    const script = join(directory.path, 'fetch.cgi')
+    writeFileSync(
+      script,
+      `const { CGIHandler } = require('./portico.cjs')
+       new CGIHandler().run({ fetch: () => new Response('fetched') })`,
+    )
+    const body = () =>
+      execFileSync(process.execPath, [script], { env, encoding: 'utf8', stdio: 'pipe' }).slice(-7)
+    rmSync(cache, { force: true })
+    expect(body()).toBe('fetched')
+    makeCache()
+    expect(body()).toBe('fetched')
   })
 
   test.skipIf(process.getuid?.() !== 0)('ignores a code cache of another user', () => {
