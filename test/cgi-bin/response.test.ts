@@ -319,6 +319,13 @@ describe('A path', () => {
 /** A script that redirects. */
 const at = (path: string) => `#!/bin/sh\necho 'Location: ${path}'\necho\n`
 
+const setting = (name: string, path: string) =>
+  at(path).replace('\n', `\necho 'Set-Cookie: ${name}=1'\n`)
+
+async function cookies(to: Application): Promise<string[]> {
+  return valuesOf((await runCgi(to, '/login.sh')).headers, 'Set-Cookie')
+}
+
 describe('A local redirect', () => {
   it.each([
     [
@@ -359,8 +366,6 @@ describe('A local redirect', () => {
   })
 
   it('keeps the cookies of each script on the way', async () => {
-    const setting = (name: string, path: string) =>
-      at(path).replace('\n', `\necho 'Set-Cookie: ${name}=1'\n`)
     addScript(directory, 'login.sh', setting('a', '/local.sh'))
     addScript(directory, 'local.sh', setting('b', '/cookie.sh'))
     addScript(
@@ -368,8 +373,6 @@ describe('A local redirect', () => {
       'cookie.sh',
       "#!/bin/sh\nprintf 'Set-Cookie: c=1\\nContent-Type: text/plain\\n\\n'\n",
     )
-    const cookies = async (to: Application) =>
-      valuesOf((await runCgi(to, '/login.sh')).headers, 'Set-Cookie')
     expect(await cookies(app)).toEqual(['a=1', 'b=1', 'c=1'])
     addScript(directory, 'local.sh', setting('b', '/nothing'))
     expect(await cookies(app)).toEqual(['a=1', 'b=1'])
