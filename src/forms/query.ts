@@ -75,7 +75,7 @@ export function checkQueryOptions(where: string, options: QueryOptions): void {
 /** The pairs with `+` and `%XX` decoded, but still in bytes: a field may name their charset. */
 export function splitQuery(where: string, text: string, options: QueryOptions): [string, string][] {
   const { separator = '&', maxNumFields = MAX_NUM_FIELDS } = options
-  if (/[\u0100-\uffff]/.test(text)) {
+  if (typeof text !== 'string' || /[\u0100-\uffff]/.test(text)) {
     throw new ApplicationError(
       `${where}: the query string must be a byte string, without characters above U+00FF`,
       'PORTICO_INVALID_ARGUMENT',

@@ -7,7 +7,7 @@ import { chunkLength } from '../response/body.ts'
 import { frame } from '../response/head.ts'
 import { Headers } from '../response/headers.ts'
 import type { Application, ApplicationClass, Environ, StartResponse } from '../types.ts'
-import { hook } from './body-hooks.ts'
+import { hookBody } from './body-hooks.ts'
 import { escapePath } from './escape-path.ts'
 import { jsonLine, type LogEntry, textLine } from './log-formats.ts'
 import { chain, guard } from './maybe-promise.ts'
@@ -108,7 +108,7 @@ export function accessLog(
       },
     )
     return chain(result, (body) =>
-      hook(body, {
+      hookBody(body, {
         onChunk: (chunk) => (entry.bytes += chunkLength(chunk)),
         onError: (error) => {
           failed(error)

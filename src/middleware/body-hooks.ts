@@ -5,6 +5,7 @@
  * can send it itself. A synchronous application stays synchronous.
  */
 import { bodyLength, closeBody, isChunk, isPromise, iteratorOf } from '../response/body.ts'
+import { checkNames } from '../options/names.ts'
 import type { Body, Chunk, MaybePromise } from '../types.ts'
 import { FileWrapper, isFileWrapper } from '../wsgiref/util.ts'
 import { chain, guard } from './maybe-promise.ts'
@@ -34,6 +35,7 @@ export interface BodyHooks {
  * @param hooks `onChunk`, `onError`, `onClose`, `onStart`.
  * @returns the body for the gateway: an array for an array, a FileWrapper for a FileWrapper, unless
  *   there is an `onStart`. What is not a body fails when it is iterated.
+ * @throws {ConfigurationError} for an unknown hook.
  * @example
  * import type { Application } from 'portico'
  * import { hook } from 'portico/middleware'
@@ -51,8 +53,16 @@ export interface BodyHooks {
  * // GET / → 200 Hello6
  */
 export function hook(body: Body, hooks: BodyHooks): Body {
+  checkNames('hook', hooks, HOOKS)
+  return hookBody(body, hooks)
+}
+
+const HOOKS = ['onChunk', 'onError', 'onClose', 'onStart'] satisfies (keyof BodyHooks)[]
+
+/** `hook` without the check of names, which each request would pay for. */
+export function hookBody(body: Body, hooks: BodyHooks): Body {
   const value: unknown = body
-  if (isChunk(value)) return hook([value], hooks)
+  if (isChunk(value)) return hookBody([value], hooks)
   if (Array.isArray(body) && !hooks.onStart && body.every(isChunk)) {
     const chunks: Chunk[] & { close?: () => unknown } = [...body]
     for (const chunk of chunks) hooks.onChunk?.(chunk)

@@ -9,7 +9,7 @@ import { PeerError } from '../errors.ts'
 import { escapeHtml } from '../forms/escape.ts'
 import type { Application, ApplicationClass, Chunk, Environ } from '../types.ts'
 import { isPromise } from '../response/body.ts'
-import { hook } from './body-hooks.ts'
+import { hookBody } from './body-hooks.ts'
 import { chain } from './maybe-promise.ts'
 
 export interface ErrorPageOptions {
@@ -75,7 +75,7 @@ export function errorPage(
     try {
       const result = application(environ, startResponse)
       const caught = isPromise(result) ? result.catch((error: unknown) => [failed(error)]) : result
-      return chain(caught, (body) => hook(body, { onError: failed }))
+      return chain(caught, (body) => hookBody(body, { onError: failed }))
     } catch (error) {
       return [failed(error)]
     }

@@ -6,7 +6,7 @@
  */
 import { asApplication } from '../application/detect.ts'
 import { checkNames } from '../options/names.ts'
-import { refuse } from '../options/values.ts'
+import { briefly, refuse } from '../options/values.ts'
 import { ApplicationError } from '../errors.ts'
 import { closeBody, isChunk, isPromise } from '../response/body.ts'
 import { checkStatus, Headers } from '../response/headers.ts'
@@ -20,7 +20,7 @@ import type {
   Write,
   MaybePromise,
 } from '../types.ts'
-import { type BodyHooks, hook } from './body-hooks.ts'
+import { type BodyHooks, hookBody } from './body-hooks.ts'
 import { chain } from './maybe-promise.ts'
 
 /** A response whose head has not been sent yet. */
@@ -135,7 +135,7 @@ class Interception {
   /** The application has returned `body`. */
   finish(body: Body): Body | Promise<Body> {
     const whole = isChunk(body) || Array.isArray(body)
-    if (this.#response === null) return whole ? body : hook(body, this.#hooks())
+    if (this.#response === null) return whole ? body : hookBody(body, this.#hooks())
     // If this fails, the gateway never sees the body, so it must be closed here.
     const failed = (error: unknown): MaybePromise<never> =>
       chain(closeBody(body, null), (): never => {
@@ -172,8 +172,9 @@ class Interception {
     const response = this.#response!
     response.body = body
     this.#decision = undefined
-    return (this.#decision = chain(this.#onResponse(response, this.#environ), (instead) => {
-      if (instead) this.#instead = instead
+    return (this.#decision = chain(this.#onResponse(response, this.#environ), (result: unknown) => {
+      if (typeof result === 'function') this.#instead = result as Application
+      else if (result) throw wrongResult(result)
       else this.#write = this.#announce(response)
     }))
   }
@@ -192,6 +193,13 @@ class Interception {
     const { replacement } = this.#response!
     return replacement && (() => replacement)
   }
+}
+
+/** The result of a call in a short arrow function, `({ headers }) => headers.setDefault(…)`, for example. */
+function wrongResult(value: unknown): ApplicationError {
+  return new ApplicationError(
+    `intercept: onResponse must return an application, or nothing (got ${briefly(value)})`,
+  )
 }
 
 class PendingResponse implements InterceptedResponse {

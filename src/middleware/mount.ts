@@ -3,7 +3,7 @@ import { asApplication } from '../application/detect.ts'
 import { encodeText } from '../environ/environ.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Application, ApplicationClass, Environ } from '../types.ts'
-import { hook } from './body-hooks.ts'
+import { hookBody } from './body-hooks.ts'
 import { chain, guard } from './maybe-promise.ts'
 import { plain } from './plain-response.ts'
 
@@ -33,7 +33,8 @@ import { plain } from './plain-response.ts'
  * // GET /shopping → 404 Not Found
  */
 export function mount(map: Readonly<Record<string, Application | ApplicationClass>>): Application {
-  if (typeof map !== 'object' || map === null) {
+  // A Map would have no entries.
+  if (typeof map !== 'object' || map === null || Symbol.iterator in map) {
     throw new ConfigurationError(
       "mount: the argument must be an object of paths to applications, { '/shop': shop }",
     )
@@ -58,7 +59,7 @@ export function mount(map: Readonly<Record<string, Application | ApplicationClas
     environ.SCRIPT_NAME = SCRIPT_NAME + found.path
     environ.PATH_INFO = PATH_INFO.slice(found.path.length)
     const result = guard(() => found.run(environ, startResponse), restore)
-    return chain(result, (body) => hook(body, { onClose: restore }))
+    return chain(result, (body) => hookBody(body, { onClose: restore }))
   }
 }
 

@@ -5,7 +5,7 @@ import { isInteger, refuse } from '../options/values.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import { TOKEN } from '../text.ts'
 import type { Application, ApplicationClass, Environ, MaybePromise } from '../types.ts'
-import { hook } from './body-hooks.ts'
+import { hookBody } from './body-hooks.ts'
 import { cookiePath } from './escape-path.ts'
 import { intercept } from './intercept.ts'
 import { chain } from './maybe-promise.ts'
@@ -130,7 +130,7 @@ export function session(app: Application | ApplicationClass, options: SessionOpt
           }),
       })
       return chain(intercepted(environ, startResponse), (body) =>
-        hook(body, { onClose: () => current.saveLate() }),
+        hookBody(body, { onClose: () => current.saveLate() }),
       )
     })
   }

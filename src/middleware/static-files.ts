@@ -109,7 +109,11 @@ function checkArguments(root: string, options: StaticFilesOptions): void {
   if (typeof charset !== 'string' || !/^[\w.:+-]*$/.test(charset)) {
     wrong('charset', "the name of a charset, 'utf-8' for example, or ''")
   }
-  if (!root || !statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
+  if (
+    typeof root !== 'string' ||
+    root === '' ||
+    !statSync(root, { throwIfNoEntry: false })?.isDirectory()
+  ) {
     throw new ConfigurationError(
       `staticFiles: the first argument must be the path of a directory (got ${JSON.stringify(root) ?? 'nothing'})`,
     )

@@ -2,6 +2,7 @@
 import { PeerError } from '../errors.ts'
 import { valuesOf } from '../response/cgi-response.ts'
 import { checkClientOptions } from './check-options.ts'
+import { percentEncode } from '../text.ts'
 import { type Client, mountedTarget, type TestRequest, type TestResponse } from './client.ts'
 import { Cookies } from './cookies.ts'
 import { TestCall } from './test-request.ts'
@@ -95,7 +96,9 @@ export class TestSession {
 
   /** As in browsers (Fetch Standard, "HTTP-redirect fetch"): 303 becomes a GET; 301 and 302 do for POST. */
   #redirected(request: TestRequest, status: string, location: string): TestRequest {
-    const url = new URL(location, this.#url(request.target))
+    // Bytes beyond ASCII stay as they are, as in Chromium; a URL would take them for characters.
+    const ascii = percentEncode(location, /[\x80-\xff]/g)
+    const url = new URL(ascii, this.#url(request.target))
     const path = url.pathname
     const inside = path === this.#mount || path.startsWith(`${this.#mount}/`)
     if (url.origin !== this.#origin || !inside) {

@@ -114,6 +114,9 @@ describe('parseQs', () => {
   it('refuses an unknown charset and text that is not a byte string', () => {
     expect(() => parseQs('a=1', { charset: 'klingon' })).toThrow(ConfigurationError)
     expect(() => parseQs('a=€')).toThrow(ApplicationError)
+    for (const text of [undefined, null, 5, new URLSearchParams('a=1')]) {
+      expect(() => parseQs(text as unknown as string)).toThrow(ApplicationError)
+    }
   })
 
   // ASCII only: Node 20 takes a raw U+0080 beside an invalid escape for the byte 0x80.

@@ -1,8 +1,9 @@
 /** The messages for missing and wrong arguments, unknown options and values out of range. */
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { ConfigurationError } from '../../src/errors.ts'
+import { TestApp } from '../../src/embedded/test-app.ts'
 import * as middleware from '../../src/exports/middleware.ts'
-import type { Application } from '../../src/types.ts'
+import type { Application, StartResponse } from '../../src/types.ts'
 
 const app: Application = () => []
 /** The functions without their types, as JavaScript calls them. */
@@ -45,6 +46,18 @@ it.each<[string, unknown[], string]>([
     [null],
     "mount: the argument must be an object of paths to applications, { '/shop': shop }",
   ],
+  [
+    'mount',
+    [new Map([['/', app]])],
+    "mount: the argument must be an object of paths to applications, { '/shop': shop }",
+  ],
+  ['staticFiles', [5], 'staticFiles: the first argument must be the path of a directory (got 5)'],
+  [
+    'hook',
+    [[], { onChunck: () => {} }],
+    "hook: unknown option 'onChunck'. Did you mean 'onChunk'?",
+  ],
+  ['hook', [[], null], 'The options of hook must be an object, got null'],
   [
     'sendfile',
     [app],
@@ -160,4 +173,28 @@ it.each<[name: string, options: object, message: string]>([
 ])('%s with %j names what it expects', (name, options, message) => {
   const first = firstOf(name)
   expect(() => functions[name]!(first, options)).toThrow(message)
+})
+
+it.each<[result: unknown, status: string]>([
+  [undefined, '200 OK'],
+  [false, '200 OK'],
+  ['no-store', '500 Internal Server Error'],
+  [Promise.resolve({}), '500 Internal Server Error'],
+])('intercept with onResponse that returns %j responds with %s', async (result, status) => {
+  const closed = vi.fn()
+  const intercepted = functions['intercept']!(
+    (_: unknown, startResponse: StartResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return Object.assign(['a'], { close: closed })
+    },
+    { onResponse: () => result },
+  ) as Application
+  const response = await new TestApp(intercepted).get('/')
+  expect(response.status).toBe(status)
+  expect(closed).toHaveBeenCalledOnce()
+  if (status !== '200 OK') {
+    expect(response.errors).toContain(
+      'ApplicationError: intercept: onResponse must return an application, or nothing (got ',
+    )
+  }
 })

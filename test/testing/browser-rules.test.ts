@@ -36,6 +36,32 @@ describe('TestSession follows a redirect', () => {
   })
 })
 
+// Chromium does not decode the bytes of Location, whatever their charset.
+it.each([
+  ['/caf\u00c3\u00a9', '/caf%C3%A9'],
+  ['/caf\u00e9?\u00e9', '/caf%E9?%E9'],
+  ['b c', '/b%20c'],
+  ['?a=1', '/?a=1'],
+  ['http://127.0.0.1:80/b#c', '/b'],
+])('TestSession follows the Location %j to %s', async (location, target) => {
+  const targets: string[] = []
+  const client: Client = {
+    request(request) {
+      targets.push(request.target)
+      const redirects = targets.length === 1
+      return Promise.resolve({
+        status: redirects ? '302 Found' : '200 OK',
+        headers: redirects ? [['Location', location]] : [],
+        body: Buffer.alloc(0),
+        broken: false,
+      })
+    },
+    close: () => Promise.resolve(),
+  }
+  await new TestSession(client).get('/').redirects(1)
+  expect(targets).toEqual(['/', target])
+})
+
 describe('Whether a TestApp', () => {
   it.each([
     ['a.example', '', true],
