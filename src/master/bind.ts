@@ -72,7 +72,7 @@ export function refuseSharedPorts(sockets: readonly BoundSocket[]): void {
   }
 }
 
-function overlap(a: BoundSocket['address'], b: BoundSocket['address']): boolean {
+export function overlap(a: BoundSocket['address'], b: BoundSocket['address']): boolean {
   if (a === undefined || b === undefined || a.port !== b.port) return false
   // '::' takes connections of IPv4 as well.
   if (a.host === b.host || a.host === '::' || b.host === '::') return true

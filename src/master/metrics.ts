@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { ConfigurationError } from '../errors.ts'
 import { logEntry } from '../log.ts'
 import { listenError, parseListen } from '../server/listen.ts'
+import { overlap, type BoundSocket } from './bind.ts'
 import type { ProcessStatus, Status } from './status.ts'
 
 /** OpenMetrics 1.0.0, section 4. */
@@ -15,10 +16,12 @@ const REQUEST_TIME = 5_000
 /**
  * Responds with the metrics to GET /metrics at `listenOn`, 'HOST:PORT'. Returns a function that stops.
  *
+ * @param sockets those of the application. The system would refuse their port only later, in a worker.
  * @throws {ConfigurationError} if the address cannot be used.
  */
 export async function serveMetrics(
   listenOn: string,
+  sockets: readonly BoundSocket[],
   statusOf: () => Promise<Status>,
 ): Promise<() => void> {
   const target = parseListen(listenOn)
@@ -52,6 +55,14 @@ export async function serveMetrics(
   })
   server.on('error', () => {}) // No descriptor is free; the next attempt may succeed.
   const { address, family, port } = server.address() as AddressInfo
+  const other = sockets.find((socket) => overlap(socket.address, { host: address, port }))
+  if (other !== undefined) {
+    server.close()
+    throw new ConfigurationError(
+      `metrics: '${listenOn}' and '${other.settings.listen}' of --listen are the same port. ` +
+        'Give the metrics a port of their own',
+    )
+  }
   const host = family === 'IPv6' ? `[${address}]` : address
   logEntry(`Metrics on http://${host}:${port}/metrics`)
   server.unref()

@@ -111,7 +111,7 @@ class Master implements StatusSource {
       }
       if (settings.metrics !== undefined) {
         const { serveMetrics } = await import('./metrics.ts')
-        cleanups.push(await serveMetrics(settings.metrics, () => statusOf(this)))
+        cleanups.push(await serveMetrics(settings.metrics, this.sockets, () => statusOf(this)))
       }
       const stopRequested = new Promise<Promise<void>>((resolve) => (this.#stopRequested = resolve))
       cleanups.push(onSignals(this))

@@ -86,6 +86,24 @@ describe('The exit code is', () => {
   })
 
   test.each([
+    ['127.0.0.1:PORT', '*:PORT'],
+    ['*:PORT', '127.0.0.1:PORT'],
+    [':PORT', '127.0.0.1:PORT'],
+  ])('1 if %s of --listen and %s of --metrics share a port', async (...given) => {
+    const port = String(await freePort())
+    const [listen, metrics] = given.map((each) => each.replace('PORT', port)) as [string, string]
+    const file = join(here.path, 'app.mjs')
+    writeFileSync(file, 'export default () => []')
+    const flags = ['--listen', listen, '--metrics', metrics]
+    expect(await portico('serve', file, ...flags)).toEqual({
+      code: 1,
+      output:
+        `metrics: '${metrics}' and '${listen}' of --listen are the same port. ` +
+        'Give the metrics a port of their own\n',
+    })
+  })
+
+  test.each([
     [['--listen', 'unix:a.sock', '--control', 'a.sock'], /^portico: --control: \S+a\.sock is also/],
     [
       ['--listen', '127.0.0.1:1', '--metrics', '127.0.0.1:1'],
