@@ -34,8 +34,7 @@ export async function readConfiguration(
   const file = given === undefined ? defaultFile(directory) : resolve(directory, given)
   if (file === undefined) return { values: {} }
   if (!existsSync(file)) throw new UsageError(`--config: no such file: ${given}`)
-  const exported = await importDefault(file)
-  const settings: unknown = typeof exported === 'function' ? await exported() : exported
+  const settings = await settled(file, load(file))
   if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
     throw new UsageError(`${file}: the default export must be an object of settings`)
   }
@@ -46,23 +45,39 @@ function defaultFile(directory: string): string | undefined {
   return FILES.map((name) => resolve(directory, name)).find((path) => existsSync(path))
 }
 
+async function load(file: string): Promise<unknown> {
+  const exported = await importDefault(file)
+  return typeof exported === 'function' ? await exported() : exported
+}
+
+/** @throws {UsageError} if `loading` rejects, or never settles: Node would end without a message. */
+async function settled(file: string, loading: Promise<unknown>): Promise<unknown> {
+  const wrong = (text: string, cause?: unknown) => new UsageError(`${file}: ${text}`, { cause })
+  return new Promise((resolve_, reject) => {
+    const nothingLeft = (): void => reject(wrong('awaits a promise that never settles'))
+    process.once('beforeExit', nothingLeft)
+    void loading
+      .then(resolve_, (error: unknown) => {
+        const text = show(error).replace(/\n[^]*/, '')
+        reject(error instanceof UsageError ? error : wrong(text, error))
+      })
+      .finally(() => process.off('beforeExit', nothingLeft))
+  })
+}
+
 async function importDefault(file: string): Promise<unknown> {
   const loader = loaderOf(file)
   if ('missing' in loader) throw new UsageError(loader.missing)
   const [, tsx] = loader.execArgv
   const url = pathToFileURL(file).href
-  try {
-    if (tsx !== undefined) {
-      const api = createRequire(tsx).resolve('tsx/esm/api')
-      const { tsImport } = (await import(pathToFileURL(api).href)) as {
-        tsImport: (specifier: string, parent: string) => Promise<{ readonly default: unknown }>
-      }
-      return (await tsImport(url, url)).default
+  if (tsx !== undefined) {
+    const api = createRequire(tsx).resolve('tsx/esm/api')
+    const { tsImport } = (await import(pathToFileURL(api).href)) as {
+      tsImport: (specifier: string, parent: string) => Promise<{ readonly default: unknown }>
     }
-    return ((await import(url)) as { readonly default: unknown }).default
-  } catch (error) {
-    throw new UsageError(`${file}: ${show(error).replace(/\n[^]*/, '')}`, { cause: error })
+    return (await tsImport(url, url)).default
   }
+  return ((await import(url)) as { readonly default: unknown }).default
 }
 
 function check(file: string, settings: object): Configuration {

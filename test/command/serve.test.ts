@@ -88,6 +88,18 @@ test('serve without FILE takes its settings from portico.config.js, WEB_CONCURRE
   expect(await textOf(url)).toBe('main  second --verbose')
 })
 
+test.each([
+  'await new Promise(() => {})\nexport default {}',
+  'export default () => new Promise(() => {})',
+])('A configuration that never settles, %j, is an error', async (config) => {
+  const { path } = setUp({ 'app.mjs': '', 'portico.config.mjs': config })
+  const running = start([], { cwd: path })
+  expect(await running.ended).toBe(2)
+  expect(running.output).toMatch(
+    /^portico: \S+\/portico\.config\.mjs: awaits a promise that never settles\n$/,
+  )
+})
+
 test('--allow closes the connections of other clients', async () => {
   const { path } = setUp({ 'app.mjs': echo('main') })
   const running = start(['--listen', '127.0.0.1:0', '--allow', '127.0.0.2'], { cwd: path })

@@ -156,6 +156,7 @@ describe('serveSettings', () => {
 
 describe('A usage error in one line follows from', () => {
   const config = file(`export default { wrokers: 2 }`)
+  const throws = file(`export default () => { throw new Error('no settings today') }`)
   it.each<[readonly string[], Readonly<Record<string, string>>, RegExp]>([
     [['--listen', 'ftp://x:1'], {}, /^--listen: unknown gateway 'ftp'/],
     [['--listen', '/run/a.sock'], {}, /^--listen: "\/run\/a\.sock" lacks 'unix:'; accepted are /],
@@ -195,6 +196,7 @@ describe('A usage error in one line follows from', () => {
     [['--env-file', '/nope.env'], {}, /^--env-file: no such file: \/nope\.env$/],
     [['--config', '/nope.js'], {}, /^--config: no such file: \/nope\.js$/],
     [['--config', config], {}, /: unknown setting 'wrokers'\. Did you mean 'workers'\?$/],
+    [['--config', throws], {}, /portico.*: Error: no settings today$/],
     [[], { PORTICO_SLOW: 'x' }, /^PORTICO_SLOW must be a time such as .* ms \(got "x"\)$/],
     [
       [],
