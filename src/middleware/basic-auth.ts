@@ -87,6 +87,7 @@ function isPasswords(users: unknown): boolean {
   return (
     typeof users === 'object' &&
     users !== null &&
+    !(Symbol.iterator in users) &&
     Object.values(users).every((password) => typeof password === 'string')
   )
 }

@@ -19,9 +19,11 @@ export function checkNames(
   suggested = names,
   synonyms: Synonyms = {},
 ): void {
-  if (typeof options !== 'object' || options === null) {
+  // An array or a Map would have no names.
+  if (typeof options !== 'object' || options === null || Symbol.iterator in options) {
+    const given: unknown = options
     throw new ConfigurationError(
-      `The options of ${where} must be an object, got ${String(options)}`,
+      `The options of ${where} must be an object, got ${Array.isArray(given) ? 'an array' : String(given)}`,
     )
   }
   for (const name of Object.keys(options)) {

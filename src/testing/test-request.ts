@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { isDeepStrictEqual } from 'node:util'
 import { ApplicationError, PeerError } from '../errors.ts'
+import { isInteger, refuse } from '../options/values.ts'
 import type { HeaderList } from '../types.ts'
 import { valuesOf } from '../response/cgi-response.ts'
 import type { TestRequest, TestResponse } from './client.ts'
@@ -47,9 +48,14 @@ export class TestCall implements PromiseLike<TestResult> {
     this.#target = target
   }
 
-  /** Adds a header. */
+  /**
+   * Adds a header.
+   *
+   * @throws {ConfigurationError} if the value is not text.
+   */
   set(name: string, value: string): this {
     this.#requireUnsent()
+    if (typeof value !== 'string') refuse('set', `the header ${name}`, value, 'a string')
     this.#headers.push([name, value])
     return this
   }
@@ -64,9 +70,14 @@ export class TestCall implements PromiseLike<TestResult> {
     return this
   }
 
-  /** Follows up to `max` redirects. Without this call, none. */
+  /**
+   * Follows up to `max` redirects. Without this call, none.
+   *
+   * @throws {ConfigurationError} if `max` is not a whole number.
+   */
   redirects(max: number): this {
     this.#requireUnsent()
+    if (!isInteger(max, 0)) refuse('redirects', 'max', max, 'a whole number, 0 or more')
     this.#redirects = max
     return this
   }
@@ -90,7 +101,10 @@ export class TestCall implements PromiseLike<TestResult> {
     } else if (typeof first === 'function') {
       this.#checks.push(first as Check)
     } else if (typeof first === 'string' && second !== undefined) {
-      const wanted = second as string | RegExp
+      if (typeof second !== 'string' && !(second instanceof RegExp)) {
+        refuse('expect', `the header ${first}`, second, 'a string or a regular expression')
+      }
+      const wanted = second
       this.#checks.push((result) => {
         const value = result.header(first)
         if (value === undefined || !matches(value, wanted)) {
@@ -171,7 +185,8 @@ function asResult(response: TestResponse): TestResult {
 }
 
 function matches(value: string, wanted: string | RegExp): boolean {
-  return typeof wanted === 'string' ? value === wanted : wanted.test(value)
+  // Not `test()`, which begins where an expression with the flag g or y has found the last match.
+  return typeof wanted === 'string' ? value === wanted : value.search(wanted) !== -1
 }
 
 function checkBody(result: TestResult, wanted: string | RegExp | object): void {

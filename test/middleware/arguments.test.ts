@@ -58,6 +58,12 @@ it.each<[string, unknown[], string]>([
     "hook: unknown option 'onChunck'. Did you mean 'onChunk'?",
   ],
   ['hook', [[], null], 'The options of hook must be an object, got null'],
+  ['accessLog', [app, []], 'The options of accessLog must be an object, got an array'],
+  [
+    'accessLog',
+    [app, new Map([['format', 'json']])],
+    'The options of accessLog must be an object, got [object Map]',
+  ],
   [
     'sendfile',
     [app],
@@ -130,6 +136,12 @@ it.each<[name: string, options: object, message: string]>([
   ['cascade', { catch: 404 }, 'cascade: catch must be an array of statuses'],
   ['errorPage', { development: 'yes' }, 'errorPage: development must be true or false (got "yes")'],
   ['basicAuth', { users: { a: 1 } }, 'basicAuth: users must be an object of passwords'],
+  ['basicAuth', { users: ['ada'] }, 'basicAuth: users must be an object of passwords'],
+  [
+    'basicAuth',
+    { users: new Map([['ada', 'x']]) },
+    'basicAuth: users must be an object of passwords',
+  ],
   ['basicAuth', { verify: 'x' }, 'basicAuth: verify must be a function'],
   ['basicAuth', { users: {}, realm: 'ü' }, 'basicAuth: realm must be a string of visible ASCII'],
   ['proxyFix', { trusted: ['::1'], count: 0 }, 'proxyFix: count must be a whole number, 1 or more'],

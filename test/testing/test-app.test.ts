@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ConfigurationError } from '../../src/errors.ts'
 import { ApplicationError } from '../../src/errors.ts'
 import { FieldStorage } from '../../src/exports/forms.ts'
 import { TestApp, type TestSession } from '../../src/exports/testing.ts'
@@ -66,6 +67,9 @@ async function useOf(app: TestSession): Promise<void> {
     'leads outside the application: http://a.b/',
   )
 }
+
+/** A TestCall without its types, as JavaScript calls it. */
+type Untyped = Record<'set' | 'redirects' | 'expect', (...args: unknown[]) => unknown>
 
 describe.each(gateways)('TestApp over $name', (gateway) => {
   test.each(['', '/mnt'])(
@@ -130,6 +134,36 @@ describe('TestApp in process', () => {
       expect(late).toThrow('The request has already been sent')
     }
   })
+
+  // In JavaScript nothing else refuses these; redirects() without a number would never end.
+  test.each<[string, (call: Untyped) => unknown, string]>([
+    ['set', (call) => call.set('A', 5), 'set: the header A must be a string (got 5)'],
+    ['redirects', (call) => call.redirects(), 'redirects: max must be a whole number, 0 or more'],
+    ['redirects', (call) => call.redirects(Number.NaN), 'redirects: max must be a whole number'],
+    ['redirects', (call) => call.redirects(-1), 'redirects: max must be a whole number'],
+    [
+      'expect',
+      (call) => call.expect('A', 5),
+      'expect: the header A must be a string or a regular expression (got 5)',
+    ],
+  ])('%s refuses an argument of the wrong type', (_name, use, message) => {
+    const call = new TestApp(application).get('/') as unknown as Untyped
+    expect(() => use(call)).toThrow(ConfigurationError)
+    expect(() => use(call)).toThrow(message)
+  })
+
+  test.each(['g', 'y', 'gy', ''])(
+    'an expression with the flags "%s" matches each time',
+    async (flags) => {
+      const app = new TestApp((_, startResponse) => {
+        startResponse('200 OK', [['Content-Type', 'text/plain']])
+        return ['abc']
+      })
+      const body = new RegExp('abc', flags)
+      const type = new RegExp('text', flags)
+      for (let i = 0; i < 3; i++) await app.get('/').expect(200, body).expect('Content-Type', type)
+    },
+  )
 
   test('puts the given variables and a Host into the environ', async () => {
     const app = new TestApp(
