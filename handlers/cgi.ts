@@ -5,13 +5,21 @@
  * Node has loaded at its own start. The command line is ignored, because a query without '=' can
  * arrive there (RFC 3875, section 4.4; CVE-2012-1823).
  */
-import { refuseLineBreaks, contentLength } from '../src/environ/environ.ts'
+import { refuseLineBreaks } from '../src/environ/environ.ts'
 import { addProcessVariables } from '../src/environ/from-process.ts'
 import { ApplicationError, PeerError } from '../src/errors.ts'
-import { detach, fdSource, receiveRest, ResponseOutput, writeFd } from '../src/request/fd-io.ts'
+import {
+  detach,
+  endResponse,
+  fdSource,
+  receiveRest,
+  ResponseOutput,
+  writeFd,
+} from '../src/request/fd-io.ts'
 import { separateResponse } from '../src/request/printed-output.ts'
 import { ErrorLog } from '../src/request/error-log.ts'
 import { emptySource, Input } from '../src/request/input.ts'
+import { isFullDuplex, lengthOfBody } from '../src/environ/script-body.ts'
 import { RUNTIME } from '../src/runtime.ts'
 import { toApplication, type Runnable } from '../src/application/to-application.ts'
 import type { OptionsOf } from '../src/options/table.ts'
@@ -45,6 +53,7 @@ const TERMINATE_AFTER = 2_000
 export class CGIHandler extends BaseCGIHandler {
   override wsgiRunOnce = true
   readonly #options: OptionsOf<'cgi'>
+  readonly #output: ResponseOutput
   #input = new Input(emptySource, 0)
   #left = false
   #ending = false
@@ -52,14 +61,11 @@ export class CGIHandler extends BaseCGIHandler {
   #terminated = false
 
   constructor(options: OptionsOf<'cgi'> = {}) {
-    super(
-      new Input(emptySource),
-      new ResponseOutput(),
-      new ErrorLog((text) => writeFd(2, text)),
-      {},
-      { ...options, multiprocess: true },
-    )
+    const output = new ResponseOutput()
+    const log = new ErrorLog((text) => writeFd(2, text))
+    super(new Input(emptySource), output, log, {}, { ...options, multiprocess: true })
     this.#options = options
+    this.#output = output
   }
 
   /**
@@ -119,19 +125,22 @@ export class CGIHandler extends BaseCGIHandler {
   /** Without a length there is no body, even if the server leaves stdin open. */
   override getStdin(): InputStream {
     const environ = this.environ!
-    const length = contentLength(environ) ?? (isChunked(environ) ? Infinity : 0)
+    const length = lengthOfBody(environ)
     if (length === 0) return this.#input
     const source = fdSource(0)
-    this.#input = new Input(
-      {
-        read: (size) => {
-          if (this.#terminated) throw terminated() // Another read could block.
-          return source.read(size)
-        },
-      },
-      length,
-    )
-    return this.#input
+    const read = (size: number) => {
+      if (this.#terminated) throw terminated() // Another read could block.
+      return source.read(size)
+    }
+    const input = (this.#input = new Input({ read }, length))
+    if (!isFullDuplex(environ)) {
+      this.#output.beforeWait = () => {
+        const keep = !this.#ending || input.readsOn() !== null
+        source.readAhead(input.unread, keep)
+        if (!keep) this.#input = new Input(emptySource, 0)
+      }
+    }
+    return input
   }
 
   override _flush(): MaybePromise {
@@ -154,7 +163,7 @@ export class CGIHandler extends BaseCGIHandler {
   }
 
   async #readRest(): Promise<void> {
-    if (this.#input.unread > 0) await receiveRest(0, this.#input, DETACH_AFTER, EXIT_AFTER)
+    if (this.#input.unread > 0) await receiveRest(0, this.#input, EXIT_AFTER)
   }
 
   #outputFailed(error: unknown): never {
@@ -166,7 +175,14 @@ export class CGIHandler extends BaseCGIHandler {
     this.#ending = true
     // A client that disconnects is not a failure of the script.
     if (!complete && !this.signal.aborted) process.exitCode = 1
-    return this._flush()
+    const wait = this._flush()
+    if (wait) return wait.then(() => this.#showEnd())
+    this.#showEnd()
+  }
+
+  /** Before the rest of the body is read: that blocks until the client sends more. */
+  #showEnd(): void {
+    if (this.#input.unread > 0) endResponse()
   }
 
   /** Ends the request for an error that reached the process: a 500 if the head is unsent. */
@@ -231,18 +247,4 @@ export class IISCGIHandler extends CGIHandler {
 
 function terminated(): PeerError {
   return new PeerError('PORTICO_DISCONNECTED', 'The web server ended the script (SIGTERM)')
-}
-
-/**
- * Whether the request has a body without a known length, which ends with stdin. Apache decodes a
- * chunked body and closes stdin after it, and so does fcgiwrap behind nginx. busybox and uWSGI pass
- * on the chunks undecoded and leave stdin open. Other servers pass no body.
- *
- * @throws {PeerError} 411 for a chunked body from any server but Apache and nginx.
- */
-function isChunked(environ: Environ): boolean {
-  if (environ['HTTP_TRANSFER_ENCODING'] === undefined) return false
-  if (/^(?:Apache|nginx)\b/.test(environ['SERVER_SOFTWARE'] ?? '')) return true
-  const message = 'The request body is chunked, and this web server does not decode it'
-  throw new PeerError('PORTICO_BAD_REQUEST', message, '411 Length Required')
 }

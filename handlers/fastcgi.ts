@@ -20,6 +20,7 @@ import { chunkLength } from '../src/response/body.ts'
 import { ResponseBuffer } from '../src/server/response-buffer.ts'
 import { FastCGIConnection } from '../src/server/connections/fastcgi.ts'
 import type { FastCGIContext, FastCGITransport } from '../src/server/connections/fastcgi-request.ts'
+import { restOfBody } from '../src/server/connections/stalled-request.ts'
 import { withMultiprocess } from '../src/server/multiprocess.ts'
 import { GatewayServer } from '../src/server/gateway-server.ts'
 import { WriteBatch } from '../src/server/write-batch.ts'
@@ -154,7 +155,15 @@ export class FastCGIRequestHandler extends BaseHandler {
 
   override _end(complete: boolean): void {
     this.#ended = true
-    this.#connection.endRequest(this, this.#response.take(), this.#takeLog(), complete)
+    const parts = this.#response.take()
+    const rest = complete ? restOfBody(this) : null
+    if (rest === null) {
+      this.#connection.endRequest(this, parts, this.#takeLog(), complete)
+      return
+    }
+    void this.#connection.send(this.id, parts, '')
+    const end = () => this.#connection.endRequest(this, NO_PARTS, this.#takeLog(), true)
+    void rest.then(end)
   }
 
   #takeLog(): string {

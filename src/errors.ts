@@ -117,3 +117,22 @@ export function excusePeer<T>(promise: Promise<T>): Promise<T> {
   })
   return result
 }
+
+/**
+ * Marks a promise as handled, so that a disconnect before the caller awaits it is not an unhandled
+ * rejection, which would end the process.
+ */
+export function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
+}
+
+/** Passes each promise of `next()` through `guard`, for callers that iterate by hand. */
+export function guardSteps<T>(
+  generator: AsyncGenerator<T, void, undefined>,
+  guard: <P>(promise: Promise<P>) => Promise<P>,
+): AsyncGenerator<T, void, undefined> {
+  const next = generator.next.bind(generator)
+  generator.next = () => guard(next())
+  return generator
+}

@@ -121,12 +121,11 @@ export class ApplicationConnection {
     return this.#farewell?.shift() ?? null
   }
 
+  /** A web server may close inside a body: the client is gone, or the response came before its end. */
   #handleEof(): void {
-    if (this.#reader.insideRecord || this.awaitingHead) {
-      this.#fail('The connection ended inside a record or the PARAMS of a request')
-    } else {
-      this.#farewell = this.#abortAll('disconnected')
-    }
+    const inHead = this.#requests.length > 0 || this.#reader.type !== FCGI_STDIN
+    if (!this.awaitingHead || !inHead) this.#farewell = this.#abortAll('disconnected')
+    else this.#fail('The connection ended inside the head of a request')
   }
 
   #handleRecord(): ApplicationEvent | null {

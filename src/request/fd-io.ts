@@ -24,6 +24,7 @@ let libc: Libc | undefined
 
 /** The descriptor of the response. */
 let response = 1
+let hasEnded = false
 
 /**
  * In Bun, moves the response to another descriptor, and makes descriptor 1 a second stderr: whatever
@@ -67,13 +68,21 @@ const GONE = new Set(['ECONNRESET', 'EPIPE', 'ENOTCONN', 'ETIMEDOUT'])
 const SHORTEST_PAUSE = 1
 const LONGEST_PAUSE = 16
 
+/** A body on a descriptor. */
+export interface FdSource extends ByteSource {
+  /** Receives `size` bytes, or all up to the end, and keeps them for later reads unless `keep` is false. */
+  readAhead(size: number, keep: boolean): void
+}
+
 /**
  * Reads bytes from a file descriptor. A read blocks the process, which has only one request; a
  * pending asynchronous read would keep the process from ending. A non-blocking descriptor is polled.
  */
-export function fdSource(fd: number): ByteSource {
+export function fdSource(fd: number): FdSource {
   // Several reads share one block, so that a client that sends single bytes does not use one for each.
   let block = Buffer.alloc(0)
+  let ahead: Buffer[] = []
+  let next = 0
 
   /** Undefined if nothing has arrived yet; null at the end. */
   function tryRead(size: number): Buffer | null | undefined {
@@ -102,21 +111,51 @@ export function fdSource(fd: number): ByteSource {
     }
   }
 
+  function takeAhead(size: number): Buffer | null {
+    const chunk = ahead[next]
+    if (chunk === undefined) return null
+    if (chunk.length > size) ahead[next] = chunk.subarray(size)
+    else if (++next === ahead.length) ahead = []
+    if (ahead.length === 0) next = 0
+    return chunk.subarray(0, size)
+  }
+
   return {
     read(size) {
-      const chunk = tryRead(size)
+      const chunk = takeAhead(size) ?? tryRead(size)
       return chunk === undefined ? poll(size) : chunk
+    },
+    readAhead(size, keep) {
+      try {
+        for (let left = size, chunk; left > 0 && (chunk = tryRead(left)); left -= chunk.length) {
+          if (keep) ahead.push(chunk)
+        }
+      } catch {
+        // The next read fails as well.
+      }
     },
   }
 }
 
+/** What a pipe holds, and what each write may cost of the memory of a socket, in bytes (Linux). */
+const PIPE_SIZE = 65_536
+const WRITE_COST = 1_024
+
 /** Writes the response, as many bytes as its descriptor accepts: an `Output` for SimpleHandler. */
 export class ResponseOutput {
   readonly partialWrites = true
+  /** Called once, before a write that waits until the web server reads. */
+  beforeWait: (() => void) | null = null
+  #written = 0
   #pause = SHORTEST_PAUSE
 
   /** Returns the number of bytes written. If there was no room, a promise that resolves to 0 later. */
   write(bytes: Buffer): number | Promise<number> {
+    this.#written += bytes.length + WRITE_COST
+    if (this.beforeWait !== null && this.#written > PIPE_SIZE) {
+      this.beforeWait()
+      this.beforeWait = null
+    }
     try {
       const count = write(response, bytes.length > MAX_WRITE ? bytes.subarray(0, MAX_WRITE) : bytes)
       this.#pause = SHORTEST_PAUSE
@@ -133,21 +172,13 @@ export class ResponseOutput {
 /**
  * The rest of the body after the response: the application goes on reading, or it is discarded.
  *
- * @param endAfter when to end the response, in ms, if that takes longer
  * @param exitAfter when to end the process, in ms
  */
-export async function receiveRest(
-  fd: number,
-  body: Input,
-  endAfter: number,
-  exitAfter: number,
-): Promise<void> {
+export async function receiveRest(fd: number, body: Input, exitAfter: number): Promise<void> {
   const stopped = body.readsOn()
   if (stopped !== null) {
-    const end = setTimeout(endResponse, endAfter)
     const exit = setTimeout(() => process.exit(), exitAfter)
     await stopped
-    clearTimeout(end)
     clearTimeout(exit)
   }
   await discardRest(fd, body)
@@ -191,7 +222,8 @@ export function detach(): void {
 
 /** Closes the descriptor of the response, which shows the web server that it has ended. */
 export function endResponse(): void {
-  replaceByNull(response, 'w')
+  if (!hasEnded) replaceByNull(response, 'w')
+  hasEnded = true
 }
 
 /** Replaces a descriptor of the three standard ones by the null device; closes any other. */

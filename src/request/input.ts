@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { InputStream } from '../types.ts'
-import { ApplicationError, PeerError } from '../errors.ts'
+import { ApplicationError, guardSteps, handled, PeerError } from '../errors.ts'
 
 /** Where the bytes of a request body come from. */
 export interface ByteSource {
@@ -199,11 +199,19 @@ export class Input implements InputStream {
     return lines
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
+    return guardSteps(this.#lines(), handled)
+  }
+
+  async *#lines(): AsyncGenerator<Buffer, void, undefined> {
     for (let line; (line = await this.readline()).length > 0;) yield line
   }
 
-  async *chunks(): AsyncGenerator<Buffer, void, undefined> {
+  chunks(): AsyncGenerator<Buffer, void, undefined> {
+    return guardSteps(this.#chunks(), handled)
+  }
+
+  async *#chunks(): AsyncGenerator<Buffer, void, undefined> {
     while (true) {
       this.#enter()
       let chunk
@@ -263,15 +271,6 @@ export class Input implements InputStream {
     }
     return chunk
   }
-}
-
-/**
- * Marks the promise as handled, so that a disconnect before the caller awaits it is not an unhandled
- * rejection, which would end the process.
- */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {})
-  return promise
 }
 
 /** Refuses fractions, which no read could fill, and values that are not numbers. */

@@ -69,6 +69,11 @@ ${configuration(sites, `bind ${listen}${certificate(sites[0])}`, additions)}`,
       remedy: "set the application's `scriptName` to the mount point",
     },
     {
+      versions: '2.6, over FastCGI',
+      symptom: 'if the response is complete before the request body is, the connection hangs',
+      remedy: 'Portico ends the request after the body',
+    },
+    {
       versions: '2.6',
       symptom: 'a chunked request body is a 400',
       remedy: 'clients must send Content-Length',

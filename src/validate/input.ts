@@ -2,7 +2,7 @@
 import type { Buffer as NodeBuffer } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import type { InputStream } from '../types.ts'
-import { excusePeer, PeerError } from '../errors.ts'
+import { excusePeer, guardSteps, PeerError } from '../errors.ts'
 import { count, describe, fail, type Warn } from './report.ts'
 
 const NEWLINE = 10
@@ -97,7 +97,11 @@ export class CheckedInput implements InputStream {
   }
 
   /// - `for await (const line of input)` iterates over the lines, as `readline()` returns them.
-  async *[Symbol.asyncIterator](): AsyncGenerator<NodeBuffer, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<NodeBuffer, void, undefined> {
+    return guardSteps(this.#lines(), excusePeer)
+  }
+
+  async *#lines(): AsyncGenerator<NodeBuffer, void, undefined> {
     this.#warnIfConsumed('wsgi.input: iteration')
     for (;;) {
       const line = await this.readline()
@@ -107,7 +111,11 @@ export class CheckedInput implements InputStream {
   }
 
   /// - `chunks()` iterates over the bytes in chunks as they arrive. No chunk is empty.
-  async *chunks(...args: unknown[]): AsyncGenerator<NodeBuffer, void, undefined> {
+  chunks(...args: unknown[]): AsyncGenerator<NodeBuffer, void, undefined> {
+    return guardSteps(this.#chunks(args), excusePeer)
+  }
+
+  async *#chunks(args: readonly unknown[]): AsyncGenerator<NodeBuffer, void, undefined> {
     const call = this.#call('chunks')
     noArguments(call, args)
     this.#warnIfConsumed(call)

@@ -1,9 +1,9 @@
 /**
  * What web servers must pass on while it happens: events with the settings of docs/frameworks.md,
- * uploads that are not buffered, and long logs.
+ * uploads that are not buffered, responses before the end of a body, and long logs.
  */
 import { existsSync } from 'node:fs'
-import { chmod, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -13,8 +13,10 @@ import { httpRequest, openHttp } from '../../src/testing/raw-http-client.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
 import { startApache } from '../servers/apache.ts'
+import { h2oServer } from '../servers/h2o.ts'
+import { startHaproxy } from '../servers/haproxy.ts'
 import { startLighttpd } from '../servers/lighttpd.ts'
-import { replacing } from '../servers/mount.ts'
+import { replacing, startSites } from '../servers/mount.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed, makeDirectory, openSocket, type WebServer } from '../servers/process.ts'
 
@@ -28,8 +30,16 @@ let scgiSocket: string
 const servers: WebServer[] = []
 const applications: GatewayServer[] = []
 
+/** Longer than what a socket or a pipe holds. */
+const LONG = 1_000_000
+
 /** Sends an event, and the second one only when the client has the first. */
 const events: Application = async function* (environ, startResponse) {
+  if (environ.PATH_INFO === '/early') {
+    startResponse('413 Content Too Large', [['Content-Length', String(LONG)]])
+    yield Buffer.alloc(LONG)
+    return
+  }
   if (environ.PATH_INFO === '/log') {
     for (const line of LINES) environ['wsgi.errors'].write(`${line}\n`)
   }
@@ -94,6 +104,26 @@ await new FastCGIHandler().run(async function* (environ, startResponse) {
   return program
 }
 
+/** A CGI script that echoes each chunk, or responds without reading the body. */
+async function writeScript(): Promise<string> {
+  const cgiBin = join(directory, 'cgi-bin')
+  await mkdir(cgiBin, { recursive: true })
+  await writeFile(
+    join(cgiBin, 'early.mjs'),
+    `#!/usr/bin/env node
+import { CGIHandler } from '${resolve('dist/src/exports/cgi.js')}'
+await new CGIHandler().run((environ, startResponse) => {
+  startResponse('413 Content Too Large', [])
+  if (environ.PATH_INFO === '/echo') return environ['wsgi.input'].chunks()
+  return [Buffer.alloc(${LONG})]
+})
+`,
+  )
+  await chmod(join(cgiBin, 'early.mjs'), 0o755)
+  return cgiBin
+}
+
+const unbuffered = () => ({ at: '/', to: `unix:${socket}` })
 const mounts = (extra = '') => [{ at: '/', to: `unix:${socket}`, extra }]
 
 const streaming: [string, string, () => Promise<WebServer>][] = [
@@ -179,3 +209,48 @@ describe.skipIf(!installed('nginx').available)('nginx', () => {
       .toEqual([])
   })
 })
+
+const early: [string, string, string, () => Promise<WebServer>][] = [
+  ['nginx', 'nginx', '/early', async () => startNginx({ mounts: [unbuffered()] })],
+  ['apache2', 'mod_proxy_fcgi', '/early', async () => startApache({ mounts: [unbuffered()] })],
+  ['lighttpd', 'lighttpd', '/early', async () => startLighttpd({ mounts: [unbuffered()] })],
+  ['haproxy', 'HAProxy', '/early', async () => startHaproxy({ mounts: [unbuffered()] })],
+  ['h2o', 'H2O', '/early', async () => startSites(h2oServer, { mounts: [unbuffered()] })],
+  ...[false, true].flatMap((prefork): typeof early =>
+    ['', '/echo'].map((path) => [
+      'apache2',
+      prefork ? 'mod_cgi' : 'mod_cgid',
+      `/cgi-bin/early.mjs${path}`,
+      async () => startApache({ cgiBin: await writeScript(), prefork }),
+    ]),
+  ),
+]
+
+describe.each(early)('%s:', (program, setting, target, start) => {
+  const { available, hint } = installed(program)
+
+  it.skipIf(!available)(
+    `${setting} passes on a long response of ${target} that begins before the body is read${hint}`,
+    async () => {
+      const { port } = await started(start())
+      const response = await httpRequest(
+        { port },
+        { method: 'POST', target, body: Buffer.alloc(LONG) },
+      )
+      expect([response.status, response.body.length]).toEqual([413, LONG])
+    },
+  )
+})
+
+it.skipIf(!installed('haproxy').available)(
+  'HAProxy passes on the next request of a connection after an early response',
+  async () => {
+    const { port } = await started(startHaproxy({ mounts: [unbuffered()] }))
+    const connection = await openHttp({ port })
+    for (let count = 0; count < 2; count += 1) {
+      const request = { method: 'POST', target: '/early', body: Buffer.alloc(LONG) }
+      expect((await connection.request(request)).status).toBe(413)
+    }
+    connection.close()
+  },
+)

@@ -207,6 +207,90 @@ describe('The body of a CGI request', () => {
     expect(failed).toEqual([])
   })
 
+  const length = 3_000_000
+  const inChunks = `for (let i = 0; i < 30; i += 1) yield Buffer.alloc(100_000, 'x')`
+  const read = `for await (const chunk of environ['wsgi.input'].chunks()) length += chunk.length`
+  test.each([
+    [
+      'echoes each chunk',
+      `(environ, startResponse) => {
+        startResponse('200 OK', [])
+        return environ['wsgi.input'].chunks()
+      }`,
+      '\0'.repeat(length),
+    ],
+    [
+      'sends a long response and does not read',
+      `(environ, startResponse) => {
+        startResponse('200 OK', [])
+        return [Buffer.alloc(${length}, 'x')]
+      }`,
+      'x'.repeat(length),
+    ],
+    [
+      'sends a long response before it reads',
+      `async function* (environ, startResponse) {
+        startResponse('200 OK', [])
+        let length = 0
+        ${inChunks}
+        ${read}
+        yield String(length)
+      }`,
+      'x'.repeat(length) + length,
+    ],
+    [
+      'reads a chunk, and the rest after a long response',
+      `async function* (environ, startResponse) {
+        let { length } = await environ['wsgi.input'].read(10)
+        startResponse('200 OK', [])
+        ${inChunks}
+        ${read}
+        yield String(length)
+      }`,
+      'x'.repeat(length) + length,
+    ],
+  ])(
+    'can be sent before the web server reads, as by mod_cgid, to an application that %s',
+    async (_, application, expected) => {
+      const env = { ...REQUEST, CONTENT_LENGTH: String(length), SERVER_SOFTWARE: 'Apache/2.4.68' }
+      const child = start(script(application), { env }, ['pipe', 'pipe', 'pipe'])
+      // And stdin stays open.
+      await new Promise((sent) => child.stdin!.write(Buffer.alloc(length), sent))
+      const response = await responseOf(child)
+      expect(response).toMatchObject({ code: 0, stderr: '' })
+      expect(bodyOf(response) === expected).toBe(true)
+    },
+  )
+
+  test.each([
+    ['does not read', HELLO, ''],
+    [
+      'reads on',
+      `(environ, startResponse) => {
+        let length = 0
+        const stream = environ['wsgi.input'].stream().on('data', (chunk) => (length += chunk.length))
+        stream.on('end', () => fs.writeSync(2, String(length)))
+        startResponse('200 OK', [['Content-Type', 'text/plain']])
+        return ['Hello, world!\\n']
+      }`,
+      '10',
+    ],
+  ])(
+    'can arrive after the end of the response of an application that %s',
+    async (_, application, log) => {
+      const env = { ...REQUEST, CONTENT_LENGTH: '10' }
+      const child = start(script(application), { env }, ['pipe', 'pipe', 'pipe'])
+      const ended = once(child.stdout!.resume(), 'end')
+      const response = responseOf(child)
+      child.stdin!.write('12345')
+      await ended
+      expect(child.exitCode).toBe(null)
+      child.stdin!.end('67890')
+      expect(await response).toMatchObject({ code: 0, stderr: log })
+      expect(bodyOf(await response)).toBe('Hello, world!\n')
+    },
+  )
+
   test.each([
     ['Apache/2.4.68 (Debian)', '200 OK', 'a=1'],
     ['Apache', '200 OK', 'a=1'],

@@ -290,31 +290,34 @@ const ROWS: Row[] = [
     events: [reply('010a000000000000')],
   },
   {
-    name: 'the end of the connection inside a header',
+    name: 'the end of the connection inside the header of a body, which is a disconnect',
     wire: [head(1), hex('010500')],
     eof: true,
-    events: [
-      request(1),
-      aborted(1, 'protocol-error'),
-      error('The connection ended inside a record or the PARAMS of a request'),
-    ],
+    events: [request(1), aborted(1, 'disconnected')],
   },
   {
-    name: 'the end of the connection inside content',
+    name: 'the end of the connection inside a body, which is a disconnect',
     wire: [head(1), hex('0105000100050000 6162')],
     eof: true,
-    events: [
-      request(1),
-      { type: 'stdin', id: 1, data: 'ab' },
-      aborted(1, 'protocol-error'),
-      error('The connection ended inside a record or the PARAMS of a request'),
-    ],
+    events: [request(1), { type: 'stdin', id: 1, data: 'ab' }, aborted(1, 'disconnected')],
+  },
+  {
+    name: 'the end of the connection inside the body of a request that has ended',
+    wire: [record(5, 1, 'ab'), hex('0105000100050000 6162')],
+    eof: true,
+    events: [],
+  },
+  {
+    name: 'the end of the connection inside the first header',
+    wire: [hex('010100')],
+    eof: true,
+    events: [error('The connection ended inside the head of a request')],
   },
   {
     name: 'the end of the connection before PARAMS are complete',
     wire: [begin(1), record(4, 1, PAIRS)],
     eof: true,
-    events: [error('The connection ended inside a record or the PARAMS of a request')],
+    events: [error('The connection ended inside the head of a request')],
   },
 
   // Faults of the peer: the last event, whatever follows.

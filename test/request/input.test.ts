@@ -433,20 +433,30 @@ describe('A client that disconnects', () => {
     await expect(read()).rejects.toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
   })
 
-  test.each(['read', 'readline', 'readlines'] as const)(
-    'does not end the process before %s() is awaited, and rejects it then',
-    async (method) => {
-      const unhandled: unknown[] = []
-      const listener = (error: unknown) => unhandled.push(error)
-      process.on('unhandledRejection', listener)
-      try {
-        const promise = new Input(bytesSource(Buffer.from('abc')), 10)[method]()
-        for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
-        expect(unhandled).toEqual([])
-        await expect(promise).rejects.toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
-      } finally {
-        process.off('unhandledRejection', listener)
-      }
-    },
-  )
+  test.each<[string, (input: Input) => Promise<unknown>]>([
+    ['read()', (input) => input.read()],
+    ['readline()', (input) => input.readline()],
+    ['readlines()', (input) => input.readlines()],
+    ['the first line', (input) => input[Symbol.asyncIterator]().next()],
+    [
+      'the second chunk',
+      (input) => {
+        const chunks = input.chunks()
+        void chunks.next()
+        return chunks.next()
+      },
+    ],
+  ])('does not end the process before %s is awaited, and rejects it then', async (_, begin) => {
+    const unhandled: unknown[] = []
+    const listener = (error: unknown) => unhandled.push(error)
+    process.on('unhandledRejection', listener)
+    try {
+      const promise = begin(new Input(bytesSource(Buffer.from('abc')), 10))
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+      expect(unhandled).toEqual([])
+      await expect(promise).rejects.toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
+    } finally {
+      process.off('unhandledRejection', listener)
+    }
+  })
 })

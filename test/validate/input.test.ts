@@ -3,7 +3,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { describe, expect, test, vi } from 'vitest'
 import { PeerError } from '../../src/errors.ts'
 import { bytesSource, Input } from '../../src/request/input.ts'
-import type { Environ } from '../../src/types.ts'
+import type { Environ, InputStream } from '../../src/types.ts'
 import { FieldStorage } from '../../src/exports/forms.ts'
 import { validator } from '../../src/validate/validator.ts'
 import { makeEnviron, OK, open, PLAIN, startResponse } from './harness.ts'
@@ -118,22 +118,39 @@ describe('A correct use of wsgi.input:', () => {
   })
 })
 
-test.each(['read', 'readline', 'readlines'] as const)(
-  'A client that disconnects does not end the process before a validated %s() is awaited; a violation would',
-  async (method) => {
+type Use = (input: InputStream) => Promise<unknown>
+/** An extra argument, which the types do not allow. */
+const extra: [] = JSON.parse('[1]') as []
+
+test.each<[string, Use, Use]>([
+  ['read()', (input) => input.read(), (input) => input.read(-1)],
+  ['readline()', (input) => input.readline(), (input) => input.readline(-1)],
+  ['readlines()', (input) => input.readlines(), (input) => input.readlines(-1)],
+  [
+    'second chunk',
+    (input) => {
+      const chunks = input.chunks()
+      void chunks.next()
+      return chunks.next()
+    },
+    (input) => input.chunks(...extra).next(),
+  ],
+])(
+  'A client that disconnects does not end the process before a validated %s is awaited; a violation would',
+  async (_, begin, violate) => {
     const unhandled: unknown[] = []
     const listener = (error: unknown) => unhandled.push(error)
     process.on('unhandledRejection', listener)
     try {
       const error = await use(new Input(bytesSource(Buffer.from('abc')), 10), async (input) => {
-        const promise = input[method]()
+        const promise = begin(input)
         for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
         return promise.catch((reason: unknown) => reason)
       })
       expect(error).toMatchObject({ code: 'PORTICO_BODY_CUT_SHORT' })
       expect(unhandled).toEqual([])
       await use(made(), async (input) => {
-        void input[method](-1)
+        void violate(input)
         for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
       })
       expect(unhandled).toEqual([expect.objectContaining({ code: 'PORTICO_APPLICATION' })])

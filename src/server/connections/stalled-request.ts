@@ -1,12 +1,13 @@
 /**
  * Ends requests whose bodies will not come: the peer does not send, has aborted or has gone, or no one
- * reads them.
+ * reads them. And discards those that come after the response.
  */
 import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
 import type { AbortCause } from '../../protocol/fastcgi-events.ts'
 import type { BodyQueue } from '../../request/body-queue.ts'
 import { show } from '../../text.ts'
+import type { Environ } from '../../types.ts'
 import { coarseTime } from '../deadlines.ts'
 
 /**
@@ -75,4 +76,30 @@ export function unreadBytes(requests: readonly { readonly input: BodyQueue }[]):
 /** The high-water mark of a connection with several requests, if that of one request is `mark`. */
 export function multiplexedMark(mark: number): number {
   return Math.max(mark, MULTIPLEXED_HIGH_WATER_MARK)
+}
+
+/**
+ * For the end of a complete response: resolves when the web server has sent the whole body, if
+ * END_REQUEST must not come before that. What the application does not read is discarded. HAProxy
+ * (2.6) stops in the middle of a body at END_REQUEST, and the client's connection hangs. nginx stops at
+ * the response, and waits for END_REQUEST.
+ */
+export function restOfBody(request: {
+  readonly input: BodyQueue
+  readonly environ: Environ | null
+  readsOn(): Promise<void> | null
+}): Promise<void> | null {
+  const { input } = request
+  if (input.ended || input.truncated) return null
+  if (!request.environ?.['SERVER_SOFTWARE']?.startsWith('HAProxy')) return null
+  return discardRest(input, request.readsOn())
+}
+
+async function discardRest(input: BodyQueue, stopped: Promise<void> | null): Promise<void> {
+  await stopped
+  try {
+    while ((await input.read(Infinity)) !== null);
+  } catch {
+    // The connection has closed.
+  }
 }
