@@ -21,6 +21,7 @@ import {
   BINARIES,
   type Findings,
   noFindings,
+  OWN_NAMES,
   packageOf,
   refuseBinary,
   REQUIRE,
@@ -144,8 +145,9 @@ function requestFor(
     banner: `${names}${BANNER};${findings.engines.size > 0 ? `${REQUIRE};` : ''}`,
     transform: (path, text) => {
       const own = isBun && packageOf(path) === 'portico'
-      return transform(path, own ? text.replace(BUFFER, '') : text, base, findings)
+      return transform(path, own ? text.replace(BUFFER, '') : text, file, findings)
     },
+    names: OWN_NAMES,
     assets: { filter: BINARIES, load: refuseBinary },
     json: (path, text) => data?.replace(path, text),
   }

@@ -15,6 +15,8 @@ export interface BundleRequest {
   readonly external: readonly string[]
   /** Names of the language level: 'node20'. */
   readonly target: string
+  /** Free names, and the names to replace them with. */
+  readonly names: Readonly<Record<string, string>>
   /** Text before the program. */
   readonly banner: string
   /** Called for each JavaScript or TypeScript file with its text; returns the text to use. */
@@ -162,13 +164,13 @@ async function byEsbuild(module: unknown, request: BundleRequest): Promise<Bundl
     format: request.format,
     target: request.target,
     external: request.external,
+    define: request.names,
     banner: { js: request.banner },
     // Names stay, because stack traces show them and some frameworks read them.
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: 'none',
     logLevel: 'silent',
-    logOverride: { 'empty-import-meta': 'silent' },
     plugins: [plugin],
   })
   const sizes = new Map<string, number>()
@@ -234,7 +236,7 @@ async function byRolldown(module: unknown, request: BundleRequest): Promise<Bund
     platform: 'node',
     external: request.external.map((name) => (name === 'bun:*' ? /^bun:/ : name)),
     logLevel: 'silent',
-    transform: { target: request.target },
+    transform: { target: request.target, define: request.names },
     plugins: [plugin],
   })
   try {

@@ -48,10 +48,18 @@ export function warningsOf(findings: Findings, base: string, bundler: string): s
       (name) =>
         `${name} reads its own files, which are not in the bundle: test it without node_modules`,
     ),
-    // esbuild takes all files that such a name can mean, if it begins with a directory.
+    // esbuild takes all files that such a name can mean, if it begins with a directory and has an extension.
     ...[...findings.variables]
-      .filter((where) => bundler !== 'esbuild' || !/\([`'"]\.{1,2}\//.test(where))
+      .filter((where) => bundler !== 'esbuild' || !/\([`'"]\.{1,2}\/[^]*\.\w+[`'"]/.test(where))
       .map((where) => `${where}, a module that may not be in the bundle. Write its name out`),
+    ...[...findings.unclear].map(
+      (what) => `${what}: upload what it needs, and test the bundle in an empty directory`,
+    ),
+    ...[...findings.settings].map(
+      (name) =>
+        `${name} is not copied, because the web server could send it to anyone. Set its variables in the ` +
+        'web server, or upload it and forbid access to it',
+    ),
     ...copied.map((name) => faultOfCopy(base, name, all)).filter((fault) => fault !== undefined),
   ]
 }

@@ -5,8 +5,8 @@
  * In the bundle, the directory of the entry is the directory of the `.cgi`, and files in directories
  * below it keep their relative paths.
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join, relative, resolve, sep } from 'node:path'
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { ConfigurationError } from '../errors.ts'
 import { precompute } from './precompute.ts'
 
@@ -19,6 +19,10 @@ export interface Findings {
   readonly readers: Set<string>
   /** Imports of modules whose names are only known at run time. */
   readonly variables: Set<string>
+  /** Files with settings, which are not copied. */
+  readonly settings: Set<string>
+  /** What cannot be found out, as the beginning of a sentence. */
+  readonly unclear: Set<string>
   /** Whether a file of the project calls `listen`. */
   listens: boolean
 }
@@ -26,11 +30,27 @@ export interface Findings {
 /** Binary modules: a file of the bundle cannot be loaded as one of these. */
 export const BINARIES = /\.(?:node|wasm)$/
 
-const DIRECTORY = /(?<![\w$.'"`/])__(dirname|filename)\b(?!\s*[:=](?!=)|['"`])/g
-const META = /\bimport\.meta\b(?:\.(url|dirname|filename)\b|(?=\.resolve\b)|(?!\s*\??\.))/g
-/** The file has these names from somewhere else: a declaration, a pattern or an import. */
-const DECLARED =
-  /\b(?:const|let|var)\s+__(?:dirname|filename)\b|\b(?:const|let|var|import)\s*\{[^{}]*\b__(?:dirname|filename)\b[^{}]*\}/
+/** What stands in a bundle for the names that each file has for itself. The bundler replaces them where they are free. */
+export const OWN_NAMES = {
+  __dirname: '__portico_dirname',
+  __filename: '__portico_filename',
+  'import.meta': '__portico_import_meta',
+} as const
+
+/** `#!`, comments and directives, after which a declaration can be. */
+const PROLOGUE =
+  /^(?:#!.*\n)?(?:(?:\s|\/\/.*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*(?:'use [a-z]+'|"use [a-z]+")[ \t]*;?)*/
+
+/** How the first file of a program finds out that it is that. */
+const OWN_FILE = String.raw`(?:(?:\w+\.)?fileURLToPath\(\s*import\.meta\.url\s*\)|import\.meta\.(?:url|filename)|__filename)`
+const STARTED =
+  String.raw`(?:(?:\w+\.)?pathToFileURL\(\s*process\.argv\[1\]!?\s*\)(?:\.href|\.toString\(\))?|` +
+  'process\\.argv\\[1\\]|`file://\\$\\{process\\.argv\\[1\\]\\}`)'
+const IS_MAIN = new RegExp(
+  String.raw`\brequire\.main\s*===?\s*module\b|\bmodule\s*===?\s*require\.main\b|` +
+    String.raw`(?<![\w$.])${OWN_FILE}\s*===?\s*${STARTED}|(?<![\w$.])${STARTED}\s*===?\s*${OWN_FILE}(?![\w$(.])`,
+  'g',
+)
 const READS =
   /\b(?:readFile|readdir|createReadStream|readFileSync|readdirSync)\s*\([^;\n]*(?:__dirname|import\.meta)/
 
@@ -41,23 +61,29 @@ const LOADS_ADDON =
 /** What stands for the file's own directory, and for the working directory, which is that of the entry. */
 const OWN = String.raw`(?:__dirname|import\.meta\.dirname)`
 const WORKING = String.raw`process\.cwd\(\)`
-/** Literal arguments of `join` and `resolve`. */
-const WORDS = String.raw`((?:\s*,\s*(?:'[^'\n]*'|"[^"\n]*"))+)\s*,?\s*\)`
+/** The first arguments of `join` and `resolve`, and whether there are others. */
+const WORDS = String.raw`((?:\s*,\s*(?:'[^'\n]*'|"[^"\n]*"))+)(\s*,\s*[^\s)])?`
 
-/** The paths that a text names by literals after `directory`, a pattern: as arguments, in a sum, or in a template. */
-function* namedAfter(text: string, directory: string): Generator<string> {
-  for (const [, words] of text.matchAll(
+/** A path that begins with literals. If it is open, something follows that is only known at run time. */
+type Named = readonly [name: string, open: boolean]
+
+/** The paths that a text names after `directory`, a pattern: as arguments, in a sum, or in a template. */
+function* namedAfter(text: string, directory: string): Generator<Named> {
+  for (const [, words, more] of text.matchAll(
     new RegExp(String.raw`\b(?:join|resolve)\(\s*${directory}${WORDS}`, 'g'),
   )) {
-    yield [...words!.matchAll(/'([^']*)'|"([^"]*)"/g)].map(([, a, b]) => a ?? b!).join('/')
+    const literals = [...words!.matchAll(/'([^']*)'|"([^"]*)"/g)].map(([, a, b]) => a ?? b!)
+    yield [literals.join('/'), more !== undefined]
   }
-  for (const [, , name] of text.matchAll(
-    new RegExp(String.raw`(?<![\w$.])${directory}\s*\+\s*(['"])([^'"\n]+)\1`, 'g'),
+  for (const [, , name, more] of text.matchAll(
+    new RegExp(String.raw`(?<![\w$.])${directory}\s*\+\s*(['"])([^'"\n]+)\1(\s*\+)?`, 'g'),
   )) {
-    yield name!
+    yield [name!, more !== undefined]
   }
-  for (const [, name] of text.matchAll(new RegExp(`\`\\$\\{${directory}\\}([^\`$]+)\``, 'g'))) {
-    yield name!
+  for (const [, name, more] of text.matchAll(
+    new RegExp(`\`\\$\\{${directory}\\}([^\`$]+)(\\$\\{)?`, 'g'),
+  )) {
+    yield [name!, more !== undefined]
   }
   // res.sendFile('index.html', { root: __dirname })
   for (const [, , name] of text.matchAll(
@@ -66,15 +92,21 @@ function* namedAfter(text: string, directory: string): Generator<string> {
       'g',
     ),
   )) {
-    yield name!
+    yield [name!, false]
   }
 }
 
 /** The literal of a URL beside the file. */
 const URL_BESIDE = /\bnew URL\(\s*(['"])(?![a-z][a-z+.-]*:|\/)([^'"\n]+)\1\s*,\s*import\.meta\.url/g
+/** The same with a name that is only known at run time. */
+const OPEN_URL_BESIDE =
+  /\bnew URL\(\s*`(?![a-z][a-z+.-]*:|\/)([^`$]+)\$\{[^`]*`\s*,\s*import\.meta\.url/g
 /** A variable for the directory of an ES module, which has no `__dirname` on Node 20.10. */
 const OWN_DIRECTORY =
   /\b(?:const|let|var)\s+(\w+)\s*=\s*(?:\w+\.)?dirname\(\s*(?:\w+\.)?fileURLToPath\(\s*import\.meta\.url\s*\)\s*\)/g
+/** The same, from `import.meta`. */
+const META_DIRECTORY =
+  /\b(?:const|let|var)\s*\{[^{}]*\bdirname\b(?:\s*:\s*(\w+))?[^{}]*\}\s*=\s*import\.meta\b(?!\.)/g
 /** An import of names from a file of the project. */
 const NAMED_IMPORT = /\bimport\s*\{([^}]*)\}\s*from\s*(['"])(\.{1,2}\/[^'"]+)\2/g
 /** Calls whose literal argument is a path in the working directory. */
@@ -83,7 +115,17 @@ const IN_DIRECTORY = [
   /\bserveStatic\(\s*\{[^}]*\broot:\s*(['"])([^'"]+)\1/g,
   /\.set\(\s*['"]views['"]\s*,\s*(['"])([^'"]+)\1/g,
   /\bresolve\(\s*(['"])([^'"/][^'"]*)\1\s*\)/g,
-  /\b(?:readFile|readFileSync|readdir|readdirSync|createReadStream)\(\s*(['"])([^'"/][^'"]*)\1/g,
+  /\b(?:readFile|readFileSync|readdir|readdirSync|createReadStream|fork|new Worker)\(\s*(['"])([^'"/][^'"]*)\1/g,
+]
+/** Settings with secrets, which a web server would send to anyone from its directory. */
+const ENV_FILE = /\bloadEnvFile\s*\(|(['"])dotenv(?:\/config)?\1/
+/** The directory as a value of its own, from which something else may make a path. */
+const PASSED_ON =
+  /(?:(?<!\broot\s*)[:=,[]|(?<!\b(?:const|let|var|import|export)\s*)\{)\s*(?:__dirname|import\.meta\.dirname)\s*[,;}\]\n]/
+/** A file that starts itself once more, or makes a `require` in another way. */
+const SELF = [
+  /\b(?:new Worker|fork)\(\s*(?:__filename|process\.argv\[1\]|import\.meta\.filename|(?:new URL|(?:\w+\.)?fileURLToPath)\(\s*import\.meta\.url\s*\))/,
+  /\bcreateRequire(?:\s+as\b|\()/,
 ]
 /** `require` of an ES module, by which it loads CommonJS modules and JSON. */
 const CREATED =
@@ -109,52 +151,76 @@ export function noFindings(): Findings {
     engines: new Set(),
     readers: new Set(),
     variables: new Set(),
+    settings: new Set(),
+    unclear: new Set(),
     listens: false,
   }
 }
 
-/** The text of a file for the bundle; adds to `findings`. */
-export function transform(path: string, text: string, base: string, findings: Findings): string {
+/** The text of a file for the bundle; adds to `findings`. `main` is the file that the program begins with. */
+export function transform(path: string, text: string, main: string, findings: Findings): string {
   const inPackage = packageOf(path)
-  if (inPackage === 'portico') return text
-  if (inPackage === undefined) inspect(path, text, base, findings)
-  else {
+  const base = dirname(main)
+  const name = relative(base, path).replaceAll(sep, '/')
+  if (inPackage === 'portico') return relocate(text, name, false)
+  let changed = precompute(path, text)
+  if (inPackage === undefined) {
+    const isMain = path === main || realpathSync(main) === path
+    if (isMain) changed = changed.replace(IS_MAIN, 'true')
+    changed = withOwnRequire(changed)
+    inspect(path, changed, base, findings)
+    changed = relocate(changed, name, isMain)
+  } else {
     if (LOADS_ADDON.test(text)) throw addonError(`The package ${inPackage}`, inPackage)
     if (READS.test(text)) findings.readers.add(inPackage)
+    changed = relocate(changed, name, false)
   }
-  const quick = precompute(path, inPackage === undefined ? withOwnRequire(text) : text)
-    .replace(STANDARD_ERROR, '2')
-    .replace(ENTRY_DIRECTORY, '$1 = __portico_url("")')
-  return relocate(quick, relative(base, path).replaceAll(sep, '/'))
+  return changed.replace(STANDARD_ERROR, '2').replace(ENTRY_DIRECTORY, '$1 = __portico_url("")')
 }
 
 function inspect(path: string, text: string, base: string, findings: Findings): void {
-  const add = (file: string): void => {
-    if (!existsSync(file)) return
+  const own = dirname(path)
+  const shownAs = relative(base, path)
+  const add = (file: string, open = false): void => {
     const inside = relative(base, file)
-    if (inside.startsWith('..')) {
+    if (basename(file).startsWith('.env')) findings.settings.add(inside)
+    else if (open) addOpen(file, inside)
+    else if (!existsSync(file)) return
+    else if (inside.startsWith('..')) {
       throw new ConfigurationError(
         `${path} reads ${file}, which is outside of ${base}. Move it below the directory of the entry`,
       )
-    }
-    if (inside !== '') findings.assets.add(inside)
+    } else if (inside !== '') findings.assets.add(inside)
   }
-  const own = dirname(path)
+  // What follows can be the rest of a name, so it may be any file of the directory.
+  const addOpen = (file: string, inside: string): void => {
+    const directory = isDirectory(file) ? inside : dirname(inside)
+    if (directory === '' || directory === '.' || directory.startsWith('..')) {
+      findings.unclear.add(`${shownAs} reads files whose names are only known at run time`)
+    } else if (existsSync(join(base, directory))) findings.assets.add(directory)
+  }
   for (const [, , name] of text.matchAll(URL_BESIDE)) add(resolve(own, name!))
-  for (const name of namedAfter(text, OWN)) add(join(own, name))
-  for (const name of namedAfter(text, WORKING)) add(join(base, name))
+  for (const [, name] of text.matchAll(OPEN_URL_BESIDE)) add(resolve(own, name!), true)
+  for (const [name, open] of namedAfter(text, OWN)) add(join(own, name), open)
+  for (const [name, open] of namedAfter(text, WORKING)) add(join(base, name), open)
   for (const [variable, directory] of directoriesOf(path, text)) {
-    for (const name of namedAfter(text, variable)) add(join(directory, name))
+    for (const [name, open] of namedAfter(text, variable)) add(join(directory, name), open)
   }
   for (const pattern of IN_DIRECTORY) {
     for (const [, , name] of text.matchAll(pattern)) add(resolve(base, name!))
   }
+  if (ENV_FILE.test(text)) findings.settings.add('.env')
+  for (const pattern of SELF) {
+    const [found] = pattern.exec(text) ?? []
+    if (found !== undefined) findings.unclear.add(`${shownAs} has ${found}, which is not followed`)
+  }
+  if (PASSED_ON.test(text)) findings.unclear.add(`${shownAs} passes its directory on`)
   for (const [, name] of text.matchAll(ENGINE)) {
     findings.engines.add(name!)
     add(join(base, 'views'))
   }
   for (const [call] of text.matchAll(VARIABLE_IMPORT)) {
-    findings.variables.add(`${relative(base, path)} has ${call}`)
+    findings.variables.add(`${shownAs} has ${call}`)
   }
   if (/\.listen\s*\(/.test(text)) findings.listens = true
 }
@@ -190,24 +256,28 @@ function withOwnRequire(text: string): string {
 }
 
 function ownDirectories(path: string, text: string): Map<string, string> {
-  return new Map([...text.matchAll(OWN_DIRECTORY)].map(([, name]) => [name!, dirname(path)]))
+  const found = [...text.matchAll(OWN_DIRECTORY), ...text.matchAll(META_DIRECTORY)]
+  return new Map(found.map(([, name = 'dirname']) => [name, dirname(path)]))
 }
 
-/** Replaces what a file knows about its own path by an expression that holds in the bundle. */
-function relocate(text: string, path: string): string {
-  const changed = text.replace(META, (_, what: string | undefined) =>
-    what === undefined
-      ? `__portico_meta(${JSON.stringify(path)})`
-      : what === 'url'
-        ? `__portico_url(${JSON.stringify(path)})`
-        : `__portico_path(${JSON.stringify(what === 'dirname' ? dirname(path) : path)})`,
-  )
-  if (DECLARED.test(text)) return changed
-  return changed.replace(
-    DIRECTORY,
-    (_, what: string) =>
-      `__portico_path(${JSON.stringify(what === 'dirname' ? dirname(path) : path)})`,
-  )
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+/** Declares what a file knows about itself, on the line that it begins with. */
+function relocate(text: string, path: string, isMain: boolean): string {
+  const declared = [
+    ['__dirname', `${OWN_NAMES.__dirname}=__portico_path(${JSON.stringify(dirname(path))})`],
+    ['__filename', `${OWN_NAMES.__filename}=__portico_path(${JSON.stringify(path)})`],
+    [
+      'import.meta',
+      `${OWN_NAMES['import.meta']}=__portico_meta(${JSON.stringify(path)},${isMain})`,
+    ],
+  ].filter(([name]) => text.includes(name!))
+  if (declared.length === 0) return text
+  const start = PROLOGUE.exec(text)![0].length
+  const names = declared.map(([, declaration]) => declaration).join(',')
+  return `${text.slice(0, start)};const ${names};${text.slice(start)}`
 }
 
 /** The functions that `relocate` uses, and `require` with the engines of the entry. */
@@ -215,8 +285,9 @@ export const BANNER = [
   'const __portico_modules = Object.create(null)',
   'const __portico_path = (path) => require("node:path").join(__dirname, path)',
   'const __portico_url = (path) => require("node:url").pathToFileURL(__portico_path(path)).href',
-  'const __portico_meta = (path) => ({ __proto__: null, dirname: __portico_path(path + "/.."), ' +
-    'filename: __portico_path(path), main: false, url: __portico_url(path), resolve: (name) => ' +
+  'const __portico_meta = (path, main) => ({ __proto__: null, main, ' +
+    'get dirname() { return __portico_path(path + "/..") }, get filename() { return __portico_path(path) }, ' +
+    'get url() { return __portico_url(path) }, resolve: (name) => ' +
     '/^(?:\\.{0,2}\\/|[a-z]+:)/.test(name) ? new URL(name, __portico_url(path)).href : ' +
     'require("node:url").pathToFileURL(require.resolve(name)).href })',
 ].join(';')

@@ -194,6 +194,61 @@ const FILES: Readonly<Record<string, string>> = {
   'node_modules/has-fallback/index.js':
     "try { module.exports = require('node-gyp-build')(__dirname) } catch { module.exports = 'fallback' }",
   'node_modules/node-gyp-build/index.js': "module.exports = () => { throw new Error('no addon') }",
+  'shorthand.cjs': `const { readFileSync } = require('node:fs')
+    const read = ({ __dirname: directory, name }) => readFileSync(directory + '/lib/' + name, 'utf8')
+    // A file in the directory __dirname.
+    const text = read({ __dirname, name: 'hello.txt' }) + " not the __dirname's " + \`__filename\${1}\`
+    require('node:path').join(__dirname, 'lib', 'hello.txt')
+    ${reads('text')}`,
+  'head.cjs': `#!/usr/bin/env node
+    /* A comment, ** and another. */ 'use strict'
+    ${reads('typeof __dirname')}`,
+  'meta-names.mjs': `import { readFileSync } from 'node:fs'
+    import { join } from 'node:path'
+    const { dirname } = import.meta
+    ${readsAs("readFileSync(join(dirname, 'lib', 'hello.txt'), 'utf8') + ' import.meta.url'", 'export default')}`,
+  'open.cjs': reads(
+    "((name) => require('node:fs').readFileSync(require('node:path').join(__dirname, 'texts', name + '.txt'), 'utf8'))('en')",
+  ),
+  'open-template.cjs': reads(
+    "((name) => require('node:fs').readFileSync(`${__dirname}/texts/${name}.txt`, 'utf8'))('en')",
+  ),
+  'open-url.mjs': `import { readFileSync } from 'node:fs'
+    const read = (name) => readFileSync(new URL(\`./texts/\${name}.txt\`, import.meta.url), 'utf8')
+    ${readsAs("read('en')", 'export default')}`,
+  'texts/en.txt': 'Hello, text',
+  ...Object.fromEntries(
+    [
+      ['require.cjs', 'require.main === module'],
+      ['parent.cjs', '!module.parent'],
+      ['meta.mjs', 'import.meta.main'],
+      ['path.mjs', 'process.argv[1] === fileURLToPath(import.meta.url)'],
+      ['url.mjs', 'import.meta.url === pathToFileURL(process.argv[1]).href'],
+      ['template.mjs', 'import.meta.url == `file://${process.argv[1]}`'],
+    ].map(([name, condition]) => [
+      `main-${name}`,
+      `${name!.endsWith('.mjs') ? "import { createServer } from 'node:http'; import { fileURLToPath, pathToFileURL } from 'node:url'" : "const { createServer } = require('node:http')"}
+       if (${condition}) createServer((req, res) => res.end('Hello, main')).listen(3000)`,
+    ]),
+  ),
+  'worker-path.mjs': `import { Worker } from 'node:worker_threads'
+    import { once } from 'node:events'
+    export default async (environ, startResponse) => {
+      const [text] = await once(new Worker('./lib/says.mjs'), 'message')
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return [text]
+    }`,
+  'lib/says.mjs':
+    "import { parentPort } from 'node:worker_threads'\nparentPort.postMessage('Hello, worker')",
+  'itself.cjs':
+    "const { Worker } = require('node:worker_threads')\nmodule.exports = () => new Worker(__filename)",
+  'made.mjs':
+    "import { createRequire as make } from 'node:module'\nexport default make(import.meta.url)('./lib/data.json')",
+  'passed-on.cjs': 'module.exports = { directory: __dirname }',
+  'settings.mjs': 'process.loadEnvFile()\nexport default 1',
+  'settings-path.cjs': "module.exports = process.loadEnvFile(__dirname + '/.env')",
+  '.env': 'PASSWORD=secret',
+  'open-name.cjs': 'module.exports = (name) => require(`./texts/${name}`)',
   'imports.cjs': reads("(await import('node:path')).sep").replace('(environ', 'async (environ'),
   'uninstalled.mjs': "import missing from 'is-not-installed'\nexport default missing",
   'await-outside.mjs': "import outside from 'fake-engine'\nexport default await outside",
@@ -255,6 +310,19 @@ describe('A bundle in a directory without node_modules serves', () => {
     ['require.mjs', ' */ €data'],
     ['optional-addon.cjs', 'fallback'],
     ['imports.cjs', '/'],
+    ['shorthand.cjs', "Hello, file not the __dirname's __filename1"],
+    ['head.cjs', 'string'],
+    ['meta-names.mjs', 'Hello, file import.meta.url'],
+    ['open.cjs', 'Hello, text'],
+    ['open-template.cjs', 'Hello, text'],
+    ['open-url.mjs', 'Hello, text'],
+    ['main-require.cjs', 'Hello, main'],
+    ['main-parent.cjs', 'Hello, main'],
+    ['main-meta.mjs', 'Hello, main'],
+    ['main-path.mjs', 'Hello, main'],
+    ['main-url.mjs', 'Hello, main'],
+    ['main-template.mjs', 'Hello, main'],
+    ['worker-path.mjs', 'Hello, worker'],
   ])('%s', async (name, body) => {
     const { output } = await bundled(name)
     expect(statSync(output).mode & 0o777).toBe(0o755)
@@ -318,11 +386,24 @@ test("Astro's Node adapter finds the directory of its client beside that of the 
   expect(await callScript(output)).toMatchObject({ code: 0, body: client })
 })
 
+const TRY = ': upload what it needs, and test the bundle in an empty directory'
+const SECRET =
+  ' is not copied, because the web server could send it to anyone. Set its variables in the web server, or upload it and forbid access to it'
+
 test.each([
   ['worker.mjs', 'lib/worker.mjs is copied as it is, without what it loads: ./names.mjs, express'],
   [
     'variable.mjs',
     'variable.mjs has import(name), a module that may not be in the bundle. Write its name out',
+  ],
+  ['itself.cjs', `itself.cjs has new Worker(__filename, which is not followed${TRY}`],
+  ['made.mjs', `made.mjs has createRequire as, which is not followed${TRY}`],
+  ['passed-on.cjs', `passed-on.cjs passes its directory on${TRY}`],
+  ['settings.mjs', `.env${SECRET}`],
+  ['settings-path.cjs', `.env${SECRET}`],
+  [
+    'open-name.cjs',
+    'open-name.cjs has require(`./texts/${name}`), a module that may not be in the bundle. Write its name out',
   ],
 ])('the report of %s warns', async (name, warning) => {
   expect((await bundled(name)).report.warnings).toEqual([warning])
