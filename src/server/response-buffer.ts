@@ -1,4 +1,4 @@
-/** `ResponseBuffer`: the part of a response that waits to be sent, for FastCGI and SCGI. */
+/** `ResponseBuffer`: the part of a response that waits to be sent, for FastCGI, SCGI and node-fastcgi. */
 import { Buffer } from 'node:buffer'
 import { NO_PARTS, type Part } from '../protocol/part.ts'
 import type { Chunk } from '../types.ts'

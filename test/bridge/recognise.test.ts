@@ -106,7 +106,7 @@ test.each([[null], [undefined], [42], ['text'], [{}], [{ fetch: 1 }], [[]]])(
   },
 )
 
-// As text: a build that renames parameters would take the ground from under them.
+// As text, because a build may rename parameters, by whose names a listener is recognised.
 const evaluate = (source: string) => runInThisContext(`(${source})`) as Runnable
 
 test.each([

@@ -1,6 +1,6 @@
-/** What a browser for people does by itself, and a test must not: ask anyone but our servers. */
+/** Flags of Chromium that turn off what it does by itself, such as requests to other servers. */
 export const QUIET = [
-  '--no-sandbox', // Chromium has none for root.
+  '--no-sandbox', // Chromium has no sandbox for root.
   '--disable-gpu',
   '--disable-quic',
   '--no-first-run',

@@ -1,4 +1,4 @@
-/** `portico serve` runs every shape of application, whatever way its file offers it. */
+/** `portico serve` runs every kind of application, in whatever way its file offers it. */
 import { afterAll, describe, expect, test } from 'vitest'
 import { portico, project } from './portico.ts'
 

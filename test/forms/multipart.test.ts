@@ -149,7 +149,7 @@ describe('FieldStorage reads multipart/form-data:', () => {
 
   it.each([
     ['5', 'Larry', 'Larry'],
-    // As in Python, the boundary is the judge where the two disagree.
+    // As in Python, the boundary counts if Content-Length disagrees with it.
     ['3', 'Larry', 'Larry'],
     ['500', 'Larry', 'Larry'],
     ['3', '\xe2\x98\x83', '☃'],

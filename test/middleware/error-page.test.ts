@@ -106,7 +106,7 @@ it.each<
     const response = await runCgi(errorPage(failing, options), '/', variables)
     expect(response.body.includes('broken')).toBe(shown)
     if (!shown) expect(response.body.toString()).toBe(FIXED)
-    // It is written down in any case, once, and drives no terminal.
+    // It is logged in any case, once.
     expect(response.errors.match(/broken/g)).toHaveLength(1)
   },
 )

@@ -81,7 +81,7 @@ describe.each(sources)('With ranges over %s,', (_what, body, whole) => {
     ['bytes=-3', size - 3, size],
     ['bytes=-100', 0, size],
     ['bytes=1-100', 1, size],
-    // The largest number of other languages stands for the end.
+    // The largest integer of other languages means 'to the end of the file'.
     ['bytes=1-9223372036854775807', 1, size],
     ['bytes=-18446744073709551615', 0, size],
   ])('%s gets that part, and the file is closed', async (range, from, to) => {

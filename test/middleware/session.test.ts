@@ -323,7 +323,7 @@ describe.each(kinds.slice(1))('session %s', (_kind, makeStore) => {
     await browser.run(doing((current) => current.destroy()))
     browser.cookie = copy
     expect(await browser.run(look)).toBe('{}')
-    // Nor does the old id come back to life.
+    // The old id stays invalid.
     await browser.run(count)
     expect(browser.cookie).not.toBe(copy)
   })

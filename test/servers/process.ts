@@ -68,8 +68,8 @@ const PORT_TAKEN = /address already in use|could not bind|cannot bind socket/i
 export const serverPath = [dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter)
 
 /**
- * The user that servers give their workers, or undefined where the tests do not run as root and
- * all is one user. Apache cannot be had otherwise, and the others should not know better.
+ * The user of the servers' workers; undefined if the tests do not run as root, because everything
+ * then runs as one user. Apache refuses to run its workers as root.
  */
 export const workerUser = process.getuid?.() === 0 ? 'www-data' : undefined
 
