@@ -27,7 +27,7 @@ function controlCommand(name: Name, notes: readonly string[]): Command {
 
 export const status = controlCommand('status', [])
 export const reload = controlCommand('reload', [
-  'Returns when the new workers have replaced the old ones. If the application does not start,',
-  'the old workers stay and the exit code is 1.',
+  'Returns when the new workers have replaced the old ones. If the application',
+  'does not start, the old workers stay and the exit code is 1.',
 ])
 export const stop = controlCommand('stop', ['Returns when the last request has completed.'])

@@ -113,7 +113,7 @@ export const command: Command = {
     check: { kind: 'switch', help: 'compare the installed files with what would be written' },
     try: { kind: 'switch', help: 'start the web server with the files, and send it requests' },
   },
-  notes: [`SERVER is one of ${NAMES.slice(0, 7).join(', ')},`, `${NAMES.slice(7).join(', ')}.`],
+  notes: [`SERVER is one of ${NAMES.slice(0, 6).join(', ')},`, `${NAMES.slice(6).join(', ')}.`],
   run,
 }
 

@@ -32,14 +32,21 @@ export async function main(args: readonly string[], output: Output = streams()):
       output.err(asLogEntry(`portico: ${error.message.replaceAll('\n', ' ')}`))
       return error.exit
     }
-    const plain = error instanceof ConfigurationError || isOfSystem(error)
-    output.err(asLogEntry(`portico: ${plain ? error.message : show(error)}`))
+    output.err(asLogEntry(`portico: ${textOf(error)}`))
     return EXIT.failed
   }
 }
 
+function textOf(error: unknown): string {
+  if (error instanceof ConfigurationError) return error.message
+  if (!isOfSystem(error)) return show(error)
+  return error.syscall === 'uv_cwd'
+    ? 'the working directory no longer exists. Change to another one: cd /'
+    : error.message
+}
+
 /** Whether the system has refused something: a full disk, a missing permission. No stack helps. */
-function isOfSystem(error: unknown): error is Error {
+function isOfSystem(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error
 }
 

@@ -32,9 +32,10 @@ export const command: Command = {
     },
   },
   notes: [
-    'TARGET: the path of --control, to ask all workers, or an address, to ask one of them:',
-    'fastcgi://unix:PATH, fastcgi://HOST:PORT, scgi://…, http://HOST:PORT.',
-    'No application code runs, except for http://HOST:PORT/path, which must respond with 2xx or 3xx.',
+    'TARGET: the path of --control, to ask all workers, or an address, to ask one',
+    'of them: fastcgi://unix:PATH, fastcgi://HOST:PORT, scgi://…, http://HOST:PORT.',
+    'No application code runs, except for http://HOST:PORT/path, which must respond',
+    'with 2xx or 3xx.',
     'Exit code 0 if the server responds, 1 if not: for health checks.',
   ],
   async run({ operands: [given = ''], values, out, err }) {

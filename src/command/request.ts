@@ -21,9 +21,10 @@ export const command: Command = {
   count: [1, 1],
   flags: REQUEST_FLAGS,
   notes: [
-    'TARGET: fastcgi://HOST:PORT/path, fastcgi://unix:SOCKET:/path, scgi://…, http://…,',
-    'cgi:./script.cgi/path, or ./app.js/path, which runs in this process.',
-    "Exit codes are curl's: 7 no connection, 18 aborted, 22 with --fail, 28 timeout, 52 empty.",
+    'TARGET: fastcgi://HOST:PORT/path, fastcgi://unix:SOCKET:/path, scgi://…,',
+    'http://…, cgi:./script.cgi/path, or ./app.js/path, which runs in this process.',
+    "Exit codes are curl's: 7 no connection, 18 aborted, 22 with --fail, 28 timeout,",
+    '52 empty.',
   ],
   run,
 }
@@ -107,7 +108,7 @@ async function compare(
 
 async function requestOf({ values }: Call, target: RequestedTarget): Promise<TestRequest> {
   const { version } = createRequire(import.meta.url)('portico/package.json') as { version: string }
-  const described = await describeRequest(values, target.host, `portico/${version}`)
+  const described = describeRequest(values, target.host, `portico/${version}`)
   const { method, headers, body, query } = described
   const separator = target.path.includes('?') ? '&' : '?'
   const path = query === '' ? target.path : target.path + separator + query

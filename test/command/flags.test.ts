@@ -1,5 +1,6 @@
 /** How the command reads its arguments. */
 import { describe, expect, it, test } from 'vitest'
+import { COMMAND_NAMES } from '../../src/command/commands.ts'
 import { flagHelp, parseFlags, type FlagTable } from '../../src/command/flags.ts'
 import { main } from '../../src/command/main.ts'
 import { UsageError } from '../../src/command/usage-error.ts'
@@ -119,6 +120,13 @@ describe('portico', () => {
       const lines = out.trimEnd().split('\n')
       expect(lines.length).toBeLessThan(24)
       expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80)
+    }
+  })
+
+  it.each(COMMAND_NAMES)('explains %s in lines that fit on 80 columns', async (name) => {
+    for (const flag of ['--help', '--help-all']) {
+      const { out } = await run(name, flag)
+      expect(out.split('\n').filter((line) => line.length > 80)).toEqual([])
     }
   })
 

@@ -186,11 +186,12 @@ describe.concurrent('portico request', () => {
     expect(JSON.parse(Buffer.from(stdout, 'latin1').toString())).toMatchObject(expected)
   })
 
-  it("-H 'Name:' and --param NAME leave one out", async () => {
-    const args = ['-H', 'Accept:', '--param', 'REMOTE_PORT']
+  it("-H 'Name:', -A '' and --param NAME leave one out", async () => {
+    const args = ['-H', 'Accept:', '-A', '', '--param', 'REMOTE_PORT']
     const { stdout } = await run(filled(['{fastcgi}/environ', ...args]))
     const environ = JSON.parse(stdout) as object
     expect(environ).not.toHaveProperty('HTTP_ACCEPT')
+    expect(environ).not.toHaveProperty('HTTP_USER_AGENT')
     expect(environ).not.toHaveProperty('REMOTE_PORT')
   })
 
@@ -205,6 +206,12 @@ describe.concurrent('portico request', () => {
       ['{cgi}/cut'],
       18,
       /\(18\) aborted: the script ended with exit code 1/,
+    ],
+    [
+      '6 for an unknown host',
+      ['http://name.invalid/'],
+      6,
+      /\(6\) name\.invalid:80 cannot be reached: getaddrinfo E/,
     ],
     [
       '7 without a server',
@@ -312,6 +319,7 @@ describe.concurrent('portico request', () => {
   it('-F sends multipart/form-data with files', async () => {
     writeFileSync(join(directory, 'note.txt'), 'text of the file')
     const args = ['-F', 'a=b', '-F', 'f=@note.txt;type=x/y;filename=n', '-F', 'i=<note.txt']
+    args.push('-F', 'j={"a":";"};type=application/json')
     const { stdout } = await run(filled(['{fastcgi}/', ...args]))
     expect(stdout).toMatch(/^POST \|\/\? multipart\/form-data; boundary=/)
     expect(stdout).toContain('name="a"\r\n\r\nb\r\n')
@@ -319,6 +327,7 @@ describe.concurrent('portico request', () => {
       'name="f"; filename="n"\r\nContent-Type: x/y\r\n\r\ntext of the file\r\n',
     )
     expect(stdout).toContain('name="i"\r\n\r\ntext of the file\r\n')
+    expect(stdout).toContain('name="j"\r\nContent-Type: application/json\r\n\r\n{"a":";"}\r\n')
   })
 
   it('--data-binary @- sends stdin', async () => {

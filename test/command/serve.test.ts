@@ -100,6 +100,16 @@ test.each([
   )
 })
 
+test('A working directory that was deleted is one line that says what to do', async () => {
+  const { path } = setUp({ 'app.mjs': '' })
+  const program = ['/bin/sh', '-c', 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', '-']
+  const running = start(['../app.mjs'], { cwd: path, program })
+  expect(await running.ended).toBe(1)
+  expect(running.output).toBe(
+    'portico: the working directory no longer exists. Change to another one: cd /\n',
+  )
+})
+
 test('--allow closes the connections of other clients', async () => {
   const { path } = setUp({ 'app.mjs': echo('main') })
   const running = start(['--listen', '127.0.0.1:0', '--allow', '127.0.0.2'], { cwd: path })

@@ -1,5 +1,6 @@
 /** Method, headers and body of the request that curl's flags describe. */
 import { Buffer } from 'node:buffer'
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { lookup } from 'mrmime'
@@ -27,19 +28,13 @@ const STDIN = 0
  * @throws {UsageError} for flags that contradict each other.
  * @throws {TransferError} 26, if a file cannot be read.
  */
-export async function describeRequest(
-  values: FlagValues,
-  host: string,
-  agent: string,
-): Promise<Described> {
+export function describeRequest(values: FlagValues, host: string, agent: string): Described {
   const sources = ['data', 'form', 'uploadFile'].filter((kind) =>
     kind === 'data' ? hasData(values) : values[kind] !== undefined,
   )
   if (sources.length > 1) throw new UsageError('request: -d, -F and -T exclude each other')
   const get = values['get'] === true
-  const { type, bytes } = values['form']
-    ? await multipart(values['form'] as string[])
-    : dataOf(values)
+  const { type, bytes } = values['form'] ? multipart(values['form'] as string[]) : dataOf(values)
   const body = get ? undefined : bytes
   const usual = values['head'] ? 'HEAD' : values['uploadFile'] ? 'PUT' : body ? 'POST' : 'GET'
   const method = (values['request'] as string | undefined) ?? usual
@@ -64,20 +59,23 @@ function headersOf(values: FlagValues, usual: HeaderList): HeaderList {
   const { user, userAgent, referer, cookie } = values as Readonly<
     Record<string, string | undefined>
   >
+  const removed = new Set<string>()
   const header = (values['header'] ?? []) as readonly string[]
   const given: HeaderList = []
   if (user !== undefined) {
     given.push(['Authorization', `Basic ${Buffer.from(user).toString('base64')}`])
   }
-  if (userAgent !== undefined) given.push(['User-Agent', userAgent])
-  if (referer !== undefined) given.push(['Referer', referer])
+  // As in curl, -A '' removes the header.
+  if (userAgent === '') removed.add('user-agent')
+  else if (userAgent !== undefined) given.push(['User-Agent', userAgent])
+  if (referer) given.push(['Referer', referer])
   if (cookie !== undefined) {
     if (!cookie.includes('=')) {
       throw new UsageError(`request: -b takes pairs such as 'a=1; b=2' (got ${quote(cookie)})`)
     }
     given.push(['Cookie', cookie])
   }
-  const removed = new Set(given.map(([name]) => name.toLowerCase()))
+  for (const [name] of given) removed.add(name.toLowerCase())
   for (const line of header) {
     const [, name, mark, value = ''] = /^([^:;\s]+)\s*([:;])\s*(.*?)\s*$/.exec(line) ?? []
     if (name === undefined || /[\r\n\0]/.test(line)) {
@@ -142,33 +140,43 @@ function readSource(path: string): Buffer {
   }
 }
 
-/** NAME=VALUE, NAME=@FILE and NAME=<FILE, with ';type=' and ';filename=' after a file. */
-async function multipart(fields: readonly string[]): Promise<{ type: string; bytes: Buffer }> {
-  const form = new FormData()
+/** NAME=VALUE, NAME=@FILE and NAME=<FILE, with ';type=', and ';filename=' after a file. */
+function multipart(fields: readonly string[]): { type: string; bytes: Buffer } {
+  const boundary = `------------------------${randomUUID().replaceAll('-', '')}`
+  const chunks: Buffer[] = []
   for (const field of fields) {
-    const [, name, mark = '', rest = ''] = /^([^=]+)=([@<]?)(.*)$/s.exec(field) ?? []
-    if (name === undefined) {
-      throw new UsageError(`request: -F takes NAME=VALUE or NAME=@FILE (got ${quote(field)})`)
-    }
-    if (mark === '') {
-      form.append(name, rest)
-      continue
-    }
-    const [path = '', ...options] = rest.split(';')
-    const option = (key: string) =>
-      options.find((text) => text.startsWith(`${key}=`))?.slice(key.length + 1)
-    const bytes = readSource(path)
-    if (mark === '<') {
-      form.append(name, bytes.toString())
-      continue
-    }
-    const type = option('type') ?? lookup(path) ?? 'application/octet-stream'
-    const file = new Blob([new Uint8Array(bytes)], { type })
-    form.append(name, file, option('filename') ?? basename(path))
+    const { head, bytes } = partOf(field)
+    chunks.push(Buffer.from(`--${boundary}\r\n${head}\r\n\r\n`), bytes, Buffer.from('\r\n'))
   }
-  const encoded = new Response(form)
-  return {
-    type: encoded.headers.get('content-type')!,
-    bytes: Buffer.from(await encoded.arrayBuffer()),
+  chunks.push(Buffer.from(`--${boundary}--\r\n`))
+  return { type: `multipart/form-data; boundary=${boundary}`, bytes: Buffer.concat(chunks) }
+}
+
+function partOf(field: string): { head: string; bytes: Buffer } {
+  const [, name, mark = '', rest = ''] = /^([^=]+)=([@<]?)(.*)$/s.exec(field) ?? []
+  if (name === undefined) {
+    throw new UsageError(`request: -F takes NAME=VALUE or NAME=@FILE (got ${quote(field)})`)
   }
+  const head = `Content-Disposition: form-data; name="${escaped(name)}"`
+  if (mark === '') {
+    const [, value = rest, type] = /^(.*?);type=([^;]+)$/s.exec(rest) ?? []
+    return { head: head + typeLine(type), bytes: Buffer.from(value) }
+  }
+  const [path = '', ...options] = rest.split(';')
+  const option = (key: string) =>
+    options.find((text) => text.startsWith(`${key}=`))?.slice(key.length + 1)
+  const bytes = readSource(path)
+  if (mark === '<') return { head: head + typeLine(option('type')), bytes }
+  const type = option('type') ?? lookup(path) ?? 'application/octet-stream'
+  const fileName = escaped(option('filename') ?? basename(path))
+  return { head: `${head}; filename="${fileName}"${typeLine(type)}`, bytes }
+}
+
+function typeLine(type: string | undefined): string {
+  return type === undefined ? '' : `\r\nContent-Type: ${type}`
+}
+
+/** As browsers write a name (HTML, section 4.10.21.8). */
+function escaped(name: string): string {
+  return name.replace(/[\r\n"]/g, (character) => encodeURIComponent(character))
 }

@@ -4,6 +4,8 @@ export const CURL_EXIT = {
   /** With --all: the responses differ. curl has 1 for a protocol it does not speak. */
   differs: 1,
   usage: 2,
+  /** The name of the host is not known. */
+  notResolved: 6,
   /** The server is not there, or the script cannot be started. */
   notConnected: 7,
   /** The response is not HTTP, CGI or FastCGI. */

@@ -149,7 +149,9 @@ function failureOf(
   if (!seen.connected) {
     const { cause } = error
     const why = cause instanceof Error ? `${seen.destination} ${whyUnreachable(cause)}` : message
-    return { exit: CURL_EXIT.notConnected, message: why }
+    const { code = '' } = (cause ?? {}) as NodeJS.ErrnoException
+    const isName = code === 'ENOTFOUND' || code === 'EAI_AGAIN'
+    return { exit: isName ? CURL_EXIT.notResolved : CURL_EXIT.notConnected, message: why }
   }
   if (error instanceof EmptyResponse || error instanceof RefusedRequest) {
     return { exit: CURL_EXIT.empty, message }
