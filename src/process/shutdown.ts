@@ -1,5 +1,6 @@
 /** Closes a server and ends its process after a signal or an uncaught error. */
 import { ignoreOutputErrors, logEntry } from '../log.ts'
+import { RUNTIME } from '../runtime.ts'
 import type { GatewayServer } from '../server/gateway-server.ts'
 import { show } from '../text.ts'
 
@@ -55,6 +56,7 @@ export function exitOnUncaughtError(server: GatewayServer): void {
   if (guarded.size === 0) {
     ignoreOutputErrors()
     process.on('uncaughtException', onUncaught)
+    if (RUNTIME === 'bun') process.on('unhandledRejection', onRejection)
   }
   guarded.add(server)
   void forget(server)
@@ -65,7 +67,14 @@ async function forget(server: GatewayServer): Promise<void> {
   guarded.delete(server)
   // After an error the listener remains: otherwise Node would exit at the next error, and output that
   // waits for a pipe would be lost.
-  if (guarded.size === 0 && logged === 0) process.off('uncaughtException', onUncaught)
+  if (guarded.size > 0 || logged > 0) return
+  process.off('uncaughtException', onUncaught)
+  process.off('unhandledRejection', onRejection)
+}
+
+/** Bun (1.4) would exit at once; Node makes a rejection that nothing handles an uncaught exception. */
+function onRejection(error: unknown): void {
+  if (process.listenerCount('unhandledRejection') === 1) onUncaught(error, 'unhandledRejection')
 }
 
 /** Node also calls it for a rejection, unless the program listens for 'unhandledRejection'. */

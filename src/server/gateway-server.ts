@@ -297,7 +297,7 @@ export class GatewayServer {
     for (const server of this.#servers) server.close()
     const waiting = new Map<Socket, Connection>()
     for (const [socket, connection] of this.#connections) {
-      if (socket.bytesRead > 0 && !connection.endAfterNext) {
+      if (hasReceived(socket, connection) && !connection.endAfterNext) {
         connection.end()
         continue
       }
@@ -326,9 +326,14 @@ async function endIdle(connections: ReadonlyMap<Socket, Connection>): Promise<vo
   await shortTurn()
   for (const [socket, connection] of connections) {
     // `end()` would wait for the client, which may never close its side.
-    if (socket.bytesRead === 0) connection.destroy()
+    if (!hasReceived(socket, connection)) connection.destroy()
     else connection.end()
   }
+}
+
+/** Bun (1.4) does not count the bytes of HTTP connections. */
+function hasReceived(socket: Socket, { requests = 0 }: Connection): boolean {
+  return socket.bytesRead > 0 || requests > 0
 }
 
 async function allClosed(servers: readonly Server[]): Promise<void> {
