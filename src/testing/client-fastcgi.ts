@@ -32,15 +32,23 @@ export function fastcgiClient(address: ConnectTarget, options: FastcgiClientOpti
   checkClientOptions('fastcgiClient', options, [...CLIENT, ...VARIABLES, 'keepConn', 'role'])
   let kept: Promise<FastcgiConnection> | null = null
   const exchange = fastcgiExchange(address, options)
+  // A connection that could not be opened is tried again by the next request.
+  const current = () => kept?.catch(() => null) ?? null
   const keptExchange: Exchange = async (request, receiver) => {
-    if (kept === null || (await kept).closed) kept = FastcgiConnection.open(address, options)
+    const before = kept
+    const connection = await current()
+    // Of several requests that have waited, the first opens a connection for all.
+    if (kept === null || (kept === before && connection?.closed !== false)) {
+      kept = FastcgiConnection.open(address, options)
+    }
     return (await kept).exchange(request, receiver)
   }
   return {
     request: (request) => collect(options.keepConn ? keptExchange : exchange, request, true),
     async close() {
-      if (kept !== null) (await kept).close()
+      const connection = current()
       kept = null
+      ;(await connection)?.close()
     },
   }
 }
@@ -151,7 +159,10 @@ class FastcgiConnection {
       this.#protocol.receiveEof()
       this.#pump()
     })
-    socket.on('error', (error) => this.#failAll(disconnected(error)))
+    socket.on('error', (error) => {
+      this.closed = true
+      this.#failAll(disconnected(error))
+    })
     socket.on('close', () => {
       this.closed = true
       this.#failAll(disconnected(new Error('closed')))
