@@ -16,13 +16,15 @@ import { addressOf, familyOf, portOf } from './peer-address.ts'
 
 /** What a socket reports to. */
 export interface SocketOwner {
+  /** The application has ended the response. */
+  readonly hasEnded: boolean
   /** There is something to `take()`. */
   flush(): void
   /** Everything has been taken by the client. */
   drained(): void
   /** For `setTimeout`: nothing was read or written for that time. */
   timedOut(): void
-  /** After the 'close' event. */
+  /** Before the 'close' event, so that a request is aborted before its response closes. */
   closed(): void
 }
 
@@ -153,7 +155,7 @@ export class GatewaySocket extends Stream implements ResponseSink {
   /** Passes on what has been written, unless earlier writes are in progress. */
   flush(): void {
     this.#isScheduled = false
-    if (this.corked === 0 || this.writableEnded) this.#owner.flush()
+    this.#owner.flush()
   }
 
   /** Whether there is something to take. */
@@ -226,6 +228,8 @@ export class GatewaySocket extends Stream implements ResponseSink {
     if (this.destroyed) return this
     this.destroyed = true
     this.errored = error ?? null
+    // An incomplete response must not look complete if the application ends it later.
+    if (!this.#owner.hasEnded) this.#isWaiting = false
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
     process.nextTick(close, this)
@@ -242,8 +246,8 @@ export class GatewaySocket extends Stream implements ResponseSink {
     for (const callback of callbacks) callback(destroyedError())
     this.closed = true
     if (this.errored !== null && this.listenerCount('error') > 0) this.emit('error', this.errored)
-    this.emit('close', this.errored !== null)
     this.#owner.closed()
+    this.emit('close', this.errored !== null)
   }
 
   /** `net.Socket#destroySoon`: closes after what has been written. */

@@ -67,12 +67,12 @@ export class NodeExchange implements SocketOwner {
     const response = (this.#response = createResponse(request, socket))
     if (server !== null && server.timeout > 0) socket.setTimeout(server.timeout)
     response.on('finish', () => this.#finish())
-    response.on('error', (error) => this.#fail(error))
+    response.on('error', (error) => this.#mistake(error))
     try {
       const result = listener(request, response)
-      if (isPromise(result)) result.then(undefined, (error: unknown) => this.#fail(error))
+      if (isPromise(result)) result.then(undefined, (error: unknown) => this.#mistake(error))
     } catch (error) {
-      this.#fail(error)
+      this.#mistake(error)
     }
     if (!this.#settled && response.writableEnded && socket.isWaiting) this.#respond()
     if (this.#settled) return this.#settledResult()
@@ -111,7 +111,9 @@ export class NodeExchange implements SocketOwner {
    * what is logged there finds its request in an AsyncLocalStorage.
    */
   flush(): void {
-    if (this.#socket.isWaiting) this.#respond()
+    const socket = this.#socket
+    if (socket.corked > 0 && !socket.writableEnded && !this.#response.writableEnded) return
+    if (socket.isWaiting) this.#respond()
     if (this.#isBodyClosed === null) return
     if (this.#isBodyClosed) this.#sent()
     else void whenClosed(this.#result!).then(() => this.#sent())
@@ -184,6 +186,10 @@ export class NodeExchange implements SocketOwner {
     }
   }
 
+  get hasEnded(): boolean {
+    return this.#response.writableEnded
+  }
+
   drained(): void {
     if (!this.#response.writableEnded) this.#response.emit('drain')
   }
@@ -242,6 +248,16 @@ export class NodeExchange implements SocketOwner {
     this.#fulfil()
   }
 
+  /** An error of the application. As on node:http, one after `end()` does not stop the response. */
+  #mistake(error: unknown): void {
+    if (this.#response.writableEnded && !this.#socket.destroyed) this.#log(error)
+    else this.#fail(error)
+  }
+
+  #log(error: unknown): void {
+    this.#environ['wsgi.errors'].write(`${show(error)}\n`)
+  }
+
   /** An error page, or the end of an incomplete response: the handler decides. */
   #fail(error: unknown): void {
     const isComplete = this.#result !== null && !this.#aborted
@@ -250,7 +266,7 @@ export class NodeExchange implements SocketOwner {
       this.#failure = error
       this.#fulfil()
     } else if (!this.#aborted) {
-      this.#environ['wsgi.errors'].write(`${show(error)}\n`)
+      this.#log(error)
     }
     this.#socket.destroy()
     // A mistake after the response, such as a write, does not concern the request.

@@ -88,13 +88,13 @@ export function headOf(response: ServerResponse): ResponseHead | null {
 function storeHeader(
   this: GatewayResponse,
   firstLine: string,
-  headers: OutgoingHttpHeaders | unknown[] | undefined,
+  headers: OutgoingHttpHeaders | unknown[] | null | undefined,
 ): void {
   const head = new NotedHead(firstLine.slice('HTTP/1.1 '.length, -2), this._removedContLen)
   const names = prototype.getRawHeaderNames.call(this)
   if (names.length > 0) {
     for (const name of names) head.add(name, prototype.getHeader.call(this, name))
-  } else if (headers !== undefined) {
+  } else if (headers) {
     addUnchecked(headers, head)
   }
   if (head.length === null && !head.hidesLength && this._hasBody && this._contentLength !== null) {

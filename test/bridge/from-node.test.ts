@@ -170,6 +170,19 @@ describe('A response of a node:http listener', () => {
       },
       `${OK}Content-Length: 3\r\n\r\nabc`,
     ],
+    [
+      'may get null as headers',
+      (_, res) => res.writeHead(201, 'Made', null as never).end(),
+      'Status: 201 Made\r\nContent-Length: 0\r\n\r\n',
+    ],
+    [
+      'is complete if it is destroyed after its end',
+      (_, res) => {
+        res.write('a')
+        res.end('b').destroy()
+      },
+      `${OK}Content-Length: 2\r\n\r\nab`,
+    ],
   ])('%s', async (_, listener, out, request) => {
     expect(await respond(fromNode(listener), request)).toEqual({ out, err: '' })
   })
@@ -310,6 +323,17 @@ describe('A response of a node:http listener', () => {
     expect(await respond(application)).toEqual({ out: `${OK}\r\n${texts.join('')}`, err: '' })
   })
 
+  test('emits finish and close if it is corked after its end', async () => {
+    const events: string[] = []
+    const application = fromNode((_, res) => {
+      for (const event of ['finish', 'close']) res.on(event, () => events.push(event))
+      res.end('x').cork()
+    })
+    await respond(application)
+    await turns()
+    expect(events).toEqual(['finish', 'close'])
+  })
+
   test('emits finish and then close, once each, after its socket is destroyed', async () => {
     const events: string[] = []
     let calls = 0
@@ -352,6 +376,10 @@ describe('An error of a node:http listener', () => {
     ['passed to response.destroy()', (_, res) => res.destroy(boom)],
     ['passed to request.destroy()', (req) => req.destroy(boom)],
     ['emitted by the response', (_, res) => res.emit('error', boom)],
+    [
+      'that destroys a response which is ended later, incomplete,',
+      (_, res) => void res.write('part') || res.destroy(boom).end(),
+    ],
   ])('%s leads to the error page and is logged', async (_, listener) => {
     const { out, err } = await respond(fromNode(listener))
     expect(out).toBe(ERROR_PAGE)
@@ -395,18 +423,45 @@ describe('An error of a node:http listener', () => {
     expect(running.err).toContain('Error: Boom')
   })
 
-  test('of a write after the end is logged, and the response is complete', async () => {
-    const events: string[] = []
-    const application = fromNode((req, res) => {
-      for (const event of ['aborted', 'end', 'close']) req.on(event, () => events.push(event))
-      res.end('x')
-      res.write('y')
+  test.each([1, 100_000])(
+    'of a write after the end, at %i bytes, is logged, and the response is complete',
+    async (size) => {
+      const events: string[] = []
+      const application = fromNode((req, res) => {
+        for (const event of ['aborted', 'end', 'close']) req.on(event, () => events.push(event))
+        res.end('x'.repeat(size))
+        res.write('y')
+      })
+      let out = ''
+      const write = async (bytes: Buffer) => {
+        await turns(1) // The error comes while the response is being sent.
+        out += bytes.toString('latin1')
+      }
+      const running = start(application, { output: { write } })
+      await running.done
+      await turns()
+      expect(out.split('\r\n\r\n')[1]).toBe('x'.repeat(size))
+      expect(events).toEqual(['end', 'close']) // As on node:http.
+      expect(running.err).toContain('ERR_STREAM_WRITE_AFTER_END')
+    },
+  )
+
+  test.each<[string, (error: Error) => unknown]>([
+    [
+      'thrown',
+      (error) => {
+        throw error
+      },
+    ],
+    ['rejected with', (error) => Promise.reject(error)],
+  ])('%s after the end is logged, and the response is complete', async (_, fail) => {
+    const application = fromNode((_req, res) => {
+      res.end('x'.repeat(100_000))
+      return fail(boom)
     })
-    const running = start(application)
-    await running.done
-    await turns()
-    expect(events).toEqual(['end', 'close']) // As on node:http.
-    expect(running.err).toContain('ERR_STREAM_WRITE_AFTER_END')
+    const { out, err } = await respond(application)
+    expect(out.split('\r\n\r\n')[1]).toBe('x'.repeat(100_000))
+    expect(err).toContain('Error: Boom')
   })
 
   test.each<[string, NodeListener]>([
@@ -673,11 +728,12 @@ describe('A request to a node:http listener', () => {
     const application = fromNode((req, res) => {
       for (const event of ['aborted', 'end', 'close']) req.on(event, () => events.push(event))
       req.on('error', (error: NodeJS.ErrnoException) => events.push(error.code!))
+      res.on('close', () => events.push('response close'))
       res.destroy()
     })
     await respond(application, { body: 'unread', variables: { REQUEST_METHOD: 'POST' } })
     await turns()
-    expect(events).toEqual(['aborted', 'ECONNRESET', 'close'])
+    expect(events).toEqual(['aborted', 'response close', 'ECONNRESET', 'close'])
   })
 
   test('has a body that middleware has read, which is a 500 and not a 400', async () => {
