@@ -9,7 +9,7 @@ import { applicationOf, linkFetchOrigin } from '../application/adapted.ts'
 import { ApplicationError, ConfigurationError } from '../errors.ts'
 import { isPromise } from '../response/body.ts'
 import type { Application, Body, Environ, HeaderList, StartResponse } from '../types.ts'
-import { isHopByHop, isStatus } from '../response/head.ts'
+import { isForGateway } from '../response/head.ts'
 import { createFetchRequest } from './fetch-request.ts'
 import { LightResponse } from './light-response.ts'
 import { Incoming } from './peer-address.ts'
@@ -65,7 +65,7 @@ function send(
   const light = LightResponse.take(response)
   if (light !== null) {
     const { status, headers, body } = light
-    const sent = headers.filter(([name]) => !isHopByHop(name) && !isStatus(name))
+    const sent = headers.filter(([name]) => !isForGateway(name))
     startResponse(statusLine(status), sent)
     return body === null ? [] : [body]
   }
@@ -107,7 +107,7 @@ function headersOf(response: Response, environ: Environ): HeaderList {
   const decoded = environ.REQUEST_METHOD !== 'HEAD' && isDecoded(response)
   // oxlint-disable-next-line unicorn/no-array-for-each -- all implementations have it.
   response.headers.forEach((value, name) => {
-    if (isHopByHop(name) || isStatus(name)) return
+    if (isForGateway(name)) return
     if (decoded && OF_ENCODED_BODY.test(name)) return
     list.push([name, value])
   })

@@ -14,43 +14,65 @@ export async function readStream(
 ): Promise<Body> {
   const reader = stream.getReader()
   const ready: Chunk[] = []
-  let next = reader.read()
+  let next: Reading | null = null
   while (ready.length < 2) {
+    next = reader.read()
     const step = await atOnce(next)
     if (step === null) break
     if (step.done) return ready
     ready.push(step.value)
-    next = reader.read()
+    next = null
   }
-  next.catch(() => {}) // It may fail before it is awaited below, and is reported there.
+  next?.catch(() => {}) // It may fail before it is awaited below, and is reported there.
   if (ready.length === 0) await write('')
   return streamed(reader, ready, next, environ['portico.signal'])
 }
+
+type Reading = ReturnType<ReadableStreamDefaultReader<Chunk>['read']>
 
 /** Cancels the stream on an abort: a generator's `return` would wait for the read in progress. */
 function streamed(
   reader: ReadableStreamDefaultReader<Chunk>,
   ready: readonly Chunk[],
-  next: ReturnType<typeof reader.read>,
+  next: Reading | null,
   signal: AbortSignal,
 ): Body {
   // An error of the stream has already rejected a read.
   const cancel = () => reader.cancel(signal.reason).catch(() => {})
+  const end = () => {
+    signal.removeEventListener('abort', cancel)
+    return cancel()
+  }
   if (signal.aborted) void cancel()
   else signal.addEventListener('abort', cancel)
   return {
     async *[Symbol.asyncIterator]() {
       yield* ready
-      for (let step = await next; !step.done; step = await reader.read()) yield step.value
+      const first = next ?? reader.read()
+      next = null
+      for (let step = await first; !step.done; step = await reader.read()) yield step.value
       // A cancelled stream looks like one that has ended.
       if (signal.aborted) throw new PeerError('PORTICO_DISCONNECTED', 'The client disconnected')
     },
     close() {
-      signal.removeEventListener('abort', cancel)
-      return cancel()
+      if (next === null) return end()
+      void settled(next).then(end)
     },
   }
 }
+
+/**
+ * For a HEAD request, the first read may still be in progress. If the stream was made of an async
+ * iterable, such as a Readable, and that read is its end, Node (20 to 26) throws an uncaught error
+ * when the stream is cancelled before.
+ */
+function settled(reading: Reading): Promise<unknown> {
+  const late = new Promise((resolve) => setTimeout(resolve, MAX_WAIT).unref())
+  return Promise.race([reading.catch(() => {}), late])
+}
+
+/** How long, in ms, a stream that is not needed may take to be cancelled. */
+const MAX_WAIT = 1_000
 
 /**
  * The result of a promise that settles in this turn of the event loop; null if it takes longer.

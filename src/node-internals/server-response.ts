@@ -14,7 +14,7 @@ import {
   validateHeaderValue,
 } from '../node-http.ts'
 import type { HeaderList } from '../types.ts'
-import { isHopByHop, isStatus, isTrailer } from '../response/head.ts'
+import { isForGateway } from '../response/head.ts'
 
 /** Called when a write is done or has failed. */
 export type Done = (error?: Error | null) => void
@@ -130,7 +130,7 @@ class NotedHead implements ResponseHead {
   add(name: string, value: unknown): void {
     if (name.length === 14 && name.toLowerCase() === 'content-length') this.length = value
     if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') this.#coded = true
-    if (isHopByHop(name) || isTrailer(name) || isStatus(name)) return
+    if (isForGateway(name)) return
     if (!Array.isArray(value)) this.headers.push([name, String(value)])
     else for (const each of value) this.headers.push([name, String(each)])
   }

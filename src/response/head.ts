@@ -94,6 +94,11 @@ export function isStatus(name: string): boolean {
   return name.length === 6 && name.toLowerCase() === 'status'
 }
 
+/** Whether the bridges drop a header that an application of another interface has set. */
+export function isForGateway(name: string): boolean {
+  return isHopByHop(name) || isTrailer(name) || isStatus(name)
+}
+
 let dateSecond = 0
 let dateText = ''
 

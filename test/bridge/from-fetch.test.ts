@@ -62,7 +62,11 @@ describe('A Response of a Fetch API handler', () => {
     ],
     [
       'has no headers about the connection',
-      () => new Response('x', { headers: { Connection: 'close', Status: '404', 'X-A': '1' } }),
+      () => {
+        const names = ['Connection', 'Status', 'Trailer', 'Upgrade']
+        const headers = names.map((name): [string, string] => [name, 'close'])
+        return new Response('x', { headers: [...headers, ['X-A', '1']] })
+      },
       `${OK}${PLAIN}x-a: 1\r\nContent-Length: 1\r\n\r\nx`,
     ],
     [
@@ -501,6 +505,45 @@ test('A client that disconnects aborts the signal with a reason and cancels the 
   ])
   expect(state.cancelled).toBe(1)
   await server.close()
+})
+
+// Node (20 to 26) throws an uncaught error if the end of an async iterable is being read then.
+describe('A HEAD request', () => {
+  const head = { variables: { REQUEST_METHOD: 'HEAD' } }
+
+  test.each([
+    [0, ['pull', 'pulled', 'pull', 'pulled', 'cancel']],
+    [3, ['pull', 'pulled', 'cancel']],
+  ])('does not cancel a stream while it is read, for %i turns', async (wait, expected) => {
+    const events: string[] = []
+    const stream = new ReadableStream<Uint8Array>(
+      {
+        async pull(controller) {
+          events.push('pull')
+          if (wait > 0) await turns(wait)
+          controller.enqueue(Buffer.from('a'))
+          events.push('pulled')
+        },
+        cancel: () => void events.push('cancel'),
+      },
+      { highWaterMark: 0 },
+    )
+    await respond(
+      fromFetch(() => new Response(stream)),
+      head,
+    )
+    await turns(10)
+    expect(events).toEqual(expected)
+  })
+
+  test('cancels a stream that sends nothing', async () => {
+    const { stream, state } = pushed()
+    await respond(
+      fromFetch(() => new Response(stream)),
+      head,
+    )
+    await expect.poll(() => state.cancelled, { timeout: 5_000 }).toBe(1)
+  })
 })
 
 test('A response to a client that has closed its half does not look complete', async () => {

@@ -378,7 +378,10 @@ describe('An error of a node:http listener', () => {
     ['emitted by the response', (_, res) => res.emit('error', boom)],
     [
       'that destroys a response which is ended later, incomplete,',
-      (_, res) => void res.write('part') || res.destroy(boom).end(),
+      (_, res) => {
+        res.write('part')
+        res.destroy(boom).end()
+      },
     ],
   ])('%s leads to the error page and is logged', async (_, listener) => {
     const { out, err } = await respond(fromNode(listener))
@@ -446,20 +449,23 @@ describe('An error of a node:http listener', () => {
     },
   )
 
-  test.each<[string, (error: Error) => unknown]>([
+  test.each<[string, NodeListener]>([
     [
       'thrown',
-      (error) => {
-        throw error
+      (_, res) => {
+        res.end('x'.repeat(100_000))
+        throw boom
       },
     ],
-    ['rejected with', (error) => Promise.reject(error)],
-  ])('%s after the end is logged, and the response is complete', async (_, fail) => {
-    const application = fromNode((_req, res) => {
-      res.end('x'.repeat(100_000))
-      return fail(boom)
-    })
-    const { out, err } = await respond(application)
+    [
+      'rejected with',
+      (_, res) => {
+        res.end('x'.repeat(100_000))
+        return Promise.reject(boom)
+      },
+    ],
+  ])('%s after the end is logged, and the response is complete', async (_, listener) => {
+    const { out, err } = await respond(fromNode(listener))
     expect(out.split('\r\n\r\n')[1]).toBe('x'.repeat(100_000))
     expect(err).toContain('Error: Boom')
   })
