@@ -43,6 +43,14 @@ function install() {
     return listen.apply(this, args)
   }
 
+  /** A server does not know the connections that go through a gateway, so it cannot close idle ones. */
+  const running = new WeakMap()
+  const close = Reflect.get(http.Server.prototype, 'close')
+  http.Server.prototype.close = function (...args) {
+    if (mode === 'http') void running.get(this)?.close()
+    return close.apply(this, args)
+  }
+
   const gateways = new WeakMap()
   let lastId = 0
   /** The gateway in front of a server: a promise of where it listens. */
@@ -59,8 +67,10 @@ function install() {
         const options = { listen: listenOn, ...(mode === 'nginx' && { mode: 0o666 }) }
         const application = mode === 'http' ? server : fromNode(server)
         const started = await new Handler(options).run(application)
+        running.set(server, started)
         server.once('close', () => {
           gateways.delete(server) // It may listen again.
+          running.delete(server)
           void started.close()
         })
         return { id, path, port: started.address.port }
