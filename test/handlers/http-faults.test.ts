@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { HTTPHandler, HTTPRequestHandler, type HTTPOptions } from '../../src/exports/http.ts'
+import { fromNode } from '../../src/exports/node.ts'
 import { bufferedChunks } from '../../src/node-internals/http-server.ts'
 import type { GatewayServer } from '../../src/server/gateway-server.ts'
 import type { Application } from '../../src/types.ts'
@@ -231,5 +232,38 @@ describe('A request that has begun to arrive together with the one before it', (
     socket.write(rest)
     await closed
     expect(text().match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
+  })
+})
+
+const seenBy = (paths: string[]): Application[] => [
+  async (environ, startResponse) => {
+    paths.push(environ.PATH_INFO)
+    await sleep(1)
+    startResponse('200 OK', [])
+    return ['x']
+  },
+  fromNode((request, response) => {
+    paths.push(request.url!)
+    setImmediate(() => response.end('x'))
+  }),
+]
+
+describe.each([
+  ['an application', 0],
+  ['a listener of node:http', 1],
+])('Of %s', (_, index) => {
+  test.each([
+    ['a refused coding', 'gzip, chunked', '0\r\n\r\n'],
+    ['an empty Transfer-Encoding', '', ''],
+    ['an empty element of a coding', ',chunked', '0\r\n\r\n'],
+  ])('a request in the same read after %s does not run', async (__, coding, rest) => {
+    vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const paths: string[] = []
+    const port = await serve(seenBy(paths)[index]!)
+    const refused = `POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ${coding}\r\n\r\n${rest}`
+    const next = 'GET /b HTTP/1.1\r\nHost: a\r\n\r\n'
+    const text = await client(port, refused + next).closed
+    expect(text.match(/HTTP\/1\.1 /g)).toHaveLength(1)
+    expect(paths).toEqual([])
   })
 })

@@ -94,6 +94,9 @@ export class HTTPConnection implements Connection {
   /** Runs a request, now or when others have ended. */
   begin(exchange: HTTPExchange): void {
     const { request, response } = exchange
+    // After a refused request the start of the next one is not certain, and after the last response of
+    // the connection no other is sent. So what follows in the same read does not run.
+    if (this.#exchanges.some((earlier) => !earlier.response.shouldKeepAlive)) return
     this.#exchanges.push(exchange)
     // At `maxRequestsPerSocket` Node only asks the client to close.
     const last = ++this.#begun === this.#limits.maxRequestsPerConnection || this.#ending
