@@ -275,8 +275,8 @@ sub start {
     if (@failed && abs(time - $failed[9]) < ${start.retryAfter}) { $why = ''; return 0 }
     return 1 if launch($directory) && dial("$directory/$name");
     $why = 'the resident process did not start: see the lines above' unless defined $why && length $why;
-    if (open my $mark, '>', $failed) { close $mark }
-    return 0;
+    if (open my $mark, '>', $failed) { close $mark; return 0 }
+    $why = "rule 4: $failed: $!"; # No room for a file, so none for a socket.
   }
   $why = 'rule 4: no directory for the socket' unless defined $why && length $why;
   return 0;

@@ -309,6 +309,22 @@ describe('A resident bundle', () => {
     expect([readdirSync(long), readdirSync(home)]).toEqual([[], ['.portico']])
   })
 
+  test.skipIf(!mounts)(
+    `takes the next directory if the first has no room for a socket (rule 4)${mountsHint}`,
+    async () => {
+      const home = join(script, '../h')
+      mkdirSync(home)
+      // The root, the directory and its lock.
+      await onDisk('nr_inodes=3', async () => {
+        const env = { HOME: home }
+        const first = await call('/pid', { env })
+        pids.add(Number(first.body))
+        expect((await call('/pid', { env })).body).toBe(first.body)
+        expect(readdirSync(join(home, '.portico'))).toContain('lock')
+      })
+    },
+  )
+
   test('has a directory of its own with any umask (rule 4)', async () => {
     const limited = join(runtime, 'limited')
     writeFileSync(limited, `#!/bin/sh\numask 0177\nexec ${script}\n`, { mode: 0o755 })
