@@ -475,6 +475,33 @@ describe('A FastCGI response', () => {
     ])
   })
 
+  it.each([
+    ['stays open', true],
+    ['closes', false],
+  ])('may let the application read on; after stopReading() a connection %s', (_, keepConn) => {
+    const connection = connectionWith(head(1, keepConn))
+    const sent = Buffer.concat(buffersOf(connection.end(1, [], 0, 0, true)))
+    expect(sent.equals(hex(`${END} 0000000000000000`))).toBe(true)
+    expect(feed(decoding(connection), [record(5, 1, 'late')])).toEqual([
+      { type: 'stdin', id: 1, data: 'late' },
+    ])
+    expect([connection.active, connection.closing]).toEqual([[1], false])
+    connection.stopReading(1)
+    expect([connection.active, connection.closing]).toEqual([[], !keepConn])
+    expect(feed(decoding(connection), [record(5, 1, 'later')])).toEqual([])
+  })
+
+  it('may let the application read on, until STDIN ends or its id is used again', () => {
+    const connection = connectionWith(head(1))
+    connection.end(1, [], 0, 0, true)
+    expect(feed(decoding(connection), [record(5, 1)])).toEqual([{ type: 'stdin-end', id: 1 }])
+    expect(connection.active).toEqual([])
+    expect(feed(decoding(connection), [head(1)])).toEqual([request(1)])
+    connection.end(1, [], 0, 0, true)
+    expect(feed(decoding(connection), [head(1)])).toEqual([request(1)])
+    expect(connection.active).toEqual([1])
+  })
+
   it('is possible after an abort and after the end of the connection', () => {
     const connection = connectionWith(head(1), head(2), record(2, 1))
     connection.receiveEof()

@@ -183,6 +183,14 @@ describe('A FastCGI stream', () => {
     })
   }
 
+  it('of a text that is longer than a record has the records of its bytes', () => {
+    const text = '\xff'.repeat(200_000)
+    const [asText, asBytes] = [text, Buffer.from(text, 'latin1')].map((chunk) =>
+      Buffer.concat(buffersOf(encodeStream(FCGI_STDOUT, 7, [chunk]))),
+    )
+    expect(asText!.equals(asBytes!)).toBe(true)
+  })
+
   it('has the same records however its chunks are split, and before any suffix', () => {
     fc.assert(
       fc.property(

@@ -1,5 +1,16 @@
-import { describe, expect, test } from 'vitest'
-import { frame, isHopByHop, lengthToAdd } from '../../src/response/head.ts'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import {
+  frame,
+  httpDate,
+  isHopByHop,
+  isStatus,
+  isTrailer,
+  lengthToAdd,
+} from '../../src/response/head.ts'
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 describe('frame()', () => {
   const body = { sendsBody: true, declared: Infinity, dropsLength: false }
@@ -76,4 +87,24 @@ test.each([
   ['', false],
 ])('isHopByHop(%j) is %s', (name, expected) => {
   expect(isHopByHop(name)).toBe(expected)
+})
+
+test.each([
+  ['Status', true, false],
+  ['STATUS', true, false],
+  ['Trailer', false, true],
+  ['trailer', false, true],
+  ['Static', false, false],
+  ['Trailers', false, false],
+])('isStatus(%j) is %s, and isTrailer() is %s', (name, status, trailer) => {
+  expect([isStatus(name), isTrailer(name)]).toEqual([status, trailer])
+})
+
+test('httpDate() is the date of RFC 9110, and changes each second', () => {
+  vi.useFakeTimers({ now: Date.UTC(1994, 10, 6, 8, 49, 37) })
+  expect(httpDate()).toBe('Sun, 06 Nov 1994 08:49:37 GMT')
+  vi.advanceTimersByTime(999)
+  expect(httpDate()).toBe('Sun, 06 Nov 1994 08:49:37 GMT')
+  vi.advanceTimersByTime(1)
+  expect(httpDate()).toBe('Sun, 06 Nov 1994 08:49:38 GMT')
 })
