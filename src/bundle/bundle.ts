@@ -256,7 +256,10 @@ function asConfigurationError(error: unknown, file: string): unknown {
     errors?: { text?: string; detail?: unknown }[]
     message?: string
   }
-  const own = errors?.map(({ detail }) => detail).find((each) => each instanceof ConfigurationError)
+  // esbuild has what a plugin threw as the detail of an error; rolldown, as the error itself.
+  const own = errors
+    ?.flatMap((each) => [each, each.detail])
+    .find((each) => each instanceof ConfigurationError)
   if (own !== undefined) return own
   if (!errors) return error
   // rolldown colours its messages, with or without a terminal.

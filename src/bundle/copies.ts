@@ -44,6 +44,11 @@ export function warningsOf(findings: Findings, base: string, bundler: string): s
   )
   const all = new Set(copied)
   return [
+    ...[...findings.addons].map(
+      (name) =>
+        `${name} loads a native addon, which is not in the bundle. If the program uses it, keep it outside ` +
+        `with --external ${name} and upload its node_modules`,
+    ),
     ...[...findings.readers].map(
       (name) =>
         `${name} reads its own files, which are not in the bundle: test it without node_modules`,

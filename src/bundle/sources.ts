@@ -15,6 +15,8 @@ export interface Findings {
   readonly assets: Set<string>
   /** Packages that Express loads by a name that is only known at run time. */
   readonly engines: Set<string>
+  /** Packages that load a native addon by a name that is only known at run time. */
+  readonly addons: Set<string>
   /** Packages that read files of their own, which are not in the bundle. */
   readonly readers: Set<string>
   /** Imports of modules whose names are only known at run time. */
@@ -57,6 +59,10 @@ const READS =
 /** A package that loads a native addon by a name that it finds at run time, and has no other way. */
 const LOADS_ADDON =
   /(?<!\btry\s*\{\s*(?:module\.exports\s*=\s*)?)\brequire\(\s*['"](?:bindings|node-gyp-build|@mapbox\/node-pre-gyp)['"]\s*\)\s*\(/
+
+/** A package that looks for a native addon at several paths, such as sharp. */
+const FINDS_ADDON =
+  /\.node['"`][^]*\brequire\(\s*\w+\s*\)|\brequire\(\s*(['"`])[^'"`\n]*\.node\1\s*\)/
 
 /** What stands for the file's own directory, and for the working directory, which is that of the entry. */
 const OWN = String.raw`(?:__dirname|import\.meta\.dirname)`
@@ -149,6 +155,7 @@ export function noFindings(): Findings {
   return {
     assets: new Set(),
     engines: new Set(),
+    addons: new Set(),
     readers: new Set(),
     variables: new Set(),
     settings: new Set(),
@@ -172,6 +179,7 @@ export function transform(path: string, text: string, main: string, findings: Fi
     changed = relocate(changed, name, isMain)
   } else {
     if (LOADS_ADDON.test(text)) throw addonError(`The package ${inPackage}`, inPackage)
+    if (FINDS_ADDON.test(text)) findings.addons.add(inPackage)
     if (READS.test(text)) findings.readers.add(inPackage)
     changed = relocate(changed, name, false)
   }

@@ -250,6 +250,9 @@ const FILES: Readonly<Record<string, string>> = {
   '.env': 'PASSWORD=secret',
   'open-name.cjs': 'module.exports = (name) => require(`./texts/${name}`)',
   'imports.cjs': reads("(await import('node:path')).sep").replace('(environ', 'async (environ'),
+  'searches.cjs': reads("require('searches')()"),
+  'node_modules/searches/index.js': `const paths = ['./build/x.node', '@searches/linux/x.node']
+    module.exports = () => { for (const path of paths) try { return require(path) } catch {} }`,
   'uninstalled.mjs': "import missing from 'is-not-installed'\nexport default missing",
   'await-outside.mjs': "import outside from 'fake-engine'\nexport default await outside",
   'public.mjs': `import express from 'express'
@@ -399,6 +402,10 @@ test.each([
   ['itself.cjs', `itself.cjs has new Worker(__filename, which is not followed${TRY}`],
   ['made.mjs', `made.mjs has createRequire as, which is not followed${TRY}`],
   ['passed-on.cjs', `passed-on.cjs passes its directory on${TRY}`],
+  [
+    'searches.cjs',
+    'searches loads a native addon, which is not in the bundle. If the program uses it, keep it outside with --external searches and upload its node_modules',
+  ],
   ['settings.mjs', `.env${SECRET}`],
   ['settings-path.cjs', `.env${SECRET}`],
   [
@@ -455,8 +462,8 @@ describe('bundle refuses', () => {
     ['outside/app.mjs', /hello\.txt, which is outside of/],
     ['missing.mjs', /no such file: .*missing\.mjs/],
     ['syntax.mjs', /syntax\.mjs cannot be bundled/],
-    ['found-addon.cjs', /The package finds-addon is a native addon/],
-    ['uninstalled.mjs', /is-not-installed/],
+    ['found-addon.cjs', /^The package finds-addon is a native addon/],
+    ['uninstalled.mjs', /^\S+ imports is-not-installed, which is not installed$/],
   ])('%s', async (name, message) => {
     await expect(bundled(name)).rejects.toThrow(message)
   })
