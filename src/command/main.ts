@@ -12,9 +12,21 @@ import { UsageError } from './usage-error.ts'
 /** Most commands use only one of the streams, and a server none before it is ready. */
 function streams(): Output {
   let stdout: NodeJS.WriteStream | undefined
+  let hasFailed = false
+  const written = (error: NodeJS.ErrnoException | null | undefined): void => {
+    if (!error || hasFailed) return
+    hasFailed = true
+    // After EPIPE no message, as for programs that SIGPIPE ends: `portico init nginx | head`.
+    if (error.code !== 'EPIPE')
+      process.stderr.write(`portico: stdout cannot be written (${error.code})\n`)
+    process.once('exit', () => (process.exitCode ||= EXIT.failed))
+  }
   return {
-    // Always the same one: see `printToLog`.
-    out: (text) => void (stdout ??= process.stdout).write(text),
+    out: (text) => {
+      // Always the same one: see `printToLog`.
+      stdout ??= process.stdout.on('error', () => {})
+      if (text !== '') stdout.write(text, written)
+    },
     err: (text) => void process.stderr.write(text),
   }
 }

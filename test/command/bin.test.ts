@@ -28,6 +28,23 @@ afterAll(() => directory.remove())
 const cwd = directory.path
 
 test.each([
+  ['a full disk', ' >/dev/full', 1, 'portico: stdout cannot be written (ENOSPC)\n'],
+  ['a file that is closed', ' >&-', 0, ''],
+])('Output to %s is no stack', async (_, to, code, output) => {
+  const script = `(exec 3>&1; { "$@"; echo "code $?" >&3; }${to})`
+  const running = portico(['--help'], { cwd, program: ['/bin/sh', '-c', script, '-'] })
+  expect(await running.ended).toBe(0)
+  expect(running.output).toBe(`${output}code ${code}\n`)
+})
+
+test('Output to a reader that has ended is exit code 1, without a word', async () => {
+  const running = portico(['--help'], { cwd })
+  running.child.stdout!.destroy()
+  expect(await running.ended).toBe(1)
+  expect(running.output).toBe('')
+})
+
+test.each([
   [['serve', 'nope.js'], 3, 'portico: no such file: nope.js\n'],
   [['nope.js'], 3, 'portico: no such file: nope.js\n'],
   [

@@ -254,6 +254,12 @@ describe.concurrent('portico request', () => {
       /\(23\) \/nowhere\/x/,
     ],
     [
+      '23 for a full disk',
+      ['{http}/', '-o', '/dev/full'],
+      23,
+      /\(23\) \/dev\/full cannot be written \(ENOSPC\)/,
+    ],
+    [
       '7 for a file that throws',
       ['./throws.mjs'],
       7,

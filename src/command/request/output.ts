@@ -38,12 +38,18 @@ export class BodyOutput implements Output {
   async end(): Promise<void> {
     if (this.#stream === null && this.#path === undefined) return
     const stream = this.#open()
-    const done =
-      this.#path === undefined
-        ? new Promise<void>((resolve) => stream.write('', () => resolve()))
-        : new Promise<void>((resolve) => stream.end(() => resolve()))
-    const failed = new Promise<void>((resolve) => stream.once('error', () => resolve()))
-    if (this.#fault === null) await Promise.race([done, failed])
+    if (this.#fault === null) {
+      await new Promise<void>((resolve) => {
+        stream.once('error', () => resolve())
+        // If it fails, Node calls this before 'error'.
+        const done = (error?: Error | null): void => {
+          this.#fault ??= error ?? null
+          resolve()
+        }
+        if (this.#path === undefined) stream.write('', done)
+        else stream.end(done)
+      })
+    }
     if (this.#fault !== null) {
       const where = this.#path ?? 'stdout'
       throw new TransferError(
