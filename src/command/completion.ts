@@ -72,31 +72,47 @@ function bash(commands: readonly Completed[]): string {
       .filter(([, row]) => row.kind !== 'switch')
       .map(([flag, row]) => {
         const known = wordsOf(row)
-        const made = known ? `compgen -W '${known.join(' ')}' -- "$cur"` : 'compgen -f -- "$cur"'
-        return `        ${flag}) COMPREPLY=($(${made})); return ;;\n`
+        return `        ${flag}) ${bashWords(known)}; return ;;\n`
       })
     return `    ${name})
       case $prev in
 ${values.join('')}      esac
       case $cur in
         -*) COMPREPLY=($(compgen -W '${flags.map(([flag]) => flag).join(' ')}' -- "$cur")) ;;
-        *) COMPREPLY=($(${words ? `compgen -W '${words.join(' ')}'` : 'compgen -f'} -- "$cur")) ;;
+        *) ${bashWords(words)} ;;
       esac ;;
 `
   })
+  const names = commands.map(({ name }) => name)
   return `# Completion of portico for bash.
+_portico_files() {
+  local IFS=$'\\n' # Names may have spaces.
+  COMPREPLY+=($(compgen -f -- "$cur"))
+}
 _portico() {
   local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} name=\${COMP_WORDS[1]}
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W '${FIRST}' -- "$cur") $(compgen -f -- "$cur"))
+    COMPREPLY=($(compgen -W '${FIRST}' -- "$cur"))
+    _portico_files
     return
   fi
+  # Of --gateway=f, bash makes three words.
+  if [ "$cur" = = ]; then cur=; elif [ "$prev" = = ]; then prev=\${COMP_WORDS[COMP_CWORD-2]}; fi
+  case $name in
+    help) COMPREPLY=($(compgen -W '${names.join(' ')}' -- "$cur")); return ;;
+    ${names.join('|')}) ;;
+    *) name=serve ;;
+  esac
   case $name in
 ${cases.join('')}  esac
 }
 complete -o filenames -F _portico portico
 `
+}
+
+function bashWords(words: readonly string[] | undefined): string {
+  return words ? `COMPREPLY=($(compgen -W '${words.join(' ')}' -- "$cur"))` : '_portico_files'
 }
 
 function zsh(commands: readonly Completed[]): string {
@@ -106,7 +122,9 @@ function zsh(commands: readonly Completed[]): string {
       const argument =
         row.kind === 'switch' ? '' : `:value:${known ? `(${known.join(' ')})` : '_files'}`
       const repeated = row.repeatable ? '*' : ''
-      return `        ${quoted(`${repeated}${flag}[${escaped(row.help)}]${argument}`)} \\\n`
+      // The value is the next word, or follows '='.
+      const equals = row.kind === 'switch' ? '' : '='
+      return `        ${quoted(`${repeated}${flag}${equals}[${escaped(row.help)}]${argument}`)} \\\n`
     })
     const rest = words ? `(${words.join(' ')})` : '_files'
     return `    ${name})
@@ -129,8 +147,11 @@ ${names.join('')}  )
     return
   fi
   local name=$words[2]
-  shift words
-  (( CURRENT-- ))
+  case $name in
+    help) _describe command commands; return ;;
+    ${commands.map(({ name }) => name).join('|')}) shift words; (( CURRENT-- )) ;;
+    *) name=serve ;;
+  esac
   case $name in
 ${cases.join('')}  esac
 }
@@ -145,7 +166,13 @@ function fish(commands: readonly Completed[]): string {
     lines.push(
       `complete -c portico -n 'not __fish_seen_subcommand_from ${names}' -a ${name} -d ${quoted(help)}`,
     )
-    const when = `-n '__fish_seen_subcommand_from ${name}'`
+    // 'portico app.js' is short for 'portico serve app.js'.
+    const others = commands.filter((each) => each.name !== name).map((each) => each.name)
+    const condition =
+      name === 'serve'
+        ? `not __fish_seen_subcommand_from ${others.join(' ')}`
+        : `__fish_seen_subcommand_from ${name}`
+    const when = `-n '${condition}'`
     if (words) lines.push(`complete -c portico ${when} -f -a '${words.join(' ')}'`)
     for (const [flag, row] of flags) {
       const known = wordsOf(row)

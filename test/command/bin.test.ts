@@ -13,6 +13,7 @@ const directory = project({
   'app.ts': `const app: unknown = ${HELLO}\nexport default app\n`,
   'package.json': '{}',
   'empty/readme.txt': '',
+  'with space.mjs': '',
   // What tsx does for this file, which is all that a test needs.
   'with-tsx/node_modules/tsx/package.json': '{ "type": "module", "exports": "./loader.js" }',
   'with-tsx/node_modules/tsx/loader.js': `import { register } from 'node:module'
@@ -30,7 +31,7 @@ const cwd = directory.path
 test.each([
   ['a full disk', ' >/dev/full', 1, 'portico: stdout cannot be written (ENOSPC)\n'],
   ['a file that is closed', ' >&-', 0, ''],
-])('Output to %s is no stack', async (_, to, code, output) => {
+])('Output to %s does not end in a stack', async (_, to, code, output) => {
   const script = `(exec 3>&1; { "$@"; echo "code $?" >&3; }${to})`
   const running = portico(['--help'], { cwd, program: ['/bin/sh', '-c', script, '-'] })
   expect(await running.ended).toBe(0)
@@ -102,6 +103,11 @@ describe('bash completes', () => {
     ['files of an application', ['portico', 'app'], ['app.ts']],
     ['flags', ['portico', 'serve', '--soc'], ['--socket-group', '--socket-mode', '--socket-owner']],
     ['values', ['portico', 'serve', '--gateway', 'f'], ['fastcgi']],
+    ['values after =', ['portico', 'serve', '--gateway', '=', 'f'], ['fastcgi']],
+    ['all values after =', ['portico', 'serve', '--log', '='], ['json', 'text']],
+    ['flags of serve without its name', ['portico', 'app.ts', '--work'], ['--workers']],
+    ['a file with a space', ['portico', 'serve', 'wi'], ['with space.mjs', 'with-tsx']],
+    ['commands after help', ['portico', 'help', 'st'], ['status', 'stop']],
     ['the words that a command takes', ['portico', 'completion', 'z'], ['zsh']],
   ])('%s', async (_, words, expected) => {
     expect(await completed(...words)).toEqual(expected)
@@ -133,6 +139,7 @@ test.skipIf(!existsSync('/usr/bin/fish')).each([
   ['portico rel', ['reload']],
   ['portico serve --gateway f', ['fastcgi']],
   ['portico completion z', ['zsh']],
+  ['portico app.ts --work', ['--workers']],
 ])('fish completes %j', async (line, expected) => {
   const text = await printed('fish', ['--no-config', '-c', FISH, process.execPath, BIN, line])
   expect(
@@ -147,6 +154,9 @@ test.skipIf(!existsSync('/usr/bin/zsh')).each([
   ['portico rel', 'oad'],
   ['portico serve --gatew', 'ay'],
   ['portico serve --gateway f', 'astcgi'],
+  ['portico serve --gateway=f', 'astcgi'],
+  ['portico app.ts --wor', 'kers'],
+  ['portico help rel', 'oad'],
 ])('zsh completes %j', async (line, rest) => {
   const args = ['-f', '-c', ZSH, 'zsh', process.execPath, BIN, line, rest]
   // It draws the line with control characters in between, and waits until the rest is there.
