@@ -164,7 +164,7 @@ function checkOptions(name: string, maxAge: number, options: SessionOptions): vo
   if (typeof path !== 'string' || !/^\/[\x21-\x3a\x3c-\x7e]*$/.test(path)) {
     wrong('path', "a path that starts with '/', without ';' and spaces")
   }
-  if (typeof domain !== 'string' || !/^[a-z\d.-]+$/i.test(domain)) wrong('domain', 'a host name')
+  if (typeof domain !== 'string' || !HOST_NAME.test(domain)) wrong('domain', 'a host name')
   if (!SAME_SITE.includes(sameSite)) wrong('sameSite', "'Strict', 'Lax' or 'None'")
   if (secure !== undefined && typeof secure !== 'boolean') wrong('secure', 'true or false')
   if (store !== undefined && !isStore(store)) {
@@ -182,6 +182,9 @@ function checkOptions(name: string, maxAge: number, options: SessionOptions): vo
     )
   }
 }
+
+/** Browsers ignore a dot before the labels, and drop a cookie with an empty label. */
+const HOST_NAME = /^\.?[a-z\d-]+(?:\.[a-z\d-]+)*$/i
 
 /** Names with a meaning for browsers (RFC 6265bis, section 4.1.3). */
 const HOST_PREFIX = /^__Host-/i

@@ -500,6 +500,15 @@ describe('The cookie of session', () => {
     expect(browser.setCookie?.replace(/^[^;]*; /, '')).toBe(attributes)
   })
 
+  it.each(['a', '.a.example', 'A.b-c.example', 'xn--bcher-kva.example', '127.0.0.1'])(
+    'may have the Domain %s',
+    async (domain) => {
+      const browser = new Browser({ domain })
+      await browser.run(count)
+      expect(browser.setCookie).toContain(`; Domain=${domain}; `)
+    },
+  )
+
   it('has the path of the middleware, whatever is mounted below', async () => {
     const browser = new Browser()
     await browser.run(mount({ '/': mount({ '/': count }) }))
@@ -518,6 +527,10 @@ describe('The cookie of session', () => {
     { path: '/a;b' },
     { path: '/a\r\n' },
     { domain: 'a;b' },
+    { domain: '.' },
+    { domain: 'a..example' },
+    { domain: 'a.example.' },
+    { domain: '..a.example' },
     { maxAge: 0 },
     { maxAge: Number.NaN },
     { maxAge: 100 * 365 * 24 * 60 * 60 + 1 },
