@@ -92,7 +92,7 @@ export class CGIHandler extends BaseCGIHandler {
       const plain = Object.keys(this.#options).length === 0
       const response = plain ? super.run(application) : this.#runWithOptions(application)
       // Not for an application that responds in this turn: an immediate takes a tenth of its time.
-      if (!this.#ending) setImmediate(() => this.#listenForSigterm()).unref()
+      if (!this.#ending) setImmediate(() => this.#listenForSigterm())
       await response
       if (!this.#left) await this.#readRest()
     } finally {

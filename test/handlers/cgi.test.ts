@@ -636,6 +636,20 @@ describe('SIGTERM, with which a web server ends a CGI script', () => {
     expect((await responseOf(child)).stderr).toBe('removed\n')
   })
 
+  test('aborts an application that waits before its response', async () => {
+    const path = script(`async (environ, startResponse) => {
+      const waits = new Promise((resolve) => setTimeout(resolve, 8_000))
+      const gone = new Promise((resolve) => environ['portico.signal'].addEventListener('abort', resolve))
+      fs.writeSync(2, 'waits, ')
+      await Promise.race([waits, gone])
+      ${log('aborted')}
+      process.exit()
+    }`)
+    const child = start(path, {}, ['ignore', 'pipe', 'pipe'])
+    child.stderr?.once('data', () => setTimeout(() => child.kill('SIGTERM'), 30))
+    expect((await responseOf(child)).stderr).toBe('waits, aborted\n')
+  })
+
   test('ends a script that keeps running within 3 s', async () => {
     const path = script(`(environ, startResponse) => {
       setInterval(() => {}, 10)
