@@ -17,7 +17,13 @@ export function faultPage(text: string): Application {
   )
   return (environ, startResponse) => {
     environ['wsgi.errors'] = NOWHERE
-    return page(environ, startResponse)
+    try {
+      return page(environ, startResponse)
+    } catch {
+      // For another machine or over a Unix socket; the handler would log the error again.
+      startResponse('500 Internal Server Error', [['Content-Type', 'text/plain']])
+      return ['The application does not load. The terminal of portico serve shows the error.\n']
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { Agent, get } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it, test } from 'vitest'
-import { fastcgiClient } from '../../src/exports/testing.ts'
+import { fastcgiClient, httpClient } from '../../src/exports/testing.ts'
 import { eachTest, portico, PTY, textOf, type Portico } from './portico.ts'
 
 const page = (text: string, type = 'text/html') =>
@@ -83,6 +83,22 @@ describe('In development', () => {
     expect(running.output).toContain('const x = = 5')
     write('part.mjs', '')
     await expect.poll(() => textOf(url)).toContain('works')
+  })
+
+  it('logs an error of loading once, also if requests come over a Unix socket', async () => {
+    const { path } = setUp({ 'app.mjs': 'const x = = 5\n' })
+    const address = { path: join(path, 'app.sock') }
+    const running = start(['--listen', `unix:${address.path}`], { cwd: path })
+    await running.printed(/does not load: waiting for a change/)
+    for (let i = 0; i < 2; i += 1) {
+      const response = await httpClient(address).request({ target: '/' })
+      expect([response.status, Buffer.from(response.body).toString()]).toEqual([
+        '500 Internal Server Error',
+        'The application does not load. The terminal of portico serve shows the error.\n',
+      ])
+    }
+    expect(await running.stop()).toBe(130)
+    expect(running.output.split('SyntaxError')).toHaveLength(2)
   })
 
   it('shows the lines around an error of the file itself', async () => {
