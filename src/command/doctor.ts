@@ -44,7 +44,8 @@ async function run({ operands, values, out }: Call): Promise<number> {
     out(`${JSON.stringify({ target: operands[0], failures, warnings, findings }, null, 2)}\n`)
   } else {
     for (const finding of findings) {
-      if (finding.level !== 'ok' || values['verbose'] === true) out(lineOf(finding))
+      const isNews = finding.level !== 'ok' || finding.fix !== undefined
+      if (isNews || values['verbose'] === true) out(lineOf(finding))
     }
     out(verdict(failures, warnings, findings.length))
   }

@@ -76,9 +76,22 @@ const UNREACHABLE: Readonly<Record<string, readonly [reason: string, fix: string
   CERT_HAS_EXPIRED: ['the certificate has expired', 'renew the certificate'],
 }
 
+/** The error pages of nginx, Apache, lighttpd, HAProxy and H2O, and those of Caddy, which are empty. */
+const OWN_PAGE =
+  /<center>(?:nginx|openresty|angie|freenginx)\b|^<!DOCTYPE HTML PUBLIC "-\/\/IETF\/\/DTD HTML 2\.0|^<\?xml version="1\.0" encoding="iso-8859-1"\?>\s*<!DOCTYPE html PUBLIC|^<html><body><h1>\d{3} |^not found$/
+
+/** Statuses with which an application responds to a GET when nothing is wrong. */
+const PAGES: ReadonlySet<number> = new Set([401, 403, 404, 405, 406, 410, 429])
+
 export type AskResult =
   | { readonly report: Report; readonly server: string; readonly status: number }
-  | { readonly finding: Finding; readonly server: string; readonly status: number }
+  | {
+      readonly finding: Finding
+      readonly server: string
+      readonly status: number
+      /** Whether the response is below 400, or is an application's own page. */
+      readonly works: boolean
+    }
 
 /** Asks below one URL. Findings about a failed request come from the log, where it can be read. */
 export class Asker {
@@ -104,7 +117,8 @@ export class Asker {
       })
       text = await response.text()
     } catch (error) {
-      return { finding: unreachable(target, error), server: '', status: 0 }
+      const finding = unreachable(target, error)
+      return { finding, server: '', status: 0, works: false }
     }
     const server = response.headers.get('server') ?? ''
     const { status } = response
@@ -115,7 +129,7 @@ export class Asker {
       const logged = explainLog(addedTo(marks), this.front?.name, status)
       if (logged !== undefined) {
         const message = `${status}: ${logged.message}`
-        return { finding: { ...logged, message }, server, status }
+        return { finding: { ...logged, message }, server, status, works: false }
       }
     }
     const [reason, fix] = STATUSES[status] ?? [
@@ -123,7 +137,9 @@ export class Asker {
       "mount it: mount({ '/doctor': doctor, '/': app }), and give its URL",
     ]
     const level = status < 400 ? warning : failure
-    return { finding: level('web server', `${target}: ${status}, ${reason}`, fix), server, status }
+    const finding = level('web server', `${target}: ${status}, ${reason}`, fix)
+    const own = OWN_PAGE.test(text) || (text === '' && /^caddy/i.test(server))
+    return { finding, server, status, works: status < 400 || (PAGES.has(status) && !own) }
   }
 }
 

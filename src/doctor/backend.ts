@@ -1,5 +1,4 @@
 /** Looks at the applications that a web server's configuration names. */
-import { basename } from 'node:path'
 import { parseValue } from '../options/check-row.ts'
 import { flagOf, variableOf } from '../options/row.ts'
 import { OPTIONS, rowOf, type OptionName } from '../options/table.ts'
@@ -14,7 +13,6 @@ import {
   listenerAt,
   listenerOnPath,
   textOf,
-  unixListeners,
 } from './processes.ts'
 import { examineSocket } from './socket.ts'
 
@@ -34,32 +32,9 @@ export async function examineBackends(front: Front): Promise<Finding[]> {
   return findings
 }
 
-/** Adds the line of the configuration, and the address that may be meant. */
-function exactly(finding: Finding, { address, text }: Backend): Finding {
-  const message = `${finding.message} (${text})`
-  const other = finding.check === 'socket' ? otherSocket(address?.path) : undefined
-  if (other === undefined) return { ...finding, message }
-  return {
-    ...finding,
-    message: `${message}; an application listens on unix:${other}`,
-    fix: text.replace(address?.path ?? '', other),
-  }
-}
-
-/** The only other socket that listens in the same directory or has the same name; undefined for several. */
-function otherSocket(wanted: string | undefined): string | undefined {
-  if (wanted === undefined) return undefined
-  const paths = unixListeners()
-    .map(({ path }) => path)
-    .filter((path) => path !== wanted)
-    .filter((path) => basename(path) === basename(wanted) || nearby(path, wanted))
-  const [other, ...others] = new Set(paths)
-  if (other === undefined || others.length > 0) return undefined
-  return other
-}
-
-function nearby(path: string, wanted: string): boolean {
-  return path.slice(0, path.lastIndexOf('/')) === wanted.slice(0, wanted.lastIndexOf('/'))
+/** Adds the line of the configuration that names the address. */
+function exactly(finding: Finding, { text }: Backend): Finding {
+  return { ...finding, message: `${finding.message} (${text})` }
 }
 
 /** A socket that exists here, and not for the web server; and what else may refuse it. */

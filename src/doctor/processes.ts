@@ -97,7 +97,7 @@ export function listenerOnPort(port: number): Process | undefined {
 }
 
 /** Unix sockets that listen. Portico binds PATH.PID and renames it, which the kernel does not show. */
-export function unixListeners(): { path: string; inode: string }[] {
+function unixListeners(): { path: string; inode: string }[] {
   return textOf('/proc/net/unix')
     .split('\n')
     .map((line) => line.trim().split(/\s+/))

@@ -38,10 +38,7 @@ export async function examineAddress(
     warning(
       'configuration',
       `no web server here passes requests to ${formatAddress(address)}; ${near.front.name} has \`${near.backend.text}\``,
-      near.backend.text.replace(
-        near.backend.address!.path ?? `${near.backend.address!.host}:${near.backend.address!.port}`,
-        address.path ?? `${address.host}:${address.port}`,
-      ),
+      `portico init ${near.front.name} --gateway ${near.backend.gateway} --listen ${formatAddress(address)} # shows the lines`,
     ),
   ]
 }

@@ -46,17 +46,22 @@ export async function examineSocket(
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   if (address.path !== undefined) {
-    findings.push(...examineFile(address.path))
+    findings.push(...examineFile(address.path, startFor(address, expected)))
     if (findings.some(({ level }) => level === 'failure')) return findings
     if (user !== undefined) findings.push(examineAccess(address.path, user))
   }
-  const refused = await knock(address)
+  const refused = await knock(address, startFor(address, expected))
   if (refused !== undefined) return [...findings, refused]
   findings.push(ok('listening', 'a process accepts connections'))
   return [...findings, await examineProtocol(address, expected, server)]
 }
 
-function examineFile(path: string): Finding[] {
+/** The command that starts an application at an address. */
+function startFor(address: Address, gateway: Gateway = 'fastcgi'): string {
+  return `portico serve app.mjs --gateway ${gateway} --listen ${formatAddress(address)}`
+}
+
+function examineFile(path: string, start: string): Finding[] {
   let stats: Stats
   try {
     stats = lstatSync(path)
@@ -77,7 +82,7 @@ function examineFile(path: string): Finding[] {
           failure(
             'socket',
             `${path} does not exist: the application is not running, or listens elsewhere`,
-            `portico serve app.mjs --gateway fastcgi --listen unix:${path}`,
+            start,
           ),
         ]
       : [failure('socket', `the directory ${directory} does not exist`, `install -d ${directory}`)]
@@ -124,7 +129,7 @@ function examineAccess(path: string, user: string): Finding {
   )
 }
 
-async function knock(address: Address): Promise<Finding | undefined> {
+async function knock(address: Address, start: string): Promise<Finding | undefined> {
   const where = address.path ?? `${address.host}:${address.port}`
   const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
     const socket = connect(address as { port: number })
@@ -150,7 +155,8 @@ async function knock(address: Address): Promise<Finding | undefined> {
     ENOTFOUND: `the name ${address.host} is not known`,
   }
   const message = reasons[error.code ?? ''] ?? `${where}: ${error.message}`
-  return failure('listening', message, 'start the application, and look at its log')
+  const isStarted = error.code === 'ETIMEDOUT' || error.code === 'EACCES'
+  return failure('listening', message, isStarted ? 'look at the log of the application' : start)
 }
 
 async function examineProtocol(
@@ -158,7 +164,7 @@ async function examineProtocol(
   expected: Gateway | undefined,
   server: ServerName | undefined,
 ): Promise<Finding> {
-  const found = await protocolOf(address)
+  const found = await protocolOf(address, expected)
   const owner = ownerOf(address)
   const process = owner === undefined ? 'the process' : `the process (${owner})`
   if (found === undefined) {
@@ -173,10 +179,11 @@ async function examineProtocol(
       'protocol',
       `${process} speaks ${found}, and the web server expects ${expected}`,
       server !== undefined && found !== 'scgi'
-        ? fixFor(found === 'http' ? 'speak HTTP' : 'speak FastCGI', server).replace(
-            'ADDRESS',
-            formatAddress(address),
-          )
+        ? fixFor(found === 'http' ? 'speak HTTP' : 'speak FastCGI', server)
+            .replace('ADDRESS', formatAddress(address))
+            .replace(/(?<=instead of )(?:fastcgi|fcgi|proxy|http)/, (other) =>
+              expected === 'scgi' ? 'scgi' : other,
+            )
         : `portico serve … --gateway ${expected}`,
     )
   }
@@ -189,12 +196,24 @@ function ownerOf(address: Address): string | undefined {
   return owner && `${owner.name}, pid ${owner.pid}`
 }
 
-/** Which protocol the process speaks. Each probe has a connection of its own, all at the same time. */
-async function protocolOf(address: Address): Promise<Gateway | undefined> {
-  const replies = await Promise.all(PROBES.map(([, probe]) => ask(address, probe)))
-  return PROBES.find(
-    ([, , matches], index) => replies[index]!.length > 0 && matches(replies[index]!),
-  )?.[0]
+/**
+ * Which protocol the process speaks. Each probe has a connection of its own. The most probable one is
+ * first, and the rest only follow if it fails, because an application logs a wrong protocol.
+ */
+async function protocolOf(
+  address: Address,
+  expected: Gateway | undefined,
+): Promise<Gateway | undefined> {
+  const args = listenerAt(address)?.args.join(' ') ?? ''
+  const withText = (rest: string): Gateway | undefined =>
+    PROBES.find(([name]) => args.includes(name + rest))?.[0]
+  const likely = withText(`://${formatAddress(address)}`) ?? expected ?? withText('')
+  const inOrder = PROBES.toSorted(([a], [b]) => Number(b === likely) - Number(a === likely))
+  for (const [name, probe, matches] of inOrder) {
+    const reply = await ask(address, probe)
+    if (reply.length > 0 && matches(reply)) return name
+  }
+  return undefined
 }
 
 /** The first bytes of the response; none if the connection ends or nothing comes. */

@@ -1,7 +1,7 @@
 /** Asks an application through its web server, and compares what arrives with what was sent. */
 import { type AskResult, Asker, type Report } from './ask.ts'
 import { examineBackends } from './backend.ts'
-import { failure, type Finding, ok } from './finding.ts'
+import { failure, type Finding, ok, warning } from './finding.ts'
 import { fixFor } from './fixes.ts'
 import {
   type Front,
@@ -23,16 +23,19 @@ export async function examineUrl(address: string): Promise<Finding[]> {
   url.hash = ''
   url.search = ''
   const base = url.href.replace(/\/$/, '')
-  const asker = new Asker(base, frontOfUrl(url))
-  const first = await asker.ask('/a%20b?q=%2f', { headers: { 'X-Doctor': 'here' } })
+  const asker = new Asker(base, frontOfUrl(new URL(address)))
+  const first = await askFirst(asker, new URL(address))
   const software =
     'report' in first ? first.report.environ['SERVER_SOFTWARE'] || first.server : first.server
   asker.front ??= frontOfSoftware(software, url) ?? frontOfSoftware(first.server, url)
   const { front } = asker
   const server = front?.name ?? serverNamed(software)
-  const configured = await examineFront(front)
+  const configured = await examineFront(front, url)
   if ('finding' in first) {
     const { finding, status } = first
+    if (first.works && (status < 400 || !configured.some(keepsAway))) {
+      return mostExact([...configured, responds(address, status, server)])
+    }
     // The configuration shows the fault already, and the log only shows its effect.
     const rest = status >= 500 && configured.some(explains) ? [] : [finding]
     // Nothing responds: a web server may have refused its configuration.
@@ -50,9 +53,46 @@ export async function examineUrl(address: string): Promise<Finding[]> {
   ])
 }
 
+/**
+ * Asks for the URL as it is given. A path with escapes follows if the application of portico/doctor
+ * is there, or may be below a URL that has no page itself.
+ */
+async function askFirst(asker: Asker, { href, hash }: URL): Promise<AskResult> {
+  const given = await asker.ask(href.slice(asker.url.length, href.length - hash.length))
+  const { status } = given
+  if ('finding' in given && (status < 300 || status >= 500)) return given
+  const below = await asker.ask('/a%20b?q=%2f', { headers: { 'X-Doctor': 'here' } })
+  return 'report' in below || 'report' in given ? below : given
+}
+
+const TITLES: Readonly<Record<ServerName, string>> = {
+  nginx: 'nginx',
+  apache: 'Apache',
+  lighttpd: 'lighttpd',
+  caddy: 'Caddy',
+  haproxy: 'HAProxy',
+  h2o: 'H2O',
+}
+
+function responds(address: string, status: number, server: ServerName | undefined): Finding {
+  const through = server === undefined ? '' : ` through ${TITLES[server]}`
+  return {
+    ...ok(
+      'web server',
+      `${address} responds with a ${status}${through}; mount portico/doctor for the full check`,
+    ),
+    fix: "mount({ '/doctor': doctor, '/': app }) // and give the URL of /doctor",
+  }
+}
+
 /** What the configuration says, and the applications and scripts that it names. */
-async function examineFront(front: Front | undefined): Promise<Finding[]> {
+async function examineFront(front: Front | undefined, { host }: URL): Promise<Finding[]> {
   if (front?.setup === undefined) return []
+  // The usual file may be of another process than the one on the port.
+  if (front.process === undefined && front.setup.unserved === true) {
+    const message = `the doctor cannot see which process serves ${host}, and ${front.file} does not`
+    return [warning('configuration', message, `sudo npx portico doctor http://${host}/ # as root`)]
+  }
   return [
     ok('configuration', `${front.file} configures ${front.name}`),
     ...front.setup.findings,
@@ -68,6 +108,16 @@ function isCorrected({ check }: Finding, { environ }: Report, { pathname }: URL)
   const { SCRIPT_NAME: name = '' } = environ
   return check === 'SCRIPT_NAME' && name !== '' && decodeURIComponent(pathname).startsWith(name)
 }
+
+/** Whether a finding is a reason for a 4xx: the web server passes nothing on, or another path. */
+function keepsAway(finding: Finding): boolean {
+  const { level, check } = finding
+  return explains(finding) || MISLEADS.has(check) || (level === 'failure' && KEEPS.has(check))
+}
+
+const MISLEADS = new Set(['SCRIPT_NAME', 'mount'])
+
+const KEEPS = new Set(['configuration', 'try_files', 'PATH_INFO'])
 
 /** Whether a finding is a reason why no request can reach the application. */
 function explains({ level, check, message }: Finding): boolean {

@@ -140,7 +140,7 @@ describe('portico doctor finds the protocol of a socket:', () => {
     const server = await new Handler({ listen: `unix:${path}`, mode: 0o666 }).run(hello)
     closers.push(() => server.close())
     const { code, report } = await doctor(`unix:${path}`, '--gateway', gateway)
-    expect(report.findings.at(-1)).toMatchObject({
+    expect(report.findings.find(({ check }) => check === 'protocol')).toMatchObject({
       level: 'ok',
       message: `the process speaks ${gateway}`,
     })
@@ -148,9 +148,8 @@ describe('portico doctor finds the protocol of a socket:', () => {
 
     const other = gateway === 'http' ? 'fastcgi' : 'http'
     const wrong = await doctor(`unix:${path}`, '--gateway', other)
-    expect(wrong.report.findings.at(-1)).toMatchObject({
+    expect(wrong.report.findings.find(({ check }) => check === 'protocol')).toMatchObject({
       level: 'failure',
-      check: 'protocol',
       message: `the process speaks ${gateway}, and the web server expects ${other}`,
     })
     expect(wrong.code).toBe(1)

@@ -60,6 +60,7 @@ const stagings: readonly Staging[] = [
     level: 'failure',
     check: 'socket',
     message: /does not exist.*fastcgi_pass unix:/,
+    fix: /^portico serve app\.mjs --gateway fastcgi --listen unix:.*\.sokc$/,
   },
   {
     fault: 'a socket that only root may use',
@@ -90,6 +91,7 @@ const stagings: readonly Staging[] = [
     level: 'failure',
     check: 'listening',
     message: /nothing listens on 127\.0\.0\.1/,
+    fix: /^portico serve app\.mjs --gateway fastcgi --listen 127\.0\.0\.1:/,
   },
   {
     fault: 'fastcgi_pass to an application that speaks HTTP',
@@ -118,7 +120,7 @@ const stagings: readonly Staging[] = [
     level: 'failure',
     check: 'protocol',
     message: /speaks fastcgi, and the web server expects scgi/,
-    fix: /^fastcgi_pass/,
+    fix: /^fastcgi_pass .* # instead of scgi_pass$/,
   },
   {
     fault: 'an application that does not respond',
@@ -143,7 +145,8 @@ const stagings: readonly Staging[] = [
        ${server(port, right(`two${port}`))}`,
     level: 'failure',
     check: 'socket',
-    message: /none\.sock does not exist/,
+    message: /none\.sock does not exist.*\(server unix:\S+none\.sock;\)$/,
+    fix: /^portico serve app\.mjs --gateway fastcgi --listen unix:.*none\.sock$/,
   },
   {
     fault: 'a prefix that is not split from PATH_INFO',

@@ -188,7 +188,7 @@ it('portico doctor names a web server that passes requests to a socket of anothe
     level: 'warning',
     check: 'configuration',
     message: `no web server here passes requests to unix:${apps.fastcgi}; nginx has \`${text}\``,
-    fix: `fastcgi_pass unix:${apps.fastcgi};`,
+    fix: `portico init nginx --gateway fastcgi --listen unix:${apps.fastcgi} # shows the lines`,
   })
 })
 

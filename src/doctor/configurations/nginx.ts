@@ -47,7 +47,8 @@ export function readNginx({ file, directory, request }: ConfigurationSource): Se
   const server = serverFor(http, request.host, request.port)
   if (server?.block === undefined) {
     const message = `no server block of ${file} listens on port ${request.port}`
-    return { ...shared, backends: [], findings: [failure('configuration', message)] }
+    const findings = [failure('configuration', message)]
+    return { ...shared, backends: [], findings, unserved: true }
   }
   const locations = locationsFor(server.block, request.path)
   const context = new Context([...locations.map(({ block = [] }) => block), server.block, http])
@@ -109,7 +110,7 @@ function backendsOf(pass: Directive, http: readonly Directive[]): Backend[] {
       .map((server) => ({
         gateway,
         address: addressOf(server.args[0] ?? ''),
-        text: `${pass.name} ${pass.args[0]}; ${[server.name, ...server.args].join(' ')};`,
+        text: `${[server.name, ...server.args].join(' ')};`,
       }))
   }
   const target = (pass.args[0] ?? '').replace(/^https?:\/\//, '')

@@ -42,6 +42,8 @@ export interface Setup {
   readonly runsScripts?: boolean
   /** What is wrong or unusual, whatever a request shows. */
   readonly findings: readonly Finding[]
+  /** Whether nothing in it is for the port of the request. */
+  readonly unserved?: boolean
   /** Error logs. */
   readonly logs: readonly string[]
   /** The user of the workers. */
