@@ -68,9 +68,12 @@ const GONE = new Set(['ECONNRESET', 'EPIPE', 'ENOTCONN', 'ETIMEDOUT'])
 const SHORTEST_PAUSE = 1
 const LONGEST_PAUSE = 16
 
+/** What `readAhead` may keep, in bytes: the body of a request may be larger than the memory. */
+const MAX_AHEAD = 64 * 1024 * 1024
+
 /** A body on a descriptor. */
 export interface FdSource extends ByteSource {
-  /** Receives `size` bytes, or all up to the end, and keeps them for later reads unless `keep` is false. */
+  /** Receives `size` bytes, or all up to the end, and keeps `MAX_AHEAD` of them for later reads or none. */
   readAhead(size: number, keep: boolean): void
 }
 
@@ -127,7 +130,8 @@ export function fdSource(fd: number): FdSource {
     },
     readAhead(size, keep) {
       try {
-        for (let left = size, chunk; left > 0 && (chunk = tryRead(left)); left -= chunk.length) {
+        let left = keep ? Math.min(size, MAX_AHEAD) : size
+        for (let chunk; left > 0 && (chunk = tryRead(left)); left -= chunk.length) {
           if (keep) ahead.push(chunk)
         }
       } catch {

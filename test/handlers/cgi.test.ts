@@ -262,6 +262,23 @@ describe('The body of a CGI request', () => {
     },
   )
 
+  test('is kept in memory up to 64 MiB before the web server reads a long response', async () => {
+    const huge = 2 ** 30
+    const application = `async function* (environ, startResponse) {
+      startResponse('200 OK', [])
+      yield Buffer.alloc(200_000, 'x')
+      yield String(process.memoryUsage().arrayBuffers)
+    }`
+    const env = { ...REQUEST, CONTENT_LENGTH: String(huge), SERVER_SOFTWARE: 'Apache/2.4.68' }
+    const zeros = openSync('/dev/zero', 'r')
+    const response = await responseOf(start(script(application), { env }, [zeros, 'pipe', 'pipe']))
+    closeSync(zeros)
+    expect(response).toMatchObject({ code: 0, stderr: '' })
+    const kept = Number(bodyOf(response).slice(200_000))
+    expect(kept).toBeGreaterThan(60 * 2 ** 20)
+    expect(kept).toBeLessThan(90 * 2 ** 20)
+  })
+
   test.each([
     ['does not read', HELLO, ''],
     [
