@@ -96,7 +96,7 @@ async function examineFile(
   if (!existsSync(target)) throw noSuchFile(`no such file: ${target}`)
   const { examineScript, isScript, pathOf } = await import('../doctor/script.ts')
   if (!isScript(target)) {
-    const { loadModule } = await import('../doctor/run-script.ts')
+    const { loadModule } = await import('../doctor/load-module.ts')
     return runs ? loadModule(target) : []
   }
   const front = fronts.find(({ name }) => name === 'apache' || name === 'lighttpd')

@@ -2,7 +2,7 @@
 import type { Gateway } from '../gateways.ts'
 import { failure, type Finding, warning } from './finding.ts'
 import { type Front } from './front.ts'
-import { addedTo, explainLog, markLogs } from './log.ts'
+import { explainLog, markLogs } from './log.ts'
 
 /** What the application of the doctor responds with; see application.ts. */
 export interface Report {
@@ -126,7 +126,7 @@ export class Asker {
     if (report !== undefined) return { report, server, status }
     if (status >= 400) {
       await new Promise((resolve) => setTimeout(resolve, LOG_DELAY))
-      const logged = explainLog(addedTo(marks), this.front?.name, status)
+      const logged = explainLog(marks, this.front?.name, status)
       if (logged !== undefined) {
         const message = `${status}: ${logged.message}`
         return { finding: { ...logged, message }, server, status, works: false }

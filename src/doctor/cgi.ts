@@ -60,8 +60,11 @@ function examineServers(fronts: readonly Front[]): Finding[] {
       ),
     ]
   }
-  const runs = able.some(({ setup }) => setup?.runsScripts === true)
-  return able.flatMap((front) => examineServer(front, runs))
+  // Beside a web server that runs, the others are not meant.
+  const running = able.filter((front) => front.process !== undefined)
+  const meant = running.length > 0 ? running : able
+  const runs = meant.some(({ setup }) => setup?.runsScripts === true)
+  return meant.flatMap((front) => examineServer(front, runs))
 }
 
 /** @param others whether any web server here runs scripts */

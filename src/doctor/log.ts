@@ -3,6 +3,7 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { failure, type Finding, shownLine } from './finding.ts'
 import { fixFor, type Problem } from './fixes.ts'
 import type { ServerName } from './front.ts'
+import { installOf, placeIn } from './stack.ts'
 
 /** How much is read of what a log got during a request, in bytes. */
 const MOST = 64 * 1024
@@ -23,7 +24,7 @@ function sizeOf(path: string): number {
 }
 
 /** What has been added since, the line feeds kept. */
-export function addedTo(marks: Marks): string {
+function addedTo(marks: Marks): string {
   return [...marks].map(([path, size]) => readFrom(path, size)).join('')
 }
 
@@ -230,19 +231,36 @@ const MEANINGS: readonly (readonly [
  * another request.
  */
 export function explainLog(
-  text: string,
+  marks: Marks,
   server: ServerName | undefined,
   status: number,
 ): Finding | undefined {
+  const text = addedTo(marks)
   for (const [pattern, check, message, problem] of MEANINGS) {
     const match = pattern.exec(text)
     if (match === null) continue
     const filled = message.replaceAll(/\$(\d)/g, (_, n: string) =>
       shownLine(match[Number(n)] ?? ''),
     )
-    return failure(check, filled, fixFor(problem, server))
+    return failure(check, filled, exactFix(text, marks, problem) ?? fixFor(problem, server))
   }
   const last = text.trim().split('\n').at(-1) ?? ''
   if (last === '' || status < 500) return undefined
   return failure('log', `the error log says: ${shownLine(last)}`)
+}
+
+/** Before each line that a script writes to stderr: `[time] [cgi:error] … AH01215: `. */
+const APACHE_PREFIX = /^\[[^\n]*?AH01215: (?:stderr from [^\n:]+: )?/gm
+
+/** Names the line of the application, or the package that it needs, if the log shows it. */
+function exactFix(text: string, marks: Marks, problem: Problem): string | undefined {
+  const plain = text.replaceAll(APACHE_PREFIX, '')
+  if (problem === 'install') {
+    const [, missing] = /Cannot find (?:module|package) ['"]([^'"]+)['"]/.exec(plain) ?? []
+    const [, importer] = /(?:imported from |^- )(\/[^\n]+?)\s*$/m.exec(plain) ?? []
+    return missing && importer ? installOf(missing, importer) : undefined
+  }
+  const place = problem === 'crash' ? placeIn(plain) : undefined
+  const log = [...marks].find(([path, size]) => sizeOf(path) > size)?.[0]
+  return place === undefined ? undefined : `correct ${place} (the stack is in ${log})`
 }

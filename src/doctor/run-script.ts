@@ -1,9 +1,9 @@
-/** Runs a CGI script, or loads an application, and looks at what comes out. */
+/** Runs a CGI script, and looks at what comes out. */
 import { spawn } from 'node:child_process'
-import { basename, dirname, extname, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { basename, dirname, resolve } from 'node:path'
 import { identityOf } from './access.ts'
-import { failure, type Finding, ok, shownLine, warning } from './finding.ts'
+import { failure, type Finding, ok, shownLine } from './finding.ts'
+import { errorIn, fixOf } from './stack.ts'
 
 /** How long a script may take for a page, in ms. Apache waits 60 s. */
 const RUN_TIMEOUT = 10_000
@@ -41,45 +41,7 @@ export async function runScript(
     REMOTE_ADDR: '127.0.0.1',
     HTTP_HOST: 'localhost',
   })
-  return examineRun(run, 'the script')
-}
-
-/** Imports the module of an application in a process of its own. */
-export async function loadModule(file: string): Promise<Finding[]> {
-  const path = resolve(file)
-  if (/^\.[cm]?ts$/.test(extname(path)) && !('typescript' in process.features)) {
-    return [
-      warning(
-        'application',
-        `this Node (${process.version}) does not load ${extname(path)} files by itself`,
-        'npm install tsx # in the project; portico serve uses it',
-      ),
-    ]
-  }
-  const code = `const names = Object.keys(await import(${JSON.stringify(pathToFileURL(path).href)}))
-process.stdout.write('\\nloaded ' + names.join(' ') + '\\n', () => process.exit(0))`
-  const environment = {
-    ...process.env,
-    PORT: '0',
-    PORTICO_GATEWAY: 'http',
-    PORTICO_LISTEN: '127.0.0.1:0',
-  }
-  const run = await execute(
-    process.execPath,
-    ['--input-type=module', '-e', code],
-    undefined,
-    process.cwd(),
-    environment,
-  )
-  // The application may print before and after it.
-  const [, names] = /^loaded ?(.*)$/m.exec(run.out) ?? []
-  if (names === undefined) {
-    const reason = run.timedOut
-      ? `it does not load within ${RUN_TIMEOUT / 1000} s`
-      : errorIn(run.err)
-    return [failure('application', `${path} cannot be loaded: ${reason}`, fixOf(run.err))]
-  }
-  return [ok('application', `${path} loads (exports: ${names || 'nothing'})`)]
+  return examineRun(run, script)
 }
 
 async function execute(
@@ -116,14 +78,15 @@ async function execute(
 }
 
 /** RFC 3875, section 6.2: headers, an empty line, and then the body. */
-function examineRun({ out, err, code, timedOut }: Run, what: string): Finding[] {
+function examineRun({ out, err, code, timedOut }: Run, file: string): Finding[] {
+  const what = 'the script'
   if (timedOut && !out.includes('\n\n') && !out.includes('\r\n\r\n')) {
     const message = `${what} has not responded within ${RUN_TIMEOUT / 1000} s: it waits for something, or starts a server of its own`
     return [failure('run', message, 'run(app) of portico responds to one request under CGI')]
   }
   if (out === '') {
     const reason = err === '' ? `exit code ${code}` : errorIn(err)
-    return [failure('run', `${what} ends without a response: ${reason}`, fixOf(err))]
+    return [failure('run', `${what} ends without a response: ${reason}`, fixOf(err, file))]
   }
   const findings: Finding[] = []
   const lines = out.split(/\r?\n/)
@@ -152,28 +115,7 @@ function examineRun({ out, err, code, timedOut }: Run, what: string): Finding[] 
   const [, status] = /^status:\s*(5\d\d)/im.exec(head) ?? []
   if (status !== undefined) {
     const reason = err === '' ? '' : `: ${errorIn(err)}`
-    findings.push(failure('run', `${what} responds with a ${status}${reason}`, fixOf(err)))
+    findings.push(failure('run', `${what} responds with a ${status}${reason}`, fixOf(err, file)))
   } else findings.push(ok('run', `${what} responds to a GET`))
   return findings
-}
-
-/** The line of stderr that says what is wrong. */
-function errorIn(err: string): string {
-  const lines = err
-    .split('\n')
-    .map((line) => line.trim())
-    .filter(Boolean)
-  const line =
-    lines.find((each) => /^(?:Uncaught )?(?:\w*Error|\w*Exception)\b/.test(each)) ??
-    lines.find((each) => /Error|not found|cannot|denied/i.test(each)) ??
-    lines[0]
-  return shownLine(line ?? 'no reason is given')
-}
-
-function fixOf(err: string): string {
-  if (/Cannot find (?:module|package)/.test(err))
-    return 'npm ci # in the directory of the application'
-  if (/Unknown file extension|ES module scope|outside a module/.test(err))
-    return 'portico doctor FILE'
-  return 'correct the application; its stack is in the error log of the web server'
 }

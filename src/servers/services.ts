@@ -127,7 +127,7 @@ WantedBy=multi-user.target
  * The command: in the nearest `node_modules` of the application that has it, else the one that runs.
  * A path, because a service has no npm cache, and its PATH need not contain Node.
  */
-function porticoOf(program: string): string {
+export function porticoOf(program: string): string {
   const installed = nearest(dirname(program), join('node_modules/portico', COMMAND))
   return installed ?? nearest(import.meta.dirname, COMMAND)!
 }

@@ -76,6 +76,17 @@ test('portico doctor cgi finds nothing wrong with a host that runs scripts', asy
   ).toEqual([])
 })
 
+test('portico doctor cgi is silent about lighttpd beside an Apache that runs', async () => {
+  const host = await front({ configuration: alias(scriptDirectory(0o755)) })
+  const setup = { backends: [], scripts: [], findings: [], logs: [], user: undefined }
+  const lighttpd: Front = { ...host, name: 'lighttpd', process: undefined, setup }
+  const messages = examineHost(undefined, [host, lighttpd]).map(({ message }) => message)
+  expect(messages.filter((message) => message.includes('lighttpd'))).toEqual([])
+  expect(examineHost(undefined, [lighttpd])).toContainEqual(
+    expect.objectContaining({ message: 'lighttpd is installed, but does not run' }),
+  )
+})
+
 /** Mounts a tmpfs with these options there; false where this user may not. */
 function mounted(path: string, options: string): boolean {
   mkdirSync(path)

@@ -118,6 +118,105 @@ describe('portico doctor names the fault of a script:', () => {
   })
 })
 
+describe('portico doctor shows the fix for', () => {
+  const syntax = 'const a = 1\nconst b = ;\nexport default a\n'
+  it.each([
+    [
+      'an ES module in a .cgi file',
+      'hello.cgi',
+      `${SHEBANG}import 'node:fs'\n`,
+      /outside a module|Unknown file extension/,
+      /^mv (\S+)hello\.cgi \1hello\.mjs # or use require/,
+    ],
+    [
+      'a script that throws',
+      'throws.cgi',
+      `${SHEBANG}throw new TypeError('broken')\n`,
+      /TypeError: broken/,
+      /^correct \/\S+throws\.cgi:2: throw new TypeError\('broken'\)$/,
+    ],
+    [
+      'a module with a syntax error',
+      'bad.mjs',
+      syntax,
+      /cannot be loaded: SyntaxError: Unexpected token ';'$/,
+      /^correct \/\S+bad\.mjs:2: const b = ;$/,
+    ],
+    [
+      'a module whose package is not in package.json',
+      'needs.mjs',
+      `import '@scope/none/sub'\n`,
+      /Cannot find package '@scope\/none'/,
+      /^npm install @scope\/none # in \//,
+    ],
+    [
+      'a module with a wrong path',
+      'path.mjs',
+      `import './none.mjs'\n`,
+      /Cannot find module '\/\S+none\.mjs'/,
+      /^correct the path \/\S+none\.mjs, or create the file$/,
+    ],
+    [
+      'an application that throws',
+      'fails.mjs',
+      `export default () => {\n  throw new Error('boom')\n}\n`,
+      /responds to a GET of \/ with a 500: GET \/: Error: boom$/,
+      /^correct \/\S+fails\.mjs:2: throw new Error\('boom'\)$/,
+    ],
+    [
+      'a function that creates an application',
+      'creates.mjs',
+      'export default function create() { return (environ, startResponse) => [] }\n',
+      /with a 500: .*A function that creates an application is not one/,
+      /^correct the application$/,
+    ],
+  ])('%s', async (_, name, text, message, fix) => {
+    const home = mkdtempSync(join(directory, 'fix-'))
+    chmodSync(home, 0o755)
+    writeFileSync(join(home, 'package.json'), '{}')
+    const file = join(home, name)
+    writeFileSync(file, text, { mode: name.endsWith('.cgi') ? 0o755 : 0o644 })
+    const { code, report } = await doctor(file)
+    expect(report.findings.filter(({ level }) => level === 'failure')).toEqual([
+      {
+        level: 'failure',
+        check: expect.stringMatching(/^(?:run|application)$/) as string,
+        message: expect.stringMatching(message) as string,
+        fix: expect.stringMatching(fix) as string,
+      },
+    ])
+    expect(code).toBe(1)
+  })
+
+  it('a package that package.json has, and that is not installed', async () => {
+    const home = mkdtempSync(join(directory, 'listed-'))
+    writeFileSync(join(home, 'package.json'), '{"dependencies":{"none-such":"1"}}')
+    writeFileSync(join(home, 'app.mjs'), "import 'none-such'\n")
+    const { report } = await doctor(join(home, 'app.mjs'))
+    expect(report.findings[0]).toMatchObject({ fix: `npm install # in ${home}` })
+    writeFileSync(join(home, 'package-lock.json'), '{}')
+    const locked = await doctor(join(home, 'app.mjs'))
+    expect(locked.report.findings[0]).toMatchObject({ fix: `npm ci # in ${home}` })
+  })
+})
+
+test('portico doctor sends the application of a module one request', async () => {
+  const file = join(directory, 'application.mjs')
+  writeFileSync(
+    file,
+    "export default (environ, startResponse) => { startResponse('404 Not Found', []); return [] }\n",
+  )
+  const { code, report } = await doctor(file)
+  expect(report.findings).toEqual([
+    {
+      level: 'ok',
+      check: 'application',
+      message: `${file} loads, and responds to a GET of / with a 404`,
+    },
+  ])
+  expect(code).toBe(0)
+})
+
 test('the command that portico doctor shows for a carriage return fixes the script', async () => {
   const file = script(GOOD.replaceAll('\n', '\r\n'))
   const { report } = await doctor(file)

@@ -264,7 +264,7 @@ const stagings: readonly Staging[] = [
     level: 'failure',
     check: 'application',
     message: /no-such-package is not installed/,
-    fix: /^npm ci/,
+    fix: /^npm install no-such-package # in \//,
   },
   {
     fault: 'a script that throws',
@@ -273,6 +273,7 @@ const stagings: readonly Staging[] = [
     level: 'failure',
     check: 'application',
     message: /TypeError: Cannot read properties of undefined/,
+    fix: /^correct \/.*app\.cgi:2: undefined\.x \(the stack is in \/.*error.*\)$/,
   },
   {
     fault: 'a handler of scripts without ExecCGI',
