@@ -2,7 +2,7 @@
 
 let last = 0
 
-/** In bytes. libuv opens a file of /proc, which fails when no descriptor is free: then as before. */
+/** In bytes. libuv opens a file of /proc. If no descriptor is free, this is the last known value. */
 export function residentMemory(): number {
   try {
     last = process.memoryUsage.rss()

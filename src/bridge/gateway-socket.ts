@@ -24,7 +24,7 @@ export interface SocketOwner {
   drained(): void
   /** For `setTimeout`: nothing was read or written for that time. */
   timedOut(): void
-  /** Before the 'close' event, so that a request is aborted before its response closes. */
+  /** Called before the 'close' event, so that a request is aborted before its response closes. */
   closed(): void
 }
 

@@ -62,9 +62,9 @@ function streamed(
 }
 
 /**
- * For a HEAD request, the first read may still be in progress. If the stream was made of an async
- * iterable, such as a Readable, and that read is its end, Node (20 to 26) throws an uncaught error
- * when the stream is cancelled before.
+ * Waits for the first read, which may still be in progress when a HEAD request ends. If the stream
+ * was made of an async iterable, such as a Readable, and is cancelled while a read of its end is in
+ * progress, Node (20 to 26) throws an uncaught error.
  */
 function settled(reading: Reading): Promise<unknown> {
   const late = new Promise((resolve) => setTimeout(resolve, MAX_WAIT).unref())

@@ -137,7 +137,7 @@ ${names.length > 0 ? `0 && (module.exports = { ${names.join(', ')} })\n` : ''};(
   // existsSync, because an error that is thrown costs more than the rest of this loader.
   if (name && ${madeBy === 'command' ? '!making() && ' : ''}fs.existsSync(name)) {
     try {
-      // V8 runs what is in a cache, so one of another user is not taken. A pipe must not block.
+      // V8 runs what is in a cache, so one of another user is ignored. A pipe must not block.
       const { O_NOFOLLOW, O_NONBLOCK } = fs.constants // Absent on Windows.
       const fd = fs.openSync(name, O_NOFOLLOW | O_NONBLOCK)
       const { uid } = fs.fstatSync(fd)

@@ -32,18 +32,18 @@ export interface Findings {
 /** Binary modules: a file of the bundle cannot be loaded as one of these. */
 export const BINARIES = /\.(?:node|wasm)$/
 
-/** What stands in a bundle for the names that each file has for itself. The bundler replaces them where they are free. */
+/** What each file has of its own, and its name in a bundle. The bundler replaces free names only. */
 export const OWN_NAMES = {
   __dirname: '__portico_dirname',
   __filename: '__portico_filename',
   'import.meta': '__portico_import_meta',
 } as const
 
-/** `#!`, comments and directives, after which a declaration can be. */
+/** The `#!` line, comments and directives: a declaration can only follow them. */
 const PROLOGUE =
   /^(?:#!.*\n)?(?:(?:\s|\/\/.*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*(?:'use [a-z]+'|"use [a-z]+")[ \t]*;?)*/
 
-/** How the first file of a program finds out that it is that. */
+/** How a file finds out that it is the entry. */
 const OWN_FILE = String.raw`(?:(?:\w+\.)?fileURLToPath\(\s*import\.meta\.url\s*\)|import\.meta\.(?:url|filename)|__filename)`
 const STARTED =
   String.raw`(?:(?:\w+\.)?pathToFileURL\(\s*process\.argv\[1\]!?\s*\)(?:\.href|\.toString\(\))?|` +

@@ -12,7 +12,7 @@ export type Shebang =
   | { readonly kind: 'byte order mark' }
   /** Text without #!. A shell would run it as its own script, whatever the language is. */
   | { readonly kind: 'none' }
-  /** The name of the interpreter does not end in the bytes that the kernel reads. */
+  /** The name of the interpreter goes beyond the bytes that the kernel reads. */
   | { readonly kind: 'long' }
   /** The line ends in CRLF, so that the carriage return is part of the interpreter's name. */
   | { readonly kind: 'carriage return' }
@@ -30,7 +30,7 @@ export function readShebang(head: Buffer): Shebang {
   const [line = ''] = text.split('\n', 1)
   if (line.endsWith('\r')) return { kind: 'carriage return' }
   const [interpreter = '', ...words] = line.trim().split(/[ \t]+/)
-  // Node runs a file by execvp(3), which gives what the kernel refuses to a shell.
+  // Node calls execvp(3), which runs a file in a shell if the kernel refuses it.
   if (interpreter === '') return { kind: 'none' }
   if (head.length === SHEBANG_BYTES && !/\S\s/.test(text)) return { kind: 'long' }
   if (!isAbsolute(interpreter)) return { kind: 'relative', interpreter }

@@ -20,7 +20,7 @@ export function faultPage(text: string): Application {
     try {
       return page(environ, startResponse)
     } catch {
-      // For another machine or over a Unix socket; the handler would log the error again.
+      // The page throws for another machine and over a Unix socket. The handler would log it again.
       startResponse('500 Internal Server Error', [['Content-Type', 'text/plain']])
       return ['The application does not load. The terminal of portico serve shows the error.\n']
     }

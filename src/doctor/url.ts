@@ -90,7 +90,7 @@ async function examineFront(front: Front | undefined, { host }: URL): Promise<Fi
   if (front?.setup === undefined) return []
   // The usual file may be of another process than the one on the port.
   if (front.process === undefined && front.setup.unserved === true) {
-    const message = `the doctor cannot see which process serves ${host}, and ${front.file} does not`
+    const message = `${front.file} has nothing for ${host}, and the doctor cannot see which process serves it`
     return [warning('configuration', message, `sudo npx portico doctor http://${host}/ # as root`)]
   }
   return [

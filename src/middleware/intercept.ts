@@ -195,7 +195,7 @@ class Interception {
   }
 }
 
-/** The result of a call in a short arrow function, `({ headers }) => headers.setDefault(…)`, for example. */
+/** For `({ headers }) => headers.setDefault(…)`, for example, which returns what it sets. */
 function wrongResult(value: unknown): ApplicationError {
   return new ApplicationError(
     `intercept: onResponse must return an application, or nothing (got ${briefly(value)})`,

@@ -59,7 +59,8 @@ const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
  * Parses a format and returns a function that makes the line for an entry. What is unknown or empty
  * is a '-', so that each line has the same fields.
  *
- * @throws {ConfigurationError} for an unknown directive, or none; it calls the format `option`.
+ * @param option what the message of an error calls the format.
+ * @throws {ConfigurationError} for an unknown directive, or a format without any.
  */
 export function textLine(
   format: string,

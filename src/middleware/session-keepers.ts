@@ -37,8 +37,8 @@ export function storeKeeper(store: SessionStore): Keeper {
     chain(store.load(token), (found: unknown) => {
       if (typeof found === 'string') return found
       if (found === undefined || found === null) return undefined
-      // Each request would begin a new session.
-      throw wrong('load', 'the text that it got, or undefined', found)
+      // Otherwise each request would begin a new session.
+      throw wrong('load', 'the text that was saved, or undefined', found)
     })
   return {
     load,
@@ -48,7 +48,7 @@ export function storeKeeper(store: SessionStore): Keeper {
     },
     update(token, text, expires) {
       const kept = (alive: unknown) => {
-        // As if the session had ended, what a request changes would be dropped.
+        // Otherwise the changes of a request would be dropped, as if the session had ended.
         if (alive === undefined) throw wrong('update', 'true or false', alive)
         return alive ? token : undefined
       }

@@ -72,7 +72,7 @@ async function forget(server: GatewayServer): Promise<void> {
   process.off('unhandledRejection', onRejection)
 }
 
-/** Bun (1.4) would exit at once; Node makes a rejection that nothing handles an uncaught exception. */
+/** Bun (1.4) would exit at once, where Node reports an uncaught exception. */
 function onRejection(error: unknown): void {
   if (process.listenerCount('unhandledRejection') === 1) onUncaught(error, 'unhandledRejection')
 }

@@ -73,7 +73,7 @@ const MAX_AHEAD = 64 * 1024 * 1024
 
 /** A body on a descriptor. */
 export interface FdSource extends ByteSource {
-  /** Receives `size` bytes, or all up to the end, and keeps `MAX_AHEAD` of them for later reads or none. */
+  /** Receives `size` bytes, or all up to the end. With `keep`, at most `MAX_AHEAD`, which later reads return. */
   readAhead(size: number, keep: boolean): void
 }
 
@@ -141,7 +141,7 @@ export function fdSource(fd: number): FdSource {
   }
 }
 
-/** What a pipe holds, and what each write may cost of the memory of a socket, in bytes (Linux). */
+/** In bytes (Linux): what a pipe holds, and what each write takes from the buffer of a socket. */
 const PIPE_SIZE = 65_536
 const WRITE_COST = 1_024
 

@@ -39,8 +39,8 @@ export function logWrongProtocol(expected: ServerGateway, bytes: Buffer): boolea
 }
 
 /**
- * Logs why a connection is closed: `fault`; or, if `chunk` is all that has arrived, that these bytes
- * are of another protocol.
+ * Logs why a connection is closed: the bytes are of another protocol, if `chunk` is all that has
+ * arrived and shows it; otherwise `fault`.
  */
 export function logFault(
   expected: ServerGateway,

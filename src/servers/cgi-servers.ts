@@ -22,7 +22,7 @@ export interface CgiServer {
   file?: { name: string; language: string; text: (settings: CgiSettings) => string }
   /** The command that serves; FILE stands for the file. */
   command: (settings: CgiSettings) => string[]
-  /** What it cannot do, besides the rows of the suite that have another result. */
+  /** What the server cannot do, apart from the rows of the suite that have another result. */
   limits: readonly string[]
 }
 

@@ -136,7 +136,7 @@ describe('cgi-bin/portico.cjs', () => {
     makeCache()
     chownSync(cache, ANOTHER_USER, ANOTHER_USER)
     expect(hello()).toBe('no cache\n')
-    // That of the program's owner counts, although root runs it.
+    // A cache of the program's owner is used, although root runs the program.
     const program = join(directory.path, 'portico.cjs')
     chownSync(program, ANOTHER_USER, ANOTHER_USER)
     expect(hello()).toBe('rejected: false\n')

@@ -38,7 +38,7 @@ test.each([
   expect(running.output).toBe(`${output}code ${code}\n`)
 })
 
-test('Output to a reader that has ended is exit code 1, without a word', async () => {
+test('A command whose reader has ended exits with code 1 and prints nothing', async () => {
   const running = portico(['--help'], { cwd })
   running.child.stdout!.destroy()
   expect(await running.ended).toBe(1)

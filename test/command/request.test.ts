@@ -186,7 +186,7 @@ describe.concurrent('portico request', () => {
     expect(JSON.parse(Buffer.from(stdout, 'latin1').toString())).toMatchObject(expected)
   })
 
-  it("-H 'Name:', -A '' and --param NAME leave one out", async () => {
+  it("-H 'Name:', -A '' and --param NAME leave a header or variable out", async () => {
     const args = ['-H', 'Accept:', '-A', '', '--param', 'REMOTE_PORT']
     const { stdout } = await run(filled(['{fastcgi}/environ', ...args]))
     const environ = JSON.parse(stdout) as object

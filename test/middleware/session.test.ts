@@ -699,7 +699,7 @@ function returning(method: 'load' | 'update', value: unknown): SessionStore {
 }
 
 describe('A store in JavaScript whose', () => {
-  const TEXT = 'session: load() of the store must return the text that it got, or undefined'
+  const TEXT = 'session: load() of the store must return the text that was saved, or undefined'
   const ALIVE = 'session: update() of the store must return true or false'
   it.each<[method: 'load' | 'update', value: unknown, message: string]>([
     ['load', { visits: 1 }, `${TEXT} (got an object)`],

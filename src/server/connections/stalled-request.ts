@@ -1,6 +1,6 @@
 /**
  * Ends requests whose bodies will not come: the peer does not send, has aborted or has gone, or no one
- * reads them. And discards those that come after the response.
+ * reads them. Discards bodies that come after the response.
  */
 import { PeerError } from '../../errors.ts'
 import { logEntry } from '../../log.ts'
