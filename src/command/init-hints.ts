@@ -50,8 +50,14 @@ export function start(description: ServerDescription, site: Site): string[] {
   ]
 }
 
+/** A line for each thing that will not work. */
+export function warnings(description: ServerDescription, site: Site): string[] {
+  const own = (description.warnings?.(site) ?? []).map((text) => `# warning: ${text}\n`)
+  return [...own, ...unreachable(description, site)]
+}
+
 /** A line for each path that the user of the web server, or of the service, needs and cannot reach. */
-export function unreachable(description: ServerDescription, site: Site): string[] {
+function unreachable(description: ServerDescription, site: Site): string[] {
   const identity = identityOf(site.user)
   if (identity === undefined || identity.uid === 0) return []
   const who = description.program === undefined ? 'another user' : site.user

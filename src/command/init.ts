@@ -1,5 +1,5 @@
 /** `portico init`: configuration files for web servers and supervisors. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { spawnSync } from 'node:child_process'
 import { basename, join, resolve } from 'node:path'
@@ -19,8 +19,8 @@ import {
 import type { Call, Command } from './commands.ts'
 import { EXIT } from './exit-codes.ts'
 import type { FlagValues } from './flags.ts'
-import { exposed, hints, start, unreachable } from './init-hints.ts'
-import { UsageError } from './usage-error.ts'
+import { exposed, hints, start, warnings } from './init-hints.ts'
+import { noSuchFile, UsageError } from './usage-error.ts'
 
 const NAMES = descriptions.map(({ name }) => name)
 
@@ -125,20 +125,22 @@ async function run(call: Call): Promise<number> {
     throw new UsageError(`init: unknown server '${name}'. ${suggestion(name, NAMES)}`)
   }
   const site = siteOf(description, file, values)
+  if (operands[1] !== undefined && !existsSync(file))
+    throw noSuchFile(`init: no such file: ${file}`)
   if (values['try'] === true) {
     const { tryServer } = await import('../servers/try.ts')
     return (await tryServer(description, site, out)) ? EXIT.done : EXIT.failed
   }
   if (values['install'] === true) {
     const { install } = await import('../servers/install.ts')
-    err(unreachable(description, site).join(''))
+    err(warnings(description, site).join(''))
     if (!install(description, site, values['force'] === true, call)) return EXIT.failed
     for (const line of start(description, site)) out(`then: ${line}\n`)
     return EXIT.done
   }
   const files = description.configure(site)
   if (values['check'] === true) return check(description, files, call)
-  err(unreachable(description, site).join(''))
+  err(warnings(description, site).join(''))
   if (typeof values['write'] === 'string') {
     err(exposed(files, site, resolve(values['write'])))
     return write(values['write'], files, values['force'] === true, call)
@@ -175,6 +177,7 @@ function siteOf(description: ServerDescription, file: string, values: FlagValues
     program: resolve(file),
     hostname: text('hostname') ?? DEFAULTS.hostname,
     listen: text('port') ?? (tls ? '443' : DEFAULTS.listen),
+    hasPort: values['port'] !== undefined,
     streaming: values['streaming'] !== false,
     keepAlive: (values['keepAlive'] as number | undefined) ?? DEFAULTS.keepAlive,
     maxBody: (values['maxBody'] as number | undefined) ?? DEFAULTS.maxBody,

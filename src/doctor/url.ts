@@ -13,6 +13,7 @@ import {
 } from './front.ts'
 import { familiesOf, isLocal, listenerOnPort } from './processes.ts'
 import { examineScript } from './script.ts'
+import { speaksTls } from './tls.ts'
 import { examineTransfers } from './transfers.ts'
 import { examineForging } from './forging.ts'
 import { examineConfigurations } from './validate.ts'
@@ -25,6 +26,12 @@ export async function examineUrl(address: string): Promise<Finding[]> {
   const base = url.href.replace(/\/$/, '')
   const asker = new Asker(base, frontOfUrl(new URL(address)))
   const first = await askFirst(asker, new URL(address))
+  // nginx, Apache and Caddy respond with a 400; others close the connection.
+  const isSilent = first.status === 0 || first.status === 400
+  if (isSilent && url.protocol === 'http:' && (await speaksTls(url))) {
+    const fix = `portico doctor ${address.replace(/^http:/, 'https:')}`
+    return [failure('web server', `${address}: the port speaks TLS, not HTTP`, fix)]
+  }
   const software =
     'report' in first ? first.report.environ['SERVER_SOFTWARE'] || first.server : first.server
   asker.front ??= frontOfSoftware(software, url) ?? frontOfSoftware(first.server, url)

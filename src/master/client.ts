@@ -95,7 +95,9 @@ async function exchange(
   }
   let steps = 0
   try {
-    socket.write(`${command}\n`)
+    // A master reads one line. As much as a FastCGI header, so that an application's own server
+    // recognises it at once.
+    socket.write(`${command}\n`.padEnd(8, '\n'))
     for await (const line of linesOf(socket)) {
       if ('result' in line) return line.result
       onStep(line.step)

@@ -22,6 +22,9 @@ function protocolOf(bytes: Buffer): Protocol | null {
   return /^[A-Z]{3,16} (?:[/*]|https?:)/.test(text) ? 'http' : null
 }
 
+/** A command for the control socket of a master. */
+const CONTROL = /^(?:status|ping|reload|stop)\n+$/
+
 /** Each pair of protocols is logged once per process: a port scanner must not fill the log. */
 const logged = new Set<string>()
 
@@ -30,6 +33,8 @@ const logged = new Set<string>()
  * configure the web server, and returns true.
  */
 export function logWrongProtocol(expected: ServerGateway, bytes: Buffer): boolean {
+  // `portico status` and the like, which say themselves that this is not a control socket.
+  if (CONTROL.test(bytes.toString('latin1', 0, BEGINNING))) return true
   const received = protocolOf(bytes)
   if (received === null || received === expected) return false
   const pair = `${received} ${expected}`

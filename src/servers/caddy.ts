@@ -65,10 +65,17 @@ ${body(sites, additions)}
   ],
 }
 
-function address({ hostname, listen, tls }: Site): string {
+/** A name for which a public authority issues certificates; Caddy makes its own for the others. */
+const PUBLIC = /^(?!.*\.(?:localhost|local|internal|home\.arpa|test|example|invalid)$)[^:]*\.[a-z]/i
+
+/** Without a scheme, Caddy serves HTTPS and gets a certificate for the name. */
+function address({ hostname, listen, tls, hasPort }: Site): string {
   const { port } = hostAndPort(listen)
-  if (hostname === '_') return `${tls ? 'https' : 'http'}://:${port}`
-  return port === '80' || port === '443' ? hostname : `${hostname}:${port}`
+  const name = hostname === '_' ? '' : hostname
+  const isSecure = tls !== undefined || (PUBLIC.test(name) && (hasPort !== true || port === '443'))
+  const isUsual = name !== '' && (port === '443' || port === '80')
+  if (isSecure && isUsual) return name
+  return `${isSecure ? 'https' : 'http'}://${name}${isUsual && port === '80' ? '' : `:${port}`}`
 }
 
 function bind({ listen }: Site): string {

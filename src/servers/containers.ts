@@ -1,5 +1,6 @@
 /** Containers: a Dockerfile, and a Kubernetes manifest with the web server beside the application. */
-import { basename } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { basename, dirname, join, normalize } from 'node:path'
 import { nginx } from './nginx.ts'
 import { STOP_SECONDS } from './services.ts'
 import { indent, lines, type ServerDescription, type Site, unixPath } from './site.ts'
@@ -34,11 +35,24 @@ export const docker: ServerDescription = {
     { path: 'Dockerfile', text: dockerfile(site) },
     { path: '.dockerignore', text: 'node_modules\n.git\n.env\n' },
   ],
+  warnings: ({ program }) =>
+    fileDependencies(program)
+      .filter((path) => !isInContext(path))
+      .map(
+        (path) =>
+          `package.json names file:${path}, which is outside of the build context, so npm ci fails: copy it into ${dirname(program)}, and run npm install there`,
+      ),
   activate: () => [
     'docker build -t portico-app .',
     `docker run --init --stop-timeout ${STOP_SECONDS} portico-app`,
   ],
   quirks: [
+    {
+      versions: 'every version',
+      symptom: '`npm ci` does not find a dependency of `file:` in package.json',
+      remedy:
+        'the Dockerfile copies those below the directory of the application first; copy others into it',
+    },
     {
       versions: 'every version',
       symptom: 'a process with PID 1 does not reap children that it did not start',
@@ -79,13 +93,34 @@ function containerCommand({ gateway, program }: Site, listen: string): string[] 
   ]
 }
 
+/** The paths of dependencies that package.json has as `file:PATH`, relative to it. */
+function fileDependencies(program: string): string[] {
+  try {
+    const { dependencies = {} } = JSON.parse(
+      readFileSync(join(dirname(program), 'package.json'), 'utf8'),
+    ) as { dependencies?: Record<string, string> }
+    return Object.values(dependencies)
+      .filter((value) => value.startsWith('file:'))
+      .map((value) => normalize(value.slice('file:'.length)))
+  } catch {
+    return []
+  }
+}
+
+function isInContext(path: string): boolean {
+  return !/^(?:\.\.(?:\/|$)|\/)/.test(path)
+}
+
 function dockerfile(site: Site): string {
+  const copies = fileDependencies(site.program)
+    .filter(isInContext)
+    .map((path) => `COPY ${JSON.stringify([path, `./${path}`])}\n`)
   return `# The application over ${site.gateway}, on port ${CONTAINER_PORT}, as an ordinary user.
 FROM node:24-slim
 ENV NODE_ENV=production PATH=/app/node_modules/.bin:$PATH
 WORKDIR /app
 COPY package*.json ./
-RUN npm ci --omit=dev
+${copies.join('')}RUN npm ci --omit=dev
 COPY . .
 RUN install -d -m 700 -o node ${SHARED}
 USER node

@@ -28,6 +28,12 @@ export const systemd: ServerDescription = {
   gateways: ['fastcgi', 'scgi', 'http'],
   takes: [],
   runs: ({ program }) => [process.execPath, porticoOf(program), program],
+  warnings: ({ program }) =>
+    /^\/(?:var\/)?tmp\//.test(program)
+      ? [
+          `the service cannot see ${program}, because PrivateTmp gives it a /tmp of its own: move the application to a directory such as /srv`,
+        ]
+      : [],
   configure: (site) => [
     { path: '/etc/systemd/system/portico.socket', text: socketUnit(site) },
     { path: '/etc/systemd/system/portico.service', text: serviceUnit(site) },
@@ -39,6 +45,13 @@ export const systemd: ServerDescription = {
   ],
   check: ['systemd-analyze', 'verify', '/etc/systemd/system/portico.service'],
   quirks: [
+    {
+      versions: 'every version',
+      symptom:
+        'the application cannot write files (EROFS), because of ProtectSystem and ProtectHome',
+      remedy:
+        '`StateDirectory=portico` gives it /var/lib/portico, the variable STATE_DIRECTORY: uploads and databases go there. Its /tmp is private, and is removed with the service',
+    },
     {
       versions: 'every version',
       symptom: 'a socket does not show which protocol it is for',
@@ -116,6 +129,8 @@ Restart=on-failure
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=read-only
+# The application may write to /var/lib/portico, which the variable STATE_DIRECTORY names, and nowhere else.
+StateDirectory=portico
 PrivateTmp=yes
 
 [Install]

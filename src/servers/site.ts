@@ -16,6 +16,8 @@ export interface Site {
   hostname: string
   /** Where the web server listens: `PORT` on every address, IPv4 and IPv6, or `ADDRESS:PORT`. */
   listen: string
+  /** Whether the administrator has named the port: Caddy then gets no certificate by itself. */
+  hasPort?: boolean | undefined
   /** Whether the client gets each part of a response as soon as the application has sent it. */
   streaming: boolean
   /** Idle connections to the application that the web server keeps; 0 opens one per request. */
@@ -101,6 +103,8 @@ export interface ServerDescription {
    * application.
    */
   runs?(site: Site): string[]
+  /** What will not work at this site. */
+  warnings?(site: Site): string[]
   /** The executable, and the packages of Debian and Ubuntu that bring it. */
   program?: string
   packages?: readonly string[]

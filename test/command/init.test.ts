@@ -1,6 +1,14 @@
 /** `portico init`: what it prints, writes and refuses. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it, test } from 'vitest'
@@ -10,6 +18,9 @@ import { descriptions } from '../../src/servers/descriptions.ts'
 const directory = mkdtempSync(join(tmpdir(), 'portico-init-'))
 afterAll(() => rmSync(directory, { recursive: true }))
 
+/** The file of an application that every user can reach. */
+const APP = resolve('examples/hello.mjs')
+
 async function portico(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   let out = ''
   let err = ''
@@ -17,9 +28,15 @@ async function portico(...args: string[]): Promise<{ code: number; out: string; 
   return { code, out, err }
 }
 
+function applicationIn(parent: string, name = 'app.mjs'): string {
+  const file = join(parent, name)
+  writeFileSync(file, 'export default () => []\n')
+  return file
+}
+
 describe('portico init prints complete files for', () => {
   it.each(descriptions.map(({ name }) => name))('%s', async (name) => {
-    const { code, out } = await portico('init', name, 'app.mjs')
+    const { code, out } = await portico('init', name, APP)
     expect(code).toBe(0)
     expect(out).toContain('\n')
     expect(out).not.toMatch(/undefined|\[object|NaN|\n\n\n/)
@@ -57,19 +74,34 @@ describe('portico init puts what it is given into the configuration:', () => {
       ['client_max_body_size 7m;', 'fastcgi_read_timeout 90s;'],
     ],
     [['apache'], ['<VirtualHost *:80>', 'flushpackets=on', 'CGIPassAuth On']],
-    [['apache', '--gateway', 'cgi', '/srv/x.cgi'], ['ScriptAlias "/" "/srv/x.cgi/"']],
-    [['caddy', '--hostname', 'example.org', '--port', '443'], ['example.org {']],
+    [['apache', '--gateway', 'cgi', APP], [`ScriptAlias "/" "${APP}/"`]],
+    [['caddy', '--hostname', 'example.org', '--port', '443'], ['\nexample.org {']],
+    [['caddy', '--hostname', 'example.org'], ['\nexample.org {']],
+    [['caddy', '--hostname', 'example.org', '--tls', '/c.pem,/k.pem'], ['\nexample.org {']],
+    [['caddy', '--hostname', 'example.org', '--port', '80'], ['\nhttp://example.org {']],
+    [['caddy', '--hostname', 'example.org', '--port', '8080'], ['\nhttp://example.org:8080 {']],
+    [['caddy', '--hostname', 'localhost'], ['\nhttp://localhost {']],
+    [['caddy', '--hostname', '127.0.0.1'], ['\nhttp://127.0.0.1 {']],
+    [['caddy', '--hostname', 'nas.local'], ['\nhttp://nas.local {']],
+    [
+      ['caddy', '--hostname', 'localhost', '--port', '127.0.0.1:8655'],
+      ['\nhttp://localhost:8655 {', 'bind 127.0.0.1'],
+    ],
+    [
+      ['caddy', '--hostname', 'localhost', '--port', '8655', '--tls', '/c.pem,/k.pem'],
+      ['\nhttps://localhost:8655 {'],
+    ],
     [['haproxy'], ['set-param REMOTE_USER %[var(txn.user)]']],
     [
-      ['systemd', '/srv/app.mjs'],
+      ['systemd', APP],
       [
-        `ExecStart=${process.execPath} ${resolve('bin/portico.cjs')} serve /srv/app.mjs`,
+        `ExecStart=${process.execPath} ${resolve('bin/portico.cjs')} serve ${APP}`,
         'KillMode=mixed',
       ],
     ],
     [
-      ['cgi', '/srv/app.mjs'],
-      [`#!${process.execPath}\n`, 'import("/srv/app.mjs")'],
+      ['cgi', APP],
+      [`#!${process.execPath}\n`, `import("${APP}")`],
     ],
   ])('%j', async (flags, texts) => {
     const { code, out } = await portico('init', ...flags)
@@ -140,6 +172,44 @@ describe('portico init listens where it should:', () => {
 test('portico init nginx passes REMOTE_USER only with Basic authentication', async () => {
   const { out } = await portico('init', 'nginx')
   expect(out).not.toMatch(/^[^#]*REMOTE_USER/m)
+})
+
+it.each(['nginx', 'systemd', 'docker', 'htaccess'])(
+  'portico init %s ends with exit code 3 if the file of the application does not exist',
+  async (name) => {
+    expect(await portico('init', name, '/none/app.mjs')).toEqual({
+      code: 3,
+      out: '',
+      err: 'portico: init: no such file: /none/app.mjs\n',
+    })
+  },
+)
+
+test('portico init docker copies dependencies of file: before npm ci, and warns of those outside', async () => {
+  const home = mkdtempSync(join(directory, 'image-'))
+  const dependencies = { a: 'file:./lib/a b.tgz', b: '1', portico: 'file:../portico-0.1.0.tgz' }
+  writeFileSync(join(home, 'package.json'), JSON.stringify({ dependencies }))
+  const { code, out, err } = await portico('init', 'docker', applicationIn(home))
+  expect(code).toBe(0)
+  expect(out).toContain(
+    'COPY package*.json ./\nCOPY ["lib/a b.tgz","./lib/a b.tgz"]\nRUN npm ci --omit=dev\n',
+  )
+  expect(err.match(/^# warning: .*$/gm)).toEqual([
+    `# warning: package.json names file:../portico-0.1.0.tgz, which is outside of the build context, so npm ci fails: copy it into ${home}, and run npm install there`,
+  ])
+})
+
+test('portico init systemd gives the application a directory to write to, and warns of one in /tmp', async () => {
+  expect((await portico('init', 'systemd', APP)).out).toContain('\nStateDirectory=portico\n')
+  const home = mkdtempSync('/tmp/portico-private-')
+  try {
+    const { err } = await portico('init', 'systemd', applicationIn(home))
+    expect(err).toContain(
+      `# warning: the service cannot see ${home}/app.mjs, because PrivateTmp gives it a /tmp of its own`,
+    )
+  } finally {
+    rmSync(home, { recursive: true })
+  }
 })
 
 describe('portico init refuses, in one line and with exit code 2,', () => {
@@ -249,7 +319,7 @@ describe('portico init --check', () => {
 })
 
 test('portico init cgi --write makes the script executable', async () => {
-  await portico('init', 'cgi', '/srv/app.mjs', '--write', directory)
+  await portico('init', 'cgi', APP, '--write', directory)
   expect(statSync(join(directory, 'index.cgi')).mode & 0o777).toBe(0o755)
   expect(readFileSync(join(directory, 'package.json'), 'utf8')).toBe('{ "type": "commonjs" }\n')
 })
@@ -265,16 +335,12 @@ test('the command portico prints the same as main() of its module', async () => 
 test('portico init htaccess --write writes the script that the URLs reach, and an npm project keeps its package.json', async () => {
   const outputDirectory = mkdtempSync(join(directory, 'www-'))
   writeFileSync(join(outputDirectory, 'package.json'), '{ "dependencies": {} }\n')
-  expect(
-    await portico('init', 'htaccess', '/srv/app.mjs', '--write', outputDirectory),
-  ).toMatchObject({
+  expect(await portico('init', 'htaccess', APP, '--write', outputDirectory)).toMatchObject({
     code: 0,
     out: `wrote ${outputDirectory}/.htaccess\nwrote ${outputDirectory}/index.cgi\nunchanged ${outputDirectory}/package.json\n`,
   })
   writeFileSync(join(outputDirectory, 'package.json'), '{ "type": "module" }\n')
-  expect(
-    await portico('init', 'htaccess', '/srv/app.mjs', '--write', outputDirectory),
-  ).toMatchObject({
+  expect(await portico('init', 'htaccess', APP, '--write', outputDirectory)).toMatchObject({
     code: 1,
     err: expect.stringContaining(`${outputDirectory}/package.json is there and differs`),
   })
@@ -285,7 +351,7 @@ test('portico init htaccess --write warns that clients could read the applicatio
   const { code, err } = await portico(
     'init',
     'htaccess',
-    join(outputDirectory, 'app.mjs'),
+    applicationIn(outputDirectory),
     '--write',
     outputDirectory,
   )
@@ -295,6 +361,9 @@ test('portico init htaccess --write warns that clients could read the applicatio
 
 describe('portico init warns of what the user of the web server cannot reach:', () => {
   const closed = join(directory, 'closed') // mkdtemp() lets no other user into the one above it.
+  mkdirSync(closed)
+  applicationIn(closed)
+  applicationIn(closed, 'app.cgi')
   it.each([
     [['apache-fcgid', `${closed}/app.mjs`], 'run', `${closed}/app.mjs`],
     [['apache', '--gateway', 'cgi', `${closed}/app.cgi`], 'run', `${closed}/app.cgi`],
@@ -315,20 +384,27 @@ describe('portico init warns of what the user of the web server cannot reach:', 
   })
 
   it('nothing, where it can enter every directory', async () => {
-    expect((await portico('init', 'apache-fcgid', '/srv/app.mjs')).err).not.toContain('warning')
+    const open = mkdtempSync(join(tmpdir(), 'portico-open-'))
+    chmodSync(open, 0o755)
+    try {
+      const { err } = await portico('init', 'apache-fcgid', applicationIn(open))
+      expect(err).not.toContain('warning')
+    } finally {
+      rmSync(open, { recursive: true })
+    }
   })
 })
 
 test('portico init apache --gateway cgi reloads Apache twice, because mod_cgid starts its daemon late', async () => {
-  const { err } = await portico('init', 'apache', '--gateway', 'cgi', '/srv/app.cgi')
+  const { err } = await portico('init', 'apache', '--gateway', 'cgi', APP)
   expect(err.match(/^# then: apachectl graceful$/gm)).toHaveLength(2)
   const { err: fastcgi } = await portico('init', 'apache')
   expect(fastcgi.match(/^# then: apachectl graceful$/gm)).toHaveLength(1)
 })
 
 test('portico init nginx ends with the command that starts the application', async () => {
-  const { err } = await portico('init', 'nginx', 'hello.mjs')
+  const { err } = await portico('init', 'nginx', 'examples/hello.mjs')
   expect(err).toMatch(
-    /\n# then: npx portico serve hello\.mjs --gateway fastcgi --listen unix:\/run\/portico\/app\.sock\n$/,
+    /\n# then: npx portico serve examples\/hello\.mjs --gateway fastcgi --listen unix:\/run\/portico\/app\.sock\n$/,
   )
 })

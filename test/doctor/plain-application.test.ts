@@ -1,6 +1,8 @@
 /** Sites without the application of portico/doctor: a page, and a 404 of the application. */
+import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createServer } from 'node:tls'
 import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { FastCGIHandler } from '../../handlers/fastcgi.ts'
 import { HTTPHandler } from '../../handlers/http.ts'
@@ -90,4 +92,21 @@ it('portico doctor accepts an application that serves HTTP without a web server'
     wrong: [],
     message: `http://127.0.0.1:${port}/ responds with a 200; mount portico/doctor for the full check`,
   })
+})
+
+it('portico doctor names a port that speaks TLS', async () => {
+  const server = createServer({}).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  closers.push(() => server.close())
+  const { port } = server.address() as { port: number }
+  const { code, findings } = await diagnose(`http://127.0.0.1:${port}/a`)
+  expect(findings).toEqual([
+    {
+      level: 'failure',
+      check: 'web server',
+      message: `http://127.0.0.1:${port}/a: the port speaks TLS, not HTTP`,
+      fix: `portico doctor https://127.0.0.1:${port}/a`,
+    },
+  ])
+  expect(code).toBe(1)
 })

@@ -2,14 +2,17 @@
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { main } from '../../src/command/main.ts'
 import { encodeRequest } from '../../src/protocol/scgi.ts'
 import { httpRequest } from '../../src/testing/raw-http-client.ts'
 import { begin, record } from '../protocol/fastcgi-helpers.ts'
 import { startApache } from '../servers/apache.ts'
 import { startNginx } from '../servers/nginx.ts'
 import { installed } from '../servers/process.ts'
+import { temporaryDirectory } from './child.ts'
 
 // Each copy of the modules listens for the exit of this process.
 process.setMaxListeners(0)
@@ -182,3 +185,23 @@ describe.each([
     },
   )
 })
+
+test.each(['FastCGI', 'SCGI', 'HTTP'] as const)(
+  '%s: commands for a control socket leave no line in the log of an application',
+  async (gateway) => {
+    const directory = temporaryDirectory()
+    const path = join(directory.path, 'app.sock')
+    const Handler = await HANDLERS[gateway]()
+    const server = await new Handler({ listen: `unix:${path}` }).run(() => [])
+    closers.push(async () => {
+      await server.close()
+      directory.remove()
+    })
+    for (const command of ['ping', 'status', 'reload', 'stop']) {
+      let err = ''
+      expect(await main([command, path], { out: () => {}, err: (text) => (err += text) })).toBe(1)
+      expect(err).toContain("For an application's own socket: portico ping fastcgi://unix:PATH")
+    }
+    expect(lines).toEqual([])
+  },
+)
