@@ -50,18 +50,21 @@ export async function loadModule(file: string): Promise<Finding[]> {
   child.stderr.on('data', (chunk: Buffer) => {
     if (err.length < MOST) err += chunk.toString('utf8')
   })
-  const isOver = AbortSignal.timeout(TIMEOUT)
+  const over = new AbortController()
+  const timer = setTimeout(() => over.abort(), TIMEOUT)
   const ended = once(child, 'close')
   try {
     const status = await Promise.race([
-      statusOf(socketPath, isOver),
+      statusOf(socketPath, over.signal),
       ended.then(() => 'ended' as const),
-      once(isOver, 'abort').then(() => 'late' as const),
+      once(over.signal, 'abort').then(() => 'late' as const),
     ])
     // What the application has logged follows its response.
     if (status !== 'ended') await stop(child, ended)
     return [findingOf(path, status, err)]
   } finally {
+    clearTimeout(timer)
+    over.abort() // Ends the search for a socket that does not come.
     rmSync(directory, { recursive: true, force: true })
   }
 }
@@ -69,7 +72,8 @@ export async function loadModule(file: string): Promise<Finding[]> {
 function findingOf(path: string, status: number | 'ended' | 'late', err: string): Finding {
   const reason = errorIn(err.replace(/^Serving .*\n/m, ''))
   if (status === 'ended') {
-    return failure('application', `${path} cannot be loaded: ${reason}`, fixOf(err, path))
+    const message = reason.startsWith(path) ? reason : `${path} cannot be loaded: ${reason}`
+    return failure('application', message, fixOf(err, path))
   }
   if (status === 'late') {
     const message = `${path} has no response to a GET of / within ${TIMEOUT / 1000} s`

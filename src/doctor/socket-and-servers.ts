@@ -1,11 +1,12 @@
 /** Looks at the address of an application, and at the web servers that should pass requests there. */
-import { basename } from 'node:path'
+import { dirname } from 'node:path'
 import type { Gateway } from '../gateways.ts'
 import { type Address, formatAddress } from './address.ts'
 import { examineView } from './backend.ts'
 import type { Backend } from './configurations/setup.ts'
 import { type Finding, ok, warning } from './finding.ts'
 import type { Front } from './front.ts'
+import { listenerAt } from './processes.ts'
 import { examineSocket } from './socket.ts'
 
 /** @param given the web server's user, if the caller has named it */
@@ -52,11 +53,9 @@ function isSame(one: Address | undefined, other: Address): boolean {
   return one.port === other.port && (one.host === other.host || bothHere)
 }
 
-/** Addresses that differ in their directory, their name or their port only. */
+/** Addresses that differ in their name or their port only, if no other application has them. */
 function isNear({ address }: Backend, { path, host }: Address): boolean {
-  if (address === undefined) return false
+  if (address === undefined || listenerAt(address) !== undefined) return false
   if (path === undefined) return address.path === undefined && address.host === host
-  if (address.path === undefined) return false
-  const directory = path.slice(0, path.lastIndexOf('/'))
-  return basename(address.path) === basename(path) || address.path.startsWith(`${directory}/`)
+  return address.path !== undefined && dirname(address.path) === dirname(path)
 }

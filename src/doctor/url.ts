@@ -100,10 +100,13 @@ async function examineFront(front: Front | undefined, { host }: URL): Promise<Fi
     const message = `${front.file} has nothing for ${host}, and the doctor cannot see which process serves it`
     return [warning('configuration', message, `sudo npx portico doctor http://${host}/ # as root`)]
   }
+  const backends = await examineBackends(front)
+  // Another directive takes the place of the wrong one, with lines of its own.
+  const isWrong = backends.some((each) => each.check === 'protocol' && explains(each))
   return [
     ok('configuration', `${front.file} configures ${front.name}`),
-    ...front.setup.findings,
-    ...(await examineBackends(front)),
+    ...(isWrong ? [] : front.setup.findings),
+    ...backends,
     ...front.setup.scripts.flatMap((file) =>
       examineScript(file, front.user, front).filter(({ level }) => level === 'failure'),
     ),
@@ -124,7 +127,7 @@ function keepsAway(finding: Finding): boolean {
 
 const MISLEADS = new Set(['SCRIPT_NAME', 'mount'])
 
-const KEEPS = new Set(['configuration', 'try_files', 'PATH_INFO'])
+const KEEPS = new Set(['configuration', 'parameters', 'try_files', 'PATH_INFO'])
 
 /** Whether a finding is a reason why no request can reach the application. */
 function explains({ level, check, message }: Finding): boolean {

@@ -115,7 +115,7 @@ const stagings: readonly Staging[] = [
     site: (port, { fastcgi }) =>
       server(
         port,
-        `${parameters('scgi_param')} scgi_param SCRIPT_NAME ""; scgi_param PATH_INFO $uri; scgi_pass unix:${fastcgi};`,
+        `${parameters('scgi_param')} scgi_param SCRIPT_NAME ""; scgi_pass unix:${fastcgi};`,
       ),
     level: 'failure',
     check: 'protocol',
