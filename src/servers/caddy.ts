@@ -22,7 +22,7 @@ export const caddy: ServerDescription = {
   configure: (site) => [
     {
       path: '/etc/caddy/Caddyfile',
-      text: `# One application behind Caddy. With a host name Caddy gets a certificate by itself.\n${address(site)} {\n${body([site], bind(site))}\n}\n`,
+      text: `# One application behind Caddy. With a public host name and no port Caddy gets a certificate by itself.\n${address(site)} {\n${body([site], bind(site))}\n}\n`,
     },
   ],
   activate: (site) => [
