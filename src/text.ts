@@ -27,12 +27,14 @@ export function escapeControl(text: string): string {
 /**
  * `text` as one entry of a log: control characters are escaped, every line after the first is
  * indented, and a newline follows. So text that a client sends cannot look like a separate entry.
+ * All lines move together, because a caret may point at the line above it.
  */
 export function asLogEntry(text: string): string {
   let end = text.length
   // The expression /\n+$/ would take quadratic time, and a client may have sent the text.
   while (text[end - 1] === '\n') end -= 1
-  return `${escapeControl(text.slice(0, end)).replaceAll(/\n(?! )/g, '\n  ')}\n`
+  const shown = escapeControl(text.slice(0, end))
+  return `${/\n(?! )/.test(shown) ? shown.replaceAll('\n', '\n  ') : shown}\n`
 }
 
 /** Inspects a value, such as an error with its stack. Never throws. */

@@ -19,6 +19,8 @@ describe('asLogEntry()', () => {
     ['a\r\n\n', 'a\\x0d\n'],
     ['a\r\nb', 'a\\x0d\n  b\n'],
     ['a\n\tb', 'a\n  \tb\n'],
+    ['a.js:1\nx = = 5\n    ^\n\nSyntaxError', 'a.js:1\n  x = = 5\n      ^\n  \n  SyntaxError\n'],
+    ["Error: x {\n  code: 'E'\n}", "Error: x {\n    code: 'E'\n  }\n"],
   ])('makes of %j the entry %j', (text, expected) => {
     expect(asLogEntry(text)).toBe(expected)
   })

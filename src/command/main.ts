@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { ConfigurationError } from '../errors.ts'
+import { writeLog } from '../log.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry, show } from '../text.ts'
 import { COMMAND_NAMES, commandOf, type Output } from './commands.ts'
@@ -17,8 +18,7 @@ function streams(): Output {
     if (!error || hasFailed) return
     hasFailed = true
     // After EPIPE no message, as for programs that SIGPIPE ends: `portico init nginx | head`.
-    if (error.code !== 'EPIPE')
-      process.stderr.write(`portico: stdout cannot be written (${error.code})\n`)
+    if (error.code !== 'EPIPE') writeLog(`portico: stdout cannot be written (${error.code})\n`)
     process.once('exit', () => (process.exitCode ||= EXIT.failed))
   }
   return {
@@ -27,7 +27,7 @@ function streams(): Output {
       stdout ??= process.stdout.on('error', () => {})
       if (text !== '') stdout.write(text, written)
     },
-    err: (text) => void process.stderr.write(text),
+    err: writeLog,
   }
 }
 

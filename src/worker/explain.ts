@@ -1,9 +1,11 @@
 /** Describes why an application does not load. */
 import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
 import { ConfigurationError } from '../errors.ts'
+import { withoutLoader } from './with-source.ts'
 
 /** Milliseconds for another process to find the line of a syntax error. */
 const SEARCH_TIME = 5_000
@@ -15,12 +17,12 @@ const SEARCH_TIME = 5_000
  */
 export function explain(error: unknown, file: string): string {
   if (error instanceof ConfigurationError) return error.message
-  const line = needsTsx(error) ?? whyUnreadable(error, file)
+  const line = needsTsx(error) ?? whyUnreadable(error, file) ?? whyNotInstalled(error)
   if (line !== undefined) return line
   if (error instanceof SyntaxError && !/^(?:file:|\/|[A-Z]:\\)/.test(error.stack ?? '')) {
-    return whereSyntaxFails(file) ?? inspect(error)
+    return whereSyntaxFails(file) ?? withoutLoader(inspect(error))
   }
-  return inspect(error)
+  return withoutLoader(inspect(error))
 }
 
 /** Why the file itself cannot be imported: it is gone, or this user may not read it. */
@@ -30,6 +32,45 @@ function whyUnreadable(error: unknown, file: string): string | undefined {
     return `${file} does not exist, or ${thisUser()} may not enter its directory`
   }
   return code === 'EACCES' && path === file ? `${file}: ${thisUser()} may not read it` : undefined
+}
+
+/** Which package is missing, and where it is imported. */
+function whyNotInstalled(error: unknown): string | undefined {
+  const {
+    code,
+    message = '',
+    requireStack,
+  } = (error ?? {}) as Partial<NodeJS.ErrnoException> & {
+    readonly requireStack?: readonly string[]
+  }
+  const [, name, importer = requireStack?.[0]] =
+    code === 'ERR_MODULE_NOT_FOUND'
+      ? (/^Cannot find package '([^']+)' imported from (.+)$/m.exec(message) ?? [])
+      : code === 'MODULE_NOT_FOUND'
+        ? (/^Cannot find module '([^']+)'/.exec(message) ?? [])
+        : []
+  const [installed] = /^(?:@[\w.-]+\/)?[\w-][\w.-]*/.exec(name ?? '') ?? []
+  if (installed === undefined || importer === undefined) return undefined
+  const where = `${importer}${lineWith(importer, name!)}`
+  return `${where} imports the package '${installed}', which is not installed: npm install ${installed}`
+}
+
+/** ':12' for the first line of a file that has `name` in quotes; empty if none has. */
+function lineWith(file: string, name: string): string {
+  try {
+    const lines = readFileSync(file, 'utf8').split('\n')
+    const index = lines.findIndex((line) => quotes(line, name))
+    return index < 0 ? '' : `:${index + 1}`
+  } catch {
+    return ''
+  }
+}
+
+/** Whether a line has `name`, or a path below it, in quotes. */
+function quotes(line: string, name: string): boolean {
+  return ['"', "'", '`'].some((mark) =>
+    [mark, '/'].some((end) => line.includes(`${mark}${name}${end}`)),
+  )
 }
 
 function thisUser(): string {

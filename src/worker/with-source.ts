@@ -5,16 +5,24 @@ import { fileURLToPath } from 'node:url'
 /** Lines of the source above and below the one that failed. */
 const LINES_AROUND = 3
 
-/** A frame of Node's loader, or of what calls it here, which says nothing about the application. */
+/**
+ * A frame of Node's loader, or of what calls it here, which says nothing about the application. The
+ * brace after the last frame begins the properties of the error.
+ */
 const LOADERS_FRAME =
-  /^ +at .*(?:\(|\s)(?:node:internal\/.*|(?:file:\/\/)?\/.*\/src\/(?:development\/child\.cjs|(?:application|chunks)\/load-hosted\.js):.*)\n?/gm
+  /\n +at .*(?:\(|\s)(?:node:internal\/.*?|(?:file:\/\/)?\/.*\/src\/(?:development\/child\.cjs|(?:application|chunks)\/load-hosted\.js):.*?)( \{)?(?=\n|$)/g
+
+/** The text of an error without the frames of loading. */
+export function withoutLoader(stack: string): string {
+  return stack.replaceAll(LOADERS_FRAME, '$1')
+}
 
 /**
  * `stack`, the text of an error, followed by the lines of the source that the first frame outside
  * of packages names. An error that shows its lines already, such as a SyntaxError, stays as it is.
  */
 export function withSource(stack: string): string {
-  const text = stack.replaceAll(LOADERS_FRAME, '')
+  const text = withoutLoader(stack)
   if (/^.+:\d+\n.*\n *\^/m.test(text)) return text
   for (const [, url, digits] of text.matchAll(
     /^ +at .*?((?:file:\/\/)?\/[^()\n]+?):(\d+):\d+\)?$/gm,

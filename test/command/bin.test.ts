@@ -45,6 +45,12 @@ test('A command whose reader has ended exits with code 1 and prints nothing', as
   expect(running.output).toBe('')
 })
 
+test('A message to a reader that has ended leaves the exit code', async () => {
+  const running = portico(['serv'], { cwd })
+  running.child.stderr!.destroy()
+  expect(await running.ended).toBe(2)
+})
+
 test.each([
   [['serve', 'nope.js'], 3, 'portico: no such file: nope.js\n'],
   [['nope.js'], 3, 'portico: no such file: nope.js\n'],

@@ -18,11 +18,23 @@ describe('The exit code is', () => {
     ['of an application that throws', "throw new Error('no database')", 'no database'],
     ['with a syntax error', 'export default (\n', 'SyntaxError'],
     ['that exports nothing', '', 'exports no application'],
+    [
+      'without a package',
+      "\nimport 'no-such/file.js'",
+      "/app.mjs:2 imports the package 'no-such', which is not installed: npm install no-such\n",
+    ],
+    [
+      'without a package that it requires',
+      "import { createRequire } from 'node:module'\ncreateRequire(import.meta.url)('@no/such/file')",
+      "/app.mjs:2 imports the package '@no/such', which is not installed: npm install @no/such\n",
+    ],
+    ['without a file', "import './missing.mjs'", "app.mjs {\n    code: 'ERR_MODULE_NOT_FOUND'"],
   ])('3 after the start %s, and the reason is logged once', async (_, source, reason) => {
     const { ended } = here.serve([], { source })
     const { code, output } = await ended
     expect(code).toBe(3)
     expect(output.split(reason)).toHaveLength(2)
+    expect(output).not.toContain('node:internal')
     expect(output).toContain('The application does not start')
   })
 
