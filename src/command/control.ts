@@ -1,5 +1,6 @@
 /** `portico status`, `reload` and `stop`: they talk to the control socket of a master. */
 import type { Call, Command } from './commands.ts'
+import { controlPath } from './control-path.ts'
 import type { FlagTable } from './flags.ts'
 
 const JSON_FLAG: FlagTable = {
@@ -10,13 +11,18 @@ type Name = 'reload' | 'status' | 'stop'
 
 function controlCommand(name: Name, notes: readonly string[]): Command {
   return {
-    operands: 'PATH',
-    count: [1, 1],
+    operands: '[PATH]',
+    count: [0, 1],
     flags: JSON_FLAG,
-    notes: ['PATH is the socket of: portico serve FILE --control PATH', ...notes],
-    async run({ operands: [path = ''], values, out, err }: Call) {
+    notes: [
+      'PATH is the socket of: portico serve FILE --control PATH',
+      'Default: PORTICO_CONTROL, or control of portico.config.js here.',
+      ...notes,
+    ],
+    async run({ operands: [given], values, out, err }: Call) {
+      const path = await controlPath(name, given)
       const client = (await import('../master/client.ts'))[name]
-      return client(path.replace(/^unix:/, ''), {
+      return client(path, {
         json: values['json'] === true,
         out: (line) => out(`${line}\n`),
         err: (line) => err(`${line}\n`),

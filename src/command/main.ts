@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { ConfigurationError } from '../errors.ts'
 import { writeLog } from '../log.ts'
+import { inFlags } from '../master/in-flags.ts'
 import { suggestion } from '../options/names.ts'
 import { asLogEntry, show } from '../text.ts'
 import { COMMAND_NAMES, commandOf, type Output } from './commands.ts'
@@ -50,7 +51,7 @@ export async function main(args: readonly string[], output: Output = streams()):
 }
 
 function textOf(error: unknown): string {
-  if (error instanceof ConfigurationError) return error.message
+  if (error instanceof ConfigurationError) return inFlags(error.message)
   if (!isOfSystem(error)) return show(error)
   return error.syscall === 'uv_cwd'
     ? 'the working directory no longer exists. Change to another one: cd /'

@@ -10,6 +10,7 @@ import {
 import { encodePairs } from '../protocol/fastcgi-pairs.ts'
 import { quote } from '../text.ts'
 import type { Command } from './commands.ts'
+import { controlPath } from './control-path.ts'
 import { EXIT } from './exit-codes.ts'
 import { parseTarget, type SocketAddress, type RequestedTarget } from './request/target.ts'
 import { whyUnreachable } from './unreachable.ts'
@@ -19,8 +20,8 @@ import { UsageError } from './usage-error.ts'
 const DEFAULT_TIMEOUT = 5_000
 
 export const command: Command = {
-  operands: 'TARGET',
-  count: [1, 1],
+  operands: '[TARGET]',
+  count: [0, 1],
   flags: {
     json: { kind: 'switch', help: 'print one JSON object' },
     timeout: {
@@ -36,9 +37,10 @@ export const command: Command = {
     'of them: fastcgi://unix:PATH, fastcgi://HOST:PORT, scgi://…, http://HOST:PORT.',
     'No application code runs, except for http://HOST:PORT/path, which must respond',
     'with 2xx or 3xx.',
+    'Default: PORTICO_CONTROL, or control of portico.config.js here.',
     'Exit code 0 if the server responds, 1 if not: for health checks.',
   ],
-  async run({ operands: [given = ''], values, out, err }) {
+  async run({ operands: [given], values, out, err }) {
     const json = values['json'] === true
     const timeout = (values['timeout'] as number | undefined) ?? DEFAULT_TIMEOUT
     const output = {
@@ -46,9 +48,10 @@ export const command: Command = {
       out: (line: string) => out(`${line}\n`),
       err: (line: string) => err(`${line}\n`),
     }
-    if (!/^[a-z]+:\/\//i.test(given)) {
+    if (given === undefined || !/^[a-z]+:\/\//i.test(given)) {
+      const path = await controlPath('ping', given)
       const { ping } = await import('../master/client.ts')
-      return ping(given.replace(/^unix:/, ''), { ...output, timeout })
+      return ping(path, { ...output, timeout })
     }
     const target = parseTarget(given)
     if (!('address' in target)) {

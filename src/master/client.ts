@@ -74,9 +74,14 @@ async function execute(
     // A master that has ended takes no further connection.
     const isMaster = lines > 0 || !(await closesSilently(path))
     const ended = `The master at ${path} ended before the command did`
-    const other = `${path} is not a control socket: what listens there has closed the connection without a response. ${NOT_CONTROL}`
-    return { code: 1, error: isMaster ? ended : other }
+    const silent = 'what listens there has closed the connection without a response'
+    return { code: 1, error: isMaster ? ended : notControl(path, silent, 'fastcgi') }
   } catch (error) {
+    if (error instanceof NotControl) {
+      const isHttp = error.message.startsWith('HTTP/')
+      const why = `what listens there speaks ${isHttp ? 'HTTP' : 'another protocol'}`
+      return { code: 1, error: notControl(path, why, isHttp ? 'http' : 'fastcgi') }
+    }
     return { code: 1, error: whyNot(error as NodeJS.ErrnoException, path) }
   }
 }
@@ -90,14 +95,12 @@ async function exchange(
 ): Promise<Result | number> {
   const socket = connect(resolve(path.replace(/^unix:/, '')))
   if (timeout > 0) {
-    const error = new Error(`it has not responded for ${timeout / 1000} s. ${NOT_CONTROL}`)
+    const error = new Error(`it has not responded for ${timeout / 1000} s`)
     socket.setTimeout(timeout, () => socket.destroy(error))
   }
   let steps = 0
   try {
-    // A master reads one line. As much as a FastCGI header, so that an application's own server
-    // recognises it at once.
-    socket.write(`${command}\n`.padEnd(8, '\n'))
+    socket.write(command.padEnd(PADDED) + '\r\n\r\n')
     for await (const line of linesOf(socket)) {
       if ('result' in line) return line.result
       onStep(line.step)
@@ -108,6 +111,12 @@ async function exchange(
     socket.destroy()
   }
 }
+
+/**
+ * A master ignores the spaces. For FastCGI this is a whole header with a wrong version, for HTTP a
+ * malformed request, for SCGI no netstring: servers of these do not wait for more, but close.
+ */
+const PADDED = 16
 
 async function closesSilently(path: string): Promise<boolean> {
   try {
@@ -127,14 +136,19 @@ async function* linesOf(socket: Socket): AsyncGenerator<Line> {
   }
 }
 
-/** A common mistake. */
-const NOT_CONTROL = "For an application's own socket: portico ping fastcgi://unix:PATH"
+/** A common mistake: the path is the socket of the application. */
+function notControl(path: string, why: string, gateway: 'fastcgi' | 'http'): string {
+  return `${path} is not a control socket: ${why}. For an application's own socket: portico ping ${gateway}://unix:PATH`
+}
+
+/** A line that no master has sent. */
+class NotControl extends Error {}
 
 function parse(line: string): Line {
   try {
     return JSON.parse(line) as Line
   } catch {
-    throw new Error(`it is not a control socket. ${NOT_CONTROL}`)
+    throw new NotControl(line)
   }
 }
 

@@ -9,6 +9,7 @@ import { logEntry } from '../log.ts'
 import { OPTIONS } from '../options/table.ts'
 import { bindAll, type BoundSocket } from './bind.ts'
 import { ControlServer, type Command, type Result } from './control.ts'
+import { inFlags } from './in-flags.ts'
 import { identityOf, ownedBy, type Identity } from './identity.ts'
 import type { WorkerSettings } from './messages.ts'
 import { Pool } from './pool.ts'
@@ -53,7 +54,7 @@ export async function serve(settings: ServeSettings): Promise<number> {
     return await new Master(settings, identityOf(settings.user, settings.group)).run()
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error
-    logEntry(error.message, 'error')
+    logEntry(inFlags(error.message), 'error')
     return EXIT_ERROR
   } finally {
     setTimeout(() => process.exit(), LAST_LINES_TIME).unref()

@@ -11,6 +11,7 @@ const HELLO = `(environ, startResponse) => {
 
 const directory = project({
   'app.ts': `const app: unknown = ${HELLO}\nexport default app\n`,
+  'app.mjs': `export default ${HELLO}`,
   'package.json': '{}',
   'empty/readme.txt': '',
   'with space.mjs': '',
@@ -78,6 +79,17 @@ test.each([
   [['serve', '--wrokers', '2'], 2, "portico: unknown flag --wrokers. Did you mean '--workers'?\n"],
   [['serve', '--listen', 'x'], 2, /^portico: --listen: "x" .*\n$/],
   [
+    ['status'],
+    2,
+    'portico: status needs PATH, the socket of --control: neither PORTICO_CONTROL nor a ' +
+      'portico.config.js here names it. See portico status --help\n',
+  ],
+  [
+    ['serve', 'app.mjs', '--no-dev', '--listen', 'fastcgi://*:9000'],
+    1,
+    /^--listen: '\*' is every address .* or name its clients: --allow ADDRESS,\.\.\.\n$/,
+  ],
+  [
     ['ping', '/nope/control.sock'],
     1,
     /^The control socket \/nope\/control\.sock does not exist.*\n$/,
@@ -106,7 +118,7 @@ function completed(...words: readonly string[]): Promise<string[]> {
 describe('bash completes', () => {
   it.each([
     ['commands', ['portico', 're'], ['reload', 'request']],
-    ['files of an application', ['portico', 'app'], ['app.ts']],
+    ['files of an application', ['portico', 'app'], ['app.mjs', 'app.ts']],
     ['flags', ['portico', 'serve', '--soc'], ['--socket-group', '--socket-mode', '--socket-owner']],
     ['values', ['portico', 'serve', '--gateway', 'f'], ['fastcgi']],
     ['values after =', ['portico', 'serve', '--gateway', '=', 'f'], ['fastcgi']],

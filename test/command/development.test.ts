@@ -206,8 +206,9 @@ describe('In development', () => {
     const third = start(['--listen', `:${port}`], { cwd: path })
     expect(await third.ended).toBe(1)
     expect(third.output).toMatch(
-      /^portico: listen: ':\d+': in use by another process \(EADDRINUSE\).*\n$/,
+      /^portico: --listen: ':\d+': in use by another process \(EADDRINUSE\)\. .* another port: --listen :\d+\n$/,
     )
+    expect(third.output).toContain(`: --listen :${port + 1}\n`)
   })
 
   it('serves over several gateways at once', async () => {

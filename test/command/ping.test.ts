@@ -47,6 +47,20 @@ test.each(['fastcgi', 'http', 'scgi'])(
   },
 )
 
+test.each([
+  ['http', 'what listens there speaks HTTP', 'http'],
+  ['fastcgi', 'what listens there has closed the connection without a response', 'fastcgi'],
+  ['scgi', 'what listens there has closed the connection without a response', 'fastcgi'],
+])('The socket of an application over %s is not a control socket', async (gateway, why, scheme) => {
+  const { socket } = await ready(gateway)
+  for (const command of ['ping', 'status', 'reload']) {
+    expect(await portico(command, `unix:${socket}`)).toEqual({
+      code: 1,
+      output: `${socket} is not a control socket: ${why}. For an application's own socket: portico ping ${scheme}://unix:PATH\n`,
+    })
+  }
+})
+
 test('ping of an HTTP path asks the application, which must respond with 2xx or 3xx', async () => {
   const server = await ready('http')
   const target = `http://unix:${server.socket}:`
@@ -64,9 +78,6 @@ test('ping of a server that speaks another protocol, and of what is not a server
     code: 1,
     output: `${target} does not speak FastCGI\n`,
   })
-  const { code, output } = await portico('ping', server.socket)
-  expect(output).toMatch(/^The control socket .*portico ping fastcgi:\/\/unix:PATH\n$/)
-  expect(code).toBe(1)
   expect(await portico('ping', 'ftp://example.com')).toMatchObject({ code: 2 })
 })
 

@@ -73,7 +73,9 @@ test('serve without FILE takes its settings from portico.config.js, WEB_CONCURRE
   }
   expect((statSync(join(path, 'fcgi.sock')).mode & 0o777).toString(8)).toBe('666')
 
-  const status = portico(['status', 'run/control.sock', '--json'], { cwd: path })
+  // Both take the path from the configuration.
+  const status = portico(['status', '--json'], { cwd: path })
+  expect(await portico(['ping'], { cwd: path }).ended).toBe(0)
   await status.ended
   const { pid: master, processes } = JSON.parse(status.output) as Status
   const workers = processes.map(({ pid }) => pid)

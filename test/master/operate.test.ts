@@ -72,7 +72,10 @@ describe('The exit code is', () => {
     const file = join(here.path, 'app.mjs')
     writeFileSync(file, 'export default () => []')
     const { code, output } = await portico('serve', file, '--listen', `127.0.0.1:${port}`)
-    expect(output).toContain(`listen: '127.0.0.1:${port}': in use by another process`)
+    expect(output).toBe(
+      `--listen: '127.0.0.1:${port}': in use by another process (EADDRINUSE). ` +
+        `Stop that process, or choose another port: --listen 127.0.0.1:${port + 1}\n`,
+    )
     expect(code).toBe(1)
     other.close()
   })
@@ -110,7 +113,7 @@ describe('The exit code is', () => {
     expect(await portico('serve', file, ...flags)).toEqual({
       code: 1,
       output:
-        `metrics: '${metrics}' and '${listen}' of --listen are the same port. ` +
+        `--metrics: '${metrics}' and '${listen}' of --listen are the same port. ` +
         'Give the metrics a port of their own\n',
     })
   })
@@ -132,7 +135,7 @@ describe('The exit code is', () => {
     const args = ['serve', server.file, '--listen', ':0', '--control', server.control]
     const { code, output } = await portico(...args)
     expect(output).toBe(
-      `control: '${server.control}' is in use by another process. Stop that process, or choose another path\n`,
+      `--control: '${server.control}' is in use by another process. Stop that process, or choose another path\n`,
     )
     expect(code).toBe(1)
   })
@@ -142,13 +145,13 @@ describe('The exit code is', () => {
       'below a file',
       ['app.mjs', 'c.sock'],
       1,
-      /^control: '.*app\.mjs' is not a directory\. Choose/,
+      /^--control: '.*app\.mjs' is not a directory\. Choose/,
     ],
     [
       'in /proc',
       ['/proc/portico/c.sock'],
       1,
-      /^control: the directory '\/proc\/portico' cannot be/,
+      /^--control: the directory '\/proc\/portico' cannot be/,
     ],
     [
       'too long',

@@ -90,7 +90,7 @@ describe.skipIf(process.getuid?.() !== 0)('Started by root,', () => {
     const as = ['--reuid', 'www-data', '--regid', 'www-data', '--clear-groups']
     const { code, output } = await start('setpriv', [...as, ...command]).ended
     expect(output).toBe(
-      'user: only root can change the user of the workers. Start Portico as that user instead\n',
+      '--user: only root can change the user of the workers. Start Portico as that user instead\n',
     )
     expect(code).toBe(1)
   })
