@@ -660,7 +660,7 @@ describe('An error', () => {
       throw new Error('no\nGET /admin: PORTICO_TIMEOUT: forged')
     })
     expect(errors).toMatch(
-      /^(?:GET \/: )?Error: no\n  GET \/admin: PORTICO_TIMEOUT: forged\n {4}at /,
+      /^(?:GET \/: )?Error: no\n  GET \/admin: PORTICO_TIMEOUT: forged\n {6}at /,
     )
   })
 
