@@ -60,7 +60,7 @@ function examineServers(fronts: readonly Front[]): Finding[] {
       ),
     ]
   }
-  // Beside a web server that runs, the others are not meant.
+  // If a web server runs, the user does not mean the others.
   const running = able.filter((front) => front.process !== undefined)
   const meant = running.length > 0 ? running : able
   const runs = meant.some(({ setup }) => setup?.runsScripts === true)

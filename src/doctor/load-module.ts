@@ -13,7 +13,7 @@ import { errorIn, fixOf } from './stack.ts'
 /** How long the start and the response may take together, in ms. */
 const TIMEOUT = 10_000
 
-/** How often the socket is looked for, in ms. */
+/** How often the doctor looks for the socket, in ms. */
 const POLL = 20
 
 /** How long the process may take to end after SIGTERM, in ms. */

@@ -51,7 +51,7 @@ export const docker: ServerDescription = {
       versions: 'every version',
       symptom: '`npm ci` does not find a dependency of `file:` in package.json',
       remedy:
-        'the Dockerfile copies those below the directory of the application first; copy others into it',
+        'the Dockerfile first copies those below the directory of the application; copy any other into that directory',
     },
     {
       versions: 'every version',
