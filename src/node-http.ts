@@ -9,6 +9,7 @@ import type * as http from 'node:http'
 export const {
   createServer,
   IncomingMessage,
+  request,
   Server,
   ServerResponse,
   STATUS_CODES,
