@@ -69,7 +69,10 @@ export const command: Command = {
 type Server = Extract<RequestedTarget, { address: SocketAddress }>
 
 /** Resolves to what is wrong, after the name of the target; null if it responds. */
-function probe({ kind, address, host, path }: Server, timeout: number): Promise<string | null> {
+export function probe(
+  { kind, address, host, path }: Server,
+  timeout: number,
+): Promise<string | null> {
   return new Promise((resolve) => {
     const socket = connect(address as { port: number })
     const done = (error: string | null): void => {

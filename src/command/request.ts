@@ -10,6 +10,7 @@ import { exchangeOf } from './request/exchange-of.ts'
 import { CURL_EXIT, TransferError } from './request/exit-codes.ts'
 import { REQUEST_FLAGS } from './request/flags.ts'
 import { loadApplication } from './request/in-process.ts'
+import { namingProtocol } from './request/other-protocol.ts'
 import { BodyOutput } from './request/output.ts'
 import { parseTarget, type RequestedTarget } from './request/target.ts'
 import { transfer, type Transfer } from './request/transfer.ts'
@@ -46,8 +47,9 @@ async function run(call: Call): Promise<number> {
     if (values['all'] === true) return await compare(call, target, request, stdout)
     const host = request.headers?.find(([name]) => name.toLowerCase() === 'host')?.[1]
     const chosen = await exchangeOf(target, values, host ?? 'localhost')
+    const exchange = namingProtocol(chosen.exchange, target)
     const output = new BodyOutput(values['output'] as string | undefined, stdout)
-    const exit = await carryOut({ ...chosen, values, output, err }, request, call)
+    const exit = await carryOut({ ...chosen, exchange, values, output, err }, request, call)
     // Timers and connections of the application would keep the process alive.
     if (target.kind === 'app') process.exit(exit)
     return exit
@@ -100,7 +102,8 @@ async function compare(
   const { comparisonText } = await import('../comparison/text.ts')
   const application = await loadApplication(target.file, call.values)
   const passed = await throughAllGateways(target.file, request, { application })
-  const { text, same } = comparisonText(passed, stdout.isTTY)
+  const isVerbose = call.values['verbose'] === true
+  const { text, same } = comparisonText(passed, { isTerminal: stdout.isTTY, isVerbose })
   call.out(text)
   await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   return process.exit(same ? CURL_EXIT.done : CURL_EXIT.differs)

@@ -7,10 +7,13 @@ import { compareGateways, type ComparedRow } from './differences.ts'
 /** Characters of a body or another long value. */
 const SHOWN = 200
 
-/** @returns the text, and whether the responses are the same. */
+/**
+ * @param isVerbose whether to show the keys of the environ that are the same, too.
+ * @returns the text, and whether the responses are the same.
+ */
 export function comparisonText(
   passed: readonly Passed[],
-  isTerminal: boolean,
+  { isTerminal, isVerbose }: { readonly isTerminal: boolean; readonly isVerbose: boolean },
 ): { text: string; same: boolean } {
   const { gateways, responses, environs } = compareGateways(passed)
   const coloured = isTerminal && !process.env['NO_COLOR']
@@ -24,18 +27,29 @@ export function comparisonText(
     ]
   }
   const same = responses.every(({ differs }) => !differs)
-  const different = environs.filter(({ differs }) => differs).length
+  const different = environs.filter(({ differs }) => differs)
   const times = passed.map((one) => `${one.gateway} ${one.milliseconds.toFixed(1)} ms`)
   const lines = [
-    same ? 'Response: the same through all gateways' : 'Response: not the same',
+    same
+      ? 'Response: the same through all gateways'
+      : `Response: ${isSameButName(gateways, responses) ? 'the same, except for the name of the gateway in it' : 'not the same'}`,
     ...responses.flatMap(row),
     '',
-    `Environ: ${different} of ${environs.length} keys differ (*)`,
-    ...environs.flatMap(row),
+    `Environ: ${different.length} of ${environs.length} keys differ (*)${isVerbose ? '' : '; -v shows all'}`,
+    ...(isVerbose ? environs : different).flatMap(row),
     '',
     times.join(', '),
   ]
   return { text: `${lines.join('\n')}\n`, same }
+}
+
+/** Whether the application shows where it runs, as `environ['portico.gateway']`, and nothing else differs. */
+function isSameButName(gateways: readonly string[], responses: readonly ComparedRow[]): boolean {
+  return responses.every(({ name, values }) => {
+    if (name === 'content-length') return true
+    const neutral = values.map((value, at) => value?.replaceAll(gateways[at]!, ''))
+    return neutral.every((value) => value === neutral[0])
+  })
 }
 
 function shown(value: string | undefined): string {

@@ -496,22 +496,42 @@ run((environ, startResponse) => {
     }
   })
 
+  it.each([
+    ['fastcgi', 'scgi', 8, /\(8\) The server speaks FastCGI: use fastcgi:\/\/ instead of scgi:/],
+    ['fastcgi', 'http', 8, /\(8\) The server speaks FastCGI: use fastcgi:\/\/ instead of http:/],
+    ['scgi', 'fastcgi', 52, /\(52\) The response is empty/],
+  ])(
+    'A server of %s that is asked over %s ends with the reason',
+    async (server, scheme, code, stderr) => {
+      const ran = await run([at[server]!.replace(/^\w+/, scheme) + '/'])
+      expect(ran.stderr).toMatch(stderr)
+      expect(ran.code).toBe(code)
+    },
+  )
+
   it('--all compares the response and the environ through all gateways', async () => {
     const { code, stdout } = await run(['--all', `${FILE}/echo?x`, '-d', 'hello'])
     expect(stdout).toContain('Response: the same through all gateways\n  status: 200 OK\n')
     expect(stdout).toContain(`  body: POST |/echo?x ${FORM} hello\\n\n`)
     expect(stdout).toContain('* portico.gateway\n    http     http\n    cgi      cgi\n')
-    expect(stdout).toMatch(/^ {2}PATH_INFO: \/echo$/m)
+    expect(stdout).toMatch(/^Environ: \d+ of \d+ keys differ \(\*\); -v shows all$/m)
+    expect(stdout).not.toContain('PATH_INFO')
     expect(code).toBe(0)
+    const all = await run(['--all', '-v', `${FILE}/echo?x`])
+    expect(all.stdout).toMatch(/^ {2}PATH_INFO: \/echo$/m)
+    expect(all.stdout).toMatch(/^\* portico\.gateway$/m)
     writeFileSync(
       join(directory, 'differs.mjs'),
       `export default (environ, startResponse) => {
   startResponse('200 OK', [['Content-Type', 'text/plain']])
-  return [environ['portico.gateway']]
+  return [environ['portico.gateway'] + (environ.PATH_INFO === '/pid' ? process.pid : '')]
 }\n`,
     )
+    expect((await run(['--all', './differs.mjs/pid'])).stdout).toContain('Response: not the same\n')
     const differs = await run(['--all', './differs.mjs'])
-    expect(differs.stdout).toContain('Response: not the same\n')
+    expect(differs.stdout).toContain(
+      'Response: the same, except for the name of the gateway in it\n',
+    )
     expect(differs.stdout).toContain('* body\n    http     http\n    cgi      cgi\n')
     expect(differs.code).toBe(1)
   })
