@@ -114,7 +114,8 @@ async function exchange(
 
 /**
  * A master ignores the spaces. For FastCGI this is a whole header with a wrong version, for HTTP a
- * malformed request, for SCGI no netstring: servers of these do not wait for more, but close.
+ * malformed request, for SCGI not a netstring: their servers close without waiting for more, and log
+ * nothing (`src/server/wrong-protocol.ts`).
  */
 const PADDED = 16
 

@@ -23,7 +23,7 @@ function protocolOf(bytes: Buffer): Protocol | null {
 }
 
 /** A command for the control socket of a master. */
-const CONTROL = /^(?:status|ping|reload|stop)\n+$/
+const CONTROL = /^(?:status|ping|reload|stop) *[\r\n]+$/
 
 /** Each pair of protocols is logged once per process: a port scanner must not fill the log. */
 const logged = new Set<string>()

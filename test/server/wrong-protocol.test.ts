@@ -191,6 +191,7 @@ test.each(['FastCGI', 'SCGI', 'HTTP'] as const)(
   async (gateway) => {
     const directory = temporaryDirectory()
     const path = join(directory.path, 'app.sock')
+    const own = gateway === 'HTTP' ? 'http' : 'fastcgi'
     const Handler = await HANDLERS[gateway]()
     const server = await new Handler({ listen: `unix:${path}` }).run(() => [])
     closers.push(async () => {
@@ -200,7 +201,7 @@ test.each(['FastCGI', 'SCGI', 'HTTP'] as const)(
     for (const command of ['ping', 'status', 'reload', 'stop']) {
       let err = ''
       expect(await main([command, path], { out: () => {}, err: (text) => (err += text) })).toBe(1)
-      expect(err).toContain("For an application's own socket: portico ping fastcgi://unix:PATH")
+      expect(err).toContain(`For an application's own socket: portico ping ${own}://unix:PATH`)
     }
     expect(lines).toEqual([])
   },
