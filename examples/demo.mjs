@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // The first page of Portico: the request of your browser, through every gateway. The scripts of
 // cgi-bin are mounted below it.
+import { once } from 'node:events'
 import { realpathSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
@@ -94,6 +96,10 @@ function notFound(environ, startResponse) {
 export function application(environ, startResponse) {
   const { PATH_INFO: path } = environ
   if (path === '' || path === '/') return front(environ, startResponse)
+  if (path === '/favicon.ico') {
+    startResponse('204 No Content', [])
+    return []
+  }
   const name = path.split('/', 2)[1]
   const [mounted] = TOOLS.get(name) ?? [notFound]
   if (mounted !== notFound) {
@@ -103,6 +109,28 @@ export function application(environ, startResponse) {
   return mounted(environ, startResponse)
 }
 
+/** By hand, if the default port is in use, it takes the next free one, as `portico serve` does. */
+async function start({ run }) {
+  const isByHand =
+    process.stderr.isTTY && !process.env.PORTICO_LISTEN && !process.env.PORTICO_GATEWAY
+  const port = isByHand ? await freePort(8000) : 8000
+  return run(application, port === 8000 ? {} : { listen: `:${port}` })
+}
+
+/** The first port from `port` on that no other program uses. */
+async function freePort(port) {
+  const server = createServer()
+  try {
+    await once(server.listen(port), 'listening')
+    return port
+  } catch (error) {
+    if (error.code !== 'EADDRINUSE') throw error
+    return freePort(port + 1)
+  } finally {
+    server.close()
+  }
+}
+
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  void import('portico').then(({ run }) => run(application))
+  void import('portico').then(start)
 }

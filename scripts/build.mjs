@@ -118,7 +118,8 @@ renameSync(`${out}/portico.cjs`, 'cgi-bin/portico.cjs')
 for (const name of readdirSync('cgi-bin')) if (name.endsWith('.cache')) rmSync(`cgi-bin/${name}`)
 execFileSync(process.execPath, ['cgi-bin/portico.cjs', '--code-cache'], {
   env: { PATH: process.env.PATH },
-  stdio: ['ignore', 'ignore', 'inherit'],
+  // The error has what it writes to stderr.
+  stdio: ['ignore', 'ignore', 'pipe'],
 })
 const built = filesIn(out)
 for (const file of built) {

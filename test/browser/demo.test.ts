@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { chromium, type Browser, type Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
+import { PTY } from '../command/portico.ts'
 import { findProgram, installed } from '../servers/process.ts'
 import { QUIET } from './quiet.ts'
 
@@ -36,6 +37,10 @@ describe.skipIf(!program.available)(`The demo in Chromium${program.hint}`, () =>
   afterAll(async () => {
     await browser?.close()
     await stop?.()
+  })
+
+  it('has no icon, and says so without an error', async () => {
+    expect((await fetch(new URL('/favicon.ico', url))).status).toBe(204)
   })
 
   it('says what Portico is, and shows the request of the browser through four gateways', async () => {
@@ -79,4 +84,26 @@ describe.skipIf(!program.available)(`The demo in Chromium${program.hint}`, () =>
     await page.getByRole('button', { name: 'Encode' }).click()
     expect(await page.locator('code').allTextContents()).toEqual(['Zoë', 'Wm/Dqw=='])
   })
+})
+
+async function startInTerminal() {
+  const [python, ...args] = [...PTY, process.execPath, 'examples/demo.mjs']
+  const env = { ...process.env }
+  delete env['PORTICO_LISTEN']
+  const child = spawn(python, args, { env, stdio: ['pipe', 'pipe', 'inherit'] })
+  for await (const line of createInterface({ input: child.stdout })) {
+    const found = /http:\S+/.exec(line)?.[0]
+    if (found !== undefined) return { child, url: found }
+  }
+  throw new Error('The demo has ended')
+}
+
+test('In a terminal the demo takes the next port if the usual one is in use', async () => {
+  const first = await startInTerminal()
+  const second = await startInTerminal()
+  expect(second.url).not.toBe(first.url)
+  for (const { child } of [first, second]) {
+    child.stdin.end('\x03') // Ctrl-C
+    await once(child, 'close')
+  }
 })

@@ -2,7 +2,6 @@
 import { GATEWAYS } from '../../gateways.ts'
 import { EmptyResponse } from '../../testing/failures.ts'
 import type { Exchange } from '../../testing/exchange.ts'
-import { probe } from '../ping.ts'
 import { CURL_EXIT, TransferError } from './exit-codes.ts'
 import type { RequestedTarget } from './target.ts'
 
@@ -21,6 +20,7 @@ export function namingProtocol(exchange: Exchange, target: RequestedTarget): Exc
       return await exchange(...args)
     } catch (error) {
       if (!(error instanceof EmptyResponse)) throw error
+      const { probe } = await import('../ping.ts')
       for (const other of PROBED) {
         if (other === kind) continue
         if ((await probe({ ...target, kind: other, path: '/' }, PROBE_TIME)) !== null) continue
