@@ -70,7 +70,8 @@ export async function loadModule(file: string): Promise<Finding[]> {
 }
 
 function findingOf(path: string, status: number | 'ended' | 'late', err: string): Finding {
-  const reason = errorIn(err.replace(/^Serving .*\n/m, ''))
+  // The command that installs a package is the fix, and depends on package.json.
+  const reason = errorIn(err.replace(/^Serving .*\n/m, '')).replace(/: npm install \S+$/, '')
   if (status === 'ended') {
     const message = reason.startsWith(path) ? reason : `${path} cannot be loaded: ${reason}`
     return failure('application', message, fixOf(err, path))

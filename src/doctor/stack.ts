@@ -50,9 +50,12 @@ function pathOf(file: string): string {
   }
 }
 
+/** What Node and `portico serve` write about it. */
+const MISSING = /(?:Cannot find (?:module|package)|imports the package) '([^']+)'/
+
 /** What to do about an error of the program in `file`. */
 export function fixOf(err: string, file: string): string {
-  const [, missing] = /Cannot find (?:module|package) '([^']+)'/.exec(err) ?? []
+  const [, missing] = MISSING.exec(err) ?? []
   if (missing !== undefined) return installOf(missing, file)
   if (/Unknown file extension|outside a module|Cannot use import statement/.test(err)) {
     return `mv ${file} ${file.replace(/\.\w+$/, '')}.mjs # or use require() instead of import`

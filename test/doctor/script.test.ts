@@ -146,7 +146,7 @@ describe('portico doctor shows the fix for', () => {
       'a module whose package is not in package.json',
       'needs.mjs',
       `import '@scope/none/sub'\n`,
-      /Cannot find package '@scope\/none'/,
+      /^\/\S+needs\.mjs:1 imports the package '@scope\/none', which is not installed$/,
       /^npm install @scope\/none # in \//,
     ],
     [
