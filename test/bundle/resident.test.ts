@@ -351,6 +351,8 @@ describe('A resident bundle', () => {
     const first = await pidOf()
     const failed = join(socketDirectory(), `${sockets()[0]!}.failed`)
     kill(first)
+    // Until it has gone, a request may still reach it, and be run by a process of its own.
+    await expect.poll(() => isAlive(first)).toBe(false)
     const later = Date.now() / 1000 + 3600
     writeFileSync(failed, '')
     utimesSync(failed, later, later)
