@@ -28,11 +28,17 @@ const EXIT_NOT_STARTED = 3
 /**
  * For workers that only start scripts. On Linux libuv starts a process with fork(2), which copies the
  * page tables of the worker, and afterwards each page that it writes. So these workers get a small
- * young generation, no optimizing compilers and few threads (bench/cgi-bin.mjs: 0.80 times the requests
- * of fcgiwrap, and 0.63 without this). Node's own arguments come after these, and replace them; those in
+ * young generation, a small heap, no optimizing compilers and few threads: 20 MiB more cost a third of the
+ * requests (bench/cgi-bin.mjs). Node's own arguments come after these, and replace them; those in
  * NODE_OPTIONS do not.
  */
-const SMALL_FLAGS = ['--max-semi-space-size=1', '--no-opt', '--no-maglev', '--v8-pool-size=1']
+const SMALL_FLAGS = [
+  '--max-semi-space-size=1',
+  '--no-opt',
+  '--no-maglev',
+  '--optimize-for-size',
+  '--v8-pool-size=1',
+]
 
 /** glibc: a fork writes to each arena, and each thread has one. */
 const SMALL_ENV = { MALLOC_ARENA_MAX: '1' }
@@ -253,7 +259,7 @@ function launchOf(
   sockets: readonly BoundSocket[],
 ): Launch {
   const execArgv = settings.execArgv ?? process.execArgv
-  const isSmall = applicationFiles(settings.file, settings.mounts ?? []).length === 0
+  const isSmall = onlyScripts(settings)
   return {
     descriptors: sockets.map(({ fd }) => fd),
     directory: settings.directory,
@@ -264,6 +270,10 @@ function launchOf(
     log: settings.log ?? 'text',
     bootTimeout: settings.bootTimeout ?? DEFAULTS.bootTimeout,
   }
+}
+
+function onlyScripts({ file, mounts = [] }: ServeSettings): boolean {
+  return applicationFiles(file, mounts).length === 0
 }
 
 function workerSettings(settings: ServeSettings, sockets: readonly BoundSocket[]): WorkerSettings {
@@ -277,7 +287,8 @@ function workerSettings(settings: ServeSettings, sockets: readonly BoundSocket[]
     log: settings.log ?? 'text',
     envFiles: settings.envFiles ?? [],
     maxRequests: requestLimit(maxRequests, maxRequestsJitter),
-    blockTimeout: settings.blockTimeout ?? DEFAULTS.blockTimeout,
+    // The thread that this needs makes each fork of a script more expensive, and no application can block.
+    blockTimeout: settings.blockTimeout ?? (onlyScripts(settings) ? 0 : DEFAULTS.blockTimeout),
     slow: settings.slow ?? DEFAULTS.slow,
   }
 }

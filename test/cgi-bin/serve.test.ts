@@ -187,6 +187,23 @@ describe('A worker of portico serve --cgi-bin', () => {
       expect(found).toEqual(['200 |MALLOC_ARENA_MAX=1\n', '200 |'])
     },
   )
+
+  it.runIf(process.platform === 'linux')(
+    'that only starts scripts has the thread of --block-timeout only if that is set',
+    async () => {
+      addScript(directory, 'threads.sh', sh('ls /proc/$PPID/task | wc -l'))
+      const counts: number[] = []
+      for (const flags of [[], ['--block-timeout', '30s']]) {
+        const args = ['--no-dev', '--cgi-bin', directory, '--listen', ':0', ...flags]
+        const running = portico(['serve', ...args], { cwd: path })
+        const response = await ask(await portOf(running), '/cgi-bin/threads.sh')
+        counts.push(Number(response.split(' ')[1]))
+        await running.stop()
+      }
+      expect(counts[0]).toBeGreaterThan(0)
+      expect(counts[1]).toBeGreaterThan(counts[0]!)
+    },
+  )
 })
 
 const nginx = installed('nginx')
