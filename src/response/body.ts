@@ -22,7 +22,7 @@ export function creatorHint(body: unknown): string {
   const isApplication = [body, fetch, listen].some((each) => typeof each === 'function')
   return isApplication
     ? '. A function that creates an application is not one: serve its result, ' +
-        'as in export default await create()'
+        "as in 'export default await create()'"
     : ''
 }
 

@@ -89,7 +89,7 @@ const applicationRows: Row[] = [
       'an application',
       returning({ fetch: () => new Response('x') }),
       'The application must return an iterable, not an object of class Object. A function that ' +
-        'creates an application is not one: serve its result, as in export default await create()',
+        "creates an application is not one: serve its result, as in 'export default await create()'",
     ],
     [
       'a Response of the Fetch API',
