@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { failure, type Finding, shownLine } from './finding.ts'
 import { fixFor, type Problem } from './fixes.ts'
 import type { ServerName } from './front.ts'
-import { installOf, placeIn } from './stack.ts'
+import { installOf, missingIn, placeIn } from './stack.ts'
 
 /** How much is read of what a log got during a request, in bytes. */
 const MOST = 64 * 1024
@@ -256,7 +256,7 @@ const APACHE_PREFIX = /^\[[^\n]*?AH01215: (?:stderr from [^\n:]+: )?/gm
 function exactFix(text: string, marks: Marks, problem: Problem): string | undefined {
   const plain = text.replaceAll(APACHE_PREFIX, '')
   if (problem === 'install') {
-    const [, missing] = /Cannot find (?:module|package) ['"]([^'"]+)['"]/.exec(plain) ?? []
+    const missing = missingIn(plain)
     const [, importer] = /(?:imported from |^- )(\/[^\n]+?)\s*$/m.exec(plain) ?? []
     return missing && importer ? installOf(missing, importer) : undefined
   }

@@ -50,12 +50,17 @@ function pathOf(file: string): string {
   }
 }
 
-/** What Node and `portico serve` write about it. */
-const MISSING = /(?:Cannot find (?:module|package)|imports the package) '([^']+)'/
+/** What Node and `portico serve` write about a module or a package that is not there. */
+const MISSING = /(?:Cannot find (?:module|package)|imports the package) ['"]([^'"]+)['"]/
+
+/** The module or package that is not there, if the text names one. */
+export function missingIn(err: string): string | undefined {
+  return MISSING.exec(err)?.[1]
+}
 
 /** What to do about an error of the program in `file`. */
 export function fixOf(err: string, file: string): string {
-  const [, missing] = MISSING.exec(err) ?? []
+  const missing = missingIn(err)
   if (missing !== undefined) return installOf(missing, file)
   if (/Unknown file extension|outside a module|Cannot use import statement/.test(err)) {
     return `mv ${file} ${file.replace(/\.\w+$/, '')}.mjs # or use require() instead of import`
